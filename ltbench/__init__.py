@@ -1,0 +1,47 @@
+"""ltbench: a benchmark harness for long-tailed recognition.
+
+import ltbench
+
+result = ltbench.run(ltbench.RunConfig(method="balpoe", dataset="digits-lt", seed=0))
+frame = ltbench.load_results("results/")
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ltbench.config import Recipe, RunConfig
+    from ltbench.errors import LtbenchError, LtbenchWarning
+    from ltbench.experiment import Surroundings, run
+    from ltbench.method import Method
+    from ltbench.report.frame import load_results
+
+__version__ = "0.1.0"
+__all__ = [
+    "LtbenchError",
+    "LtbenchWarning",
+    "Method",
+    "Recipe",
+    "RunConfig",
+    "Surroundings",
+    "load_results",
+    "run",
+]
+
+_HOMES = {
+    "LtbenchError": "errors",
+    "LtbenchWarning": "errors",
+    "Method": "method",
+    "Recipe": "config",
+    "RunConfig": "config",
+    "Surroundings": "experiment",
+    "load_results": "report.frame",
+    "run": "experiment",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that ``import ltbench`` and ``ltbench --help`` stay fast."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ltbench' has no attribute '{name}'")
+    return getattr(import_module(f"ltbench.{_HOMES[name]}"), name)

@@ -1,0 +1,62 @@
+"""What there is: methods, data sets, backbones, recipes, and the state of the installation."""
+
+from pathlib import Path
+
+import torch
+
+from ltbench import places, provenance, recipes, registry
+from ltbench.config import RunConfig
+from ltbench.data import dataset
+
+Lines = list[tuple[str, str]]
+
+
+def entries(kind: str) -> Lines:
+    """Name and a few words for everything of a kind: methods, datasets, backbones or recipes."""
+    if kind == "methods":
+        return [(name, _first_line(registry.method(name).__doc__)) for name in registry.method_names()]
+    if kind == "datasets":
+        return [(name, registry.dataset(name).summary) for name in registry.dataset_names()]
+    if kind == "backbones":
+        return [(name, "") for name in registry.backbone_names()]
+    return [(name, "for " + ", ".join(recipes.tables(name))) for name in recipes.names()]
+
+
+def health(folder: Path) -> Lines:
+    """Versions, device, folders, and which data sets are there."""
+    lines = [(name, str(found or "not installed")) for name, found in provenance.versions().items()]
+    name = "cuda" if torch.cuda.is_available() else "cpu"
+    machine = provenance.hardware(torch.device(name))
+    lines.append(("device", f"{name}: {machine.get('accelerator') or machine['processor']}"))
+    lines.append(("cores, threads", f"{machine['cores']}, {machine['threads']}"))
+    lines.append(("cache folder", f"{places.cache_dir()} (set $LTBENCH_CACHE to move it)"))
+    lines.append(("data folder", str(folder.absolute())))
+    for known in registry.dataset_names():
+        there = registry.dataset(known).available(folder)
+        lines.append((known, "ready" if there else f"not there; ltbench data prepare {known}"))
+    return lines
+
+
+def verify(name: str, folder: Path, imbalance_ratio: float | None = None) -> Lines:
+    """Load a data set as a run would and describe it.
+
+    Raises:
+        LtbenchError: if it is missing or damaged.
+
+    """
+    source = registry.dataset(name)
+    ratio = source.imbalance_ratio if imbalance_ratio is None else imbalance_ratio
+    config = RunConfig(dataset=name, imbalance_ratio=ratio, image_size=source.image_size)
+    data = dataset.load(source, config, folder)
+    groups = {group: len(members) for group, members in data.shots.groups(data.counts).items()}
+    return [
+        ("classes", str(len(data.classes))),
+        ("training images", f"{len(data.train)}, {data.counts.max()} to {data.counts.min()} a class"),
+        ("test images", str(len(data.test))),
+        ("many/medium/few classes", "/".join(str(size) for size in groups.values())),
+        *((f"fingerprint of {part}", print_) for part, print_ in data.fingerprints.items()),
+    ]
+
+
+def _first_line(doc: str | None) -> str:
+    return (doc or "").strip().partition("\n")[0]

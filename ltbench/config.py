@@ -1,0 +1,154 @@
+"""The settings of a run: frozen, validated, unknown keys refused, canonical as JSON."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ltbench.errors import LtbenchError, unknown
+
+Model = TypeVar("Model", bound=BaseModel)
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Frozen(BaseModel):
+    """A record that cannot be changed and refuses keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Augment(Frozen):
+    """How a training image is varied; every image has its own draws."""
+
+    padding: Fraction = Field(0.0, description="zero padding before a random crop, as a fraction of the side")
+    flip: bool = Field(False, description="mirror left and right, with probability one half")
+    rotation: float = Field(0.0, ge=0, le=180, description="largest rotation, degrees either way")
+    policy: Literal["cifar10"] | None = Field(None, description="AutoAugment policy, after crop and flip")
+
+
+class Recipe(Frozen):
+    """How a network is trained; the same for every method of a comparison."""
+
+    name: str = "custom"
+    epochs: int = Field(200, ge=1)
+    batch_size: int = Field(128, ge=2, description="global batch size, images")
+    lr: float = Field(0.1, gt=0, description="peak learning rate of SGD")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = True
+    weight_decay: float = Field(5e-4, ge=0, description="on every parameter, norms and heads too")
+    schedule: Literal["step", "cosine"] = "step"
+    milestones: tuple[Fraction, ...] = Field((0.8, 0.9), description="of the epochs; the step schedule only")
+    gamma: float = Field(0.1, gt=0, le=1, description="factor at each milestone")
+    warmup: Fraction = Field(0.025, description="of the epochs, linear, at least one epoch unless 0")
+    augment: Augment = Augment()
+    head: Literal["linear", "cosine"] = "cosine"
+
+
+class RunConfig(Frozen):
+    """One training run. What is left out is filled in by the data set, the recipe and the method.
+
+    A flag beats the file, the file beats the method's table for the data set, that beats the recipe.
+    Paths, devices and launchers are no part of it, so they never change a ``run_id``.
+    """
+
+    method: str = "balpoe"
+    dataset: str = "digits-lt"
+    imbalance_ratio: float | None = Field(
+        None, ge=1, description="head count over tail count; folder-lt without one is used as it is"
+    )
+    data_seed: int = Field(0, ge=0, lt=2**32, description="draws the images of the long-tailed subset")
+    image_size: int | None = Field(None, ge=4, le=1024, description="side in pixels")
+    backbone: str | None = None
+    pretrained: bool = False
+    recipe: str | Recipe = "standard"
+    epochs: int | None = Field(None, ge=1)
+    lr: float | None = Field(None, gt=0)
+    batch_size: int | None = Field(None, ge=2)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    validation: bool = Field(False, description="hold out 20 % of each training class")
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    seed: int = Field(0, ge=0, lt=2**32)
+
+    def replace(self, **changes: Any) -> "RunConfig":
+        """A copy with some settings changed, validated again."""
+        return RunConfig.model_validate({**self.model_dump(), **changes})
+
+    def without_seed(self) -> dict[str, Any]:
+        """Everything that runs must share to be averaged, as plain data."""
+        return self.model_dump(mode="json", exclude={"seed"})
+
+
+def canonical_json(value: Any) -> str:
+    """Compact JSON with sorted keys: equal settings give equal text. 1.0 and 1 are one number."""
+    return json.dumps(_integral(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def run_id(config: RunConfig, revision: str, fingerprint: str) -> str:
+    """Twelve hexadecimal digits that name a run by what it computes.
+
+    Args:
+        config: with everything filled in.
+        revision: of the method's code.
+        fingerprint: of the data.
+
+    """
+    text = canonical_json([config.model_dump(mode="json"), revision, fingerprint])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def validated(model: type[Model], values: Mapping[str, Any], *, where: object = None, kind: str = "setting") -> Model:
+    """Build a settings record, turning pydantic's complaint into ours.
+
+    Args:
+        model: the record's class.
+        values: of its fields.
+        where: they come from.
+        kind: what a field of it is called.
+
+    Raises:
+        LtbenchError: for an unknown key (with the nearest known one) or a value out of range.
+
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise _explained(model, error, where, kind) from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Parse a TOML file.
+
+    Raises:
+        LtbenchError: if it is missing or malformed.
+
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LtbenchError(f"cannot read the file: {error.strerror}", where=path) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise LtbenchError(f"not a valid TOML file: {error}", where=path) from None
+
+
+def _explained(model: type[BaseModel], error: ValidationError, where: object, kind: str) -> LtbenchError:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return unknown(kind, name, model.model_fields, where=where)
+    reason = first["msg"].removeprefix("Value error, ")
+    shown = f" (got {first['input']!r})" if first["loc"] else ""
+    field = model.model_fields.get(name)
+    hint = f"{name}: {field.description}" if field is not None and field.description else None
+    return LtbenchError(f"{name or 'settings'}: {reason}{shown}", where=where, hint=hint)
+
+
+def _integral(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _integral(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_integral(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,140 @@
+"""What a user sees in the terminal while runs are under way, and of a stored run."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from optuna.trial import FrozenTrial
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ltbench import recipes, sweep
+from ltbench import tune as search
+from ltbench.config import Recipe, RunConfig
+from ltbench.experiment import Surroundings, resolve
+from ltbench.store import Metrics, Result, Store
+
+out = Console(highlight=False, soft_wrap=True)
+FIGURES = {"top1": "top-1", "many": "many", "medium": "medium", "few": "few", "ece": "ECE", "mce": "MCE"}
+
+
+def run_all(configs: Sequence[RunConfig], around: Surroundings) -> bool:
+    """Run one after the other behind a progress bar; whether all are done."""
+    for config in configs:
+        resolve(config)  # bad input is found before the first run starts
+    with _bar() as bar:
+        task = bar.add_task("", total=1.0)
+
+        def watch(share: float, words: str) -> None:
+            bar.update(task, completed=share, description=words)
+
+        def tell(result: Result, recalled: bool) -> None:
+            bar.update(task, completed=0.0, description="")
+            out.print(_line(result, Store(around.out).path(result.config, result.run_id), recalled))
+
+        results = sweep.run_all(configs, replace(around, watch=watch), tell)
+    return all(result.status == "done" for result in results)
+
+
+def tune(base: RunConfig, trials: int, folder: Path, around: Surroundings) -> None:
+    """Search behind a progress bar and say what was found."""
+    with _bar() as bar:
+        task = bar.add_task("", total=1.0)
+
+        def watch(share: float, words: str) -> None:
+            bar.update(task, completed=share, description=words)
+
+        found = search.tune(base, trials, folder, replace(around, watch=watch), lambda trial: _tell_trial(trial))
+    out.print(
+        f"best of {found.trials} trials ({found.failed} failed): validation macro accuracy {found.accuracy:.2f} %\n"
+        f"  {found.best_file}\n"
+        f"  ltbench run --config {shlex.quote(str(found.best_file))} --seeds 0-4"
+    )
+
+
+def show(result: Result, path: Path) -> None:
+    """Print a stored run."""
+    config = result.config
+    assert isinstance(config.recipe, Recipe)
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    state = result.status + (f": {result.reason}" if result.reason else "")
+    rows = {
+        "run": f"{result.run_id} ({state})",
+        "file": str(path),
+        "method": f"{config.method} {_words(config.hyperparameters)}",
+        "data": f"{config.dataset}, {sum(result.data.trained_on)} training images, "
+        f"{max(result.data.counts)} to {min(result.data.counts)} a class",
+        "backbone": f"{config.backbone}, {config.image_size} pixels, {config.precision}",
+        "recipe": f"{config.recipe.name}: {_words(config.recipe.model_dump(exclude={'name'}))}",
+        "seed": str(config.seed),
+        **{name: _figures(metrics) for name, metrics in result.metrics.items()},
+        **({"cost": _words(result.cost.model_dump())} if result.cost else {}),
+        "made with": _words(result.provenance.get("versions", {})),
+        "reproduce": command(config, path),
+    }
+    for name, value in rows.items():
+        table.add_row(name, escape(value))
+    out.print(table)
+
+
+def command(config: RunConfig, path: Path) -> str:
+    """The command that runs the same again; for a recipe of the user's own, from the result file."""
+    recipe = config.recipe
+    assert isinstance(recipe, Recipe)
+    if recipe.name not in recipes.names():
+        return f"ltbench run --config {shlex.quote(str(path))} --rerun"
+    words = ["ltbench", "run", "--method", config.method, "--dataset", config.dataset]
+    for flag in ("imbalance_ratio", "data_seed", "image_size", "backbone", "precision"):
+        value = getattr(config, flag)
+        if value is not None:
+            words += [f"--{flag.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+    words += ["--recipe", recipe.name, "--epochs", str(recipe.epochs), "--lr", f"{recipe.lr:g}"]
+    words += ["--batch-size", str(recipe.batch_size), "--seeds", str(config.seed)]
+    words += [f"--{flag}" for flag in ("pretrained", "validation") if getattr(config, flag)]
+    for name, value in config.hyperparameters.items():
+        words += ["--set", f"{name}={_setting(value)}"]
+    return shlex.join([*words, "--rerun"])
+
+
+def _bar() -> Progress:
+    parts = (TextColumn("{task.description:<28}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(*parts, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+
+
+def _line(result: Result, path: Path, recalled: bool) -> str:
+    config = result.config
+    head = f"[bold]{config.method}[/bold] on {config.dataset}, seed {config.seed}: "
+    if result.test is None:
+        return head + escape(f"{result.status}: {result.reason}\n  {path}")
+    note = " (stored already, not run again; --rerun forces it)" if recalled else ""
+    return f"{head}{_figures(result.test)}\n  {escape(str(path))}{note}"
+
+
+def _figures(metrics: Metrics) -> str:
+    values = {name: getattr(metrics, field) for field, name in FIGURES.items()}
+    return "  ".join(f"{name} {'n/a' if value is None else f'{value:.2f}'}" for name, value in values.items())
+
+
+def _tell_trial(trial: FrozenTrial) -> None:
+    reason = trial.user_attrs.get("reason")
+    outcome = reason or f"macro {trial.value:.2f}  ECE {trial.user_attrs['ece']:.2f}"
+    out.print(escape(f"trial {trial.number}: {_words(trial.user_attrs['hyperparameters'])}: {outcome}"))
+
+
+def _words(values: object) -> str:
+    return ", ".join(f"{name}={_setting(value)}" for name, value in values.items()) if isinstance(values, dict) else ""
+
+
+def _setting(value: object) -> str:
+    """A value as ``--set`` takes it."""
+    if isinstance(value, list | tuple):
+        nested = any(isinstance(item, list | tuple) for item in value)
+        listed = [list(item) if isinstance(item, tuple) else item for item in value]
+        return str(listed).replace(" ", "") if nested or len(value) < 2 else ",".join(f"{item:g}" for item in value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

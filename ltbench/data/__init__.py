@@ -1,0 +1,1 @@
+"""Images and labels: sources, long-tailed subsets, augmentation, mixing, batches."""

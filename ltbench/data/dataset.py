@@ -1,0 +1,104 @@
+"""From a source to what a run uses: a long-tailed training part, validation, test, and their description."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltbench.config import RunConfig, canonical_json
+from ltbench.data import longtail
+from ltbench.data.longtail import ShotRule
+from ltbench.data.source import LabelledImages, RawData, Source
+from ltbench.errors import LtbenchError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The images of a run and what its result must say about them."""
+
+    classes: tuple[str, ...]
+    train: LabelledImages
+    validation: LabelledImages | None
+    test: LabelledImages
+    counts: NDArray[np.int64]
+    """(C,) images of each class in the whole long-tailed training set, validation part included."""
+    shots: ShotRule
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    """Of each channel, pixels in [0, 1]."""
+
+    @property
+    def train_counts(self) -> NDArray[np.int64]:
+        """(C,) images of each class that are trained on."""
+        return _counts(self.train.labels, len(self.classes))
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Of each part, whatever the order or storage of its images."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {
+            name: longtail.fingerprint(part.images, part.labels) for name, part in parts.items() if part is not None
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all parts together."""
+        return canonical_json(self.fingerprints)
+
+
+def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
+    """Load a data set, impose the imbalance that the run asks for and hold out the validation part.
+
+    Args:
+        source: the data set.
+        config: of the run, everything filled in.
+        folder: --data-dir.
+
+    Raises:
+        LtbenchError: if data is missing or damaged, or the ratio leaves a class empty (which).
+
+    """
+    assert config.image_size is not None, "resolve() fills it in"
+    raw = source.load(folder, config.image_size)
+    train = _long_tailed(source, raw, config)
+    counts = _counts(train.labels, len(raw.classes))
+    _refuse_empty(raw.classes, counts, config.imbalance_ratio)
+    validation = None
+    if config.validation:
+        held = longtail.hold_out(train.labels, config.data_seed)
+        train, validation = train.take(~held), train.take(held)
+    mean, std = source.statistics or _statistics(train.images)
+    return Dataset(raw.classes, train, validation, raw.test, counts, ShotRule(), mean, std)
+
+
+def _long_tailed(source: Source, raw: RawData, config: RunConfig) -> LabelledImages:
+    if config.imbalance_ratio is None:
+        return raw.train
+    available = _counts(raw.train.labels, len(raw.classes))
+    largest = source.largest or longtail.largest_head(available, config.imbalance_ratio)
+    counts = longtail.profile(largest, len(raw.classes), config.imbalance_ratio)
+    return raw.train.take(longtail.select(raw.train.labels, counts, config.data_seed))
+
+
+def _refuse_empty(classes: tuple[str, ...], counts: NDArray[np.int64], ratio: float | None) -> None:
+    empty = [classes[label] for label in np.flatnonzero(counts == 0)]
+    if empty:
+        shown = ", ".join(empty[:8]) + (" ..." if len(empty) > 8 else "")
+        raise LtbenchError(
+            f"an imbalance ratio of {ratio:g} leaves {len(empty)} classes without an image: {shown}",
+            where="--imbalance-ratio",
+            hint=f"use a smaller ratio; the largest class has {int(counts.max())} images",
+        )
+
+
+def _counts(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    return np.bincount(labels, minlength=classes).astype(np.int64)
+
+
+def _statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Channel means and standard deviations; a constant channel counts as deviating by one."""
+    pixels = images.astype(np.float64) / 255
+    mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
+    return tuple(mean.round(4).tolist()), tuple(np.where(std < 1e-4, 1.0, std).round(4).tolist())

@@ -1,0 +1,89 @@
+"""What a data set is to the harness: the interface that each file of this room implements."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltbench.errors import LtbenchError
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Decoded images of one size."""
+
+    images: NDArray[np.uint8]
+    """(N, channels, height, width)."""
+    labels: NDArray[np.int64]
+    """(N,)."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> "LabelledImages":
+        """Some of the images."""
+        return LabelledImages(np.ascontiguousarray(self.images[index]), self.labels[index])
+
+
+@dataclass(frozen=True)
+class RawData:
+    """A data set before any imbalance is imposed."""
+
+    train: LabelledImages
+    test: LabelledImages
+    classes: tuple[str, ...]
+
+
+class Source(ABC):
+    """A data set by name. Third parties register subclasses under the entry point ``ltbench.datasets``."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    recipe_table: ClassVar[str]
+    """The table of a recipe file that fits it."""
+    backbone: ClassVar[str]
+    image_size: ClassVar[int]
+    imbalance_ratio: ClassVar[float | None] = None
+    """Imposed unless the run asks for another; None: as it is."""
+    largest: ClassVar[int | None] = None
+    """Images of the largest class where the benchmark fixes it; None: as many as the classes allow."""
+    statistics: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = None
+    """Published channel means and standard deviations of pixels in [0, 1]; None: measured on the train part."""
+
+    @abstractmethod
+    def load(self, folder: Path, image_size: int) -> RawData:
+        """Read the data.
+
+        Args:
+            folder: the user's --data-dir.
+            image_size: side in pixels.
+
+        Raises:
+            LtbenchError: if it is missing or damaged: what was looked for, where, and how to get it.
+
+        """
+
+    def prepare(self, folder: Path) -> str:
+        """Download or set up what can be; returns what was done, in a sentence."""
+        return f"{self.name} needs no preparation"
+
+    def available(self, folder: Path) -> bool:
+        """Whether ``load`` would find its files; a quick look."""
+        return True
+
+    def fixed_size(self, image_size: int) -> None:
+        """Refuse an image size other than the data set's own.
+
+        Raises:
+            LtbenchError: if it differs.
+
+        """
+        if image_size != self.image_size:
+            raise LtbenchError(
+                f"{self.name} has images of {self.image_size} pixels, not {image_size}",
+                where="--image-size",
+                hint="leave the option out",
+            )

@@ -1,0 +1,41 @@
+"""Randomness as a function of (seed, stream, epoch, step), never of a generator carried along.
+
+A run that is resumed, or that reads its data with other workers, draws the same numbers. numpy's and torch's
+global generators are left as they were found.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def key(seed: int, *path: str | int) -> int:
+    """A 63-bit number that depends on every part of ``(seed, *path)``."""
+    text = json.dumps([seed, *path])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def numpy_generator(seed: int, *path: str | int) -> np.random.Generator:
+    """A private numpy generator for one stream, e.g. ``("mixup", epoch, step)``."""
+    return np.random.Generator(np.random.Philox(key(seed, *path)))
+
+
+def uniform(shape: tuple[int, ...], seed: int, *path: str | int) -> torch.Tensor:
+    """Uniform float32 numbers in [0, 1) of the given shape, on the CPU."""
+    generator = torch.Generator().manual_seed(key(seed, *path))
+    return torch.rand(shape, generator=generator)
+
+
+@contextmanager
+def global_stream(seed: int, *path: str | int) -> Iterator[None]:
+    """Let code that only knows torch's global generator (initialisers, dropout) draw from one stream.
+
+    The global state is restored afterwards.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(key(seed, *path))
+        yield

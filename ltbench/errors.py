@@ -1,0 +1,39 @@
+"""The errors and warnings that a user sees: what is wrong, where, and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class LtbenchError(Exception):
+    """A fault in the user's input or surroundings. The command line prints it and exits with code 2.
+
+    Args:
+        what: what is wrong, in one sentence.
+        where: the file, folder or option at fault.
+        hint: what to do about it.
+
+    """
+
+    def __init__(self, what: str, *, where: object = None, hint: str | None = None) -> None:
+        lines = [what]
+        if where is not None:
+            lines.append(f"  where: {where}")
+        if hint is not None:
+            lines.append(f"  to do: {hint}")
+        super().__init__("\n".join(lines))
+
+
+class TrainingFailedError(Exception):
+    """Training cannot go on, e.g. the loss is not finite. The run is stored as failed with this reason."""
+
+
+class LtbenchWarning(UserWarning):
+    """Something legal that the user will probably want to know."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str], *, where: object = None) -> LtbenchError:
+    """The error for a name that is not there, with the nearest ones that are."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:30]) or 'none'}"
+    return LtbenchError(f"unknown {kind} '{name}'", where=where, hint=hint)

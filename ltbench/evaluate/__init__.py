@@ -1,0 +1,1 @@
+"""Evaluation: logits, accuracy, calibration."""

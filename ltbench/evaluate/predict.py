@@ -1,0 +1,49 @@
+"""The logits of a trained method on a set of images, and the file that keeps them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ltbench.atomic import write_bytes
+from ltbench.data.loading import Resident
+from ltbench.method import Method
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a method says about a set of images; on the CPU, float32."""
+
+    logits: Tensor
+    """(N, C) combined."""
+    experts: Tensor
+    """(M, N, C)."""
+    labels: Tensor
+    """(N,)."""
+
+    def save(self, path: Path, **about: str) -> None:
+        """Write a NumPy archive: logits, experts, labels, and ``about`` as JSON text."""
+        arrays = {name: getattr(self, name).numpy() for name in ("logits", "experts", "labels")}
+        write_bytes(path, lambda stream: np.savez(stream, about=np.array(json.dumps(about)), **arrays))
+
+
+@torch.no_grad()
+def expert_logits(method: Method, data: Resident, precision: str = "fp32") -> Tensor:
+    """(M, N, C) float32 logits of every expert on every image, in evaluation mode, on the CPU."""
+    method.eval()
+    parts = []
+    for batch in data.plain():
+        with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            parts.append(method.experts(batch.images).float())
+    return torch.cat(parts, dim=1).cpu()
+
+
+@torch.no_grad()
+def predict(method: Method, data: Resident, precision: str = "fp32") -> Predictions:
+    """Predict every image of a set."""
+    experts = expert_logits(method, data, precision)
+    device = data.labels.device
+    return Predictions(method.combine(experts.to(device)).float().cpu(), experts, data.labels.cpu())

@@ -1,0 +1,336 @@
+"""The spine: RunConfig -> data -> method -> fit -> predict -> metrics -> Result."""
+
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ltbench import draws, places, recipes, registry
+from ltbench.config import Recipe, RunConfig, run_id, validated
+from ltbench.data import dataset
+from ltbench.data.dataset import Dataset
+from ltbench.data.loading import Resident
+from ltbench.data.source import LabelledImages, Source
+from ltbench.errors import LtbenchError, TrainingFailedError
+from ltbench.evaluate import calibration
+from ltbench.evaluate.measure import measure
+from ltbench.evaluate.predict import predict
+from ltbench.method import ClassPrior, Method
+from ltbench.models.experts import Backbone
+from ltbench.provenance import provenance
+from ltbench.store import Cost, CurvePoint, DataRecord, MethodRecord, Metrics, Result, Status, Store
+from ltbench.train.fit import History, Watch, fit, load_trained
+from ltbench.train.state import Checkpoint
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where and how a run is carried out; nothing here changes what it computes."""
+
+    data_dir: Path = field(default_factory=places.data_dir)
+    device: str = "auto"
+    out: Path = Path("results")
+    rerun: bool = False
+    checkpoint_every: float = 30.0
+    test: bool = True
+    """Whether to look at the test set; tuning does not."""
+    watch: Watch = lambda share, words: None
+    tuning: Mapping[str, Any] | None = None
+    """The search that chose the settings, for the result."""
+
+
+def run(config: RunConfig, around: Surroundings | None = None) -> Result:
+    """Train and evaluate one run, or return its stored result.
+
+    Args:
+        config: what to run; what it leaves out is filled in.
+        around: folders, device and the like.
+
+    Returns:
+        The result, which is stored as well: done, or failed with a reason.
+
+    Raises:
+        LtbenchError: for bad input or surroundings; nothing is stored then.
+        KeyboardInterrupt: passed on, once the run is stored as interrupted.
+
+    """
+    return run_or_recall(config, around)[0]
+
+
+def run_or_recall(config: RunConfig, around: Surroundings | None = None) -> tuple[Result, bool]:
+    """Like ``run``; also says whether the result was stored already."""
+    one = _Run(resolve(config), around or Surroundings())
+    stored = one.stored()
+    return (stored, True) if stored is not None else (one.result(), False)
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """Fill in everything that a run leaves to its data set, recipe and method.
+
+    Raises:
+        LtbenchError: for unknown names, or settings out of range.
+
+    """
+    source, cls = registry.dataset(config.dataset), registry.method(config.method)
+    backbone = config.backbone or source.backbone
+    registry.check_backbone(backbone)
+    recipe = config.recipe
+    if isinstance(recipe, str):
+        recipe = recipes.recipe(recipe, source.recipe_table)
+    overrides = {name: getattr(config, name) for name in ("epochs", "lr", "batch_size")}
+    given = {name: value for name, value in overrides.items() if value is not None}
+    ratio = config.imbalance_ratio
+    return config.replace(
+        imbalance_ratio=source.imbalance_ratio if ratio is None else ratio,
+        image_size=config.image_size or source.image_size,
+        backbone=backbone,
+        recipe=Recipe.model_validate({**recipe.model_dump(), **given}),
+        hyperparameters=_hyperparameters(cls, config),
+        **dict.fromkeys(overrides),
+    )
+
+
+def _hyperparameters(cls: type[Method], config: RunConfig) -> dict[str, Any]:
+    where, kind = "--set", f"hyper-parameter of {config.method}"
+    given = validated(cls.Config, config.hyperparameters, where=where, kind=kind)
+    explicit = given.model_dump(include=given.model_fields_set)
+    defaults = cls.Config.dataset_defaults.get(config.dataset, {})
+    return validated(cls.Config, {**defaults, **explicit}, where=where, kind=kind).model_dump(mode="json")
+
+
+def choose_device(name: str) -> torch.device:
+    """The device by name; "auto" is the GPU if there is one.
+
+    Raises:
+        LtbenchError: if it is not there.
+
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise LtbenchError(f"unknown device '{name}'", where="--device", hint="use auto, cpu or cuda") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise LtbenchError(
+            f"device '{name}' is not there",
+            where="--device",
+            hint="use --device cpu, or check the GPU's driver",
+        )
+    if device.type not in ("cpu", "cuda"):
+        raise LtbenchError(f"device '{name}' is not supported", where="--device", hint="use auto, cpu or cuda")
+    return device
+
+
+class _Run:
+    """One run under way."""
+
+    def __init__(self, config: RunConfig, around: Surroundings) -> None:
+        self.config, self.around = config, around
+        assert isinstance(config.recipe, Recipe)
+        assert config.backbone is not None
+        assert config.image_size is not None
+        self.recipe = config.recipe
+        self.store = Store(around.out)
+        self.store.check_writable()
+        self.device = choose_device(around.device)
+        self.source: Source = registry.dataset(config.dataset)
+        self.cls = registry.method(config.method)
+        self.data: Dataset = dataset.load(self.source, config, around.data_dir)
+        self.revision = registry.revision(self.cls)
+        self.id = run_id(config, self.revision, self.data.fingerprint)
+        self.folder = places.cache_dir() / "runs" / self.id
+        self.checkpoint = Checkpoint(self.folder / "checkpoint.pt", around.checkpoint_every)
+        self.build = Backbone(
+            config.backbone,
+            classes=len(self.data.classes),
+            channels=self.data.train.images.shape[1],
+            image_size=config.image_size,
+            head=self.recipe.head,
+            pretrained=config.pretrained,
+        )
+        self.started = datetime.now(UTC)
+        self.used: dict[str, str] = {}
+        self.used_seconds = 0.0
+
+    def result(self) -> Result:
+        """The stored result, or that of training now."""
+        stored = self.stored()
+        if stored is not None:
+            return stored
+        if self.around.rerun:
+            self.checkpoint.delete()
+        method = self.make_method()
+        try:
+            self._start_from(method)
+            result = self._trained_and_measured(method)
+        except (TrainingFailedError, torch.OutOfMemoryError) as error:
+            self.checkpoint.delete()
+            result = self._record(method, "failed", reason=str(error).splitlines()[0])
+        except KeyboardInterrupt:
+            self.store.save(self._record(method, "interrupted", reason="stopped by the user"))
+            raise
+        self.store.save(result)
+        return result
+
+    def make_method(self) -> Method:
+        """The untrained method, on the device."""
+        prior = ClassPrior(torch.tensor(self.data.train_counts))
+        hyperparameters = self.cls.Config.model_validate(self.config.hyperparameters)
+        try:
+            with draws.global_stream(self.config.seed, "init"):
+                method = self.cls(self.build, prior, hyperparameters)
+        except ValueError as error:
+            raise LtbenchError(f"{self.config.method}: {error}", where="--set") from None
+        method.to(memory_format=torch.channels_last)
+        return method.to(self.device)
+
+    def trained(self) -> Method:
+        """The trained method, trained now if its weights are not in the cache."""
+        method = self.make_method()
+        if not load_trained(method, self.checkpoint, self.device):
+            result = _Run(self.config, self._around(rerun=True)).result()
+            if result.status != "done" or not load_trained(method, self.checkpoint, self.device):
+                raise TrainingFailedError(f"the {self.config.method} run {self.id} it starts from: {result.reason}")
+        return method
+
+    def _around(self, *, rerun: bool) -> Surroundings:
+        """The surroundings of a run that this one starts from."""
+        return replace(self.around, rerun=rerun, tuning=None)
+
+    def stored(self) -> Result | None:
+        """The stored result, if it is done and will serve."""
+        stored = self.store.get(self.config, self.id)
+        if self.around.rerun or stored is None or stored.status != "done":
+            return None
+        return stored if stored.test is not None or not self.around.test else None
+
+    def _start_from(self, method: Method) -> None:
+        runs: dict[str, Method] = {}
+        for name, config in self.cls.uses(self.config).items():
+            other = _Run(resolve(config), self._around(rerun=False))
+            result = other.result()
+            if result.status != "done":
+                raise TrainingFailedError(f"the {config.method} run {other.id} it starts from: {result.reason}")
+            runs[name], self.used[name] = other.trained(), other.id
+            self.used_seconds += result.cost.training_seconds if result.cost else 0.0
+        if runs:
+            method.start_from(runs)
+
+    def _resident(self, part: LabelledImages, *, labelled: bool = True) -> Resident:
+        return Resident(part, self.data.mean, self.data.std, self.device, labelled=labelled)
+
+    def _trained_and_measured(self, method: Method) -> Result:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        held_out = self.data.validation
+        validation = self._resident(held_out) if held_out is not None else None
+        test = self._resident(self.data.test) if self.around.test else None
+        adapts = self.cls.transductive and self.around.test
+        history = fit(
+            method,
+            self._resident(self.data.train),
+            self.recipe,
+            seed=self.config.seed,
+            checkpoint=self.checkpoint,
+            precision=self.config.precision,
+            validation=validation,
+            unlabelled=self._resident(self.data.test, labelled=False) if adapts else None,
+            watch=self.around.watch,
+        )
+        return self._measured(method, history, validation, test)
+
+    def _measured(self, method: Method, history: History, validation: Resident | None, test: Resident | None) -> Result:
+        metrics: dict[str, Metrics] = {}
+        temperature, images, began = None, 0, time.monotonic()
+        for name, part in {"validation": validation, "test": test}.items():
+            if part is None:
+                continue
+            predictions = predict(method, part, self.config.precision)
+            predictions.save(self.folder / f"{name}.npz", run_id=self.id)
+            if name == "validation":
+                temperature = calibration.fit_temperature(predictions.logits, predictions.labels)
+            metrics[name] = measure(predictions, self._groups(), temperature)
+            images += len(predictions.labels)
+        rate = images / (time.monotonic() - began)
+        return self._record(method, "done", metrics=metrics, history=history, evaluation_rate=rate)
+
+    def _groups(self) -> dict[str, list[int]]:
+        return self.data.shots.groups(self.data.counts)
+
+    def _record(
+        self,
+        method: Method,
+        status: Status,
+        *,
+        reason: str | None = None,
+        metrics: dict[str, Metrics] | None = None,
+        history: History | None = None,
+        evaluation_rate: float = 0.0,
+    ) -> Result:
+        return Result(
+            run_id=self.id,
+            status=status,
+            reason=reason,
+            config=self.config,
+            data=self._data_record(),
+            method=MethodRecord(
+                revision=self.revision,
+                logit_prior=method.logit_prior,
+                transductive=self.cls.transductive,
+                uses=self.used,
+            ),
+            metrics=metrics or {},
+            curve=[CurvePoint(**vars(point)) for point in history.curve] if history else [],
+            cost=self._cost(method, history, evaluation_rate) if history else None,
+            tuning=dict(self.around.tuning) if self.around.tuning else None,
+            provenance=provenance(self.device, self.started),
+        )
+
+    def _data_record(self) -> DataRecord:
+        counts, shots = self.data.counts, self.data.shots
+        held_out = self.data.validation is not None
+        return DataRecord(
+            fingerprints=self.data.fingerprints,
+            classes=list(self.data.classes),
+            counts=counts.tolist(),
+            trained_on=self.data.train_counts.tolist(),
+            shots={"many": shots.many, "few": shots.few},
+            groups=self._groups(),
+            without_validation=[label for label, count in enumerate(counts) if count < 2] if held_out else [],
+        )
+
+    def _cost(self, method: Method, history: History, evaluation_rate: float) -> Cost:
+        return Cost(
+            parameters=sum(weight.numel() for weight in method.network.parameters()),
+            multiply_adds=multiply_adds(method, self.build.shape),
+            training_seconds=history.seconds + self.used_seconds,
+            training_images_per_second=history.images / history.seconds if history.seconds else None,
+            evaluation_images_per_second=evaluation_rate,
+            peak_memory_bytes=_peak_memory(self.device),
+            peak_memory_of="device" if self.device.type == "cuda" else "process",
+        )
+
+
+@torch.no_grad()
+def multiply_adds(method: Method, shape: tuple[int, int, int]) -> int:
+    """Multiply-adds of the convolutions and matrix products for one image, through all experts."""
+    method.eval()
+    image = torch.zeros(1, *shape, device=method.log_prior.device)
+    with FlopCounterMode(display=False) as counter:
+        method.experts(image)
+    return int(counter.get_total_flops() // 2)
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

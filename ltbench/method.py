@@ -1,0 +1,338 @@
+"""The one file that a contributor reads: what a long-tailed method is.
+
+Only ``forward`` must be written. Everything else has a default that fits one network with one head:
+
+    class CrossEntropy(Method):
+        def forward(self, batch, at):
+            return batch.loss(lambda labels: cross_entropy(self.network(batch.images), labels))
+
+The training loop owns devices, precision, optimiser, schedule, checkpoints and logging; a method touches none of
+them, and no files. All of a method's state is parameters and buffers, so it is saved and resumed by itself. A parameter that ``__init__``
+freezes and a module that it puts in eval mode (a teacher) stay so.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ltbench import draws
+from ltbench.config import Frozen, Recipe, RunConfig
+from ltbench.data.mixing import mixup
+from ltbench.models.experts import ExpertNetwork
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a method comes from."""
+
+    title: str
+    authors: str
+    venue: str
+    year: int
+    claims: Mapping[str, float] = field(default_factory=dict)
+    """What its authors report, e.g. ``{"cifar100-lt IR 100 accuracy %": 52.0}``."""
+
+    @property
+    def bibtex(self) -> str:
+        """The BibTeX entry."""
+        key = self.authors.split(",")[0].split()[-1].lower() + str(self.year)
+        fields = f"title={{{self.title}}}, author={{{self.authors}}}, booktitle={{{self.venue}}}, year={{{self.year}}}"
+        return f"@inproceedings{{{key}, {fields}}}"
+
+
+@dataclass(frozen=True)
+class Range:
+    """A search range of numbers, both ends included."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A search range of listed values."""
+
+    options: tuple[Any, ...]
+
+
+class MethodConfig(Frozen):
+    """The hyper-parameters that every method has; a method's own ``Config`` adds to them."""
+
+    mixup: float = Field(
+        0.0, ge=0, description="alpha of mixup's Beta(alpha, alpha): one weight a batch; 0 turns it off"
+    )
+
+    dataset_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """The paper's values where they depend on the data set, by data set name."""
+    space: ClassVar[Mapping[str, Range | Choice]] = {"mixup": Range(0.0, 1.0)}
+    """What ``ltbench tune`` searches, by hyper-parameter."""
+
+
+@dataclass(frozen=True)
+class ClassPrior:
+    """The class frequencies of the images that a run trains on."""
+
+    counts: Tensor
+    """(C,) int64, each at least one."""
+
+    @property
+    def probabilities(self) -> Tensor:
+        """(C,) float32, summing to one."""
+        return (self.counts.double() / self.counts.sum()).float()
+
+    @property
+    def log(self) -> Tensor:
+        """(C,) float32 log probabilities."""
+        return (self.counts.double() / self.counts.sum()).log().float()
+
+
+@dataclass
+class Loss:
+    """A loss as a sum and the weight to divide it by, so that unequal parts of a batch add up rightly."""
+
+    total: Tensor
+    weight: Tensor | float
+
+    @classmethod
+    def of(cls, per_sample: Tensor) -> "Loss":
+        """The plain mean of one value a sample, (B,)."""
+        return cls(per_sample.sum(), float(per_sample.shape[0]))
+
+    @property
+    def mean(self) -> Tensor:
+        """What is minimised."""
+        return self.total / self.weight
+
+
+@dataclass
+class Batch:
+    """The images of one step, normalised and on the device."""
+
+    views: tuple[Tensor, ...]
+    """One (B, channels, height, width) tensor for each name in ``Method.views``."""
+    indices: Tensor
+    """(B,) which training images these are."""
+    labels: Tensor
+    """(B,) int64; -1 where the stage sees unlabelled images."""
+    mixed_labels: Tensor | None = None
+    """(B,) labels of the images mixed in, if any."""
+    weight: Tensor | None = None
+    """Share of ``labels`` beside ``mixed_labels``: scalar or (B,)."""
+    streams: dict[str, "Batch"] = field(default_factory=dict)
+    """Batches of the method's further samplers, as many images each."""
+
+    @property
+    def images(self) -> Tensor:
+        """The first view."""
+        return self.views[0]
+
+    def loss(self, per_sample: Callable[[Tensor], Tensor]) -> Loss:
+        """Apply a loss (labels (B,) -> values (B,)), sharing it between the two labels of mixed images."""
+        values = per_sample(self.labels)
+        if self.mixed_labels is not None and self.weight is not None:
+            values = self.weight * values + (1 - self.weight) * per_sample(self.mixed_labels)
+        return Loss.of(values)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate of a stage that does not follow the recipe's: base rate and shape over the stage."""
+
+    lr: float
+    shape: Literal["constant", "cosine"] = "cosine"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of training in which nothing changes, so that its step can be compiled once."""
+
+    name: str = "train"
+    epochs: int | None = None
+    """Length; None: what is left of the recipe's epochs."""
+    trains: tuple[str, ...] = ("",)
+    """Prefixes of the names of the parameters that train; the rest is frozen."""
+    frozen_norms: Literal["eval", "train"] = "eval"
+    """Whether frozen batch norms keep their running statistics ("eval") or go on updating them ("train")."""
+    lr_scale: Mapping[str, float] = field(default_factory=dict)
+    """Learning-rate factors by parameter-name prefix; the longest matching prefix counts."""
+    schedule: Schedule | None = None
+    """None: the recipe's schedule, which runs on through all stages that follow it."""
+    optimiser: Literal["new", "carried"] = "carried"
+    """Whether the parameters that trained in the stage before keep their momentum or all start afresh."""
+    source: Literal["train", "unlabelled-test"] = "train"
+    """Unlabelled test images make a method transductive; it must say so."""
+
+
+@dataclass
+class Progress:
+    """Where training is. ``forward`` may read ``fraction`` and ``gather`` only, so that it compiles whole."""
+
+    seed: int
+    stage: Stage
+    epoch: int
+    """Within the stage."""
+    step: int
+    """Within the epoch."""
+    fraction: Tensor
+    """Scalar: share of the stage that is done."""
+    gather: Callable[[Tensor], Tensor] = lambda tensor: tensor
+    """Concatenate a tensor over processes along its first axis; the identity in one process."""
+
+    def generator(self, stream: str) -> np.random.Generator:
+        """A private generator for one purpose in this step."""
+        return draws.numpy_generator(self.seed, stream, self.stage.name, self.epoch, self.step)
+
+
+class Sampler(Protocol):
+    """Orders an epoch."""
+
+    def __call__(self, generator: np.random.Generator) -> Tensor:
+        """Indices of training images, in order; the length of the "main" one sets the epoch."""
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """Every image once, in random order."""
+
+    images: int
+
+    def __call__(self, generator: np.random.Generator) -> Tensor:
+        """(N,) a permutation."""
+        return torch.from_numpy(generator.permutation(self.images))
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """As many images as there are weights, drawn with replacement, in proportion to the weights."""
+
+    weights: Tensor
+
+    def __call__(self, generator: np.random.Generator) -> Tensor:
+        """(N,) draws."""
+        chances = self.weights.double().numpy()
+        return torch.from_numpy(generator.choice(len(chances), len(chances), p=chances / chances.sum()))
+
+
+class StageData(Protocol):
+    """What a method may look at when a stage begins."""
+
+    labels: Tensor
+    """(N,) of the stage's images; -1 where unlabelled."""
+
+    def plain(self) -> Iterator[Batch]:
+        """All of the stage's images once, in order, without augmentation."""
+
+
+class BackboneFactory(Protocol):
+    """Builds the run's network, randomly initialised unless the run asks for pre-trained weights."""
+
+    def __call__(
+        self, experts: int = 1, *, width: float = 1.0, head: str | None = None, shared: bool = True
+    ) -> ExpertNetwork:
+        """A network with this many experts.
+
+        Args:
+            experts: how many.
+            width: of the experts' own stages: 1 or 0.75, as published for RIDE and SADE.
+            head: linear or cosine; None: the recipe's.
+            shared: whether the experts share the early stages; if not, each is a complete network.
+
+        """
+
+
+class Method(nn.Module):
+    """A long-tailed method: its network, its loss and its prediction rule.
+
+    Args:
+        build: makes networks.
+        prior: class frequencies of the training images.
+        config: hyper-parameters, an instance of this class's ``Config``.
+
+    """
+
+    Config: ClassVar[type[MethodConfig]] = MethodConfig
+    paper: ClassVar[Paper | None] = None
+    revision: ClassVar[int | None] = None
+    """Raise it when results change. None: a hash of the method's file, so that any edit counts as a change."""
+    views: ClassVar[tuple[str, ...]] = ("train",)
+    """The views of a batch: "train" is augmented by the recipe, "plain" is not augmented."""
+    head: ClassVar[str | None] = None
+    coupled: ClassVar[bool] = False
+    """Whether the loss couples the samples of a batch, so that gradients cannot be accumulated over parts."""
+    transductive: ClassVar[bool] = False
+    """Whether it adapts to unlabelled test images; such results stand in a table of their own."""
+    compiles: ClassVar[bool] = True
+    """Whether ``forward`` compiles whole (``torch.compile(fullgraph=True)``)."""
+
+    log_prior: Tensor
+
+    def __init__(self, build: BackboneFactory, prior: ClassPrior, config: MethodConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.prior = prior
+        self.register_buffer("log_prior", prior.log)
+        self.network = self.make_network(build)
+
+    def make_network(self, build: BackboneFactory) -> ExpertNetwork:
+        """The network to train: one expert, unless a method says otherwise."""
+        return build(head=self.head)
+
+    @property
+    def logit_prior(self) -> float | None:
+        """Exponent of the training prior that is left in the logits of ``predict``.
+
+        1 for cross entropy, 0 for balanced losses; None where it is not known, so that no correction for
+        another test prior can be made.
+        """
+        return None
+
+    @classmethod
+    def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
+        """The finished runs that this one starts from, by a name of the method's choice."""
+        return {}
+
+    def start_from(self, runs: Mapping[str, "Method"]) -> None:
+        """Take over weights from the runs of ``uses``; called once, before training."""
+
+    def stages(self, recipe: Recipe) -> Sequence[Stage]:
+        """The stages of training; none for a method that only changes the prediction."""
+        return (Stage(),)
+
+    def begin(self, stage: Stage, data: StageData) -> None:
+        """Prepare for a stage: re-initialise a head, compute class means. Not called again on resuming."""
+
+    def samplers(self, labels: Tensor, stage: Stage) -> dict[str, Sampler]:
+        """The order of the images: "main" sets the epoch, further ones give ``batch.streams``."""
+        return {"main": Shuffled(len(labels))}
+
+    def prepare(self, batch: Batch, at: Progress) -> Batch:
+        """Change a batch before the step, e.g. mix its images; mixup where the configuration has it."""
+        return mixup(batch, self.config.mixup, at.generator("mixup")) if self.config.mixup else batch
+
+    def forward(self, batch: Batch, at: Progress) -> Loss:
+        """The training loss of a batch."""
+        raise TypeError(f"{type(self).__name__} must define forward(self, batch, at)")
+
+    def after_step(self, at: Progress) -> None:
+        """Update what the optimiser does not: momentum encoders, queues. Runs without gradients."""
+
+    def select(self, validation: Tensor, labels: Tensor) -> None:
+        """Choose a post-hoc parameter from the validation images' expert logits (M, N, C) and labels (N,)."""
+
+    def experts(self, images: Tensor) -> Tensor:
+        """The logits of every expert, (M, B, C); M = 1 for a single network."""
+        return self.network.experts(images)
+
+    def combine(self, experts: Tensor) -> Tensor:
+        """The prediction (B, C) from the experts' logits (M, B, C): their mean."""
+        return experts.mean(0)
+
+    def predict(self, images: Tensor) -> Tensor:
+        """(B, C) logits of a batch of normalised images."""
+        return self.combine(self.experts(images))

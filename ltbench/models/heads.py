@@ -1,0 +1,43 @@
+"""Classifier heads."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class CosineLinear(nn.Module):
+    """Scaled cosine similarity between features and class directions.
+
+    logits = scale * <x / |x|, w / |w|>, computed in float32 whatever the precision around it. Weights start
+    uniform in (-1, 1), rescaled to unit length (LDAM's published code, which RIDE, SADE and BalPoE use).
+
+    Args:
+        features: D.
+        classes: C.
+        scale: of the cosine.
+
+    """
+
+    def __init__(self, features: int, classes: int, scale: float = 30.0) -> None:
+        super().__init__()
+        self.scale = scale
+        self.weight = nn.Parameter(F.normalize(torch.empty(classes, features).uniform_(-1, 1), dim=1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C) from (B, D)."""
+        with torch.autocast(features.device.type, enabled=False):
+            dtype = torch.promote_types(features.dtype, torch.float32)
+            directions = F.normalize(self.weight.to(dtype), dim=1)
+            return self.scale * F.linear(F.normalize(features.to(dtype), dim=1), directions)
+
+
+def linear(features: int, classes: int) -> nn.Linear:
+    """An ordinary linear classifier with Kaiming-normal weights, as in the CIFAR ResNets."""
+    layer = nn.Linear(features, classes)
+    nn.init.kaiming_normal_(layer.weight)
+    return layer
+
+
+HEADS: dict[str, Callable[[int, int], nn.Module]] = {"linear": linear, "cosine": CosineLinear}

@@ -1,0 +1,16 @@
+"""Where ltbench keeps what can be made again: checkpoints, logits, decoded images."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+
+def cache_dir() -> Path:
+    """The cache folder: $LTBENCH_CACHE, or the user's own by the platform's convention."""
+    return Path(os.environ.get("LTBENCH_CACHE") or platformdirs.user_cache_dir("ltbench"))
+
+
+def data_dir() -> Path:
+    """Where data sets are looked for without --data-dir: $LTBENCH_DATA, or ./data."""
+    return Path(os.environ.get("LTBENCH_DATA") or "data")

@@ -1,0 +1,76 @@
+"""Where a result comes from: versions, source, hardware, time."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("ltbench", "torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow")
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python and the packages that results depend on; None where one is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def git_state() -> dict[str, Any] | None:
+    """The commit of ltbench's own checkout and whether it has changes; None outside of one."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    commit = _git(root, "rev-parse", "HEAD")
+    return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain", "--", "ltbench", "methods"))}
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """Processor, cores, threads and accelerator."""
+    found: dict[str, Any] = {
+        "device": device.type,
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+    if device.type == "cuda":
+        found["accelerator"] = torch.cuda.get_device_name(device)
+    return found
+
+
+def provenance(device: torch.device, started: datetime) -> dict[str, Any]:
+    """Everything of this module, for a result."""
+    return {
+        "versions": versions(),
+        "git": git_state(),
+        "system": platform.system(),
+        "hardware": hardware(device),
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _git(root: Path, *words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

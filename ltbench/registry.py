@@ -1,0 +1,183 @@
+"""Finds methods, data sets and backbones by name."""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import re
+import traceback
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ltbench.errors import LtbenchError, unknown
+
+if TYPE_CHECKING:
+    from ltbench.data.source import Source
+    from ltbench.method import Method
+
+_from_folders: dict[str, Path] = {}
+_DATASETS = {
+    "digits-lt": "ltbench.data.digits:Digits",
+    "cifar10-lt": "ltbench.data.cifar:Cifar10",
+    "cifar100-lt": "ltbench.data.cifar:Cifar100",
+    "folder-lt": "ltbench.data.folder:Folder",
+}
+
+
+def add_methods_dir(folder: Path) -> None:
+    """Make every method file of a folder known under its file name.
+
+    Raises:
+        LtbenchError: if the folder is not there, holds no method file, or a name is taken.
+
+    """
+    if not folder.is_dir():
+        raise LtbenchError("the methods folder is not there", where=folder.absolute(), hint="see --methods-dir")
+    files = sorted(file for file in folder.glob("*.py") if not file.name.startswith("_"))
+    if not files:
+        raise LtbenchError("no method files in the folder", where=folder.absolute(), hint="one my_method.py a method")
+    for file in files:
+        add_method_file(file)
+
+
+def add_method_file(file: Path) -> str:
+    """Make one method file known; returns the method's name, which is the file's.
+
+    Raises:
+        LtbenchError: if the file is not there, its name is no method name, or it is taken.
+
+    """
+    name = file.stem
+    if not file.is_file():
+        raise LtbenchError("the method file is not there", where=file.absolute())
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise LtbenchError(f"'{name}' is no method name", where=file, hint="use small letters, digits and _")
+    if name in _builtin_methods() or name in _entry_points("methods"):
+        raise LtbenchError(f"there is a method '{name}' already", where=file, hint="rename the file")
+    _from_folders[name] = file.resolve()
+    return name
+
+
+def method_names() -> list[str]:
+    """Every method that can be run, by name."""
+    return sorted({*_builtin_methods(), *_entry_points("methods"), *_from_folders})
+
+
+def method(name: str) -> "type[Method]":
+    """The class of a method.
+
+    Raises:
+        LtbenchError: if the name is unknown or its file cannot be loaded.
+
+    """
+    if name in _from_folders:
+        return _method_of(_load_file(_from_folders[name]), name)
+    if name in _builtin_methods():
+        return _method_of(importlib.import_module(f"ltbench_methods.{name}"), name)
+    if name in _entry_points("methods"):
+        loaded: type[Method] | ModuleType = _entry_points("methods")[name].load()
+        return _method_of(loaded, name) if isinstance(loaded, ModuleType) else loaded
+    raise unknown("method", name, method_names(), where="--method")
+
+
+def revision(cls: "type[Method]") -> str:
+    """What stands for a method's code in a run id: its revision, or a hash of its file where it has none."""
+    if cls.__dict__.get("revision") is not None:
+        return str(cls.revision)
+    source = Path(inspect.getfile(cls)).read_bytes()
+    return "file " + hashlib.sha256(source).hexdigest()[:12]
+
+
+def dataset_names() -> list[str]:
+    """Every data set, by name."""
+    return sorted({*_DATASETS, *_entry_points("datasets")})
+
+
+def dataset(name: str) -> "Source":
+    """A data set.
+
+    Raises:
+        LtbenchError: if the name is unknown.
+
+    """
+    loaders: dict[str, Callable[[], type[Source]]] = {
+        known: entry.load for known, entry in _entry_points("datasets").items()
+    }
+    if name in _DATASETS:
+        module, _, attribute = _DATASETS[name].partition(":")
+        found: type[Source] = getattr(importlib.import_module(module), attribute)
+        return found()
+    if name in loaders:
+        return loaders[name]()()
+    raise unknown("data set", name, dataset_names(), where="--dataset")
+
+
+def backbone_names() -> list[str]:
+    """Every network that timm knows, with the CIFAR ResNets."""
+    import timm
+
+    from ltbench.models import resnet_cifar  # noqa: F401  (registers them)
+
+    names: list[str] = timm.list_models()
+    return names
+
+
+def check_backbone(name: str) -> None:
+    """Refuse a name that timm does not know.
+
+    Raises:
+        LtbenchError: with the nearest known names.
+
+    """
+    import timm
+
+    from ltbench.models import resnet_cifar  # noqa: F401
+
+    if not timm.is_model(name):
+        raise unknown("backbone", name, backbone_names(), where="--backbone")
+
+
+def _builtin_methods() -> set[str]:
+    import ltbench_methods
+
+    return {module.name for module in pkgutil.iter_modules(ltbench_methods.__path__)}
+
+
+def _entry_points(kind: str) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=f"ltbench.{kind}")}
+
+
+def _load_file(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"ltbench_user_methods.{file.stem}", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
+        raise LtbenchError(
+            f"the method file cannot be loaded: {type(error).__name__}: {error}",
+            where=f"{file}, line {line}" if line else file,
+        ) from None
+    return module
+
+
+def _method_of(module: ModuleType, name: str) -> "type[Method]":
+    from ltbench.method import Method
+
+    own = [
+        cls
+        for cls in vars(module).values()
+        if inspect.isclass(cls) and issubclass(cls, Method) and cls.__module__ == module.__name__
+    ]
+    if len(own) != 1:
+        raise LtbenchError(
+            f"method file '{name}' defines {len(own)} subclasses of Method, expected one",
+            where=module.__file__,
+        )
+    return own[0]

@@ -1,0 +1,176 @@
+"""The result of a run and the folder of results: one JSON file a run, written whole, readable without ltbench."""
+
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from ltbench.atomic import write_text
+from ltbench.config import Frozen, RunConfig
+from ltbench.errors import LtbenchError
+
+SCHEMA_VERSION: Literal[1] = 1
+Status = Literal["done", "failed", "interrupted"]
+
+
+class BinTable(Frozen):
+    """The reliability table: 15 bins of equal width, (lower, upper]."""
+
+    count: list[int]
+    confidence: list[float]
+    accuracy: list[float]
+
+
+class Metrics(Frozen):
+    """Figures of one test distribution. Accuracies and calibration errors are percentages, 0 to 100."""
+
+    top1: float
+    macro: float
+    many: float | None = Field(description="mean class accuracy; null where the group has no class")
+    medium: float | None
+    few: float | None
+    worst_class: float
+    nll: float
+    brier: float
+    ece: float
+    mce: float
+    overconfidence: float
+    adaptive_ece: float
+    classwise_ece: float
+    temperature_scaled: dict[str, float] | None = None
+    bins: BinTable
+    correct: list[int] = Field(description="images classified correctly, by class")
+    total: list[int] = Field(description="images, by class")
+    mean_probability: list[float] = Field(description="mean predicted distribution of the combined prediction")
+    expert_mean_probability: list[list[float]] = Field(description="the same for every expert")
+
+
+class DataRecord(Frozen):
+    """What the run was trained and tested on."""
+
+    fingerprints: dict[str, str]
+    classes: list[str]
+    counts: list[int] = Field(description="training images by class, validation part included")
+    trained_on: list[int] = Field(description="training images by class, without the validation part")
+    shots: dict[str, int] = Field(description="the rule: many > many, few < few")
+    groups: dict[str, list[int]] = Field(description="class labels of each shot group")
+    without_validation: list[int] = Field(description="classes too small to give a validation image")
+
+
+class MethodRecord(Frozen):
+    """What produced the predictions."""
+
+    revision: str
+    logit_prior: float | None = Field(description="exponent of the training prior left in the logits")
+    transductive: bool
+    uses: dict[str, str] = Field(description="run ids that it started from")
+
+
+class Cost(Frozen):
+    """What the run took."""
+
+    parameters: int
+    multiply_adds: int = Field(description="of one image through all experts")
+    training_seconds: float = Field(description="with those of the runs that it starts from")
+    training_images_per_second: float | None
+    evaluation_images_per_second: float
+    peak_memory_bytes: int
+    peak_memory_of: Literal["device", "process"]
+
+
+class CurvePoint(Frozen):
+    """Training loss of an epoch."""
+
+    stage: str
+    epoch: int
+    lr: float
+    loss: float
+
+
+class Result(Frozen):
+    """One run."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    run_id: str
+    status: Status
+    reason: str | None = None
+    config: RunConfig
+    data: DataRecord
+    method: MethodRecord
+    metrics: dict[str, Metrics] = Field(default_factory=dict, description="by test distribution")
+    curve: list[CurvePoint] = Field(default_factory=list)
+    cost: Cost | None = None
+    tuning: dict[str, Any] | None = Field(None, description="trials that chose the hyper-parameters")
+    provenance: dict[str, Any]
+
+    @property
+    def test(self) -> Metrics | None:
+        """The figures on the test set, if the run is done."""
+        return self.metrics.get("test")
+
+
+class Store:
+    """A folder of results: ``<data set>/<method>/<run id>.json``.
+
+    Args:
+        folder: its root; made when the first result is saved.
+
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, config: RunConfig, run_id: str) -> Path:
+        """Where the result of a run belongs."""
+        return self.folder / config.dataset / config.method / f"{run_id}.json"
+
+    def get(self, config: RunConfig, run_id: str) -> Result | None:
+        """The stored result, whatever its status; None if there is none."""
+        path = self.path(config, run_id)
+        return read(path) if path.exists() else None
+
+    def save(self, result: Result) -> Path:
+        """Write a result, replacing one of the same run."""
+        path = self.path(result.config, result.run_id)
+        write_text(path, result.model_dump_json(indent=1) + "\n")
+        return path
+
+    def check_writable(self) -> None:
+        """Fail before the work rather than after it.
+
+        Raises:
+            LtbenchError: if results cannot be saved here.
+
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise LtbenchError(
+                f"results cannot be saved: {error.strerror}",
+                where=self.folder.absolute(),
+                hint="make the folder writable or choose another with --out",
+            ) from None
+
+
+def read(path: Path) -> Result:
+    """Read a result file.
+
+    Raises:
+        LtbenchError: if it is damaged, of another schema, or no result at all.
+
+    """
+    try:
+        return Result.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise LtbenchError(f"cannot read the result: {error.strerror}", where=path) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise LtbenchError(
+            f"not a valid result: {place}: {first['msg']}",
+            where=path,
+            hint="restore the file, or delete it and run again",
+        ) from None

@@ -1,0 +1,108 @@
+"""A sweep is a list of runs; this file makes the list and works through it."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ltbench import registry
+from ltbench.config import RunConfig, read_toml, validated
+from ltbench.errors import LtbenchError
+from ltbench.experiment import Surroundings, run_or_recall
+from ltbench.store import Result, read
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds from "0-4", "0,2,5" or "3".
+
+    Raises:
+        LtbenchError: for anything else, and for a range that runs backwards.
+
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if first > last:
+            raise LtbenchError(
+                f"'{text}' is no list of seeds", where="--seeds", hint="write 0-4 or 0,2,5, the smaller first"
+            )
+        seeds += range(first, last + 1)
+    return list(dict.fromkeys(seeds))
+
+
+def parse_methods(text: str) -> list[str]:
+    """Method names from "ce,balpoe"; "all" is every method."""
+    if text == "all":
+        return registry.method_names()
+    return list(dict.fromkeys(name.strip() for name in text.split(",")))
+
+
+def read_runs(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """The runs that a file describes, as plain settings, and the tuning that chose them, if any.
+
+    Args:
+        path: a TOML file with the settings of one run, or with shared settings and a [[runs]] table for each; or
+            a result (JSON), to repeat it.
+
+    Raises:
+        LtbenchError: if the file is missing or malformed.
+
+    """
+    if path.suffix == ".json":
+        return [read(path).config.model_dump()], None
+    shared = read_toml(path)
+    tuning = shared.pop("tuning", None)
+    runs = shared.pop("runs", [{}])
+    if not isinstance(runs, list) or not all(isinstance(one, dict) for one in runs):
+        raise LtbenchError("'runs' must be a list of [[runs]] tables", where=path)
+    return [{**shared, **one} for one in runs], tuning
+
+
+def expand(
+    described: Sequence[Mapping[str, Any]], flags: Mapping[str, Any], *, where: object = None
+) -> list[RunConfig]:
+    """Every combination of described run, method and seed.
+
+    Args:
+        described: settings of each run; ``method`` and ``seeds`` may be lists in text.
+        flags: from the command line; they beat what is described, and hyper-parameters are merged.
+        where: the description comes from.
+
+    Raises:
+        LtbenchError: for a setting that is unknown or out of range.
+
+    """
+    configs = []
+    for one in described:
+        settings = {**one, **{name: value for name, value in flags.items() if name != "hyperparameters"}}
+        hyperparameters = {**one.get("hyperparameters", {}), **flags.get("hyperparameters", {})}
+        methods = parse_methods(settings.pop("method", "balpoe"))
+        seeds = parse_seeds(str(settings.pop("seeds", settings.pop("seed", 0))))
+        for method in methods:
+            for seed in seeds:
+                run_settings = {
+                    **settings,
+                    "method": method,
+                    "seed": seed,
+                    "hyperparameters": hyperparameters,
+                }
+                configs.append(validated(RunConfig, run_settings, where=where))
+    return configs
+
+
+def run_all(configs: Sequence[RunConfig], around: Surroundings, tell: Callable[[Result, bool], None]) -> list[Result]:
+    """Run one after the other; a run that fails does not stop the others.
+
+    Args:
+        configs: what to run.
+        around: folders, device and the like.
+        tell: called with every result and whether it was stored already.
+
+    """
+    results = []
+    for config in configs:
+        result, recalled = run_or_recall(config, around)
+        tell(result, recalled)
+        results.append(result)
+    return results

@@ -1,0 +1,290 @@
+"""The training loop: every method, every stage, one path."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from ltbench import draws
+from ltbench.config import Recipe
+from ltbench.data.loading import Epoch, Resident
+from ltbench.errors import TrainingFailedError
+from ltbench.evaluate.predict import expert_logits
+from ltbench.method import Batch, Method, Progress, Stage
+from ltbench.train.schedule import PlannedStage, plan
+from ltbench.train.state import Checkpoint
+
+Watch = Callable[[float, str], None]
+"""Called after every step with the share of training that is done and a few words."""
+
+
+@dataclass
+class EpochRecord:
+    """One point of the training curve."""
+
+    stage: str
+    epoch: int
+    lr: float
+    loss: float
+    """Mean over the epoch's images, as trained: augmented and mixed."""
+
+
+@dataclass
+class History:
+    """What training did and what it took."""
+
+    curve: list[EpochRecord] = field(default_factory=list)
+    seconds: float = 0.0
+    images: int = 0
+    """Training images seen, repeats counted."""
+
+
+def fit(
+    method: Method,
+    train: Resident,
+    recipe: Recipe,
+    *,
+    seed: int,
+    checkpoint: Checkpoint,
+    precision: str = "fp32",
+    validation: Resident | None = None,
+    unlabelled: Resident | None = None,
+    watch: Watch = lambda share, words: None,
+) -> History:
+    """Train a method through its stages, going on from the checkpoint if there is one.
+
+    A run that is killed and started again ends with the same weights, bit for bit, on one machine's CPU.
+
+    Args:
+        method: on the device already; trained in place.
+        train: the training images.
+        recipe: lengths, rates, augmentation.
+        seed: of all draws.
+        checkpoint: where to save; it holds the trained weights at the end.
+        precision: fp32, or bf16 for autocast.
+        validation: held-out images, for a parameter that a method chooses after training.
+        unlabelled: test images without labels, for stages that adapt to them.
+        watch: told of progress.
+
+    Raises:
+        TrainingFailedError: if the loss is not finite.
+        LtbenchError: if the stages do not fit the recipe, or a checkpoint cannot be written.
+
+    """
+    with torch.random.fork_rng():
+        trainer = _Trainer(method, train, recipe, seed, checkpoint, precision, unlabelled, watch)
+        trainer.run()
+    if validation is not None:
+        method.select(expert_logits(method, validation, precision), validation.labels.cpu())
+    trainer.save()
+    return trainer.history
+
+
+class _Trainer:
+    def __init__(
+        self,
+        method: Method,
+        train: Resident,
+        recipe: Recipe,
+        seed: int,
+        checkpoint: Checkpoint,
+        precision: str,
+        unlabelled: Resident | None,
+        watch: Watch,
+    ) -> None:
+        self.method, self.recipe, self.seed = method, recipe, seed
+        self.sources = {"train": train, "unlabelled-test": unlabelled}
+        self.checkpoint, self.precision, self.watch = checkpoint, precision, watch
+        self.device = train.images.device
+        self.stages: Sequence[PlannedStage] = plan(method.stages(recipe), recipe)
+        self.history = History()
+        self.optimiser: torch.optim.SGD | None = None
+        self.trainable = {name for name, weight in method.named_parameters() if weight.requires_grad}
+        self.resting = [module for module in method.modules() if not module.training]
+        self.stage, self.epoch, self.step = 0, 0, 0
+        self.sums = torch.zeros(2, dtype=torch.float64, device=self.device)  # of the epoch: loss and weight
+
+    def run(self) -> None:
+        resumed = self._resume()
+        for index in range(self.stage, len(self.stages)):
+            if not resumed:
+                self._start(index)
+            resumed = False
+            self._run_stage(self.stages[index])
+        self.optimiser = None
+        self.stage = len(self.stages)
+
+    def _start(self, index: int) -> None:
+        self.stage, self.epoch, self.step = index, 0, 0
+        stage = self.stages[index].stage
+        self._freeze(stage)
+        with draws.global_stream(self.seed, "begin", stage.name):
+            self.method.begin(stage, self._data(stage))
+        self._freeze(stage)  # begin may have put the network in evaluation mode
+        self.optimiser = self._make_optimiser(stage)
+
+    def _run_stage(self, planned: PlannedStage) -> None:
+        for epoch in range(self.epoch, planned.epochs):
+            self.epoch = epoch
+            self._run_epoch(planned)
+            self.step = 0
+            self.epoch = epoch + 1
+            if self.checkpoint.due():
+                self.save()
+
+    def _run_epoch(self, planned: PlannedStage) -> None:
+        stage, began = planned.stage, time.monotonic()
+        data = self._data(stage)
+        batches = Epoch(
+            data,
+            self.method.samplers(data.labels.cpu(), stage),
+            views=self.method.views,
+            how=self.recipe.augment,
+            batch_size=self.recipe.batch_size,
+            seed=self.seed,
+            place=(self.stage, self.epoch),
+        )
+        self._set_rate(planned.lrs[self.epoch])
+        for step in range(self.step, len(batches)):
+            self.step = step
+            self._train_step(batches.batch(step), self._progress(planned, len(batches)))
+            self.step = step + 1
+            self.watch(self._share(len(batches)), f"{stage.name}, epoch {self.epoch + 1}/{planned.epochs}")
+            if self.checkpoint.due():
+                self.history.seconds += time.monotonic() - began
+                began = time.monotonic()
+                self._mean_loss()
+                self.save()
+        loss = self._mean_loss()
+        self.history.seconds += time.monotonic() - began
+        self.history.curve.append(EpochRecord(stage.name, self.epoch, planned.lrs[self.epoch], loss))
+        self.sums.zero_()
+
+    def _train_step(self, batch: Batch, at: Progress) -> None:
+        assert self.optimiser is not None
+        size = len(batch.labels)
+        batch = self.method.prepare(batch, at)
+        # Dropout and stochastic depth know only the global generator.
+        torch.manual_seed(draws.key(self.seed, "step", self.stage, self.epoch, self.step))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            loss = self.method(batch, at)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.mean.backward()
+        self.optimiser.step()
+        with torch.no_grad():
+            self.method.after_step(at)
+        self.sums[0] += loss.total.detach()
+        self.sums[1] += loss.weight
+        self.history.images += size
+
+    def _mean_loss(self) -> float:
+        """The epoch's mean loss so far; the one place where the host waits for the device."""
+        mean = (self.sums[0] / self.sums[1]).item()
+        if not torch.tensor(mean).isfinite():
+            name = self.stages[self.stage].stage.name
+            raise TrainingFailedError(f"the loss is {mean} in epoch {self.epoch + 1} of stage '{name}'")
+        return mean
+
+    def _data(self, stage: Stage) -> Resident:
+        data = self.sources[stage.source]
+        if data is None:
+            raise TrainingFailedError(f"stage '{stage.name}' needs {stage.source} images, which this run lacks")
+        return data
+
+    def _freeze(self, stage: Stage) -> None:
+        """Set what trains and which mode each module is in."""
+        for name, weight in self.method.named_parameters():
+            weight.requires_grad_(name in self.trainable and name.startswith(stage.trains))
+        self.method.train()
+        for module in self.resting:
+            module.training = False
+        if stage.frozen_norms == "eval":
+            for prefix, module in self.method.named_modules():
+                own = {f"{prefix}.{name}" for name, _ in module.named_parameters(recurse=False)}
+                if isinstance(module, nn.modules.batchnorm._NormBase) and own & self.trainable:
+                    module.train(any(name.startswith(stage.trains) for name in own))
+
+    def _make_optimiser(self, stage: Stage) -> torch.optim.SGD | None:
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, weight in self.method.named_parameters():
+            if weight.requires_grad:
+                groups.setdefault(_scale(stage, name), []).append(weight)
+        optimiser = torch.optim.SGD(
+            [{"params": weights, "scale": scale} for scale, weights in groups.items()],
+            lr=self.recipe.lr,
+            momentum=self.recipe.momentum,
+            nesterov=self.recipe.nesterov,
+            weight_decay=self.recipe.weight_decay,
+        )
+        if stage.optimiser == "carried" and self.optimiser is not None:
+            for weight in (weight for weights in groups.values() for weight in weights):
+                if weight in self.optimiser.state:
+                    optimiser.state[weight] = self.optimiser.state[weight]
+        return optimiser
+
+    def _set_rate(self, lr: float) -> None:
+        assert self.optimiser is not None
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr * group["scale"]
+
+    def _progress(self, planned: PlannedStage, steps: int) -> Progress:
+        done = (self.epoch + self.step / steps) / planned.epochs
+        return Progress(self.seed, planned.stage, self.epoch, self.step, torch.tensor(done))
+
+    def _share(self, steps: int) -> float:
+        total = sum(planned.epochs for planned in self.stages)
+        past = sum(planned.epochs for planned in self.stages[: self.stage])
+        return (past + self.epoch + self.step / steps) / total
+
+    def save(self) -> None:
+        state: dict[str, Any] = {
+            "position": (self.stage, self.epoch, self.step),
+            "method": self.method.state_dict(),
+            "optimiser": self.optimiser.state_dict() if self.optimiser else None,
+            "history": asdict(self.history),
+            "sums": self.sums,
+        }
+        self.checkpoint.save(state)
+
+    def _resume(self) -> bool:
+        """Go back to the stored state; whether its stage has begun already."""
+        state = self.checkpoint.load(self.device)
+        if state is None:
+            return False
+        self.stage, self.epoch, self.step = state["position"]
+        self.method.load_state_dict(state["method"])
+        stored = state["history"]
+        curve = [EpochRecord(**point) for point in stored["curve"]]
+        self.history = History(curve, stored["seconds"], stored["images"])
+        self.sums.copy_(state["sums"])
+        if self.stage == len(self.stages):
+            return False
+        stage = self.stages[self.stage].stage
+        self._freeze(stage)
+        self.optimiser = self._make_optimiser(stage)
+        if self.optimiser is not None and state["optimiser"] is not None:
+            self.optimiser.load_state_dict(state["optimiser"])
+        return True
+
+
+def _scale(stage: Stage, name: str) -> float:
+    """The learning-rate factor of a parameter: that of the longest prefix that fits."""
+    fitting = [prefix for prefix in stage.lr_scale if name.startswith(prefix)]
+    return stage.lr_scale[max(fitting, key=len)] if fitting else 1.0
+
+
+def load_trained(method: Method, checkpoint: Checkpoint, device: torch.device) -> bool:
+    """Load the weights of a finished run into a method; False if there is no checkpoint of one."""
+    state = checkpoint.load(device)
+    if state is None or state["optimiser"] is not None:
+        return False
+    method.load_state_dict(state["method"])
+    return True
+
+
+def at_rest(stage: Stage, seed: int = 0) -> Progress:
+    """A ``Progress`` at the start of a stage, for calling a method's step outside of training."""
+    return Progress(seed, stage, 0, 0, torch.tensor(0.0))

@@ -1,0 +1,82 @@
+"""The learning rate of every epoch, and how a method's stages share the recipe's epochs."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ltbench.config import Recipe
+from ltbench.errors import LtbenchError
+from ltbench.method import Stage
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage with its length and learning rates."""
+
+    stage: Stage
+    lrs: tuple[float, ...]
+    """Of each epoch."""
+
+    @property
+    def epochs(self) -> int:
+        """Length of the stage."""
+        return len(self.lrs)
+
+
+def recipe_lr(recipe: Recipe, epoch: int) -> float:
+    """The learning rate of an epoch, counted from 0.
+
+    Linear warm-up (epoch + 1) / W, then steps at the milestones or a cosine over all epochs, one value an epoch.
+    """
+    warmup = max(1, round(recipe.warmup * recipe.epochs)) if recipe.warmup else 0
+    if epoch < warmup:
+        return recipe.lr * (epoch + 1) / warmup
+    if recipe.schedule == "cosine":
+        return recipe.lr * 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
+    passed = sum(epoch >= round(milestone * recipe.epochs) for milestone in recipe.milestones)
+    return recipe.lr * recipe.gamma**passed
+
+
+def plan(stages: Sequence[Stage], recipe: Recipe) -> list[PlannedStage]:
+    """Give every stage its epochs and learning rates.
+
+    Stages without a schedule of their own share the recipe's epochs, one after the other; one of them may leave
+    its length open and gets what the others leave.
+
+    Raises:
+        LtbenchError: if the lengths do not fit the recipe's epochs, or two stages share a name.
+
+    """
+    names = [stage.name for stage in stages]
+    if len(set(names)) < len(names):
+        raise LtbenchError(f"the stages {names} need names of their own")
+    shared = [stage for stage in stages if stage.schedule is None]
+    fixed = sum(stage.epochs or 0 for stage in shared)
+    left = recipe.epochs - fixed
+    open_ended = sum(stage.epochs is None for stage in shared)
+    if left < 0 or open_ended > 1 or (open_ended == 1 and left == 0):
+        raise LtbenchError(
+            f"the stages {[stage.name for stage in shared]} do not fit into {recipe.epochs} epochs",
+            where="--epochs",
+            hint=f"train for more than {fixed} epochs",
+        )
+    planned, epoch = [], 0
+    for stage in stages:
+        if stage.schedule is not None:
+            planned.append(PlannedStage(stage, _own_lrs(stage)))
+            continue
+        length = left if stage.epochs is None else stage.epochs
+        planned.append(PlannedStage(stage, tuple(recipe_lr(recipe, epoch + e) for e in range(length))))
+        epoch += length
+    return planned
+
+
+def _own_lrs(stage: Stage) -> tuple[float, ...]:
+    assert stage.schedule is not None
+    if stage.epochs is None:
+        raise LtbenchError(f"stage '{stage.name}' has a schedule of its own and needs a number of epochs")
+    if stage.schedule.shape == "constant":
+        return (stage.schedule.lr,) * stage.epochs
+    return tuple(
+        stage.schedule.lr * 0.5 * (1 + math.cos(math.pi * epoch / stage.epochs)) for epoch in range(stage.epochs)
+    )

@@ -1,0 +1,56 @@
+"""Checkpoints: the whole state of a training run, written in one step, read without executing anything."""
+
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ltbench.atomic import write_bytes
+from ltbench.errors import LtbenchWarning
+
+
+class Checkpoint:
+    """The checkpoint file of a run.
+
+    Args:
+        path: of the file.
+        every: seconds of training between two saves.
+
+    """
+
+    def __init__(self, path: Path, every: float = 30.0) -> None:
+        self.path = path
+        self.every = every
+        self._saved = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return time.monotonic() - self._saved >= self.every
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the file by this state.
+
+        Raises:
+            LtbenchError: if the folder cannot be written or the disk is full; the old file stays.
+
+        """
+        write_bytes(self.path, lambda stream: torch.save(state, stream))
+        self._saved = time.monotonic()
+
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """The stored state, or None if there is none that can be read."""
+        if not self.path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
+        except Exception as error:  # torch raises a dozen kinds for a damaged file
+            message = f"the checkpoint {self.path} cannot be read ({type(error).__name__}): training starts anew"
+            warnings.warn(message, LtbenchWarning, stacklevel=2)
+            return None
+        return state
+
+    def delete(self) -> None:
+        """Remove the file, if it is there."""
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""The methods of ltbench, one file each; a file's name is the method's name."""

@@ -1,0 +1,31 @@
+"""Balanced softmax: the class counts go into the softmax of the training loss."""
+
+from ltbench.losses import logit_adjusted_cross_entropy
+from ltbench.method import Batch, Loss, Method, Paper, Progress
+
+
+class BalancedSoftmax(Method):
+    """Cross entropy of z + log n, so that the bare logits z belong to a balanced test set.
+
+    Ren et al. (NeurIPS 2020), theorem 1. Equal to the logit adjustment loss with tau = 1; listed under its own
+    name because papers do. BalPoE with one expert is this with mixup.
+    """
+
+    revision = 1
+    paper = Paper(
+        title="Balanced Meta-Softmax for Long-Tailed Visual Recognition",
+        authors="Jiawei Ren and Cunjun Yu and Shunan Sheng and Xiao Ma and Haiyu Zhao and Shuai Yi and Hongsheng Li",
+        venue="Advances in Neural Information Processing Systems",
+        year=2020,
+    )
+
+    @property
+    def logit_prior(self) -> float:
+        """The training prior is taken out of the logits."""
+        return 0.0
+
+    def forward(self, batch: Batch, at: Progress) -> Loss:
+        """CE(z + log pi, y)."""
+        logits = self.network(batch.images)
+        one = self.log_prior.new_ones(())
+        return batch.loss(lambda labels: logit_adjusted_cross_entropy(logits, labels, self.log_prior, one))

@@ -1,0 +1,99 @@
+"""Post-hoc logit adjustment: the prior is subtracted from a cross-entropy network's logits."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ltbench.config import Recipe, RunConfig
+from ltbench.losses import cross_entropy
+from ltbench.method import (
+    BackboneFactory,
+    Batch,
+    Choice,
+    ClassPrior,
+    Loss,
+    Method,
+    MethodConfig,
+    Paper,
+    Progress,
+    Range,
+    Stage,
+)
+
+
+class LogitAdjustmentPosthoc(Method):
+    """Train with cross entropy, predict with z - tau log pi. Starts from the CE run and trains nothing.
+
+    Menon et al. (ICLR 2021), equation 9. Probabilities are the softmax of the adjusted logits.
+    """
+
+    class Config(MethodConfig):
+        """tau, and the mixup of the cross-entropy run."""
+
+        tau: float = Field(1.0, description="strength of the adjustment; 0 is cross entropy")
+        select_tau: bool = Field(
+            False, description="choose tau by macro accuracy on the validation part (0 to 3 by 0.1)"
+        )
+
+        space: ClassVar[Mapping[str, Range | Choice]] = {"tau": Range(0.5, 2.0), "mixup": Range(0.0, 1.0)}
+
+    revision = 1
+    config: Config
+    tau: Tensor
+    paper = Paper(
+        title="Long-tail learning via logit adjustment",
+        authors="Aditya Krishna Menon and Sadeep Jayasumana and Ankit Singh Rawat and Himanshu Jain and "
+        "Andreas Veit and Sanjiv Kumar",
+        venue="International Conference on Learning Representations",
+        year=2021,
+        claims={"cifar100-lt IR 100 accuracy %, another ResNet-32 than the common one, 1419 epochs": 44.1},
+    )
+
+    def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
+        super().__init__(build, prior, config)
+        self.register_buffer("tau", self.log_prior.new_tensor(config.tau))
+
+    @property
+    def logit_prior(self) -> float:
+        """1 - tau of the training prior is left in the logits."""
+        return 1.0 - float(self.tau)
+
+    @classmethod
+    def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
+        """The cross-entropy run with the same settings."""
+        mixup = run.hyperparameters.get("mixup", 0.0)
+        return {"ce": run.replace(method="ce", hyperparameters={"mixup": mixup})}
+
+    def start_from(self, runs: Mapping[str, Method]) -> None:
+        """Take over the network."""
+        self.network.load_state_dict(runs["ce"].network.state_dict())
+
+    def stages(self, recipe: Recipe) -> Sequence[Stage]:
+        """Nothing to train."""
+        return ()
+
+    def forward(self, batch: Batch, at: Progress) -> Loss:
+        """The loss of the run that this one starts from."""
+        logits = self.network(batch.images)
+        return batch.loss(lambda labels: cross_entropy(logits, labels))
+
+    def select(self, validation: Tensor, labels: Tensor) -> None:
+        """Choose the tau of the best macro accuracy; of equals the one nearest to 1."""
+        if not self.config.select_tau:
+            return
+        logits, log_prior = validation.mean(0), self.log_prior.to(validation.device)
+        classes = torch.unique(labels)
+        candidates = sorted((step / 10 for step in range(31)), key=lambda tau: abs(tau - 1))
+
+        def macro(tau: float) -> float:
+            right = ((logits - tau * log_prior).argmax(1) == labels).double()
+            return float(torch.stack([right[labels == label].mean() for label in classes]).mean())
+
+        self.tau.fill_(max(candidates, key=macro))
+
+    def combine(self, experts: Tensor) -> Tensor:
+        """Z - tau log pi."""
+        return experts.mean(0) - self.tau * self.log_prior

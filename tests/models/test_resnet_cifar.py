@@ -1,0 +1,98 @@
+"""The CIFAR ResNets against the published networks."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ltbench.models.experts import Backbone, ExpertNetwork
+
+
+def network(experts: int, head: str, *, classes: int = 100, width: float = 1.0) -> ExpertNetwork:
+    build = Backbone("cifar_resnet32", classes=classes, channels=3, image_size=32, head=head)
+    return build(experts, width=width)
+
+
+def our_name(published: str, experts: int) -> str:
+    """The name in our network of an entry of a published state dictionary."""
+    single = {r"linear\.": "heads.0.", r"(conv1|bn1|layer\d)\.": r"branches.0.model.\1."}
+    several = {
+        r"linears\.(\d)\.": r"heads.\1.",
+        r"layer(\d)s\.(\d)\.": r"branches.\2.model.layer\1.",
+        r"(conv1|bn1|layer1)\.": r"trunk.model.\1.",
+    }
+    for pattern, ours in (single if experts == 1 else several).items():
+        renamed, found = re.subn("^" + pattern, ours, published)
+        if found:
+            return renamed
+    raise AssertionError(f"unexpected entry {published}")
+
+
+def load_published(case: dict[str, np.ndarray], net: ExpertNetwork) -> None:
+    state = {}
+    for name, value in case.items():
+        if name.startswith("state/"):
+            ours = our_name(name.removeprefix("state/"), len(net.heads))
+            transposed = ours.startswith("heads") and ours.endswith("weight") and value.shape[0] == 64
+            state[ours] = torch.from_numpy(value.T.copy() if transposed else np.asarray(value))
+    net.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("name", "experts", "head"),
+    [
+        ("resnet32_linear", 1, "linear"),
+        ("resnet32_cosine", 1, "cosine"),
+        ("resnet32_3_experts_cosine", 3, "cosine"),
+    ],
+)
+def test_logits_equal_the_published_network(name, experts, head, golden_networks):
+    case = golden_networks(name)
+    for mode in ("eval", "train"):
+        net = network(experts, head)
+        load_published(case, net)
+        net.train(mode == "train")
+        with torch.no_grad():
+            logits = net.experts(torch.from_numpy(case[f"{mode}_images"])).numpy()
+        want = case[f"{mode}_logits"].reshape(logits.shape)
+        np.testing.assert_allclose(logits, want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("experts", "width", "parameters", "mega_multiply_adds"),
+    [
+        (1, 1.0, 469_904, 68.9),
+        (2, 1.0, 915_984, 113.7),
+        (3, 1.0, 1_362_064, 158.5),
+        (7, 1.0, 3_146_384, 337.9),
+        (1, 0.75, 277_168, 49.5),
+        (3, 0.75, 783_856, 100.4),
+    ],
+)
+def test_sizes_equal_the_published_ones(experts, width, parameters, mega_multiply_adds):
+    net = network(experts, "cosine", width=width).eval()
+    assert sum(weight.numel() for weight in net.parameters()) == parameters
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net(torch.zeros(1, 3, 32, 32))
+    assert round(counter.get_total_flops() / 2e6, 1) == mega_multiply_adds
+
+
+@pytest.mark.parametrize(("name", "layers"), [("20", 20), ("32", 32), ("44", 44), ("56", 56)])
+def test_depth_counts_the_weighted_layers(name, layers):
+    import timm
+
+    net = timm.create_model(f"cifar_resnet{name}", num_classes=10)
+    weighted = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    assert len(weighted) == layers
+    assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_timm_interface():
+    import timm
+
+    net = timm.create_model("cifar_resnet20", num_classes=10, in_chans=1)
+    net.reset_classifier(7)
+    assert net.get_classifier().out_features == 7
+    assert net(torch.zeros(2, 1, 8, 8)).shape == (2, 7)
