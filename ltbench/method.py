@@ -7,8 +7,8 @@ Only ``forward`` must be written. Everything else has a default that fits one ne
             return batch.loss(lambda labels: cross_entropy(self.network(batch.images), labels))
 
 The training loop owns devices, precision, optimiser, schedule, checkpoints and logging; a method touches none of
-them, and no files. All of a method's state is parameters and buffers, so it is saved and resumed by itself. A parameter that ``__init__``
-freezes and a module that it puts in eval mode (a teacher) stay so.
+them, and no files. All of a method's state is parameters and buffers, so it is saved and resumed by itself. A
+parameter that ``__init__`` freezes and a module that it puts in eval mode (a teacher) stay so.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

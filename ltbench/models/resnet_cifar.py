@@ -83,7 +83,8 @@ class CifarResNet(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) feature maps."""
         x = self.act1(self.bn1(self.conv1(x)))
-        return self.layer3(self.layer2(self.layer1(x)))
+        maps: Tensor = self.layer3(self.layer2(self.layer1(x)))
+        return maps
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """(B, C) logits, or (B, D) pooled features before the classifier."""
