@@ -26,15 +26,18 @@ def write_bytes(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             os.fsync(stream.fileno())
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        temporary = ""
+    except (OSError, RuntimeError) as error:
+        fault = error if isinstance(error, OSError) else error.__context__  # torch.save wraps it in a RuntimeError
+        reason = fault.strerror if isinstance(fault, OSError) else str(error).splitlines()[0]
         raise LtbenchError(
             f"cannot save: {reason}",
             where=path.absolute(),
             hint="make the folder writable, free some disk space, or choose another folder",
         ) from error
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from ltbench import places, provenance, recipes, registry
-from ltbench.config import RunConfig
+from ltbench.config import RunConfig, validated
 from ltbench.data import dataset
 
 Lines = list[tuple[str, str]]
@@ -46,7 +46,8 @@ def verify(name: str, folder: Path, imbalance_ratio: float | None = None) -> Lin
     """
     source = registry.dataset(name)
     ratio = source.imbalance_ratio if imbalance_ratio is None else imbalance_ratio
-    config = RunConfig(dataset=name, imbalance_ratio=ratio, image_size=source.image_size)
+    settings = {"dataset": name, "imbalance_ratio": ratio, "image_size": source.image_size}
+    config = validated(RunConfig, settings)
     data = dataset.load(source, config, folder)
     groups = {group: len(members) for group, members in data.shots.groups(data.counts).items()}
     return [

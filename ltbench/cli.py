@@ -124,7 +124,9 @@ def tune(
         pretrained=pretrained, hyperparameters=_hyperparameters(settings),
         seed=TUNING_SEED if seed is None else seed,
     )  # fmt: skip
-    (base,) = sweep.expand([{}], flags)
+    base, *others = sweep.expand([{}], flags)
+    if others:
+        raise LtbenchError("one method is tuned at a time", where="--method", hint="call tune for each method")
     folder = out or Path("tune") / f"{dataset}-{method}"
     console.tune(base, trials, folder, _around(data_dir, device=device, out=folder / "runs"))
 
@@ -226,9 +228,10 @@ def main() -> None:
     except LtbenchError as error:
         _say(f"ltbench: {error}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        _say("ltbench: stopped; the same command goes on from the last checkpoint")
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == 130:  # typer's for a KeyboardInterrupt
+            _say("ltbench: stopped; the same command goes on from the last checkpoint")
+        raise
     except BrokenPipeError:  # e.g. `ltbench report | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -5,7 +5,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -135,15 +135,27 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _explained(model: type[BaseModel], error: ValidationError, where: object, kind: str) -> LtbenchError:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
+    first = max(error.errors(), key=lambda one: len(one["loc"]))  # of alternatives, the one that fitted furthest
+    inner, field, path = model, None, []
+    for part in map(str, first["loc"]):
+        if part in inner.model_fields:
+            field = inner.model_fields[part]
+            inner = _record(field.annotation) or inner
+        elif not part.isdigit():  # the name of an alternative
+            continue
+        path.append(part)
+    name = ".".join(path)
     if first["type"] == "extra_forbidden":
-        return unknown(kind, name, model.model_fields, where=where)
+        return unknown(kind, str(first["loc"][-1]), inner.model_fields, where=where)
     reason = first["msg"].removeprefix("Value error, ")
     shown = f" (got {first['input']!r})" if first["loc"] else ""
-    field = model.model_fields.get(name)
     hint = f"{name}: {field.description}" if field is not None and field.description else None
     return LtbenchError(f"{name or 'settings'}: {reason}{shown}", where=where, hint=hint)
+
+
+def _record(annotation: Any) -> type[BaseModel] | None:
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 def _integral(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """What a user sees in the terminal while runs are under way, and of a stored run."""
 
+import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -12,9 +13,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ltbench import recipes, sweep
+from ltbench import recipes, registry, sweep
 from ltbench import tune as search
 from ltbench.config import Recipe, RunConfig
+from ltbench.errors import LtbenchError
 from ltbench.experiment import Surroundings, resolve
 from ltbench.store import Metrics, Result, Store
 
@@ -74,30 +76,39 @@ def show(result: Result, path: Path) -> None:
         **{name: _figures(metrics) for name, metrics in result.metrics.items()},
         **({"cost": _words(result.cost.model_dump())} if result.cost else {}),
         "made with": _words(result.provenance.get("versions", {})),
-        "reproduce": command(config, path),
     }
     for name, value in rows.items():
         table.add_row(name, escape(value))
     out.print(table)
+    out.print(f"reproduce  {escape(command(config, path))}")  # one line, to be copied
 
 
 def command(config: RunConfig, path: Path) -> str:
     """The command that runs the same again; for a recipe of the user's own, from the result file."""
     recipe = config.recipe
     assert isinstance(recipe, Recipe)
-    if recipe.name not in recipes.names():
+    if not _comes_with_ltbench(recipe, config):
         return f"ltbench run --config {shlex.quote(str(path))} --rerun"
     words = ["ltbench", "run", "--method", config.method, "--dataset", config.dataset]
     for flag in ("imbalance_ratio", "data_seed", "image_size", "backbone", "precision"):
         value = getattr(config, flag)
         if value is not None:
-            words += [f"--{flag.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
-    words += ["--recipe", recipe.name, "--epochs", str(recipe.epochs), "--lr", f"{recipe.lr:g}"]
+            words += [f"--{flag.replace('_', '-')}", _setting(value)]
+    words += ["--recipe", recipe.name, "--epochs", str(recipe.epochs), "--lr", _setting(recipe.lr)]
     words += ["--batch-size", str(recipe.batch_size), "--seeds", str(config.seed)]
     words += [f"--{flag}" for flag in ("pretrained", "validation") if getattr(config, flag)]
     for name, value in config.hyperparameters.items():
         words += ["--set", f"{name}={_setting(value)}"]
     return shlex.join([*words, "--rerun"])
+
+
+def _comes_with_ltbench(recipe: Recipe, config: RunConfig) -> bool:
+    """Whether flags can name it: a file of the user's may be called standard too."""
+    try:
+        known = recipes.recipe(recipe.name, registry.dataset(config.dataset).recipe_table)
+    except LtbenchError:
+        return False
+    return recipe == known.model_copy(update={flag: getattr(recipe, flag) for flag in ("epochs", "lr", "batch_size")})
 
 
 def _bar() -> Progress:
@@ -126,15 +137,18 @@ def _tell_trial(trial: FrozenTrial) -> None:
 
 
 def _words(values: object) -> str:
-    return ", ".join(f"{name}={_setting(value)}" for name, value in values.items()) if isinstance(values, dict) else ""
+    if not isinstance(values, dict):
+        return ""
+    return ", ".join(f"{name}={f'{v:g}' if isinstance(v, float) else _setting(v)}" for name, v in values.items())
 
 
 def _setting(value: object) -> str:
     """A value as ``--set`` takes it."""
     if isinstance(value, list | tuple):
         nested = any(isinstance(item, list | tuple) for item in value)
-        listed = [list(item) if isinstance(item, tuple) else item for item in value]
-        return str(listed).replace(" ", "") if nested or len(value) < 2 else ",".join(f"{item:g}" for item in value)
+        return json.dumps(value, separators=(",", ":")) if nested or len(value) < 2 else ",".join(map(_setting, value))
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return str(value).removesuffix(".0")
+    return "null" if value is None else str(value)

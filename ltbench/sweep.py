@@ -56,7 +56,11 @@ def read_runs(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     runs = shared.pop("runs", [{}])
     if not isinstance(runs, list) or not all(isinstance(one, dict) for one in runs):
         raise LtbenchError("'runs' must be a list of [[runs]] tables", where=path)
-    return [{**shared, **one} for one in runs], tuning
+    described = [{**shared, **one} for one in runs]
+    tables = [tuning or {}, *(one.get("hyperparameters", {}) for one in described)]
+    if not all(isinstance(table, dict) for table in tables):
+        raise LtbenchError("'hyperparameters' and 'tuning' must be tables", where=path)
+    return described, tuning
 
 
 def expand(
@@ -65,7 +69,7 @@ def expand(
     """Every combination of described run, method and seed.
 
     Args:
-        described: settings of each run; ``method`` and ``seeds`` may be lists in text.
+        described: settings of each run; ``method`` and ``seeds`` may be lists, also in text.
         flags: from the command line; they beat what is described, and hyper-parameters are merged.
         where: the description comes from.
 
@@ -77,8 +81,8 @@ def expand(
     for one in described:
         settings = {**one, **{name: value for name, value in flags.items() if name != "hyperparameters"}}
         hyperparameters = {**one.get("hyperparameters", {}), **flags.get("hyperparameters", {})}
-        methods = parse_methods(settings.pop("method", "balpoe"))
-        seeds = parse_seeds(str(settings.pop("seeds", settings.pop("seed", 0))))
+        methods = parse_methods(_in_text(settings.pop("method", "balpoe")))
+        seeds = parse_seeds(_in_text(settings.pop("seeds", settings.pop("seed", 0))))
         for method in methods:
             for seed in seeds:
                 run_settings = {
@@ -89,6 +93,10 @@ def expand(
                 }
                 configs.append(validated(RunConfig, run_settings, where=where))
     return configs
+
+
+def _in_text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def run_all(configs: Sequence[RunConfig], around: Surroundings, tell: Callable[[Result, bool], None]) -> list[Result]:

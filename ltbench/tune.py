@@ -1,6 +1,6 @@
 """Hyper-parameter search: the space that a method declares, macro accuracy on the validation part of train."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,8 @@ def tune(
     if trials < 1:
         raise LtbenchError(f"{trials} trials are too few", where="--trials", hint="ask for at least one")
     base = base.replace(validation=True)
-    space = registry.method(base.method).Config.space
-    resolve(base)
+    space = _space(base)
+    resolve(base.replace(hyperparameters={**base.hyperparameters, **{name: _any(space[name]) for name in space}}))
     around = replace(around, out=folder / "runs", test=False)
     study = _open(base, folder)
     while (done := len(_finished(study))) < trials:
@@ -70,6 +70,23 @@ def tune(
         _carry_out(study, trial, base.replace(hyperparameters=_suggest(trial, space, base)), around)
         tell(study.trials[trial.number])
     return _conclude(study, base, folder)
+
+
+def _space(base: RunConfig) -> dict[str, Range | Choice]:
+    """What is searched: the method's space without what the user has fixed."""
+    space = registry.method(base.method).Config.space
+    free = {name: option for name, option in space.items() if name not in base.hyperparameters}
+    if not free:
+        raise LtbenchError(
+            f"method '{base.method}' leaves nothing to search",
+            where="--set",
+            hint=f"its space is {', '.join(space) or 'empty'}; do not fix all of it",
+        )
+    return free
+
+
+def _any(option: Range | Choice) -> Any:
+    return option.options[0] if isinstance(option, Choice) else option.low
 
 
 def _open(base: RunConfig, folder: Path) -> optuna.Study:
@@ -108,21 +125,13 @@ def _finished(study: optuna.Study) -> list[FrozenTrial]:
     ]
 
 
-def _suggest(trial: Trial, space: Any, base: RunConfig) -> dict[str, Any]:
+def _suggest(trial: Trial, space: Mapping[str, Range | Choice], base: RunConfig) -> dict[str, Any]:
     suggested: dict[str, Any] = {}
     for name, option in space.items():
-        if name in base.hyperparameters:  # fixed by the user
-            continue
         if isinstance(option, Choice):
             suggested[name] = trial.suggest_categorical(name, option.options)
-        elif isinstance(option, Range):
+        else:
             suggested[name] = round(trial.suggest_float(name, option.low, option.high, log=option.log), 4)
-    if not suggested:
-        raise LtbenchError(
-            f"method '{base.method}' leaves nothing to search",
-            where="--set",
-            hint=f"its space is {', '.join(space) or 'empty'}; do not fix all of it",
-        )
     return {**base.hyperparameters, **suggested}
 
 

@@ -63,7 +63,7 @@ class BalPoE(Method):
             if {"experts", "spread"} & set(values):
                 if "taus" in values:
                     raise ValueError("give either taus, or experts and spread")
-                values["taus"] = _spaced(int(values.pop("experts", 3)), float(values.pop("spread", 1.0)))
+                values["taus"] = _spaced(values.pop("experts", 3), values.pop("spread", 1.0))
             return values
 
     revision = 1
@@ -106,9 +106,9 @@ class BalPoE(Method):
         return batch.loss(lambda labels: expert_logit_adjusted_cross_entropy(logits, labels, self.log_prior, self.taus))
 
 
-def _spaced(experts: int, spread: float) -> tuple[float, ...]:
-    if experts < 1 or spread < 0:
-        raise ValueError("experts must be at least 1 and spread at least 0")
+def _spaced(experts: Any, spread: Any) -> tuple[float, ...]:
+    if not isinstance(experts, int) or experts < 1 or not isinstance(spread, int | float) or not 0 <= spread < np.inf:
+        raise ValueError(f"experts must be 1, 2, ... and spread at least 0 (got {experts!r} and {spread!r})")
     taus = np.linspace(1 - spread, 1 + spread, experts) if experts > 1 else [1.0]
     return tuple(round(float(tau), 4) for tau in taus)
 

@@ -1,7 +1,11 @@
 """Fixtures that many tests share."""
 
+import signal
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -35,3 +39,94 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     """Every test starts with an empty cache folder."""
     monkeypatch.setenv("LTBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
     yield
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread for the arithmetic: networks this small are slower with more, far slower on a busy machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def cli(
+    one_thread: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Callable[..., SimpleNamespace]]:
+    """Call ``ltbench`` in a folder of its own, as a shell does; gives the exit code, stdout and stderr."""
+    from ltbench.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # main() replaces these two
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def call(*words: object) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["ltbench", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        return SimpleNamespace(code=ended.value.code or 0, out=printed.out, err=printed.err)
+
+    yield call
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def make_result() -> Callable[..., Any]:
+    """Make results by hand: ``make_result(method, seed, top1=..., settings={...}, ...)``."""
+    return _made_result
+
+
+def _made_result(
+    method: str = "ce",
+    seed: int = 0,
+    *,
+    status: str = "done",
+    reason: str | None = None,
+    recipe: dict[str, Any] | None = None,
+    settings: dict[str, Any] | None = None,
+    data: str = "aaaaaaaaaaaaaaaa",
+    revision: str = "1",
+    transductive: bool = False,
+    tuning: dict[str, Any] | None = None,
+    cost: dict[str, Any] | None = None,
+    **figures: float | None,
+) -> Any:
+    from ltbench.config import Recipe, RunConfig, run_id
+    from ltbench.store import BinTable, Cost, DataRecord, MethodRecord, Metrics, Result
+
+    config = RunConfig(
+        method=method, seed=seed, imbalance_ratio=20, image_size=8, backbone="cifar_resnet20",
+        recipe=Recipe(**{"name": "standard", **(recipe or {})}), **(settings or {}),
+    )  # fmt: skip
+    names = ("top1", "macro", "many", "medium", "few", "worst_class", "nll", "brier", "ece", "mce")
+    names += ("overconfidence", "adaptive_ece", "classwise_ece")
+    metrics = Metrics(
+        **{**dict.fromkeys(names, 50.0), **figures},
+        bins=BinTable(count=[2], confidence=[0.5], accuracy=[0.5]),
+        correct=[1, 0], total=[1, 1], mean_probability=[0.5, 0.5], expert_mean_probability=[[0.5, 0.5]],
+    )  # fmt: skip
+    costs = {
+        "parameters": 270_000, "multiply_adds": 2_500_000, "training_seconds": 12.0,
+        "training_images_per_second": 900.0, "evaluation_images_per_second": 9000.0,
+        "peak_memory_bytes": 10**9, "peak_memory_of": "process",
+    }  # fmt: skip
+    return Result(
+        run_id=run_id(config, revision, data),
+        status=status,
+        reason=reason,
+        config=config,
+        data=DataRecord(
+            fingerprints={"train": data, "test": "f" * 16},
+            classes=["0", "1"], counts=[20, 1], trained_on=[20, 1], shots={"many": 100, "few": 20},
+            groups={"many": [], "medium": [0], "few": [1]}, without_validation=[],
+        ),
+        method=MethodRecord(revision=revision, logit_prior=None, transductive=transductive, uses={}),
+        metrics={"test": metrics} if status == "done" else {},
+        cost=Cost(**{**costs, **(cost or {})}) if status == "done" else None,
+        tuning=tuning,
+        provenance={"versions": {"python": "3.11.7"}},
+    )  # fmt: skip

@@ -17,6 +17,8 @@ class Cifar(Source):
     """The name of torchvision's class."""
     unpacked: ClassVar[str]
     """The folder inside the official archive."""
+    packed: ClassVar[str]
+    """The official archive as it is downloaded."""
     count: ClassVar[int]
     """Classes."""
 
@@ -35,7 +37,7 @@ class Cifar(Source):
             return self._complete(image_folder.read(folder, image_size, needs_test=True), folder)
         raise LtbenchError(
             f"{self.name}: no data found",
-            where=f"{folder.absolute()} (looked for {self.unpacked}/, its archive, and train/<class>/)",
+            where=f"{folder.absolute()} (looked for {self.unpacked}/, {self.packed} and train/<class>/)",
             hint=f"ltbench data prepare {self.name} --data-dir {folder} downloads it; "
             "or point --data-dir at a folder that has it",
         )
@@ -60,27 +62,30 @@ class Cifar(Source):
         return self._has_archive(folder) or (folder / "train").is_dir()
 
     def _has_archive(self, folder: Path) -> bool:
-        return (folder / self.unpacked).is_dir() or any(folder.glob(f"{self.unpacked}*.tar.gz"))
+        return (folder / self.unpacked).is_dir() or (folder / self.packed).is_file()
 
     def _from_archive(self, folder: Path) -> RawData:
         from torchvision import datasets
+        from torchvision.datasets.utils import check_integrity
 
+        archive = getattr(datasets, self.archive)
+        unpack = not (folder / self.unpacked).is_dir()
+        found = folder / (self.packed if unpack else self.unpacked)
         parts = []
         for train in (True, False):
             try:  # checks the files against their published MD5 sums before it reads them
-                part = getattr(datasets, self.archive)(str(folder), train=train, download=not self._ready(folder))
+                if unpack and not check_integrity(str(found), archive.tgz_md5):  # torchvision would download it anew
+                    raise RuntimeError("its MD5 sum is not the published one")
+                part = archive(str(folder), train=train, download=unpack)
             except (OSError, RuntimeError) as error:
                 raise LtbenchError(
                     f"{self.name}: the archive is damaged or incomplete: {str(error).splitlines()[0]}",
-                    where=(folder / self.unpacked).absolute(),
+                    where=found.absolute(),
                     hint=f"delete it and run: ltbench data prepare {self.name} --data-dir {folder}",
                 ) from None
             images = np.ascontiguousarray(np.asarray(part.data).transpose(0, 3, 1, 2))
             parts.append(LabelledImages(images, np.asarray(part.targets, dtype=np.int64)))
         return RawData(parts[0], parts[1], tuple(part.classes))
-
-    def _ready(self, folder: Path) -> bool:
-        return (folder / self.unpacked).is_dir()
 
     def _complete(self, data: RawData, folder: Path) -> RawData:
         if len(data.classes) != self.count:
@@ -99,6 +104,7 @@ class Cifar10(Cifar):
     summary = "CIFAR-10 made long-tailed, 32 x 32 colour, 10 classes"
     archive = "CIFAR10"
     unpacked = "cifar-10-batches-py"
+    packed = "cifar-10-python.tar.gz"
     count = 10
     largest = 5000
 
@@ -110,5 +116,6 @@ class Cifar100(Cifar):
     summary = "CIFAR-100 made long-tailed, 32 x 32 colour, 100 classes"
     archive = "CIFAR100"
     unpacked = "cifar-100-python"
+    packed = "cifar-100-python.tar.gz"
     count = 100
     largest = 500

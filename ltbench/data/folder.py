@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -118,8 +119,8 @@ def _decode(file: Path, size: int) -> NDArray[np.uint8] | None:
     try:
         with Image.open(file) as opened:
             image = _as_rgb(ImageOps.exif_transpose(opened))
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return None
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError):
+        return None  # struct.error: EXIF data of the wrong kind in an image that is to be rotated
     if image.size != (size, size):
         image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     return np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)

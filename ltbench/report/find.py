@@ -17,7 +17,8 @@ def find_run(name: str, folders: Sequence[Path]) -> tuple[Result, Path]:
     if Path(name).is_file():
         return read(Path(name)), Path(name)
     searched = ", ".join(str(folder) for folder in folders)
-    found = sorted({path.stem: path for folder in folders for path in folder.rglob(f"{name}*.json")}.items())
+    paths = [path for folder in folders for path in folder.rglob("*.json") if path.stem.startswith(name)]
+    found = sorted({path.stem: path for path in reversed(paths)}.items())  # as for reports, the first folder counts
     if not found:
         raise LtbenchError(f"no run '{name}'", where=searched, hint="ltbench report lists runs; see --results")
     if len(found) > 1:

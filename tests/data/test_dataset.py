@@ -1,0 +1,172 @@
+"""From a source to the parts of a run."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ltbench.config import RunConfig
+from ltbench.data import dataset
+from ltbench.data.folder import Folder
+from ltbench.data.longtail import hold_out, profile
+from ltbench.data.source import LabelledImages, RawData, Source
+from ltbench.errors import LtbenchError
+
+NOWHERE = Path("no folder is needed")
+
+
+class InMemory(Source):
+    """A third party's data set: class sizes as given, every image different."""
+
+    name = "in-memory"
+    summary = "made up"
+    recipe_table = "folder"
+    backbone = "cifar_resnet20"
+    image_size = 4
+
+    def __init__(self, sizes, *, names=None, constant=False):
+        self.sizes, self.names, self.constant = sizes, names or [f"class {i}" for i in range(len(sizes))], constant
+
+    def load(self, folder, image_size):
+        labels = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        images = np.random.default_rng(0).integers(0, 256, (len(labels), 3, image_size, image_size), dtype=np.uint8)
+        if self.constant:
+            images[:, 1] = 51
+        test = LabelledImages(images[:2] ^ 255, labels[:2])
+        return RawData(LabelledImages(images, labels), test, tuple(self.names))
+
+
+def load(source, folder=NOWHERE, **settings):
+    return dataset.load(source, RunConfig(dataset=source.name, image_size=4, **settings), folder)
+
+
+def distinct(part):
+    return {image.tobytes() for image in part.images}
+
+
+def test_without_a_ratio_the_data_stays_as_it_is():
+    data = load(InMemory([3, 9, 1]))
+    assert data.counts.tolist() == [3, 9, 1]
+    assert data.train_counts.tolist() == [3, 9, 1]
+    assert data.validation is None
+    assert len(data.test) == 2
+    assert data.classes == ("class 0", "class 1", "class 2")
+
+
+def test_a_ratio_takes_the_largest_head_that_the_classes_allow():
+    data = load(InMemory([100, 30, 20]), imbalance_ratio=4)
+    assert data.counts.tolist() == [61, 30, 15]  # 62 would need 31 of the second class
+    assert data.counts.tolist() == profile(61, 3, 4).tolist()
+
+
+def test_a_source_can_fix_the_largest_class():
+    source = InMemory([100, 100, 100])
+    source.largest = 40
+    assert load(source, imbalance_ratio=4).counts.tolist() == [40, 20, 10]
+
+
+def test_the_data_seed_chooses_images_and_the_seed_does_not():
+    one, same, other = (
+        load(InMemory([50, 50, 50]), imbalance_ratio=10, **seeds).fingerprint
+        for seeds in ({}, {"seed": 7}, {"data_seed": 7})
+    )
+    assert one == same
+    assert one != other
+
+
+def test_a_ratio_that_empties_classes_names_them():
+    source = InMemory([10, 10, 10, 10], names=["ant", "bee", "cat", "dog"])
+    with pytest.raises(LtbenchError, match="ratio of 20 leaves 1 classes without an image: dog") as caught:
+        load(source, imbalance_ratio=20)
+    assert "the largest class has 10 images" in str(caught.value)
+    with pytest.raises(LtbenchError, match="2 classes without an image: cat, dog"):
+        load(source, imbalance_ratio=500)
+
+
+def test_of_many_empty_classes_the_first_eight_are_named():
+    with pytest.raises(LtbenchError, match=r"13 classes .*: class 7, .* class 14 \.\.\.") as caught:
+        load(InMemory([10] * 20), imbalance_ratio=1000)
+    assert "class 15" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ratio", [None, 10])
+def test_the_validation_part_is_a_fifth_of_each_training_class(ratio):
+    source = InMemory([50, 50, 12])
+    whole, data = load(source, imbalance_ratio=ratio), load(source, imbalance_ratio=ratio, validation=True)
+    np.testing.assert_array_equal(data.counts, whole.counts)
+    held = [max(1, round(0.2 * size)) for size in data.counts.tolist()]
+    assert np.bincount(data.validation.labels, minlength=3).tolist() == held
+    np.testing.assert_array_equal(data.train_counts, data.counts - held)
+    assert distinct(data.train).isdisjoint(distinct(data.validation))
+    assert distinct(data.train) | distinct(data.validation) == distinct(whole.train)
+    assert data.fingerprints["test"] == whole.fingerprints["test"]
+
+
+def test_a_class_of_one_image_is_trained_on():
+    data = load(InMemory([10, 1]), validation=True)
+    assert data.train_counts.tolist() == [8, 1]
+    assert data.counts.tolist() == [10, 1]
+
+
+def test_the_validation_draw_follows_the_data_seed():
+    data, other = (load(InMemory([40, 20]), validation=True, data_seed=seed) for seed in (3, 4))
+    everything = InMemory([40, 20]).load(NOWHERE, 4).train
+    assert distinct(data.validation) == distinct(everything.take(hold_out(everything.labels, 3)))
+    assert distinct(data.validation) != distinct(other.validation)
+
+
+def test_the_fingerprint_names_each_part():
+    data = load(InMemory([10, 10]), validation=True)
+    assert set(data.fingerprints) == {"train", "validation", "test"}
+    assert len(set(data.fingerprints.values())) == 3
+    assert json.loads(data.fingerprint) == data.fingerprints
+    assert set(load(InMemory([10, 10])).fingerprints) == {"train", "test"}
+
+
+def test_statistics_are_measured_on_the_training_images():
+    data = load(InMemory([30, 30]), validation=True)
+    pixels = data.train.images / 255
+    for channel in range(3):
+        assert data.mean[channel] == pytest.approx(pixels[:, channel].mean(), abs=5.1e-5)
+        assert data.std[channel] == pytest.approx(pixels[:, channel].std(), abs=5.1e-5)
+    assert data.mean != load(InMemory([30, 30])).mean
+
+
+def test_a_constant_channel_is_not_divided_by_zero():
+    data = load(InMemory([30, 30], constant=True))
+    assert (data.mean[1], data.std[1]) == (0.2, 1.0)
+
+
+def test_published_statistics_are_taken_as_they_are():
+    source = InMemory([30, 30])
+    source.statistics = ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    data = load(source)
+    assert (data.mean, data.std) == source.statistics
+
+
+@pytest.fixture
+def image_folder(tmp_path, class_folders):
+    class_folders(tmp_path / "train", {"ant": 12, "bee": 30, "cat": 8})
+    class_folders(tmp_path / "test", {"ant": 2, "bee": 2, "cat": 2}, seed=1)
+    return tmp_path
+
+
+def test_a_folder_is_used_as_it_is(image_folder):
+    data = load(Folder(), image_folder)
+    assert data.counts.tolist() == [12, 30, 8]
+    assert data.train.images.shape == (50, 3, 4, 4)
+    assert data.classes == ("ant", "bee", "cat")
+
+
+def test_a_folder_made_long_tailed_in_the_order_of_its_class_names(image_folder):
+    whole, data = load(Folder(), image_folder), load(Folder(), image_folder, imbalance_ratio=6)
+    assert data.counts.tolist() == [12, 4, 2]
+    assert distinct(data.train) < distinct(whole.train)
+    assert data.fingerprints["test"] == whole.fingerprints["test"]
+
+
+def test_the_decoded_copy_gives_the_same_data_again(image_folder):
+    first, second = (load(Folder(), image_folder, validation=True) for _ in range(2))
+    assert first.fingerprint == second.fingerprint
+    assert first.mean == second.mean

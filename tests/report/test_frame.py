@@ -1,0 +1,160 @@
+"""Stored results as a frame: one row a run, and which rows belong together."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from ltbench.errors import LtbenchError
+from ltbench.report.find import find_run
+from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, flatten, load_results
+from ltbench.store import Store
+
+
+def test_a_run_is_a_row(tmp_path, make_result):
+    result = make_result("balpoe", 3, top1=61.5, few=None, settings={"hyperparameters": {"taus": [0, 2], "mixup": 0.4}})
+    path = Store(tmp_path).save(result)
+    (row,) = load_results(tmp_path).to_dict("records")
+    assert row["run_id"] == result.run_id
+    assert (row["method"], row["dataset"], row["seed"], row["status"]) == ("balpoe", "digits-lt", 3, "done")
+    assert (row["recipe.name"], row["recipe.lr"], row["recipe.augment.flip"]) == ("standard", 0.1, False)
+    assert (row["hyperparameters.mixup"], row["hyperparameters.taus"]) == (0.4, "[0, 2]")
+    assert (row["top1"], row["macro"], row["few"]) == (61.5, 50.0, None)
+    assert (row["parameters"], row["training_seconds"]) == (270_000, 12.0)
+    assert row["path"] == str(path)
+    assert set(METRICS) | set(COSTS) | set(TABLE_KEYS) <= set(row)
+
+
+def test_nested_settings_become_one_level():
+    assert flatten({"a": {"b": {"c": 1}, "d": [1, 2]}, "e": None}) == {"a.b.c": 1, "a.d": "[1, 2]", "e": None}
+
+
+def same(frame, column):
+    return frame[column].nunique() == 1
+
+
+def test_runs_that_differ_in_their_seed_share_setting_and_table(tmp_path, make_result):
+    for seed in (0, 1):
+        Store(tmp_path).save(make_result(seed=seed))
+    frame = load_results(tmp_path)
+    assert len(frame) == 2
+    assert same(frame, "setting")
+    assert same(frame, "table")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"recipe": {"lr": 0.2}},
+        {"recipe": {"augment": {"flip": True}}},
+        {"settings": {"hyperparameters": {"mixup": 0.4}}},
+        {"settings": {"precision": "bf16"}},
+        {"settings": {"pretrained": True}},
+        {"revision": "2"},
+        {"method": "balpoe"},
+    ],
+    ids=str,
+)
+def test_runs_that_differ_otherwise_have_settings_of_their_own_in_one_table(tmp_path, make_result, change):
+    Store(tmp_path).save(make_result())
+    Store(tmp_path).save(make_result(**change))
+    frame = load_results(tmp_path)
+    assert not same(frame, "setting")
+    assert same(frame, "table")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"recipe": {"name": "long"}},
+        {"settings": {"validation": True}},
+        {"settings": {"data_seed": 1}},
+        {"settings": {"dataset": "cifar10-lt"}},
+        {"data": "bbbbbbbbbbbbbbbb"},
+        {"transductive": True},
+    ],
+    ids=str,
+)
+def test_runs_that_cannot_be_compared_are_in_tables_of_their_own(tmp_path, make_result, change):
+    Store(tmp_path).save(make_result())
+    Store(tmp_path).save(make_result("balpoe", **change))
+    assert not same(load_results(tmp_path), "table")
+
+
+def test_a_run_in_several_folders_counts_once_and_the_first_folder_wins(tmp_path, make_result):
+    here, there = tmp_path / "here", tmp_path / "there"
+    Store(here).save(make_result(seed=0, top1=10.0))
+    Store(there).save(make_result(seed=0, top1=90.0))
+    Store(there).save(make_result(seed=1, top1=20.0))
+    assert load_results(here, there).set_index("seed")["top1"].to_dict() == {0: 10.0, 1: 20.0}
+    assert load_results(there, here).set_index("seed")["top1"].to_dict() == {0: 90.0, 1: 20.0}
+    assert len(load_results(here, here)) == 1
+
+
+def test_a_damaged_file_is_skipped_and_named(tmp_path, make_result):
+    store = Store(tmp_path)
+    store.save(make_result(seed=0))
+    damaged = store.save(make_result(seed=1))
+    damaged.write_text(damaged.read_text()[:100])
+    (tmp_path / "report.json").write_text(json.dumps([1]))
+    frame = load_results(tmp_path)
+    assert frame["seed"].tolist() == [0]
+    assert len(frame.attrs["problems"]) == 2
+    assert any(str(damaged) in problem for problem in frame.attrs["problems"])
+
+
+def test_a_file_that_is_being_written_is_passed_over(tmp_path, make_result):
+    path = Store(tmp_path).save(make_result())
+    (path.parent / f".{path.name}.tmp").write_text("{")
+    (path.parent / ".hidden.json").write_text("{")
+    frame = load_results(tmp_path)
+    assert (len(frame), frame.attrs["problems"]) == (1, [])
+
+
+def test_an_empty_folder_is_an_empty_frame_and_a_missing_one_an_error(tmp_path):
+    assert len(load_results(tmp_path)) == 0
+    with pytest.raises(LtbenchError, match="results folder is not there") as caught:
+        load_results(tmp_path / "none")
+    assert str(tmp_path / "none") in str(caught.value)
+
+
+def test_reports_need_no_torch():
+    code = "import sys, ltbench.report.table, ltbench.report.find; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_run_is_found_by_file_id_or_first_digits(tmp_path, make_result):
+    result = make_result()
+    path = Store(tmp_path).save(result)
+    for name in (str(path), result.run_id, result.run_id[:4]):
+        assert find_run(name, [tmp_path]) == (result, path)
+    assert find_run(result.run_id, [tmp_path / "none", tmp_path]) == (result, path)
+
+
+def test_of_a_run_in_several_folders_the_first_is_shown(tmp_path, make_result):
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        Store(folder).save(make_result())
+    run_id = make_result().run_id
+    assert find_run(run_id, [here, there])[1].is_relative_to(here)
+    assert find_run(run_id, [there, here])[1].is_relative_to(there)
+
+
+@pytest.mark.parametrize("name", ["ffffffffffff", "/no/such/result.json", "no/such.json", "*", "[", ".."])
+def test_a_run_that_is_not_there_is_named(tmp_path, make_result, name):
+    Store(tmp_path).save(make_result())
+    with pytest.raises(LtbenchError) as caught:
+        find_run(name, [tmp_path])
+    assert f"no run '{name}'" in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_digits_that_fit_several_runs_are_refused(tmp_path, make_result):
+    for seed in (0, 1):
+        Store(tmp_path).save(make_result(seed=seed))
+    with pytest.raises(LtbenchError, match="'' fits 2 runs: ") as caught:
+        find_run("", [tmp_path])
+    assert make_result().run_id in str(caught.value)
+    assert "give more digits" in str(caught.value)

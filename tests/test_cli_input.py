@@ -1,0 +1,168 @@
+"""Bad input: one message that names the thing, exit code 2, no traceback, nothing stored."""
+
+import resource
+
+import pytest
+import torch
+
+from ltbench import registry
+
+RUN = ("run", "--epochs", "1", "--device", "cpu")
+SETUP = {
+    "file": "",
+    "malformed.toml": "seed = 1\nmethod = = 'ce'",
+    "unknown_key.toml": "methd = 'ce'",
+    "unknown_run_key.toml": "[[runs]]\nepoch = 3",
+    "no_tables.toml": "hyperparameters = 3",
+    "bad_recipe.toml": "[recipe]\nlrr = 0.1",
+    "recipe_of_its_own.toml": "epoch = 3",
+    "damaged.json": '{"run_id": "abc"',
+    "broken/method.py": "x = 1\nclass Broken(:\n",
+    "taken/ce.py": "",
+    "results/digits-lt/ce/damaged.json": "{",
+}
+BAD = [
+    # names
+    (["run", "--method", "balpo"], ["unknown method 'balpo'", "--method", "balpoe"]),
+    (["run", "--method", "ce,"], ["unknown method ''"]),
+    (["run", "--dataset", "digit-lt"], ["unknown data set 'digit-lt'", "--dataset", "digits-lt"]),
+    (["run", "--backbone", "cifar_resnet21"], ["unknown backbone 'cifar_resnet21'", "--backbone", "cifar_resnet20"]),
+    (["run", "--recipe", "standart"], ["unknown recipe 'standart'", "--recipe", "standard"]),
+    (["run", "--set", "mixpu=1"], ["unknown hyper-parameter of balpoe 'mixpu'", "--set", "mixup"]),
+    (["run", "--method", "ce", "--set", "taus=0,1,2"], ["unknown hyper-parameter of ce 'taus'"]),
+    (["run", "--method", "ce,balpoe", "--set", "taus=0,1,2"], ["unknown hyper-parameter of ce 'taus'"]),
+    (["run", "--device", "tpu9000"], ["unknown device 'tpu9000'", "--device"]),
+    (["run", "--device", "meta"], ["device 'meta' is not supported", "--device"]),
+    # values
+    (["run", "--imbalance-ratio", "0.5"], ["imbalance_ratio", "greater than or equal to 1", "0.5"]),
+    (["run", "--imbalance-ratio", "nan"], ["imbalance_ratio", "nan"]),
+    (["run", "--imbalance-ratio", "1e6"], ["1e+06 leaves 6 classes without an image: 4, 5, 6, 7, 8, 9", "138 images"]),
+    (["run", "--set", "mixup=-1"], ["mixup", "greater than or equal to 0", "-1"]),
+    (["run", "--set", "mixup=NaN"], ["mixup", "finite number"]),
+    (["run", "--set", "mixup=a lot"], ["mixup", "valid number", "'a lot'"]),
+    (["run", "--set", "taus="], ["taus", "at least 1 item"]),
+    (["run", "--set", "taus=[[0,1],[2,1]]"], ["balpoe: a tau has 2 numbers for 10 classes", "--set"]),
+    (["run", "--set", "experts=1,2"], ["experts must be 1, 2, ...", "[1, 2]"]),
+    (["run", "--set", "experts=2", "--set", "taus=0,2"], ["give either taus, or experts and spread"]),
+    (["run", "--set", "mixup"], ["'mixup' sets nothing", "--set", "NAME=VALUE"]),
+    (["run", "--set", "=1"], ["unknown hyper-parameter of balpoe ''"]),
+    (["run", "--epochs", "0"], ["epochs", "greater than or equal to 1", "0"]),
+    (["run", "--batch-size", "1"], ["batch_size", "greater than or equal to 2"]),
+    (["run", "--lr", "-0.1"], ["lr", "greater than 0"]),
+    (["run", "--image-size", "16"], ["digits-lt has images of 8 pixels, not 16", "--image-size"]),
+    (["run", "--seeds", "3-1"], ["'3-1' is no list of seeds", "--seeds"]),
+    (["run", "--seeds", "4294967296"], ["seed", "less than 4294967296"]),
+    (["tune", "--trials", "0"], ["0 trials are too few", "--trials"]),
+    (["tune", "--method", "ce", "--set", "mixup=0"], ["method 'ce' leaves nothing to search", "its space is mixup"]),
+    (["tune", "--method", "balpoe", "--set", "taus=0,2"], ["give either taus, or experts and spread"]),
+    (["tune", "--method", "ce,balpoe"], ["one method is tuned at a time", "--method"]),
+    # what the command line itself refuses
+    (["run", "--methd", "ce"], ["No such option", "--methd", "--method"]),
+    (["run", "--epochs", "many"], ["--epochs", "valid integer"]),
+    (["run", "--precision", "fp64"], ["--precision", "'fp64'"]),
+    (["report", "--format", "html"], ["--format", "'html'", "latex"]),
+    (["list", "colours"], ["'colours'", "methods"]),
+    (["trian"], ["No such command", "trian"]),
+    # files
+    (["run", "--config", "none.toml"], ["none.toml", "cannot read the file"]),
+    (["run", "--config", "malformed.toml"], ["malformed.toml", "not a valid TOML file", "line 2"]),
+    (["run", "--config", "unknown_key.toml"], ["unknown_key.toml", "'methd'", "did you mean method"]),
+    (["run", "--config", "unknown_run_key.toml"], ["unknown_run_key.toml", "'epoch'", "did you mean epochs"]),
+    (["run", "--config", "no_tables.toml"], ["no_tables.toml", "'hyperparameters'"]),
+    (["run", "--config", "bad_recipe.toml"], ["bad_recipe.toml", "'lrr'", "did you mean lr"]),
+    (["run", "--config", "damaged.json"], ["damaged.json", "not a valid result"]),
+    (["run", "--config", "results"], ["results", "cannot read the file"]),
+    (["run", "--recipe", "none.toml"], ["none.toml", "cannot read the file"]),
+    (["run", "--recipe", "recipe_of_its_own.toml"], ["recipe_of_its_own.toml", "'epoch'", "did you mean epochs"]),
+    (["run", "--methods-dir", "none"], ["none", "methods folder is not there"]),
+    (["run", "--methods-dir", "taken"], ["ce.py", "there is a method 'ce' already"]),
+    (["run", "--methods-dir", "broken", "--method", "method"], ["broken/method.py, line 2", "SyntaxError"]),
+    (["run", "--dataset", "folder-lt", "--data-dir", "none"], ["none", "data folder is not there"]),
+    (["run", "--dataset", "cifar10-lt", "--data-dir", "none"], ["none", "no data found", "data prepare cifar10-lt"]),
+    (["run", "--out", "file/results"], ["file/results", "results cannot be saved", "--out"]),
+    (["tune", "--out", "file/search"], ["file/search", "cannot be saved", "--out"]),
+    (["report", "--results", "none"], ["none", "results folder is not there"]),
+    (["report"], ["no finished run to report", "damaged.json"]),
+    (["show", "ffff"], ["no run 'ffff'", "results"]),
+    (["show", "none/result.json"], ["no run 'none/result.json'"]),
+    (["show", "/none/result.json"], ["no run '/none/result.json'"]),
+    (["show", "damaged"], ["results/digits-lt/ce/damaged.json", "not a valid result"]),
+    (["data", "verify", "mnist"], ["unknown data set 'mnist'"]),
+    (["data", "verify", "digits-lt", "--imbalance-ratio", "0.5"], ["imbalance_ratio", "0.5"]),
+    (["data", "verify", "cifar10-lt", "--data-dir", "none"], ["none", "no data found"]),
+    (["data", "prepare", "mnist"], ["unknown data set 'mnist'"]),
+]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with the files that the commands above are about."""
+    monkeypatch.setattr(registry, "_from_folders", {})
+    for name, text in SETUP.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def files_in(folder):
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    return {name for name in names if "__pycache__" not in name}
+
+
+@pytest.mark.parametrize(("words", "parts"), BAD, ids=lambda value: " ".join(value)[:50])
+def test_bad_input_is_one_message_and_stores_nothing(cli, folder, tmp_path_factory, monkeypatch, words, parts):
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("LTBENCH_CACHE", str(cache))
+    done = cli(*words)  # anything but a clean exit would come out of here as an exception
+    assert done.code == 2
+    assert done.out == ""
+    for part in parts:
+        assert part in done.err
+    assert "Traceback" not in done.err
+    assert files_in(folder) == set(SETUP)
+    assert files_in(cache) == set()
+
+
+def test_a_gpu_that_is_not_there_is_refused(cli, folder, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    for device in ("cuda", "cuda:1"):
+        done = cli("run", "--device", device)
+        assert done.code == 2
+        assert f"device '{device}' is not there" in done.err
+        assert "--device cpu" in done.err
+    assert files_in(folder) == set(SETUP)
+
+
+def test_bad_input_in_the_last_run_is_found_before_the_first_one_starts(cli, folder):
+    (folder / "runs.toml").write_text("epochs = 1\n[[runs]]\nmethod = 'ce'\n[[runs]]\nmethod = 'cee'\n")
+    assert cli("run", "--config", "runs.toml", "--device", "cpu").code == 2
+    assert files_in(folder) == {*SETUP, "runs.toml"}
+
+
+def test_a_folder_given_as_methods_beats_no_built_in_name(cli, folder):
+    done = cli("list", "methods", "--methods-dir", "taken")
+    assert (done.code, done.out) == (2, "")
+
+
+def test_an_output_file_that_cannot_be_written_is_named(cli, folder, make_result):
+    from ltbench.store import Store
+
+    Store(folder / "results").save(make_result())
+    done = cli("report", "--output", "file/board.md")
+    assert done.code == 2
+    assert "cannot save: " in done.err
+    assert "file/board.md" in done.err
+
+
+def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(cli, folder):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        done = cli(*RUN, "--method", "ce")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert done.code == 2
+    assert "cannot save: File too large" in done.err
+    assert "free some disk space" in done.err
+    assert files_in(folder) == set(SETUP)

@@ -1,0 +1,256 @@
+"""Methods, data sets and networks by name, built in, from a folder, and from other packages."""
+
+import textwrap
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from ltbench import registry
+from ltbench.config import RunConfig
+from ltbench.errors import LtbenchError
+from ltbench.experiment import Surroundings, resolve, run
+from ltbench.method import Method
+
+BUILT_IN = {"balanced_softmax", "balpoe", "ce", "logit_adjustment", "logit_adjustment_posthoc"}
+MINE = """
+    from ltbench.losses import cross_entropy
+    from ltbench.method import Method
+
+
+    class Mine(Method):
+        \"\"\"A method of my own.\"\"\"
+
+        def forward(self, batch, at):
+            return batch.loss(lambda labels: cross_entropy(self.network(batch.images), labels))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _forget_folders(monkeypatch):
+    monkeypatch.setattr(registry, "_from_folders", {})
+
+
+@pytest.fixture
+def method_file(tmp_path):
+    """Write a method file into a folder and return it."""
+
+    def write(name, text):
+        path = tmp_path / "methods" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def entry_points(monkeypatch):
+    """Pretend that another package registers these: group, name, object reference."""
+
+    def pretend(*entries):
+        there = [EntryPoint(name=name, value=value, group=group) for group, name, value in entries]
+        monkeypatch.setattr(registry, "entry_points", lambda group: [one for one in there if one.group == group])
+
+    return pretend
+
+
+def test_every_built_in_method_loads_under_its_file_name():
+    assert set(registry.method_names()) >= BUILT_IN
+    for name in registry.method_names():
+        cls = registry.method(name)
+        assert issubclass(cls, Method)
+        assert cls.__module__ == f"ltbench_methods.{name}"
+        assert cls.__doc__
+
+
+def test_every_built_in_method_has_a_number_for_its_code():
+    for name in registry.method_names():
+        cls = registry.method(name)
+        assert isinstance(cls.__dict__["revision"], int), f"{name} inherits its revision"
+        assert registry.revision(cls) == str(cls.revision)
+
+
+@pytest.mark.parametrize(
+    ("look_up", "name", "kind", "near"),
+    [
+        (registry.method, "balpo", "method", "balpoe"),
+        (registry.dataset, "digit-lt", "data set", "digits-lt"),
+        (registry.check_backbone, "cifar_resnet23", "backbone", "cifar_resnet20"),
+    ],
+)
+def test_an_unknown_name_comes_with_the_nearest_one(look_up, name, kind, near):
+    with pytest.raises(LtbenchError, match=f"unknown {kind} '{name}'") as caught:
+        look_up(name)
+    assert "did you mean" in str(caught.value)
+    assert near in str(caught.value)
+
+
+def test_a_name_like_no_other_comes_with_what_is_known():
+    with pytest.raises(LtbenchError, match=r"known: .*balpoe, ce"):
+        registry.method("xyzzy")
+
+
+def test_every_data_set_has_what_a_run_needs():
+    assert set(registry.dataset_names()) >= {"cifar10-lt", "cifar100-lt", "digits-lt", "folder-lt"}
+    for name in registry.dataset_names():
+        source = registry.dataset(name)
+        assert source.name == name
+        assert source.summary
+        registry.check_backbone(source.backbone)
+        assert resolve(RunConfig(dataset=name)).recipe.name == "standard"
+
+
+def test_networks_are_timms_and_the_cifar_resnets():
+    names = registry.backbone_names()
+    assert {"resnet50", "vit_tiny_patch16_224", "cifar_resnet20", "cifar_resnet32", "cifar_resnet56"} <= set(names)
+
+
+def test_a_method_file_is_known_under_its_name(method_file):
+    registry.add_methods_dir(method_file("mine", MINE).parent)
+    assert "mine" in registry.method_names()
+    assert registry.method("mine").__doc__ == "A method of my own."
+
+
+def test_a_method_file_is_trained_and_its_code_is_in_the_result(method_file, tmp_path, one_thread):
+    path = method_file("mine", MINE)
+    registry.add_method_file(path)
+    around = Surroundings(out=tmp_path / "results", device="cpu")
+    config = RunConfig(method="mine", epochs=1)
+    first = run(config, around)
+    assert (first.status, first.method.revision[:5]) == ("done", "file ")
+    assert run(config, around) == first
+    path.write_text(path.read_text() + "\n# edited\n")
+    edited = run(config, around)
+    assert edited.run_id != first.run_id
+    assert edited.metrics == first.metrics  # another name for the same computation
+
+
+def test_a_subclass_of_a_built_in_method_does_not_pass_for_it(method_file):
+    text = """
+        from ltbench_methods.ce import CrossEntropy
+
+        class Mine(CrossEntropy):
+            pass
+    """
+    registry.add_method_file(method_file("mine", text))
+    cls = registry.method("mine")
+    assert cls.__name__ == "Mine"
+    assert registry.revision(cls) != registry.revision(registry.method("ce"))
+
+
+def test_a_method_file_may_number_its_code(method_file):
+    path = method_file("mine", MINE.replace("def forward", "revision = 7\n\n        def forward"))
+    registry.add_method_file(path)
+    assert registry.revision(registry.method("mine")) == "7"
+
+
+def test_a_method_file_may_have_annotations_as_text(method_file):
+    text = """
+        from __future__ import annotations
+
+        from dataclasses import dataclass
+        from ltbench.method import Method, MethodConfig
+
+        @dataclass
+        class Part:
+            size: Size
+
+        class Mine(Method):
+            class Config(MethodConfig):
+                size: Size = 3
+
+        Size = int
+    """
+    registry.add_method_file(method_file("mine", text))
+    resolved = resolve(RunConfig(method="mine", hyperparameters={"size": 4}))
+    assert resolved.hyperparameters["size"] == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "line"),
+    [
+        ("x = 1\nclass Broken(:\n", "SyntaxError", 2),
+        ("import torch\n\nimport no_such_package\n", "No module named 'no_such_package'", 3),
+        ("def f():\n    return 1 / 0\n\nf()\n", "ZeroDivisionError", 2),
+    ],
+)
+def test_a_method_file_that_does_not_load_is_named_with_the_line(method_file, text, what, line):
+    path = method_file("broken", text)
+    registry.add_method_file(path)
+    with pytest.raises(LtbenchError, match="cannot be loaded") as caught:
+        registry.method("broken")
+    assert what in str(caught.value)
+    assert f"where: {path}, line {line}" in str(caught.value)
+
+
+@pytest.mark.parametrize(("classes", "count"), [("", 0), ("class A(Method): pass\nclass B(Method): pass\n", 2)])
+def test_a_method_file_has_one_method(method_file, classes, count):
+    path = method_file("several", "from ltbench.method import Method\n" + classes)
+    registry.add_method_file(path)
+    with pytest.raises(LtbenchError, match=f"'several' defines {count} subclasses of Method, expected one") as caught:
+        registry.method("several")
+    assert str(path) in str(caught.value)
+
+
+def test_a_taken_name_is_refused(method_file):
+    path = method_file("ce", MINE)
+    with pytest.raises(LtbenchError, match="there is a method 'ce' already") as caught:
+        registry.add_methods_dir(path.parent)
+    assert "rename the file" in str(caught.value)
+    assert registry.method("ce").__module__ == "ltbench_methods.ce"
+
+
+@pytest.mark.parametrize("name", ["My-Method", "2fast", "über"])
+def test_a_file_name_that_is_no_method_name_is_refused(method_file, name):
+    with pytest.raises(LtbenchError, match=f"'{name}' is no method name"):
+        registry.add_method_file(method_file(name, MINE))
+
+
+def test_a_missing_folder_an_empty_one_and_a_missing_file_are_named(tmp_path):
+    with pytest.raises(LtbenchError, match="methods folder is not there") as caught:
+        registry.add_methods_dir(tmp_path / "none")
+    assert str(tmp_path / "none") in str(caught.value)
+    (tmp_path / "_helper.py").write_text("")
+    with pytest.raises(LtbenchError, match="no method files in the folder"):
+        registry.add_methods_dir(tmp_path)
+    with pytest.raises(LtbenchError, match="method file is not there"):
+        registry.add_method_file(tmp_path / "none.py")
+
+
+def test_other_packages_register_methods_as_class_or_module(entry_points):
+    entry_points(
+        ("ltbench.methods", "theirs", "ltbench_methods.balpoe:BalPoE"),
+        ("ltbench.methods", "theirs_too", "ltbench_methods.ce"),
+        ("ltbench.datasets", "no_method", "ltbench.data.digits:Digits"),
+    )
+    assert set(registry.method_names()) >= BUILT_IN | {"theirs", "theirs_too"}
+    assert "no_method" not in registry.method_names()
+    assert registry.method("theirs") is registry.method("balpoe")
+    assert registry.method("theirs_too") is registry.method("ce")
+
+
+def test_a_file_cannot_take_the_name_of_another_packages_method(entry_points, method_file):
+    entry_points(("ltbench.methods", "mine", "ltbench_methods.ce:CrossEntropy"))
+    with pytest.raises(LtbenchError, match="there is a method 'mine' already"):
+        registry.add_method_file(method_file("mine", MINE))
+
+
+def test_another_package_cannot_replace_what_is_built_in(entry_points):
+    entry_points(
+        ("ltbench.methods", "ce", "ltbench_methods.balpoe:BalPoE"),
+        ("ltbench.datasets", "digits-lt", "ltbench.data.folder:Folder"),
+    )
+    assert registry.method("ce").__name__ == "CrossEntropy"
+    assert registry.dataset("digits-lt").name == "digits-lt"
+
+
+def test_other_packages_register_data_sets(entry_points):
+    entry_points(("ltbench.datasets", "mine-lt", "ltbench.data.digits:Digits"))
+    assert "mine-lt" in registry.dataset_names()
+    assert resolve(RunConfig(dataset="mine-lt")).image_size == 8
+
+
+def test_a_data_set_of_another_package_may_use_a_methods_table_for_it(entry_points):
+    entry_points(("ltbench.datasets", "imagenet-lt", "ltbench.data.digits:Digits"))
+    config = resolve(RunConfig(dataset="imagenet-lt", hyperparameters={"mixup": 0.4}))
+    assert config.hyperparameters == {"taus": [0, 1.25, 2.5], "mixup": 0.4, "width": 1}

@@ -1,0 +1,176 @@
+"""Results on disk: whole or not at all, and readable ever after."""
+
+import json
+import resource
+import stat
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from ltbench.atomic import write_bytes, write_text
+from ltbench.config import RunConfig
+from ltbench.errors import LtbenchError
+from ltbench.experiment import Surroundings, run
+from ltbench.store import SCHEMA_VERSION, Store, read
+
+
+@contextmanager
+def disk_with_room_for(size):
+    """Every write beyond so many bytes of a file fails, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_result_comes_back_as_it_was(tmp_path, make_result):
+    store = Store(tmp_path / "results")
+    result = make_result("balpoe", 3, few=None, settings={"hyperparameters": {"taus": [0, 1.5]}}, tuning={"trials": 4})
+    assert store.get(result.config, result.run_id) is None
+    path = store.save(result)
+    assert path == tmp_path / "results" / "digits-lt" / "balpoe" / f"{result.run_id}.json"
+    assert read(path) == result
+    assert store.get(result.config, result.run_id) == result
+
+
+def test_a_result_is_plain_json_with_its_schema(tmp_path, make_result):
+    content = json.loads(Store(tmp_path).save(make_result(top1=61.5, few=None)).read_text())
+    assert content["schema_version"] == SCHEMA_VERSION
+    assert content["metrics"]["test"]["top1"] == 61.5
+    assert content["metrics"]["test"]["few"] is None
+
+
+def test_saving_again_replaces(tmp_path, make_result):
+    store = Store(tmp_path)
+    store.save(make_result(status="failed", reason="the loss is nan"))
+    path = store.save(make_result())
+    assert read(path).status == "done"
+    assert names_in(path.parent) == [path.name]
+
+
+def test_a_result_that_has_not_looked_at_the_test_set_has_no_figures_of_it(make_result):
+    assert make_result(status="failed").test is None
+    assert make_result(top1=12.0).test.top1 == 12.0
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_half_written(tmp_path, make_result):
+    store = Store(tmp_path)
+    path = store.save(make_result(reason="old"))
+    before = path.read_bytes()
+    with disk_with_room_for(100), pytest.raises(LtbenchError, match="cannot save: File too large") as caught:
+        store.save(make_result(reason="new"))
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == before
+    assert names_in(path.parent) == [path.name]
+
+
+def test_weights_on_a_full_disk_give_the_systems_reason(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    with disk_with_room_for(1000), pytest.raises(LtbenchError, match="cannot save: File too large"):
+        write_bytes(path, lambda stream: torch.save(torch.zeros(10_000), stream))
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TypeError])
+def test_a_write_that_breaks_off_leaves_nothing(tmp_path, error):
+    path = tmp_path / "file"
+    write_text(path, "old")
+
+    def break_off(stream):
+        stream.write(b"half")
+        raise error
+
+    with pytest.raises(error):
+        write_bytes(path, break_off)
+    assert path.read_text() == "old"
+    assert names_in(tmp_path) == ["file"]
+
+
+def test_a_stored_file_can_be_read_by_others_as_the_umask_allows(tmp_path):
+    write_text(tmp_path / "file", "text")
+    (tmp_path / "plain").write_text("text")
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_a_folder_that_cannot_be_made_is_found_before_the_work(tmp_path, make_result):
+    (tmp_path / "file").write_text("")
+    store = Store(tmp_path / "file" / "results")
+    with pytest.raises(LtbenchError, match="results cannot be saved: Not a directory") as caught:
+        store.check_writable()
+    assert str(tmp_path / "file" / "results") in str(caught.value)
+    assert "--out" in str(caught.value)
+    with pytest.raises(LtbenchError, match="cannot save: "):
+        store.save(make_result())
+
+
+def test_a_folder_that_is_there_but_takes_no_files_is_found_before_the_work():
+    with pytest.raises(LtbenchError, match="results cannot be saved"):
+        Store(Path("/proc")).check_writable()
+
+
+def test_checking_leaves_an_empty_folder(tmp_path):
+    Store(tmp_path / "a" / "b").check_writable()
+    assert names_in(tmp_path / "a" / "b") == []
+
+
+def damage(content, how):
+    values = json.loads(content)
+    if how == "another schema":
+        values["schema_version"] = 2
+    elif how == "an unknown key":
+        values["colour"] = "red"
+    elif how == "a missing key":
+        del values["method"]
+    return json.dumps(values)
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("cut off", "the file: Invalid JSON"),
+        ("empty", "the file: Invalid JSON"),
+        ("no result", "not a valid result: "),
+        ("not text", "not a valid result: "),
+        ("another schema", "schema_version: Input should be 1"),
+        ("an unknown key", "colour: Extra inputs are not permitted"),
+        ("a missing key", "method: Field required"),
+    ],
+)
+def test_a_damaged_result_is_named_with_what_is_wrong(tmp_path, make_result, how, reason):
+    path = Store(tmp_path).save(make_result())
+    whole = path.read_text()
+    contents = {"cut off": whole[:200], "empty": "", "no result": "[1, 2]", "not text": b"\xff\xfe\x00"}
+    content = contents[how] if how in contents else damage(whole, how)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(LtbenchError, match="not a valid result: ") as caught:
+        read(path)
+    assert reason in str(caught.value)
+    assert f"where: {path}" in str(caught.value)
+    assert "delete it and run again" in str(caught.value)
+
+
+def test_a_missing_result_and_a_folder_are_no_results(tmp_path):
+    for path in (tmp_path / "none.json", tmp_path):
+        with pytest.raises(LtbenchError, match="cannot read the result") as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+
+
+def test_a_damaged_stored_run_is_not_silently_replaced(tmp_path, one_thread):
+    around = Surroundings(out=tmp_path, device="cpu")
+    config = RunConfig(method="ce", epochs=1)
+    first = run(config, around)
+    path = Store(tmp_path).path(first.config, first.run_id)
+    assert run(config, around) == first
+    path.write_text("{")
+    with pytest.raises(LtbenchError, match="not a valid result"):
+        run(config, around)
+    assert path.read_text() == "{"

@@ -1,0 +1,221 @@
+"""The search for hyper-parameters: what it looks at, that it goes on, and what comes of it."""
+
+import shlex
+import tomllib
+from dataclasses import replace
+
+import numpy as np
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from ltbench import experiment, tune
+from ltbench.config import RunConfig
+from ltbench.data.digits import Digits
+from ltbench.errors import LtbenchError
+from ltbench.experiment import Surroundings, resolve
+from ltbench.method import Choice, Range
+from ltbench.store import read
+
+BASE = RunConfig(method="ce", epochs=1, seed=1000)
+
+
+@pytest.fixture
+def search(one_thread, tmp_path):
+    """Search in a folder of the test's own."""
+
+    def run(trials, base=BASE, name="search", **options):
+        return tune.tune(base, trials, tmp_path / name, Surroundings(device="cpu"), **options)
+
+    return run
+
+
+def trials_in(folder):
+    storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
+    return optuna.load_study(storage=storage, study_name="ltbench").trials
+
+
+def outcomes(folder):
+    return [(trial.params, trial.value) for trial in trials_in(folder) if trial.state == TrialState.COMPLETE]
+
+
+def test_trials_are_runs_that_leave_the_test_set_alone(search, tmp_path):
+    told = []
+    found = search(2, tell=told.append)
+    results = [read(path) for path in sorted((tmp_path / "search" / "runs").rglob("*.json"))]
+    assert len(results) == found.trials == len(told) == 2
+    for result in results:
+        assert result.config.validation
+        assert result.config.seed == 1000
+        assert set(result.metrics) == {"validation"}
+        assert result.test is None
+    by_id = {result.run_id: result for result in results}
+    for trial in trials_in(tmp_path / "search"):
+        result = by_id[trial.user_attrs["run_id"]]
+        assert trial.value == result.metrics["validation"].macro
+        assert trial.user_attrs["ece"] == result.metrics["validation"].ece
+        assert result.config.hyperparameters == {"mixup": round(trial.params["mixup"], 4)}
+    assert found.accuracy == max(result.metrics["validation"].macro for result in results)
+
+
+def test_the_labels_of_the_test_set_change_nothing(search, tmp_path, monkeypatch):
+    search(2, name="true")
+    load = Digits.load
+
+    def scrambled(self, folder, image_size):
+        raw = load(self, folder, image_size)
+        labels = np.random.default_rng(0).permutation(raw.test.labels)
+        return replace(raw, test=replace(raw.test, labels=labels, images=raw.test.images[::-1].copy()))
+
+    monkeypatch.setattr(Digits, "load", scrambled)
+    search(2, name="scrambled")
+    assert outcomes(tmp_path / "true") == outcomes(tmp_path / "scrambled")
+    ids = [{trial.user_attrs["run_id"] for trial in trials_in(tmp_path / name)} for name in ("true", "scrambled")]
+    assert not ids[0] & ids[1]  # really trained on the other data
+
+
+def test_a_search_goes_on_where_it_was_and_ends_as_if_never_stopped(search, tmp_path):
+    assert search(1, name="parts").trials == 1
+    assert search(3, name="parts").trials == 3
+    assert len(trials_in(tmp_path / "parts")) == 3
+    search(3, name="whole")
+    assert outcomes(tmp_path / "parts") == outcomes(tmp_path / "whole")
+    best = [(tmp_path / name / "best.toml").read_text() for name in ("parts", "whole")]
+    assert best[0] == best[1]
+
+
+def test_a_search_that_is_complete_trains_nothing(search, tmp_path, monkeypatch):
+    first = search(2)
+    monkeypatch.setattr(experiment, "fit", None)
+    assert search(1) == first
+    assert search(2) == first
+
+
+def test_a_trial_that_was_killed_is_tried_again_with_the_same_parameters(search, tmp_path, monkeypatch):
+    search(1, name="killed")
+
+    def die(*args, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tune, "run", die)
+        with pytest.raises(KeyboardInterrupt):
+            search(3, name="killed")
+    killed = trials_in(tmp_path / "killed")[-1]
+    assert killed.state == TrialState.RUNNING
+    found = search(3, name="killed")
+    assert (found.trials, found.failed) == (3, 0)
+    after = trials_in(tmp_path / "killed")
+    assert [trial.state for trial in after].count(TrialState.RUNNING) == 0
+    assert after[2].params == killed.params
+    assert after[2].state == TrialState.COMPLETE
+    search(3, name="whole")
+    assert outcomes(tmp_path / "killed") == outcomes(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"method": "balanced_softmax"}, {"epochs": 2}, {"seed": 1}, {"lr": 0.2}, {"imbalance_ratio": 10}],
+    ids=str,
+)
+def test_another_search_in_the_folder_is_refused(search, tmp_path, change):
+    search(1)
+    before = trials_in(tmp_path / "search")
+    with pytest.raises(LtbenchError, match="the folder holds a search with other settings") as caught:
+        search(2, BASE.replace(**change))
+    assert str(tmp_path / "search") in str(caught.value)
+    assert trials_in(tmp_path / "search") == before
+
+
+def test_failed_trials_count_and_do_not_win(search, tmp_path, monkeypatch):
+    run = tune.run
+
+    def sometimes(config, around):
+        low = config.hyperparameters["mixup"] < threshold
+        return run(config.replace(lr=1e30) if low else config, around)
+
+    search(3, name="fair")
+    mixups = sorted(params["mixup"] for params, _ in outcomes(tmp_path / "fair"))
+    threshold = mixups[1]
+    monkeypatch.setattr(tune, "run", sometimes)
+    found = search(3)
+    assert (found.trials, found.failed) == (3, 1)
+    assert found.best.hyperparameters["mixup"] >= threshold
+    (failed,) = (trial for trial in trials_in(tmp_path / "search") if trial.state == TrialState.FAIL)
+    assert failed.user_attrs["reason"].startswith("the loss is ")
+    with monkeypatch.context() as patched:
+        patched.setattr(experiment, "fit", None)
+        assert search(3).failed == 1  # a failure is an outcome: not tried again
+
+
+def test_a_search_in_which_every_trial_fails_says_why(search, tmp_path):
+    with pytest.raises(LtbenchError, match="all 2 trials failed, the last: the loss is "):
+        search(2, BASE.replace(lr=1e30))
+    assert not (tmp_path / "search" / "best.toml").exists()
+
+
+def test_what_is_fixed_is_not_searched(search, tmp_path):
+    found = search(1, RunConfig(method="logit_adjustment", epochs=1, hyperparameters={"mixup": 0.3}))
+    (trial,) = trials_in(tmp_path / "search")
+    assert set(trial.params) == {"tau"}
+    assert found.best.hyperparameters["mixup"] == 0.3
+
+
+def test_balpoes_experts_are_searched_and_best_toml_has_their_taus(search, tmp_path):
+    found = search(1, RunConfig(epochs=1))
+    (trial,) = trials_in(tmp_path / "search")
+    assert set(trial.params) == {"experts", "spread", "mixup"}
+    best = tomllib.loads(found.best_file.read_text())["hyperparameters"]
+    assert len(best["taus"]) == trial.params["experts"]
+    assert (max(best["taus"]) - min(best["taus"])) / 2 == pytest.approx(trial.params["spread"], abs=1e-4)
+    short = {name: round(trial.params[name], 4) for name in ("spread", "mixup")}
+    short["experts"] = trial.params["experts"]
+    assert resolve(RunConfig(hyperparameters=short)) == resolve(RunConfig(hyperparameters=best))
+
+
+@pytest.mark.parametrize("method", ["balpoe", "ce", "balanced_softmax", "logit_adjustment", "logit_adjustment_posthoc"])
+def test_every_corner_of_a_declared_space_is_allowed(method):
+    from ltbench import registry
+
+    space = registry.method(method).Config.space
+    assert space
+    for end in (0, -1):
+        corner = {}
+        for name, option in space.items():
+            assert isinstance(option, Range | Choice)
+            corner[name] = (option.low, option.high)[end] if isinstance(option, Range) else option.options[end]
+        resolve(RunConfig(method=method, hyperparameters=corner))
+
+
+def test_best_toml_is_replayed_with_the_search_on_record(cli, tmp_path):
+    done = cli("tune", "--method", "ce", "--trials", 2, "--epochs", 1, "--device", "cpu", "--seed", 5)
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert [line.split(":")[0] for line in lines[:2]] == ["trial 0", "trial 1"]
+    assert lines[2].startswith("best of 2 trials (0 failed): validation macro accuracy ")
+    command = shlex.split(lines[4])
+    assert command == ["ltbench", "run", "--config", "tune/digits-lt-ce/best.toml", "--seeds", "0-4"]
+    best = tomllib.loads((tmp_path / command[3]).read_text())
+    assert (best["tuning"]["trials"], best["tuning"]["failed"], best["tuning"]["seed"]) == (2, 0, 5)
+    assert "validation" in best["tuning"]["objective"]
+
+    assert cli(*command[1:], "--seeds", "0-1", "--device", "cpu").code == 0
+    results = [read(path) for path in sorted((tmp_path / "results").rglob("*.json"))]
+    assert sorted(result.config.seed for result in results) == [0, 1]
+    for result in results:
+        assert result.config.hyperparameters == best["hyperparameters"]
+        assert not result.config.validation
+        assert result.test is not None
+        assert result.tuning == best["tuning"]
+        assert result.config.recipe.epochs == 1
+
+
+def test_the_command_says_that_another_search_is_there(cli):
+    words = ("tune", "--method", "ce", "--trials", 1, "--epochs", 1, "--device", "cpu", "--out", "here")
+    assert cli(*words).code == 0
+    done = cli(*words, "--lr", 0.3)
+    assert done.code == 2
+    assert "holds a search with other settings" in done.err
+    assert "choose another --out" in done.err
