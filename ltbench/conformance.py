@@ -8,6 +8,7 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ class Subject:
     Args:
         cls: the method.
         device: to run on.
+
     """
 
     def __init__(self, cls: type[Method], device: torch.device | None = None) -> None:
@@ -231,10 +233,8 @@ def a_stopped_training_goes_on_as_if_nothing_had_happened(subject: Subject) -> N
                 if next(left, None) is None:
                     raise Stopped
 
-            try:
+            with suppress(Stopped):
                 subject.fit(subject.make(), path, watch=watch, every=0.0)
-            except Stopped:
-                pass
             again = _state(subject.fit(subject.make(), path, every=0.0))
             if subject.device.type == "cpu":
                 _assert_equal(whole, again, f"resumed at step {stop}, training ends differently")

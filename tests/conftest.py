@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+torch.set_num_threads(1)  # the networks of the tests are too small to share out
 GOLDEN = Path(__file__).parent / "golden"
 
 
