@@ -134,12 +134,15 @@ def tune(
 @app.command()
 def report(
     results: Annotated[list[Path] | None, typer.Option(help="Folder of results; several may be given")] = None,
-    style: Annotated[Literal["md", "csv", "json", "latex"], typer.Option("--format", help="Of the output")] = "md",
+    style: Annotated[
+        Literal["md", "csv", "json", "latex", "svg"], typer.Option("--format", help="Of the output")
+    ] = "md",
     output: Annotated[Path | None, typer.Option(help="File to write  [default: standard output]")] = None,
 ) -> None:
     """Print the leaderboard: mean and standard deviation over seeds of accuracy, ECE and MCE."""
     from ltbench.atomic import write_text
     from ltbench.report.frame import load_results
+    from ltbench.report.picture import render_svg
     from ltbench.report.table import leaderboards, render
 
     runs = load_results(*(results or [Path("results")]))
@@ -147,7 +150,8 @@ def report(
         _say(f"left out: {problem}")
     for _, left_out in runs[(runs["status"] != "done")].iterrows() if len(runs) else ():
         _say(f"left out: {left_out['path']}: {left_out['status']}: {left_out['reason']}")
-    text = render(leaderboards(runs), style)
+    boards = leaderboards(runs)
+    text = render_svg(boards) if style == "svg" else render(boards, style)
     if output is None:
         sys.stdout.write(text)
     else:

@@ -269,7 +269,7 @@ def predicting_changes_nothing(subject: Subject) -> None:
 @check
 def global_generators_are_left_alone(subject: Subject) -> None:
     """Neither torch's nor numpy's is advanced or seeded by making and training."""
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index,union-attr] # noqa: NPY002
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index] # noqa: NPY002
     subject.trained()
     assert torch.equal(torch_state, torch.get_rng_state()), "torch's global generator was used"
     after = np.random.get_state()[1]  # type: ignore[index] # noqa: NPY002

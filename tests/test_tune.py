@@ -32,9 +32,13 @@ def search(one_thread, tmp_path):
     return run
 
 
-def trials_in(folder):
+def study_in(folder):
     storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
-    return optuna.load_study(storage=storage, study_name="ltbench").trials
+    return optuna.load_study(storage=storage, study_name="ltbench")
+
+
+def trials_in(folder):
+    return study_in(folder).trials
 
 
 def outcomes(folder):
@@ -113,6 +117,37 @@ def test_a_trial_that_was_killed_is_tried_again_with_the_same_parameters(search,
     assert after[2].state == TrialState.COMPLETE
     search(3, name="whole")
     assert outcomes(tmp_path / "killed") == outcomes(tmp_path / "whole")
+
+
+def test_a_killed_trial_keeps_parameters_that_would_not_be_drawn_again(search, tmp_path):
+    search(1)
+    study = study_in(tmp_path / "search")
+    study.sampler = optuna.samplers.RandomSampler(seed=99)
+    drawn = study.ask().suggest_float("mixup", 0.0, 1.0)
+    search(2)
+    assert [trial.state.name for trial in trials_in(tmp_path / "search")] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert outcomes(tmp_path / "search")[1][0] == {"mixup": drawn}
+
+
+def test_a_trial_does_not_stand_in_for_a_run_that_looks_at_the_test_set(one_thread, tmp_path):
+    config = BASE.replace(validation=True)
+    trial = Surroundings(device="cpu", out=tmp_path, test=False)
+    first = experiment.run(config, trial)
+    assert experiment.run(config, trial) == first
+    final = experiment.run(config, replace(trial, test=True))
+    assert set(final.metrics) == {"validation", "test"}
+    assert final.metrics["validation"] == first.metrics["validation"]
+    assert experiment.run(config, trial) == final  # which serves both
+
+
+def test_a_trial_that_failed_does_not_stand_in_for_a_run(one_thread, tmp_path, monkeypatch):
+    trained = []
+    fit = experiment.fit
+    monkeypatch.setattr(experiment, "fit", lambda *args, **options: trained.append(1) or fit(*args, **options))
+    config = BASE.replace(validation=True, lr=1e30)
+    for _ in range(2):
+        assert experiment.run(config, Surroundings(device="cpu", out=tmp_path, test=False)).status == "failed"
+    assert len(trained) == 2
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,8 @@ def _best(rows: pd.DataFrame, metric: str) -> str:
     return f"{best:.1f}" if f"{best:.1f}" != f"{worst:.1f}" else ""
 
 
-def _cells(board: Board, bold: Callable[[str], str]) -> list[list[str]]:
+def cells(board: Board, bold: Callable[[str], str]) -> list[list[str]]:
+    """The rows as text, below ``HEADER``; ``bold`` marks the best of a column."""
     best = {metric: _best(board.rows, metric) for metric in COLUMNS}
     return [
         [
@@ -148,7 +149,7 @@ def _cells(board: Board, bold: Callable[[str], str]) -> list[list[str]]:
     ]
 
 
-_HEADER = ["Method", "n", *COLUMNS.values(), "Params (M)", "MAdds (M)", "Train"]
+HEADER = ["Method", "n", *COLUMNS.values(), "Params (M)", "MAdds (M)", "Train"]
 NOTE = (
     "Percent, mean ± standard deviation over n seeds; accuracy on the test set after the last epoch: all, many- "
     "(> 100 training images), medium- and few-shot (< 20) classes. ECE and MCE: 15 bins; lower is better. "
@@ -163,11 +164,11 @@ def _duration(seconds: float) -> str:
 
 
 def _markdown(boards: list[Board]) -> str:
-    align = ["left", "right", *["right"] * (len(_HEADER) - 2)]
+    align = ["left", "right", *["right"] * (len(HEADER) - 2)]
     parts = []
     for board in boards:
-        cells = _cells(board, lambda text: f"**{text}**")
-        table = tabulate(cells, _HEADER, tablefmt="github", colalign=align, disable_numparse=True)
+        rows = cells(board, lambda text: f"**{text}**")
+        table = tabulate(rows, HEADER, tablefmt="github", colalign=align, disable_numparse=True)
         parts.append(f"### {board.title}\n\n{table}\n")
     return "\n".join([*parts, NOTE]) + "\n"
 
@@ -175,9 +176,9 @@ def _markdown(boards: list[Board]) -> str:
 def _latex(boards: list[Board]) -> str:
     parts = []
     for board in boards:
-        cells = _cells(board, lambda text: f"@@{text}@@")  # marks that survive the escaping
-        align = ["left", *["right"] * (len(_HEADER) - 1)]
-        table = tabulate(cells, _HEADER, tablefmt="latex_booktabs", colalign=align, disable_numparse=True)
+        rows = cells(board, lambda text: f"@@{text}@@")  # marks that survive the escaping
+        align = ["left", *["right"] * (len(HEADER) - 1)]
+        table = tabulate(rows, HEADER, tablefmt="latex_booktabs", colalign=align, disable_numparse=True)
         table = re.sub(r"@@(.+?)@@", r"\\textbf{\1}", table).replace("±", r"$\pm$")
         parts.append(f"% {board.title}\n{table}\n")
     return "\n".join(parts)
