@@ -36,7 +36,7 @@ BAD = [
     # values
     (["run", "--imbalance-ratio", "0.5"], ["imbalance_ratio", "greater than or equal to 1", "0.5"]),
     (["run", "--imbalance-ratio", "nan"], ["imbalance_ratio", "nan"]),
-    (["run", "--imbalance-ratio", "1e6"], ["1e+06 leaves 6 classes without an image: 4, 5, 6, 7, 8, 9", "138 images"]),
+    (["run", "--imbalance-ratio", "1e6"], ["1e+06 leaves no image for 6 of 10 classes: 4, 5, 6, 7, 8, 9", "138 images"]),
     (["run", "--set", "mixup=-1"], ["mixup", "greater than or equal to 0", "-1"]),
     (["run", "--set", "mixup=NaN"], ["mixup", "finite number"]),
     (["run", "--set", "mixup=a lot"], ["mixup", "valid number", "'a lot'"]),

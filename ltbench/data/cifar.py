@@ -94,6 +94,15 @@ class Cifar(Source):
                 where=(folder / "train").absolute(),
                 hint="check that the data set was unpacked completely",
             )
+        sizes = np.bincount(data.train.labels, minlength=self.count)
+        if (sizes != self.largest).any():
+            label = int(np.flatnonzero(sizes != self.largest)[0])
+            raise LtbenchError(
+                f"{self.name}: {sizes[label]} training images of class '{data.classes[label]}', "
+                f"expected {self.largest}",
+                where=(folder / "train" / data.classes[label]).absolute(),
+                hint="check that the data set was unpacked completely",
+            )
         return data
 
 

@@ -87,7 +87,7 @@ def _refuse_empty(classes: tuple[str, ...], counts: NDArray[np.int64], ratio: fl
     if empty:
         shown = ", ".join(empty[:8]) + (" ..." if len(empty) > 8 else "")
         raise LtbenchError(
-            f"an imbalance ratio of {ratio:g} leaves {len(empty)} classes without an image: {shown}",
+            f"an imbalance ratio of {ratio:g} leaves no image for {len(empty)} of {len(classes)} classes: {shown}",
             where="--imbalance-ratio",
             hint=f"use a smaller ratio; the largest class has {int(counts.max())} images",
         )

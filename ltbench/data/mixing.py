@@ -1,16 +1,25 @@
 """Mixing the images of a batch."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
-
-if TYPE_CHECKING:
-    from ltbench.method import Batch
+from torch import Tensor
 
 
-def mixup(batch: "Batch", alpha: float, generator: np.random.Generator) -> "Batch":
+class Mixable(Protocol):
+    """What mixing needs of a batch (``ltbench.method.Batch``), which is a data class."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    views: tuple[Tensor, ...]
+    labels: Tensor
+
+
+AnyBatch = TypeVar("AnyBatch", bound=Mixable)
+
+
+def mixup(batch: AnyBatch, alpha: float, generator: np.random.Generator) -> AnyBatch:
     """Blend every image with another of its batch: lambda x + (1 - lambda) x[permutation].
 
     One lambda ~ Beta(alpha, alpha) and one permutation a batch, for all views alike, as the BalPoE and MiSLAS

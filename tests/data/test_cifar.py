@@ -106,13 +106,13 @@ def test_a_downloaded_archive_is_unpacked(source, archive):
 @BOTH
 def test_an_image_folder_with_the_same_images_is_the_same_data(source, archive, tmp_path, write_image, monkeypatch):
     folder = archive.as_images(tmp_path / "images", write_image)
+    monkeypatch.setattr(source, "largest", 5)
     assert source().available(folder)
     ours, theirs = source().load(folder, 32), source().load(archive.folder, 32)
     assert ours.classes == theirs.classes
     for one, other in ((ours.train, theirs.train), (ours.test, theirs.test)):
         assert fingerprint(one.images, one.labels) == fingerprint(other.images, other.labels)
 
-    monkeypatch.setattr(source, "largest", 5)
     config = RunConfig(dataset=source.name, image_size=32, imbalance_ratio=5)
     ours, theirs = (dataset.load(source(), config, place) for place in (folder, archive.folder))
     assert ours.counts[[0, -1]].tolist() == [5, 1]
@@ -192,3 +192,12 @@ def test_a_download_that_fails_says_where_to_put_the_archive(source, tmp_path, m
 @BOTH
 def test_prepare_accepts_an_archive_that_is_there(source, archive):
     assert str(archive.folder) in source().prepare(archive.folder)
+
+
+@BOTH
+def test_an_incomplete_image_folder_is_refused(source, archive, tmp_path, write_image, monkeypatch):
+    folder = archive.as_images(tmp_path / "images", write_image)
+    monkeypatch.setattr(source, "largest", 5)
+    next((folder / "train" / "class 003").iterdir()).unlink()
+    with pytest.raises(LtbenchError, match="4 training images of class 'class 003', expected 5"):
+        source().load(folder, 32)

@@ -1,0 +1,61 @@
+"""What the README shows is what a user gets."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ltbench import cli, conformance, registry
+from ltbench.config import RunConfig
+from ltbench.experiment import Surroundings, run
+from ltbench.report.frame import load_results
+from ltbench.report.table import leaderboards, render
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture
+def example(tmp_path):
+    """The method file of the README, as a user would save it."""
+    code = re.search(r"```python\n# my_methods/(\w+)\.py\n(.*?)```", README, re.DOTALL)
+    file = tmp_path / f"{code[1]}.py"
+    file.write_text(code[2])
+    name = registry.add_method_file(file)
+    yield name
+    registry._from_folders.pop(name)
+
+
+def test_the_example_is_as_short_as_we_say(example):
+    code = registry._from_folders[example].read_text()
+    assert len([line for line in code.splitlines() if line.strip()]) <= 20
+
+
+def test_the_example_conforms(example):
+    outcomes = list(conformance.run(registry.method(example)))
+    assert [outcome for outcome in outcomes if not outcome.passed] == []
+
+
+def test_the_example_is_focal_loss(example, tmp_path):
+    around = Surroundings(out=tmp_path / "results")
+    gamma = lambda value: RunConfig(method=example, epochs=2, hyperparameters={"gamma": value})  # noqa: E731
+    focal, plain = run(gamma(2.0), around), run(gamma(0.0), around)
+    ce = run(RunConfig(method="ce", epochs=2), around)
+    assert plain.metrics["test"].nll == pytest.approx(ce.metrics["test"].nll, rel=1e-3), "gamma = 0 is cross entropy"
+    assert focal.curve[0].loss < plain.curve[0].loss
+
+
+def test_the_leaderboard_is_the_one_of_the_stored_runs():
+    shown = re.search(r"<!-- leaderboard -->\n\n(.*?)\n<!-- /leaderboard -->", README, re.DOTALL)[1]
+    assert shown == render(leaderboards(load_results(ROOT / "results" / "digits-lt")), "md")
+
+
+@pytest.mark.parametrize("command", re.findall(r"^    (ltbench .*?)(?:  +#.*)?$", README, re.MULTILINE))
+def test_every_command_parses(command, monkeypatch):
+    from typer.main import get_command
+
+    words = command.split()[1:]
+    for part in " ".join(words).split(" && ltbench "):
+        context = get_command(cli.app).make_context("ltbench", part.split(), resilient_parsing=False)
+        name, sub, rest = context.command.resolve_command(context, context._protected_args + context.args)
+        sub.make_context(name, rest, parent=context)
