@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ltbench import registry
+from ltbench.store import Store
 
 RUN = ("run", "--epochs", "1", "--device", "cpu")
 SETUP = {
@@ -36,7 +37,10 @@ BAD = [
     # values
     (["run", "--imbalance-ratio", "0.5"], ["imbalance_ratio", "greater than or equal to 1", "0.5"]),
     (["run", "--imbalance-ratio", "nan"], ["imbalance_ratio", "nan"]),
-    (["run", "--imbalance-ratio", "1e6"], ["1e+06 leaves no image for 6 of 10 classes: 4, 5, 6, 7, 8, 9", "138 images"]),
+    (
+        ["run", "--imbalance-ratio", "1e6"],
+        ["1e+06 leaves no image for 6 of 10 classes: 4, 5, 6, 7, 8, 9", "138 images"],
+    ),
     (["run", "--set", "mixup=-1"], ["mixup", "greater than or equal to 0", "-1"]),
     (["run", "--set", "mixup=NaN"], ["mixup", "finite number"]),
     (["run", "--set", "mixup=a lot"], ["mixup", "valid number", "'a lot'"]),
@@ -146,8 +150,6 @@ def test_a_folder_given_as_methods_beats_no_built_in_name(cli, folder):
 
 
 def test_an_output_file_that_cannot_be_written_is_named(cli, folder, make_result):
-    from ltbench.store import Store
-
     Store(folder / "results").save(make_result())
     done = cli("report", "--output", "file/board.md")
     assert done.code == 2

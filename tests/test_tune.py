@@ -11,7 +11,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from ltbench import experiment, tune
+from ltbench import experiment, registry, tune
 from ltbench.config import RunConfig
 from ltbench.data.digits import Digits
 from ltbench.errors import LtbenchError
@@ -19,7 +19,8 @@ from ltbench.experiment import Surroundings, resolve
 from ltbench.method import Choice, Range
 from ltbench.store import read
 
-BASE = RunConfig(method="ce", epochs=1, seed=1000)
+BASE = RunConfig(method="ce", epochs=1, batch_size=8, lr=0.03, seed=1000)
+"""Learns enough in an epoch that trials differ in their outcome."""
 
 
 @pytest.fixture
@@ -42,7 +43,11 @@ def trials_in(folder):
 
 
 def outcomes(folder):
-    return [(trial.params, trial.value) for trial in trials_in(folder) if trial.state == TrialState.COMPLETE]
+    return [
+        (trial.params, trial.value, trial.user_attrs["ece"])
+        for trial in trials_in(folder)
+        if trial.state == TrialState.COMPLETE
+    ]
 
 
 def test_trials_are_runs_that_leave_the_test_set_alone(search, tmp_path):
@@ -61,7 +66,11 @@ def test_trials_are_runs_that_leave_the_test_set_alone(search, tmp_path):
         assert trial.value == result.metrics["validation"].macro
         assert trial.user_attrs["ece"] == result.metrics["validation"].ece
         assert result.config.hyperparameters == {"mixup": round(trial.params["mixup"], 4)}
-    assert found.accuracy == max(result.metrics["validation"].macro for result in results)
+    first, second = (result.metrics["validation"].macro for result in results)
+    assert first != second
+    assert found.accuracy == max(first, second)
+    (best,) = (result for result in results if result.metrics["validation"].macro == found.accuracy)
+    assert found.best == BASE.replace(hyperparameters=best.config.hyperparameters, seed=0)
 
 
 def test_the_labels_of_the_test_set_change_nothing(search, tmp_path, monkeypatch):
@@ -76,6 +85,7 @@ def test_the_labels_of_the_test_set_change_nothing(search, tmp_path, monkeypatch
     monkeypatch.setattr(Digits, "load", scrambled)
     search(2, name="scrambled")
     assert outcomes(tmp_path / "true") == outcomes(tmp_path / "scrambled")
+    assert len({value for _, value, _ in outcomes(tmp_path / "true")}) == 2
     ids = [{trial.user_attrs["run_id"] for trial in trials_in(tmp_path / name)} for name in ("true", "scrambled")]
     assert not ids[0] & ids[1]  # really trained on the other data
 
@@ -172,7 +182,7 @@ def test_failed_trials_count_and_do_not_win(search, tmp_path, monkeypatch):
         return run(config.replace(lr=1e30) if low else config, around)
 
     search(3, name="fair")
-    mixups = sorted(params["mixup"] for params, _ in outcomes(tmp_path / "fair"))
+    mixups = sorted(params["mixup"] for params, *_ in outcomes(tmp_path / "fair"))
     threshold = mixups[1]
     monkeypatch.setattr(tune, "run", sometimes)
     found = search(3)
@@ -212,8 +222,6 @@ def test_balpoes_experts_are_searched_and_best_toml_has_their_taus(search, tmp_p
 
 @pytest.mark.parametrize("method", ["balpoe", "ce", "balanced_softmax", "logit_adjustment", "logit_adjustment_posthoc"])
 def test_every_corner_of_a_declared_space_is_allowed(method):
-    from ltbench import registry
-
     space = registry.method(method).Config.space
     assert space
     for end in (0, -1):
