@@ -1,10 +1,10 @@
 """The command line: parses, calls, prints. Heavy imports wait inside the commands, so that --help is fast."""
 
 import json
-import os
 import signal
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -226,7 +226,7 @@ def verify(name: str, data_dir: DataDir = None, imbalance_ratio: Ratio = None) -
 def main() -> None:
     """The ``ltbench`` command: errors of the user are one message and exit code 2, never a traceback."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning(warnings.showwarning)
     try:
         app()
     except LtbenchError as error:
@@ -236,18 +236,20 @@ def main() -> None:
         if ended.code == 130:  # typer's for a KeyboardInterrupt
             _say("ltbench: stopped; the same command goes on from the last checkpoint")
         raise
-    except BrokenPipeError:  # e.g. `ltbench report | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
 def _say(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    if issubclass(category, LtbenchWarning):
-        _say(f"ltbench: note: {message}")
+def _show_warning(others: Callable[..., None]) -> Callable[..., None]:
+    def show_one(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, LtbenchWarning):
+            _say(f"ltbench: note: {message}")
+        else:
+            others(message, category, *rest, **more)
+
+    return show_one
 
 
 def _given(**options: Any) -> dict[str, Any]:

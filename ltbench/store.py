@@ -131,8 +131,10 @@ class Store:
         return read(path) if path.exists() else None
 
     def save(self, result: Result) -> Path:
-        """Write a result, replacing one of the same run."""
+        """Write a result, replacing one of the same run; but one that is done only by another that is done."""
         path = self.path(result.config, result.run_id)
+        if result.status != "done" and path.exists() and read(path).status == "done":
+            return path
         write_text(path, result.model_dump_json(indent=1) + "\n")
         return path
 

@@ -50,17 +50,18 @@ def read_runs(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
 
     """
     if path.suffix == ".json":
-        return [read(path).config.model_dump()], None
+        result = read(path)
+        return [result.config.model_dump()], result.tuning
     shared = read_toml(path)
     tuning = shared.pop("tuning", None)
     runs = shared.pop("runs", [{}])
     if not isinstance(runs, list) or not all(isinstance(one, dict) for one in runs):
         raise LtbenchError("'runs' must be a list of [[runs]] tables", where=path)
-    described = [{**shared, **one} for one in runs]
-    tables = [tuning or {}, *(one.get("hyperparameters", {}) for one in described)]
+    tables = [tuning or {}, *(one.get("hyperparameters", {}) for one in (shared, *runs))]
     if not all(isinstance(table, dict) for table in tables):
         raise LtbenchError("'hyperparameters' and 'tuning' must be tables", where=path)
-    return described, tuning
+    common = shared.get("hyperparameters", {})
+    return [{**shared, **one, "hyperparameters": {**common, **one.get("hyperparameters", {})}} for one in runs], tuning
 
 
 def expand(

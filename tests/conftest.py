@@ -44,19 +44,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture
-def one_thread() -> Iterator[None]:
-    """One thread for the arithmetic: networks this small are slower with more, far slower on a busy machine."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
 def cli(
-    one_thread: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Iterator[Callable[..., SimpleNamespace]]:
     """Call ``ltbench`` in a folder of its own, as a shell does; gives the exit code, stdout and stderr."""
     from ltbench.cli import main

@@ -111,7 +111,7 @@ def test_a_method_file_is_known_under_its_name(method_file):
     assert registry.method("mine").__doc__ == "A method of my own."
 
 
-def test_a_method_file_is_trained_and_its_code_is_in_the_result(method_file, tmp_path, one_thread):
+def test_a_method_file_is_trained_and_its_code_is_in_the_result(method_file, tmp_path):
     path = method_file("mine", MINE)
     registry.add_method_file(path)
     around = Surroundings(out=tmp_path / "results", device="cpu")

@@ -56,6 +56,16 @@ def test_saving_again_replaces(tmp_path, make_result):
     assert names_in(path.parent) == [path.name]
 
 
+@pytest.mark.parametrize("status", ["failed", "interrupted"])
+def test_what_is_done_is_not_lost_to_a_rerun_that_is_not(status, tmp_path, make_result):
+    store, done = Store(tmp_path), make_result()
+    path = store.save(done)
+    store.save(make_result(status=status, reason="stopped"))
+    assert read(path) == done
+    store.save(make_result(top1=60.0))
+    assert read(path).test.top1 == 60.0
+
+
 def test_a_result_that_has_not_looked_at_the_test_set_has_no_figures_of_it(make_result):
     assert make_result(status="failed").test is None
     assert make_result(top1=12.0).test.top1 == 12.0
@@ -164,7 +174,7 @@ def test_a_missing_result_and_a_folder_are_no_results(tmp_path):
         assert str(path) in str(caught.value)
 
 
-def test_a_damaged_stored_run_is_not_silently_replaced(tmp_path, one_thread):
+def test_a_damaged_stored_run_is_not_silently_replaced(tmp_path):
     around = Surroundings(out=tmp_path, device="cpu")
     config = RunConfig(method="ce", epochs=1)
     first = run(config, around)

@@ -103,8 +103,23 @@ def test_a_recipe_may_stand_in_the_file(runs_file):
 
 def test_the_tuning_that_chose_the_settings_is_read(runs_file):
     described, tuning = sweep.read_runs(runs_file("method = 'ce'\n[tuning]\ntrials = 20"))
-    assert (described, tuning) == ([{"method": "ce"}], {"trials": 20})
+    assert (described, tuning) == ([{"method": "ce", "hyperparameters": {}}], {"trials": 20})
     assert sweep.read_runs(runs_file("method = 'ce'"))[1] is None
+
+
+def test_hyperparameters_of_a_run_join_the_shared_ones(runs_file):
+    path = runs_file(
+        "[hyperparameters]\nmixup = 0.1\nwidth = 0.75\n[[runs]]\n[[runs]]\nhyperparameters = { mixup = 0.2 }"
+    )
+    assert [one.hyperparameters for one in expanded(path)] == [
+        {"mixup": 0.1, "width": 0.75},
+        {"mixup": 0.2, "width": 0.75},
+    ]
+
+
+def test_repeating_a_tuned_result_keeps_its_tuning(tmp_path, make_result):
+    path = Store(tmp_path).save(make_result(tuning={"trials": 7}))
+    assert sweep.read_runs(path)[1] == {"trials": 7}
 
 
 def test_a_result_is_repeated_as_it_was(tmp_path, make_result):
@@ -144,7 +159,7 @@ def test_a_file_with_odd_seeds_is_refused(runs_file, text):
         expanded(runs_file(text))
 
 
-def test_runs_come_in_order_and_are_told_whether_they_were_stored(tmp_path, one_thread):
+def test_runs_come_in_order_and_are_told_whether_they_were_stored(tmp_path):
     around = Surroundings(out=tmp_path, device="cpu")
     one, other = (RunConfig(method="ce", epochs=1, seed=seed) for seed in (0, 1))
     told = []

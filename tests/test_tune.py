@@ -24,7 +24,7 @@ BASE = RunConfig(method="ce", epochs=1, batch_size=8, lr=0.03, seed=1000)
 
 
 @pytest.fixture
-def search(one_thread, tmp_path):
+def search(tmp_path):
     """Search in a folder of the test's own."""
 
     def run(trials, base=BASE, name="search", **options):
@@ -139,7 +139,7 @@ def test_a_killed_trial_keeps_parameters_that_would_not_be_drawn_again(search, t
     assert outcomes(tmp_path / "search")[1][0] == {"mixup": drawn}
 
 
-def test_a_trial_does_not_stand_in_for_a_run_that_looks_at_the_test_set(one_thread, tmp_path):
+def test_a_trial_does_not_stand_in_for_a_run_that_looks_at_the_test_set(tmp_path):
     config = BASE.replace(validation=True)
     trial = Surroundings(device="cpu", out=tmp_path, test=False)
     first = experiment.run(config, trial)
@@ -150,7 +150,7 @@ def test_a_trial_does_not_stand_in_for_a_run_that_looks_at_the_test_set(one_thre
     assert experiment.run(config, trial) == final  # which serves both
 
 
-def test_a_trial_that_failed_does_not_stand_in_for_a_run(one_thread, tmp_path, monkeypatch):
+def test_a_trial_that_failed_does_not_stand_in_for_a_run(tmp_path, monkeypatch):
     trained = []
     fit = experiment.fit
     monkeypatch.setattr(experiment, "fit", lambda *args, **options: trained.append(1) or fit(*args, **options))

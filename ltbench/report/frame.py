@@ -22,7 +22,7 @@ def load_results(*folders: str | Path) -> pd.DataFrame:
     """Read every result below some folders.
 
     Args:
-        folders: results folders; a run that stands in several is taken from the first.
+        folders: results folders; a run that stands in several is taken from the first in which it is done.
 
     Returns:
         One row a run: ``run_id``, ``status``, the settings (``recipe.lr``, ``hyperparameters.mixup`` and so on),
@@ -43,7 +43,8 @@ def load_results(*folders: str | Path) -> pd.DataFrame:
             except LtbenchError as error:
                 problems.append(str(error))
             else:
-                rows.setdefault(result.run_id, _row(result, path))
+                if result.run_id not in rows or rows[result.run_id]["status"] != "done":
+                    rows[result.run_id] = _row(result, path)
     frame = pd.DataFrame(list(rows.values()))
     frame.attrs["problems"] = problems
     return frame

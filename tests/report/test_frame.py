@@ -92,6 +92,13 @@ def test_a_run_in_several_folders_counts_once_and_the_first_folder_wins(tmp_path
     assert len(load_results(here, here)) == 1
 
 
+def test_of_a_run_in_several_folders_the_one_that_is_done_counts(tmp_path, make_result):
+    here, there = tmp_path / "here", tmp_path / "there"
+    Store(here).save(make_result(status="failed", reason="nan"))
+    Store(there).save(make_result(top1=90.0))
+    assert load_results(here, there)["top1"].tolist() == load_results(there, here)["top1"].tolist() == [90.0]
+
+
 def test_a_damaged_file_is_skipped_and_named(tmp_path, make_result):
     store = Store(tmp_path)
     store.save(make_result(seed=0))
