@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
+from ltbench_methods.logit_adjustment import LogitAdjustment
 from pydantic import Field
 from torch import Tensor
 
@@ -17,7 +18,6 @@ from ltbench.method import (
     Loss,
     Method,
     MethodConfig,
-    Paper,
     Progress,
     Range,
     Stage,
@@ -43,14 +43,7 @@ class LogitAdjustmentPosthoc(Method):
     revision = 1
     config: Config
     tau: Tensor
-    paper = Paper(
-        title="Long-tail learning via logit adjustment",
-        authors="Aditya Krishna Menon and Sadeep Jayasumana and Ankit Singh Rawat and Himanshu Jain and "
-        "Andreas Veit and Sanjiv Kumar",
-        venue="International Conference on Learning Representations",
-        year=2021,
-        claims={"cifar100-lt IR 100 accuracy %, another ResNet-32 than the common one, 1419 epochs": 44.1},
-    )
+    paper = LogitAdjustment.paper
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
         super().__init__(build, prior, config)
