@@ -90,13 +90,15 @@ def canonical_json(value: Any) -> str:
 def run_id(config: RunConfig, revision: str, fingerprint: str) -> str:
     """Twelve hexadecimal digits that name a run by what it computes.
 
+    Settings at their default are left out, so that a setting which is new to ltbench renames no older run.
+
     Args:
         config: with everything filled in.
         revision: of the method's code.
         fingerprint: of the data.
 
     """
-    text = canonical_json([config.model_dump(mode="json"), revision, fingerprint])
+    text = canonical_json([config.model_dump(mode="json", exclude_defaults=True), revision, fingerprint])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -208,8 +208,8 @@ class _Run:
     def stored(self) -> Result | None:
         """The stored result, if it is done and will serve."""
         stored = self.store.get(self.config, self.id)
-        if self.around.rerun or stored is None or stored.status != "done":
-            return None
+        if self.around.rerun or stored is None or stored.status != "done" or stored.config != self.config:
+            return None  # equal names, other settings: a default has changed since
         return stored if stored.test is not None or not self.around.test else None
 
     def _start_from(self, method: Method) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
-from ltbench_methods.logit_adjustment import LogitAdjustment
 from pydantic import Field
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from ltbench.method import (
     Range,
     Stage,
 )
+from ltbench_methods.logit_adjustment import LogitAdjustment
 
 
 class LogitAdjustmentPosthoc(Method):

@@ -48,13 +48,18 @@ def test_canonical_json_refuses_what_json_has_no_word_for(value):
 
 
 def test_a_run_id_is_a_hash_of_settings_code_and_data():
-    settings = (
-        '{"backbone":null,"batch_size":null,"data_seed":0,"dataset":"digits-lt","epochs":null,'
-        '"hyperparameters":{"taus":[0,1,2.5]},"image_size":null,"imbalance_ratio":20,"lr":null,"method":"balpoe",'
-        '"precision":"fp32","pretrained":false,"recipe":"standard","seed":3,"validation":false}'
-    )
-    config = RunConfig(seed=3, imbalance_ratio=20, hyperparameters={"taus": (0.0, 1, 2.5)})
+    settings = '{"hyperparameters":{"taus":[0,1,2.5]},"imbalance_ratio":20,"recipe":{"lr":0.2},"seed":3}'
+    hyperparameters = {"taus": (0.0, 1, 2.5)}
+    config = RunConfig(seed=3, imbalance_ratio=20, hyperparameters=hyperparameters, recipe=Recipe(lr=0.2))
     assert run_id(config, "1", "data") == hashlib.sha256(f'[{settings},"1","data"]'.encode()).hexdigest()[:12]
+
+
+def test_a_setting_that_is_new_to_ltbench_renames_no_older_run():
+    class Later(RunConfig):
+        invented: float = 0.5
+
+    assert run_id(Later(seed=3), "1", "data") == run_id(RunConfig(seed=3), "1", "data")
+    assert run_id(Later(seed=3, invented=0.6), "1", "data") != run_id(RunConfig(seed=3), "1", "data")
 
 
 CHANGES = [

@@ -216,6 +216,17 @@ def test_the_result_can_be_read_without_ltbench(around):
     assert plain["cost"]["parameters"] > 0
 
 
+def test_a_stored_run_whose_settings_have_other_values_now_is_run_again(around):
+    result = run(RunConfig(method="ce", epochs=1), around)
+    (path,) = around.out.rglob("*.json")
+    older = json.loads(path.read_text())
+    older["config"]["recipe"]["gamma"] = 0.5  # as if the default had been another when it was stored
+    path.write_text(json.dumps(older))
+    again = run(RunConfig(method="ce", epochs=1), around)
+    assert again.run_id == result.run_id
+    assert again.config.recipe.gamma == 0.1
+
+
 def test_bf16_trains_and_keeps_its_weights_in_single_precision(around):
     result = run(RunConfig(method="balpoe", epochs=2, precision="bf16"), around)
     assert result.status == "done"

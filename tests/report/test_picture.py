@@ -1,0 +1,23 @@
+"""The picture shows all of the table and asks nothing of the network."""
+
+import html
+import re
+
+from ltbench.report.frame import load_results
+from ltbench.report.picture import render_svg
+from ltbench.report.table import leaderboards
+from ltbench.store import Store
+
+
+def test_every_cell_is_shown_whole_and_nothing_is_fetched(tmp_path, make_result):
+    settings = {"hyperparameters": {"taus": [0.125, 0.875, 2.0], "mixup": 0.4, "width": 1.0}}
+    for seed in range(3):
+        Store(tmp_path).save(make_result("balpoe", seed, top1=50.0 + seed, settings=settings))
+        Store(tmp_path).save(make_result("balpoe", seed, top1=40.0 + seed))
+    svg = render_svg(leaderboards(load_results(tmp_path)))
+    text = html.unescape(" ".join(re.findall(r"<text[^>]*>([^<]*)</text>", svg))).replace("\xa0", " ")
+    assert "balpoe, taus=[0.125, 0.875, 2.0], mixup=0.4, width=1" in text
+    assert "51.0 ± 1.0" in text
+    assert "…" not in text
+    assert "@font-face" not in svg
+    assert "url(http" not in svg
