@@ -88,8 +88,9 @@ def _labels(runs: pd.DataFrame) -> dict[str, str]:
     settings = runs.drop_duplicates("setting").set_index("setting")
     shown = [name for name in map(str, settings) if name.startswith(_SETTING_ROOTS) and name not in _NOT_IN_LABELS]
     own = {str(method): _varying(rows, shown) for method, rows in settings.groupby("method")}
-    general = [name for name in shown if not name.startswith(("hyperparameters.", "revision"))]
-    shared = _varying(settings, general)
+    # A hyper-parameter that every method of the table has, such as mixup, is named for all where it differs.
+    common = [name for name in shown if "hyperparameters." not in name or settings[name].notna().all()]
+    shared = _varying(settings, [name for name in common if name != "revision"])
     labels = {}
     for setting, row in settings.iterrows():
         differing = dict.fromkeys([*shared, *own[row["method"]]])

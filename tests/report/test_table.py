@@ -91,7 +91,7 @@ def test_runs_with_another_setting_are_not_averaged_and_the_label_says_which(boa
         make_result(seed=0, top1=50.0, **mixup),
         make_result("balpoe", seed=0, top1=60.0, settings={"hyperparameters": {"mixup": 0.4}}),
     )
-    assert board.rows["label"].tolist() == ["balpoe", "ce, mixup=0.4", "ce, mixup=0"]
+    assert board.rows["label"].tolist() == ["balpoe, mixup=0.4", "ce, mixup=0.4", "ce, mixup=0"]
     assert board.rows["n"].tolist() == [1, 1, 2]
     assert board.rows["top1"].tolist() == [60.0, 50.0, 41.0]
 
