@@ -57,7 +57,10 @@ def test_several_methods_and_seeds_are_run_stored_and_reported(cli, tmp_path):
     texts = {style: cli("report", "--format", style) for style in ("md", "csv", "json", "latex")}
     assert {(one.code, one.err) for one in texts.values()} == {(0, "")}
     rows = json.loads(texts["json"].out)
-    assert {(row["label"], row["n"], row["seeds"]) for row in rows} == {("ce", 2, "0,1"), ("balpoe", 2, "0,1")}
+    assert {(row["label"], row["n"], row["seeds"]) for row in rows} == {
+        ("ce, mixup=0", 2, "0,1"),
+        ("balpoe, mixup=0.4", 2, "0,1"),
+    }
     top1 = [results["ce", seed].test.top1 for seed in (0, 1)]
     (ce,) = (row for row in rows if row["method"] == "ce")
     assert ce["top1"] == pytest.approx(sum(top1) / 2)
