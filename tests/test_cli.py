@@ -65,7 +65,12 @@ def test_several_methods_and_seeds_are_run_stored_and_reported(cli, tmp_path):
     (ce,) = (row for row in rows if row["method"] == "ce")
     assert ce["top1"] == pytest.approx(sum(top1) / 2)
     assert len(pd.read_csv(io.StringIO(texts["csv"].out))) == 2
-    assert len([line for line in texts["md"].out.splitlines() if re.match(r"\| (ce|balpoe) +\| +2 \|", line)]) == 2
+    assert (
+        len(
+            [line for line in texts["md"].out.splitlines() if re.match(r"\| (ce|balpoe), mixup=[\d.]+ +\| +2 \|", line)]
+        )
+        == 2
+    )
     assert r"\toprule" in texts["latex"].out
 
     assert cli("report", "--format", "json", "--output", "tables/board.json").out == ""

@@ -5,6 +5,7 @@ accuracy read by the host in every step. The same recipe as ``ltbench run --meth
 crop, flip and rotation, mixup by batch, SGD with momentum and weight decay, no dropped last batch.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,7 @@ class PilImages(Dataset[tuple[Tensor, int]]):
         images: (N, 3, H, W) uint8.
         labels: (N,).
         train: augment by crop, flip and rotation; else only normalise.
+
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, *, train: bool) -> None:
@@ -98,7 +100,7 @@ def ece_and_mce(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> tuple
     confidence, right = probs.max(1), probs.argmax(1) == labels
     edges = np.linspace(0, 1, bins + 1)
     ece, mce = 0.0, 0.0
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         inside = (confidence > low) & (confidence <= high)
         if inside.any():
             gap = abs(right[inside].mean() - confidence[inside].mean())
