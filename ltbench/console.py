@@ -36,7 +36,7 @@ def run_all(configs: Sequence[RunConfig], around: Surroundings) -> bool:
 
         def tell(result: Result, recalled: bool) -> None:
             bar.update(task, completed=0.0, description="")
-            out.print(_line(result, Store(around.out).path(result.config, result.run_id), recalled))
+            _print_above(bar, _line(result, Store(around.out).path(result.config, result.run_id), recalled))
 
         results = sweep.run_all(configs, replace(around, watch=watch), tell)
     return all(result.status == "done" for result in results)
@@ -50,7 +50,10 @@ def tune(base: RunConfig, trials: int, folder: Path, around: Surroundings) -> No
         def watch(share: float, words: str) -> None:
             bar.update(task, completed=share, description=words)
 
-        found = search.tune(base, trials, folder, replace(around, watch=watch), lambda trial: _tell_trial(trial))
+        def tell(trial: FrozenTrial) -> None:
+            _print_above(bar, _trial(trial))
+
+        found = search.tune(base, trials, folder, replace(around, watch=watch), tell)
     out.print(
         f"best of {found.trials} trials ({found.failed} failed): validation macro accuracy {found.accuracy:.2f} %\n"
         f"  {found.best_file}\n"
@@ -113,7 +116,19 @@ def _comes_with_ltbench(recipe: Recipe, config: RunConfig) -> bool:
 
 def _bar() -> Progress:
     parts = (TextColumn("{task.description:<28}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*parts, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    return Progress(
+        *parts,
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,  # results go to standard output, which this would send to standard error
+        disable=not sys.stderr.isatty(),
+    )
+
+
+def _print_above(bar: Progress, text: str) -> None:
+    bar.stop()
+    out.print(text)
+    bar.start()
 
 
 def _line(result: Result, path: Path, recalled: bool) -> str:
@@ -130,10 +145,10 @@ def _figures(metrics: Metrics) -> str:
     return "  ".join(f"{name} {'n/a' if value is None else f'{value:.2f}'}" for name, value in values.items())
 
 
-def _tell_trial(trial: FrozenTrial) -> None:
+def _trial(trial: FrozenTrial) -> str:
     reason = trial.user_attrs.get("reason")
     outcome = reason or f"macro {trial.value:.2f}  ECE {trial.user_attrs['ece']:.2f}"
-    out.print(escape(f"trial {trial.number}: {_words(trial.user_attrs['hyperparameters'])}: {outcome}"))
+    return escape(f"trial {trial.number}: {_words(trial.user_attrs['hyperparameters'])}: {outcome}")
 
 
 def _words(values: object) -> str:
