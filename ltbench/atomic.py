@@ -14,7 +14,6 @@ def write_bytes(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
     Raises:
         LtbenchError: if the folder cannot be written or the disk is full; what was at ``path`` is untouched.
-
     """
     temporary = ""
     try:

@@ -7,6 +7,7 @@ import torch
 from ltbench import places, provenance, recipes, registry
 from ltbench.config import RunConfig, validated
 from ltbench.data import dataset
+from ltbench.data.source import Source
 
 Lines = list[tuple[str, str]]
 
@@ -32,8 +33,10 @@ def health(folder: Path) -> Lines:
     lines.append(("cache folder", f"{places.cache_dir()} (set $LTBENCH_CACHE to move it)"))
     lines.append(("data folder", str(folder.absolute())))
     for known in registry.dataset_names():
-        there = registry.dataset(known).available(folder)
-        lines.append((known, "ready" if there else f"not there; ltbench data prepare {known}"))
+        source = registry.dataset(known)
+        comes = type(source).prepare is not Source.prepare
+        missing = f"ltbench data prepare {known}" if comes else "give its folder with --data-dir"
+        lines.append((known, "ready" if source.available(folder) else f"not there; {missing}"))
     return lines
 
 
@@ -42,7 +45,6 @@ def verify(name: str, folder: Path, imbalance_ratio: float | None = None) -> Lin
 
     Raises:
         LtbenchError: if it is missing or damaged.
-
     """
     source = registry.dataset(name)
     ratio = source.imbalance_ratio if imbalance_ratio is None else imbalance_ratio

@@ -96,7 +96,6 @@ def run_id(config: RunConfig, revision: str, fingerprint: str) -> str:
         config: with everything filled in.
         revision: of the method's code.
         fingerprint: of the data.
-
     """
     text = canonical_json([config.model_dump(mode="json", exclude_defaults=True), revision, fingerprint])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -113,7 +112,6 @@ def validated(model: type[Model], values: Mapping[str, Any], *, where: object = 
 
     Raises:
         LtbenchError: for an unknown key (with the nearest known one) or a value out of range.
-
     """
     try:
         return model.model_validate(dict(values))
@@ -126,7 +124,6 @@ def read_toml(path: Path) -> dict[str, Any]:
 
     Raises:
         LtbenchError: if it is missing or malformed.
-
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))

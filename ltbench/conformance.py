@@ -3,9 +3,7 @@
 ``ltbench check my_method.py`` runs it over a user's file, and ltbench's own tests over every registered method.
 """
 
-import inspect
 import tempfile
-import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -52,7 +50,6 @@ class Subject:
     Args:
         cls: the method.
         device: to run on.
-
     """
 
     def __init__(self, cls: type[Method], device: torch.device | None = None) -> None:
@@ -141,8 +138,8 @@ def run(cls: type[Method]) -> Iterator[Outcome]:
 
 def _explained(error: Exception, cls: type[Method]) -> str:
     message = f"{type(error).__name__}: {error}" if not isinstance(error, AssertionError) else str(error)
-    own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == inspect.getfile(cls)]
-    return f"{message} ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else message
+    place = registry.blame(error, cls)
+    return f"{message} ({place})" if place else message
 
 
 @check

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ltbench import recipes, registry, sweep
+from ltbench import places, recipes, registry, sweep
 from ltbench import tune as search
 from ltbench.config import Recipe, RunConfig
 from ltbench.errors import LtbenchError
@@ -57,7 +57,7 @@ def tune(base: RunConfig, trials: int, folder: Path, around: Surroundings) -> No
     out.print(
         f"best of {found.trials} trials ({found.failed} failed): validation macro accuracy {found.accuracy:.2f} %\n"
         f"  {found.best_file}\n"
-        f"  ltbench run --config {shlex.quote(str(found.best_file))} --seeds 0-4"
+        f"  {shlex.join(['ltbench', 'run', '--config', str(found.best_file), '--seeds', '0-4', *_folders(base)])}"
     )
 
 
@@ -91,7 +91,7 @@ def command(config: RunConfig, path: Path) -> str:
     recipe = config.recipe
     assert isinstance(recipe, Recipe)
     if not _comes_with_ltbench(recipe, config):
-        return f"ltbench run --config {shlex.quote(str(path))} --rerun"
+        return shlex.join(["ltbench", "run", "--config", str(path), *_folders(config), "--rerun"])
     words = ["ltbench", "run", "--method", config.method, "--dataset", config.dataset]
     for flag in ("imbalance_ratio", "data_seed", "image_size", "backbone", "precision"):
         value = getattr(config, flag)
@@ -102,7 +102,18 @@ def command(config: RunConfig, path: Path) -> str:
     words += [f"--{flag}" for flag in ("pretrained", "validation") if getattr(config, flag)]
     for name, value in config.hyperparameters.items():
         words += ["--set", f"{name}={_setting(value)}"]
-    return shlex.join([*words, "--rerun"])
+    return shlex.join([*words, *_folders(config), "--rerun"])
+
+
+def _folders(config: RunConfig) -> list[str]:
+    """The options for folders that a run needs and a result does not name."""
+    words = []
+    known = config.dataset in registry.dataset_names()
+    if known and not registry.dataset(config.dataset).available(places.data_dir()):
+        words += ["--data-dir", "DIR"]
+    if config.method not in registry.method_names() or registry.folder_of(config.method):
+        words += ["--methods-dir", str(registry.folder_of(config.method) or "DIR")]
+    return words
 
 
 def _comes_with_ltbench(recipe: Recipe, config: RunConfig) -> bool:

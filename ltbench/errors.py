@@ -11,7 +11,6 @@ class LtbenchError(Exception):
         what: what is wrong, in one sentence.
         where: the file, folder or option at fault.
         hint: what to do about it.
-
     """
 
     def __init__(self, what: str, *, where: object = None, hint: str | None = None) -> None:

@@ -59,7 +59,6 @@ def run(config: RunConfig, around: Surroundings | None = None) -> Result:
     Raises:
         LtbenchError: for bad input or surroundings; nothing is stored then.
         KeyboardInterrupt: passed on, once the run is stored as interrupted.
-
     """
     return run_or_recall(config, around)[0]
 
@@ -76,7 +75,6 @@ def resolve(config: RunConfig) -> RunConfig:
 
     Raises:
         LtbenchError: for unknown names, or settings out of range.
-
     """
     source, cls = registry.dataset(config.dataset), registry.method(config.method)
     backbone = config.backbone or source.backbone
@@ -110,7 +108,6 @@ def choose_device(name: str) -> torch.device:
 
     Raises:
         LtbenchError: if it is not there.
-
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -174,6 +171,13 @@ class _Run:
         except (TrainingFailedError, torch.OutOfMemoryError) as error:
             self.checkpoint.delete()
             result = self._record(method, "failed", reason=str(error).splitlines()[0])
+        except LtbenchError:
+            raise
+        except Exception as error:
+            place = registry.blame(error, self.cls)
+            if place is None:
+                raise
+            result = self._record(method, "failed", reason=f"{type(error).__name__}: {error} ({place})")
         except KeyboardInterrupt:
             self.store.save(self._record(method, "interrupted", reason="stopped by the user"))
             raise

@@ -14,7 +14,6 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
     Returns:
         (B,) in nats.
-
     """
     return F.cross_entropy(logits.to(_at_least_float32(logits)), targets, reduction="none")
 
@@ -34,7 +33,6 @@ def logit_adjusted_cross_entropy(logits: Tensor, targets: Tensor, log_prior: Ten
 
     Returns:
         (B,) in nats.
-
     """
     return cross_entropy(logits + tau * log_prior, targets)
 
@@ -54,7 +52,6 @@ def expert_logit_adjusted_cross_entropy(logits: Tensor, targets: Tensor, log_pri
 
     Returns:
         (B,) in nats.
-
     """
     experts, batch, _ = logits.shape
     adjusted = logits + (taus * log_prior).unsqueeze(1)

@@ -13,7 +13,7 @@ parameter that ``__init__`` freezes and a module that it puts in eval mode (a te
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, final
 
 import numpy as np
 import torch
@@ -102,6 +102,8 @@ class Loss:
     @classmethod
     def of(cls, per_sample: Tensor) -> "Loss":
         """The plain mean of one value a sample, (B,)."""
+        if per_sample.ndim != 1:
+            raise TypeError(f"a loss needs one value a sample, (B,), and got shape {tuple(per_sample.shape)}")
         return cls(per_sample.sum(), float(per_sample.shape[0]))
 
     @property
@@ -242,7 +244,6 @@ class BackboneFactory(Protocol):
             width: of the experts' own stages: 1 or 0.75, as published for RIDE and SADE.
             head: linear or cosine; None: the recipe's.
             shared: whether the experts share the early stages; if not, each is a complete network.
-
         """
 
 
@@ -253,7 +254,6 @@ class Method(nn.Module):
         build: makes networks.
         prior: class frequencies of the training images.
         config: hyper-parameters, an instance of this class's ``Config``.
-
     """
 
     Config: ClassVar[type[MethodConfig]] = MethodConfig
@@ -271,6 +271,11 @@ class Method(nn.Module):
     """Whether ``forward`` compiles whole (``torch.compile(fullgraph=True)``)."""
 
     log_prior: Tensor
+
+    def __init_subclass__(cls) -> None:
+        """Refuse what would be ignored: predictions are stored by expert, so that they can be combined anew."""
+        if "predict" in cls.__dict__:
+            raise TypeError(f"{cls.__name__} overrides predict; override experts or combine, of which it is made")
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: MethodConfig) -> None:
         super().__init__()
@@ -333,6 +338,7 @@ class Method(nn.Module):
         """The prediction (B, C) from the experts' logits (M, B, C): their mean."""
         return experts.mean(0)
 
+    @final
     def predict(self, images: Tensor) -> Tensor:
-        """(B, C) logits of a batch of normalised images."""
+        """(B, C) logits of a batch of normalised images: ``combine(experts(images))``."""
         return self.combine(self.experts(images))

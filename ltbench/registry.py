@@ -34,7 +34,6 @@ def add_methods_dir(folder: Path) -> None:
 
     Raises:
         LtbenchError: if the folder is not there, holds no method file, or a name is taken.
-
     """
     if not folder.is_dir():
         raise LtbenchError("the methods folder is not there", where=folder.absolute(), hint="see --methods-dir")
@@ -50,11 +49,10 @@ def add_method_file(file: Path) -> str:
 
     Raises:
         LtbenchError: if the file is not there, its name is no method name, or it is taken.
-
     """
     name = file.stem
     if not file.is_file():
-        raise LtbenchError("the method file is not there", where=file.absolute())
+        raise LtbenchError("the method file is not there", where=file.absolute(), hint="give one file, my_method.py")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise LtbenchError(f"'{name}' is no method name", where=file, hint="use small letters, digits and _")
     if name in _builtin_methods() or name in _entry_points("methods"):
@@ -73,7 +71,6 @@ def method(name: str) -> "type[Method]":
 
     Raises:
         LtbenchError: if the name is unknown or its file cannot be loaded.
-
     """
     if name in _from_folders:
         return _method_of(_load_file(_from_folders[name]), name)
@@ -93,6 +90,18 @@ def revision(cls: "type[Method]") -> str:
     return "file " + hashlib.sha256(source).hexdigest()[:12]
 
 
+def blame(error: BaseException, cls: "type[Method]") -> str | None:
+    """File and line in a method's own code that an error came through; None if it came from elsewhere."""
+    file = inspect.getfile(cls)
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{Path(file).name}, line {own[-1].lineno}" if own else None
+
+
+def folder_of(name: str) -> Path | None:
+    """The --methods-dir that a method came from, if it did."""
+    return _from_folders[name].parent if name in _from_folders else None
+
+
 def dataset_names() -> list[str]:
     """Every data set, by name."""
     return sorted({*_DATASETS, *_entry_points("datasets")})
@@ -103,7 +112,6 @@ def dataset(name: str) -> "Source":
 
     Raises:
         LtbenchError: if the name is unknown.
-
     """
     loaders: dict[str, Callable[[], type[Source]]] = {
         known: entry.load for known, entry in _entry_points("datasets").items()
@@ -132,7 +140,6 @@ def check_backbone(name: str) -> None:
 
     Raises:
         LtbenchError: with the nearest known names.
-
     """
     import timm
 

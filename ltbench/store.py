@@ -115,7 +115,6 @@ class Store:
 
     Args:
         folder: its root; made when the first result is saved.
-
     """
 
     def __init__(self, folder: Path) -> None:
@@ -143,7 +142,6 @@ class Store:
 
         Raises:
             LtbenchError: if results cannot be saved here.
-
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -162,7 +160,6 @@ def read(path: Path) -> Result:
 
     Raises:
         LtbenchError: if it is damaged, of another schema, or no result at all.
-
     """
     try:
         return Result.model_validate_json(path.read_bytes())

@@ -17,7 +17,6 @@ def parse_seeds(text: str) -> list[int]:
 
     Raises:
         LtbenchError: for anything else, and for a range that runs backwards.
-
     """
     seeds: list[int] = []
     for part in text.split(","):
@@ -47,7 +46,6 @@ def read_runs(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
 
     Raises:
         LtbenchError: if the file is missing or malformed.
-
     """
     if path.suffix == ".json":
         result = read(path)
@@ -76,7 +74,6 @@ def expand(
 
     Raises:
         LtbenchError: for a setting that is unknown or out of range.
-
     """
     configs = []
     for one in described:
@@ -107,7 +104,6 @@ def run_all(configs: Sequence[RunConfig], around: Surroundings, tell: Callable[[
         configs: what to run.
         around: folders, device and the like.
         tell: called with every result and whether it was stored already.
-
     """
     results = []
     for config in configs:

@@ -55,7 +55,6 @@ def tune(
 
     Raises:
         LtbenchError: if the method declares no space, the folder holds another search, or every trial failed.
-
     """
     if trials < 1:
         raise LtbenchError(f"{trials} trials are too few", where="--trials", hint="ask for at least one")

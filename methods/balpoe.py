@@ -60,6 +60,8 @@ class BalPoE(Method):
         @classmethod
         def _expand(cls, values: dict[str, Any]) -> dict[str, Any]:
             values = dict(values)
+            if isinstance(values.get("taus"), int | float):
+                values["taus"] = (values["taus"],)  # one expert
             if {"experts", "spread"} & set(values):
                 if "taus" in values:
                     raise ValueError("give either taus, or experts and spread")

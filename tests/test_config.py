@@ -277,6 +277,7 @@ def test_a_default_said_aloud_is_the_same_run(settings):
 @pytest.mark.parametrize(
     ("short", "taus"),
     [
+        ({"taus": 1}, [1.0]),
         ({"experts": 2, "spread": 1}, [0, 2]),
         ({"experts": 3, "spread": 0.25}, [0.75, 1, 1.25]),
         ({"experts": 4, "spread": 1}, [0, 0.6667, 1.3333, 2]),  # rounded, so that it can be written out

@@ -14,6 +14,7 @@ from ltbench.data.digits import Digits
 from ltbench.data.source import RawData
 from ltbench.errors import LtbenchError
 from ltbench.experiment import Surroundings, run
+from ltbench.sweep import run_all
 
 STUDENT = '''
 """Distillation from a cross-entropy run."""
@@ -180,6 +181,28 @@ def test_adapting_to_test_images_never_sees_their_labels(user_method, around, mo
     assert true.method.transductive
     np.testing.assert_array_equal(logits(true)["logits"], logits(false)["logits"])
     assert (weights(true.run_id)["weights"] != 0).all(), "the second stage has adapted"
+
+
+BROKEN = '''
+"""A method with a slip."""
+
+from ltbench.method import Method
+
+
+class Broken(Method):
+    """Divides by nothing."""
+
+    def forward(self, batch, at):
+        return 1 / 0
+'''
+
+
+def test_a_broken_method_is_stored_as_failed_with_its_line_and_the_sweep_goes_on(user_method, around):
+    configs = [RunConfig(method=user_method("broken", BROKEN), epochs=1), RunConfig(method="ce", epochs=1)]
+    broken, ce = run_all(configs, around, lambda result, recalled: None)
+    assert broken.status == "failed"
+    assert broken.reason == "ZeroDivisionError: division by zero (broken.py, line 11)"
+    assert ce.status == "done"
 
 
 def test_validation_gives_a_temperature_and_costs_training_images(around):

@@ -47,7 +47,7 @@ def test_the_example_is_focal_loss(example, tmp_path):
 
 def test_the_leaderboard_is_the_one_of_the_stored_runs():
     shown = re.search(r"<!-- leaderboard -->\n\n(.*?)\n<!-- /leaderboard -->", README, re.DOTALL)[1]
-    assert shown == render(leaderboards(load_results(ROOT / "results" / "digits-lt")), "md")
+    assert shown == render(leaderboards(load_results(ROOT / "results" / "suites" / "digits-lt")), "md")
 
 
 @pytest.mark.parametrize("command", re.findall(r"^    (ltbench .*?)(?:  +#.*)?$", README, re.MULTILINE))

@@ -26,7 +26,6 @@ class PilImages(Dataset[tuple[Tensor, int]]):
         images: (N, 3, H, W) uint8.
         labels: (N,).
         train: augment by crop, flip and rotation; else only normalise.
-
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, *, train: bool) -> None:

@@ -26,7 +26,6 @@ def augment(images: Tensor, how: Augment, draws: Tensor) -> Tensor:
 
     Returns:
         Images like the input.
-
     """
     batch, channels, height, width = images.shape
     if not (how.padding or how.flip or how.rotation):

@@ -58,7 +58,6 @@ def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
 
     Raises:
         LtbenchError: if data is missing or damaged, or the ratio leaves a class empty (which).
-
     """
     assert config.image_size is not None, "resolve() fills it in"
     raw = source.load(folder, config.image_size)
@@ -68,6 +67,12 @@ def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
     validation = None
     if config.validation:
         held = longtail.hold_out(train.labels, config.data_seed)
+        if not held.any():
+            raise LtbenchError(
+                "no class has two training images, so that none can be held out for validation",
+                where="--validation",
+                hint="add images, or run without validation",
+            )
         train, validation = train.take(~held), train.take(held)
     mean, std = source.statistics or _statistics(train.images)
     return Dataset(raw.classes, train, validation, raw.test, counts, ShotRule(), mean, std)

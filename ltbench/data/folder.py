@@ -50,7 +50,6 @@ def read(folder: Path, image_size: int, *, needs_test: bool = False) -> RawData:
 
     Raises:
         LtbenchError: for a missing folder, classes that disagree, or a file that is no readable image.
-
     """
     if not folder.is_dir():
         raise LtbenchError(
@@ -91,7 +90,6 @@ def decode(files: list[Path], image_size: int) -> NDArray[np.uint8]:
 
     Raises:
         LtbenchError: naming the files that are truncated or no images.
-
     """
     stamp = hashlib.blake2b(str(image_size).encode(), digest_size=16)
     for file in files:
@@ -167,8 +165,7 @@ def _stored_split(folder: Path, files: list[Path], labels: NDArray[np.int64]) ->
     stored = folder / SPLIT_FILE
     names = [file.relative_to(folder).as_posix() for file in files]
     if stored.exists():
-        with stored.open(encoding="utf-8", newline="") as stream:
-            chosen = {row["test_image"] for row in csv.DictReader(stream)}
+        chosen = _read_split(stored)
         missing = sorted(chosen - set(names))
         if missing:
             raise LtbenchError(
@@ -182,6 +179,16 @@ def _stored_split(folder: Path, files: list[Path], labels: NDArray[np.int64]) ->
         csv.writer(rows, lineterminator="\n").writerows([["test_image"], *([name] for name in sorted(chosen))])
         write_text(stored, rows.getvalue())
     return np.array([name in chosen for name in names])
+
+
+def _read_split(stored: Path) -> set[str]:
+    try:
+        with stored.open(encoding="utf-8", newline="") as stream:
+            return {row["test_image"] for row in csv.DictReader(stream)}
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error):
+        raise LtbenchError(
+            "the stored split cannot be read", where=stored, hint="restore the file, or delete it for a new split"
+        ) from None
 
 
 def _draw_split(names: list[str], labels: NDArray[np.int64], folder: Path) -> set[str]:

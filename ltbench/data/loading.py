@@ -24,7 +24,6 @@ class Resident:
         std: likewise.
         device: where to keep them.
         labelled: if not, every label is -1.
-
     """
 
     def __init__(
@@ -60,7 +59,6 @@ class Resident:
             numbers: (B, views, DRAWS) uniform draws.
             views: "train" for augmented, "plain" for not.
             how: to augment.
-
         """
         images = self.images[index]
         made = tuple(

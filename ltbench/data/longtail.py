@@ -23,7 +23,6 @@ def profile(largest: int, classes: int, ratio: float) -> Labels:
 
     Returns:
         (C,) counts, the last of which may be 0.
-
     """
     if classes < 2:
         return np.full(classes, largest, dtype=np.int64)
@@ -53,7 +52,6 @@ def select(labels: Labels, counts: Labels, seed: int = 0) -> Labels:
 
     Returns:
         Indices into ``labels``, in class order.
-
     """
     generator = np.random.RandomState(seed)
     kept = []
@@ -76,7 +74,6 @@ def hold_out(labels: Labels, seed: int, share: float = 0.2) -> NDArray[np.bool_]
 
     Returns:
         (N,) True for validation.
-
     """
     held = np.zeros(len(labels), dtype=bool)
     generator = draws.numpy_generator(seed, "validation")
@@ -112,7 +109,6 @@ def fingerprint(images: NDArray[np.uint8], labels: Labels) -> str:
     Args:
         images: (N, channels, height, width).
         labels: (N,).
-
     """
     shape = str(images.shape[1:]).encode()
     singles = sorted(

@@ -32,7 +32,6 @@ def mixup(batch: AnyBatch, alpha: float, generator: np.random.Generator) -> AnyB
 
     Returns:
         The mixed batch, with both labels and lambda as the weight of the first.
-
     """
     device = batch.labels.device
     weight = torch.tensor(generator.beta(alpha, alpha), dtype=torch.float32, device=device)

@@ -63,7 +63,6 @@ class Source(ABC):
 
         Raises:
             LtbenchError: if it is missing or damaged: what was looked for, where, and how to get it.
-
         """
 
     def prepare(self, folder: Path) -> str:
@@ -79,7 +78,6 @@ class Source(ABC):
 
         Raises:
             LtbenchError: if it differs.
-
         """
         if image_size != self.image_size:
             raise LtbenchError(

@@ -13,7 +13,6 @@ def correct_by_class(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         Two (C,) int64 tensors.
-
     """
     classes = logits.shape[1]
     right = labels[logits.argmax(1) == labels]
@@ -37,7 +36,6 @@ def accuracies(correct: Tensor, total: Tensor, groups: dict[str, list[int]]) -> 
 
     Returns:
         ``top1`` (of images), ``macro`` (mean over classes), ``worst_class`` and one entry a group.
-
     """
     by_class = 100 * correct.double() / total  # 0 / 0 is nan: a class without images has no accuracy
     present = by_class[total > 0]

@@ -57,7 +57,6 @@ def reliability(probs: Tensor, labels: Tensor, bins: int = BINS) -> Bins:
         probs: (N, C).
         labels: (N,).
         bins: how many.
-
     """
     confidence, predicted = probs.max(1)
     edges = torch.linspace(0, 1, bins + 1)[1:-1].to(confidence)
@@ -81,7 +80,6 @@ def classwise_ece(probs: Tensor, labels: Tensor, bins: int = BINS) -> float:
         probs: (N, C).
         labels: (N,).
         bins: how many.
-
     """
     images, classes = probs.shape
     edges = torch.linspace(0, 1, bins + 1)[1:-1].to(probs)
@@ -108,7 +106,6 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     Args:
         logits: (N, C) of validation images.
         labels: (N,).
-
     """
     found = minimize_scalar(
         lambda log_t: negative_log_likelihood(logits / 2.0**log_t, labels),
@@ -129,7 +126,6 @@ def calibration(logits: Tensor, labels: Tensor, bins: int = BINS) -> dict[str, f
     Returns:
         ``ece``, ``mce``, ``overconfidence``, ``adaptive_ece``, ``classwise_ece`` in percent; ``nll`` in nats;
         ``brier``.
-
     """
     probs = probabilities(logits)
     table = reliability(probs, labels, bins)

@@ -14,7 +14,6 @@ def measure(predictions: Predictions, groups: dict[str, list[int]], temperature:
         predictions: of the method.
         groups: class labels of the shot groups.
         temperature: fitted on validation images; None leaves the scaled figures out.
-
     """
     logits, labels = predictions.logits, predictions.labels
     correct, total = accuracy.correct_by_class(logits, labels)

@@ -33,7 +33,6 @@ class Part(nn.Module):
         stages: names of all its stages, in order.
         first: index of the first stage of the experts.
         trunk: whether this part is the stages before ``first``, or those from it on and the pooling.
-
     """
 
     def __init__(self, model: nn.Module, stages: list[str], first: int, *, trunk: bool) -> None:
@@ -69,7 +68,6 @@ class ExpertNetwork(nn.Module):
         trunk: (B, channels, H, W) images to what every branch takes.
         branches: each gives (B, D) features.
         heads: each gives (B, C) logits.
-
     """
 
     def __init__(self, trunk: nn.Module, branches: Sequence[nn.Module], heads: Sequence[nn.Module]) -> None:
@@ -109,7 +107,6 @@ class Backbone:
 
     Raises:
         LtbenchError: if timm does not know the model, has no weights for it, or it cannot take such images.
-
     """
 
     def __init__(
@@ -140,6 +137,12 @@ class Backbone:
         config = timm.get_pretrained_cfg(self.name)
         if config is not None and config.fixed_input_size:
             options["img_size"] = self.shape[1]
+        if self.pretrained and (config is None or not config.has_weights):
+            raise LtbenchError(
+                f"there are no pre-trained weights for '{self.name}'",
+                where="--pretrained",
+                hint="choose another --backbone, e.g. resnet18, or train from scratch",
+            )
         if width != 1.0:
             options["channels"] = self._narrow(width)
         try:

@@ -17,7 +17,6 @@ class CosineLinear(nn.Module):
         features: D.
         classes: C.
         scale: of the cosine.
-
     """
 
     def __init__(self, features: int, classes: int, scale: float = 30.0) -> None:

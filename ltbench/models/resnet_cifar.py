@@ -44,7 +44,6 @@ class CifarResNet(nn.Module):
         in_chans: image channels.
         channels: of the three stages. Published three-quarter width experts have (16, 24, 48).
         global_pool: "avg" or "" for none.
-
     """
 
     def __init__(

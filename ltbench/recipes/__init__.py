@@ -22,7 +22,6 @@ def tables(name: str) -> dict[str, dict[str, Any]]:
 
     Raises:
         LtbenchError: if there is no such recipe.
-
     """
     if name not in names():
         raise unknown("recipe", name, names(), where="--recipe")
@@ -35,7 +34,6 @@ def recipe(name: str, table: str) -> Recipe:
 
     Raises:
         LtbenchError: if the recipe is unknown, malformed, or says nothing for this data set.
-
     """
     if name.endswith(".toml"):
         return validated(Recipe, {"name": Path(name).stem, **read_toml(Path(name))}, where=name)

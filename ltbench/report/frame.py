@@ -32,7 +32,6 @@ def load_results(*folders: str | Path) -> pd.DataFrame:
 
     Raises:
         LtbenchError: if a folder is not there.
-
     """
     rows: dict[str, dict[str, Any]] = {}
     problems: list[str] = []

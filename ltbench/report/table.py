@@ -44,9 +44,10 @@ def leaderboards(runs: pd.DataFrame) -> list[Board]:
 
     Raises:
         LtbenchError: if no finished run is left.
-
     """
     finished = runs[(runs["status"] == "done") & runs["top1"].notna()] if len(runs) else runs
+    if len(finished):  # a run that stands there under an older name, too, counts once
+        finished = finished.drop_duplicates(["setting", "seed"])
     if not len(finished):
         raise LtbenchError("there is no finished run to report", hint="ltbench run stores one; see --results")
     boards = [_board(group) for _, group in finished.groupby("table", sort=False)]
@@ -113,7 +114,6 @@ def render(boards: list[Board], style: str) -> str:
     Args:
         boards: to show.
         style: md, csv, json or latex.
-
     """
     return _STYLES[style](boards)
 

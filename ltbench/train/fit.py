@@ -1,7 +1,10 @@
 """The training loop: every method, every stage, one path."""
 
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,7 +16,7 @@ from ltbench.config import Recipe
 from ltbench.data.loading import Epoch, Resident
 from ltbench.errors import TrainingFailedError
 from ltbench.evaluate.predict import expert_logits
-from ltbench.method import Batch, Method, Progress, Stage
+from ltbench.method import Batch, Loss, Method, Progress, Stage
 from ltbench.train.schedule import PlannedStage, plan
 from ltbench.train.state import Checkpoint
 
@@ -56,7 +59,8 @@ def fit(
 ) -> History:
     """Train a method through its stages, going on from the checkpoint if there is one.
 
-    A run that is killed and started again ends with the same weights, bit for bit, on one machine's CPU.
+    A run that is killed and started again ends with the same weights, bit for bit, on one machine's CPU. Ctrl-C and
+    SIGTERM are obeyed between two steps, after saving; a second one at once.
 
     Args:
         method: on the device already; trained in place.
@@ -72,15 +76,36 @@ def fit(
     Raises:
         TrainingFailedError: if the loss is not finite.
         LtbenchError: if the stages do not fit the recipe, or a checkpoint cannot be written.
-
+        KeyboardInterrupt: passed on, once the state is saved.
     """
-    with torch.random.fork_rng():
-        trainer = _Trainer(method, train, recipe, seed, checkpoint, precision, unlabelled, watch)
+    with torch.random.fork_rng(), _stop_requests() as stop:
+        trainer = _Trainer(method, train, recipe, seed, checkpoint, precision, unlabelled, watch, stop)
         trainer.run()
     if validation is not None:
         method.select(expert_logits(method, validation, precision), validation.labels.cpu())
     trainer.save()
     return trainer.history
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn signals to stop into a question that training asks between two steps, when its state is whole."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may listen to signals
+        yield lambda: False
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 class _Trainer:
@@ -94,8 +119,9 @@ class _Trainer:
         precision: str,
         unlabelled: Resident | None,
         watch: Watch,
+        stop: Callable[[], bool],
     ) -> None:
-        self.method, self.recipe, self.seed = method, recipe, seed
+        self.method, self.recipe, self.seed, self.stop = method, recipe, seed, stop
         self.sources = {"train": train, "unlabelled-test": unlabelled}
         self.checkpoint, self.precision, self.watch = checkpoint, precision, watch
         self.device = train.images.device
@@ -153,11 +179,13 @@ class _Trainer:
             self._train_step(batches.batch(step), self._progress(planned, len(batches)))
             self.step = step + 1
             self.watch(self._share(len(batches)), f"{stage.name}, epoch {self.epoch + 1}/{planned.epochs}")
-            if self.checkpoint.due():
+            if self.stop() or self.checkpoint.due():
                 self.history.seconds += time.monotonic() - began
                 began = time.monotonic()
                 self._mean_loss()
                 self.save()
+            if self.stop():
+                raise KeyboardInterrupt
         loss = self._mean_loss()
         self.history.seconds += time.monotonic() - began
         self.history.curve.append(EpochRecord(stage.name, self.epoch, planned.lrs[self.epoch], loss))
@@ -171,8 +199,10 @@ class _Trainer:
         torch.manual_seed(draws.key(self.seed, "step", self.stage, self.epoch, self.step))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             loss = self.method(batch, at)
+        if not isinstance(loss, Loss):
+            raise TrainingFailedError(f"forward must return a Loss, as batch.loss does, not a {type(loss).__name__}")
         self.optimiser.zero_grad(set_to_none=True)
-        loss.mean.backward()
+        loss.mean.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         with torch.no_grad():
             self.method.after_step(at)
@@ -212,6 +242,8 @@ class _Trainer:
         for name, weight in self.method.named_parameters():
             if weight.requires_grad:
                 groups.setdefault(_scale(stage, name), []).append(weight)
+        if not groups:
+            raise TrainingFailedError(f"stage '{stage.name}' trains nothing: no parameter is named {stage.trains}...")
         optimiser = torch.optim.SGD(
             [{"params": weights, "scale": scale} for scale, weights in groups.items()],
             lr=self.recipe.lr,

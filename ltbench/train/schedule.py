@@ -45,7 +45,6 @@ def plan(stages: Sequence[Stage], recipe: Recipe) -> list[PlannedStage]:
 
     Raises:
         LtbenchError: if the lengths do not fit the recipe's epochs, or two stages share a name.
-
     """
     names = [stage.name for stage in stages]
     if len(set(names)) < len(names):
@@ -54,11 +53,13 @@ def plan(stages: Sequence[Stage], recipe: Recipe) -> list[PlannedStage]:
     fixed = sum(stage.epochs or 0 for stage in shared)
     left = recipe.epochs - fixed
     open_ended = sum(stage.epochs is None for stage in shared)
-    if left < 0 or open_ended > 1 or (open_ended == 1 and left == 0):
+    if any(stage.epochs is not None and stage.epochs < 1 for stage in stages):
+        raise LtbenchError(f"one of the stages {names} has no epochs", hint="leave out a stage that does not train")
+    if left < 0 or open_ended > 1 or (bool(shared) and (open_ended == 0) != (left == 0)):
         raise LtbenchError(
             f"the stages {[stage.name for stage in shared]} do not fit into {recipe.epochs} epochs",
             where="--epochs",
-            hint=f"train for more than {fixed} epochs",
+            hint="together they must have as many; one of them may leave its length open and gets what is left",
         )
     planned, epoch = [], 0
     for stage in stages:

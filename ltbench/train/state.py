@@ -17,7 +17,6 @@ class Checkpoint:
     Args:
         path: of the file.
         every: seconds of training between two saves.
-
     """
 
     def __init__(self, path: Path, every: float = 30.0) -> None:
@@ -34,7 +33,6 @@ class Checkpoint:
 
         Raises:
             LtbenchError: if the folder cannot be written or the disk is full; the old file stays.
-
         """
         write_bytes(self.path, lambda stream: torch.save(state, stream))
         self._saved = time.monotonic()

@@ -170,3 +170,8 @@ def test_the_decoded_copy_gives_the_same_data_again(image_folder):
     first, second = (load(Folder(), image_folder, validation=True) for _ in range(2))
     assert first.fingerprint == second.fingerprint
     assert first.mean == second.mean
+
+
+def test_a_validation_part_that_would_be_empty_is_refused():
+    with pytest.raises(LtbenchError, match="no class has two training images"):
+        load(InMemory([1, 1, 1]), imbalance_ratio=None, validation=True)

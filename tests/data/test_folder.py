@@ -216,6 +216,11 @@ def _classes_that_disagree(folder, make):
     make(folder / "test", {"ant": 1, "bee": 1, "cow": 1})
 
 
+def _a_damaged_split(folder, make):
+    make(folder, {"ant": 5, "bee": 5})
+    (folder / SPLIT_FILE).write_text("image\nant/000.png\n")
+
+
 def _a_test_image_that_is_gone(folder, make):
     make(folder, {"ant": 5, "bee": 5})
     read(folder, 8)
@@ -234,6 +239,7 @@ def _a_test_image_that_is_gone(folder, make):
         (_no_class, ["0 class folders", "/data"]),
         (_one_image, ["one image", "data/bee/000.png"]),
         (_classes_that_disagree, ["cat, cow", "train/", "test/", "/data"]),
+        (_a_damaged_split, ["stored split cannot be read", SPLIT_FILE]),
         (_a_test_image_that_is_gone, ["1 test images", "gone", "ant/0", SPLIT_FILE]),
     ],
 )

@@ -74,7 +74,7 @@ def test_images_too_small_for_the_network_are_refused():
 
 
 def test_pretrained_weights_that_do_not_exist_are_refused():
-    with pytest.raises(LtbenchError, match="cannot build backbone"):
+    with pytest.raises(LtbenchError, match="no pre-trained weights for 'cifar_resnet20'"):
         backbone("cifar_resnet20", pretrained=True)(1)
 
 

@@ -253,3 +253,11 @@ def test_the_order_in_which_results_are_read_changes_nothing(boards, make_result
     frame = load_results(tmp_path)
     backwards = frame.iloc[::-1]
     assert render(leaderboards(backwards), style) == render(first, style)
+
+
+def test_a_run_that_stands_there_twice_under_two_names_counts_once(tmp_path, make_result):
+    Store(tmp_path).save(make_result(seed=0, top1=10.0))
+    Store(tmp_path).save(make_result(seed=0, top1=10.0).model_copy(update={"run_id": "0" * 12}))
+    Store(tmp_path).save(make_result(seed=1, top1=20.0))
+    (board,) = leaderboards(load_results(tmp_path))
+    assert (board.rows["n"].item(), board.rows["top1"].item()) == (2, 15.0)

@@ -12,6 +12,7 @@ from torch import nn
 from ltbench.config import Augment, Recipe
 from ltbench.data.loading import Resident
 from ltbench.data.source import LabelledImages
+from ltbench.errors import TrainingFailedError
 from ltbench.losses import cross_entropy
 from ltbench.method import ClassPrior, Loss, Method, MethodConfig, Shuffled, Stage, Weighted
 from ltbench.models.experts import Backbone
@@ -212,3 +213,46 @@ def test_a_teacher_put_in_eval_mode_stays_as_it_is(tmp_path):
     untouched = Distilled(build, ClassPrior(torch.tensor(COUNTS)), MethodConfig()).teacher.state_dict()
     for name, value in method.teacher.state_dict().items():
         assert torch.equal(value, untouched[name]), name
+
+
+def test_predict_cannot_be_overridden_without_effect():
+    with pytest.raises(TypeError, match="override experts or combine"):
+
+        class Sly(Plain):
+            def predict(self, images):
+                return -self.network(images)
+
+
+class NoLoss(Plain):
+    """Forgets to wrap its loss."""
+
+    def forward(self, batch, at):
+        return cross_entropy(self.network(batch.images), batch.labels).mean()
+
+
+class OneNumber(Plain):
+    """Gives batch.loss the mean instead of one value a sample."""
+
+    def forward(self, batch, at):
+        logits = self.network(batch.images)
+        return batch.loss(lambda labels: cross_entropy(logits, labels).mean())
+
+
+class TrainsNothing(Plain):
+    """Misspells what it trains."""
+
+    def stages(self, recipe):
+        return (Stage(trains=("netwrok",)),)
+
+
+@pytest.mark.parametrize(
+    ("cls", "error", "message"),
+    [
+        (NoLoss, TrainingFailedError, "forward must return a Loss, as batch.loss does, not a Tensor"),
+        (OneNumber, TypeError, r"one value a sample, \(B,\), and got shape \(\)"),
+        (TrainsNothing, TrainingFailedError, "stage 'train' trains nothing: no parameter is named"),
+    ],
+)
+def test_slips_in_a_method_are_explained(cls, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        train(cls, tmp_path)

@@ -50,13 +50,13 @@ def two_stages(tmp_path_factory):
     registry._from_folders.pop("rehead")
 
 
-def work(config: RunConfig, cache: Path, out: Path, die_in_write: int | None = None) -> None:
+def work(config: RunConfig, cache: Path, out: Path, die_in_write: int | None = None, every: float = 0.0) -> None:
     """One process: run, saving after every step; or die in the middle of the n-th write of a checkpoint."""
     os.environ["LTBENCH_CACHE"] = str(cache)
     torch.set_num_threads(1)
     if die_in_write is not None:
         _die_in_write(die_in_write)
-    run(config, Surroundings(out=out, device="cpu", checkpoint_every=0.0))
+    run(config, Surroundings(out=out, device="cpu", checkpoint_every=every))
 
 
 def _die_in_write(number: int) -> None:
@@ -158,6 +158,23 @@ def test_a_kill_in_the_second_stage_changes_nothing(two_stages, tmp_path):
     (checkpoint,) = (killed / "cache" / "runs").rglob("checkpoint.pt")
     assert torch.load(checkpoint, weights_only=True)["position"][0] == 1
     assert_same(whole, finished(config, killed))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_asked_to_stop_saves_first(number, two_stages, tmp_path):
+    config = small("rehead").replace(epochs=40)
+    killed = tmp_path / "killed"
+    process = start(config, killed / "cache", killed / "out", None, 1e9)
+    time.sleep(2)
+    os.kill(process.pid, number)
+    process.join()
+    (path,) = (killed / "out").rglob("*.json")
+    assert json.loads(path.read_text())["status"] == "interrupted"
+    (checkpoint,) = (killed / "cache" / "runs").rglob("checkpoint.pt")
+    state = torch.load(checkpoint, weights_only=True)
+    assert state["history"]["images"] > 0
+    assert state["optimiser"] is not None, "it was stopped on the way"
+    assert_same(finished(config, tmp_path / "whole"), finished(config, killed))
 
 
 def test_a_damaged_checkpoint_is_remarked_on_and_training_starts_anew(tmp_path, monkeypatch):

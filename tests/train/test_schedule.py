@@ -59,8 +59,10 @@ def test_a_stage_with_its_own_schedule_comes_on_top():
         (Stage("a"), Stage("b")),
         (Stage("a", epochs=5), Stage("b")),
         (Stage("a", epochs=1), Stage("a", epochs=1)),
+        (Stage("a", epochs=3),),
+        (Stage("a"), Stage("b", epochs=0)),
     ],
-    ids=["too long", "two open", "nothing left", "same name"],
+    ids=["too long", "two open", "nothing left", "same name", "too short", "no epochs"],
 )
 def test_stages_that_do_not_fit_are_refused(stages):
     with pytest.raises(LtbenchError, match="stages"):
