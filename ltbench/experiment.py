@@ -1,6 +1,5 @@
 """The spine: RunConfig -> data -> method -> fit -> predict -> metrics -> Result."""
 
-import resource
 import sys
 import time
 from collections.abc import Mapping
@@ -333,8 +332,12 @@ def multiply_adds(method: Method, shape: tuple[int, int, int]) -> int:
     return int(counter.get_total_flops() // 2)
 
 
-def _peak_memory(device: torch.device) -> int:
+def _peak_memory(device: torch.device) -> int | None:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return None  # has no getrusage
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

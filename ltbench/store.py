@@ -75,8 +75,10 @@ class Cost(Frozen):
     training_seconds: float = Field(description="with those of the runs that it starts from")
     training_images_per_second: float | None
     evaluation_images_per_second: float
-    peak_memory_bytes: int
-    peak_memory_of: Literal["device", "process"]
+    peak_memory_bytes: int | None = Field(description="null where the system does not tell")
+    peak_memory_of: Literal["device", "process"] = Field(
+        description="of the device in this run, or of the process so far, runs before it included"
+    )
 
 
 class CurvePoint(Frozen):
