@@ -160,25 +160,26 @@ def _listing(folder: Path) -> tuple[list[Path], NDArray[np.int64], tuple[str, ..
 def _stored_split(folder: Path, files: list[Path], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which files are the test set: as stored beside them, or a stratified draw that is stored now.
 
-    Images added later, which the stored split does not name, are for training.
+    Images added later, which the stored split does not name, are for training; a class added later is drawn anew.
     """
     stored = folder / SPLIT_FILE
-    names = [file.relative_to(folder).as_posix() for file in files]
-    if stored.exists():
-        chosen = _read_split(stored)
-        missing = sorted(chosen - set(names))
-        if missing:
-            raise LtbenchError(
-                f"{len(missing)} test images of the stored split are gone, the first is {missing[0]}",
-                where=stored,
-                hint="put them back, or delete the split file for a new split",
-            )
-    else:
-        chosen = _draw_split(names, labels, folder)
+    names = np.array([file.relative_to(folder).as_posix() for file in files])
+    chosen = _read_split(stored) if stored.exists() else set()
+    missing = sorted(chosen - set(names.tolist()))
+    if missing:
+        raise LtbenchError(
+            f"{len(missing)} test images of the stored split are gone, the first is {missing[0]}",
+            where=stored,
+            hint="put them back, or delete the split file for a new split",
+        )
+    without = set(labels.tolist()) - set(labels[np.isin(names, sorted(chosen))].tolist())
+    if without:
+        for label in sorted(without):
+            chosen |= _draw_split(folder, names[labels == label], label)
         rows = io.StringIO()
         csv.writer(rows, lineterminator="\n").writerows([["test_image"], *([name] for name in sorted(chosen))])
         write_text(stored, rows.getvalue())
-    return np.array([name in chosen for name in names])
+    return np.isin(names, sorted(chosen))
 
 
 def _read_split(stored: Path) -> set[str]:
@@ -191,17 +192,14 @@ def _read_split(stored: Path) -> set[str]:
         ) from None
 
 
-def _draw_split(names: list[str], labels: NDArray[np.int64], folder: Path) -> set[str]:
-    chosen: set[str] = set()
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        if len(members) < 2:
-            raise LtbenchError(
-                "a class with one image cannot be in both train and test",
-                where=folder / names[members[0]],
-                hint="add images of this class, or make train/ and test/ folders yourself",
-            )
-        size = max(1, round(TEST_SHARE * len(members)))
-        order = draws.numpy_generator(0, "test split", int(label)).permutation(members)
-        chosen.update(names[i] for i in order[:size])
-    return chosen
+def _draw_split(folder: Path, names: NDArray[np.str_], label: int) -> set[str]:
+    """A fifth of the images of one class."""
+    if len(names) < 2:
+        raise LtbenchError(
+            "a class with one image cannot be in both train and test",
+            where=folder / names[0],
+            hint="add images of this class, or make train/ and test/ folders yourself",
+        )
+    size = max(1, round(TEST_SHARE * len(names)))
+    order = draws.numpy_generator(0, "test split", label).permutation(len(names))
+    return set(names[order[:size]].tolist())

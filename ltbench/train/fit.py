@@ -59,8 +59,8 @@ def fit(
 ) -> History:
     """Train a method through its stages, going on from the checkpoint if there is one.
 
-    A run that is killed and started again ends with the same weights, bit for bit, on one machine's CPU. Ctrl-C and
-    SIGTERM are obeyed between two steps, after saving; a second one at once.
+    A run that is killed and started again ends with the same weights, bit for bit, on one machine's CPU with
+    the same number of threads. Ctrl-C and SIGTERM are obeyed between two steps, after saving; a second one at once.
 
     Args:
         method: on the device already; trained in place.

@@ -156,6 +156,18 @@ def test_a_copy_of_the_folder_is_split_alike(tmp_path, class_folders):
     assert parts(read(tmp_path / "one", 8)) == parts(read(tmp_path / "other", 8))
 
 
+def test_a_class_added_later_gets_test_images_and_the_others_keep_theirs(tmp_path, class_folders):
+    class_folders(tmp_path, {"bee": 10, "cat": 10})
+    read(tmp_path, 8)
+    before = set((tmp_path / SPLIT_FILE).read_text().split())
+    class_folders(tmp_path, {"ant": 10})
+    data = read(tmp_path, 8)
+    assert np.bincount(data.test.labels).tolist() == [2, 2, 2]
+    added = set((tmp_path / SPLIT_FILE).read_text().split()) - before
+    assert [name.split("/")[0] for name in sorted(added)] == ["ant", "ant"]
+    assert before < set((tmp_path / SPLIT_FILE).read_text().split())
+
+
 def test_a_split_edited_by_hand_counts(tmp_path, class_folders):
     made = class_folders(tmp_path, {"ant": 4, "bee": 4})
     (tmp_path / SPLIT_FILE).write_text("test_image\nant/002.png\nbee/000.png\n")
