@@ -101,7 +101,7 @@ class Subject:
         batches = Epoch(
             data,
             method.samplers(data.labels.cpu(), stage),
-            views=method.views,
+            views=stage.views or method.views,
             how=RECIPE.augment,
             batch_size=RECIPE.batch_size,
             seed=0,

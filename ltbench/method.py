@@ -117,7 +117,7 @@ class Batch:
     """The images of one step, normalised and on the device."""
 
     views: tuple[Tensor, ...]
-    """One (B, channels, height, width) tensor for each name in ``Method.views``."""
+    """One (B, channels, height, width) tensor for each view of the method or the stage."""
     indices: Tensor
     """(B,) which training images these are."""
     labels: Tensor
@@ -167,6 +167,8 @@ class Stage:
     """None: the recipe's schedule, which runs on through all stages that follow it."""
     optimiser: Literal["new", "carried"] = "carried"
     """Whether the parameters that trained in the stage before keep their momentum or all start afresh."""
+    views: tuple[str, ...] | None = None
+    """The views of a batch in this stage; None: the method's."""
     source: Literal["train", "unlabelled-test"] = "train"
     """Unlabelled test images make a method transductive; it must say so."""
 
@@ -327,8 +329,8 @@ class Method(nn.Module):
     def after_step(self, at: Progress) -> None:
         """Update what the optimiser does not: momentum encoders, queues. Runs without gradients."""
 
-    def select(self, validation: Tensor, labels: Tensor) -> None:
-        """Choose a post-hoc parameter from the validation images' expert logits (M, N, C) and labels (N,)."""
+    def select(self, validation: StageData) -> None:
+        """Choose a post-hoc parameter on the validation images, after training; without gradients."""
 
     def experts(self, images: Tensor) -> Tensor:
         """The logits of every expert, (M, B, C); M = 1 for a single network."""

@@ -20,6 +20,7 @@ from ltbench.method import (
     Progress,
     Range,
     Stage,
+    StageData,
 )
 from ltbench_methods.logit_adjustment import LogitAdjustment
 
@@ -73,17 +74,17 @@ class LogitAdjustmentPosthoc(Method):
         logits = self.network(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits, labels))
 
-    def select(self, validation: Tensor, labels: Tensor) -> None:
+    def select(self, validation: StageData) -> None:
         """Choose the tau of the best macro accuracy; of equals the one nearest to 1."""
         if not self.config.select_tau:
             return
-        logits, log_prior = validation.mean(0), self.log_prior.to(validation.device)
-        classes = torch.unique(labels)
+        logits = torch.cat([self.network(batch.images).float() for batch in validation.plain()])
+        classes = torch.unique(validation.labels)
         candidates = sorted((step / 10 for step in range(31)), key=lambda tau: abs(tau - 1))
 
         def macro(tau: float) -> float:
-            right = ((logits - tau * log_prior).argmax(1) == labels).double()
-            return float(torch.stack([right[labels == label].mean() for label in classes]).mean())
+            right = ((logits - tau * self.log_prior).argmax(1) == validation.labels).double()
+            return float(torch.stack([right[validation.labels == label].mean() for label in classes]).mean())
 
         self.tau.fill_(max(candidates, key=macro))
 

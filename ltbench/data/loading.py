@@ -10,9 +10,11 @@ from ltbench import draws
 from ltbench.config import Augment
 from ltbench.data.augment import DRAWS, augment
 from ltbench.data.source import LabelledImages
+from ltbench.errors import unknown
 from ltbench.method import Batch, Sampler
 
 EVALUATION_BATCH = 512
+VIEWS = ("train", "plain")
 
 
 class Resident:
@@ -93,6 +95,9 @@ class Epoch:
         seed: int,
         place: tuple[str | int, ...],
     ) -> None:
+        for view in views:
+            if view not in VIEWS:
+                raise unknown("view", view, VIEWS, where="the method's views")
         self._data, self._views, self._how = data, views, how
         orders = {
             name: sampler(draws.numpy_generator(seed, "order", name, *place)) for name, sampler in samplers.items()

@@ -15,7 +15,6 @@ from ltbench import draws
 from ltbench.config import Recipe
 from ltbench.data.loading import Epoch, Resident
 from ltbench.errors import TrainingFailedError
-from ltbench.evaluate.predict import expert_logits
 from ltbench.method import Batch, Loss, Method, Progress, Stage
 from ltbench.train.schedule import PlannedStage, plan
 from ltbench.train.state import Checkpoint
@@ -82,7 +81,12 @@ def fit(
         trainer = _Trainer(method, train, recipe, seed, checkpoint, precision, unlabelled, watch, stop)
         trainer.run()
     if validation is not None:
-        method.select(expert_logits(method, validation, precision), validation.labels.cpu())
+        method.eval()
+        with (
+            torch.no_grad(),
+            torch.autocast(validation.images.device.type, torch.bfloat16, enabled=precision == "bf16"),
+        ):
+            method.select(validation)
     trainer.save()
     return trainer.history
 
@@ -167,7 +171,7 @@ class _Trainer:
         batches = Epoch(
             data,
             self.method.samplers(data.labels.cpu(), stage),
-            views=self.method.views,
+            views=stage.views or self.method.views,
             how=self.recipe.augment,
             batch_size=self.recipe.batch_size,
             seed=self.seed,

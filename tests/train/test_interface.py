@@ -12,7 +12,7 @@ from torch import nn
 from ltbench.config import Augment, Recipe
 from ltbench.data.loading import Resident
 from ltbench.data.source import LabelledImages
-from ltbench.errors import TrainingFailedError
+from ltbench.errors import LtbenchError, TrainingFailedError
 from ltbench.losses import cross_entropy
 from ltbench.method import ClassPrior, Loss, Method, MethodConfig, Shuffled, Stage, Weighted
 from ltbench.models.experts import Backbone
@@ -152,6 +152,32 @@ def test_three_views_of_the_same_images(tmp_path):
     assert torch.equal(batch.labels, data.labels[batch.indices])
     assert not torch.equal(batch.views[1], batch.views[2])
     assert not torch.equal(batch.views[0], batch.views[1])
+
+
+class OtherViews(Plain):
+    """A second stage that looks at two views, as test-time adaptation does."""
+
+    def stages(self, recipe):
+        return (Stage("one"), Stage("two", epochs=1, views=("plain", "train")))
+
+    def prepare(self, batch, at):
+        self.seen = {**getattr(self, "seen", {}), at.stage.name: len(batch.views)}
+        return batch
+
+
+def test_a_stage_may_have_views_of_its_own(tmp_path):
+    assert train(OtherViews, tmp_path).seen == {"one": 1, "two": 2}
+
+
+class UnknownView(Plain):
+    """Asks for a view that there is not."""
+
+    views = ("trian",)
+
+
+def test_an_unknown_view_is_refused(tmp_path):
+    with pytest.raises(LtbenchError, match="unknown view 'trian'"):
+        train(UnknownView, tmp_path)
 
 
 class Momentum(Plain):
