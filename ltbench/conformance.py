@@ -22,7 +22,7 @@ from ltbench.data.source import LabelledImages
 from ltbench.errors import LtbenchWarning
 from ltbench.method import Batch, Choice, ClassPrior, Method, Progress, Range, Stage
 from ltbench.models.experts import Backbone
-from ltbench.train.fit import fit
+from ltbench.train.fit import at_rest, fit
 from ltbench.train.schedule import plan
 from ltbench.train.state import Checkpoint
 
@@ -107,7 +107,7 @@ class Subject:
             seed=0,
             place=(stage.name, 0),
         )
-        at = Progress(0, stage, 0, 0, torch.tensor(0.0))
+        at = at_rest(stage)
         return method.prepare(batches.batch(0), at), at
 
 

@@ -12,7 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ltbench import draws, places, recipes, registry
-from ltbench.config import Recipe, RunConfig, run_id, validated
+from ltbench.config import Recipe, RunConfig, canonical_json, run_id, validated
 from ltbench.data import dataset
 from ltbench.data.dataset import Dataset
 from ltbench.data.loading import Resident
@@ -143,7 +143,9 @@ class _Run:
         self.revision = registry.revision(self.cls)
         self.id = run_id(config, self.revision, self.data.fingerprint)
         self.folder = places.cache_dir() / "runs" / self.id
-        self.checkpoint = Checkpoint(self.folder / "checkpoint.pt", around.checkpoint_every)
+        # A run id leaves defaults out; the whole settings guard against a default that has changed since.
+        settings = canonical_json(config.model_dump(mode="json"))
+        self.checkpoint = Checkpoint(self.folder / "checkpoint.pt", around.checkpoint_every, settings)
         self.build = Backbone(
             config.backbone,
             classes=len(self.data.classes),

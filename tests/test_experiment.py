@@ -245,7 +245,13 @@ def test_a_stored_run_whose_settings_have_other_values_now_is_run_again(around):
     older = json.loads(path.read_text())
     older["config"]["recipe"]["gamma"] = 0.5  # as if the default had been another when it was stored
     path.write_text(json.dumps(older))
-    again = run(RunConfig(method="ce", epochs=1), around)
+    checkpoint = places.cache_dir() / "runs" / result.run_id / "checkpoint.pt"
+    state = torch.load(checkpoint, weights_only=True)
+    assert '"gamma":0.1' in state["settings"]
+    torch.save({**state, "settings": state["settings"].replace('"gamma":0.1', '"gamma":0.5')}, checkpoint)
+    steps = []
+    again = run(RunConfig(method="ce", epochs=1), replace(around, watch=lambda share, words: steps.append(share)))
+    assert len(steps) == 8, "trained anew, although a finished checkpoint lies under this name"
     assert again.run_id == result.run_id
     assert again.config.recipe.gamma == 0.1
 

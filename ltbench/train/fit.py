@@ -183,12 +183,13 @@ class _Trainer:
             self._train_step(batches.batch(step), self._progress(planned, len(batches)))
             self.step = step + 1
             self.watch(self._share(len(batches)), f"{stage.name}, epoch {self.epoch + 1}/{planned.epochs}")
-            if self.stop() or self.checkpoint.due():
+            stopping = self.stop()
+            if stopping or self.checkpoint.due():
                 self.history.seconds += time.monotonic() - began
                 began = time.monotonic()
                 self._mean_loss()
                 self.save()
-            if self.stop():
+            if stopping:
                 raise KeyboardInterrupt
         loss = self._mean_loss()
         self.history.seconds += time.monotonic() - began

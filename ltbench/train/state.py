@@ -17,11 +17,13 @@ class Checkpoint:
     Args:
         path: of the file.
         every: seconds of training between two saves.
+        settings: of the run, as text; what was saved under others is not taken up.
     """
 
-    def __init__(self, path: Path, every: float = 30.0) -> None:
+    def __init__(self, path: Path, every: float = 30.0, settings: str = "") -> None:
         self.path = path
         self.every = every
+        self.settings = settings
         self._saved = time.monotonic()
 
     def due(self) -> bool:
@@ -34,7 +36,7 @@ class Checkpoint:
         Raises:
             LtbenchError: if the folder cannot be written or the disk is full; the old file stays.
         """
-        write_bytes(self.path, lambda stream: torch.save(state, stream))
+        write_bytes(self.path, lambda stream: torch.save({**state, "settings": self.settings}, stream))
         self._saved = time.monotonic()
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
@@ -47,7 +49,7 @@ class Checkpoint:
             message = f"the checkpoint {self.path} cannot be read ({type(error).__name__}): training starts anew"
             warnings.warn(message, LtbenchWarning, stacklevel=2)
             return None
-        return state
+        return state if state.get("settings") == self.settings else None
 
     def delete(self) -> None:
         """Remove the file, if it is there."""
