@@ -234,7 +234,7 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as ended:
         if ended.code == 130:  # typer's for a KeyboardInterrupt
-            _say("ltbench: stopped; the same command, without --rerun, goes on from the last checkpoint")
+            _say("ltbench: stopped; the same command goes on from the last checkpoint (without --rerun)")
         raise
 
 
