@@ -1,5 +1,10 @@
-"""Calibration: do probabilities mean what they say? All errors in percent."""
+"""Calibration: do probabilities mean what they say? All errors in percent.
 
+Logits are worked through in blocks of rows that fit a processor's cache: faster than a matrix of all probabilities,
+and the memory does not grow with the number of images.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +13,8 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 BINS = 15
+_BLOCK = 2**18
+"""Probabilities to hold at a time: 1 MiB of float32."""
 
 
 @dataclass(frozen=True)
@@ -48,56 +55,84 @@ def probabilities(logits: Tensor) -> Tensor:
     return logits.float().softmax(1)
 
 
-def reliability(probs: Tensor, labels: Tensor, bins: int = BINS) -> Bins:
-    """Equal-width bins of the highest probability; a bin holds (lower, upper], so 1.0 lies in the last.
+def mean_probability(logits: Tensor) -> Tensor:
+    """(C,) float64: the mean predicted distribution."""
+    blocks = torch.split(logits, _rows(logits))
+    return torch.stack([probabilities(block).double().sum(0) for block in blocks]).sum(0) / len(logits)
+
+
+def top(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The highest probability of each image and its class.
+
+    Args:
+        logits: (N, C).
+
+    Returns:
+        (N,) float32 confidences and (N,) predicted classes.
+    """
+    tops = [probabilities(block).max(1) for block in torch.split(logits, _rows(logits))]
+    return torch.cat([best.values for best in tops]), torch.cat([best.indices for best in tops])
+
+
+def reliability(confidence: Tensor, right: Tensor, bins: int = BINS) -> Bins:
+    """Equal-width bins of the confidence; a bin holds (lower, upper], so 1.0 lies in the last.
 
     Guo et al., "On Calibration of Modern Neural Networks" (ICML 2017), equations 3 and 5.
 
     Args:
-        probs: (N, C).
-        labels: (N,).
+        confidence: (N,) highest probabilities.
+        right: (N,) whether the prediction is correct.
         bins: how many.
     """
-    confidence, predicted = probs.max(1)
     edges = torch.linspace(0, 1, bins + 1)[1:-1].to(confidence)
-    return _binned(confidence, predicted == labels, torch.bucketize(confidence, edges), bins)
+    return _binned(confidence, right, torch.bucketize(confidence, edges), bins)
 
 
-def adaptive_reliability(probs: Tensor, labels: Tensor, bins: int = BINS) -> Bins:
+def adaptive_reliability(confidence: Tensor, right: Tensor, bins: int = BINS) -> Bins:
     """Bins of equally many images by rank of confidence (Nguyen and O'Connor, EMNLP 2015, section 3)."""
-    confidence, predicted = probs.max(1)
     rank = confidence.argsort(stable=True).argsort()
-    return _binned(confidence, predicted == labels, rank * bins // len(labels), bins)
+    return _binned(confidence, right, rank * bins // len(right), bins)
 
 
-def classwise_ece(probs: Tensor, labels: Tensor, bins: int = BINS) -> float:
+def classwise_ece(logits: Tensor, labels: Tensor, bins: int = BINS) -> float:
     """Class-wise ECE, percent: the mean over classes of the ECE of "this image is of class k".
 
     Kull et al., "Beyond temperature scaling" (NeurIPS 2019), equation 4. The BalPoE code instead compares one-hot
     predictions with one-hot labels, so that agreeing on "not k" counts as correct; that is not done here.
 
     Args:
-        probs: (N, C).
+        logits: (N, C).
         labels: (N,).
         bins: how many.
     """
-    images, classes = probs.shape
-    edges = torch.linspace(0, 1, bins + 1)[1:-1].to(probs)
-    cell = torch.bucketize(probs, edges) + bins * torch.arange(classes, device=probs.device)
-    hit = F.one_hot(labels, classes).to(torch.float64)
-    excess = torch.zeros(classes * bins, dtype=torch.float64, device=probs.device)
-    excess.index_add_(0, cell.flatten(), (hit - probs.double()).flatten())
+    images, classes = logits.shape
+    edges = torch.linspace(0, 1, bins + 1)[1:-1].to(logits.device)
+    first = bins * torch.arange(classes, device=logits.device)
+    excess = torch.zeros(classes * bins, dtype=torch.float64, device=logits.device)
+    for probs, its in _blocks(logits, labels):
+        cell = torch.bucketize(probs, edges) + first
+        gap = -probs.double()
+        gap[torch.arange(len(its)), its] += 1
+        excess += torch.bincount(cell.flatten(), gap.flatten(), minlength=classes * bins)
     return float(100 * excess.abs().sum() / (images * classes))
 
 
 def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
     """Mean over images, nats."""
-    return float(F.cross_entropy(logits.float(), labels, reduction="none").double().mean())
+    rows = _rows(logits)
+    parts = zip(torch.split(logits, rows), torch.split(labels, rows), strict=True)
+    losses = [F.cross_entropy(block.float(), its, reduction="none") for block, its in parts]
+    return float(torch.cat(losses).double().mean())
 
 
-def brier(probs: Tensor, labels: Tensor) -> float:
+def brier(logits: Tensor, labels: Tensor) -> float:
     """Brier score: mean over images of the squared distance to the one-hot label, 0 to 2 (Brier 1950)."""
-    return float((probs.double() - F.one_hot(labels, probs.shape[1])).square().sum(1).mean())
+    total = torch.zeros((), dtype=torch.float64, device=logits.device)
+    for probs, its in _blocks(logits, labels):
+        gap = probs.double()
+        gap[torch.arange(len(its)), its] -= 1
+        total += gap.square_().sum()
+    return float(total / len(labels))
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
@@ -127,17 +162,29 @@ def calibration(logits: Tensor, labels: Tensor, bins: int = BINS) -> dict[str, f
         ``ece``, ``mce``, ``overconfidence``, ``adaptive_ece``, ``classwise_ece`` in percent; ``nll`` in nats;
         ``brier``.
     """
-    probs = probabilities(logits)
-    table = reliability(probs, labels, bins)
+    confidence, predicted = top(logits)
+    right = predicted == labels
+    table = reliability(confidence, right, bins)
     return {
         "ece": table.ece,
         "mce": table.mce,
         "overconfidence": table.overconfidence,
-        "adaptive_ece": adaptive_reliability(probs, labels, bins).ece,
-        "classwise_ece": classwise_ece(probs, labels, bins),
+        "adaptive_ece": adaptive_reliability(confidence, right, bins).ece,
+        "classwise_ece": classwise_ece(logits, labels, bins),
         "nll": negative_log_likelihood(logits, labels),
-        "brier": brier(probs, labels),
+        "brier": brier(logits, labels),
     }
+
+
+def _rows(logits: Tensor) -> int:
+    return max(1, _BLOCK // logits.shape[1])
+
+
+def _blocks(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The probabilities and labels of a block of images after the other."""
+    rows = _rows(logits)
+    for block, its in zip(torch.split(logits, rows), torch.split(labels, rows), strict=True):
+        yield probabilities(block), its
 
 
 def _binned(confidence: Tensor, right: Tensor, cell: Tensor, bins: int) -> Bins:

@@ -17,8 +17,8 @@ def measure(predictions: Predictions, groups: dict[str, list[int]], temperature:
     """
     logits, labels = predictions.logits, predictions.labels
     correct, total = accuracy.correct_by_class(logits, labels)
-    probs = calibration.probabilities(logits)
-    table = calibration.reliability(probs, labels)
+    confidence, predicted = calibration.top(logits)
+    table = calibration.reliability(confidence, predicted == labels)
     scaled = None
     if temperature is not None:
         scaled = {"temperature": temperature, **calibration.calibration(logits / temperature, labels)}
@@ -33,9 +33,7 @@ def measure(predictions: Predictions, groups: dict[str, list[int]], temperature:
         },
         "correct": correct.tolist(),
         "total": total.tolist(),
-        "mean_probability": probs.double().mean(0).tolist(),
-        "expert_mean_probability": [
-            calibration.probabilities(expert).double().mean(0).tolist() for expert in predictions.experts
-        ],
+        "mean_probability": calibration.mean_probability(logits).tolist(),
+        "expert_mean_probability": [calibration.mean_probability(expert).tolist() for expert in predictions.experts],
     }
     return Metrics.model_validate(values)

@@ -13,10 +13,16 @@ from ltbench.evaluate import calibration as cal
 def test_ece_mce_and_overconfidence_equal_the_published_code(golden_losses):
     case = golden_losses("calibration")
     logits, labels = torch.from_numpy(case["logits"]), torch.from_numpy(case["targets"])
-    table = cal.reliability(cal.probabilities(logits), labels, int(case["bins"]))
+    table = cal.reliability(*judged(cal.probabilities(logits), labels), int(case["bins"]))
     assert table.ece == pytest.approx(100 * float(case["ece"]), rel=1e-4)
     assert table.mce == pytest.approx(100 * float(case["mce"]), rel=1e-4)
     assert table.overconfidence == pytest.approx(100 * float(case["overconfidence"]), rel=1e-4)
+
+
+def judged(probs, labels):
+    """Confidence of each prediction and whether it is right."""
+    confidence, predicted = probs.max(1)
+    return confidence, predicted == labels
 
 
 def two_class(confidence):
@@ -29,7 +35,7 @@ def test_a_table_small_enough_to_check_by_hand():
     # Five bins of width .2. Confidences .6 and .55 lie in (.4, .6], .9 and 1.0 in (.8, 1].
     probs = two_class([0.6, 0.55, 0.9, 1.0])
     labels = torch.tensor([0, 1, 0, 1])  # right, wrong, right, wrong
-    table = cal.reliability(probs, labels, 5)
+    table = cal.reliability(*judged(probs, labels), 5)
     assert table.count.tolist() == [0, 0, 2, 0, 2]
     assert table.accuracy.tolist() == [0, 0, 0.5, 0, 0.5]
     assert table.confidence.tolist() == pytest.approx([0, 0, 0.575, 0, 0.95])
@@ -41,7 +47,7 @@ def test_a_table_small_enough_to_check_by_hand():
 def test_bins_are_closed_on_the_right_and_hold_confidence_one():
     edges = torch.linspace(0, 1, 16)
     confidences = edges[8:].tolist()  # .5333 .. 1.0: each the upper end of its bin
-    table = cal.reliability(two_class(confidences), torch.zeros(8, dtype=torch.long))
+    table = cal.reliability(torch.tensor(confidences), torch.ones(8, dtype=torch.bool))
     assert table.count.tolist() == [0] * 7 + [1] * 8
 
 
@@ -56,7 +62,7 @@ def test_ece_and_mce_agree_with_torchmetrics_away_from_confidence_one(seed):
     logits, labels = random_predictions(seed)
     probs = (logits / 2).softmax(1)
     assert probs.max() < 1
-    table = cal.reliability(probs, labels)
+    table = cal.reliability(*judged(probs, labels))
     theirs = [
         100 * multiclass_calibration_error(probs, labels, 7, n_bins=15, norm=norm).item() for norm in ("l1", "max")
     ]
@@ -67,14 +73,14 @@ def test_torchmetrics_puts_confidence_one_into_a_bin_of_its_own():
     # .95 wrong and 1.0 right share the bin (14/15, 1]: accuracy 1/2, confidence .975, gap 47.5. torchmetrics
     # puts 1.0 into a sixteenth bin, where it is right, and sees a gap of 95 in the other.
     probs, labels = two_class([0.95, 1.0]), torch.tensor([1, 0])
-    assert cal.reliability(probs, labels).mce == pytest.approx(47.5)
+    assert cal.reliability(*judged(probs, labels)).mce == pytest.approx(47.5)
     theirs = multiclass_calibration_error(probs, labels, 2, n_bins=15, norm="max").item()
     assert theirs == pytest.approx(0.95)
 
 
 def test_adaptive_bins_hold_equally_many_images():
     logits, labels = random_predictions(0, images=3001)
-    table = cal.adaptive_reliability(logits.softmax(1), labels)
+    table = cal.adaptive_reliability(*judged(logits.softmax(1), labels))
     assert table.count.sum() == 3001
     assert table.count.max() - table.count.min() <= 1
 
@@ -84,7 +90,7 @@ def test_classwise_ece_by_hand():
     probs = torch.tensor([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1]])
     labels = torch.tensor([0, 1])
     # class 0: upper bin, 1 hit, 1.3 expected: .3; class 1: lower bin, 1 against .5: .5; class 2: 0 against .2: .2
-    assert cal.classwise_ece(probs, labels, 2) == pytest.approx(100 * (0.3 + 0.5 + 0.2) / (2 * 3), rel=1e-6)
+    assert cal.classwise_ece(probs.log(), labels, 2) == pytest.approx(100 * (0.3 + 0.5 + 0.2) / (2 * 3), rel=1e-6)
 
 
 @given(st.integers(0, 1000))
@@ -97,13 +103,13 @@ def test_classwise_ece_is_the_mean_of_single_classes(seed):
         p, hit = probs[:, k].numpy(), (labels == k).numpy()
         cell = np.searchsorted(edges, p, side="left")
         errors.append(sum(abs((hit[cell == b] - p[cell == b].astype(float)).sum()) for b in range(15)) / 60)
-    assert cal.classwise_ece(probs, labels) == pytest.approx(100 * np.mean(errors), rel=1e-5)
+    assert cal.classwise_ece(logits, labels) == pytest.approx(100 * np.mean(errors), rel=1e-5)
 
 
 @given(st.integers(0, 1000), st.integers(1, 20))
 def test_errors_lie_between_nothing_and_everything(seed, bins):
     logits, labels = random_predictions(seed, images=50)
-    table = cal.reliability(logits.softmax(1), labels, bins)
+    table = cal.reliability(*judged(logits.softmax(1), labels), bins)
     assert table.count.sum() == 50
     assert 0 <= table.ece <= table.mce * (1 + 1e-12) <= 100 * (1 + 1e-12), "but for the rounding of the last digit"
 
@@ -118,7 +124,7 @@ def test_perfect_predictions_have_no_error():
 
 def test_brier_and_nll_by_hand():
     logits = torch.tensor([[0.0, np.log(3.0)]])  # p = 1/4, 3/4
-    assert cal.brier(logits.softmax(1), torch.tensor([0])) == pytest.approx(2 * 0.75**2)
+    assert cal.brier(logits, torch.tensor([0])) == pytest.approx(2 * 0.75**2)
     assert cal.negative_log_likelihood(logits, torch.tensor([0])) == pytest.approx(np.log(4))
 
 
@@ -128,3 +134,13 @@ def test_the_temperature_that_made_the_labels_is_found(temperature):
     logits = 2 * torch.randn(40_000, 5, generator=generator)
     labels = torch.multinomial((logits / temperature).softmax(1), 1, generator=generator).squeeze(1)
     assert cal.fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.05)
+
+
+def test_blocks_of_rows_change_nothing(monkeypatch):
+    logits, labels = random_predictions(0, images=1001)
+    whole = cal.calibration(logits, labels)
+    confidence, predicted = cal.top(logits)
+    assert torch.equal(confidence, logits.softmax(1).max(1).values)
+    monkeypatch.setattr(cal, "_BLOCK", 7 * 10)  # ten images a block
+    assert cal.calibration(logits, labels) == pytest.approx(whole, rel=1e-12)
+    assert torch.equal(cal.top(logits)[1], predicted)
