@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ltbench import recipes, registry
-from ltbench.config import Recipe, RunConfig, canonical_json, read_toml, run_id, validated
+from ltbench.config import Augment, Recipe, RunConfig, canonical_json, read_toml, run_id, validated
 from ltbench.errors import LtbenchError
 from ltbench.experiment import resolve
 from ltbench.train.schedule import recipe_lr
@@ -90,6 +90,30 @@ def test_each_setting_changes_the_run_id(change):
     assert id_of(**change) != id_of()
 
 
+AUGMENTATIONS = [
+    {"padding": 0.1},
+    {"flip": True},
+    {"rotation": 5},
+    {"policy": "randaugment"},
+    {"jitter": (0.4, 0.4, 0.4, 0.1)},
+    {"jitter_chance": 0.8},
+    {"grey": 0.2},
+    {"blur": 0.5},
+    {"cutout": 0.5},
+]
+
+
+def test_every_augmentation_is_varied_below():
+    assert {name for change in AUGMENTATIONS for name in change} == set(Augment.model_fields)
+
+
+@pytest.mark.parametrize("change", AUGMENTATIONS, ids=lambda change: next(iter(change)))
+def test_each_augmentation_changes_the_run_id_and_comes_back_from_json(change):
+    config = RunConfig(recipe={"augment": change})
+    assert id_of(recipe=config.recipe) != id_of(recipe=Recipe())
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+
+
 def test_the_methods_code_and_the_data_change_the_run_id():
     config = RunConfig()
     assert len({run_id(config, revision, data) for revision in ("1", "2") for data in ("a", "b")}) == 4
@@ -124,6 +148,20 @@ REFUSED = [
     ({"recipe": {"lrr": 1}}, "unknown setting 'lrr'", "did you mean lr?"),
     ({"recipe": {"gamma": 2}}, "recipe.gamma: Input should be less than or equal to 1", "factor at each milestone"),
     ({"recipe": {"augment": {"flop": True}}}, "unknown setting 'flop'", "did you mean flip?"),
+    (
+        {"recipe": {"augment": {"policy": "cifar"}}},
+        "recipe.augment.policy: Input should be 'cifar10' or",
+        "RandAugment",
+    ),
+    (
+        {"recipe": {"augment": {"cutout": 2}}},
+        "recipe.augment.cutout: Input should be less than",
+        "side of a black square",
+    ),
+    ({"recipe": {"augment": {"grey": -0.1}}}, "recipe.augment.grey: Input should be greater than", "probability"),
+    ({"recipe": {"augment": {"jitter": [0, 0, 0, 0.6]}}}, "recipe.augment.jitter.3: Input should be", "brightness"),
+    ({"recipe": {"augment": {"jitter": [0.4, -1, 0, 0]}}}, "recipe.augment.jitter.1: Input should be", "brightness"),
+    ({"recipe": {"augment": {"jitter": [0.4, 0.4]}}}, "recipe.augment.jitter.2: Field required", None),
     ({"recipe": {"milestones": [0.5, 2]}}, "recipe.milestones.1: Input should be", None),
 ]
 

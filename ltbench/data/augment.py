@@ -1,82 +1,81 @@
 """Random variation of training images, a batch of uint8 images at a time, each image with its own draws."""
 
-import math
+from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ltbench.config import Augment
+from ltbench.data import pixels, policies
+from ltbench.data.pixels import BLACK, FIXED
+from ltbench.data.policies import NUMBERS, perform
 
 DRAWS = 5
-"""Uniform numbers that an image needs: crop x, crop y, flip, angle, policy."""
-_FIXED = 1 << 16
+"""Uniform numbers that every image gets: crop x, crop y, flip, angle, policy."""
+_POLICY = slice(4, 12)
+_JITTER = slice(12, 18)
+_GREY = 18
+_BLUR = slice(19, 21)
+_CUTOUT = slice(21, 23)
+_ALL_DRAWS = 23
 
 
-def augment(images: Tensor, how: Augment, draws: Tensor) -> Tensor:
-    """Crop, mirror and rotate, in this order; nearest pixel, zero where there is none.
+def draws_needed(how: Augment) -> int:
+    """Uniform numbers per image: `DRAWS`, or all for a recipe that does more than crop, mirror and rotate.
+
+    There is nothing between, so that switching one step on leaves the draws of the others as they are.
+    """
+    more = how.policy or any(how.jitter) or how.grey or how.blur or how.cutout
+    return _ALL_DRAWS if more else DRAWS
+
+
+def augment(images: Tensor, how: Augment, draws: Tensor, fill: Sequence[int] = BLACK) -> Tensor:
+    """Crop, mirror, rotate, follow a policy, jitter the colours, make grey, blur and cut out, in this order.
 
     With padding 4 of 32 pixels, flip and rotation by up to 15 degrees this is the training augmentation of the
-    RIDE, SADE and BalPoE codes on CIFAR. All three steps are one lookup, equal pixel by pixel to PIL's.
+    RIDE, SADE and BalPoE codes on CIFAR. Every step is equal pixel by pixel to PIL's.
 
     Args:
         images: (B, channels, H, W) uint8.
         how: what to vary.
-        draws: (B, DRAWS) uniform in [0, 1).
+        draws: (B, `draws_needed`) uniform in [0, 1).
+        fill: colour of what RandAugment brings in from outside; everything else brings in black.
 
     Returns:
         Images like the input.
     """
-    batch, channels, height, width = images.shape
-    if not (how.padding or how.flip or how.rotation):
-        return _policy(images, how, draws)
-    rows = torch.arange(height, device=images.device).view(1, -1, 1)
-    columns = torch.arange(width, device=images.device).view(1, 1, -1)
-    rows, columns = _rotated(rows, columns, (height, width), (draws[:, 3] * 2 - 1) * how.rotation)
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    if how.padding or how.flip or how.rotation:
+        images = _moved(images, how, draws)
+    if how.policy == "cifar10":
+        images = policies.autoaugment_cifar10(images, draws[:, _POLICY])
+    elif how.policy == "randaugment":
+        images = policies.randaugment(images, draws[:, _POLICY], fill)
+    if any(how.jitter):
+        images = policies.colour_jitter(images, draws[:, _JITTER], how.jitter, how.jitter_chance)
+    if how.grey:
+        images = perform(images, (draws[:, _GREY] < how.grey) * NUMBERS["saturation"], torch.zeros_like(draws[:, 0]))
+    if how.blur:
+        happens, radius = draws[:, _BLUR].unbind(1)
+        images = perform(images, (happens < how.blur) * NUMBERS["gaussian_blur"], 0.1 + 1.9 * radius)
+    if how.cutout:
+        height, width = images.shape[2:]
+        column, row = draws[:, _CUTOUT].unbind(1)
+        side = round(how.cutout * min(height, width))
+        images = pixels.erase(images, (column * width).long(), (row * height).long(), side)
+    return images
+
+
+def _moved(images: Tensor, how: Augment, draws: Tensor) -> Tensor:
+    """Cropped from the zero-padded images, mirrored and rotated, in one go: nearest pixel, zero where there is none."""
+    height, width = images.shape[2:]
+    matrix = pixels.fixed(pixels.rotate.matrix(images, (draws[:, 3] * 2 - 1) * how.rotation))
     if how.flip:
-        columns = torch.where((draws[:, 2] < 0.5).view(-1, 1, 1), width - 1 - columns, columns)
-    rows = rows + _shift(how.padding, height, draws[:, 1])
-    columns = columns + _shift(how.padding, width, draws[:, 0])
-    inside &= (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    source = torch.where(inside, rows * width + columns, height * width)
-    padded = F.pad(images.flatten(2), (0, 1))  # one more pixel, black, for all that lies outside
-    picked = padded.gather(2, source.view(batch, 1, -1).expand(-1, channels, -1))
-    return _policy(picked.view_as(images), how, draws)
-
-
-def _shift(padding: float, side: int, draw: Tensor) -> Tensor:
-    pad = round(padding * side)
-    return ((draw * (2 * pad + 1)).long() - pad).view(-1, 1, 1)
-
-
-def _rotated(rows: Tensor, columns: Tensor, size: tuple[int, int], degrees: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each pixel of a rotated image comes from, in the 16.16 fixed-point arithmetic of PIL."""
-    radians = -degrees.double() * (math.pi / 180)
-    cosine, sine = radians.cos(), radians.sin()
-    y_centre, x_centre = size[0] / 2, size[1] / 2
-
-    def fixed(value: Tensor) -> Tensor:
-        return torch.floor(value * _FIXED + 0.5).long().view(-1, 1, 1)
-
-    x_start = fixed(x_centre - cosine * (x_centre - 0.5) - sine * (y_centre - 0.5))
-    y_start = fixed(y_centre + sine * (x_centre - 0.5) - cosine * (y_centre - 0.5))
-    x = (x_start + fixed(cosine) * columns + fixed(sine) * rows) >> 16
-    y = (y_start - fixed(sine) * columns + fixed(cosine) * rows) >> 16
-    return y, x
-
-
-def _policy(images: Tensor, how: Augment, draws: Tensor) -> Tensor:
-    """AutoAugment's CIFAR-10 policy, image by image."""
-    if how.policy is None:
-        return images
-    from torchvision.transforms import AutoAugment, AutoAugmentPolicy
-
-    policy = AutoAugment(AutoAugmentPolicy.CIFAR10)
-    seeds = (draws[:, 4].double() * 2**24).long().tolist()
-    varied = []
-    with torch.random.fork_rng():  # the library draws from the global generator
-        for image, seed in zip(images, seeds, strict=True):
-            torch.manual_seed(seed)
-            varied.append(policy(image))
-    return torch.stack(varied)
+        mirrored = torch.cat([-matrix[:, :2], (width << FIXED) - 1 - matrix[:, 2:3]], dim=1)
+        matrix[:, :3] = torch.where(draws[:, 2:3] < 0.5, mirrored, matrix[:, :3])
+    sides = torch.tensor([width, height], dtype=torch.int32, device=images.device)
+    pads = torch.tensor([round(how.padding * side) for side in (width, height)], device=images.device).int()
+    shift = (draws[:, :2] * (2 * pads + 1)).int() - pads
+    matrix[:, 2::3] += shift << FIXED
+    # What the rotation fetches must lie within the crop, and what the crop shows within the image.
+    box = torch.stack([shift.clamp(min=0), sides + shift.clamp(max=0)], dim=2).flatten(1)
+    return pixels.resample(images, matrix, box)

@@ -1,19 +1,22 @@
 """Batches from images that are kept in memory, on the device."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ltbench import draws
 from ltbench.config import Augment
-from ltbench.data.augment import DRAWS, augment
+from ltbench.data.augment import DRAWS, augment, draws_needed
 from ltbench.data.source import LabelledImages
 from ltbench.errors import unknown
 from ltbench.method import Batch, Sampler
 
-EVALUATION_BATCH = 512
+EVALUATION_BATCH = {"cpu": 128}
+"""Images at a time, by device: on a CPU few enough for its caches, 512 elsewhere."""
+AHEAD = {"cuda": 2**23}
+"""Pixels that are augmented at a time, by device: a GPU likes much work at once, a CPU's caches one batch."""
 VIEWS = ("train", "plain")
 
 
@@ -42,38 +45,41 @@ class Resident:
         self.labels = labels if labelled else torch.full_like(labels, -1)
         self._scale = 1 / (255 * torch.tensor(std, device=device).view(1, -1, 1, 1))
         self._shift = torch.tensor(mean, device=device).view(1, -1, 1, 1) * 255 * self._scale
+        self._mean_colour = [round(255 * level) for level in mean]
 
     def normalised(self, images: Tensor) -> Tensor:
         """(B, channels, H, W) float32 from uint8, channels last in memory."""
         floats = images.float().mul_(self._scale).sub_(self._shift)
         return floats.contiguous(memory_format=torch.channels_last)
 
-    def plain(self, batch_size: int = EVALUATION_BATCH) -> Iterator[Batch]:
+    def plain(self, batch_size: int | None = None) -> Iterator[Batch]:
         """All images once, in order, as they are."""
+        batch_size = batch_size or EVALUATION_BATCH.get(self.labels.device.type, 512)
         for index in torch.split(torch.arange(len(self.labels), device=self.labels.device), batch_size):
             yield Batch((self.normalised(self.images[index]),), index, self.labels[index])
 
-    def batch(self, index: Tensor, numbers: Tensor, views: tuple[str, ...], how: Augment) -> Batch:
-        """Some images, augmented.
+    def varied(self, index: Tensor, numbers: Tensor, views: tuple[str, ...], how: Augment) -> tuple[Tensor, ...]:
+        """The views of some images, uint8, each augmented by draws of its own.
 
         Args:
             index: (B,) which.
-            numbers: (B, views, DRAWS) uniform draws.
+            numbers: (B, views, `draws_needed`) uniform draws.
             views: "train" for augmented, "plain" for not.
             how: to augment.
         """
         images = self.images[index]
-        made = tuple(
-            self.normalised(images if view == "plain" else augment(images, how, numbers[:, i]))
+        return tuple(
+            images if view == "plain" else augment(images, how, numbers[:, i], self._mean_colour)
             for i, view in enumerate(views)
         )
-        return Batch(made, index, self.labels[index])
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Stream:
     order: tuple[Tensor, ...]
     numbers: tuple[Tensor, ...]
+    ready: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)
+    """The uint8 views of the steps that are augmented already."""
 
 
 class Epoch:
@@ -107,8 +113,11 @@ class Epoch:
         self._streams: dict[str, _Stream] = {}
         for name, order in orders.items():
             cycled = order.repeat(-(-length // len(order)))[:length].to(data.labels.device)
-            shape = (length, len(views), DRAWS)
-            numbers = draws.uniform(shape, seed, "augment", name, *place).to(data.labels.device)
+            numbers = draws.uniform((length, len(views), DRAWS), seed, "augment", name, *place)
+            if more := draws_needed(how) - DRAWS:  # from a stream of their own, so that the first stay as they are
+                further = draws.uniform((length, len(views), more), seed, "augment", name, *place, "more")
+                numbers = torch.cat([numbers, further], dim=2)
+            numbers = numbers.to(data.labels.device)
             self._streams[name] = _Stream(torch.split(cycled, sizes), torch.split(numbers, sizes))
 
     def __len__(self) -> int:
@@ -116,13 +125,28 @@ class Epoch:
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, with those of further streams in ``streams``."""
-        made = {
-            name: self._data.batch(stream.order[step], stream.numbers[step], self._views, self._how)
-            for name, stream in self._streams.items()
-        }
+        made = {name: self._batch(stream, step) for name, stream in self._streams.items()}
         main = made.pop("main")
         main.streams = made
         return main
+
+    def _batch(self, stream: _Stream, step: int) -> Batch:
+        if step not in stream.ready:
+            self._augment(stream, step)
+        index = stream.order[step]
+        views = tuple(self._data.normalised(view) for view in stream.ready.pop(step))
+        return Batch(views, index, self._data.labels[index])
+
+    def _augment(self, stream: _Stream, step: int) -> None:
+        """Make the views of this step and of those that follow it soon."""
+        device, (height, width) = self._data.labels.device, self._data.images.shape[2:]
+        batches = AHEAD.get(device.type, 0) // (len(stream.order[step]) * height * width)
+        ahead = slice(step, step + max(1, batches))
+        order, numbers = stream.order[ahead], stream.numbers[ahead]
+        views = self._data.varied(torch.cat(order), torch.cat(numbers), self._views, self._how)
+        sizes = [len(index) for index in order]
+        parts = zip(*(torch.split(view, sizes) for view in views), strict=True)
+        stream.ready = dict(enumerate(parts, start=step))
 
 
 def _batch_sizes(length: int, batch_size: int) -> list[int]:

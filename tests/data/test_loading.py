@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from ltbench import draws
 from ltbench.config import Augment
+from ltbench.data import loading
+from ltbench.data.augment import DRAWS, augment, draws_needed
 from ltbench.data.loading import Epoch, Resident
 from ltbench.data.source import LabelledImages
 from ltbench.method import Shuffled
@@ -134,6 +137,32 @@ def test_a_plain_view_is_the_original_and_train_views_have_their_own_draws():
     assert torch.equal(made.images, made.views[0])
 
 
+@pytest.mark.parametrize("further", [{}, {"policy": "randaugment", "cutout": 0.25}])
+def test_the_draws_of_two_views_by_hand(further):
+    data, how, views = resident(40), HOW.model_copy(update=further), ("train", "plain", "train")
+    made = epoch(data, samplers={"main": InOrder(tuple(range(40)))}, views=views, how=how, batch_size=40).batch(0)
+    numbers = draws.uniform((40, 3, DRAWS), 0, "augment", "main", "train", 0)
+    if further:
+        more = draws_needed(how) - DRAWS
+        numbers = torch.cat([numbers, draws.uniform((40, 3, more), 0, "augment", "main", "train", 0, "more")], dim=2)
+    mean_colour = [128, 102, 76]  # of MEAN; a half is rounded to the even number
+    for view in (0, 2):
+        want = augment(data.images, how, numbers[:, view], mean_colour)
+        assert torch.equal(made.views[view], data.normalised(want))
+
+
+def test_cutout_leaves_crop_and_flip_as_they_were():
+    data, samplers = resident(40), {"main": InOrder(tuple(range(40)))}
+    both = {"samplers": samplers, "views": ("train", "train"), "batch_size": 40}
+    plain, cut = (epoch(data, how=how, **both).batch(0) for how in (HOW, HOW.model_copy(update={"cutout": 0.5})))
+    black = data.normalised(torch.zeros((1, 3, 1, 1), dtype=torch.uint8))
+    for before, after in zip(plain.views, cut.views, strict=True):
+        same = (before == after).all(1)
+        assert (same | (after == black).all(1)).all()
+        assert 0.5 < same.double().mean() < 0.95
+    assert not torch.equal(cut.views[0], cut.views[1])
+
+
 def test_normalised_by_hand():
     data = resident()
     made = data.normalised(data.images)
@@ -165,3 +194,15 @@ def test_the_source_is_copied():
     data = Resident(LabelledImages(pixels, np.arange(2)), MEAN, STD, torch.device("cpu"))
     pixels[:] = 9
     assert data.images.max() == 0
+
+
+def test_batches_augmented_ahead_are_the_same(monkeypatch):
+    made = {"views": ("train", "plain"), "samplers": {"main": Shuffled(20), "other": Shuffled(7)}}
+    one_by_one = batches(epoch(resident(20), **made))
+    monkeypatch.setitem(loading.AHEAD, "cpu", 3 * 3 * 64)  # three batches of three images of 8 x 8
+    ahead = epoch(resident(20), **made)
+    for step in (1, 2, 3, 4, 5, 6, 0):  # a resumed epoch starts anywhere
+        batch, expected = ahead.batch(step), one_by_one[step]
+        for mine, theirs in ((batch, expected), (batch.streams["other"], expected.streams["other"])):
+            assert torch.equal(mine.indices, theirs.indices)
+            assert all(torch.equal(view, other) for view, other in zip(mine.views, theirs.views, strict=True))
