@@ -7,7 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -293,15 +293,26 @@ def its_stages_say_what_they_look_at(subject: Subject) -> None:
 
 @check
 def its_step_compiles_whole(subject: Subject) -> None:
-    """Or ``compiles = False`` says that it does not."""
+    """And is the same work in every step, so that it can be recorded; or ``compiles = False`` says that it is not."""
     if not subject.cls.compiles:
         return
     method = subject.make()
     for stage in subject.stages(method):
         batch, at = subject.batch(method, stage)
         torch.compiler.reset()
-        compiled = torch.compile(method, fullgraph=True, backend="eager")
+        compiled = torch.compile(method, fullgraph=True, backend="eager", dynamic=False)
         torch.testing.assert_close(compiled(batch, at).mean, method(batch, at).mean)
+        with torch.no_grad():
+            method.after_step(at)
+        later = replace(at, epoch=at.epoch + 1, step=at.step + 1, fraction=at.fraction + 0.5)
+        try:
+            with torch._dynamo.config.patch(error_on_recompile=True):
+                compiled(batch, later)
+        except torch._dynamo.exc.RecompileError as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise AssertionError(
+                f"forward depends on more than tensors, and changes from step to step: {reason}"
+            ) from None
 
 
 def _state(method: Method) -> dict[str, Tensor]:

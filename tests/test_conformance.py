@@ -1,5 +1,6 @@
 """The conformance suite over every registered method, and proof that each of its checks can fail."""
 
+import dataclasses
 import random
 from typing import ClassVar
 
@@ -115,6 +116,29 @@ def test_each_check_catches_its_fault(check):
     with pytest.raises(Exception, match=r".") as caught:
         CHECKS[check](Subject(mutant(**MUTANTS[check])))
     assert not isinstance(caught.value, KeyError | AttributeError | NameError), caught.value
+
+
+def by_the_epoch(self, batch, at):
+    loss = Sound.forward(self, batch, at)
+    return dataclasses.replace(loss, total=loss.total * (1 + at.epoch))
+
+
+def counting(self, batch, at):
+    loss = Sound.forward(self, batch, at)
+    return dataclasses.replace(loss, total=loss.total * self.calls)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"forward": by_the_epoch},
+        {"forward": counting, "calls": 1, "after_step": lambda self, at: setattr(self, "calls", self.calls + 1)},
+    ],
+    ids=["epoch", "python state"],
+)
+def test_a_step_that_changes_from_step_to_step_is_caught(changes):
+    with pytest.raises(AssertionError, match="depends on more than tensors"):
+        CHECKS["its step compiles whole"](Subject(mutant(**changes)))
 
 
 def test_the_suite_reports_a_fault_with_its_line():

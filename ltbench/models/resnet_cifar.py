@@ -25,9 +25,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
-        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)  # batch norm's gradient does not need its output
         y = self.bn2(self.conv2(y))
-        return F.relu(y + self._shortcut(x))
+        return F.relu(y.add_(self._shortcut(x)), inplace=True)
 
     def _shortcut(self, x: Tensor) -> Tensor:
         if self.stride > 1:
@@ -59,7 +59,7 @@ class CifarResNet(nn.Module):
         self.num_features = self.head_hidden_size = channels[2]
         self.conv1 = nn.Conv2d(in_chans, channels[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels[0])
-        self.act1 = nn.ReLU()
+        self.act1 = nn.ReLU(inplace=True)
         self.layer1 = _stage(blocks, channels[0], channels[0], 1)
         self.layer2 = _stage(blocks, channels[0], channels[1], 2)
         self.layer3 = _stage(blocks, channels[1], channels[2], 2)

@@ -9,15 +9,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ltbench import draws
 from ltbench.config import Recipe
 from ltbench.data.loading import Epoch, Resident
 from ltbench.errors import TrainingFailedError
-from ltbench.method import Batch, Loss, Method, Progress, Stage
+from ltbench.method import Batch, Method, Progress, Stage
 from ltbench.train.schedule import PlannedStage, plan
 from ltbench.train.state import Checkpoint
+from ltbench.train.step import RECORDERS, WORTH_COMPILING, Step
 
 Watch = Callable[[float, str], None]
 """Called after every step with the share of training that is done and a few words."""
@@ -42,6 +43,8 @@ class History:
     seconds: float = 0.0
     images: int = 0
     """Training images seen, repeats counted."""
+    step: str = "eager"
+    """How steps were carried out, and why not faster."""
 
 
 def fit(
@@ -52,6 +55,7 @@ def fit(
     seed: int,
     checkpoint: Checkpoint,
     precision: str = "fp32",
+    compiled: bool | None = None,
     validation: Resident | None = None,
     unlabelled: Resident | None = None,
     watch: Watch = lambda share, words: None,
@@ -68,6 +72,7 @@ def fit(
         seed: of all draws.
         checkpoint: where to save; it holds the trained weights at the end.
         precision: fp32, or bf16 for autocast.
+        compiled: whether to compile the steps; None: on a GPU, if the run is long.
         validation: held-out images, for a parameter that a method chooses after training.
         unlabelled: test images without labels, for stages that adapt to them.
         watch: told of progress.
@@ -78,7 +83,7 @@ def fit(
         KeyboardInterrupt: passed on, once the state is saved.
     """
     with torch.random.fork_rng(), _stop_requests() as stop:
-        trainer = _Trainer(method, train, recipe, seed, checkpoint, precision, unlabelled, watch, stop)
+        trainer = _Trainer(method, train, recipe, seed, checkpoint, precision, compiled, unlabelled, watch, stop)
         trainer.run()
     if validation is not None:
         method.eval()
@@ -121,6 +126,7 @@ class _Trainer:
         seed: int,
         checkpoint: Checkpoint,
         precision: str,
+        compiled: bool | None,
         unlabelled: Resident | None,
         watch: Watch,
         stop: Callable[[], bool],
@@ -132,6 +138,9 @@ class _Trainer:
         self.stages: Sequence[PlannedStage] = plan(method.stages(recipe), recipe)
         self.history = History()
         self.optimiser: torch.optim.SGD | None = None
+        self.take_step: Step | None = None
+        self.recorder = RECORDERS.get(self.device.type)
+        self.compiled = self._pays(train) if compiled is None else compiled
         self.trainable = {name for name, weight in method.named_parameters() if weight.requires_grad}
         self.resting = [module for module in method.modules() if not module.training]
         self.stage, self.epoch, self.step = 0, 0, 0
@@ -144,8 +153,14 @@ class _Trainer:
                 self._start(index)
             resumed = False
             self._run_stage(self.stages[index])
-        self.optimiser = None
+        self.optimiser = self.take_step = None
         self.stage = len(self.stages)
+
+    def _pays(self, train: Resident) -> bool:
+        """Whether compiling takes less time than it saves; on a CPU it saves next to nothing."""
+        epochs = sum(planned.epochs for planned in self.stages)
+        steps = epochs * len(train.labels) / self.recipe.batch_size
+        return self.device.type == "cuda" and steps >= WORTH_COMPILING
 
     def _start(self, index: int) -> None:
         self.stage, self.epoch, self.step = index, 0, 0
@@ -157,6 +172,18 @@ class _Trainer:
         self.optimiser = self._make_optimiser(stage)
 
     def _run_stage(self, planned: PlannedStage) -> None:
+        assert self.optimiser is not None
+        if self.recorder is not None:  # zeros amount to no momentum yet, and the fused optimiser wants all or none
+            for weight in (weight for group in self.optimiser.param_groups for weight in group["params"]):
+                self.optimiser.state[weight].setdefault("momentum_buffer", torch.zeros_like(weight))
+        self.take_step = Step(
+            self.method,
+            self.optimiser,
+            self.sums,
+            precision=self.precision,
+            compiled=self.compiled,
+            recorder=self.recorder,
+        )
         for epoch in range(self.epoch, planned.epochs):
             self.epoch = epoch
             self._run_epoch(planned)
@@ -197,23 +224,15 @@ class _Trainer:
         self.sums.zero_()
 
     def _train_step(self, batch: Batch, at: Progress) -> None:
-        assert self.optimiser is not None
-        size = len(batch.labels)
+        assert self.take_step is not None
         batch = self.method.prepare(batch, at)
         # Dropout and stochastic depth know only the global generator.
         torch.manual_seed(draws.key(self.seed, "step", self.stage, self.epoch, self.step))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            loss = self.method(batch, at)
-        if not isinstance(loss, Loss):
-            raise TrainingFailedError(f"forward must return a Loss, as batch.loss does, not a {type(loss).__name__}")
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.mean.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
+        self.take_step(batch, at)
         with torch.no_grad():
             self.method.after_step(at)
-        self.sums[0] += loss.total.detach()
-        self.sums[1] += loss.weight
-        self.history.images += size
+        self.history.images += len(batch.labels)
+        self.history.step = self.take_step.how
 
     def _mean_loss(self) -> float:
         """The epoch's mean loss so far; the one place where the host waits for the device."""
@@ -249,12 +268,14 @@ class _Trainer:
                 groups.setdefault(_scale(stage, name), []).append(weight)
         if not groups:
             raise TrainingFailedError(f"stage '{stage.name}' trains nothing: no parameter is named {stage.trains}...")
+        recorded = self.recorder is not None
         optimiser = torch.optim.SGD(
             [{"params": weights, "scale": scale} for scale, weights in groups.items()],
-            lr=self.recipe.lr,
+            lr=torch.tensor(self.recipe.lr, device=self.device) if recorded else self.recipe.lr,
             momentum=self.recipe.momentum,
             nesterov=self.recipe.nesterov,
             weight_decay=self.recipe.weight_decay,
+            fused=recorded or None,  # the only one that reads its learning rate from a tensor
         )
         if stage.optimiser == "carried" and self.optimiser is not None:
             for weight in (weight for weights in groups.values() for weight in weights):
@@ -265,7 +286,10 @@ class _Trainer:
     def _set_rate(self, lr: float) -> None:
         assert self.optimiser is not None
         for group in self.optimiser.param_groups:
-            group["lr"] = lr * group["scale"]
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr * group["scale"])
+            else:
+                group["lr"] = lr * group["scale"]
 
     def _progress(self, planned: PlannedStage, steps: int) -> Progress:
         done = (self.epoch + self.step / steps) / planned.epochs
@@ -295,7 +319,7 @@ class _Trainer:
         self.method.load_state_dict(state["method"])
         stored = state["history"]
         curve = [EpochRecord(**point) for point in stored["curve"]]
-        self.history = History(curve, stored["seconds"], stored["images"])
+        self.history = History(curve, stored["seconds"], stored["images"], stored.get("step", "eager"))
         self.sums.copy_(state["sums"])
         if self.stage == len(self.stages):
             return False
@@ -303,7 +327,9 @@ class _Trainer:
         self._freeze(stage)
         self.optimiser = self._make_optimiser(stage)
         if self.optimiser is not None and state["optimiser"] is not None:
-            self.optimiser.load_state_dict(state["optimiser"])
+            # Its rates and flags are the recipe's and this device's; only what it has learnt is taken over.
+            own = self.optimiser.state_dict()["param_groups"]
+            self.optimiser.load_state_dict({"state": state["optimiser"]["state"], "param_groups": own})
         return True
 
 

@@ -1,0 +1,170 @@
+"""One step of training - forward, backward, update - carried out as fast as device and method allow.
+
+A small network keeps a GPU waiting for its launches: hundreds of kernels a step, each shorter than it takes to start
+it. There a step is recorded once for every shape of batch and replayed as one launch. A CPU gains nothing from that:
+its steps run as they are written.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ltbench.errors import TrainingFailedError
+from ltbench.method import Batch, Loss, Method, Progress
+
+Work = Callable[[], None]
+Recorder = Callable[[Work], Work]
+"""Takes work on tensors that stay where they are, and gives what does the same work again."""
+
+WARM_UP = 3
+"""Steps of each shape before it is recorded, in which libraries choose algorithms and everything lazy is made."""
+WORTH_COMPILING = 5000
+"""Steps of a run on a GPU from which compiling, a minute or so, is taken to pay. Not measured yet."""
+
+
+def cuda_graph(work: Work) -> Work:
+    """Record work on the GPU, without doing it, as a CUDA graph."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
+
+
+RECORDERS: dict[str, Recorder] = {"cuda": cuda_graph}
+"""By the kind of device."""
+
+
+@dataclass
+class _Recorded:
+    batch: Batch
+    """Where the recorded work finds its images and labels."""
+    replay: Work
+
+
+class Step:
+    """The steps of one stage.
+
+    What a method or a machine cannot have is left out, and ``notes`` says why.
+
+    Args:
+        method: in training mode.
+        optimiser: of what the stage trains; its learning rates are tensors if steps are recorded.
+        sums: (2,) float64; every step adds its loss and the loss's weight.
+        precision: fp32, or bf16 for autocast: weights, batch-norm statistics and the loss stay float32.
+        compiled: whether to compile the forward and backward pass.
+        recorder: of the device; None for none.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        optimiser: torch.optim.Optimizer,
+        sums: Tensor,
+        *,
+        precision: str = "fp32",
+        compiled: bool = False,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self.method, self.optimiser, self.sums, self.precision = method, optimiser, sums, precision
+        self.notes: list[str] = []
+        if not method.compiles and (compiled or recorder):
+            self.notes.append("the method's step depends on its data")
+            compiled, recorder = False, None
+        self.recorder = recorder
+        self.forward: Callable[[Batch, Progress], Loss] = method
+        self.compiled, self.untried = compiled, compiled
+        if compiled:
+            self.forward = torch.compile(method, dynamic=False)
+        self.taken: Counter[Any] = Counter()
+        self.recorded: dict[Any, _Recorded] = {}
+        self.fraction = torch.zeros((), device=sums.device)
+
+    @property
+    def how(self) -> str:
+        """How steps are carried out, and why not faster."""
+        ways = [*(["compiled"] if self.compiled else []), *(["CUDA graph"] if self.recorded else [])]
+        return "; ".join([", ".join(ways) or "eager", *self.notes])
+
+    def __call__(self, batch: Batch, at: Progress) -> None:
+        """Take a step on a prepared batch."""
+        at = replace(at, fraction=self.fraction.fill_(at.fraction))
+        shape = _shape(batch)
+        if shape not in self.recorded and self.recorder is not None and self.taken[shape] >= WARM_UP:
+            self._record(shape, batch, at)
+        if shape in self.recorded:
+            _overwrite(self.recorded[shape].batch, batch)
+            self.recorded[shape].replay()
+        elif self.untried:
+            self._try_compiled(batch, at)
+        else:
+            self._take(batch, at)
+        self.taken[shape] += 1
+
+    def _take(self, batch: Batch, at: Progress) -> None:
+        with torch.autocast(self.sums.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            loss = self.forward(batch, at)
+        if not isinstance(loss, Loss):
+            raise TrainingFailedError(f"forward must return a Loss, as batch.loss does, not a {type(loss).__name__}")
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.mean.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self.sums[0] += loss.total.detach()
+        self.sums[1] += loss.weight
+
+    def _try_compiled(self, batch: Batch, at: Progress) -> None:
+        """The first compiled step; if it cannot be compiled, the same step without."""
+        self.untried = False
+        buffers = [(buffer, buffer.clone()) for buffer in self.method.buffers()]
+        try:
+            self._take(batch, at)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            self._note("not compiled", error)
+            self.compiled, self.forward = False, self.method
+            for buffer, before in buffers:  # the forward pass may have run before the backward pass failed
+                buffer.copy_(before)
+            self._take(batch, at)
+
+    def _record(self, shape: Any, batch: Batch, at: Progress) -> None:
+        assert self.recorder is not None
+        own = deepcopy(batch)
+        self.optimiser.zero_grad(set_to_none=True)  # so that gradients become part of the recorded work
+        try:
+            self.recorded[shape] = _Recorded(own, self.recorder(lambda: self._take(own, at)))
+        except RuntimeError as error:
+            self._note("not recorded as a CUDA graph", error)
+            self.recorder = None
+            self.recorded.clear()
+            self.optimiser.zero_grad(set_to_none=True)
+
+    def _note(self, what: str, error: Exception) -> None:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        self.notes.append(f"{what}: {lines[0]}")
+
+
+def _tensors(batch: Batch) -> dict[str, Tensor]:
+    """All tensors of a batch and its streams, by a name."""
+    found: dict[str, Tensor] = {}
+    for part in fields(batch):
+        value = getattr(batch, part.name)
+        if isinstance(value, Tensor):
+            found[part.name] = value
+    found |= {f"views.{i}": view for i, view in enumerate(batch.views)}
+    for name, stream in batch.streams.items():
+        found |= {f"streams.{name}.{inner}": tensor for inner, tensor in _tensors(stream).items()}
+    return found
+
+
+def _shape(batch: Batch) -> Any:
+    """What must be equal for recorded work to serve."""
+    return tuple((name, tensor.shape, tensor.dtype) for name, tensor in _tensors(batch).items())
+
+
+def _overwrite(own: Batch, batch: Batch) -> None:
+    new = _tensors(batch)
+    for name, tensor in _tensors(own).items():
+        tensor.copy_(new[name], non_blocking=True)

@@ -1,0 +1,160 @@
+"""Recorded and compiled steps against plain ones: the same training, and a way back where they cannot be had."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from ltbench import registry
+from ltbench.conformance import RECIPE, Subject
+from ltbench.losses import cross_entropy
+from ltbench.method import Method, Shuffled
+from ltbench.train import fit as training
+from ltbench.train.step import Step
+
+
+def again(work):
+    """A recorder for machines without a GPU: recorded work is done over again, on the recorded tensors."""
+    return work
+
+
+@pytest.fixture
+def recording(monkeypatch):
+    """Let training record its steps on the CPU; gives the steps that were made."""
+    made = []
+
+    class Spied(Step):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **{**options, "recorder": again})
+            made.append(self)
+
+    monkeypatch.setattr(training, "Step", Spied)
+    return made
+
+
+def weights(method):
+    return {name: value.clone() for name, value in method.state_dict().items()}
+
+
+def same(first, second):
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("name", registry.method_names())
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
+def test_recorded_steps_train_as_plain_ones_do(name, mixup, tmp_path, recording, monkeypatch):
+    subject = Subject(registry.method(name))
+    recorded = subject.fit(subject.make(mixup=mixup), tmp_path / "recorded.pt")
+    monkeypatch.undo()
+    plain = subject.fit(subject.make(mixup=mixup), tmp_path / "plain.pt")
+    assert same(weights(recorded), weights(plain))
+    if recorded.stages(RECIPE):
+        assert all(len(step.recorded) == 2 for step in recording), "the full batch and the last one of an epoch"
+        assert all("CUDA graph" in step.how for step in recording)
+
+
+class Streams(Method):
+    """Cross entropy on two samplers and two views: every part of a batch matters."""
+
+    views = ("train", "plain")
+
+    def samplers(self, labels, stage):
+        return {"main": Shuffled(len(labels)), "other": Shuffled(len(labels))}
+
+    def forward(self, batch, at):
+        other = batch.streams["other"]
+        loss = batch.loss(lambda labels: cross_entropy(self.network(batch.views[1]), labels))
+        extra = cross_entropy(self.network(other.images), other.labels).sum() * at.fraction
+        return dataclasses.replace(loss, total=loss.total + extra)
+
+
+def test_every_part_of_a_batch_reaches_a_recorded_step(tmp_path, recording, monkeypatch):
+    subject = Subject(Streams)
+    recorded = subject.fit(subject.make(), tmp_path / "recorded.pt")
+    monkeypatch.undo()
+    assert same(weights(recorded), weights(subject.fit(subject.make(), tmp_path / "plain.pt")))
+
+
+def test_what_cannot_be_recorded_runs_plainly_and_says_so(tmp_path, monkeypatch):
+    def broken(work):
+        raise RuntimeError("operation not permitted when stream is capturing\nmore words")
+
+    subject = Subject(registry.method("ce"))
+    plain = subject.fit(subject.make(), tmp_path / "plain.pt")
+    monkeypatch.setattr(training, "Step", lambda *args, **options: Step(*args, **{**options, "recorder": broken}))
+    history = subject_history(subject, tmp_path / "broken.pt")
+    assert history.step == "eager; not recorded as a CUDA graph: operation not permitted when stream is capturing"
+    again_trained = subject.fit(subject.make(), tmp_path / "broken.pt")
+    assert same(weights(plain), weights(again_trained))
+
+
+def subject_history(subject, path, **options):
+    from ltbench.train.state import Checkpoint
+
+    return training.fit(
+        subject.make(), subject.train, RECIPE, seed=0, checkpoint=Checkpoint(path, every=1e9), **options
+    )
+
+
+def test_a_method_that_depends_on_its_data_is_not_recorded(tmp_path, recording):
+    class Dependent(registry.method("ce")):
+        """Looks at its data."""
+
+        compiles = False
+
+    history = subject_history(Subject(Dependent), tmp_path / "checkpoint.pt")
+    assert history.step == "eager; the method's step depends on its data"
+    assert not any(step.recorded for step in recording)
+
+
+def test_what_does_not_compile_runs_plainly_and_says_so(tmp_path, monkeypatch):
+    subject = Subject(registry.method("ce"))
+    plain = subject.fit(subject.make(), tmp_path / "plain.pt")
+
+    def no_compiler(graph, inputs):
+        raise RuntimeError("no C++ compiler")
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model, **options: real(model, backend=no_compiler, **options))
+    history = subject_history(subject, tmp_path / "compiled.pt", compiled=True)
+    assert history.step.startswith("eager; not compiled: ")
+    assert same(weights(plain), weights(subject.fit(subject.make(), tmp_path / "compiled.pt")))
+
+
+def test_compiled_steps_train_as_plain_ones_do(tmp_path, monkeypatch):
+    subject = Subject(registry.method("balpoe"))
+    plain = subject.fit(subject.make(), tmp_path / "plain.pt")
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model, **options: real(model, backend="aot_eager", **options))
+    history = subject_history(subject, tmp_path / "compiled.pt", compiled=True)
+    assert history.step == "compiled"
+    compiled = weights(subject.fit(subject.make(), tmp_path / "compiled.pt"))
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(compiled[name], value, rtol=1e-4, atol=1e-4)
+
+
+def test_the_optimiser_of_recorded_steps_follows_the_schedule(tmp_path, monkeypatch):
+    # It is another one: fused, with its learning rates in tensors. Eight epochs pass both milestones.
+    subject = Subject(registry.method("ce"))
+    plain = subject.fit(subject.make(), tmp_path / "plain.pt")
+    monkeypatch.setitem(training.RECORDERS, "cpu", again)
+    recorded = subject.fit(subject.make(), tmp_path / "recorded.pt")
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(weights(recorded)[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_checkpoint_of_plain_steps_goes_on_recorded(tmp_path, monkeypatch):
+    subject = Subject(registry.method("ce"))
+    plain = subject.fit(subject.make(), tmp_path / "plain.pt")
+    steps = iter(range(12))
+
+    def stop_half_way(share, words):
+        if next(steps, None) is None:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        subject.fit(subject.make(), tmp_path / "half.pt", watch=stop_half_way, every=0.0)
+    monkeypatch.setitem(training.RECORDERS, "cpu", again)
+    recorded = subject.fit(subject.make(), tmp_path / "half.pt")
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(weights(recorded)[name], value, rtol=1e-4, atol=1e-5)
