@@ -75,6 +75,8 @@ class Cost(Frozen):
     training_seconds: float = Field(description="with those of the runs that it starts from")
     training_images_per_second: float | None
     evaluation_images_per_second: float
+    training: str | None = Field(None, description="how steps were carried out (eager, compiled), and why not faster")
+    evaluation: str | None = Field(None, description="how the network was run, e.g. with batch norm folded")
     peak_memory_bytes: int | None = Field(description="null where the system does not tell")
     peak_memory_of: Literal["device", "process"] = Field(
         description="of the device in this run, or of the process so far, runs before it included"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ltbench.atomic import write_bytes
 from ltbench.data.loading import Resident
+from ltbench.evaluate.fold import folded
 from ltbench.method import Method
 
 
@@ -23,6 +24,8 @@ class Predictions:
     """(M, N, C)."""
     labels: Tensor
     """(N,)."""
+    how: str = ""
+    """How the network was run."""
 
     def save(self, path: Path, **about: str) -> None:
         """Write a NumPy archive: logits, experts, labels, and ``about`` as JSON text."""
@@ -31,19 +34,13 @@ class Predictions:
 
 
 @torch.no_grad()
-def expert_logits(method: Method, data: Resident, precision: str = "fp32") -> Tensor:
-    """(M, N, C) float32 logits of every expert on every image, in evaluation mode, on the CPU."""
+def predict(method: Method, data: Resident, precision: str = "fp32") -> Predictions:
+    """Predict every image of a set, in evaluation mode."""
     method.eval()
     parts = []
-    for batch in data.plain():
-        with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            parts.append(method.experts(batch.images).float())
-    return torch.cat(parts, dim=1).cpu()
-
-
-@torch.no_grad()
-def predict(method: Method, data: Resident, precision: str = "fp32") -> Predictions:
-    """Predict every image of a set."""
-    experts = expert_logits(method, data, precision)
-    device = data.labels.device
-    return Predictions(method.combine(experts.to(device)).float().cpu(), experts, data.labels.cpu())
+    with folded(method, data.normalised(data.images[:1])) as how:
+        for batch in data.plain():
+            with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=precision == "bf16"):
+                parts.append(method.experts(batch.images).float())
+    experts = torch.cat(parts, dim=1)
+    return Predictions(method.combine(experts).float().cpu(), experts.cpu(), data.labels.cpu(), how)
