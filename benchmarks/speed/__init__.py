@@ -1,0 +1,1 @@
+"""How fast ltbench is: contests with a reference loop, benchmarks, and how cost grows."""

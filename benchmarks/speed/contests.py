@@ -1,0 +1,294 @@
+"""ltbench beside the way research code does the same, the two taking turns; what ``ltbench bench`` prints.
+
+Both sides work on the same random 32-pixel images in 100 classes, with the same network (ResNet-32, three experts),
+batch size and number of threads. Machines are noisy: each side's shortest time counts.
+"""
+
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+import numpy as np
+import torch
+from PIL import Image
+from tabulate import tabulate
+from torch import Tensor, nn
+from torchvision import transforms
+
+from ltbench import registry
+from ltbench.config import Augment, Recipe
+from ltbench.data.augment import augment, draws_needed
+from ltbench.data.loading import Resident
+from ltbench.data.source import LabelledImages
+from ltbench.evaluate import calibration
+from ltbench.evaluate.predict import predict
+from ltbench.method import Batch, ClassPrior, Method, Stage
+from ltbench.models.experts import Backbone
+from ltbench.provenance import hardware
+from ltbench.train.fit import at_rest, fit
+from ltbench.train.state import Checkpoint
+from ltbench.train.step import RECORDERS, Step
+from ltbench_speed import reference_loop as reference
+
+Work = Callable[[], object]
+CLASSES, BATCH = 100, 128
+CIFAR_100_LT = 10_847
+"""Training images of CIFAR-100-LT with imbalance ratio 100."""
+BASIC = Augment(padding=0.125, flip=True, rotation=15)
+AUTO_CUTOUT = Augment(padding=0.125, flip=True, policy="cifar10", cutout=0.5)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One row of the table."""
+
+    name: str
+    reference: Work
+    ours: Work
+    threads: int | None = None
+    """For both; None leaves them as they are."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Seconds that both sides took, a number a round."""
+
+    name: str
+    reference: tuple[float, ...]
+    ours: tuple[float, ...]
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast ltbench is, by the shortest times."""
+        return min(self.reference) / min(self.ours)
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """Of the table: name, shortest times, their ratio, and the ratios of single rounds."""
+        single = sorted(theirs / ours for theirs, ours in zip(self.reference, self.ours, strict=True))
+        times = (f"{min(self.reference):.3f}", f"{min(self.ours):.3f}")
+        return (self.name, *times, f"{self.ratio:.2f}", f"{single[0]:.2f} to {single[-1]:.2f}")
+
+
+def contests(kinds: Sequence[str], device: torch.device) -> Iterator[Contest]:
+    """The contests of some kinds; see ``KINDS``."""
+    for kind in kinds:
+        yield from KINDS[kind](device)
+
+
+def carry_out(contest: Contest, rounds: int) -> Outcome:
+    """Let both sides take turns."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(contest.threads or before)
+    times: tuple[list[float], list[float]] = ([], [])
+    try:
+        contest.reference()  # caches fill, worker processes start
+        contest.ours()
+        for _ in range(rounds):
+            for work, taken in zip((contest.reference, contest.ours), times, strict=True):
+                began = time.perf_counter()
+                work()
+                taken.append(time.perf_counter() - began)
+    finally:
+        torch.set_num_threads(before)
+    return Outcome(contest.name, tuple(times[0]), tuple(times[1]))
+
+
+def render(outcomes: Sequence[Outcome], rounds: int, device: torch.device) -> str:
+    """A markdown table, under a line on where it comes from."""
+    about = hardware(device)
+    head = (
+        f"{about.get('accelerator', about['processor'])}, {torch.get_num_threads()} threads, "
+        f"Python {platform.python_version()}, torch {torch.__version__}, {datetime.now(UTC):%Y-%m-%d}; "
+        f"seconds, minima of {rounds} rounds taking turns"
+    )
+    columns = ("what", "reference", "ltbench", "ratio", "single rounds")
+    table = tabulate([one.row for one in outcomes], columns, tablefmt="github", disable_numparse=True)
+    return f"{head}\n\n{table}\n"
+
+
+def images(count: int) -> LabelledImages:
+    """Random images, equally many of each class."""
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 3, 32, 32)).astype(np.uint8)
+    return LabelledImages(pixels, np.arange(count, dtype=np.int64) % CLASSES)
+
+
+def method(device: torch.device, experts: int = 3, classes: int = CLASSES) -> Method:
+    """BalPoE as a run makes it."""
+    cls = registry.method("balpoe")
+    build = Backbone("cifar_resnet32", classes=classes, channels=3, image_size=32, head="cosine")
+    config = cls.Config.model_validate({"experts": experts})
+    return cls(build, ClassPrior(torch.full((classes,), 10)), config).to(device, memory_format=torch.channels_last)
+
+
+def resident(data: LabelledImages, device: torch.device) -> Resident:
+    """Images on the device."""
+    return Resident(data, reference.MEAN, reference.STD, device)
+
+
+def sgd(network: nn.Module) -> torch.optim.SGD:
+    """The recipe's optimiser."""
+    return torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+
+
+def train(made: Method, data: Resident, epochs: int, precision: str, augmentation: Augment = BASIC) -> None:
+    """Some epochs of ltbench's training, without a checkpoint."""
+    recipe = Recipe(epochs=epochs, warmup=0, milestones=(), augment=augmentation)
+    fit(made, data, recipe, seed=0, checkpoint=_Nowhere(), precision=precision)
+
+
+def steps(device: torch.device) -> Iterator[Contest]:
+    """One training step on a batch that is there already: mixup, forward, backward, update."""
+    theirs = reference.Experts(CLASSES).to(device)
+    optimiser, log_prior = sgd(theirs), torch.zeros(CLASSES, device=device)
+    data = resident(images(BATCH), device)
+    batch = next(data.plain(BATCH))
+    given = [(batch.images.contiguous(), batch.labels)]
+    for precision in ("fp32", "bf16"):
+        yield Contest(
+            f"training step, {precision}",
+            partial(reference.train_epoch, theirs, given, optimiser, log_prior),
+            _our_step(method(device), batch, precision),
+        )
+
+
+def _our_step(made: Method, batch: Batch, precision: str) -> Work:
+    device = batch.labels.device
+    made.train()
+    step = Step(
+        made, sgd(made), torch.zeros(2, dtype=torch.float64, device=device), precision=precision,
+        recorder=None if device.type == "cpu" else RECORDERS[device.type],
+    )  # fmt: skip
+    at = at_rest(Stage())
+
+    def take() -> None:
+        step(made.prepare(batch, at), at)
+        _wait(device)
+
+    return take
+
+
+def epochs(device: torch.device, count: int = 2560, length: int = 1) -> Iterator[Contest]:
+    """Training on images in memory: augmentation, batches, steps."""
+    data = images(count)
+    theirs = reference.Experts(CLASSES).to(device)
+    pil = reference.PilImages(data.images, data.labels, reference.crop_flip_rotate())
+    batches, optimiser = reference.loader(pil, train=True), sgd(theirs)
+    log_prior = torch.zeros(CLASSES, device=device)
+
+    def their_training() -> None:
+        for _ in range(length):
+            reference.train_epoch(theirs, batches, optimiser, log_prior)
+
+    for precision in ("fp32", "bf16"):
+        yield Contest(
+            f"{length} epoch{'s' * (length > 1)} of {count:,} images, {precision}",
+            their_training,
+            partial(train, method(device), resident(data, device), length, precision),
+        )
+
+
+def runs(device: torch.device) -> Iterator[Contest]:
+    """Epochs of CIFAR-100-LT's length; each of 20 rounds is an epoch of its own."""
+    return epochs(device, CIFAR_100_LT)
+
+
+def evaluation(device: torch.device, count: int = 2560) -> Iterator[Contest]:
+    """Logits of a test set, from images in memory."""
+    data = images(count)
+    theirs = reference.Experts(CLASSES).to(device)
+    batches = reference.loader(reference.PilImages(data.images, data.labels), train=False)
+    for precision in ("fp32", "bf16"):
+        yield Contest(
+            f"evaluation of {count:,} images, {precision}",
+            partial(reference.evaluate, theirs, batches),
+            partial(predict, method(device), resident(data, device), precision),
+        )
+
+
+def augmentation(device: torch.device, count: int = 1024) -> Iterator[Contest]:
+    """Varied images from images, one thread, uint8 to uint8."""
+    pixels = images(count).images
+    crop_flip = reference.crop_flip_rotate()[:2]
+    auto = [*crop_flip, transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10)]
+    recipes = {
+        "crop, flip, rotation": (reference.crop_flip_rotate(), 0, BASIC),
+        "crop, flip, AutoAugment, cutout": (auto, 16, AUTO_CUTOUT),
+    }
+    batches = torch.split(torch.from_numpy(pixels).to(device), BATCH)
+    for name, (varied, hole, how) in recipes.items():
+        yield Contest(
+            f"augmentation of {count:,} images: {name}",
+            partial(_with_pil, pixels.transpose(0, 2, 3, 1), transforms.Compose(varied), hole),
+            partial(_batched, batches, how),
+            threads=1,
+        )
+
+
+def _with_pil(pixels: np.ndarray, transform: Callable[[Image.Image], Image.Image], hole: int) -> list[np.ndarray]:
+    made = []
+    for image in pixels:
+        varied = np.array(transform(Image.fromarray(image)))
+        if hole:
+            y, x = np.random.randint(0, 32, 2)  # noqa: NPY002
+            varied[max(0, y - hole // 2) : y + hole // 2, max(0, x - hole // 2) : x + hole // 2] = 0
+        made.append(varied)
+    return made
+
+
+def _batched(batches: Sequence[Tensor], how: Augment) -> None:
+    for batch in batches:
+        augment(batch, how, torch.rand(len(batch), draws_needed(how), device=batch.device))
+    _wait(batches[0].device)
+
+
+def metrics(device: torch.device) -> Iterator[Contest]:
+    """Calibration errors of many logits, on the CPU."""
+    logits = torch.randn(50_000, 1000, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(50_000) % 1000
+
+    def ours() -> None:
+        confidence, predicted = calibration.top(logits)
+        table = calibration.reliability(confidence, predicted == labels)
+        assert table.ece <= table.mce
+
+    yield Contest(
+        "ECE and MCE of 50,000 x 1,000 logits",
+        partial(reference.ece_and_mce, logits.numpy(), labels.numpy()),
+        ours,
+    )
+
+
+KINDS: dict[str, Callable[[torch.device], Iterator[Contest]]] = {
+    "step": steps,
+    "epoch": epochs,
+    "run": runs,
+    "evaluation": evaluation,
+    "augmentation": augmentation,
+    "metrics": metrics,
+}
+
+
+class _Nowhere(Checkpoint):
+    """Keeps nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    def due(self) -> bool:
+        """Never."""
+        return False
+
+    def save(self, state: object) -> None:
+        """Do not."""
+
+    def load(self, device: torch.device) -> None:
+        """Nothing."""
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

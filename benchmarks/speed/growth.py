@@ -1,0 +1,149 @@
+"""How cost grows: time and peak memory against experts, classes, images and stored results.
+
+    python -m ltbench_speed.growth [experts] [classes] [images] [results]
+
+Every point is measured in a process of its own, whose peak memory is that of the point. Writes growth.csv and a plot
+for each into benchmarks/speed.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ltbench.data.loading import Epoch
+from ltbench.evaluate import calibration
+from ltbench.method import Shuffled, Stage
+from ltbench.report.frame import load_results
+from ltbench.report.table import leaderboards
+from ltbench.train.fit import at_rest
+from ltbench.train.step import Step
+from ltbench_speed.contests import BASIC, BATCH, images, method, resident, sgd
+
+HERE = Path(__file__).parent
+A_RESULT = HERE.parent.parent / "results/suites/digits-lt/balpoe/"
+CPU = torch.device("cpu")
+
+
+def experts(count: int) -> float:
+    """A training step of BalPoE, ResNet-32, batch 128, fp32."""
+    return _step(method(CPU, experts=count))
+
+
+def classes(count: int) -> float:
+    """A training step with three experts, and the calibration figures of 2,000 images."""
+    seconds = _step(method(CPU, classes=count))
+    logits = torch.randn(2000, count, generator=torch.Generator().manual_seed(0))
+    began = time.perf_counter()
+    calibration.calibration(logits, torch.arange(2000) % count)
+    return seconds + time.perf_counter() - began
+
+
+def _step(made: torch.nn.Module) -> float:
+    step = Step(made, sgd(made), torch.zeros(2, dtype=torch.float64))
+    batch, at = next(resident(images(BATCH), CPU).plain(BATCH)), at_rest(Stage())
+    taken = []
+    for _ in range(5):
+        began = time.perf_counter()
+        step(made.prepare(batch, at), at)
+        taken.append(time.perf_counter() - began)
+    return min(taken)
+
+
+def images_in_memory(count: int) -> float:
+    """An epoch of augmented batches, without the network."""
+    data = resident(images(count), CPU)
+    began = time.perf_counter()
+    epoch = Epoch(
+        data, {"main": Shuffled(count)}, views=("train",), how=BASIC, batch_size=BATCH, seed=0, place=("train", 0)
+    )
+    for step in range(len(epoch)):
+        epoch.batch(step)
+    return time.perf_counter() - began
+
+
+def results(count: int) -> float:
+    """Leaderboards of so many stored runs, files read and all."""
+    with tempfile.TemporaryDirectory() as folder:
+        store_results(Path(folder), count)
+        began = time.perf_counter()
+        boards = leaderboards(load_results(Path(folder)))
+        seconds = time.perf_counter() - began
+    assert len(boards) == 1
+    return seconds
+
+
+def store_results(folder: Path, count: int) -> None:
+    """Write so many results: a stored one over and over, under other seeds, ten mixup strengths taking turns."""
+    text = json.loads(next(A_RESULT.glob("*.json")).read_text())
+    for i in range(count):
+        text["run_id"], text["config"]["seed"] = f"{i:012x}", i
+        text["config"]["hyperparameters"]["mixup"] = i % 10 / 10
+        (folder / f"{i:012x}.json").write_text(json.dumps(text))
+
+
+WHAT: dict[str, tuple[Callable[[int], float], tuple[int, ...], str]] = {
+    "experts": (experts, (1, 2, 3, 4, 5, 6, 7), "experts"),
+    "classes": (classes, (10, 100, 1000, 3000, 8142), "classes"),
+    "images": (images_in_memory, (10_000, 30_000, 100_000, 300_000, 1_000_000), "training images of 32 x 32 pixels"),
+    "results": (results, (100, 1000, 10_000, 100_000), "stored results"),
+}
+
+
+def measure(what: str) -> pd.DataFrame:
+    """Seconds and peak memory of every point, each in a process of its own."""
+    rows = []
+    for count in WHAT[what][1]:
+        command = [sys.executable, "-m", "ltbench_speed.growth", "--point", what, str(count)]
+        seconds, peak = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        rows.append({"what": what, "count": count, "seconds": seconds, "peak_gib": peak / 2**30})
+        print(rows[-1], file=sys.stderr)
+    return pd.DataFrame(rows)
+
+
+def plot(points: pd.DataFrame, path: Path) -> None:
+    """Time and memory side by side, with the line of growth in proportion."""
+    import matplotlib.pyplot as plt
+
+    function, counts, name = WHAT[points["what"].iloc[0]]
+    scale = "linear" if max(counts) / min(counts) < 100 else "log"
+    figure, axes = plt.subplots(1, 2, figsize=(7, 2.8), layout="constrained")
+    for axis, column, label in zip(axes, ("seconds", "peak_gib"), ("seconds", "peak memory, GiB"), strict=True):
+        axis.plot(points["count"], points[column], "o-", color="#0072b2")
+        axis.set(xscale=scale, yscale=scale if column == "seconds" else "linear", xlabel=name, ylabel=label)
+        axis.grid(alpha=0.3)
+    last = points.iloc[-1]
+    line = np.array([points["count"].min(), last["count"]])
+    axes[0].plot(line, line * last["seconds"] / last["count"], "--", color="#999999", label="in proportion")
+    axes[0].legend(frameon=False)
+    axes[1].set_ylim(bottom=0)
+    figure.suptitle((function.__doc__ or "").rstrip("."), fontsize="medium")
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Measure and plot what the command line names, or everything."""
+    if sys.argv[1:2] == ["--point"]:
+        seconds = WHAT[sys.argv[2]][0](int(sys.argv[3]))
+        print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+        return
+    table = HERE / "growth.csv"
+    points = pd.read_csv(table) if table.exists() else pd.DataFrame()
+    for what in sys.argv[1:] or WHAT:
+        new = measure(what)
+        points = pd.concat([points[points["what"] != what] if len(points) else points, new])
+        plot(new, HERE / f"growth-{what}.svg")
+    points.to_csv(table, index=False, float_format="%.4g")
+
+
+if __name__ == "__main__":
+    main()
