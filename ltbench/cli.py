@@ -38,6 +38,16 @@ BatchSize = Annotated[int | None, typer.Option(help="Global batch size")]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the images, pixels")]
 Backbone = Annotated[str | None, typer.Option(help="Any timm model, or cifar_resnet20 to 56")]
 Pretrained = Annotated[bool | None, typer.Option("--pretrained", help="Start from timm's weights")]
+Parallel = Annotated[
+    int,
+    typer.Option(
+        help="Runs at once, each in a process with its share of the cores; "
+        "another number of threads may change the last digits of a result"
+    ),
+]
+Compiled = Annotated[
+    bool | None, typer.Option("--compile/--no-compile", help="Compile training steps  [default: long runs on a GPU]")
+]
 DataSeed = Annotated[int | None, typer.Option(help="Draws the images of the long-tailed subset  [default: 0]")]
 
 
@@ -70,11 +80,14 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder of results")] = Path("results"),
     rerun: Annotated[bool, typer.Option("--rerun", help="Run again what is stored already")] = False,
     checkpoint_every: Annotated[float, typer.Option(help="Seconds of training between checkpoints")] = 30.0,
+    compiled: Compiled = None,
+    parallel: Parallel = 1,
     methods_dir: MethodsDir = None,
 ) -> None:
     """Train and evaluate: by default BalPoE on digits-lt. A stored run is not run again; a stopped one goes on."""
     from ltbench import console, sweep
 
+    _check_parallel(parallel)
     _add_methods(methods_dir)
     described, tuning = sweep.read_runs(config) if config else ([{}], None)
     configs = sweep.expand(
@@ -87,8 +100,11 @@ def run(
         ),
         where=config,
     )  # fmt: skip
-    around = _around(data_dir, device=device, out=out, rerun=rerun, checkpoint_every=checkpoint_every, tuning=tuning)
-    if not console.run_all(configs, around):
+    around = _around(
+        data_dir, device=device, out=out, rerun=rerun, checkpoint_every=checkpoint_every, compiled=compiled,
+        tuning=tuning,
+    )  # fmt: skip
+    if not console.run_all(configs, around, parallel):
         raise typer.Exit(1)
 
 
@@ -111,12 +127,15 @@ def tune(
     precision: Precision = None,
     pretrained: Pretrained = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the search  [default: tune/DATASET-METHOD]")] = None,
+    compiled: Compiled = None,
+    parallel: Parallel = 1,
     methods_dir: MethodsDir = None,
 ) -> None:
     """Search a method's hyper-parameters for macro accuracy on a validation part of train, never the test set."""
     from ltbench import console, sweep
     from ltbench.tune import TUNING_SEED
 
+    _check_parallel(parallel)
     _add_methods(methods_dir)
     flags = _given(
         method=method, dataset=dataset, backbone=backbone, imbalance_ratio=imbalance_ratio, epochs=epochs,
@@ -128,7 +147,8 @@ def tune(
     if others:
         raise LtbenchError("one method is tuned at a time", where="--method", hint="call tune for each method")
     folder = out or Path("tune") / f"{dataset}-{method}"
-    console.tune(base, trials, folder, _around(data_dir, device=device, out=folder / "runs"))
+    around = _around(data_dir, device=device, out=folder / "runs", compiled=compiled)
+    console.tune(base, trials, folder, around, parallel)
 
 
 @app.command()
@@ -193,6 +213,32 @@ def doctor(data_dir: DataDir = None) -> None:
 
 
 @app.command()
+def bench(
+    only: Annotated[
+        str | None,
+        typer.Option(help="By commas: step, epoch, run, evaluation, augmentation, metrics  [default: all but run]"),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often both sides take turns")] = 5,
+    device: Device = "auto",
+) -> None:
+    """Measure ltbench beside the way research code trains: one table, shortest times and their ratios."""
+    from ltbench.errors import unknown
+    from ltbench.experiment import choose_device
+    from ltbench_speed.contests import KINDS, carry_out, contests, render
+
+    kinds = only.split(",") if only else [kind for kind in KINDS if kind != "run"]
+    for kind in kinds:
+        if kind not in KINDS:
+            raise unknown("kind of measurement", kind, KINDS, where="--only")
+    where = choose_device(device)
+    outcomes = []
+    for contest in contests(kinds, where):
+        _say(f"{contest.name} ...")
+        outcomes.append(carry_out(contest, rounds))
+    sys.stdout.write(render(outcomes, rounds, where))
+
+
+@app.command()
 def check(file: Annotated[Path, typer.Argument(help="A method file, e.g. my_method.py")]) -> None:
     """Run the conformance suite over a method file: determinism, resuming, gradients, shapes."""
     from ltbench import conformance, registry
@@ -243,11 +289,14 @@ def _say(text: str) -> None:
 
 
 def _show_warning(others: Callable[..., None]) -> Callable[..., None]:
+    said: set[str] = set()  # by several processes, perhaps
+
     def show_one(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        if issubclass(category, LtbenchWarning):
-            _say(f"ltbench: note: {message}")
-        else:
+        if not issubclass(category, LtbenchWarning):
             others(message, category, *rest, **more)
+        elif str(message) not in said:
+            said.add(str(message))
+            _say(f"ltbench: note: {message}")
 
     return show_one
 
@@ -255,6 +304,11 @@ def _show_warning(others: Callable[..., None]) -> Callable[..., None]:
 def _given(**options: Any) -> dict[str, Any]:
     """The options that were given."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _check_parallel(count: int) -> None:
+    if count < 1:
+        raise LtbenchError(f"{count} runs at once are too few", where="--parallel", hint="give a number from 1")
 
 
 def _hyperparameters(settings: list[str] | None) -> dict[str, Any]:

@@ -3,14 +3,13 @@
 import json
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ltbench import places, recipes, registry, sweep
@@ -18,42 +17,37 @@ from ltbench import tune as search
 from ltbench.config import Recipe, RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.experiment import Surroundings, resolve
+from ltbench.parallel import RunWatch
 from ltbench.store import Metrics, Result, Store
 
 out = Console(highlight=False, soft_wrap=True)
 FIGURES = {"top1": "top-1", "many": "many", "medium": "medium", "few": "few", "ece": "ECE", "mce": "MCE"}
 
 
-def run_all(configs: Sequence[RunConfig], around: Surroundings) -> bool:
-    """Run one after the other behind a progress bar; whether all are done."""
+def run_all(configs: Sequence[RunConfig], around: Surroundings, workers: int = 1) -> bool:
+    """Carry out runs, some at once, behind a progress bar for each; whether all are done."""
     for config in configs:
         resolve(config)  # bad input is found before the first run starts
-    with _bar() as bar:
-        task = bar.add_task("", total=1.0)
-
-        def watch(share: float, words: str) -> None:
-            bar.update(task, completed=share, description=words)
+    with _bars() as bars:
 
         def tell(result: Result, recalled: bool) -> None:
-            bar.update(task, completed=0.0, description="")
-            _print_above(bar, _line(result, Store(around.out).path(result.config, result.run_id), recalled))
+            _print_above(bars, _line(result, Store(around.out).path(result.config, result.run_id), recalled))
 
-        results = sweep.run_all(configs, replace(around, watch=watch), tell)
+        def name(position: int) -> str:
+            return f"{configs[position].method}, seed {configs[position].seed}"
+
+        results = sweep.run_all(configs, around, tell, workers, _watch(bars, name))
     return all(result.status == "done" for result in results)
 
 
-def tune(base: RunConfig, trials: int, folder: Path, around: Surroundings) -> None:
-    """Search behind a progress bar and say what was found."""
-    with _bar() as bar:
-        task = bar.add_task("", total=1.0)
-
-        def watch(share: float, words: str) -> None:
-            bar.update(task, completed=share, description=words)
+def tune(base: RunConfig, trials: int, folder: Path, around: Surroundings, workers: int = 1) -> None:
+    """Search, with some trials at once, behind a progress bar for each, and say what was found."""
+    with _bars() as bars:
 
         def tell(trial: FrozenTrial) -> None:
-            _print_above(bar, _trial(trial))
+            _print_above(bars, _trial(trial))
 
-        found = search.tune(base, trials, folder, replace(around, watch=watch), tell)
+        found = search.tune(base, trials, folder, around, tell, workers, _watch(bars, lambda position: base.method))
     out.print(
         f"best of {found.trials} trials ({found.failed} failed): validation macro accuracy {found.accuracy:.2f} %\n"
         f"  {found.best_file}\n"
@@ -125,7 +119,22 @@ def _comes_with_ltbench(recipe: Recipe, config: RunConfig) -> bool:
     return recipe == known.model_copy(update={flag: getattr(recipe, flag) for flag in ("epochs", "lr", "batch_size")})
 
 
-def _bar() -> Progress:
+def _watch(bars: Progress, name: Callable[[int], str]) -> RunWatch:
+    """Shows a bar for every run under way."""
+    tasks: dict[int, TaskID] = {}
+
+    def watch(position: int, share: float, words: str) -> None:
+        if words and position not in tasks:
+            tasks[position] = bars.add_task("", total=1.0)
+        if words:
+            bars.update(tasks[position], completed=share, description=f"{name(position)}: {words}")
+        elif position in tasks:
+            bars.remove_task(tasks.pop(position))
+
+    return watch
+
+
+def _bars() -> Progress:
     parts = (TextColumn("{task.description:<28}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     return Progress(
         *parts,
@@ -136,10 +145,10 @@ def _bar() -> Progress:
     )
 
 
-def _print_above(bar: Progress, text: str) -> None:
-    bar.stop()
+def _print_above(bars: Progress, text: str) -> None:
+    bars.stop()
     out.print(text)
-    bar.start()
+    bars.start()
 
 
 def _line(result: Result, path: Path, recalled: bool) -> str:

@@ -21,6 +21,7 @@ from ltbench.errors import LtbenchError, TrainingFailedError
 from ltbench.evaluate import calibration
 from ltbench.evaluate.measure import measure
 from ltbench.evaluate.predict import predict
+from ltbench.lock import exclusive
 from ltbench.method import ClassPrior, Method
 from ltbench.models.experts import Backbone
 from ltbench.provenance import provenance
@@ -40,6 +41,8 @@ class Surroundings:
     checkpoint_every: float = 30.0
     test: bool = True
     """Whether to look at the test set; tuning does not."""
+    compiled: bool | None = None
+    """Whether to compile training steps; None: where it pays."""
     watch: Watch = lambda share, words: None
     tuning: Mapping[str, Any] | None = None
     """The search that chose the settings, for the result."""
@@ -67,6 +70,14 @@ def run_or_recall(config: RunConfig, around: Surroundings | None = None) -> tupl
     one = _Run(resolve(config), around or Surroundings())
     stored = one.stored()
     return (stored, True) if stored is not None else (one.result(), False)
+
+
+def record_failure(config: RunConfig, around: Surroundings, reason: str) -> Result:
+    """Store a run as failed whose process has died."""
+    one = _Run(resolve(config), around)
+    result = one._record(one.make_method(), "failed", reason=reason)
+    one.store.save(result)
+    return result
 
 
 def resolve(config: RunConfig) -> RunConfig:
@@ -159,13 +170,17 @@ class _Run:
         self.used_seconds = 0.0
 
     def result(self) -> Result:
-        """The stored result, or that of training now."""
+        """The stored result, or that of training now; waits for another process that trains this run."""
         stored = self.stored()
         if stored is not None:
             return stored
+        method = self.make_method()
+        with exclusive(self.folder / "lock", f"the {self.config.method} run {self.id}"):
+            return self.stored() or self._new_result(method)
+
+    def _new_result(self, method: Method) -> Result:
         if self.around.rerun:
             self.checkpoint.delete()
-        method = self.make_method()
         try:
             self._start_from(method)
             result = self._trained_and_measured(method)
@@ -246,6 +261,7 @@ class _Run:
             seed=self.config.seed,
             checkpoint=self.checkpoint,
             precision=self.config.precision,
+            compiled=self.around.compiled,
             validation=validation,
             unlabelled=self._resident(self.data.test, labelled=False) if adapts else None,
             watch=self.around.watch,
@@ -254,18 +270,20 @@ class _Run:
 
     def _measured(self, method: Method, history: History, validation: Resident | None, test: Resident | None) -> Result:
         metrics: dict[str, Metrics] = {}
-        temperature, images, began = None, 0, time.monotonic()
+        temperature, images, seconds, how = None, 0, 0.0, ""
         for name, part in {"validation": validation, "test": test}.items():
             if part is None:
                 continue
+            began = time.monotonic()
             predictions = predict(method, part, self.config.precision)
+            seconds += time.monotonic() - began
+            images, how = images + len(predictions.labels), predictions.how
             predictions.save(self.folder / f"{name}.npz", run_id=self.id)
             if name == "validation":
                 temperature = calibration.fit_temperature(predictions.logits, predictions.labels)
             metrics[name] = measure(predictions, self._groups(), temperature)
-            images += len(predictions.labels)
-        rate = images / (time.monotonic() - began)
-        return self._record(method, "done", metrics=metrics, history=history, evaluation_rate=rate)
+        cost = self._cost(method, history, images / seconds, how)
+        return self._record(method, "done", metrics=metrics, history=history, cost=cost)
 
     def _groups(self) -> dict[str, list[int]]:
         return self.data.shots.groups(self.data.counts)
@@ -278,7 +296,7 @@ class _Run:
         reason: str | None = None,
         metrics: dict[str, Metrics] | None = None,
         history: History | None = None,
-        evaluation_rate: float = 0.0,
+        cost: Cost | None = None,
     ) -> Result:
         return Result(
             run_id=self.id,
@@ -294,7 +312,7 @@ class _Run:
             ),
             metrics=metrics or {},
             curve=[CurvePoint(**vars(point)) for point in history.curve] if history else [],
-            cost=self._cost(method, history, evaluation_rate) if history else None,
+            cost=cost,
             tuning=dict(self.around.tuning) if self.around.tuning else None,
             provenance=provenance(self.device, self.started),
         )
@@ -312,13 +330,15 @@ class _Run:
             without_validation=[label for label, count in enumerate(counts) if count < 2] if held_out else [],
         )
 
-    def _cost(self, method: Method, history: History, evaluation_rate: float) -> Cost:
+    def _cost(self, method: Method, history: History, evaluation_rate: float, evaluation: str) -> Cost:
         return Cost(
             parameters=sum(weight.numel() for weight in method.network.parameters()),
             multiply_adds=multiply_adds(method, self.build.shape),
             training_seconds=history.seconds + self.used_seconds,
             training_images_per_second=history.images / history.seconds if history.seconds else None,
             evaluation_images_per_second=evaluation_rate,
+            training=history.step,
+            evaluation=evaluation,
             peak_memory_bytes=_peak_memory(self.device),
             peak_memory_of="device" if self.device.type == "cuda" else "process",
         )

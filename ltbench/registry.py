@@ -97,6 +97,11 @@ def blame(error: BaseException, cls: "type[Method]") -> str | None:
     return f"{Path(file).name}, line {own[-1].lineno}" if own else None
 
 
+def method_files() -> list[Path]:
+    """The method files that were made known, for making them known in another process."""
+    return list(_from_folders.values())
+
+
 def folder_of(name: str) -> Path | None:
     """The --methods-dir that a method came from, if it did."""
     return _from_folders[name].parent if name in _from_folders else None

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from ltbench import registry
 from ltbench.config import RunConfig, read_toml, validated
 from ltbench.errors import LtbenchError
 from ltbench.experiment import Surroundings, run_or_recall
+from ltbench.parallel import RunWatch, run_parallel
 from ltbench.store import Result, read
 
 
@@ -97,17 +100,32 @@ def _in_text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def run_all(configs: Sequence[RunConfig], around: Surroundings, tell: Callable[[Result, bool], None]) -> list[Result]:
-    """Run one after the other; a run that fails does not stop the others.
+def run_all(
+    configs: Sequence[RunConfig],
+    around: Surroundings,
+    tell: Callable[[Result, bool], None],
+    workers: int = 1,
+    watch: RunWatch = lambda position, share, words: None,
+) -> list[Result]:
+    """Carry out runs; one that fails does not stop the others.
 
     Args:
         configs: what to run.
-        around: folders, device and the like.
-        tell: called with every result and whether it was stored already.
+        around: folders, device and the like; its ``watch`` is not called.
+        tell: called with every result as it comes, and whether it was stored already.
+        workers: how many runs at once; one run at a time is carried out in this process, others in processes of their
+            own.
+        watch: told of the progress of every run.
+
+    Returns:
+        The results in the order of ``configs``.
     """
+    if workers > 1:
+        return run_parallel(configs, around, workers, tell, watch)
     results = []
-    for config in configs:
-        result, recalled = run_or_recall(config, around)
+    for position, config in enumerate(configs):
+        result, recalled = run_or_recall(config, replace(around, watch=partial(watch, position)))
+        watch(position, 1.0, "")
         tell(result, recalled)
         results.append(result)
     return results

@@ -1,7 +1,10 @@
 """Hyper-parameter search: the space that a method declares, macro accuracy on the validation part of train."""
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ from ltbench.config import RunConfig, canonical_json
 from ltbench.errors import LtbenchError
 from ltbench.experiment import Surroundings, resolve, run
 from ltbench.method import Choice, Range
+from ltbench.parallel import RunWatch, run_in_order
+from ltbench.store import Result
 
 OBJECTIVE = "macro accuracy on the validation part of train"
 TUNING_SEED = 1000
@@ -41,17 +46,25 @@ def tune(
     folder: Path,
     around: Surroundings,
     tell: Callable[[FrozenTrial], None] = lambda trial: None,
+    workers: int = 1,
+    watch: RunWatch = lambda position, share, words: None,
 ) -> Search:
     """Search a method's space; a search that was stopped goes on where it was.
 
     Each trial is a run with a validation part; the test set is not looked at. ECE is recorded with every trial.
 
+    With several workers, the n-th trial is chosen when the results of all but ``workers - 1`` trials before it are
+    known, and sees those that are still running as bad ones, so as not to come near them. That depends on the number of
+    workers and not on how long a trial takes, so the same search always finds the same; one that was stopped, too.
+
     Args:
         base: the settings that all trials share.
         trials: how many in all, those of earlier calls included.
         folder: for the study, the trials' results and best.toml.
-        around: device, data folder and the like.
-        tell: called with every finished trial.
+        around: device, data folder and the like; its ``watch`` is not called.
+        tell: called with every finished trial, in their order.
+        workers: how many trials at once, as for ``sweep.run_all``.
+        watch: told of the progress of every trial, by its place among those of this call.
 
     Raises:
         LtbenchError: if the method declares no space, the folder holds another search, or every trial failed.
@@ -63,12 +76,33 @@ def tune(
     resolve(base.replace(hyperparameters={**base.hyperparameters, **{name: _any(space[name]) for name in space}}))
     around = replace(around, out=folder / "runs", test=False)
     study = _open(base, folder)
-    while (done := len(_finished(study))) < trials:
-        study.sampler = optuna.samplers.TPESampler(seed=draws.key(base.seed, "tpe", done) % 2**32)
-        trial = study.ask()
-        _carry_out(study, trial, base.replace(hyperparameters=_suggest(trial, space, base)), around)
-        tell(study.trials[trial.number])
+    under_way: deque[Trial] = deque()
+
+    def chosen() -> Iterator[RunConfig]:
+        for number in range(len(_finished(study)), trials):
+            seed = draws.key(base.seed, "tpe", number) % 2**32
+            study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=workers > 1)
+            under_way.append(study.ask())
+            yield base.replace(hyperparameters=_suggest(under_way[-1], space, base))
+
+    with closing(_results(chosen(), around, workers, watch)) as results:  # an error here ends the workers as well
+        for result in results:
+            trial = under_way.popleft()
+            _record(study, trial, result)
+            tell(study.trials[trial.number])
     return _conclude(study, base, folder)
+
+
+def _results(
+    configs: Iterable[RunConfig], around: Surroundings, workers: int, watch: RunWatch
+) -> Generator[Result, None, None]:
+    if workers > 1:
+        yield from run_in_order(configs, around, workers, watch)
+        return
+    for position, config in enumerate(configs):
+        result = run(config, replace(around, watch=partial(watch, position)))
+        watch(position, 1.0, "")
+        yield result
 
 
 def _space(base: RunConfig) -> dict[str, Range | Choice]:
@@ -134,8 +168,7 @@ def _suggest(trial: Trial, space: Mapping[str, Range | Choice], base: RunConfig)
     return {**base.hyperparameters, **suggested}
 
 
-def _carry_out(study: optuna.Study, trial: Trial, config: RunConfig, around: Surroundings) -> None:
-    result = run(config, around)
+def _record(study: optuna.Study, trial: Trial, result: Result) -> None:
     trial.set_user_attr("run_id", result.run_id)
     trial.set_user_attr("hyperparameters", result.config.hyperparameters)
     if result.status != "done":

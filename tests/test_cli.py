@@ -169,7 +169,7 @@ REPRODUCED = [
 def test_the_command_to_reproduce_a_run_describes_the_same_run(cli, monkeypatch, tmp_path, settings):
     config = resolve(RunConfig(**settings))
     asked = []
-    monkeypatch.setattr(console, "run_all", lambda configs, around: asked.append((configs, around.rerun)) or True)
+    monkeypatch.setattr(console, "run_all", lambda configs, around, _: asked.append((configs, around.rerun)) or True)
     words = shlex.split(console.command(config, tmp_path / "result.json"))
     assert words[0] == "ltbench"
     assert cli(*words[1:]).code == 0

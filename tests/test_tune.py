@@ -1,5 +1,6 @@
 """The search for hyper-parameters: what it looks at, that it goes on, and what comes of it."""
 
+import functools
 import shlex
 import tomllib
 from dataclasses import replace
@@ -11,7 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from ltbench import experiment, registry, tune
+from ltbench import experiment, parallel, registry, tune
 from ltbench.config import RunConfig
 from ltbench.data.digits import Digits
 from ltbench.errors import LtbenchError
@@ -230,6 +231,69 @@ def test_every_corner_of_a_declared_space_is_allowed(method):
             assert isinstance(option, Range | Choice)
             corner[name] = (option.low, option.high)[end] if isinstance(option, Range) else option.options[end]
         resolve(RunConfig(method=method, hyperparameters=corner))
+
+
+@pytest.fixture
+def pool(monkeypatch, make_result):
+    """Replace the workers by ones that end in the order of our choice, and take no time."""
+
+    def install(pick, stop_after=99):
+        ended = []
+
+        class Pool:
+            def __init__(self, count, around, watch):
+                self.count, self.under_way = count, []
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *error):
+                pass
+
+            def start(self, position, config):
+                self.under_way.append((position, config))
+                assert len(self.under_way) <= self.count
+
+            def next_result(self):
+                if len(ended) == stop_after:
+                    raise KeyboardInterrupt
+                position, config = self.under_way.pop(pick)
+                ended.append(config)
+                mixup = config.hyperparameters["mixup"]
+                result = make_result(settings={"hyperparameters": {"mixup": mixup}}, macro=90 - (mixup - 0.3) ** 2)
+                return position, result.model_copy(update={"metrics": {"validation": result.test}}), False
+
+        monkeypatch.setattr(parallel, "_Workers", Pool)
+        return ended
+
+    eager = functools.partial(optuna.samplers.TPESampler, n_startup_trials=2)
+    monkeypatch.setattr(optuna.samplers, "TPESampler", eager)
+    return install
+
+
+def test_a_search_with_several_workers_does_not_depend_on_who_is_first(search, tmp_path, pool):
+    told = []
+    for name, pick in (("first", 0), ("last", -1)):
+        pool(pick)
+        search(9, name=name, workers=3, tell=told.append)
+    assert outcomes(tmp_path / "first") == outcomes(tmp_path / "last")
+    assert len(outcomes(tmp_path / "first")) == 9
+    assert [trial.number for trial in told] == [*range(9), *range(9)]
+    pool(0)
+    search(9, name="two", workers=2)
+    assert outcomes(tmp_path / "two") != outcomes(tmp_path / "first"), "what is known when a trial is chosen counts"
+
+
+def test_a_search_with_several_workers_that_is_stopped_goes_on_as_if_it_were_not(search, tmp_path, pool):
+    pool(0)
+    search(9, name="whole", workers=3)
+    pool(-1, stop_after=5)
+    with pytest.raises(KeyboardInterrupt):
+        search(9, name="stopped", workers=3)
+    assert [trial.state for trial in trials_in(tmp_path / "stopped")].count(TrialState.RUNNING) == 3
+    pool(-1)
+    assert search(9, name="stopped", workers=3).trials == 9
+    assert outcomes(tmp_path / "stopped") == outcomes(tmp_path / "whole")
 
 
 def test_best_toml_is_replayed_with_the_search_on_record(cli, tmp_path):
