@@ -37,6 +37,8 @@ Work = Callable[[], object]
 CLASSES, BATCH = 100, 128
 CIFAR_100_LT = 10_847
 """Training images of CIFAR-100-LT with imbalance ratio 100."""
+PRECISIONS = ("fp32", "bf16")
+"""Of ltbench; the reference loop computes in float32."""
 BASIC = Augment(padding=0.125, flip=True, rotation=15)
 AUTO_CUTOUT = Augment(padding=0.125, flip=True, policy="cifar10", cutout=0.5)
 
@@ -134,9 +136,9 @@ def sgd(network: nn.Module) -> torch.optim.SGD:
     return torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
 
-def train(made: Method, data: Resident, epochs: int, precision: str, augmentation: Augment = BASIC) -> None:
-    """Some epochs of ltbench's training, without a checkpoint."""
-    recipe = Recipe(epochs=epochs, warmup=0, milestones=(), augment=augmentation)
+def train(made: Method, data: Resident, precision: str) -> None:
+    """An epoch of ltbench's training, without a checkpoint."""
+    recipe = Recipe(epochs=1, warmup=0, milestones=(), augment=BASIC)
     fit(made, data, recipe, seed=0, checkpoint=_Nowhere(), precision=precision)
 
 
@@ -147,7 +149,7 @@ def steps(device: torch.device) -> Iterator[Contest]:
     data = resident(images(BATCH), device)
     batch = next(data.plain(BATCH))
     given = [(batch.images.contiguous(), batch.labels)]
-    for precision in ("fp32", "bf16"):
+    for precision in PRECISIONS:
         yield Contest(
             f"training step, {precision}",
             partial(reference.train_epoch, theirs, given, optimiser, log_prior),
@@ -171,29 +173,25 @@ def _our_step(made: Method, batch: Batch, precision: str) -> Work:
     return take
 
 
-def epochs(device: torch.device, count: int = 2560, length: int = 1) -> Iterator[Contest]:
-    """Training on images in memory: augmentation, batches, steps."""
+def epochs(device: torch.device, count: int = 2560, precisions: Sequence[str] = PRECISIONS) -> Iterator[Contest]:
+    """An epoch on images in memory: augmentation, batches, steps."""
     data = images(count)
     theirs = reference.Experts(CLASSES).to(device)
     pil = reference.PilImages(data.images, data.labels, reference.crop_flip_rotate())
     batches, optimiser = reference.loader(pil, train=True), sgd(theirs)
     log_prior = torch.zeros(CLASSES, device=device)
 
-    def their_training() -> None:
-        for _ in range(length):
-            reference.train_epoch(theirs, batches, optimiser, log_prior)
-
-    for precision in ("fp32", "bf16"):
+    for precision in precisions:
         yield Contest(
-            f"{length} epoch{'s' * (length > 1)} of {count:,} images, {precision}",
-            their_training,
-            partial(train, method(device), resident(data, device), length, precision),
+            f"epoch of {count:,} images, {precision}",
+            partial(reference.train_epoch, theirs, batches, optimiser, log_prior),
+            partial(train, method(device), resident(data, device), precision),
         )
 
 
 def runs(device: torch.device) -> Iterator[Contest]:
-    """Epochs of CIFAR-100-LT's length; each of 20 rounds is an epoch of its own."""
-    return epochs(device, CIFAR_100_LT)
+    """Epochs as long as CIFAR-100-LT's, of which a run has 200: each round is one."""
+    return epochs(device, CIFAR_100_LT, ("bf16",))
 
 
 def evaluation(device: torch.device, count: int = 2560) -> Iterator[Contest]:
@@ -201,7 +199,7 @@ def evaluation(device: torch.device, count: int = 2560) -> Iterator[Contest]:
     data = images(count)
     theirs = reference.Experts(CLASSES).to(device)
     batches = reference.loader(reference.PilImages(data.images, data.labels), train=False)
-    for precision in ("fp32", "bf16"):
+    for precision in PRECISIONS:
         yield Contest(
             f"evaluation of {count:,} images, {precision}",
             partial(reference.evaluate, theirs, batches),
