@@ -112,10 +112,10 @@ def render(outcomes: Sequence[Outcome], rounds: int, device: torch.device) -> st
     return f"{head}\n\n{table}\n"
 
 
-def images(count: int) -> LabelledImages:
+def images(count: int, classes: int = CLASSES) -> LabelledImages:
     """Random images, equally many of each class."""
-    pixels = np.random.default_rng(0).integers(0, 256, (count, 3, 32, 32)).astype(np.uint8)
-    return LabelledImages(pixels, np.arange(count, dtype=np.int64) % CLASSES)
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
+    return LabelledImages(pixels, np.arange(count, dtype=np.int64) % classes)
 
 
 def method(device: torch.device, experts: int = 3, classes: int = CLASSES) -> Method:
@@ -194,7 +194,7 @@ def runs(device: torch.device) -> Iterator[Contest]:
     return epochs(device, CIFAR_100_LT, ("bf16",))
 
 
-def evaluation(device: torch.device, count: int = 2560) -> Iterator[Contest]:
+def evaluation(device: torch.device, count: int = 10_000) -> Iterator[Contest]:
     """Logits of a test set, from images in memory."""
     data = images(count)
     theirs = reference.Experts(CLASSES).to(device)

@@ -21,12 +21,12 @@ import torch
 
 from ltbench.data.loading import Epoch
 from ltbench.evaluate import calibration
-from ltbench.method import Shuffled, Stage
+from ltbench.method import Method, Shuffled, Stage
 from ltbench.report.frame import load_results
 from ltbench.report.table import leaderboards
 from ltbench.train.fit import at_rest
 from ltbench.train.step import Step
-from ltbench_speed.contests import BASIC, BATCH, images, method, resident, sgd
+from ltbench_speed.contests import BASIC, BATCH, CLASSES, images, method, resident, sgd
 
 HERE = Path(__file__).parent
 A_RESULT = HERE.parent.parent / "results/suites/digits-lt/balpoe/"
@@ -35,21 +35,21 @@ CPU = torch.device("cpu")
 
 def experts(count: int) -> float:
     """A training step of BalPoE, ResNet-32, batch 128, fp32."""
-    return _step(method(CPU, experts=count))
+    return _step(method(CPU, experts=count), CLASSES)
 
 
 def classes(count: int) -> float:
     """A training step with three experts, and the calibration figures of 2,000 images."""
-    seconds = _step(method(CPU, classes=count))
+    seconds = _step(method(CPU, classes=count), count)
     logits = torch.randn(2000, count, generator=torch.Generator().manual_seed(0))
     began = time.perf_counter()
     calibration.calibration(logits, torch.arange(2000) % count)
     return seconds + time.perf_counter() - began
 
 
-def _step(made: torch.nn.Module) -> float:
+def _step(made: Method, classes: int) -> float:
     step = Step(made, sgd(made), torch.zeros(2, dtype=torch.float64))
-    batch, at = next(resident(images(BATCH), CPU).plain(BATCH)), at_rest(Stage())
+    batch, at = next(resident(images(BATCH, classes), CPU).plain(BATCH)), at_rest(Stage())
     taken = []
     for _ in range(5):
         began = time.perf_counter()
@@ -142,7 +142,7 @@ def main() -> None:
         new = measure(what)
         points = pd.concat([points[points["what"] != what] if len(points) else points, new])
         plot(new, HERE / f"growth-{what}.svg")
-    points.to_csv(table, index=False, float_format="%.4g")
+        points.to_csv(table, index=False, float_format="%.4g")
 
 
 if __name__ == "__main__":

@@ -158,3 +158,34 @@ def test_a_checkpoint_of_plain_steps_goes_on_recorded(tmp_path, monkeypatch):
     recorded = subject.fit(subject.make(), tmp_path / "half.pt")
     for name, value in weights(plain).items():
         torch.testing.assert_close(weights(recorded)[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_bf16_is_for_convolutions_only(monkeypatch):
+    # Weights, running statistics, the head's cosines, losses and gradients stay float32.
+    subject = Subject(registry.method("balpoe"))
+    method = subject.make().train()
+    seen = {}
+
+    def watch(name):
+        def look(module, given, found):
+            seen[name] = found.dtype
+
+        return look
+
+    branch = method.network.branches[0].model
+    branch.layer2[0].conv1.register_forward_hook(watch("convolution"))
+    branch.layer2[0].bn1.register_forward_hook(watch("batch norm"))
+    method.network.heads[0].register_forward_hook(watch("head"))
+    optimiser = torch.optim.SGD(method.parameters(), 0.1, momentum=0.9)
+    sums = torch.zeros(2, dtype=torch.float64)
+    batch, at = subject.batch(method, method.stages(RECIPE)[0])
+    losses = []
+    forward = method.forward
+    monkeypatch.setattr(method, "forward", lambda *args: losses.append(forward(*args)) or losses[-1])
+    Step(method, optimiser, sums, precision="bf16")(batch, at)
+    assert seen == {"convolution": torch.bfloat16, "batch norm": torch.bfloat16, "head": torch.float32}
+    assert losses[0].total.dtype == torch.float32
+    floats = [value for value in method.state_dict().values() if value.is_floating_point()]
+    assert {value.dtype for value in floats} == {torch.float32}
+    assert {weight.grad.dtype for weight in method.parameters()} == {torch.float32}
+    assert {state["momentum_buffer"].dtype for state in optimiser.state.values()} == {torch.float32}
