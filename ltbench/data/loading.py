@@ -40,8 +40,8 @@ class Resident:
         *,
         labelled: bool = True,
     ) -> None:
-        self.images = torch.as_tensor(data.images, device=device)  # shares memory on a CPU
-        labels = torch.as_tensor(data.labels, device=device)
+        self.images = torch.tensor(data.images, device=device)
+        labels = torch.tensor(data.labels, device=device)
         self.labels = labels if labelled else torch.full_like(labels, -1)
         self._scale = 1 / (255 * torch.tensor(std, device=device).view(1, -1, 1, 1))
         self._shift = torch.tensor(mean, device=device).view(1, -1, 1, 1) * 255 * self._scale

@@ -189,6 +189,13 @@ def test_unlabelled_images_have_no_label_anywhere():
     assert {label for batch in batches(epoch(data)) for label in batch.labels.tolist()} == {-1}
 
 
+def test_the_source_is_copied():
+    pixels = np.zeros((2, 3, 8, 8), dtype=np.uint8)
+    data = Resident(LabelledImages(pixels, np.arange(2)), MEAN, STD, torch.device("cpu"))
+    pixels[:] = 9
+    assert data.images.max() == 0
+
+
 def test_batches_augmented_ahead_are_the_same(monkeypatch):
     made = {"views": ("train", "plain"), "samplers": {"main": Shuffled(20), "other": Shuffled(7)}}
     one_by_one = batches(epoch(resident(20), **made))
