@@ -14,16 +14,14 @@ from tabulate import tabulate
 
 from ltbench.report.frame import load_results
 
-FIGURES = {"top1": "accuracy", "few": "few", "ece": "ECE", "mce": "MCE", "seconds": "training time, ratio"}
+FIGURES = {"top1": "accuracy", "few": "few", "ece": "ECE", "mce": "MCE"}
 PAIR = ["dataset", "method", "hyperparameters.mixup", "recipe.epochs", "seed"]
 
 
 def paired(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a pair: the differences of the figures, and the ratio of training times."""
+    """One row a pair: the differences of the figures."""
     done = runs[runs["status"] == "done"].set_index([*PAIR, "precision"]).unstack("precision")
-    pairs = pd.DataFrame({name: done[name, "bf16"] - done[name, "fp32"] for name in FIGURES if name != "seconds"})
-    pairs["seconds"] = done["training_seconds", "bf16"] / done["training_seconds", "fp32"]
-    return pairs.dropna()
+    return pd.DataFrame({name: done[name, "bf16"] - done[name, "fp32"] for name in FIGURES}).dropna()
 
 
 def interval(values: pd.Series) -> str:
@@ -41,16 +39,8 @@ def main() -> None:
     rows = []
     for key, group in pairs.groupby(PAIR[:-1]):
         dataset, method, mixup, epochs = key
-        figures = [interval(group[name]) for name in FIGURES if name != "seconds"]
-        rows.append(
-            (
-                f"{dataset}, {epochs} epochs",
-                f"{method}, mixup {mixup:g}",
-                len(group),
-                *figures,
-                f"{group['seconds'].mean():.2f}",
-            )
-        )
+        figures = [interval(group[name]) for name in FIGURES]
+        rows.append((f"{dataset}, {epochs} epochs", f"{method}, mixup {mixup:g}", len(group), *figures))
     print(tabulate(rows, ("data", "method", "pairs", *FIGURES.values()), tablefmt="github", disable_numparse=True))
 
 
