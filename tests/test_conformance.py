@@ -118,6 +118,18 @@ def test_each_check_catches_its_fault(check):
     assert not isinstance(caught.value, KeyError | AttributeError | NameError), caught.value
 
 
+@pytest.mark.parametrize("drawn", [0, 1, 623])
+def test_a_draw_from_numpy_is_caught_wherever_its_generator_stands(drawn):
+    before = np.random.get_state()  # noqa: NPY002
+    try:
+        np.random.seed(0)  # noqa: NPY002
+        np.random.bytes(4 * drawn)  # noqa: NPY002
+        with pytest.raises(AssertionError, match="numpy's global generator"):
+            CHECKS["global generators are left alone"](Subject(mutant(prepare=global_draw)))
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
+
+
 def by_the_epoch(self, batch, at):
     loss = Sound.forward(self, batch, at)
     return dataclasses.replace(loss, total=loss.total * (1 + at.epoch))
