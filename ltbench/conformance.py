@@ -316,8 +316,8 @@ def its_step_compiles_whole(subject: Subject) -> None:
 
 def _numpy_state() -> tuple[bytes, int]:
     """A draw moves the position, and every 624 draws the key."""
-    _, key, position, *_ = np.random.get_state()  # noqa: NPY002
-    return key.tobytes(), position
+    state: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+    return state["state"]["key"].tobytes(), state["state"]["pos"]
 
 
 def _state(method: Method) -> dict[str, Tensor]:
