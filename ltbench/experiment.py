@@ -282,7 +282,7 @@ class _Run:
             if name == "validation":
                 temperature = calibration.fit_temperature(predictions.logits, predictions.labels)
             metrics[name] = measure(predictions, self._groups(), temperature)
-        cost = self._cost(method, history, images / seconds, how)
+        cost = self._cost(method, history, images / seconds if images else 0.0, how)
         return self._record(method, "done", metrics=metrics, history=history, cost=cost)
 
     def _groups(self) -> dict[str, list[int]]:
@@ -337,7 +337,7 @@ class _Run:
             training_seconds=history.seconds + self.used_seconds,
             training_images_per_second=history.images / history.seconds if history.seconds else None,
             evaluation_images_per_second=evaluation_rate,
-            training=history.step,
+            training=history.how,
             evaluation=evaluation,
             peak_memory_bytes=_peak_memory(self.device),
             peak_memory_of="device" if self.device.type == "cuda" else "process",

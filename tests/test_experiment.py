@@ -276,3 +276,9 @@ def test_a_tau_for_each_class_of_the_wrong_length_is_refused(around):
     with pytest.raises(LtbenchError, match="3 numbers for 10 classes"):
         run(config, around)
     assert not list(around.out.rglob("*.json"))
+
+
+def test_a_run_that_looks_at_no_images_after_training(around):
+    result = run(RunConfig(method="ce", epochs=1), replace(around, test=False))
+    assert (result.status, result.metrics) == ("done", {})
+    assert result.cost.evaluation_images_per_second == 0

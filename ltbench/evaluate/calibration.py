@@ -57,8 +57,8 @@ def probabilities(logits: Tensor) -> Tensor:
 
 def mean_probability(logits: Tensor) -> Tensor:
     """(C,) float64: the mean predicted distribution."""
-    blocks = torch.split(logits, _rows(logits))
-    return torch.stack([probabilities(block).double().sum(0) for block in blocks]).sum(0) / len(logits)
+    sums = [probabilities(block).double().sum(0) for (block,) in _blocks(logits)]
+    return torch.stack(sums).sum(0) / len(logits)
 
 
 def top(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,7 +70,7 @@ def top(logits: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         (N,) float32 confidences and (N,) predicted classes.
     """
-    tops = [probabilities(block).max(1) for block in torch.split(logits, _rows(logits))]
+    tops = [probabilities(block).max(1) for (block,) in _blocks(logits)]
     return torch.cat([best.values for best in tops]), torch.cat([best.indices for best in tops])
 
 
@@ -109,7 +109,8 @@ def classwise_ece(logits: Tensor, labels: Tensor, bins: int = BINS) -> float:
     edges = torch.linspace(0, 1, bins + 1)[1:-1].to(logits.device)
     first = bins * torch.arange(classes, device=logits.device)
     excess = torch.zeros(classes * bins, dtype=torch.float64, device=logits.device)
-    for probs, its in _blocks(logits, labels):
+    for block, its in _blocks(logits, labels):
+        probs = probabilities(block)
         cell = torch.bucketize(probs, edges) + first
         gap = -probs.double()
         gap[torch.arange(len(its)), its] += 1
@@ -119,17 +120,15 @@ def classwise_ece(logits: Tensor, labels: Tensor, bins: int = BINS) -> float:
 
 def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
     """Mean over images, nats."""
-    rows = _rows(logits)
-    parts = zip(torch.split(logits, rows), torch.split(labels, rows), strict=True)
-    losses = [F.cross_entropy(block.float(), its, reduction="none") for block, its in parts]
+    losses = [F.cross_entropy(block.float(), its, reduction="none") for block, its in _blocks(logits, labels)]
     return float(torch.cat(losses).double().mean())
 
 
 def brier(logits: Tensor, labels: Tensor) -> float:
     """Brier score: mean over images of the squared distance to the one-hot label, 0 to 2 (Brier 1950)."""
     total = torch.zeros((), dtype=torch.float64, device=logits.device)
-    for probs, its in _blocks(logits, labels):
-        gap = probs.double()
+    for block, its in _blocks(logits, labels):
+        gap = probabilities(block).double()
         gap[torch.arange(len(its)), its] -= 1
         total += gap.square_().sum()
     return float(total / len(labels))
@@ -176,15 +175,10 @@ def calibration(logits: Tensor, labels: Tensor, bins: int = BINS) -> dict[str, f
     }
 
 
-def _rows(logits: Tensor) -> int:
-    return max(1, _BLOCK // logits.shape[1])
-
-
-def _blocks(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The probabilities and labels of a block of images after the other."""
-    rows = _rows(logits)
-    for block, its in zip(torch.split(logits, rows), torch.split(labels, rows), strict=True):
-        yield probabilities(block), its
+def _blocks(logits: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """A block of rows after the other, of all tensors alike."""
+    rows = max(1, _BLOCK // logits.shape[1])
+    yield from zip(*(torch.split(tensor, rows) for tensor in (logits, *others)), strict=True)
 
 
 def _binned(confidence: Tensor, right: Tensor, cell: Tensor, bins: int) -> Bins:

@@ -43,8 +43,13 @@ class History:
     seconds: float = 0.0
     images: int = 0
     """Training images seen, repeats counted."""
-    step: str = "eager"
-    """How steps were carried out, and why not faster."""
+    steps: dict[str, str] = field(default_factory=dict)
+    """How the steps of each stage were carried out, and why not faster."""
+
+    @property
+    def how(self) -> str | None:
+        """The different ways of the stages, in a few words; None where nothing was trained."""
+        return " / ".join(dict.fromkeys(self.steps.values())) or None
 
 
 def fit(
@@ -232,7 +237,7 @@ class _Trainer:
         with torch.no_grad():
             self.method.after_step(at)
         self.history.images += len(batch.labels)
-        self.history.step = self.take_step.how
+        self.history.steps[at.stage.name] = self.take_step.how
 
     def _mean_loss(self) -> float:
         """The epoch's mean loss so far; the one place where the host waits for the device."""
@@ -319,7 +324,7 @@ class _Trainer:
         self.method.load_state_dict(state["method"])
         stored = state["history"]
         curve = [EpochRecord(**point) for point in stored["curve"]]
-        self.history = History(curve, stored["seconds"], stored["images"], stored.get("step", "eager"))
+        self.history = History(curve, stored["seconds"], stored["images"], stored["steps"])
         self.sums.copy_(state["sums"])
         if self.stage == len(self.stages):
             return False

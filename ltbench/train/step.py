@@ -77,7 +77,7 @@ class Step:
             compiled, recorder = False, None
         self.recorder = recorder
         self.forward: Callable[[Batch, Progress], Loss] = method
-        self.compiled, self.untried = compiled, compiled
+        self.compiled = compiled
         if compiled:
             self.forward = torch.compile(method, dynamic=False)
         self.taken: Counter[Any] = Counter()
@@ -99,7 +99,7 @@ class Step:
         if shape in self.recorded:
             _overwrite(self.recorded[shape].batch, batch)
             self.recorded[shape].replay()
-        elif self.untried:
+        elif self.compiled and not self.taken[shape]:
             self._try_compiled(batch, at)
         else:
             self._take(batch, at)
@@ -117,8 +117,7 @@ class Step:
         self.sums[1] += loss.weight
 
     def _try_compiled(self, batch: Batch, at: Progress) -> None:
-        """The first compiled step; if it cannot be compiled, the same step without."""
-        self.untried = False
+        """The first step of a shape, which is when it is compiled; if it cannot be, the same step without."""
         buffers = [(buffer, buffer.clone()) for buffer in self.method.buffers()]
         try:
             self._take(batch, at)

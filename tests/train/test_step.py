@@ -83,7 +83,7 @@ def test_what_cannot_be_recorded_runs_plainly_and_says_so(tmp_path, monkeypatch)
     plain = subject.fit(subject.make(), tmp_path / "plain.pt")
     monkeypatch.setattr(training, "Step", lambda *args, **options: Step(*args, **{**options, "recorder": broken}))
     history = subject_history(subject, tmp_path / "broken.pt")
-    assert history.step == "eager; not recorded as a CUDA graph: operation not permitted when stream is capturing"
+    assert history.how == "eager; not recorded as a CUDA graph: operation not permitted when stream is capturing"
     again_trained = subject.fit(subject.make(), tmp_path / "broken.pt")
     assert same(weights(plain), weights(again_trained))
 
@@ -103,7 +103,7 @@ def test_a_method_that_depends_on_its_data_is_not_recorded(tmp_path, recording):
         compiles = False
 
     history = subject_history(Subject(Dependent), tmp_path / "checkpoint.pt")
-    assert history.step == "eager; the method's step depends on its data"
+    assert history.how == "eager; the method's step depends on its data"
     assert not any(step.recorded for step in recording)
 
 
@@ -117,7 +117,7 @@ def test_what_does_not_compile_runs_plainly_and_says_so(tmp_path, monkeypatch):
     real = torch.compile
     monkeypatch.setattr(torch, "compile", lambda model, **options: real(model, backend=no_compiler, **options))
     history = subject_history(subject, tmp_path / "compiled.pt", compiled=True)
-    assert history.step.startswith("eager; not compiled: ")
+    assert history.how.startswith("eager; not compiled: ")
     assert same(weights(plain), weights(subject.fit(subject.make(), tmp_path / "compiled.pt")))
 
 
@@ -127,7 +127,7 @@ def test_compiled_steps_train_as_plain_ones_do(tmp_path, monkeypatch):
     real = torch.compile
     monkeypatch.setattr(torch, "compile", lambda model, **options: real(model, backend="aot_eager", **options))
     history = subject_history(subject, tmp_path / "compiled.pt", compiled=True)
-    assert history.step == "compiled"
+    assert history.how == "compiled"
     compiled = weights(subject.fit(subject.make(), tmp_path / "compiled.pt"))
     for name, value in weights(plain).items():
         torch.testing.assert_close(compiled[name], value, rtol=1e-4, atol=1e-4)
@@ -189,3 +189,31 @@ def test_bf16_is_for_convolutions_only(monkeypatch):
     assert {value.dtype for value in floats} == {torch.float32}
     assert {weight.grad.dtype for weight in method.parameters()} == {torch.float32}
     assert {state["momentum_buffer"].dtype for state in optimiser.state.values()} == {torch.float32}
+
+
+def test_the_ways_of_all_stages_are_told():
+    history = training.History(steps={"first": "CUDA graph", "second": "eager; the reason", "third": "CUDA graph"})
+    assert history.how == "CUDA graph / eager; the reason"
+    assert training.History().how is None
+
+
+def test_a_later_shape_that_does_not_compile_runs_plainly_too(tmp_path, monkeypatch):
+    subject = Subject(registry.method("ce"))
+    plain = subject.fit(subject.make(), tmp_path / "plain.pt")
+    graphs = []
+
+    def once(graph, inputs):
+        graphs.append(graph)
+        if len(graphs) > 1:
+            raise RuntimeError("no more")
+        return graph.forward
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model, **options: real(model, backend=once, **options))
+    torch.compiler.reset()
+    history = subject_history(subject, tmp_path / "compiled.pt", compiled=True)
+    assert len(graphs) == 2, "batches of 16 and of 17"
+    assert history.how.startswith("eager; not compiled: ")
+    trained = weights(subject.fit(subject.make(), tmp_path / "compiled.pt"))
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(trained[name], value, rtol=1e-4, atol=1e-4)
