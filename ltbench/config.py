@@ -25,6 +25,9 @@ class Frozen(BaseModel):
 class Augment(Frozen):
     """How a training image is varied, in this order; every image has its own draws."""
 
+    crop: tuple[Fraction, Fraction] | None = Field(
+        None, description="smallest and largest share of the area that a random resized crop keeps, e.g. 0.2,1"
+    )
     padding: Fraction = Field(0.0, description="zero padding before a random crop, as a fraction of the side")
     flip: bool = Field(False, description="mirror left and right, with probability one half")
     rotation: float = Field(0.0, ge=0, le=180, description="largest rotation, degrees either way")
@@ -55,7 +58,22 @@ class Recipe(Frozen):
     gamma: float = Field(0.1, gt=0, le=1, description="factor at each milestone")
     warmup: Fraction = Field(0.025, description="of the epochs, linear, at least one epoch unless 0")
     augment: Augment = Augment()
+    contrast: Augment | None = Field(
+        None, description="the further views of contrastive methods; without it SimCLR's, mirrored if augment mirrors"
+    )
     head: Literal["linear", "cosine"] = "cosine"
+
+    @property
+    def views(self) -> dict[str, Augment]:
+        """How each kind of view is made: "train", "contrast", "plain".
+
+        The contrast view is that of SimCLR (Chen et al., ICML 2020, appendix A) on small images, which PaCo and BCL
+        use; mirrored only where the recipe mirrors, since a mirrored digit is another shape.
+        """
+        contrast = self.contrast or Augment(
+            crop=(0.2, 1.0), flip=self.augment.flip, jitter=(0.4, 0.4, 0.4, 0.1), jitter_chance=0.8, grey=0.2
+        )
+        return {"train": self.augment, "contrast": contrast, "plain": Augment()}
 
 
 class RunConfig(Frozen):

@@ -102,7 +102,7 @@ class Subject:
             data,
             method.samplers(data.labels.cpu(), stage),
             views=stage.views or method.views,
-            how=RECIPE.augment,
+            how=RECIPE.views,
             batch_size=RECIPE.batch_size,
             seed=0,
             place=(stage.name, 0),

@@ -90,7 +90,9 @@ def resolve(config: RunConfig) -> RunConfig:
     backbone = config.backbone or source.backbone
     registry.check_backbone(backbone)
     recipe = config.recipe
-    if isinstance(recipe, str):
+    if recipe == "paper":
+        recipe = recipes.of_paper(config.method, cls.paper.recipes if cls.paper else {}, source.recipe_table)
+    elif isinstance(recipe, str):
         recipe = recipes.recipe(recipe, source.recipe_table)
     overrides = {name: getattr(config, name) for name in ("epochs", "lr", "batch_size")}
     given = {name: value for name, value in overrides.items() if value is not None}
@@ -110,7 +112,9 @@ def _hyperparameters(cls: type[Method], config: RunConfig) -> dict[str, Any]:
     given = validated(cls.Config, config.hyperparameters, where=where, kind=kind)
     explicit = given.model_dump(include=given.model_fields_set)
     defaults = cls.Config.dataset_defaults.get(config.dataset, {})
-    return validated(cls.Config, {**defaults, **explicit}, where=where, kind=kind).model_dump(mode="json")
+    return validated(cls.Config, {**defaults, **explicit}, where=where, kind=kind).model_dump(
+        mode="json", exclude_none=True
+    )
 
 
 def choose_device(name: str) -> torch.device:
@@ -253,7 +257,7 @@ class _Run:
         held_out = self.data.validation
         validation = self._resident(held_out) if held_out is not None else None
         test = self._resident(self.data.test) if self.around.test else None
-        adapts = self.cls.transductive and self.around.test
+        adapts = (self.data.test if self.around.test else held_out) if self.cls.transductive else None
         history = fit(
             method,
             self._resident(self.data.train),
@@ -263,7 +267,7 @@ class _Run:
             precision=self.config.precision,
             compiled=self.around.compiled,
             validation=validation,
-            unlabelled=self._resident(self.data.test, labelled=False) if adapts else None,
+            unlabelled=self._resident(adapts, labelled=False) if adapts is not None else None,
             watch=self.around.watch,
         )
         return self._measured(method, history, validation, test)
@@ -308,6 +312,7 @@ class _Run:
                 revision=self.revision,
                 logit_prior=method.logit_prior,
                 transductive=self.cls.transductive,
+                track=self.cls.track,
                 uses=self.used,
             ),
             metrics=metrics or {},

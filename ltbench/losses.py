@@ -58,5 +58,21 @@ def expert_logit_adjusted_cross_entropy(logits: Tensor, targets: Tensor, log_pri
     return cross_entropy(adjusted.flatten(0, 1), targets.repeat(experts)).view(experts, batch).mean(0)
 
 
+def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
+    """Class weights by the inverse effective number of samples, (1 - beta) / (1 - beta^n), summing to C.
+
+    Cui et al., "Class-Balanced Loss Based on Effective Number of Samples" (CVPR 2019), equation 2.
+
+    Args:
+        counts: (C,) images of each class.
+        beta: in [0, 1); 0 weighs all classes alike, beta near 1 by inverse frequency.
+
+    Returns:
+        (C,) float32.
+    """
+    weights = (1 - beta) / (1 - torch.pow(beta, counts.double()))
+    return (weights / weights.sum() * len(counts)).float()
+
+
 def _at_least_float32(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)

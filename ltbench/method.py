@@ -17,12 +17,11 @@ from typing import Any, ClassVar, Literal, Protocol, final
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from ltbench import draws
-from ltbench.config import Frozen, Recipe, RunConfig
-from ltbench.data.mixing import mixup
+from ltbench.config import Recipe, RunConfig
+from ltbench.data.mixing import Mixing, mixed
 from ltbench.models.experts import ExpertNetwork
 
 
@@ -34,8 +33,10 @@ class Paper:
     authors: str
     venue: str
     year: int
-    claims: Mapping[str, float] = field(default_factory=dict)
-    """What its authors report, e.g. ``{"cifar100-lt IR 100 accuracy %": 52.0}``."""
+    claims: tuple[str, ...] = ()
+    """What its authors report: rows of ``ltbench/report/published.csv``, their first seven columns joined by "|"."""
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Its authors' own training recipe (``--recipe paper``), by the recipe table of a data set."""
 
     @property
     def bibtex(self) -> str:
@@ -61,15 +62,11 @@ class Choice:
     options: tuple[Any, ...]
 
 
-class MethodConfig(Frozen):
-    """The hyper-parameters that every method has; a method's own ``Config`` adds to them."""
-
-    mixup: float = Field(
-        0.0, ge=0, description="alpha of mixup's Beta(alpha, alpha): one weight a batch; 0 turns it off"
-    )
+class MethodConfig(Mixing):
+    """The hyper-parameters that every method has, those of mixing; a method's own ``Config`` adds to them."""
 
     dataset_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """The paper's values where they depend on the data set, by data set name."""
+    """The paper's values where they depend on the data set, by the name of the data set."""
     space: ClassVar[Mapping[str, Range | Choice]] = {"mixup": Range(0.0, 1.0)}
     """What ``ltbench tune`` searches, by hyper-parameter."""
 
@@ -134,12 +131,31 @@ class Batch:
         """The first view."""
         return self.views[0]
 
-    def loss(self, per_sample: Callable[[Tensor], Tensor]) -> Loss:
-        """Apply a loss (labels (B,) -> values (B,)), sharing it between the two labels of mixed images."""
-        values = per_sample(self.labels)
+    def loss(self, per_sample: Callable[[Tensor], Tensor], class_weights: Tensor | None = None) -> Loss:
+        """Apply a loss, sharing it between the two labels of mixed images.
+
+        Args:
+            per_sample: from labels (B,) to values (B,).
+            class_weights: (C,) what a sample of each class counts; the mean is then divided by their sum.
+        """
+        values, weights = self._weighted(per_sample, self.labels, class_weights)
         if self.mixed_labels is not None and self.weight is not None:
-            values = self.weight * values + (1 - self.weight) * per_sample(self.mixed_labels)
-        return Loss.of(values)
+            others, other_weights = self._weighted(per_sample, self.mixed_labels, class_weights)
+            values = self.weight * values + (1 - self.weight) * others
+            if weights is not None and other_weights is not None:
+                weights = self.weight * weights + (1 - self.weight) * other_weights
+        loss = Loss.of(values)
+        return loss if weights is None else Loss(loss.total, weights.sum())
+
+    @staticmethod
+    def _weighted(
+        per_sample: Callable[[Tensor], Tensor], labels: Tensor, class_weights: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        values = per_sample(labels)
+        if class_weights is None:
+            return values, None
+        weights = class_weights[labels]
+        return weights * values, weights
 
 
 @dataclass(frozen=True)
@@ -173,6 +189,16 @@ class Stage:
     """Unlabelled test images make a method transductive; it must say so."""
 
 
+def deferred(recipe: Recipe, share: float = 0.8, name: str = "deferred") -> tuple[Stage, ...]:
+    """Two stages: ``share`` of the recipe's epochs, and the rest under another name, if any is left.
+
+    For what begins late, such as deferred re-weighting (DRW): Cao et al. (NeurIPS 2019), algorithm 1.
+    """
+    first = min(max(1, round(share * recipe.epochs)), recipe.epochs)
+    late = (Stage(name),) if first < recipe.epochs else ()
+    return (Stage(epochs=first), *late)
+
+
 @dataclass
 class Progress:
     """Where training is. ``forward`` may read ``fraction`` and ``gather`` only, so that it compiles whole."""
@@ -185,6 +211,8 @@ class Progress:
     """Within the epoch."""
     fraction: Tensor
     """Scalar: share of the stage that is done."""
+    share: float = 0.0
+    """Share of all training that is done; for ``prepare``, not for ``forward``."""
     gather: Callable[[Tensor], Tensor] = lambda tensor: tensor
     """Concatenate a tensor over processes along its first axis; the identity in one process."""
 
@@ -223,6 +251,11 @@ class Weighted:
         return torch.from_numpy(generator.choice(len(chances), len(chances), p=chances / chances.sum()))
 
 
+def class_balanced(labels: Tensor) -> Weighted:
+    """As many images as there are, each class with the same chance."""
+    return Weighted(1 / torch.bincount(labels)[labels].double())
+
+
 class StageData(Protocol):
     """What a method may look at when a stage begins."""
 
@@ -259,16 +292,22 @@ class Method(nn.Module):
     """
 
     Config: ClassVar[type[MethodConfig]] = MethodConfig
+    family: ClassVar[str] = "other"
+    """What kind of method it is, e.g. "loss" or "experts"."""
     paper: ClassVar[Paper | None] = None
     revision: ClassVar[int | None] = None
     """Raise it when results change. None: a hash of the method's file, so that any edit counts as a change."""
     views: ClassVar[tuple[str, ...]] = ("train",)
-    """The views of a batch: "train" is augmented by the recipe, "plain" is not augmented."""
+    """The views of a batch, of the kinds in ``Recipe.views``: "train" as the recipe augments, "contrast" stronger,
+    "plain" not augmented."""
     head: ClassVar[str | None] = None
+    """The classifier, linear or cosine; None: the recipe's."""
     coupled: ClassVar[bool] = False
     """Whether the loss couples the samples of a batch, so that gradients cannot be accumulated over parts."""
     transductive: ClassVar[bool] = False
     """Whether it adapts to unlabelled test images; such results stand in a table of their own."""
+    track: ClassVar[str | None] = None
+    """Whom to compare it with, if not with networks that are trained from scratch: a table of its own."""
     compiles: ClassVar[bool] = True
     """Whether ``forward`` compiles whole (``torch.compile(fullgraph=True)``)."""
 
@@ -315,12 +354,13 @@ class Method(nn.Module):
         """Prepare for a stage: re-initialise a head, compute class means. Not called again on resuming."""
 
     def samplers(self, labels: Tensor, stage: Stage) -> dict[str, Sampler]:
-        """The order of the images: "main" sets the epoch, further ones give ``batch.streams``."""
-        return {"main": Shuffled(len(labels))}
+        """The order of the images: "main" sets the epoch, further ones give ``batch.streams``; CMO's where it is on."""
+        tail = {} if self.config.cmo is None else {"tail": class_balanced(labels)}
+        return {"main": Shuffled(len(labels)), **tail}
 
     def prepare(self, batch: Batch, at: Progress) -> Batch:
-        """Change a batch before the step, e.g. mix its images; mixup where the configuration has it."""
-        return mixup(batch, self.config.mixup, at.generator("mixup")) if self.config.mixup else batch
+        """Change a batch before the step; mixes its images where the configuration says so."""
+        return mixed(batch, self.config, self.prior.counts, at.share, at.generator)
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
         """The training loss of a batch."""

@@ -64,6 +64,7 @@ class MethodRecord(Frozen):
     revision: str
     logit_prior: float | None = Field(description="exponent of the training prior left in the logits")
     transductive: bool
+    track: str | None = Field(None, description="whom to compare it with, if not with networks trained from scratch")
     uses: dict[str, str] = Field(description="run ids that it started from")
 
 

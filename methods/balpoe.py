@@ -76,10 +76,22 @@ class BalPoE(Method):
         authors="Emanuel Sanchez Aimar and Arvi Jonnarth and Michael Felsberg and Marco Kuhlmann",
         venue="IEEE/CVF Conference on Computer Vision and Pattern Recognition",
         year=2023,
-        claims={
-            "cifar100-lt IR 100 accuracy %, 200 epochs": 52.0,
-            "cifar100-lt IR 100 ECE %, 200 epochs": 4.9,
-            "cifar100-lt IR 100 MCE %, 200 epochs": 11.3,
+        claims=(
+            "BalPoE (calibrated)|CIFAR-100-LT|100|ResNet-32|standard (200)|acc|all",
+            "BalPoE (calibrated)|CIFAR-100-LT|100|ResNet-32|standard (200)|ECE_percent|all",
+            "BalPoE (calibrated)|CIFAR-100-LT|100|ResNet-32|standard (200)|MCE_percent|all",
+            "BalPoE|CIFAR-100-LT|100|ResNet-32|400|acc|all",
+        ),
+        recipes={
+            "cifar": {
+                "epochs": 200,
+                "batch_size": 128,
+                "lr": 0.1,
+                "weight_decay": 5e-4,
+                "milestones": (0.8, 0.9),
+                "warmup": 0.025,
+                "augment": {"padding": 0.125, "flip": True, "rotation": 15},
+            }
         },
     )
 

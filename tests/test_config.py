@@ -91,6 +91,7 @@ def test_each_setting_changes_the_run_id(change):
 
 
 AUGMENTATIONS = [
+    {"crop": (0.2, 1.0)},
     {"padding": 0.1},
     {"flip": True},
     {"rotation": 5},

@@ -66,7 +66,13 @@ def images_in_memory(count: int) -> float:
         began = time.perf_counter()
         place = ("train", number)
         epoch = Epoch(
-            data, {"main": Shuffled(count)}, views=("train",), how=BASIC, batch_size=BATCH, seed=0, place=place
+            data,
+            {"main": Shuffled(count)},
+            views=("train",),
+            how={"train": BASIC},
+            batch_size=BATCH,
+            seed=0,
+            place=place,
         )
         for step in range(len(epoch)):
             epoch.batch(step)

@@ -18,19 +18,22 @@ _GREY = 18
 _BLUR = slice(19, 21)
 _CUTOUT = slice(21, 23)
 _ALL_DRAWS = 23
+_CROP = slice(23, 23 + policies.CROP_DRAWS)
 
 
 def draws_needed(how: Augment) -> int:
-    """Uniform numbers per image: `DRAWS`, or all for a recipe that does more than crop, mirror and rotate.
+    """Uniform numbers per image: `DRAWS`, or more for a recipe that does more than crop, mirror and rotate.
 
-    There is nothing between, so that switching one step on leaves the draws of the others as they are.
+    Each step has its own places among them, so that switching one on leaves the draws of the others as they are.
     """
+    if how.crop:
+        return _CROP.stop
     more = how.policy or any(how.jitter) or how.grey or how.blur or how.cutout
     return _ALL_DRAWS if more else DRAWS
 
 
 def augment(images: Tensor, how: Augment, draws: Tensor, fill: Sequence[int] = BLACK) -> Tensor:
-    """Crop, mirror, rotate, follow a policy, jitter the colours, make grey, blur and cut out, in this order.
+    """Crop and resize, pad and crop, mirror, rotate, follow a policy, jitter, make grey, blur, cut out, in this order.
 
     With padding 4 of 32 pixels, flip and rotation by up to 15 degrees this is the training augmentation of the
     RIDE, SADE and BalPoE codes on CIFAR. Every step is equal pixel by pixel to PIL's.
@@ -44,6 +47,8 @@ def augment(images: Tensor, how: Augment, draws: Tensor, fill: Sequence[int] = B
     Returns:
         Images like the input.
     """
+    if how.crop:
+        images = pixels.resized_crop(images, policies.random_box(images.shape[2:], how.crop, draws[:, _CROP]))
     if how.padding or how.flip or how.rotation:
         images = _moved(images, how, draws)
     if how.policy == "cifar10":

@@ -1,6 +1,6 @@
 """Batches from images that are kept in memory, on the device."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,7 +17,6 @@ EVALUATION_BATCH = {"cpu": 128}
 """Images at a time, by device: on a CPU few enough for its caches, 512 elsewhere."""
 AHEAD = {"cuda": 2**23}
 """Pixels that are augmented at a time, by device: a GPU likes much work at once, a CPU's caches one batch."""
-VIEWS = ("train", "plain")
 
 
 class Resident:
@@ -58,20 +57,16 @@ class Resident:
         for index in torch.split(torch.arange(len(self.labels), device=self.labels.device), batch_size):
             yield Batch((self.normalised(self.images[index]),), index, self.labels[index])
 
-    def varied(self, index: Tensor, numbers: Tensor, views: tuple[str, ...], how: Augment) -> tuple[Tensor, ...]:
+    def varied(self, index: Tensor, numbers: Tensor, views: Sequence[Augment]) -> tuple[Tensor, ...]:
         """The views of some images, uint8, each augmented by draws of its own.
 
         Args:
             index: (B,) which.
             numbers: (B, views, `draws_needed`) uniform draws.
-            views: "train" for augmented, "plain" for not.
-            how: to augment.
+            views: how to make each.
         """
         images = self.images[index]
-        return tuple(
-            images if view == "plain" else augment(images, how, numbers[:, i], self._mean_colour)
-            for i, view in enumerate(views)
-        )
+        return tuple(augment(images, how, numbers[:, i], self._mean_colour) for i, how in enumerate(views))
 
 
 @dataclass
@@ -96,15 +91,15 @@ class Epoch:
         samplers: Mapping[str, Sampler],
         *,
         views: tuple[str, ...],
-        how: Augment,
+        how: Mapping[str, Augment],
         batch_size: int,
         seed: int,
         place: tuple[str | int, ...],
     ) -> None:
         for view in views:
-            if view not in VIEWS:
-                raise unknown("view", view, VIEWS, where="the method's views")
-        self._data, self._views, self._how = data, views, how
+            if view not in how:
+                raise unknown("view", view, how, where="the method's views")
+        self._data, self._views = data, [how[view] for view in views]
         orders = {
             name: sampler(draws.numpy_generator(seed, "order", name, *place)) for name, sampler in samplers.items()
         }
@@ -114,7 +109,9 @@ class Epoch:
         for name, order in orders.items():
             cycled = order.repeat(-(-length // len(order)))[:length].to(data.labels.device)
             numbers = draws.uniform((length, len(views), DRAWS), seed, "augment", name, *place)
-            if more := draws_needed(how) - DRAWS:  # from a stream of their own, so that the first stay as they are
+            if (
+                more := max(map(draws_needed, self._views)) - DRAWS
+            ):  # from a stream of their own, so that the first stay as they are
                 further = draws.uniform((length, len(views), more), seed, "augment", name, *place, "more")
                 numbers = torch.cat([numbers, further], dim=2)
             numbers = numbers.to(data.labels.device)
@@ -143,7 +140,7 @@ class Epoch:
         batches = AHEAD.get(device.type, 0) // (len(stream.order[step]) * height * width)
         ahead = slice(step, step + max(1, batches))
         order, numbers = stream.order[ahead], stream.numbers[ahead]
-        views = self._data.varied(torch.cat(order), torch.cat(numbers), self._views, self._how)
+        views = self._data.varied(torch.cat(order), torch.cat(numbers), self._views)
         sizes = [len(index) for index in order]
         parts = zip(*(torch.split(view, sizes) for view in views), strict=True)
         stream.ready = dict(enumerate(parts, start=step))

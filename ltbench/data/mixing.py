@@ -1,11 +1,21 @@
-"""Mixing the images of a batch."""
+"""Mixing the images of a batch, and their labels with them."""
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
+
+from ltbench.config import Frozen
+
+CMO_SHARES = (0.02, 0.985)
+"""CMO pastes from the fifth of 200 epochs on, and not in the last three."""
+REMIX_LIMIT = 0.5
+"""Remix gives a label away only where its image has less than this share (tau in the paper)."""
 
 
 class Mixable(Protocol):
@@ -14,9 +24,56 @@ class Mixable(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
     views: tuple[Tensor, ...]
     labels: Tensor
+    mixed_labels: Tensor | None
+    weight: Tensor | None
+
+    @property
+    def streams(self) -> "Mapping[str, Mixable]":
+        """Batches of further samplers."""
+
+
+class Mixing(Frozen):
+    """Whether and how the images of a batch are mixed; settings of every method."""
+
+    mixup: float = Field(
+        0.0, ge=0, description="alpha of mixup's Beta(alpha, alpha): one weight a batch; 0 turns it off"
+    )
+    remix: float | None = Field(
+        None, ge=1, description="mixed images get the label of the rarer class if it is this many times as rare (3)"
+    )
+    cutmix: float | None = Field(None, gt=0, description="alpha of CutMix; beside mixup, each has half of the batches")
+    cmo: float | None = Field(
+        None, ge=0, le=1, description="share of the batches into which boxes of tail images are pasted, as CMO does"
+    )
 
 
 AnyBatch = TypeVar("AnyBatch", bound=Mixable)
+
+
+def mixed(
+    batch: AnyBatch, how: Mixing, counts: Tensor, share: float, generator: Callable[[str], np.random.Generator]
+) -> AnyBatch:
+    """Mix a batch as the settings say, in at most one way.
+
+    Args:
+        batch: normalised images and their labels; a stream "tail" for CMO.
+        how: the settings. CMO's chance comes first; of mixup and CutMix, each has half of the other batches.
+        counts: (C,) images of each class.
+        share: of training that is done.
+        generator: of this step, by purpose.
+    """
+    if how.cmo is not None and CMO_SHARES[0] <= share < CMO_SHARES[1]:
+        draws = generator("cmo")
+        if draws.uniform() < how.cmo:
+            return paste(batch, batch.streams["tail"], 1.0, draws)
+    both = how.mixup and how.cutmix
+    if how.cutmix and (not both or generator("mixup or cutmix").uniform() < 0.5):
+        blend = cutmix(batch, how.cutmix, generator("cutmix"))
+    elif how.mixup:
+        blend = mixup(batch, how.mixup, generator("mixup"))
+    else:
+        return batch
+    return blend if how.remix is None else remix(blend, counts, how.remix)
 
 
 def mixup(batch: AnyBatch, alpha: float, generator: np.random.Generator) -> AnyBatch:
@@ -38,3 +95,69 @@ def mixup(batch: AnyBatch, alpha: float, generator: np.random.Generator) -> AnyB
     order = torch.from_numpy(generator.permutation(len(batch.labels))).to(device, non_blocking=True)
     views = tuple(torch.lerp(view[order], view, weight.to(view.dtype)) for view in batch.views)
     return replace(batch, views=views, mixed_labels=batch.labels[order], weight=weight)
+
+
+def cutmix(batch: AnyBatch, alpha: float, generator: np.random.Generator) -> AnyBatch:
+    """Put a box of another image of the batch into every image.
+
+    Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features" (ICCV 2019),
+    algorithm 1. One box and one permutation a batch.
+
+    Args:
+        batch: normalised images and their labels.
+        alpha: > 0; the share that an image keeps is Beta(alpha, alpha), up to the border's cutting the box off.
+        generator: of this step.
+    """
+    order = torch.from_numpy(generator.permutation(len(batch.labels))).to(batch.labels.device)
+    other = replace(batch, views=tuple(view[order] for view in batch.views), labels=batch.labels[order])
+    return paste(batch, other, alpha, generator)
+
+
+def paste(batch: AnyBatch, other: Mixable, alpha: float, generator: np.random.Generator) -> AnyBatch:
+    """Put one box of other images into the images of a batch; the labels share by area.
+
+    With images of tail classes this is CMO: Park et al., "The Majority Can Help The Minority: Context-rich Minority
+    Oversampling for Long-tailed Classification" (CVPR 2022), equations 2 and 3.
+
+    Args:
+        batch: normalised images and their labels.
+        other: as many images of the same size, with their labels.
+        alpha: of Beta(alpha, alpha).
+        generator: of this step.
+    """
+    height, width = batch.views[0].shape[2:]
+    side = math.sqrt(1 - generator.beta(alpha, alpha))
+    top, bottom = _span(height, side, generator)
+    left, right = _span(width, side, generator)
+    views = tuple(view.clone() for view in batch.views)
+    for view, source in zip(views, other.views, strict=True):
+        view[:, :, top:bottom, left:right] = source[:, :, top:bottom, left:right]
+    kept = 1 - (bottom - top) * (right - left) / (height * width)
+    weight = torch.tensor(kept, dtype=torch.float32, device=batch.labels.device)
+    return replace(batch, views=views, mixed_labels=other.labels, weight=weight)
+
+
+def remix(batch: AnyBatch, counts: Tensor, kappa: float) -> AnyBatch:
+    """Give mixed images the label of the rarer class alone, if it is rare enough and its share of the image large.
+
+    Chou et al., "Remix: Rebalanced Mixup" (ECCV Workshops 2020), equation 5.
+
+    Args:
+        batch: mixed.
+        counts: (C,) images of each class.
+        kappa: how many times as rare a class must be.
+    """
+    assert batch.mixed_labels is not None
+    assert batch.weight is not None
+    counts = counts.to(batch.labels.device)
+    ratio = counts[batch.labels] / counts[batch.mixed_labels]
+    weight = batch.weight.expand(len(ratio))
+    weight = torch.where((ratio >= kappa) & (weight < REMIX_LIMIT), 0.0, weight)
+    weight = torch.where((ratio <= 1 / kappa) & (1 - weight < REMIX_LIMIT), 1.0, weight)
+    return replace(batch, weight=weight)
+
+
+def _span(length: int, side: float, generator: np.random.Generator) -> tuple[int, int]:
+    """First pixel of a box along one axis, and the one behind it: centre uniform, cut off at the borders."""
+    size, centre = int(length * side), int(generator.integers(length))
+    return max(0, centre - size // 2), min(length, centre + size // 2)

@@ -18,6 +18,8 @@ FIXED = 16
 """Bits of a coordinate after the point."""
 _MASS = 24
 """Bits of a weight of the blur after the point."""
+_SHARE = 22
+"""Likewise, of a weight in resizing."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,22 @@ def erase(images: Tensor, column: Tensor, row: Tensor, side: int) -> Tensor:
     return images * keep.unsqueeze(1)
 
 
+def resized_crop(images: Tensor, box: Tensor) -> Tensor:
+    """Cut a part out of each image and bring it to the size of the image, with PIL's bilinear filter.
+
+    Weights are integers and each of the two passes, along the rows and along the columns, is rounded to 8 bits.
+
+    Args:
+        images: (B, C, H, W) uint8.
+        box: (B, 4) int64 top, left, height, width, within the image.
+    """
+    top, left, height, width = box.unbind(1)
+    across = torch.einsum("bchw,bow->bcho", images.double(), _triangles(left, width, images.shape[3]))
+    across = ((across + (1 << _SHARE - 1)) / (1 << _SHARE)).floor()
+    down = torch.einsum("bchw,boh->bcow", across, _triangles(top, height, images.shape[2]))
+    return ((down + (1 << _SHARE - 1)) / (1 << _SHARE)).floor().byte()
+
+
 @Geometric
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     """Counter-clockwise about the centre."""
@@ -317,6 +335,21 @@ def _packed(images: Tensor, fill: Sequence[int]) -> Tensor:
     for channel in range(channels - 2, -1, -1):
         pixels.bitwise_left_shift_(8).bitwise_or_(images[:, channel])
     return packed
+
+
+def _triangles(start: Tensor, length: Tensor, size: int) -> Tensor:
+    """(B, size, size) float64 whole numbers: what each pixel counts in each of the stretched ones.
+
+    A triangle as wide as two pixels, or as what is shrunk to two, around the place that a new pixel comes from.
+    """
+    place = torch.arange(size, device=start.device, dtype=torch.float64)
+    scale = (length.double() / size).view(-1, 1, 1)
+    centre = (place + 0.5).view(1, -1, 1) * scale
+    offset = place - start.view(-1, 1, 1)  # within the box
+    reach = scale.clamp(min=1)
+    weight = (1 - ((offset + 0.5 - centre) / reach).abs()).clamp(min=0)
+    weight = weight * ((offset >= 0) & (offset < length.view(-1, 1, 1)))
+    return (weight / weight.sum(2, keepdim=True) * (1 << _SHARE) + 0.5).floor()
 
 
 def _matrix(entry: int, value: Tensor) -> Tensor:

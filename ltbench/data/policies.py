@@ -66,6 +66,9 @@ _CIFAR10 = (
 )
 """Sub-policies: two operations, each with its probability and its magnitude from 0 to 9 (the paper's appendix)."""
 
+_TRIES = 10
+CROP_DRAWS = 2 * _TRIES + 2
+"""Uniform numbers that `random_box` needs."""
 _ENHANCERS = ("brightness", "contrast", "saturation", "sharpness")
 _RANGES = {
     "autocontrast": (0.0, 0.0),
@@ -112,6 +115,31 @@ def perform(images: Tensor, which: Tensor, value: Tensor, fill: Sequence[int] = 
         done.append(affine(torch.cat([chosen[name][0] for name in moved]), torch.cat(matrices), fill))
     done += [operation(*chosen[name]) for name, operation in _OTHER.items() if name in chosen]
     return torch.cat(done).index_select(0, order.argsort())
+
+
+def random_box(size: Sequence[int], share: tuple[float, float], draws: Tensor) -> Tensor:
+    """A random part of each image: its area uniform, the logarithm of its aspect ratio uniform in 3/4 to 4/3.
+
+    Ten tries as in torchvision's RandomResizedCrop; where none fits into the image, the whole image, which
+    torchvision would cut to an aspect ratio within these bounds.
+
+    Args:
+        size: height and width of the images.
+        share: smallest and largest part of the area.
+        draws: (B, `CROP_DRAWS`) uniform in [0, 1): area and ratio of every try, then row and column.
+
+    Returns:
+        (B, 4) int64 top, left, height, width.
+    """
+    sides = torch.tensor(size, device=draws.device)
+    area = sides.prod() * (share[0] + (share[1] - share[0]) * draws[:, :_TRIES].double())
+    ratio = ((2 * draws[:, _TRIES:-2].double() - 1) * math.log(4 / 3)).exp()
+    tried = torch.stack([(area / ratio).sqrt(), (area * ratio).sqrt()], dim=2).round().long()
+    fits = ((tried > 0) & (tried <= sides)).all(2)
+    first = fits.int().argmax(1).view(-1, 1, 1).expand(-1, 1, 2)
+    chosen = torch.where(fits.any(1, keepdim=True), tried.gather(1, first).squeeze(1), sides)
+    corner = (draws[:, -2:] * (sides - chosen + 1)).long()
+    return torch.cat([corner, chosen], dim=1)
 
 
 def autoaugment_cifar10(images: Tensor, draws: Tensor) -> Tensor:

@@ -76,6 +76,13 @@ class ExpertNetwork(nn.Module):
         self.branches = nn.ModuleList(branches)
         self.heads = nn.ModuleList(heads)
 
+    @property
+    def num_features(self) -> int:
+        """D."""
+        weight = self.heads[0].weight
+        assert isinstance(weight, Tensor)
+        return weight.shape[1]
+
     def features(self, images: Tensor) -> Tensor:
         """(M, B, D) pooled features of every expert."""
         shared = self.trunk(images)

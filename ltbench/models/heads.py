@@ -39,4 +39,12 @@ def linear(features: int, classes: int) -> nn.Linear:
     return layer
 
 
+def reinitialise(head: nn.Module) -> None:
+    """Give a classifier new random weights, as it had at first; for the second stage of two-stage methods."""
+    assert isinstance(head.weight, Tensor)
+    classes, features = head.weight.shape
+    fresh = CosineLinear(features, classes) if isinstance(head, CosineLinear) else linear(features, classes)
+    head.load_state_dict(fresh.state_dict())
+
+
 HEADS: dict[str, Callable[[int, int], nn.Module]] = {"linear": linear, "cosine": CosineLinear}

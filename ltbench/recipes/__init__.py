@@ -1,9 +1,10 @@
 """Training recipes as data: one TOML file a recipe, one table a data set.
 
 ``standard`` and ``long`` are those of the BalPoE paper's published configurations, which its rivals are trained
-with too, so that a table compares methods and not schedules.
+with too, so that a table compares methods and not schedules. ``paper`` is each method's own, stated in its file.
 """
 
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -45,3 +46,23 @@ def recipe(name: str, table: str) -> Recipe:
             hint=f"it has them for {', '.join(known)}; give a recipe file of your own for others",
         )
     return validated(Recipe, {"name": name, **known[table]}, where=f"recipe {name}")
+
+
+def of_paper(method: str, own: Mapping[str, Mapping[str, Any]], table: str) -> Recipe:
+    """The recipe of a method's authors for the data sets that share ``table``.
+
+    Args:
+        method: its name.
+        own: its recipes by table.
+        table: of the data set.
+
+    Raises:
+        LtbenchError: if there is none for this data set.
+    """
+    if table not in own:
+        raise LtbenchError(
+            f"the authors of '{method}' have no recipe for {table}",
+            where="--recipe paper",
+            hint=f"they have one for {', '.join(own) or 'nothing that is known'}; use --recipe standard or a file",
+        )
+    return validated(Recipe, {"name": "paper", **own[table]}, where=f"the recipe of {method}")

@@ -72,6 +72,7 @@ def _row(result: Result, path: Path) -> dict[str, Any]:
         "revision": result.method.revision,
         "data": canonical_json(result.data.fingerprints),
         "transductive": result.method.transductive,
+        "track": result.method.track,
         **{name: metrics.get(name) for name in METRICS},
         **{name: costs.get(name) for name in COSTS},
         "tuning_trials": (result.tuning or {}).get("trials"),
@@ -90,6 +91,7 @@ TABLE_KEYS = (
     "validation",
     "recipe.name",
     "transductive",
+    "track",
     "data",
 )
 """What all rows of one table share; where these differ, accuracies are not comparable."""

@@ -71,6 +71,8 @@ def _board(runs: pd.DataFrame) -> Board:
 def _title(run: pd.Series) -> str:
     ratio = "as it is" if pd.isna(run["imbalance_ratio"]) else f"IR {run['imbalance_ratio']:g}"
     parts = [str(run["dataset"]), ratio, f"{run['recipe.name']} recipe"]
+    if run["track"]:
+        parts.append(str(run["track"]))
     if run["data_seed"]:
         parts.append(f"data seed {run['data_seed']}")
     if run["validation"]:
@@ -91,6 +93,8 @@ def _labels(runs: pd.DataFrame) -> dict[str, str]:
     own = {str(method): _varying(rows, shown) for method, rows in settings.groupby("method")}
     # A hyper-parameter that every method of the table has, such as mixup, is named for all where it differs.
     common = [name for name in shown if "hyperparameters." not in name or settings[name].notna().all()]
+    if settings["recipe.name"].eq("paper").all():  # each method has its authors' own: no part of its name
+        common = [name for name in common if not name.startswith("recipe.")]
     shared = _varying(settings, [name for name in common if name != "revision"])
     labels = {}
     for setting, row in settings.iterrows():

@@ -204,7 +204,7 @@ class _Trainer:
             data,
             self.method.samplers(data.labels.cpu(), stage),
             views=stage.views or self.method.views,
-            how=self.recipe.augment,
+            how=self.recipe.views,
             batch_size=self.recipe.batch_size,
             seed=self.seed,
             place=(self.stage, self.epoch),
@@ -298,7 +298,8 @@ class _Trainer:
 
     def _progress(self, planned: PlannedStage, steps: int) -> Progress:
         done = (self.epoch + self.step / steps) / planned.epochs
-        return Progress(self.seed, planned.stage, self.epoch, self.step, torch.tensor(done))
+        share = self._share(steps)
+        return Progress(self.seed, planned.stage, self.epoch, self.step, torch.tensor(done), share)
 
     def _share(self, steps: int) -> float:
         total = sum(planned.epochs for planned in self.stages)

@@ -36,7 +36,8 @@ def resident(images=7, *, labelled=True):
 
 def epoch(data, *, samplers=None, views=("train",), how=HOW, batch_size=3, seed=0, place=("train", 0)):
     samplers = samplers or {"main": Shuffled(len(data.labels))}
-    return Epoch(data, samplers, views=views, how=how, batch_size=batch_size, seed=seed, place=place)
+    ways = {"train": how, "plain": Augment()}
+    return Epoch(data, samplers, views=views, how=ways, batch_size=batch_size, seed=seed, place=place)
 
 
 def batches(passed):

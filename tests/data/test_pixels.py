@@ -14,6 +14,7 @@ from torchvision.transforms import functional as by_torchvision
 from torchvision.transforms.autoaugment import _apply_op
 
 from ltbench.data import pixels
+from ltbench.data.policies import CROP_DRAWS, random_box
 
 SIZES = [(1000, 3, 32, 32), (200, 1, 32, 32), (200, 3, 17, 30), (100, 1, 8, 8), (20, 3, 2, 5)]
 
@@ -188,3 +189,17 @@ def test_what_undoes_or_repeats_itself(seed):
     for repeated, value in ((pixels.posterize, 3), (pixels.saturation, 0)):
         once = repeated(images, torch.full((3,), value))
         assert torch.equal(repeated(once, torch.full((3,), value)), once)
+
+
+@pytest.mark.parametrize("size", [(3, 32, 32), (1, 8, 8), (3, 20, 31)], ids=["cifar", "digits", "wide"])
+def test_a_part_of_an_image_resized_as_pil_does(size):
+    channels, height, width = size
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (500, *size), generator=generator, dtype=torch.uint8)
+    box = random_box((height, width), (0.05, 1.0), torch.rand((500, CROP_DRAWS), generator=generator))
+    made = pixels.resized_crop(images, box)
+    for image, (top, left, rows, columns), found in zip(images, box.tolist(), made, strict=True):
+        picture = Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy())
+        part = picture.crop((left, top, left + columns, top + rows))
+        want = np.asarray(part.resize((width, height), Image.Resampling.BILINEAR)).reshape(height, width, channels)
+        np.testing.assert_array_equal(found.numpy(), want.transpose(2, 0, 1))

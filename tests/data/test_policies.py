@@ -200,3 +200,21 @@ def test_the_extremes_of_the_draws_choose_something():
         colour_jitter(images, draws.expand(2, 6), (0.4, 0.4, 0.4, 0.1)),
     ):
         assert made.shape == images.shape
+
+
+def test_random_boxes_have_the_shares_and_shapes_asked_for():
+    draws = torch.rand((20_000, policies.CROP_DRAWS), generator=torch.Generator().manual_seed(0))
+    top, left, height, width = policies.random_box((64, 64), (0.2, 1.0), draws).double().unbind(1)
+    area, ratio = height * width / 64**2, width / height
+    assert 0.19 < area.min() < 0.22
+    assert area.max() == 1.0
+    assert 0.73 < ratio.min() < 0.78
+    assert 1.28 < ratio.max() < 1.38
+    assert 0.47 < area.mean() < 0.6  # large parts of extreme shape do not fit
+    assert (top >= 0).all() and (left >= 0).all() and (top + height <= 64).all() and (left + width <= 64).all()
+    free = width < 64
+    assert 0.48 < (left / (64 - width))[free].mean() < 0.52
+
+
+def test_a_box_that_never_fits_is_the_whole_image():
+    assert policies.random_box((4, 64), (1.0, 1.0), torch.rand(5, policies.CROP_DRAWS)).tolist() == [[0, 0, 4, 64]] * 5
