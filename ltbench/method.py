@@ -221,6 +221,18 @@ class Progress:
         return draws.numpy_generator(self.seed, stream, self.stage.name, self.epoch, self.step)
 
 
+def base_run(run: RunConfig, method: str = "ce", **hyperparameters: Any) -> RunConfig:
+    """The run of another method that one starts from: same data, recipe, seed and mixing.
+
+    Args:
+        run: of the method that starts from it.
+        method: to start from.
+        hyperparameters: of that method; mixing is taken over unless given.
+    """
+    mixing = {name: value for name, value in run.hyperparameters.items() if name in Mixing.model_fields}
+    return run.replace(method=method, hyperparameters={**mixing, **hyperparameters})
+
+
 class Sampler(Protocol):
     """Orders an epoch."""
 

@@ -11,6 +11,7 @@ class BalancedSoftmax(Method):
     name because papers do. BalPoE with one expert is this with mixup.
     """
 
+    family = "loss"
     revision = 1
     paper = Paper(
         title="Balanced Meta-Softmax for Long-Tailed Visual Recognition",

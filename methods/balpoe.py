@@ -68,6 +68,7 @@ class BalPoE(Method):
                 values["taus"] = _spaced(values.pop("experts", 3), values.pop("spread", 1.0))
             return values
 
+    family = "experts"
     revision = 1
     config: Config
     taus: Tensor

@@ -23,6 +23,7 @@ class LogitAdjustment(Method):
 
         space: ClassVar[Mapping[str, Range | Choice]] = {"tau": Range(0.5, 2.0), "mixup": Range(0.0, 1.0)}
 
+    family = "loss"
     revision = 1
     config: Config
     paper = Paper(

@@ -21,6 +21,7 @@ from ltbench.method import (
     Range,
     Stage,
     StageData,
+    base_run,
 )
 from ltbench_methods.logit_adjustment import LogitAdjustment
 
@@ -41,6 +42,7 @@ class LogitAdjustmentPosthoc(Method):
 
         space: ClassVar[Mapping[str, Range | Choice]] = {"tau": Range(0.5, 2.0), "mixup": Range(0.0, 1.0)}
 
+    family = "two stages"
     revision = 1
     config: Config
     tau: Tensor
@@ -58,8 +60,7 @@ class LogitAdjustmentPosthoc(Method):
     @classmethod
     def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
         """The cross-entropy run with the same settings."""
-        mixup = run.hyperparameters.get("mixup", 0.0)
-        return {"ce": run.replace(method="ce", hyperparameters={"mixup": mixup})}
+        return {"ce": base_run(run)}
 
     def start_from(self, runs: Mapping[str, Method]) -> None:
         """Take over the network."""
