@@ -157,11 +157,12 @@ def report(
     style: Annotated[
         Literal["md", "csv", "json", "latex", "svg"], typer.Option("--format", help="Of the output")
     ] = "md",
+    method: Annotated[str | None, typer.Option(help="Method, or several by commas  [default: all]")] = None,
     output: Annotated[Path | None, typer.Option(help="File to write  [default: standard output]")] = None,
 ) -> None:
     """Print the leaderboard: mean and standard deviation over seeds of accuracy, ECE and MCE."""
     from ltbench.atomic import write_text
-    from ltbench.report.frame import load_results
+    from ltbench.report.frame import load_results, of_methods
     from ltbench.report.picture import render_svg
     from ltbench.report.table import leaderboards, render
 
@@ -170,7 +171,7 @@ def report(
         _say(f"left out: {problem}")
     for _, left_out in runs[(runs["status"] != "done")].iterrows() if len(runs) else ():
         _say(f"left out: {left_out['path']}: {left_out['status']}: {left_out['reason']}")
-    boards = leaderboards(runs)
+    boards = leaderboards(of_methods(runs, method.split(",") if method else []))
     text = render_svg(boards) if style == "svg" else render(boards, style)
     if output is None:
         sys.stdout.write(text)
@@ -181,12 +182,21 @@ def report(
 @app.command("list")
 def list_names(
     what: Annotated[Literal["methods", "datasets", "backbones", "recipes"], typer.Argument()],
+    style: Annotated[
+        Literal["text", "md"], typer.Option("--format", help="md: a page about all methods, e.g. docs/methods.md")
+    ] = "text",
+    results: Annotated[list[Path] | None, typer.Option(help="Runs that the page's costs are measured on")] = None,
     methods_dir: MethodsDir = None,
 ) -> None:
     """List what can be named in a run."""
-    from ltbench import catalogue
+    from ltbench import catalogue, methods_page
 
     _add_methods(methods_dir)
+    if style == "md":
+        if what != "methods":
+            raise LtbenchError("there is a page about methods only", where="--format md")
+        sys.stdout.write(methods_page.render(results or []))
+        return
     for name, about in catalogue.entries(what):
         typer.echo(f"{name:<26}{about}" if about else name)
 

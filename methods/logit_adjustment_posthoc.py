@@ -1,6 +1,7 @@
 """Post-hoc logit adjustment: the prior is subtracted from a cross-entropy network's logits."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -46,7 +47,7 @@ class LogitAdjustmentPosthoc(Method):
     revision = 1
     config: Config
     tau: Tensor
-    paper = LogitAdjustment.paper
+    paper = replace(LogitAdjustment.paper, claims=("LA post-hoc|CIFAR-100-LT|100|ResNet-32|1419|acc|all",))
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
         super().__init__(build, prior, config)

@@ -82,6 +82,7 @@ def _made_result(
     data: str = "aaaaaaaaaaaaaaaa",
     revision: str = "1",
     transductive: bool = False,
+    track: str | None = None,
     tuning: dict[str, Any] | None = None,
     cost: dict[str, Any] | None = None,
     **figures: float | None,
@@ -115,7 +116,9 @@ def _made_result(
             classes=["0", "1"], counts=[20, 1], trained_on=[20, 1], shots={"many": 100, "few": 20},
             groups={"many": [], "medium": [0], "few": [1]}, without_validation=[],
         ),
-        method=MethodRecord(revision=revision, logit_prior=None, transductive=transductive, uses={}),
+        method=MethodRecord(
+            revision=revision, logit_prior=None, transductive=transductive, track=track, uses={}
+        ),
         metrics={"test": metrics} if status == "done" else {},
         cost=Cost(**{**costs, **(cost or {})}) if status == "done" else None,
         tuning=tuning,

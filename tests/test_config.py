@@ -239,6 +239,33 @@ def test_an_unknown_recipe_and_one_without_the_data_set_are_refused():
         recipes.recipe("standard", "sound")
 
 
+@pytest.mark.parametrize("name", registry.method_names())
+def test_the_recipe_of_a_methods_authors_loads_for_every_table_they_name(name):
+    paper = registry.method(name).paper
+    own = paper.recipes if paper else {}
+    assert set(own) <= {"cifar", "imagenet-lt", "inaturalist2018"}
+    for table in own:
+        recipe = recipes.of_paper(name, own, table)
+        assert recipe.name == "paper"
+        assert recipe.epochs >= 10
+
+
+def test_the_paper_recipe_is_the_methods_own():
+    config = resolve(RunConfig(method="balanced_softmax", dataset="cifar100-lt", recipe="paper"))
+    assert (config.recipe.batch_size, config.recipe.head, config.recipe.augment.cutout) == (512, "linear", 0.5)
+    with pytest.raises(LtbenchError, match=r"the authors of 'ce' have no recipe for cifar"):
+        resolve(RunConfig(method="ce", dataset="cifar100-lt", recipe="paper"))
+
+
+def test_the_contrast_view_is_mirrored_where_the_recipe_mirrors():
+    for flip in (False, True):
+        view = Recipe(augment={"flip": flip}).views["contrast"]
+        assert (view.flip, view.crop, view.jitter, view.grey) == (flip, (0.2, 1.0), (0.4, 0.4, 0.4, 0.1), 0.2)
+    own = Recipe(contrast={"blur": 0.5}).views
+    assert (own["contrast"].blur, own["contrast"].crop) == (0.5, None)
+    assert own["plain"] == Augment()
+
+
 def test_a_recipe_file_is_named_after_itself_and_filled_with_defaults(tmp_path):
     path = tmp_path / "short.toml"
     path.write_text("epochs = 7\naugment = { flip = true }\n")

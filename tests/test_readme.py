@@ -36,13 +36,13 @@ def test_the_example_conforms(example):
     assert [outcome for outcome in outcomes if not outcome.passed] == []
 
 
-def test_the_example_is_focal_loss(example, tmp_path):
+def test_the_example_is_the_poly_loss(example, tmp_path):
     around = Surroundings(out=tmp_path / "results")
-    gamma = lambda value: RunConfig(method=example, epochs=2, hyperparameters={"gamma": value})  # noqa: E731
-    focal, plain = run(gamma(2.0), around), run(gamma(0.0), around)
+    epsilon = lambda value: RunConfig(method=example, epochs=2, hyperparameters={"epsilon": value})  # noqa: E731
+    poly, plain = run(epsilon(1.0), around), run(epsilon(0.0), around)
     ce = run(RunConfig(method="ce", epochs=2), around)
-    assert plain.metrics["test"].nll == pytest.approx(ce.metrics["test"].nll, rel=1e-3), "gamma = 0 is cross entropy"
-    assert focal.curve[0].loss < plain.curve[0].loss
+    assert plain.metrics["test"].nll == pytest.approx(ce.metrics["test"].nll, rel=1e-3), "epsilon = 0 is cross entropy"
+    assert poly.curve[0].loss > plain.curve[0].loss
 
 
 def test_the_leaderboard_is_the_one_of_the_stored_runs():

@@ -221,6 +221,15 @@ def test_balpoes_experts_are_searched_and_best_toml_has_their_taus(search, tmp_p
     assert resolve(RunConfig(hyperparameters=short)) == resolve(RunConfig(hyperparameters=best))
 
 
+@pytest.mark.parametrize("method", registry.method_names())
+@pytest.mark.filterwarnings("ignore::ltbench.errors.LtbenchWarning")
+def test_every_method_can_be_tuned(method, search):
+    found = search(2, RunConfig(method=method, epochs=1, imbalance_ratio=100))
+    assert (found.trials, found.failed) == (2, 0)
+    assert 0 <= found.accuracy <= 100
+
+
+
 @pytest.mark.parametrize("method", ["balpoe", "ce", "balanced_softmax", "logit_adjustment", "logit_adjustment_posthoc"])
 def test_every_corner_of_a_declared_space_is_allowed(method):
     space = registry.method(method).Config.space

@@ -39,6 +39,13 @@ def linear(features: int, classes: int) -> nn.Linear:
     return layer
 
 
+def projector(features: int, hidden: int, dimension: int) -> nn.Sequential:
+    """The two-layer perceptron with batch norm behind which contrastive methods compare images; (B, dimension)."""
+    return nn.Sequential(
+        nn.Linear(features, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, dimension)
+    )
+
+
 def reinitialise(head: nn.Module) -> None:
     """Give a classifier new random weights, as it had at first; for the second stage of two-stage methods."""
     assert isinstance(head.weight, Tensor)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ltbench.config import canonical_json
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, unknown
 from ltbench.store import Result, read
 
 METRICS = (
@@ -72,7 +72,7 @@ def _row(result: Result, path: Path) -> dict[str, Any]:
         "revision": result.method.revision,
         "data": canonical_json(result.data.fingerprints),
         "transductive": result.method.transductive,
-        "track": result.method.track,
+        "track": result.method.track or "",
         **{name: metrics.get(name) for name in METRICS},
         **{name: costs.get(name) for name in COSTS},
         "tuning_trials": (result.tuning or {}).get("trials"),
@@ -81,6 +81,23 @@ def _row(result: Result, path: Path) -> dict[str, Any]:
     row["setting"] = canonical_json([shared, row["revision"], row["data"]])
     row["table"] = canonical_json([row[name] for name in TABLE_KEYS])
     return row
+
+
+def of_methods(runs: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The runs of some methods.
+
+    Args:
+        runs: as ``load_results`` gives them.
+        names: of the methods; none for all.
+
+    Raises:
+        LtbenchError: if there is no run of one of them.
+    """
+    there = set(runs["method"]) if len(runs) else set()
+    for name in names:
+        if name not in there:
+            raise unknown("method", name, there, where="--method: the stored runs")
+    return runs[runs["method"].isin(names)] if names else runs
 
 
 TABLE_KEYS = (

@@ -135,6 +135,7 @@ def test_labels_name_what_differs(boards, make_result, change, label):
             {"transductive": True},
             "digits-lt, IR 20, standard recipe, adapted to the unlabelled test set, data aaaaaa",
         ),
+        ({"track": "foundation model"}, "digits-lt, IR 20, standard recipe, foundation model, data aaaaaa"),
     ],
     ids=str,
 )
@@ -261,3 +262,10 @@ def test_a_run_that_stands_there_twice_under_two_names_counts_once(tmp_path, mak
     Store(tmp_path).save(make_result(seed=1, top1=20.0))
     (board,) = leaderboards(load_results(tmp_path))
     assert (board.rows["n"].item(), board.rows["top1"].item()) == (2, 15.0)
+
+
+def test_in_a_table_of_the_papers_own_recipes_they_are_no_part_of_the_names(boards, make_result):
+    first = make_result("ce", recipe={"name": "paper", "lr": 0.2}, top1=1.0)
+    second = make_result("balpoe", recipe={"name": "paper", "epochs": 60}, top1=2.0)
+    (board,) = boards(first, second)
+    assert set(board.rows["label"]) == {"ce", "balpoe"}

@@ -1,0 +1,113 @@
+"""The page about all methods: ideas, hyper-parameters, measured cost, claims; made from their files."""
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from tabulate import tabulate
+
+from ltbench import registry
+from ltbench.data.mixing import Mixing
+from ltbench.method import Choice, Method, Range
+from ltbench.report.frame import load_results
+from ltbench.report.published import claims
+
+FAMILIES = {
+    "baseline": "Baselines",
+    "loss": "Losses for one network",
+    "mixing": "Mixing",
+    "two stages": "Two stages",
+    "experts": "Experts",
+    "contrastive": "Contrastive",
+    "fine-tuning": "Fine-tuning of foundation models",
+    "other": "Others",
+}
+_HEADER = ("Method", "Idea", "Hyper-parameters", "Cost", "Claims")
+_INTRODUCTION = """\
+# The methods
+
+This page is made by `ltbench list methods --format md --results results/suites > docs/methods.md`; do not edit it.
+
+Every method can be trained with mixup, CutMix, Remix and CMO (`--set mixup=0.4`, `cutmix=1`, `remix=3`, `cmo=0.5`);
+these are named below only where a method sets them. Hyper-parameters: default, and in brackets what `ltbench tune`
+searches. Cost: training time over that of cross entropy, the shortest run of each over its seeds on one machine{where};
+runs that a method starts from are included. Claims: what the authors report, with their own recipe, which need not be
+that of a leaderboard here.
+"""
+
+
+def render(folders: Sequence[Path]) -> str:
+    """The page as markdown.
+
+    Args:
+        folders: of results, for the costs; none for a page without them.
+    """
+    costs = relative_costs(load_results(*folders)) if folders else pd.DataFrame()
+    methods = {name: registry.method(name) for name in registry.method_names()}
+    where = f"\n({', then '.join(map(str, costs.columns))})" if len(costs) else ""
+    parts = [_INTRODUCTION.format(where=where)]
+    for family, title in FAMILIES.items():
+        members = {name: cls for name, cls in methods.items() if _family(cls) == family}
+        if members:
+            rows = [_row(name, cls, costs) for name, cls in members.items()]
+            parts.append(f"## {title}\n\n{tabulate(rows, _HEADER, tablefmt='github', disable_numparse=True)}\n")
+            parts += [_notes(name, cls) for name, cls in members.items()]
+    return "\n".join(parts)
+
+
+def relative_costs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Training time over cross entropy's: methods down, data sets across; shortest runs of equal length."""
+    done = runs[(runs["status"] == "done") & runs["training_seconds"].notna() & (runs["recipe.name"] == "standard")]
+    shortest = done.groupby(["dataset", "recipe.epochs", "precision", "method"])["training_seconds"].min().unstack()
+    if "ce" not in shortest:
+        return pd.DataFrame()
+    ratios = shortest.div(shortest["ce"], axis=0).dropna(how="all")
+    return ratios.groupby("dataset").first().sort_index(ascending=False).T
+
+
+def _family(cls: type[Method]) -> str:
+    return cls.family if cls.family in FAMILIES else "other"
+
+
+def _row(name: str, cls: type[Method], costs: pd.DataFrame) -> list[str]:
+    measured = [f"{cost:.1f}" for cost in list(costs.loc[name].dropna())] if name in costs.index else []
+    claimed = claims(cls.paper.claims) if cls.paper else []
+    return [f"[{name}](#{name})", _paragraphs(cls)[0], _settings(cls), ", ".join(measured), "; ".join(claimed)]
+
+
+def _settings(cls: type[Method]) -> str:
+    """Name, default and search range of the method's own hyper-parameters."""
+    settings = []
+    for name, field in cls.Config.model_fields.items():
+        if name in Mixing.model_fields and field.default == Mixing.model_fields[name].default:
+            continue
+        searched = cls.Config.space.get(name)
+        settings.append(f"{name} {_shown(field.default)}{f' [{_range(searched)}]' if searched else ''}")
+    return ", ".join(settings)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_shown, value))})"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _range(searched: Range | Choice) -> str:
+    if isinstance(searched, Choice):
+        return ", ".join(map(_shown, searched.options))
+    return f"{searched.low:g} to {searched.high:g}"
+
+
+def _notes(name: str, cls: type[Method]) -> str:
+    rest = _paragraphs(cls)[1:]
+    source = []
+    if cls.paper is not None:
+        paper = cls.paper
+        source = [f"*{paper.title}*, {paper.authors.replace(' and ', ', ')}, {paper.venue} {paper.year}."]
+    return "\n\n".join([f"### {name}", *rest, *source]) + "\n"
+
+
+def _paragraphs(cls: type[Method]) -> list[str]:
+    """The docstring's paragraphs, each on one line."""
+    return [" ".join(part.split()) for part in (inspect.getdoc(cls) or "").split("\n\n")]
