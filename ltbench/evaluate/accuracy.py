@@ -19,6 +19,17 @@ def correct_by_class(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return torch.bincount(right, minlength=classes), torch.bincount(labels, minlength=classes)
 
 
+def macro_accuracy(logits: Tensor, labels: Tensor) -> float:
+    """The mean over the classes that are there of the percentage of their images that is classified correctly.
+
+    Args:
+        logits: (N, C).
+        labels: (N,).
+    """
+    correct, total = correct_by_class(logits, labels)
+    return float((100 * correct.double() / total)[total > 0].mean())
+
+
 def mean_over(values: Tensor, members: list[int]) -> float | None:
     """The mean of some classes' values; None for no class, and classes without images (nan) are left out."""
     chosen = values[members]

@@ -1,0 +1,155 @@
+"""BCL: balanced contrastive learning."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from ltbench.losses import logit_adjusted_cross_entropy
+from ltbench.method import (
+    BackboneFactory,
+    Batch,
+    Choice,
+    ClassPrior,
+    Loss,
+    Method,
+    MethodConfig,
+    Paper,
+    Progress,
+    Range,
+)
+from ltbench.models.heads import projector
+
+
+def balanced_contrast(features: Tensor, prototypes: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Supervised contrast in whose normaliser each class counts as one: the mean over its images and its prototype.
+
+    An anchor is compared with all views of all images but itself, and with a prototype of every class, so that no
+    class is ever missing. Positives are the images and the prototype of its class, all with the same weight.
+
+    Args:
+        features: (V, B, D) of unit length: V views of each image.
+        prototypes: (C, D) of unit length.
+        labels: (B,) class indices.
+        temperature: of the similarities.
+
+    Returns:
+        (B,) in nats: the mean over an image's views.
+    """
+    views, batch, _ = features.shape
+    classes = len(prototypes)
+    with torch.autocast(features.device.type, enabled=False):
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        members = torch.cat([features.flatten(0, 1), prototypes]).to(dtype)
+        similar = members[: views * batch] @ members.T / temperature
+    labels = torch.cat([labels.repeat(views), torch.arange(classes, device=labels.device)])
+    itself = torch.eye(views * batch, len(labels), dtype=torch.bool, device=labels.device)
+    same = labels[: views * batch, None] == labels
+    sizes = F.one_hot(labels, classes).sum(0)[labels] - same.to(dtype)
+    normaliser = (similar - sizes.clamp(min=1).log()).masked_fill(itself, -torch.inf).logsumexp(1, keepdim=True)
+    positive = same & ~itself
+    values = (positive * (normaliser - similar)).sum(1) / positive.sum(1)
+    return values.view(views, batch).mean(0)
+
+
+class BCL(Method):
+    """A logit-adjusted classifier, and beside it a supervised contrast in which every class has the same say.
+
+    Zhu et al. (CVPR 2022). The contrast divides each class's share of the normaliser by the number of its images in
+    the batch and adds a prototype of each class, made from the classifier's weights. Its two views and the
+    classifier's own view go through the network together. The authors published no code that trains on CIFAR, and
+    others could not reproduce its figures: the weights of the two losses are those of the ImageNet code; the
+    temperature and the perceptron D-512-128 of small networks are those of a rerun in the code of CUDA (Ahn et al.,
+    ICLR 2023), which weighs the losses by 2 and 0.6. Large networks have D-D-1024, as published.
+    """
+
+    class Config(MethodConfig):
+        """Weights of the two losses."""
+
+        ce_weight: float = Field(1.0, gt=0, description="weight of the logit-adjusted cross entropy")
+        contrast_weight: float = Field(0.35, ge=0, description="weight of the contrast")
+        temperature: float = Field(0.1, gt=0, description="of the similarities between images")
+
+        dataset_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "imagenet-lt": {"temperature": 0.07},
+            "inaturalist2018": {"temperature": 0.07},
+        }
+        space: ClassVar[Mapping[str, Range | Choice]] = {
+            "contrast_weight": Range(0.1, 1.0, log=True),
+            "temperature": Range(0.05, 0.3, log=True),
+        }
+
+    family = "contrastive"
+    revision = 1
+    views = ("train", "contrast", "contrast")
+    coupled = True
+    config: Config
+    paper = Paper(
+        title="Balanced Contrastive Learning for Long-Tailed Visual Recognition",
+        authors="Jianggang Zhu and Zheng Wang and Jingjing Chen and Yi-Ping Phoebe Chen and Yu-Gang Jiang",
+        venue="IEEE/CVF Conference on Computer Vision and Pattern Recognition",
+        year=2022,
+        claims=(
+            "BCL|CIFAR-100-LT|100|ResNet-32|200 (as in BCL paper; not stated on slide)|acc|all",
+            "BCL|CIFAR-100-LT|100|ResNet-32|400|acc|all",
+            "BCL|ImageNet-LT|256|ResNet-50|not stated|acc|all",
+            "BCL (sim-sim views)|ImageNet-LT|256|ResNeXt-50-32x4d|90|acc|all",
+        ),
+        recipes={
+            "imagenet-lt": {
+                "epochs": 90,
+                "batch_size": 256,
+                "lr": 0.1,
+                "nesterov": False,
+                "weight_decay": 5e-4,
+                "schedule": "cosine",
+                "warmup": 0.0,
+                "augment": {
+                    "crop": (0.08, 1.0),
+                    "flip": True,
+                    "jitter": (0.4, 0.4, 0.4, 0.0),
+                    "policy": "randaugment",
+                },
+                "contrast": {
+                    "crop": (0.08, 1.0),
+                    "flip": True,
+                    "jitter": (0.4, 0.4, 0.4, 0.1),
+                    "jitter_chance": 0.8,
+                    "grey": 0.2,
+                },
+                "head": "cosine",
+            }
+        },
+    )
+
+    def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
+        super().__init__(build, prior, config)
+        features = self.network.num_features
+        hidden, dimension = (512, 128) if features <= 64 else (features, 1024)
+        self.projection = projector(features, hidden, dimension)
+        self.prototypes = projector(features, hidden, dimension)
+
+    @property
+    def logit_prior(self) -> float:
+        """The classifier learns with the prior added, so that none is left."""
+        return 0.0
+
+    def forward(self, batch: Batch, at: Progress) -> Loss:
+        """The weighted sum of cross entropy on the first view and contrast between the other two."""
+        size, config = len(batch.labels), self.config
+        features = self.network.features(torch.cat(batch.views))
+        logits = self.network.classify(features[:, :size])[0]
+        compared = F.normalize(self.projection(features[0, size:]).float(), dim=1).view(2, size, -1)
+        weights = self.network.heads[0].weight
+        assert isinstance(weights, Tensor)
+        prototypes = F.normalize(self.prototypes(weights).float(), dim=1)
+
+        def per_sample(labels: Tensor) -> Tensor:
+            adjusted = logit_adjusted_cross_entropy(logits, labels, self.log_prior, self.log_prior.new_ones(()))
+            contrast = balanced_contrast(compared, prototypes, labels, config.temperature)
+            return config.ce_weight * adjusted + config.contrast_weight * contrast
+
+        return batch.loss(per_sample)

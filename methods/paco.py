@@ -1,0 +1,246 @@
+"""PaCo: parametric contrastive learning, with a momentum encoder and a queue."""
+
+import math
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from ltbench.method import (
+    BackboneFactory,
+    Batch,
+    Choice,
+    ClassPrior,
+    Loss,
+    Method,
+    MethodConfig,
+    Paper,
+    Progress,
+    Range,
+)
+from ltbench.models.heads import projector
+
+
+def paco_loss(
+    features: Tensor,
+    labels: Tensor,
+    logits: Tensor,
+    log_prior: Tensor,
+    *,
+    alpha: float,
+    temperature: float,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+) -> Tensor:
+    """Cross entropy over class centres and images at once, with several positives of different weight.
+
+    An anchor's positives are the centre of its class, with weight beta, and all other images of its class, with
+    weight alpha. Log probabilities are taken over all centres and all images but the anchor; images count gamma.
+
+    Args:
+        features: (A + R, D) of unit length; the first A are the anchors.
+        labels: (A + R,) class indices; -1 is no class.
+        logits: (A, C) of the anchors, without the prior.
+        log_prior: (C,).
+        alpha: weight of an image of the anchor's class.
+        temperature: of the similarities.
+        beta: weight of the class centre.
+        gamma: weight of the images in the normaliser, > 0.
+
+    Returns:
+        (A,) in nats.
+    """
+    anchors, classes = logits.shape
+    with torch.autocast(features.device.type, enabled=False):
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        features = features.to(dtype)
+        centres = logits.to(dtype) + log_prior
+        images = features[:anchors] @ features.T / temperature
+    itself = torch.eye(anchors, len(features), dtype=torch.bool, device=features.device)
+    counted = (images + math.log(gamma)).masked_fill(itself, -torch.inf)
+    normaliser = torch.cat([centres, counted], 1).logsumexp(1, keepdim=True)
+    same = (labels[:anchors, None] == labels) & ~itself
+    weights = torch.cat([beta * F.one_hot(labels[:anchors], classes), alpha * same], 1)
+    values = torch.cat([centres, images], 1) - normaliser
+    return -(weights * values).sum(1) / weights.sum(1)
+
+
+class Queue(nn.Module):
+    """Keys of the last steps and their classes; it starts with random directions of no class.
+
+    What a step offers joins when the step is done, since its loss still needs the queue as it was.
+
+    Args:
+        length: how many keys.
+        dimension: of a key.
+    """
+
+    keys: Tensor
+    labels: Tensor
+    next_keys: Tensor
+    next_labels: Tensor
+
+    def __init__(self, length: int, dimension: int) -> None:
+        super().__init__()
+        self.register_buffer("keys", F.normalize(torch.randn(length, dimension), dim=1))
+        self.register_buffer("labels", torch.full((length,), -1))
+        self.register_buffer("next_keys", self.keys.clone(), persistent=False)
+        self.register_buffer("next_labels", self.labels.clone(), persistent=False)
+
+    def offer(self, keys: Tensor, batch: Batch) -> None:
+        """Keys of a batch's images, (B, dimension); of mixed labels, the one with the larger share counts."""
+        labels = batch.labels
+        if batch.mixed_labels is not None and batch.weight is not None:
+            labels = torch.where(batch.weight >= 0.5, labels, batch.mixed_labels)
+        self.next_keys.copy_(torch.cat([keys, self.keys])[: len(self.keys)])
+        self.next_labels.copy_(torch.cat([labels, self.labels])[: len(self.labels)])
+
+    def advance(self) -> None:
+        """The newest keys join, the oldest leave."""
+        self.keys.copy_(self.next_keys)
+        self.labels.copy_(self.next_labels)
+
+
+class PaCo(Method):
+    """Supervised contrast with momentum keys, in which learnable class centres - the classifier - are positives too.
+
+    Cui et al. (ICCV 2021). Prediction is by the classifier's logits as they are. The authors train on several GPUs
+    and owe their batch norm's small batches to that: here a batch is split into parts of at least ``virtual_batch``
+    images, and the parts of the keys are taken across those of the queries, which stands for the shuffling between
+    GPUs. The queue starts with random vectors of no class, where theirs have random labels. Mixed images wait in
+    the queue under the label with the larger share.
+    """
+
+    class Config(MethodConfig):
+        """Weights of the contrast and the size of its memory."""
+
+        alpha: float = Field(0.01, ge=0, description="weight of an image of the same class; the class centre has 1")
+        temperature: float = Field(0.05, gt=0, description="of the similarities between images")
+        queue: int = Field(1024, ge=1, description="length of the queue of keys")
+        momentum: float = Field(0.999, ge=0, lt=1, description="of the key network's moving average")
+        virtual_batch: int = Field(32, ge=2, description="images at least that share batch-norm statistics")
+
+        dataset_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "imagenet-lt": {"alpha": 0.05, "temperature": 0.2, "queue": 8192},
+            "inaturalist2018": {"alpha": 0.05, "temperature": 0.2, "queue": 8192},
+        }
+        space: ClassVar[Mapping[str, Range | Choice]] = {
+            "alpha": Range(0.005, 0.1, log=True),
+            "temperature": Range(0.05, 0.3, log=True),
+        }
+
+    family = "contrastive"
+    revision = 1
+    views = ("train", "contrast")
+    coupled = True
+    config: Config
+    paper = Paper(
+        title="Parametric Contrastive Learning",
+        authors="Jiequan Cui and Zhisheng Zhong and Shu Liu and Bei Yu and Jiaya Jia",
+        venue="IEEE/CVF International Conference on Computer Vision",
+        year=2021,
+        claims=(
+            "PaCo|CIFAR-100-LT|100|ResNet-32|400|acc|all",
+            "PaCo|ImageNet-LT|256|ResNet-50|400|acc|all",
+            "PaCo|ImageNet-LT|256|ResNeXt-50-32x4d|400|acc|all",
+            "PaCo|ImageNet-LT|256|ResNeXt-50-32x4d|90|acc|all",
+        ),
+        recipes={
+            "cifar": {
+                "epochs": 400,
+                "batch_size": 128,
+                "lr": 0.05,
+                "nesterov": False,
+                "weight_decay": 5e-4,
+                "milestones": (0.8, 0.9),
+                "warmup": 0.025,
+                "augment": {"padding": 0.125, "flip": True, "policy": "cifar10", "cutout": 0.5},
+                "contrast": {
+                    "crop": (0.2, 1.0),
+                    "flip": True,
+                    "jitter": (0.4, 0.4, 0.4, 0.1),
+                    "jitter_chance": 0.8,
+                    "grey": 0.2,
+                    "blur": 0.5,
+                },
+                "head": "linear",
+            },
+            "imagenet-lt": {  # ResNet-50's; ResNeXt-50's first view is stronger
+                "epochs": 400,
+                "batch_size": 128,
+                "lr": 0.02,
+                "nesterov": False,
+                "weight_decay": 5e-4,
+                "schedule": "cosine",
+                "warmup": 0.025,
+                "augment": {
+                    "crop": (0.08, 1.0),
+                    "flip": True,
+                    "jitter": (0.4, 0.4, 0.4, 0.0),
+                    "policy": "randaugment",
+                },
+                "contrast": {
+                    "crop": (0.08, 1.0),
+                    "flip": True,
+                    "jitter": (0.4, 0.4, 0.4, 0.0),
+                    "grey": 0.2,
+                    "blur": 0.5,
+                },
+                "head": "linear",
+            },
+        },
+    )
+
+    def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
+        super().__init__(build, prior, config)
+        features = self.network.num_features
+        dimension = 32 if features <= 64 else 128
+        self.projection = projector(features, features, dimension)
+        self.key_network = deepcopy(self.network).requires_grad_(False)
+        self.key_projection = deepcopy(self.projection).requires_grad_(False)
+        self.queue = Queue(config.queue, dimension)
+
+    def forward(self, batch: Batch, at: Progress) -> Loss:
+        """The loss of the queries against class centres, queries, keys and queue."""
+        parts = max(1, len(batch.labels) // self.config.virtual_batch)
+        encoded = [self._query(part) for part in torch.tensor_split(batch.images, parts)]
+        queries, logits = torch.cat([query for query, _ in encoded]), torch.cat([own for _, own in encoded])
+        with torch.no_grad():
+            keys = _across(self._key, batch.views[1], parts)
+            self.queue.offer(keys, batch)
+        features = torch.cat([queries, keys, self.queue.keys])
+
+        def per_sample(labels: Tensor) -> Tensor:
+            return paco_loss(
+                features,
+                torch.cat([labels, labels, self.queue.labels]),
+                logits,
+                self.log_prior,
+                alpha=self.config.alpha,
+                temperature=self.config.temperature,
+            )
+
+        return batch.loss(per_sample)
+
+    def after_step(self, at: Progress) -> None:
+        """The keys join the queue, and the key network follows."""
+        self.queue.advance()
+        for keys, queries in ((self.key_network, self.network), (self.key_projection, self.projection)):
+            torch._foreach_lerp_(list(keys.parameters()), list(queries.parameters()), 1 - self.config.momentum)
+
+    def _query(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.network.features(images)
+        return F.normalize(self.projection(features[0]).float(), dim=1), self.network.classify(features)[0]
+
+    def _key(self, images: Tensor) -> Tensor:
+        return F.normalize(self.key_projection(self.key_network.features(images)[0]).float(), dim=1)
+
+
+def _across(encode: Callable[[Tensor], Tensor], images: Tensor, parts: int) -> Tensor:
+    """Encode every ``parts``-th image together, and give all in their old order."""
+    order = torch.cat([torch.arange(len(images), device=images.device)[part::parts] for part in range(parts)])
+    return torch.cat([encode(images[part::parts]) for part in range(parts)])[order.argsort()]

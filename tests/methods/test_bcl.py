@@ -1,0 +1,55 @@
+"""BCL against the published loss, and what makes it balanced."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ltbench.conformance import Subject
+from ltbench.losses import logit_adjusted_cross_entropy
+from ltbench_methods.bcl import BCL, balanced_contrast
+
+
+def test_the_published_loss_and_gradients(golden_losses):
+    want = golden_losses("bcl_balanced_supcon")
+    features = torch.from_numpy(want["features"]).requires_grad_()
+    prototypes = torch.from_numpy(want["prototypes"]).requires_grad_()
+    targets, temperature = torch.from_numpy(want["targets"]), float(want["temperature"])
+    loss = balanced_contrast(features.transpose(0, 1), prototypes, targets, temperature).mean()
+    loss.backward()
+    assert loss.item() == pytest.approx(float(want["loss"]), rel=1e-5)
+    np.testing.assert_allclose(features.grad.numpy(), want["grad_features"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(prototypes.grad.numpy(), want["grad_prototypes"], rtol=1e-4, atol=1e-5)
+
+
+def test_by_hand():
+    # Two views of one image of class 0, all vectors alike but the prototype of class 1, which is opposite; T = 1.
+    # Class 0 has 2 members beside the anchor (e each), class 1 has one (1/e): normaliser 2 e / 2 + (1/e) / 1.
+    # Each positive has log probability 1 - ln(e + 1/e).
+    features = torch.tensor([1.0, 0.0]).expand(2, 1, 2)
+    prototypes = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    loss = balanced_contrast(features, prototypes, torch.tensor([0]), 1.0)
+    assert loss.tolist() == pytest.approx([np.log(np.e + 1 / np.e) - 1])
+
+
+def test_repeating_the_images_of_another_class_changes_nothing():
+    # A class counts by the mean over its members; if its prototype is like its images, more of them do not matter.
+    draws = torch.Generator().manual_seed(0)
+    anchor, other = F.normalize(torch.randn(2, 8, generator=draws), dim=1)
+    prototypes = torch.stack([anchor, other])
+    once = balanced_contrast(torch.stack([anchor, other]).expand(2, 2, 8), prototypes, torch.tensor([0, 1]), 0.1)
+    many = torch.stack([anchor, other, other, other]).expand(2, 4, 8)
+    often = balanced_contrast(many, prototypes, torch.tensor([0, 1, 1, 1]), 0.1)
+    torch.testing.assert_close(often[0], once[0])
+
+
+def test_without_contrast_it_is_the_logit_adjusted_loss():
+    subject = Subject(BCL)
+    method = subject.make(contrast_weight=0.0, ce_weight=2.0)
+    (stage,) = subject.stages(method)
+    batch, at = subject.batch(method, stage)
+    loss = method(batch, at).mean
+    with torch.no_grad():
+        logits = method.network(torch.cat(batch.views))[: len(batch.labels)]
+    expected = logit_adjusted_cross_entropy(logits, batch.labels, method.log_prior, torch.tensor(1.0))
+    torch.testing.assert_close(loss, 2 * expected.mean())

@@ -1,0 +1,88 @@
+"""PaCo against the published loss, its queue, and its key network."""
+
+import numpy as np
+import pytest
+import torch
+
+from ltbench.conformance import Subject
+from ltbench.losses import logit_adjusted_cross_entropy
+from ltbench.method import ClassPrior
+from ltbench_methods.paco import PaCo, _across, paco_loss
+
+
+def test_the_published_loss_and_gradients(golden_losses):
+    want = golden_losses("paco")
+    features = torch.from_numpy(want["features"]).requires_grad_()
+    logits = torch.from_numpy(want["supervised_logits"]).requires_grad_()
+    prior = ClassPrior(torch.from_numpy(want["class_counts"]))
+    constants = {name: float(want[name]) for name in ("alpha", "beta", "gamma", "temperature")}
+    loss = paco_loss(features, torch.from_numpy(want["labels"]), logits, prior.log, **constants).mean()
+    loss.backward()
+    assert loss.item() == pytest.approx(float(want["loss"]), rel=1e-5)
+    np.testing.assert_allclose(features.grad.numpy(), want["grad_features"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(logits.grad.numpy(), want["grad_supervised_logits"], rtol=1e-4, atol=1e-5)
+
+
+def test_by_hand_with_a_queue_entry_of_no_class():
+    # One anchor (1, 0) of class 0 among two classes; its key is itself, the queue holds (0, 1) of no class. T = 1.
+    # Centres ln 2 + ln 1/2 = 0 and ln 1/2; images: key 1, queue 0. Normaliser: 1 + 1/2 + gamma (e + 1).
+    # With gamma = 1/2 it is 2 + e/2. Positives: centre (weight 1) 0 and key (weight 1/2) 1, so that the loss is
+    # ln(2 + e/2) - (1/2) / (3/2).
+    features = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    logits, log_prior = torch.tensor([[2.0, 1.0]]).log(), torch.tensor([0.5, 0.5]).log()
+    loss = paco_loss(features, torch.tensor([0, 0, -1]), logits, log_prior, alpha=0.5, temperature=1.0, gamma=0.5)
+    assert loss.item() == pytest.approx(np.log(2 + np.e / 2) - 1 / 3)
+
+
+def test_without_images_it_is_the_balanced_softmax():
+    # Similarities of -1 at a temperature of .01 weigh e^-100 in the normaliser: only the class centres are left.
+    features = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    logits, log_prior = torch.tensor([[0.3, -1.0]]), torch.tensor([0.9, 0.1]).log()
+    loss = paco_loss(features, torch.tensor([1, 1]), logits, log_prior, alpha=0.0, temperature=0.01)
+    expected = logit_adjusted_cross_entropy(logits, torch.tensor([1]), log_prior, torch.tensor(1.0))
+    torch.testing.assert_close(loss, expected)
+
+
+def step(subject, method):
+    (stage,) = subject.stages(method)
+    batch, at = subject.batch(method, stage)
+    loss = method(batch, at)
+    with torch.no_grad():
+        method.after_step(at)
+    return batch, loss
+
+
+def test_the_queue_takes_the_newest_keys_and_drops_the_oldest():
+    subject = Subject(PaCo)
+    method = subject.make(queue=20)
+    before = method.queue.keys.clone()
+    batch, _ = step(subject, method)
+    assert len(batch.labels) == 16
+    assert torch.equal(method.queue.labels, torch.cat([batch.labels, torch.full((4,), -1)]))
+    assert torch.equal(method.queue.keys[16:], before[:4])
+    assert not torch.equal(method.queue.keys[:4], before[:4])
+
+
+def test_keys_of_mixed_images_have_the_label_of_the_larger_share():
+    subject = Subject(PaCo)
+    method = subject.make(queue=16, mixup=1.0)
+    batch, _ = step(subject, method)
+    wanted = batch.labels if batch.weight >= 0.5 else batch.mixed_labels
+    assert torch.equal(method.queue.labels, wanted)
+
+
+def test_the_key_network_is_a_moving_average():
+    subject = Subject(PaCo)
+    method = subject.make(momentum=0.75)
+    with torch.no_grad():
+        method.projection[0].bias += 1.0
+        expected = method.key_projection[0].bias + 0.25
+        step(subject, method)
+    torch.testing.assert_close(method.key_projection[0].bias, expected)
+
+
+def test_keys_are_encoded_in_parts_across_the_batch_and_come_back_in_order():
+    seen = []
+    encoded = _across(lambda part: seen.append(part.tolist()) or 10 * part, torch.arange(5), 2)
+    assert seen == [[0, 2, 4], [1, 3]]
+    assert encoded.tolist() == [0, 10, 20, 30, 40]
