@@ -1,0 +1,133 @@
+"""SADE's test-time aggregation: experts weighted by how steady they are on the unlabelled test images."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from ltbench.config import Recipe, RunConfig
+from ltbench.method import (
+    BackboneFactory,
+    Batch,
+    ClassPrior,
+    Loss,
+    Method,
+    Paper,
+    Progress,
+    Sampler,
+    Schedule,
+    Shuffled,
+    Stage,
+    base_run,
+)
+from ltbench.models.experts import ExpertNetwork
+from ltbench_methods.sade import RECIPES, SADE
+
+SMALLEST = 5
+"""Per cent: aggregation stops before a weight, rounded, falls below."""
+
+
+class SADETTA(Method):
+    """Weights for the three experts of a SADE run, learnt on the unlabelled test images. Transductive.
+
+    Zhang et al. (NeurIPS 2022). An expert that knows the classes of an image predicts them alike in two views of it:
+    the weights maximise the cosine similarity of the aggregated predictions for two views. Nothing else is trained,
+    with the recipe's first learning rate, momentum and weight decay. It stops once a weight would fall below 5 %.
+
+    Departures: the two views are the shared "contrast" ones (SimCLR's, with a resized crop, no blur), where the
+    published code, on CIFAR, pads by 4 pixels before the crop and blurs a fifth of the images. The published code
+    looks at the weights after each epoch and goes on with them even if one is too small; here that is looked at
+    after each step, and the last weights before it are kept. The batch size is the recipe's (published: 128).
+    """
+
+    class Config(SADE.Config):
+        """SADE's settings, and how long to aggregate. Mixing is for the SADE run: test images are not mixed."""
+
+        epochs: int = Field(5, ge=1, description="passes over the test images")
+
+    family = "experts"
+    revision = 1
+    transductive = True
+    config: Config
+    admissible: Tensor
+    running: Tensor
+    paper = Paper(
+        title="Self-Supervised Aggregation of Diverse Experts for Test-Agnostic Long-Tailed Recognition",
+        authors="Yifan Zhang and Bryan Hooi and Lanqing Hong and Jiashi Feng",
+        venue="Advances in Neural Information Processing Systems",
+        year=2022,
+        claims=(
+            "SADE+TTA|CIFAR-100-LT|100|ResNet-32|200|acc@uniform|all",
+            "SADE+TTA|CIFAR-100-LT|100|ResNet-32|200|acc@fwd50|all",
+            "SADE+TTA|CIFAR-100-LT|100|ResNet-32|200|acc@bwd50|all",
+            "SADE+TTA|ImageNet-LT|256|ResNeXt-50-32x4d|180|acc@uniform|all",
+        ),
+        recipes=RECIPES,
+    )
+
+    def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
+        super().__init__(build, prior, config)
+        self.network.requires_grad_(False).eval()
+        self.aggregation = nn.Parameter(torch.full((3,), 1 / 3))
+        self.register_buffer("admissible", self.aggregation.detach().clone())
+        self.register_buffer("running", torch.tensor(True))
+
+    def make_network(self, build: BackboneFactory) -> ExpertNetwork:
+        """Three experts, as SADE has them."""
+        return build(3, width=self.config.width, head=self.head)
+
+    @property
+    def logit_prior(self) -> float | None:
+        """Not one number, as for SADE."""
+        return None
+
+    @classmethod
+    def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
+        """The SADE run with the same settings."""
+        own = {name: value for name, value in run.hyperparameters.items() if name in SADE.Config.model_fields}
+        return {"sade": base_run(run, "sade", **own)}
+
+    def start_from(self, runs: Mapping[str, Method]) -> None:
+        """Take over the experts."""
+        self.network.load_state_dict(runs["sade"].network.state_dict())
+
+    def stages(self, recipe: Recipe) -> Sequence[Stage]:
+        """A few passes over the test images, with a constant learning rate."""
+        return (
+            Stage(
+                "aggregation",
+                epochs=self.config.epochs,
+                trains=("aggregation",),
+                schedule=Schedule(lr=recipe.lr, shape="constant"),
+                views=("contrast", "contrast"),
+                source="unlabelled-test",
+            ),
+        )
+
+    def samplers(self, labels: Tensor, stage: Stage) -> dict[str, Sampler]:
+        """Every test image once; there are no classes to draw by."""
+        return {"main": Shuffled(len(labels))}
+
+    def prepare(self, batch: Batch, at: Progress) -> Batch:
+        """Test images are not mixed."""
+        return batch
+
+    def forward(self, batch: Batch, at: Progress) -> Loss:
+        """Minus the cosine similarity of the predictions for the two views."""
+        with torch.no_grad():
+            views = [self.network.experts(view).float() for view in batch.views]
+        first, second = (self.combine(experts).softmax(1) for experts in views)
+        return Loss.of(-F.cosine_similarity(first, second, dim=1, eps=1e-6))
+
+    def after_step(self, at: Progress) -> None:
+        """Keep the weights while all are large enough; from the first time on that one is not, go back to those."""
+        percent = (100 * self.aggregation.softmax(0)).round()
+        self.running.logical_and_((percent >= SMALLEST).all())
+        self.admissible.copy_(torch.where(self.running, self.aggregation, self.admissible))
+        self.aggregation.copy_(self.admissible)
+
+    def combine(self, experts: Tensor) -> Tensor:
+        """The weighted sum of the experts' logits; the weights are positive and sum to one."""
+        return (self.aggregation.softmax(0).view(-1, 1, 1) * experts).sum(0)
