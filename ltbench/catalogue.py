@@ -20,7 +20,8 @@ def entries(kind: str) -> Lines:
         return [(name, registry.dataset(name).summary) for name in registry.dataset_names()]
     if kind == "backbones":
         return [(name, "") for name in registry.backbone_names()]
-    return [(name, "for " + ", ".join(recipes.tables(name))) for name in recipes.names()]
+    shared = [(name, "for " + ", ".join(recipes.tables(name))) for name in recipes.names()]
+    return [*shared, (recipes.PAPER, "each method's own, where its authors have one")]
 
 
 def health(folder: Path) -> Lines:

@@ -32,7 +32,9 @@ Settings = Annotated[
 Ratio = Annotated[float | None, typer.Option(help="Imbalance ratio, head count over tail count")]
 Precision = Annotated[Literal["fp32", "bf16"] | None, typer.Option(help="Arithmetic of the network  [default: fp32]")]
 Epochs = Annotated[int | None, typer.Option(help="Length of training; milestones move along")]
-RecipeName = Annotated[str | None, typer.Option(help="standard, long or a TOML file  [default: standard]")]
+RecipeName = Annotated[
+    str | None, typer.Option(help="standard, long, paper (each method's own) or a TOML file  [default: standard]")
+]
 Rate = Annotated[float | None, typer.Option(help="Learning rate")]
 BatchSize = Annotated[int | None, typer.Option(help="Global batch size")]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the images, pixels")]

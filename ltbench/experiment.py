@@ -90,7 +90,7 @@ def resolve(config: RunConfig) -> RunConfig:
     backbone = config.backbone or source.backbone
     registry.check_backbone(backbone)
     recipe = config.recipe
-    if recipe == "paper":
+    if recipe == recipes.PAPER:
         recipe = recipes.of_paper(config.method, cls.paper.recipes if cls.paper else {}, source.recipe_table)
     elif isinstance(recipe, str):
         recipe = recipes.recipe(recipe, source.recipe_table)

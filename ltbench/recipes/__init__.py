@@ -12,6 +12,9 @@ from typing import Any
 from ltbench.config import Recipe, read_toml, validated
 from ltbench.errors import LtbenchError, unknown
 
+PAPER = "paper"
+"""Stands for the recipe of a method's authors."""
+
 
 def names() -> list[str]:
     """The recipes that come with ltbench."""
@@ -25,7 +28,7 @@ def tables(name: str) -> dict[str, dict[str, Any]]:
         LtbenchError: if there is no such recipe.
     """
     if name not in names():
-        raise unknown("recipe", name, names(), where="--recipe")
+        raise unknown("recipe", name, [*names(), PAPER], where="--recipe")
     with_path = files(__package__) / f"{name}.toml"
     return read_toml(Path(str(with_path)))
 
@@ -65,4 +68,4 @@ def of_paper(method: str, own: Mapping[str, Mapping[str, Any]], table: str) -> R
             where="--recipe paper",
             hint=f"they have one for {', '.join(own) or 'nothing that is known'}; use --recipe standard or a file",
         )
-    return validated(Recipe, {"name": "paper", **own[table]}, where=f"the recipe of {method}")
+    return validated(Recipe, {"name": PAPER, **own[table]}, where=f"the recipe of {method}")
