@@ -1,0 +1,33 @@
+"""Predictions for a test set with other class frequencies than a method is made for."""
+
+from torch import Tensor
+
+from ltbench.errors import LtbenchError
+
+
+def corrected(logits: Tensor, logit_prior: float | None, train_prior: Tensor, test_prior: Tensor) -> Tensor:
+    """Logits for another prior: z - logit_prior log pi_train + log pi_test.
+
+    Where softmax(z) is p(y|x) under the prior pi_train^logit_prior, as ``Method.logit_prior`` says, this is Bayes' rule
+    with the test set's prior, as LADE (Hong et al., CVPR 2021) and BalPoE use it. For a uniform test prior and a
+    balanced method it changes no prediction.
+
+    Args:
+        logits: (N, C), a method's predictions.
+        logit_prior: exponent of the training prior that is left in them; stored with each result.
+        train_prior: (C,) class frequencies in training; their scale does not matter.
+        test_prior: (C,) class frequencies of the test set; zero for a class that it lacks.
+
+    Returns:
+        (N, C); minus infinity for classes that the test set lacks.
+
+    Raises:
+        LtbenchError: if the method does not know its exponent.
+    """
+    if logit_prior is None:
+        raise LtbenchError(
+            "these predictions cannot be corrected for another test prior",
+            hint="the method does not know what is left of the training prior in its logits (Method.logit_prior)",
+        )
+    train, test = (prior.to(logits.dtype) / prior.sum() for prior in (train_prior, test_prior))
+    return logits - logit_prior * train.log() + test.log()
