@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ltbench.config import Recipe, RunConfig
+from ltbench.evaluate.accuracy import macro_accuracy
 from ltbench.losses import cross_entropy
 from ltbench.method import (
     BackboneFactory,
@@ -81,12 +82,10 @@ class LogitAdjustmentPosthoc(Method):
         if not self.config.select_tau:
             return
         logits = torch.cat([self.network(batch.images).float() for batch in validation.plain()])
-        classes = torch.unique(validation.labels)
         candidates = sorted((step / 10 for step in range(31)), key=lambda tau: abs(tau - 1))
 
         def macro(tau: float) -> float:
-            right = ((logits - tau * self.log_prior).argmax(1) == validation.labels).double()
-            return float(torch.stack([right[validation.labels == label].mean() for label in classes]).mean())
+            return macro_accuracy(logits - tau * self.log_prior, validation.labels)
 
         self.tau.fill_(max(candidates, key=macro))
 

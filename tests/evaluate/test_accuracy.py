@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ltbench.evaluate.accuracy import accuracies, correct_by_class
+from ltbench.evaluate.accuracy import accuracies, correct_by_class, macro_accuracy
 
 LABELS = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2])
 PREDICTED = torch.tensor([0, 0, 0, 1, 1, 0, 0, 1])  # class 0: 3 of 4, class 1: 1 of 2, class 2: 0 of 2
@@ -21,6 +21,7 @@ def test_groups_are_means_over_classes_and_an_empty_one_is_not_available():
     got = accuracies(correct, total, {"many": [0, 1], "medium": [2, 3], "few": []})
     assert got["top1"] == pytest.approx(50.0)
     assert got["macro"] == pytest.approx((75 + 50 + 0) / 3), "class 3 has no image and no accuracy"
+    assert macro_accuracy(LOGITS, LABELS) == got["macro"]
     assert got["worst_class"] == 0
     assert got["many"] == pytest.approx(62.5), "the mean of class accuracies, not 4 of 6 images"
     assert got["medium"] == 0

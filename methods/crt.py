@@ -1,0 +1,131 @@
+"""cRT: the classifier of a cross-entropy network, trained anew on balanced classes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from pydantic import Field
+from torch import Tensor
+
+from ltbench.config import Recipe, RunConfig
+from ltbench.losses import cross_entropy
+from ltbench.method import (
+    Batch,
+    Choice,
+    Loss,
+    Method,
+    MethodConfig,
+    Paper,
+    Progress,
+    Range,
+    Sampler,
+    Schedule,
+    Stage,
+    StageData,
+    base_run,
+    class_balanced,
+)
+from ltbench.models.heads import reinitialise
+
+
+class ClassifierRetraining(Method):
+    """Freeze the backbone of the CE run and train a new classifier on classes drawn alike.
+
+    Kang et al. (ICLR 2020), "cRT": the long tail spoils the classifier more than the features. As in the published
+    code the frozen batch norms go on updating their running statistics, now of balanced batches, and the second
+    stage starts at the rate of the first.
+
+    Departures: every image of a batch is of a class drawn at random, where the published sampler visits the classes
+    in a shuffled cycle and takes four images at each visit; in expectation the two are the same. Mixing belongs to
+    the first stage; the second sees images as they are.
+    """
+
+    class Config(MethodConfig):
+        """The second stage; mixing is that of the cross-entropy run."""
+
+        epochs: int = Field(10, ge=1, description="of the second stage, beside the recipe's")
+
+        dataset_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"inaturalist2018": {"epochs": 30}}
+        space: ClassVar[Mapping[str, Range | Choice]] = {"epochs": Choice((5, 10, 20, 30)), "mixup": Range(0.0, 1.0)}
+
+    family = "two stages"
+    revision = 1
+    config: Config
+    paper = Paper(
+        title="Decoupling Representation and Classifier for Long-Tailed Recognition",
+        authors="Bingyi Kang and Saining Xie and Marcus Rohrbach and Zhicheng Yan and Albert Gordo and Jiashi Feng "
+        "and Yannis Kalantidis",
+        venue="International Conference on Learning Representations",
+        year=2020,
+        claims=tuple(
+            f"cRT|ImageNet-LT|256|ResNeXt-50-32x4d|90(+10 cRT/+5 LWS)|acc|{split}"
+            for split in ("all", "many", "med", "few")
+        ),
+        recipes={
+            "imagenet-lt": {
+                "epochs": 90,
+                "batch_size": 512,
+                "lr": 0.2,
+                "nesterov": False,
+                "weight_decay": 5e-4,
+                "schedule": "cosine",
+                "warmup": 0,
+                "augment": {"crop": (0.08, 1.0), "flip": True, "jitter": (0.4, 0.4, 0.4, 0.0)},
+                "head": "linear",
+            },
+            "inaturalist2018": {
+                "epochs": 90,
+                "batch_size": 512,
+                "lr": 0.2,
+                "nesterov": False,
+                "weight_decay": 1e-4,
+                "schedule": "cosine",
+                "warmup": 0,
+                "augment": {"crop": (0.08, 1.0), "flip": True},
+                "head": "linear",
+            },
+        },
+    )
+
+    @property
+    def logit_prior(self) -> float:
+        """0: the classifier has seen balanced classes only."""
+        return 0.0
+
+    @classmethod
+    def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
+        """The cross-entropy run with the same settings."""
+        return {"ce": base_run(run)}
+
+    def start_from(self, runs: Mapping[str, Method]) -> None:
+        """Take over the network."""
+        self.network.load_state_dict(runs["ce"].network.state_dict())
+
+    def stages(self, recipe: Recipe) -> Sequence[Stage]:
+        """One, of the classifier."""
+        return (
+            Stage(
+                "classifier",
+                epochs=self.config.epochs,
+                trains=("network.heads",),
+                frozen_norms="train",
+                schedule=Schedule(recipe.lr),
+            ),
+        )
+
+    def begin(self, stage: Stage, data: StageData) -> None:
+        """Forget the classifier of the first stage."""
+        for head in self.network.heads:
+            reinitialise(head)
+
+    def samplers(self, labels: Tensor, stage: Stage) -> dict[str, Sampler]:
+        """Every class with the same chance."""
+        return {"main": class_balanced(labels)}
+
+    def prepare(self, batch: Batch, at: Progress) -> Batch:
+        """Nothing is mixed in the second stage."""
+        return batch
+
+    def forward(self, batch: Batch, at: Progress) -> Loss:
+        """CE(z, y)."""
+        logits = self.network(batch.images)
+        return batch.loss(lambda labels: cross_entropy(logits, labels))

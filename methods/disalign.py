@@ -1,0 +1,144 @@
+"""DisAlign: the logits of a cross-entropy network, moved by class as far as the image asks for it."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ltbench.config import Recipe, RunConfig
+from ltbench.losses import cross_entropy
+from ltbench.method import (
+    BackboneFactory,
+    Batch,
+    Choice,
+    ClassPrior,
+    Loss,
+    Method,
+    MethodConfig,
+    Paper,
+    Progress,
+    Range,
+    Schedule,
+    Stage,
+    base_run,
+)
+
+
+class DisAlign(Method):
+    """Freeze the whole CE run and learn to shift and scale its logits by class, with a weight from the image.
+
+    Zhang et al. (CVPR 2021): z' = (1 - g) z + g (a z + b) with a magnitude a and a margin b for each class and a
+    confidence g = sigmoid(w x + w_0) of the features x. The loss is cross entropy with generalised re-weighting,
+    classes weighted by (1 / pi)^rho. As in the published code images are drawn uniformly, the frozen batch norms go
+    on updating their running statistics, and w starts at 0.1, with which g begins near 1 on non-negative features.
+
+    Departures: a starts at 1 and b at 0, from the first stage's predictions, as in the authors' segmentation code;
+    their classification code writes (1 + g a) z + g b with a = 1, the same family begun at (1 + g) z. The second
+    stage starts at the recipe's rate; theirs, too, is that of the first stage. Mixing belongs to the first stage.
+    """
+
+    class Config(MethodConfig):
+        """The second stage; mixing is that of the cross-entropy run."""
+
+        rho: float = Field(1.2, ge=0, description="exponent of the class weights; 0 weighs all classes alike")
+        epochs: int = Field(10, ge=1, description="of the second stage, beside the recipe's")
+
+        space: ClassVar[Mapping[str, Range | Choice]] = {"rho": Range(0.5, 2.0), "mixup": Range(0.0, 1.0)}
+
+    family = "two stages"
+    revision = 1
+    config: Config
+    class_weights: Tensor
+    paper = Paper(
+        title="Distribution Alignment: A Unified Framework for Long-tail Visual Recognition",
+        authors="Songyang Zhang and Zeming Li and Shipeng Yan and Xuming He and Jian Sun",
+        venue="IEEE/CVF Conference on Computer Vision and Pattern Recognition",
+        year=2021,
+        claims=("DisAlign|ImageNet-LT|256|ResNeXt-50-32x4d|90+10|acc|all",),
+        recipes={
+            "imagenet-lt": {
+                "epochs": 90,
+                "batch_size": 256,
+                "lr": 0.1,
+                "nesterov": False,
+                "weight_decay": 5e-4,
+                "schedule": "cosine",
+                "warmup": 0,
+                "augment": {"crop": (0.08, 1.0), "flip": True, "jitter": (0.4, 0.4, 0.4, 0.0)},
+                "head": "linear",
+            }
+        },
+    )
+
+    def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
+        super().__init__(build, prior, config)
+        classes = len(prior.counts)
+        self.magnitude = nn.Parameter(torch.ones(classes))
+        self.margin = nn.Parameter(torch.zeros(classes))
+        self.confidence = nn.Linear(self.network.num_features, 1)
+        nn.init.constant_(self.confidence.weight, 0.1)
+        self.register_buffer("class_weights", generalised_weights(prior.counts, config.rho))
+
+    @classmethod
+    def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
+        """The cross-entropy run with the same settings."""
+        return {"ce": base_run(run)}
+
+    def start_from(self, runs: Mapping[str, Method]) -> None:
+        """Take over the network."""
+        self.network.load_state_dict(runs["ce"].network.state_dict())
+
+    def stages(self, recipe: Recipe) -> Sequence[Stage]:
+        """One, of the alignment."""
+        return (
+            Stage(
+                "alignment",
+                epochs=self.config.epochs,
+                trains=("magnitude", "margin", "confidence"),
+                frozen_norms="train",
+                schedule=Schedule(recipe.lr),
+            ),
+        )
+
+    def prepare(self, batch: Batch, at: Progress) -> Batch:
+        """Nothing is mixed in the second stage."""
+        return batch
+
+    def forward(self, batch: Batch, at: Progress) -> Loss:
+        """CE(z', y), each sample weighted by its class."""
+        logits = self.predict(batch.images)
+        return batch.loss(lambda labels: cross_entropy(logits, labels), self.class_weights)
+
+    def experts(self, images: Tensor) -> Tensor:
+        """The aligned logits z'."""
+        features = self.network.features(images)
+        confidence = torch.sigmoid(self.confidence(features))
+        return aligned(self.network.classify(features), confidence, self.magnitude, self.margin)
+
+
+def aligned(logits: Tensor, confidence: Tensor, magnitude: Tensor, margin: Tensor) -> Tensor:
+    """(1 - g) z + g (a z + b).
+
+    Args:
+        logits: (..., C), z.
+        confidence: (..., 1), g.
+        magnitude: (C,), a.
+        margin: (C,), b.
+    """
+    return (1 - confidence) * logits + confidence * (magnitude * logits + margin)
+
+
+def generalised_weights(counts: Tensor, rho: float) -> Tensor:
+    """Class weights (1 / pi)^rho, summing to C.
+
+    Args:
+        counts: (C,) images of each class.
+        rho: 0 weighs all classes alike, 1 by inverse frequency.
+
+    Returns:
+        (C,) float32.
+    """
+    weights = (counts.double() / counts.sum()) ** -rho
+    return (weights / weights.sum() * len(counts)).float()

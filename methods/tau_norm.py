@@ -1,0 +1,115 @@
+"""Tau-normalisation: a cross-entropy classifier whose weight vectors are brought nearer to one length."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from ltbench.config import Recipe, RunConfig
+from ltbench.evaluate.accuracy import macro_accuracy
+from ltbench.losses import cross_entropy
+from ltbench.method import (
+    BackboneFactory,
+    Batch,
+    Choice,
+    ClassPrior,
+    Loss,
+    Method,
+    MethodConfig,
+    Progress,
+    Range,
+    Stage,
+    StageData,
+    base_run,
+)
+from ltbench_methods.crt import ClassifierRetraining
+
+
+class TauNormalisation(Method):
+    """Train with cross entropy, predict with each class's weights over their norm to the power tau, without bias.
+
+    Kang et al. (ICLR 2020), "tau-normalized": the norms of a linear classifier's weights grow with the class counts;
+    w_c / ||w_c||^tau leaves them for tau = 0 and makes them equal for tau = 1. Nothing more is trained. The scale of
+    the logits, and so their calibration, changes with tau.
+
+    It needs weights with norms, so whatever the recipe says its head is linear and it starts from a CE run with a
+    linear head, another one than that of a table whose recipe has the cosine head.
+
+    Departure: tau is 1 unless ``select_tau`` chooses it on the validation part; the published code prints the
+    accuracies for all tau from 0 to 2, and its authors chose on ImageNet-LT's validation set (iNaturalist has none).
+    """
+
+    class Config(MethodConfig):
+        """tau, and the mixing of the cross-entropy run."""
+
+        tau: float = Field(1.0, ge=0, description="strength of the normalisation; 0 is cross entropy without bias")
+        select_tau: bool = Field(
+            False, description="choose tau by macro accuracy on the validation part (0 to 2 by 0.1)"
+        )
+
+        space: ClassVar[Mapping[str, Range | Choice]] = {"tau": Range(0.0, 2.0), "mixup": Range(0.0, 1.0)}
+
+    family = "two stages"
+    revision = 1
+    head = "linear"
+    config: Config
+    tau: Tensor
+    paper = replace(
+        ClassifierRetraining.paper,
+        claims=tuple(
+            f"tau-norm|ImageNet-LT|256|ResNeXt-50-32x4d|90(+10 cRT/+5 LWS)|acc|{split}"
+            for split in ("all", "many", "med", "few")
+        ),
+    )
+
+    def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
+        super().__init__(build, prior, config)
+        self.network.heads[0].register_parameter("bias", None)
+        self.register_buffer("tau", self.log_prior.new_tensor(config.tau))
+
+    @classmethod
+    def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
+        """The cross-entropy run with the same settings but for a linear head."""
+        recipe = run.recipe
+        if isinstance(recipe, Recipe):  # as in every run; a mere name has no head to change
+            recipe = recipe.model_copy(update={"head": cls.head})
+        return {"ce": base_run(run).replace(recipe=recipe)}
+
+    def start_from(self, runs: Mapping[str, Method]) -> None:
+        """Take over the network but for the classifier's bias."""
+        state = runs["ce"].network.state_dict()
+        self.network.load_state_dict({name: value for name, value in state.items() if name != "heads.0.bias"})
+
+    def stages(self, recipe: Recipe) -> Sequence[Stage]:
+        """Nothing to train."""
+        return ()
+
+    def forward(self, batch: Batch, at: Progress) -> Loss:
+        """Cross entropy of the prediction."""
+        logits = self.predict(batch.images)
+        return batch.loss(lambda labels: cross_entropy(logits, labels))
+
+    def select(self, validation: StageData) -> None:
+        """Choose the tau of the best macro accuracy; of equals the one nearest to 1."""
+        if not self.config.select_tau:
+            return
+        features = torch.cat([self.network.features(batch.images)[0].float() for batch in validation.plain()])
+        candidates = sorted((step / 10 for step in range(21)), key=lambda tau: abs(tau - 1))
+
+        def macro(tau: float) -> float:
+            return macro_accuracy(self._logits(features, tau), validation.labels)
+
+        self.tau.fill_(max(candidates, key=macro))
+
+    def experts(self, images: Tensor) -> Tensor:
+        """The features times w_c / |w_c|^tau."""
+        return self._logits(self.network.features(images), self.tau)
+
+    def _logits(self, features: Tensor, tau: Tensor | float) -> Tensor:
+        weight = self.network.heads[0].weight
+        assert isinstance(weight, Tensor)
+        return F.linear(features, weight / weight.norm(dim=1, keepdim=True) ** tau)

@@ -1,0 +1,56 @@
+"""Tau-normalisation by hand, and its choice of tau."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from ltbench import registry
+from ltbench.config import Recipe, RunConfig
+from ltbench.method import ClassPrior
+from ltbench.models.experts import ExpertNetwork
+
+
+def method_with(weight, **settings):
+    """The method on a network whose features are the pixels."""
+    weight = torch.tensor(weight)
+    head = nn.Linear(weight.shape[1], len(weight))
+    head.weight.data, head.bias.data = weight, torch.full((len(weight),), 100.0)
+    network = ExpertNetwork(nn.Identity(), [nn.Flatten()], [head])
+    cls = registry.method("tau_norm")
+    return cls(lambda **kwargs: network, ClassPrior(torch.tensor([3, 1])), cls.Config(**settings))
+
+
+def pixels(*features):
+    return torch.tensor(features).view(len(features), 1, 1, -1)
+
+
+@pytest.mark.parametrize(("tau", "logits"), [(0, (7, 2)), (1, (7 / 5, 1)), (2, (7 / 25, 1 / 2))])
+def test_by_hand(tau, logits):
+    # Weights (3, 4) of length 5 and (0, 2) of length 2, features (1, 1): products 7 and 2; the bias is dropped.
+    method = method_with([[3.0, 4.0], [0.0, 2.0]], tau=tau)
+    torch.testing.assert_close(method.predict(pixels((1.0, 1.0))), torch.tensor([logits], dtype=torch.float32))
+
+
+def test_the_best_tau_on_the_validation_part_that_is_nearest_to_1():
+    # Weights (10, 0) and (1, 1). Image (1, 3) of class 1 is right if 4 / 2^(tau/2) > 10^(1 - tau), from tau = 0.5 on
+    # (3.36 > 3.16, but at 0.4 3.48 < 3.98); image (1, 0.5) of class 0 if 10^(1 - tau) > 1.5 / 2^(tau/2), up to 0.9
+    # (1.26 > 1.10, but at 1 1 < 1.06). So 0.5 to 0.9 are right on both.
+    images = SimpleNamespace(images=pixels((1.0, 3.0), (1.0, 0.5)))
+    validation = SimpleNamespace(labels=torch.tensor([1, 0]), plain=lambda: iter([images]))
+    weight = [[10.0, 0.0], [1.0, 1.0]]
+    chosen, given = method_with(weight, select_tau=True), method_with(weight, tau=0.3)
+    with torch.no_grad():
+        chosen.select(validation)
+        given.select(validation)
+    assert (float(chosen.tau), float(given.tau)) == pytest.approx((0.9, 0.3))
+
+
+def test_it_starts_from_a_run_with_a_linear_head():
+    run = RunConfig(
+        method="tau_norm", recipe=Recipe(head="cosine", epochs=7), hyperparameters={"tau": 1.0, "mixup": 0.2}
+    )
+    (start,) = registry.method("tau_norm").uses(run).values()
+    assert (start.method, start.hyperparameters) == ("ce", {"mixup": 0.2})
+    assert start.recipe == Recipe(head="linear", epochs=7)
