@@ -31,12 +31,13 @@ class DisAlign(Method):
 
     Zhang et al. (CVPR 2021): z' = (1 - g) z + g (a z + b) with a magnitude a and a margin b for each class and a
     confidence g = sigmoid(w x + w_0) of the features x. The loss is cross entropy with generalised re-weighting,
-    classes weighted by (1 / pi)^rho. As in the published code images are drawn uniformly, the frozen batch norms go
-    on updating their running statistics, and w starts at 0.1, with which g begins near 1 on non-negative features.
+    classes weighted by (1 / pi)^rho. Images are drawn uniformly, the frozen batch norms go on updating their running
+    statistics, and w starts at 0.1, with which g begins near 1 on non-negative features.
 
     Departures: a starts at 1 and b at 0, from the first stage's predictions, as in the authors' segmentation code;
-    their classification code writes (1 + g a) z + g b with a = 1, the same family begun at (1 + g) z. The second
-    stage starts at the recipe's rate; theirs, too, is that of the first stage. Mixing belongs to the first stage.
+    copies of their classification layer, whose original could not be read, write (1 + g a) z + g b with a = 1, the
+    same family begun at (1 + g) z. The second stage starts at the recipe's rate; theirs, too, is that of the first
+    stage. Mixing belongs to the first stage.
     """
 
     class Config(MethodConfig):
