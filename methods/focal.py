@@ -1,0 +1,41 @@
+"""Focal loss: samples that are classified well count less."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import Field
+
+from ltbench.losses import focal_cross_entropy
+from ltbench.method import Batch, Loss, Method, MethodConfig, Paper, Progress, Range
+
+
+class Focal(Method):
+    """Cross entropy times (1 - p_y)^gamma, so that samples which are classified well count less.
+
+    Lin et al. (ICCV 2017), equation 4, with the softmax in place of their sigmoids, as long-tailed papers use it;
+    some of them, such as LDAM's code, have gamma 1. The mean is over samples and no class is weighted. The figure
+    claimed is that of a survey (Zhang et al., TPAMI 2023): the authors' are on object detection.
+    """
+
+    class Config(MethodConfig):
+        """How strongly to focus."""
+
+        gamma: float = Field(2.0, ge=0, description="exponent of 1 - p_y; 0 is cross entropy")
+
+        space: ClassVar[Mapping[str, Range]] = {"gamma": Range(0.0, 3.0), "mixup": Range(0.0, 1.0)}
+
+    family = "loss"
+    revision = 1
+    config: Config
+    paper = Paper(
+        title="Focal Loss for Dense Object Detection",
+        authors="Tsung-Yi Lin and Priya Goyal and Ross Girshick and Kaiming He and Piotr Dollár",
+        venue="IEEE International Conference on Computer Vision",
+        year=2017,
+        claims=("Focal loss|ImageNet-LT|256|ResNeXt-50-32x4d|90|acc|all",),
+    )
+
+    def forward(self, batch: Batch, at: Progress) -> Loss:
+        """(1 - p_y)^gamma CE(z, y)."""
+        logits = self.network(batch.images)
+        return batch.loss(lambda labels: focal_cross_entropy(logits, labels, self.config.gamma))
