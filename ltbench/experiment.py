@@ -310,7 +310,7 @@ class _Run:
             data=self._data_record(),
             method=MethodRecord(
                 revision=self.revision,
-                logit_prior=method.logit_prior,
+                logit_prior=method.logit_prior if method.config.keeps_prior else None,
                 transductive=self.cls.transductive,
                 track=self.cls.track,
                 uses=self.used,

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ltbench import draws
 from ltbench.config import Recipe, RunConfig
-from ltbench.data.mixing import Mixing, mixed
+from ltbench.mixing import Mixing, mixed
 from ltbench.models.experts import ExpertNetwork
 
 
@@ -221,7 +221,7 @@ class Progress:
         return draws.numpy_generator(self.seed, stream, self.stage.name, self.epoch, self.step)
 
 
-def base_run(run: RunConfig, method: str = "ce", **hyperparameters: Any) -> RunConfig:
+def base_run(run: RunConfig, method: str, **hyperparameters: Any) -> RunConfig:
     """The run of another method that one starts from: same data, recipe, seed and mixing.
 
     Args:

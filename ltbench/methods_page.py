@@ -8,8 +8,8 @@ import pandas as pd
 from tabulate import tabulate
 
 from ltbench import registry
-from ltbench.data.mixing import Mixing
 from ltbench.method import Choice, Method, Range
+from ltbench.mixing import Mixing
 from ltbench.report.frame import load_results
 from ltbench.report.published import claims
 

@@ -85,7 +85,7 @@ class DisAlign(Method):
     @classmethod
     def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
         """The cross-entropy run with the same settings."""
-        return {"ce": base_run(run)}
+        return {"ce": base_run(run, "ce")}
 
     def start_from(self, runs: Mapping[str, Method]) -> None:
         """Take over the network."""

@@ -65,7 +65,7 @@ class LearnableWeightScaling(Method):
     @classmethod
     def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
         """The cross-entropy run with the same settings."""
-        return {"ce": base_run(run)}
+        return {"ce": base_run(run, "ce")}
 
     def start_from(self, runs: Mapping[str, Method]) -> None:
         """Take over the network."""

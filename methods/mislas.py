@@ -124,7 +124,7 @@ class MiSLAS(Method):
     @classmethod
     def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
         """The cross-entropy run with the same settings, mixup among them."""
-        return {"ce": base_run(run)}
+        return {"ce": base_run(run, "ce")}
 
     def start_from(self, runs: Mapping[str, Method]) -> None:
         """Take over the network."""

@@ -77,7 +77,7 @@ class TauNormalisation(Method):
         recipe = run.recipe
         if isinstance(recipe, Recipe):  # as in every run; a mere name has no head to change
             recipe = recipe.model_copy(update={"head": cls.head})
-        return {"ce": base_run(run).replace(recipe=recipe)}
+        return {"ce": base_run(run, "ce").replace(recipe=recipe)}
 
     def start_from(self, runs: Mapping[str, Method]) -> None:
         """Take over the network but for the classifier's bias."""

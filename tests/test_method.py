@@ -54,5 +54,5 @@ def test_weights_of_one_change_nothing():
 
 def test_a_base_run_shares_everything_but_the_methods_own_settings():
     run = RunConfig(method="crt", seed=3, epochs=7, hyperparameters={"mixup": 0.2, "cmo": 0.5, "epochs": 10})
-    assert base_run(run) == run.replace(method="ce", hyperparameters={"mixup": 0.2, "cmo": 0.5})
+    assert base_run(run, "ce") == run.replace(method="ce", hyperparameters={"mixup": 0.2, "cmo": 0.5})
     assert base_run(run, "ride", mixup=0.0, experts=6).hyperparameters == {"mixup": 0.0, "cmo": 0.5, "experts": 6}

@@ -229,7 +229,6 @@ def test_every_method_can_be_tuned(method, search):
     assert 0 <= found.accuracy <= 100
 
 
-
 @pytest.mark.parametrize("method", ["balpoe", "ce", "balanced_softmax", "logit_adjustment", "logit_adjustment_posthoc"])
 def test_every_corner_of_a_declared_space_is_allowed(method):
     space = registry.method(method).Config.space

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltbench import draws
-from ltbench.data.mixing import cutmix, mixed, mixup, paste, remix
 from ltbench.method import Batch, MethodConfig, class_balanced
+from ltbench.mixing import cutmix, mixed, mixup, paste, remix
 
 
 class Dealt:

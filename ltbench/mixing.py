@@ -46,6 +46,11 @@ class Mixing(Frozen):
         None, ge=0, le=1, description="share of the batches into which boxes of tail images are pasted, as CMO does"
     )
 
+    @property
+    def keeps_prior(self) -> bool:
+        """Whether labels keep their frequencies; Remix and CMO give rare classes more than their share."""
+        return self.remix is None and self.cmo is None
+
 
 AnyBatch = TypeVar("AnyBatch", bound=Mixable)
 
