@@ -31,9 +31,9 @@ This page is made by `ltbench list methods --format md --results results/suites 
 
 Every method can be trained with mixup, CutMix, Remix and CMO (`--set mixup=0.4`, `cutmix=1`, `remix=3`, `cmo=0.5`);
 these are named below only where a method sets them. Hyper-parameters: default, and in brackets what `ltbench tune`
-searches. Cost: training time over that of cross entropy, the shortest run of each over its seeds on one machine{where};
-runs that a method starts from are included. Claims: what the authors report, with their own recipe, which need not be
-that of a leaderboard here.
+searches. Cost: training time over that of cross entropy, the shortest run of each, with the runs that it starts
+from{where}. Claims: what papers report about the method, its authors' own figures where there are any; with a recipe
+that need not be that of a leaderboard here.
 """
 
 
@@ -45,7 +45,7 @@ def render(folders: Sequence[Path]) -> str:
     """
     costs = relative_costs(load_results(*folders)) if folders else pd.DataFrame()
     methods = {name: registry.method(name) for name in registry.method_names()}
-    where = f"\n({', then '.join(map(str, costs.columns))})" if len(costs) else ""
+    where = f", on {', then '.join(map(str, costs.columns))}" if len(costs) else ""
     parts = [_INTRODUCTION.format(where=where)]
     for family, title in FAMILIES.items():
         members = {name: cls for name, cls in methods.items() if _family(cls) == family}
@@ -73,7 +73,8 @@ def _family(cls: type[Method]) -> str:
 def _row(name: str, cls: type[Method], costs: pd.DataFrame) -> list[str]:
     measured = [f"{cost:.1f}" for cost in list(costs.loc[name].dropna())] if name in costs.index else []
     claimed = claims(cls.paper.claims) if cls.paper else []
-    return [f"[{name}](#{name})", _paragraphs(cls)[0], _settings(cls), ", ".join(measured), "; ".join(claimed)]
+    cells = [f"[{name}](#{name})", _paragraphs(cls)[0], _settings(cls), ", ".join(measured), "; ".join(claimed)]
+    return [cell.replace("|", "\\|") for cell in cells]
 
 
 def _settings(cls: type[Method]) -> str:

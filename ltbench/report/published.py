@@ -11,7 +11,16 @@ from ltbench.errors import unknown
 
 KEY = ("method", "dataset", "imbalance_ratio", "backbone", "epochs", "metric", "split")
 """The columns that, joined by "|", name a figure; sources that disagree have one row each."""
-_WORDS = {"acc": "accuracy", "ECE_percent": "ECE", "MCE_percent": "MCE", "med": "medium", "all": ""}
+_WORDS = {
+    "acc": "accuracy",
+    "acc@uniform": "accuracy",
+    "acc@fwd50": "accuracy on the forward test set of IR 50",
+    "acc@bwd50": "accuracy on the backward test set of IR 50",
+    "ECE_percent": "ECE",
+    "MCE_percent": "MCE",
+    "med": "medium",
+    "all": "",
+}
 
 
 @cache
