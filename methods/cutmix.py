@@ -14,6 +14,9 @@ class CutMix(CrossEntropy):
 
     Yun et al. (ICCV 2019), algorithm 1. Knows nothing of class counts: the baseline to CMO, which chooses the pasted
     images by class. In every batch, as the authors do on ImageNet; on CIFAR they leave half of the batches alone.
+
+    It needs long training. On digits-lt the shared recipe's 60 epochs give it 85.5 and 81.0 % macro accuracy for seeds
+    2 and 3, 240 epochs 97.0 and 95.8 %, where cross entropy has 94.9 % after 60.
     """
 
     class Config(MethodConfig):
