@@ -95,7 +95,7 @@ def resolve(config: RunConfig) -> RunConfig:
     elif isinstance(recipe, str):
         recipe = recipes.recipe(recipe, source.recipe_table)
     overrides = {name: getattr(config, name) for name in ("epochs", "lr", "batch_size")}
-    given = {name: value for name, value in overrides.items() if value is not None}
+    given = {name: value for name, value in {**overrides, "head": cls.head}.items() if value is not None}
     ratio = config.imbalance_ratio
     return config.replace(
         imbalance_ratio=source.imbalance_ratio if ratio is None else ratio,

@@ -73,11 +73,8 @@ class TauNormalisation(Method):
 
     @classmethod
     def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
-        """The cross-entropy run with the same settings but for a linear head."""
-        recipe = run.recipe
-        if isinstance(recipe, Recipe):  # as in every run; a mere name has no head to change
-            recipe = recipe.model_copy(update={"head": cls.head})
-        return {"ce": base_run(run, "ce").replace(recipe=recipe)}
+        """The cross-entropy run with the same settings, among them the linear head."""
+        return {"ce": base_run(run, "ce")}
 
     def start_from(self, runs: Mapping[str, Method]) -> None:
         """Take over the network but for the classifier's bias."""

@@ -257,6 +257,11 @@ def test_the_paper_recipe_is_the_methods_own():
         resolve(RunConfig(method="ce", dataset="cifar100-lt", recipe="paper"))
 
 
+def test_a_head_that_a_method_cannot_do_without_is_on_record():
+    assert resolve(RunConfig(method="vs")).recipe.head == "linear"
+    assert resolve(RunConfig(method="ldam", recipe=Recipe(head="linear"))).recipe.head == "cosine"
+
+
 def test_the_contrast_view_is_mirrored_where_the_recipe_mirrors():
     for flip in (False, True):
         view = Recipe(augment={"flip": flip}).views["contrast"]

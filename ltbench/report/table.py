@@ -96,11 +96,18 @@ def _labels(runs: pd.DataFrame) -> dict[str, str]:
     if settings["recipe.name"].eq("paper").all():  # each method has its authors' own: no part of its name
         common = [name for name in common if not name.startswith("recipe.")]
     shared = _varying(settings, [name for name in common if name != "revision"])
+    usual = {"recipe.head": _of_most(settings["recipe.head"])}  # a few methods have a head of their own
     labels = {}
     for setting, row in settings.iterrows():
-        differing = dict.fromkeys([*shared, *own[row["method"]]])
+        differing = [name for name in dict.fromkeys([*shared, *own[row["method"]]]) if row[name] != usual.get(name)]
         labels[str(setting)] = ", ".join([row["method"], *(_named(name, row[name]) for name in differing)])
     return labels
+
+
+def _of_most(values: pd.Series) -> Any:
+    """The value that more than half of the rows have, if there is one."""
+    counts = values.value_counts()
+    return counts.index[0] if len(counts) and counts.iloc[0] > len(values) / 2 else None
 
 
 def _varying(settings: pd.DataFrame, names: list[str]) -> list[str]:

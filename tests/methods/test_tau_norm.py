@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from ltbench import registry
-from ltbench.config import Recipe, RunConfig
+from ltbench.config import RunConfig
+from ltbench.experiment import resolve
 from ltbench.method import ClassPrior
 from ltbench.models.experts import ExpertNetwork
 
@@ -48,9 +49,6 @@ def test_the_best_tau_on_the_validation_part_that_is_nearest_to_1():
 
 
 def test_it_starts_from_a_run_with_a_linear_head():
-    run = RunConfig(
-        method="tau_norm", recipe=Recipe(head="cosine", epochs=7), hyperparameters={"tau": 1.0, "mixup": 0.2}
-    )
-    (start,) = registry.method("tau_norm").uses(run).values()
-    assert (start.method, start.hyperparameters) == ("ce", {"mixup": 0.2})
-    assert start.recipe == Recipe(head="linear", epochs=7)
+    run = resolve(RunConfig(method="tau_norm", epochs=7))
+    start = resolve(registry.method("tau_norm").uses(run)["ce"])
+    assert (run.recipe.head, start.method, start.recipe) == ("linear", "ce", run.recipe)

@@ -269,3 +269,9 @@ def test_in_a_table_of_the_papers_own_recipes_they_are_no_part_of_the_names(boar
     second = make_result("balpoe", recipe={"name": "paper", "epochs": 60}, top1=2.0)
     (board,) = boards(first, second)
     assert set(board.rows["label"]) == {"ce", "balpoe"}
+
+
+def test_a_head_is_named_where_it_is_not_that_of_most_rows(boards, make_result):
+    cosine = [make_result(method, top1=top1) for method, top1 in (("ce", 3.0), ("balpoe", 2.0))]
+    (board,) = boards(*cosine, make_result("vs", recipe={"head": "linear"}, top1=1.0))
+    assert list(board.rows["label"]) == ["ce", "balpoe", "vs, head=linear"]
