@@ -27,7 +27,8 @@ _HEADER = ("Method", "Idea", "Hyper-parameters", "Cost", "Claims")
 _INTRODUCTION = """\
 # The methods
 
-This page is made by `ltbench list methods --format md --results results/suites/digits-lt > docs/methods.md`; do not edit it.
+This page is made by
+`ltbench list methods --format md --results results/suites/digits-lt > docs/methods.md`; do not edit it.
 
 Every method can be trained with mixup, CutMix, Remix and CMO (`--set mixup=0.4`, `cutmix=1`, `remix=3`, `cmo=0.5`);
 these are named below only where a method sets them. Hyper-parameters: default, and in brackets what `ltbench tune`
