@@ -33,8 +33,9 @@ This page is made by
 Every method can be trained with mixup, CutMix, Remix and CMO (`--set mixup=0.4`, `cutmix=1`, `remix=3`, `cmo=0.5`);
 these are named below only where a method sets them. Hyper-parameters: default, and in brackets what `ltbench tune`
 searches. Cost: training time over that of cross entropy, the shortest run of each, with the runs that it starts
-from{where}. Claims: what papers report about the method, its authors' own figures where there are any; with a recipe
-that need not be that of a leaderboard here.
+from{where}. Claims: what papers report about the method, in percent, its authors' own figures where there are
+any; with a recipe that need not be that of a leaderboard here. They are rows of `ltbench/report/published.csv`, where
+each has its source.
 """
 
 

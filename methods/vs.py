@@ -14,8 +14,8 @@ class VectorScaling(Method):
     """Cross entropy of (n_c / n_max)^gamma z_c + tau log pi_c: logits of rare classes are scaled down and shifted.
 
     Kini et al. (NeurIPS 2021), with the parameters of the authors' code. Scales go on acting once the training data
-    are separated, where shifts (logit adjustment) no longer do. gamma = 0 is logit adjustment, tau = 0 is CDT (class-
-    dependent temperatures). Only training changes the logits.
+    are separated, where shifts (logit adjustment) no longer do. gamma = 0 is logit adjustment, tau = 0 is CDT
+    (class-dependent temperatures). Only training changes the logits.
 
     The head is linear whatever the recipe says, as the authors'. A cosine head bounds the logits, which cannot grow to
     make up for the scales, and rare classes are predicted too often: on digits-lt, at gamma = 0.3, it reaches 91.9 %

@@ -31,7 +31,7 @@ def published() -> pd.DataFrame:
 
 
 def claims(keys: Iterable[str]) -> list[str]:
-    """Figures in words, e.g. "CIFAR-100-LT, IR 100, ResNet-32, 400 epochs: accuracy 55.9".
+    """Figures in words, e.g. "BalPoE, CIFAR-100-LT, IR 100, ResNet-32, 400 epochs: accuracy 55.9".
 
     Args:
         keys: of the figures; those that differ in metric and split only share a line.
@@ -46,7 +46,8 @@ def claims(keys: Iterable[str]) -> list[str]:
         if not len(rows):
             raise unknown("published figure", key, table["key"], where="the claims of a method")
         row = rows.iloc[0]
-        setting = f"{row['dataset']}, IR {row['imbalance_ratio']}, {row['backbone']}, {_epochs(row['epochs'])}"
+        about = (row["method"], row["dataset"], f"IR {row['imbalance_ratio']}", row["backbone"], _epochs(row["epochs"]))
+        setting = ", ".join(about)
         metric = " ".join(filter(None, (_WORDS.get(row[name], row[name]) for name in ("split", "metric"))))
         lines.setdefault(setting, []).append(f"{metric} {' or '.join(dict.fromkeys(rows['value']))}")
     return [f"{setting}: {', '.join(figures)}" for setting, figures in lines.items()]

@@ -20,7 +20,9 @@ def test_figures_in_words():
         f"BalPoE (calibrated)|CIFAR-100-LT|100|ResNet-32|standard (200)|{metric}|all"
         for metric in ("acc", "ECE_percent")
     ]
-    assert claims(keys) == ["CIFAR-100-LT, IR 100, ResNet-32, standard (200): accuracy 52.0, ECE 4.9 or 4.1"]
+    assert claims(keys) == [
+        "BalPoE (calibrated), CIFAR-100-LT, IR 100, ResNet-32, standard (200): accuracy 52.0, ECE 4.9 or 4.1"
+    ]
     key = "RIDE repo|x"
     with pytest.raises(LtbenchError, match="unknown published figure"):
         claims([key])
