@@ -7,7 +7,6 @@ its steps run as they are written.
 
 from collections import Counter
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -130,7 +129,7 @@ class Step:
 
     def _record(self, shape: Any, batch: Batch, at: Progress) -> None:
         assert self.recorder is not None
-        own = deepcopy(batch)
+        own = _copied(batch)
         self.optimiser.zero_grad(set_to_none=True)  # so that gradients become part of the recorded work
         try:
             self.recorded[shape] = _Recorded(own, self.recorder(lambda: self._take(own, at)))
@@ -161,6 +160,14 @@ def _tensors(batch: Batch) -> dict[str, Tensor]:
 def _shape(batch: Batch) -> Any:
     """What must be equal for recorded work to serve."""
     return tuple((name, tensor.shape, tensor.dtype) for name, tensor in _tensors(batch).items())
+
+
+def _copied(batch: Batch) -> Batch:
+    """A batch of its own tensors, no two of which share memory, as pasted labels and those of a stream may."""
+    tensors = {part.name: getattr(batch, part.name) for part in fields(batch)}
+    cloned = {name: value.clone() for name, value in tensors.items() if isinstance(value, Tensor)}
+    views = tuple(view.clone() for view in batch.views)
+    return replace(batch, views=views, streams={name: _copied(part) for name, part in batch.streams.items()}, **cloned)
 
 
 def _overwrite(own: Batch, batch: Batch) -> None:
