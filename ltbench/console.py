@@ -65,6 +65,7 @@ def show(result: Result, path: Path) -> None:
         "run": f"{result.run_id} ({state})",
         "file": str(path),
         "method": f"{config.method} {_words(config.hyperparameters)}",
+        **({"chosen": _words(result.method.selected)} if result.method.selected else {}),
         "data": f"{config.dataset}, {sum(result.data.trained_on)} training images, "
         f"{max(result.data.counts)} to {min(result.data.counts)} a class",
         "backbone": f"{config.backbone}, {config.image_size} pixels, {config.precision}",

@@ -381,8 +381,9 @@ class Method(nn.Module):
     def after_step(self, at: Progress) -> None:
         """Update what the optimiser does not: momentum encoders, queues. Runs without gradients."""
 
-    def select(self, validation: StageData) -> None:
-        """Choose a post-hoc parameter on the validation images, after training; without gradients."""
+    def select(self, validation: StageData) -> Mapping[str, float]:
+        """Choose post-hoc parameters on the validation images, after training; without gradients. Gives the choice."""
+        return {}
 
     def experts(self, images: Tensor) -> Tensor:
         """The logits of every expert, (M, B, C); M = 1 for a single network."""

@@ -30,12 +30,13 @@ _INTRODUCTION = """\
 This page is made by
 `ltbench list methods --format md --results results/suites/digits-lt > docs/methods.md`; do not edit it.
 
-Every method can be trained with mixup, CutMix, Remix and CMO (`--set mixup=0.4`, `cutmix=1`, `remix=3`, `cmo=0.5`);
-these are named below only where a method sets them. Hyper-parameters: default, and in brackets what `ltbench tune`
-searches. Cost: training time over that of cross entropy, the shortest run of each, with the runs that it starts
-from{where}. Claims: what papers report about the method, in percent, its authors' own figures where there are
-any; with a recipe that need not be that of a leaderboard here. They are rows of `ltbench/report/published.csv`, where
-each has its source.
+Every method can be trained with mixup, CutMix, Remix and CMO (`--set mixup=0.4`, `cutmix=1`, `remix=3`, `cmo=0.5`). A
+batch is mixed in one way: by CMO with its chance, else by mixup or CutMix, each in half of the batches where both are
+on. Hyper-parameters: default, and in brackets what `ltbench tune` searches. Cost: training time over that of cross
+entropy, the shortest run of each, with the runs that it starts from{where}; larger networks have other ratios. Claims:
+what has been published about the method, in percent, by its authors or by a paper that compares with it, with a recipe
+that need not be that of a leaderboard here. They are rows of [published.csv](../ltbench/report/published.csv), where
+each has its source; an empty cell means that none is there.
 """
 
 
@@ -80,13 +81,15 @@ def _row(name: str, cls: type[Method], costs: pd.DataFrame) -> list[str]:
 
 
 def _settings(cls: type[Method]) -> str:
-    """Name, default and search range of the method's own hyper-parameters."""
+    """Name, default and search range of the hyper-parameters that are the method's own or searched."""
     settings = []
     for name, field in cls.Config.model_fields.items():
-        if name in Mixing.model_fields and field.default == Mixing.model_fields[name].default:
-            continue
         searched = cls.Config.space.get(name)
-        settings.append(f"{name} {_shown(field.default)}{f' [{_range(searched)}]' if searched else ''}")
+        usual = name in Mixing.model_fields and field.default == Mixing.model_fields[name].default
+        if not usual or searched:
+            settings.append(f"{name} {_shown(field.default)}{f' [{_range(searched)}]' if searched else ''}")
+    shorthand = [name for name in cls.Config.space if name not in cls.Config.model_fields]
+    settings += [f"{name} [{_range(cls.Config.space[name])}]" for name in shorthand]
     return ", ".join(settings)
 
 

@@ -39,9 +39,13 @@ class Mixing(Frozen):
         0.0, ge=0, description="alpha of mixup's Beta(alpha, alpha): one weight a batch; 0 turns it off"
     )
     remix: float | None = Field(
-        None, ge=1, description="mixed images get the label of the rarer class if it is this many times as rare (3)"
+        None,
+        ge=1,
+        description="of images mixed by mixup or CutMix: the rarer class alone if this many times as rare (3)",
     )
-    cutmix: float | None = Field(None, gt=0, description="alpha of CutMix; beside mixup, each has half of the batches")
+    cutmix: float | None = Field(
+        None, ge=0, description="alpha of CutMix, 0 turns it off; beside mixup, each has half of the batches"
+    )
     cmo: float | None = Field(
         None, ge=0, le=1, description="share of the batches into which boxes of tail images are pasted, as CMO does"
     )

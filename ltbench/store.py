@@ -66,6 +66,7 @@ class MethodRecord(Frozen):
     transductive: bool
     track: str | None = Field(None, description="whom to compare it with, if not with networks trained from scratch")
     uses: dict[str, str] = Field(description="run ids that it started from")
+    selected: dict[str, float] = Field(default_factory=dict, description="chosen on the validation images")
 
 
 class Cost(Frozen):

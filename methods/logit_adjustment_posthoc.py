@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ltbench.config import Recipe, RunConfig
+from ltbench.errors import LtbenchError
 from ltbench.evaluate.accuracy import macro_accuracy
 from ltbench.losses import cross_entropy
 from ltbench.method import (
@@ -62,6 +63,12 @@ class LogitAdjustmentPosthoc(Method):
     @classmethod
     def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
         """The cross-entropy run with the same settings."""
+        if run.hyperparameters.get("select_tau") and not run.validation:
+            raise LtbenchError(
+                "there are no validation images to choose tau on",
+                where="--set select_tau=true",
+                hint="add --validation, which holds out a fifth of the training images",
+            )
         return {"ce": base_run(run, "ce")}
 
     def start_from(self, runs: Mapping[str, Method]) -> None:
@@ -77,17 +84,19 @@ class LogitAdjustmentPosthoc(Method):
         logits = self.network(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits, labels))
 
-    def select(self, validation: StageData) -> None:
+    def select(self, validation: StageData) -> Mapping[str, float]:
         """Choose the tau of the best macro accuracy; of equals the one nearest to 1."""
         if not self.config.select_tau:
-            return
+            return {}
         logits = torch.cat([self.network(batch.images).float() for batch in validation.plain()])
         candidates = sorted((step / 10 for step in range(31)), key=lambda tau: abs(tau - 1))
 
         def macro(tau: float) -> float:
             return macro_accuracy(logits - tau * self.log_prior, validation.labels)
 
-        self.tau.fill_(max(candidates, key=macro))
+        chosen = max(candidates, key=macro)
+        self.tau.fill_(chosen)
+        return {"tau": chosen}
 
     def combine(self, experts: Tensor) -> Tensor:
         """Z - tau log pi."""

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ltbench.config import Recipe, RunConfig
+from ltbench.errors import LtbenchError
 from ltbench.evaluate.accuracy import macro_accuracy
 from ltbench.losses import cross_entropy
 from ltbench.method import (
@@ -74,6 +75,12 @@ class TauNormalisation(Method):
     @classmethod
     def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
         """The cross-entropy run with the same settings, among them the linear head."""
+        if run.hyperparameters.get("select_tau") and not run.validation:
+            raise LtbenchError(
+                "there are no validation images to choose tau on",
+                where="--set select_tau=true",
+                hint="add --validation, which holds out a fifth of the training images",
+            )
         return {"ce": base_run(run, "ce")}
 
     def start_from(self, runs: Mapping[str, Method]) -> None:
@@ -90,17 +97,19 @@ class TauNormalisation(Method):
         logits = self.predict(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits, labels))
 
-    def select(self, validation: StageData) -> None:
+    def select(self, validation: StageData) -> Mapping[str, float]:
         """Choose the tau of the best macro accuracy; of equals the one nearest to 1."""
         if not self.config.select_tau:
-            return
+            return {}
         features = torch.cat([self.network.features(batch.images)[0].float() for batch in validation.plain()])
         candidates = sorted((step / 10 for step in range(21)), key=lambda tau: abs(tau - 1))
 
         def macro(tau: float) -> float:
             return macro_accuracy(self._logits(features, tau), validation.labels)
 
-        self.tau.fill_(max(candidates, key=macro))
+        chosen = max(candidates, key=macro)
+        self.tau.fill_(chosen)
+        return {"tau": chosen}
 
     def experts(self, images: Tensor) -> Tensor:
         """The features times w_c / |w_c|^tau."""

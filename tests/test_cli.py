@@ -160,7 +160,7 @@ REPRODUCED = [
     {"hyperparameters": {"taus": [1]}},
     {"hyperparameters": {"taus": [[0.0] * 10, [2.0] * 9 + [1.23456789]]}},
     {"dataset": "folder-lt", "backbone": "resnet18", "image_size": 96},
-    {"method": "logit_adjustment_posthoc", "hyperparameters": {"select_tau": True}},
+    {"method": "logit_adjustment_posthoc", "validation": True, "hyperparameters": {"select_tau": True}},
     {"method": "logit_adjustment", "hyperparameters": {"tau": 1e-7}},
 ]
 

@@ -162,6 +162,7 @@ def test_posthoc_tau_is_chosen_on_validation_images(around):
     chosen = 1 - result.method.logit_prior
     assert macro(chosen) == max(macro(step / 10) for step in range(31))
     assert weights(result.run_id)["tau"].item() == pytest.approx(chosen)
+    assert result.method.selected == {"tau": pytest.approx(chosen)}
 
 
 def test_adapting_to_test_images_never_sees_their_labels(user_method, around, monkeypatch):

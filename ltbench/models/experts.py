@@ -150,8 +150,8 @@ class Backbone:
                 where="--pretrained",
                 hint="choose another --backbone, e.g. resnet18, or train from scratch",
             )
-        if width != 1.0:
-            options["channels"] = self._narrow(width)
+        if width != 1.0 and (channels := self._narrow(width)):
+            options["channels"] = channels
         try:
             model: nn.Module = timm.create_model(self.name, **options)
         except (RuntimeError, OSError) as error:
@@ -162,14 +162,14 @@ class Backbone:
             ) from None
         return model
 
-    def _narrow(self, width: float) -> tuple[int, ...]:
+    def _narrow(self, width: float) -> tuple[int, ...] | None:
+        if width != 0.75:
+            raise LtbenchError(f"width {width} is not defined", where="--set width", hint="width is 1 or 0.75")
         family = type(timm.create_model(self.name)).__name__
-        if width != 0.75 or family not in _THREE_QUARTERS:
-            raise LtbenchError(
-                f"width {width} is not defined for backbone '{self.name}'",
-                hint=f"width is 1 or 0.75, the latter for {' and '.join(_THREE_QUARTERS)} networks",
-            )
-        return _THREE_QUARTERS[family]
+        if family not in _THREE_QUARTERS:
+            message = f"three quarters of the width are not defined for '{self.name}': its experts have all of it"
+            warnings.warn(message, LtbenchWarning, stacklevel=2)
+        return _THREE_QUARTERS.get(family)
 
     def _probe(self, network: nn.Module) -> int:
         """The number of features, found by running the network once."""

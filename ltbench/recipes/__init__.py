@@ -66,6 +66,6 @@ def of_paper(method: str, own: Mapping[str, Mapping[str, Any]], table: str) -> R
         raise LtbenchError(
             f"the authors of '{method}' have no recipe for {table}",
             where="--recipe paper",
-            hint=f"they have one for {', '.join(own) or 'nothing that is known'}; use --recipe standard or a file",
+            hint=f"they have one for {', '.join(own) or 'no data set'}; use another recipe or a file of your own",
         )
     return validated(Recipe, {"name": PAPER, **own[table]}, where=f"the recipe of {method}")

@@ -99,7 +99,8 @@ def _labels(runs: pd.DataFrame) -> dict[str, str]:
     usual = {"recipe.head": _of_most(settings["recipe.head"])}  # a few methods have a head of their own
     labels = {}
     for setting, row in settings.iterrows():
-        differing = [name for name in dict.fromkeys([*shared, *own[row["method"]]]) if row[name] != usual.get(name)]
+        named = dict.fromkeys([*shared, *own[row["method"]]])
+        differing = [name for name in named if not pd.isna(row[name]) and row[name] != usual.get(name)]
         labels[str(setting)] = ", ".join([row["method"], *(_named(name, row[name]) for name in differing)])
     return labels
 
@@ -116,6 +117,7 @@ def _varying(settings: pd.DataFrame, names: list[str]) -> list[str]:
 
 def _named(name: str, value: Any) -> str:
     shown = f"{value:g}" if isinstance(value, float) else str(value)
+    shown = shown.lower() if shown in ("True", "False") else shown  # as --set has it
     return f"{name.split('.')[-1]}={shown}"
 
 
@@ -164,8 +166,9 @@ def cells(board: Board, bold: Callable[[str], str]) -> list[list[str]]:
 HEADER = ["Method", "n", *COLUMNS.values(), "Params (M)", "MAdds (M)", "Train"]
 NOTE = (
     "Percent, mean ± standard deviation over n seeds; accuracy on the test set after the last epoch: all, many- "
-    "(> 100 training images), medium- and few-shot (< 20) classes. ECE and MCE: 15 bins; lower is better. "
-    "MAdds: of one image. Train: seconds on the machine at hand. Bold: best mean, not a test of significance."
+    "(> 100 training images), medium- and few-shot (< 20) classes, the groups averaged over classes. "
+    "ECE and MCE: 15 bins; lower is better. MAdds: of one image. Train: on the machine at hand, with the runs that a "
+    "method starts from. Bold: best mean, not a test of significance."
 )
 
 

@@ -45,6 +45,8 @@ class History:
     """Training images seen, repeats counted."""
     steps: dict[str, str] = field(default_factory=dict)
     """How the steps of each stage were carried out, and why not faster."""
+    selected: dict[str, float] = field(default_factory=dict)
+    """What the method chose on the validation images."""
 
     @property
     def how(self) -> str | None:
@@ -96,7 +98,7 @@ def fit(
             torch.no_grad(),
             torch.autocast(validation.images.device.type, torch.bfloat16, enabled=precision == "bf16"),
         ):
-            method.select(validation)
+            trainer.history.selected = dict(method.select(validation))
     trainer.save()
     return trainer.history
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from ltbench import registry
 from ltbench.config import RunConfig
+from ltbench.errors import LtbenchError
 from ltbench.experiment import resolve
 from ltbench.method import ClassPrior
 from ltbench.models.experts import ExpertNetwork
@@ -52,3 +53,11 @@ def test_it_starts_from_a_run_with_a_linear_head():
     run = resolve(RunConfig(method="tau_norm", epochs=7))
     start = resolve(registry.method("tau_norm").uses(run)["ce"])
     assert (run.recipe.head, start.method, start.recipe) == ("linear", "ce", run.recipe)
+
+
+@pytest.mark.parametrize("method", ["tau_norm", "logit_adjustment_posthoc"])
+def test_tau_cannot_be_chosen_without_validation_images(method):
+    run = RunConfig(method=method, hyperparameters={"select_tau": True})
+    with pytest.raises(LtbenchError, match="no validation images to choose tau on"):
+        resolve(run)
+    assert resolve(run.replace(validation=True)).validation

@@ -58,9 +58,16 @@ def test_a_network_that_cannot_be_taken_apart_warns():
 
 
 @pytest.mark.parametrize("name", ["convnext_atto", "vit_tiny_patch16_224"])
-def test_three_quarter_width_is_refused_where_it_is_not_defined(name):
-    with pytest.raises(LtbenchError, match=r"width 0\.75"):
-        backbone(name, 64)(2, width=0.75)
+def test_experts_have_full_width_where_three_quarters_are_not_defined(name):
+    with pytest.warns(LtbenchWarning, match="three quarters of the width are not defined"):
+        narrow = backbone(name, 64)(2, width=0.75)
+    full = backbone(name, 64)(2)
+    assert [weight.shape for weight in narrow.parameters()] == [weight.shape for weight in full.parameters()]
+
+
+def test_other_widths_are_refused():
+    with pytest.raises(LtbenchError, match=r"width 0\.5"):
+        backbone("cifar_resnet20", 32)(2, width=0.5)
 
 
 def test_three_quarter_width_of_a_timm_resnet():

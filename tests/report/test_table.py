@@ -111,7 +111,7 @@ def test_a_setting_of_training_that_differs_in_the_table_is_on_every_label(board
         ({"settings": {"precision": "bf16"}}, "ce, precision=bf16"),
         ({"settings": {"hyperparameters": {"taus": [0, 2]}}}, "ce, taus=[0, 2]"),
         ({"revision": "2"}, "ce, revision=2"),
-        ({"recipe": {"augment": {"flip": True}}}, "ce, flip=True"),
+        ({"recipe": {"augment": {"flip": True}}}, "ce, flip=true"),
         ({"recipe": {"head": "linear"}}, "ce, head=linear"),
     ],
 )
