@@ -2,6 +2,7 @@
 
 from ltbench.losses import logit_adjusted_cross_entropy
 from ltbench.method import Batch, Loss, Method, Paper, Progress
+from ltbench.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT
 
 
 class BalancedSoftmax(Method):
@@ -27,7 +28,7 @@ class BalancedSoftmax(Method):
                 "weight_decay": 5e-4,
                 "schedule": "cosine",
                 "warmup": 0.06,  # 800 steps; theirs start at half the rate
-                "augment": {"padding": 0.125, "flip": True, "policy": "cifar10", "cutout": 0.5},
+                "augment": CIFAR_AUTOAUGMENT_CUTOUT,
                 "head": "linear",
             }
         },

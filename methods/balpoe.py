@@ -24,6 +24,7 @@ from ltbench.method import (
     Range,
 )
 from ltbench.models.experts import ExpertNetwork
+from ltbench.recipes.augmentations import CIFAR_ROTATED
 
 
 class BalPoE(Method):
@@ -91,7 +92,7 @@ class BalPoE(Method):
                 "weight_decay": 5e-4,
                 "milestones": (0.8, 0.9),
                 "warmup": 0.025,
-                "augment": {"padding": 0.125, "flip": True, "rotation": 15},
+                "augment": CIFAR_ROTATED,
             }
         },
     )

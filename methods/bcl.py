@@ -22,6 +22,7 @@ from ltbench.method import (
     Range,
 )
 from ltbench.models.heads import projector
+from ltbench.recipes.augmentations import IMAGENET_RANDAUGMENT, IMAGENET_SIMCLR
 
 
 def balanced_contrast(features: Tensor, prototypes: Tensor, labels: Tensor, temperature: float) -> Tensor:
@@ -107,19 +108,8 @@ class BCL(Method):
                 "weight_decay": 5e-4,
                 "schedule": "cosine",
                 "warmup": 0.0,
-                "augment": {
-                    "crop": (0.08, 1.0),
-                    "flip": True,
-                    "jitter": (0.4, 0.4, 0.4, 0.0),
-                    "policy": "randaugment",
-                },
-                "contrast": {
-                    "crop": (0.08, 1.0),
-                    "flip": True,
-                    "jitter": (0.4, 0.4, 0.4, 0.1),
-                    "jitter_chance": 0.8,
-                    "grey": 0.2,
-                },
+                "augment": IMAGENET_RANDAUGMENT,
+                "contrast": IMAGENET_SIMCLR,
                 "head": "cosine",
             }
         },

@@ -6,6 +6,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from ltbench.method import Choice, MethodConfig, Paper, Range
+from ltbench.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_RANDAUGMENT
 from ltbench_methods.balanced_softmax import BalancedSoftmax
 
 
@@ -52,7 +53,7 @@ class CMO(BalancedSoftmax):
                 "weight_decay": 2e-4,
                 "milestones": (0.8, 0.9),
                 "warmup": 0.025,
-                "augment": {"padding": 0.125, "flip": True, "policy": "cifar10", "cutout": 0.5},
+                "augment": CIFAR_AUTOAUGMENT_CUTOUT,
                 "head": "linear",
             },
             "imagenet-lt": {
@@ -63,12 +64,7 @@ class CMO(BalancedSoftmax):
                 "weight_decay": 5e-4,
                 "schedule": "cosine",
                 "warmup": 0.025,
-                "augment": {
-                    "crop": (0.08, 1.0),
-                    "flip": True,
-                    "jitter": (0.4, 0.4, 0.4, 0.0),
-                    "policy": "randaugment",
-                },
+                "augment": IMAGENET_RANDAUGMENT,
                 "head": "linear",
             },
         },

@@ -25,6 +25,7 @@ from ltbench.method import (
     class_balanced,
 )
 from ltbench.models.heads import reinitialise
+from ltbench.recipes.augmentations import IMAGENET, INATURALIST
 
 
 class ClassifierRetraining(Method):
@@ -69,7 +70,7 @@ class ClassifierRetraining(Method):
                 "weight_decay": 5e-4,
                 "schedule": "cosine",
                 "warmup": 0,
-                "augment": {"crop": (0.08, 1.0), "flip": True, "jitter": (0.4, 0.4, 0.4, 0.0)},
+                "augment": IMAGENET,
                 "head": "linear",
             },
             "inaturalist2018": {
@@ -80,7 +81,7 @@ class ClassifierRetraining(Method):
                 "weight_decay": 1e-4,
                 "schedule": "cosine",
                 "warmup": 0,
-                "augment": {"crop": (0.08, 1.0), "flip": True},
+                "augment": INATURALIST,
                 "head": "linear",
             },
         },

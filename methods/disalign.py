@@ -24,6 +24,7 @@ from ltbench.method import (
     Stage,
     base_run,
 )
+from ltbench.recipes.augmentations import IMAGENET
 
 
 class DisAlign(Method):
@@ -67,7 +68,7 @@ class DisAlign(Method):
                 "weight_decay": 5e-4,
                 "schedule": "cosine",
                 "warmup": 0,
-                "augment": {"crop": (0.08, 1.0), "flip": True, "jitter": (0.4, 0.4, 0.4, 0.0)},
+                "augment": IMAGENET,
                 "head": "linear",
             }
         },

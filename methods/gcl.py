@@ -26,6 +26,7 @@ from ltbench.method import (
     StageData,
     class_balanced,
 )
+from ltbench.recipes.augmentations import CIFAR
 
 SCALE = 30.0
 """Of the cosine head."""
@@ -93,7 +94,7 @@ class GCL(Method):
                 "weight_decay": 2e-4,
                 "milestones": (0.8, 0.9),
                 "warmup": 0.025,
-                "augment": {"padding": 0.125, "flip": True},
+                "augment": CIFAR,
                 "head": "cosine",
             }
         },

@@ -20,6 +20,7 @@ from ltbench.method import (
     Progress,
     Range,
 )
+from ltbench.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_RANDAUGMENT
 from ltbench_methods.paco import Queue, paco_loss
 
 
@@ -72,7 +73,7 @@ class GPaCo(Method):
                 "weight_decay": 5e-4,
                 "milestones": (0.8, 0.9),
                 "warmup": 0.025,
-                "augment": {"padding": 0.125, "flip": True, "policy": "cifar10", "cutout": 0.5},
+                "augment": CIFAR_AUTOAUGMENT_CUTOUT,
                 "contrast": {
                     "crop": (0.2, 1.0),
                     "flip": True,
@@ -91,12 +92,7 @@ class GPaCo(Method):
                 "weight_decay": 5e-4,
                 "schedule": "cosine",
                 "warmup": 0.025,
-                "augment": {
-                    "crop": (0.08, 1.0),
-                    "flip": True,
-                    "jitter": (0.4, 0.4, 0.4, 0.0),
-                    "policy": "randaugment",
-                },
+                "augment": IMAGENET_RANDAUGMENT,
                 "contrast": {
                     "crop": (0.08, 1.0),
                     "flip": True,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ltbench.losses import is_target, logit_adjusted_cross_entropy
 from ltbench.method import Batch, Loss, Method, MethodConfig, Paper, Progress, Range
+from ltbench.recipes.augmentations import CIFAR, IMAGENET, INATURALIST
 
 
 def density_regulariser(logits: Tensor, targets: Tensor, log_prior: Tensor, weight: float) -> Tensor:
@@ -89,7 +90,7 @@ class LADE(Method):
                 "milestones": (0.6, 0.8),
                 "gamma": 0.01,
                 "warmup": 0.025,
-                "augment": {"padding": 0.125, "flip": True},
+                "augment": CIFAR,
                 "head": "linear",
             },
             "imagenet-lt": {
@@ -100,7 +101,7 @@ class LADE(Method):
                 "weight_decay": 5e-4,
                 "schedule": "cosine",
                 "warmup": 0,
-                "augment": {"crop": (0.08, 1.0), "flip": True, "jitter": (0.4, 0.4, 0.4, 0.0)},
+                "augment": IMAGENET,
                 "head": "linear",
             },
             "inaturalist2018": {
@@ -111,7 +112,7 @@ class LADE(Method):
                 "weight_decay": 1e-4,
                 "schedule": "cosine",
                 "warmup": 0,
-                "augment": {"crop": (0.08, 1.0), "flip": True},
+                "augment": INATURALIST,
                 "head": "linear",
             },
         },

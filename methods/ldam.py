@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ltbench.losses import ldam_cross_entropy, ldam_margins
 from ltbench.method import BackboneFactory, Batch, ClassPrior, Loss, Method, MethodConfig, Paper, Progress, Range
+from ltbench.recipes.augmentations import CIFAR
 
 PAPER = Paper(
     title="Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss",
@@ -24,7 +25,7 @@ PAPER = Paper(
             "milestones": (0.8, 0.9),
             "gamma": 0.01,
             "warmup": 0.025,
-            "augment": {"padding": 0.125, "flip": True},
+            "augment": CIFAR,
             "head": "cosine",
         }
     },

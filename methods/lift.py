@@ -27,6 +27,7 @@ from ltbench.method import (
 )
 from ltbench.models.experts import ExpertNetwork
 from ltbench.models.heads import CosineLinear
+from ltbench.recipes.augmentations import INATURALIST
 
 SCALE = 25.0
 """Of the cosine classifier."""
@@ -78,7 +79,7 @@ class LIFT(Method):
                 "weight_decay": 5e-4,
                 "schedule": "cosine",
                 "warmup": 0,
-                "augment": {"crop": (0.08, 1.0), "flip": True},
+                "augment": INATURALIST,
             }
             for table, epochs in {"cifar": 10, "folder": 10, "imagenet-lt": 10, "inaturalist2018": 20}.items()
         },

@@ -21,6 +21,7 @@ from ltbench.method import (
     Range,
 )
 from ltbench.models.experts import ExpertNetwork
+from ltbench.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, CIFAR_ROTATED, IMAGENET, IMAGENET_RANDAUGMENT
 
 WARMUP = 0.05
 """Share of training over which the distillation grows to its full weight: 20 of 400 epochs."""
@@ -70,8 +71,8 @@ class MDCS(Method):
                 "weight_decay": 5e-4,
                 "milestones": (0.5, 0.8, 0.95),
                 "warmup": 0.025,
-                "augment": {"padding": 0.125, "flip": True, "rotation": 15},
-                "contrast": {"padding": 0.125, "flip": True, "policy": "cifar10", "cutout": 0.5},
+                "augment": CIFAR_ROTATED,
+                "contrast": CIFAR_AUTOAUGMENT_CUTOUT,
             },
             "imagenet-lt": {
                 "epochs": 400,
@@ -80,13 +81,8 @@ class MDCS(Method):
                 "weight_decay": 5e-4,
                 "schedule": "cosine",
                 "warmup": 0.0,
-                "augment": {"crop": (0.08, 1.0), "flip": True, "jitter": (0.4, 0.4, 0.4, 0.0)},
-                "contrast": {
-                    "crop": (0.08, 1.0),
-                    "flip": True,
-                    "policy": "randaugment",
-                    "jitter": (0.4, 0.4, 0.4, 0.0),
-                },
+                "augment": IMAGENET,
+                "contrast": IMAGENET_RANDAUGMENT,
             },
             # The loader of the published code is missing, and with it the two views.
             "inaturalist2018": {

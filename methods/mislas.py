@@ -26,6 +26,7 @@ from ltbench.method import (
     base_run,
     class_balanced,
 )
+from ltbench.recipes.augmentations import CIFAR, IMAGENET
 
 
 class MiSLAS(Method):
@@ -87,7 +88,7 @@ class MiSLAS(Method):
                 "weight_decay": 2e-4,  # their read-me recommends 5e-4
                 "milestones": (0.8, 0.9),
                 "warmup": 0.025,
-                "augment": {"padding": 0.125, "flip": True},
+                "augment": CIFAR,
                 "head": "linear",
             },
             "imagenet-lt": {
@@ -98,7 +99,7 @@ class MiSLAS(Method):
                 "weight_decay": 5e-4,
                 "schedule": "cosine",
                 "warmup": 0,
-                "augment": {"crop": (0.08, 1.0), "flip": True, "jitter": (0.4, 0.4, 0.4, 0.0)},
+                "augment": IMAGENET,
                 "head": "linear",
             },
             "inaturalist2018": {
@@ -109,7 +110,7 @@ class MiSLAS(Method):
                 "weight_decay": 1e-4,
                 "schedule": "cosine",
                 "warmup": 0,
-                "augment": {"crop": (0.08, 1.0), "flip": True, "jitter": (0.4, 0.4, 0.4, 0.0)},
+                "augment": IMAGENET,
                 "head": "linear",
             },
         },

@@ -23,6 +23,7 @@ from ltbench.method import (
     Range,
 )
 from ltbench.models.experts import ExpertNetwork
+from ltbench.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_RANDAUGMENT
 
 
 class NCL(Method):
@@ -77,7 +78,7 @@ class NCL(Method):
                 "weight_decay": 2e-4,
                 "milestones": (0.8, 0.9),
                 "warmup": 0.0125,
-                "augment": {"padding": 0.125, "flip": True, "policy": "cifar10", "cutout": 0.5},
+                "augment": CIFAR_AUTOAUGMENT_CUTOUT,
                 "head": "linear",
             },
             # Published: a cosine head of scale 16, or 32, with a bias; the code says 200 epochs for ImageNet-LT.
@@ -88,12 +89,7 @@ class NCL(Method):
                 "weight_decay": 2e-4,
                 "schedule": "cosine",
                 "warmup": 0.0,
-                "augment": {
-                    "crop": (0.08, 1.0),
-                    "flip": True,
-                    "policy": "randaugment",
-                    "jitter": (0.4, 0.4, 0.4, 0.0),
-                },
+                "augment": IMAGENET_RANDAUGMENT,
                 "head": "cosine",
             },
             "inaturalist2018": {

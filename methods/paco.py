@@ -23,6 +23,7 @@ from ltbench.method import (
     Range,
 )
 from ltbench.models.heads import projector
+from ltbench.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_RANDAUGMENT
 
 
 def paco_loss(
@@ -158,7 +159,7 @@ class PaCo(Method):
                 "weight_decay": 5e-4,
                 "milestones": (0.8, 0.9),
                 "warmup": 0.025,
-                "augment": {"padding": 0.125, "flip": True, "policy": "cifar10", "cutout": 0.5},
+                "augment": CIFAR_AUTOAUGMENT_CUTOUT,
                 "contrast": {
                     "crop": (0.2, 1.0),
                     "flip": True,
@@ -177,12 +178,7 @@ class PaCo(Method):
                 "weight_decay": 5e-4,
                 "schedule": "cosine",
                 "warmup": 0.025,
-                "augment": {
-                    "crop": (0.08, 1.0),
-                    "flip": True,
-                    "jitter": (0.4, 0.4, 0.4, 0.0),
-                    "policy": "randaugment",
-                },
+                "augment": IMAGENET_RANDAUGMENT,
                 "contrast": {
                     "crop": (0.08, 1.0),
                     "flip": True,

@@ -23,6 +23,7 @@ from ltbench.method import (
     Range,
 )
 from ltbench.models.heads import projector
+from ltbench.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_RANDAUGMENT, IMAGENET_SIMCLR
 
 SMALLEST_DIMENSION = 32
 """From which on the Bessel function's expansion is right to 1e-5."""
@@ -144,14 +145,8 @@ class ProCo(Method):
                 "weight_decay": 2e-4,
                 "milestones": (0.8, 0.9),
                 "warmup": 0.025,
-                "augment": {"padding": 0.125, "flip": True, "policy": "cifar10", "cutout": 0.5},
-                "contrast": {
-                    "crop": (0.08, 1.0),
-                    "flip": True,
-                    "jitter": (0.4, 0.4, 0.4, 0.1),
-                    "jitter_chance": 0.8,
-                    "grey": 0.2,
-                },
+                "augment": CIFAR_AUTOAUGMENT_CUTOUT,
+                "contrast": IMAGENET_SIMCLR,
                 "head": "linear",
             },
             "imagenet-lt": {  # gradients are clipped to length 1, too
@@ -162,19 +157,8 @@ class ProCo(Method):
                 "weight_decay": 5e-4,
                 "schedule": "cosine",
                 "warmup": 0.0,
-                "augment": {
-                    "crop": (0.08, 1.0),
-                    "flip": True,
-                    "jitter": (0.4, 0.4, 0.4, 0.0),
-                    "policy": "randaugment",
-                },
-                "contrast": {
-                    "crop": (0.08, 1.0),
-                    "flip": True,
-                    "jitter": (0.4, 0.4, 0.4, 0.1),
-                    "jitter_chance": 0.8,
-                    "grey": 0.2,
-                },
+                "augment": IMAGENET_RANDAUGMENT,
+                "contrast": IMAGENET_SIMCLR,
                 "head": "cosine",
             },
         },

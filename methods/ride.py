@@ -26,6 +26,7 @@ from ltbench.method import (
     deferred,
 )
 from ltbench.models.experts import ExpertNetwork
+from ltbench.recipes.augmentations import CIFAR_ROTATED, IMAGENET, INATURALIST
 
 TEACHER_EXPERTS = 6
 DISTILL_TEMPERATURE = 1.5
@@ -94,7 +95,7 @@ class RIDE(Method):
                 "milestones": (0.8, 0.9),
                 "gamma": 0.01,
                 "warmup": 0.025,
-                "augment": {"padding": 0.125, "flip": True, "rotation": 15},
+                "augment": CIFAR_ROTATED,
             },
             "imagenet-lt": {
                 "epochs": 100,
@@ -103,7 +104,7 @@ class RIDE(Method):
                 "weight_decay": 2e-4,
                 "milestones": (0.6, 0.8),
                 "warmup": 0.05,
-                "augment": {"crop": (0.08, 1.0), "flip": True, "jitter": (0.4, 0.4, 0.4, 0.0)},
+                "augment": IMAGENET,
             },
             "inaturalist2018": {
                 "epochs": 100,
@@ -112,7 +113,7 @@ class RIDE(Method):
                 "weight_decay": 2e-4,
                 "milestones": (0.6, 0.8),
                 "warmup": 0.05,
-                "augment": {"crop": (0.08, 1.0), "flip": True},
+                "augment": INATURALIST,
             },
         },
     )

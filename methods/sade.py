@@ -21,6 +21,7 @@ from ltbench.method import (
     Range,
 )
 from ltbench.models.experts import ExpertNetwork
+from ltbench.recipes.augmentations import CIFAR_ROTATED, IMAGENET, INATURALIST
 
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "cifar": {
@@ -30,7 +31,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "weight_decay": 5e-4,
         "milestones": (0.8, 0.9),
         "warmup": 0.025,
-        "augment": {"padding": 0.125, "flip": True, "rotation": 15},
+        "augment": CIFAR_ROTATED,
     },
     "imagenet-lt": {
         "epochs": 180,
@@ -39,7 +40,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "weight_decay": 5e-4,
         "schedule": "cosine",
         "warmup": 0.0,
-        "augment": {"crop": (0.08, 1.0), "flip": True, "jitter": (0.4, 0.4, 0.4, 0.0)},
+        "augment": IMAGENET,
     },
     "inaturalist2018": {
         "epochs": 100,
@@ -48,7 +49,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "weight_decay": 2e-4,
         "milestones": (0.6, 0.8),
         "warmup": 0.05,
-        "augment": {"crop": (0.08, 1.0), "flip": True},
+        "augment": INATURALIST,
     },
 }
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ltbench.losses import cross_entropy
 from ltbench.method import BackboneFactory, Batch, ClassPrior, Loss, Method, MethodConfig, Paper, Progress, Range
+from ltbench.recipes.augmentations import CIFAR
 
 
 class VectorScaling(Method):
@@ -56,7 +57,7 @@ class VectorScaling(Method):
                 "milestones": (0.8, 0.9),
                 "gamma": 0.01,
                 "warmup": 0.025,
-                "augment": {"padding": 0.125, "flip": True},
+                "augment": CIFAR,
                 "head": "linear",
             }
         },
