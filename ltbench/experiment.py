@@ -97,7 +97,7 @@ def resolve(config: RunConfig) -> RunConfig:
     overrides = {name: getattr(config, name) for name in ("epochs", "lr", "batch_size")}
     given = {name: value for name, value in {**overrides, "head": cls.head}.items() if value is not None}
     ratio = config.imbalance_ratio
-    resolved = config.replace(
+    return config.replace(
         imbalance_ratio=source.imbalance_ratio if ratio is None else ratio,
         image_size=config.image_size or source.image_size,
         backbone=backbone,
@@ -105,8 +105,6 @@ def resolve(config: RunConfig) -> RunConfig:
         hyperparameters=_hyperparameters(cls, config),
         **dict.fromkeys(overrides),
     )
-    cls.uses(resolved)  # refuses settings that do not go together
-    return resolved
 
 
 def _hyperparameters(cls: type[Method], config: RunConfig) -> dict[str, Any]:

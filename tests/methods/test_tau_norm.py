@@ -8,7 +8,6 @@ from torch import nn
 
 from ltbench import registry
 from ltbench.config import RunConfig
-from ltbench.errors import LtbenchError
 from ltbench.experiment import resolve
 from ltbench.method import ClassPrior
 from ltbench.models.experts import ExpertNetwork
@@ -56,8 +55,9 @@ def test_it_starts_from_a_run_with_a_linear_head():
 
 
 @pytest.mark.parametrize("method", ["tau_norm", "logit_adjustment_posthoc"])
-def test_tau_cannot_be_chosen_without_validation_images(method):
-    run = RunConfig(method=method, hyperparameters={"select_tau": True})
-    with pytest.raises(LtbenchError, match="no validation images to choose tau on"):
-        resolve(run)
-    assert resolve(run.replace(validation=True)).validation
+def test_tau_cannot_be_chosen_without_validation_images(cli, method):
+    refused = cli("run", "--method", method, "--set", "select_tau=true", "--epochs", 1)
+    assert refused.code == 2
+    assert "no validation images to choose tau on" in refused.err
+    assert "add --validation" in refused.err
+    assert cli("run", "--method", method, "--set", "select_tau=true", "--epochs", 1, "--validation").code == 0
