@@ -191,12 +191,14 @@ def list_names(
     methods_dir: MethodsDir = None,
 ) -> None:
     """List what can be named in a run."""
-    from ltbench import catalogue, methods_page
+    from ltbench import catalogue
 
     _add_methods(methods_dir)
     if style == "md":
         if what != "methods":
             raise LtbenchError("there is a page about methods only", where="--format md")
+        from ltbench import methods_page
+
         sys.stdout.write(methods_page.render(results or []))
         return
     for name, about in catalogue.entries(what):

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ltbench import places, recipes, registry, sweep
+from ltbench import places, registry, sweep
 from ltbench import tune as search
 from ltbench.config import Recipe, RunConfig
 from ltbench.errors import LtbenchError
@@ -113,11 +113,11 @@ def _folders(config: RunConfig) -> list[str]:
 
 def _comes_with_ltbench(recipe: Recipe, config: RunConfig) -> bool:
     """Whether flags can name it: a file of the user's may be called standard too."""
+    flags = {flag: getattr(recipe, flag) for flag in ("epochs", "lr", "batch_size")}
     try:
-        known = recipes.recipe(recipe.name, registry.dataset(config.dataset).recipe_table)
+        return resolve(config.replace(recipe=recipe.name, **flags)).recipe == recipe
     except LtbenchError:
         return False
-    return recipe == known.model_copy(update={flag: getattr(recipe, flag) for flag in ("epochs", "lr", "batch_size")})
 
 
 def _watch(bars: Progress, name: Callable[[int], str]) -> RunWatch:

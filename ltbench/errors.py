@@ -34,9 +34,6 @@ def unknown(kind: str, name: str, known: Iterable[str], *, where: object = None)
     """The error for a name that is not there, with the nearest ones that are."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.65)
-    hint = (
-        f"did you mean {' or '.join(near)}?"
-        if near
-        else f"known: {', '.join(names[:60]) or 'none'}{', ...' if len(names) > 60 else ''}"
-    )
+    listed = ", ".join(names[:60]) + (", ..." if len(names) > 60 else "")
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {listed or 'none'}"
     return LtbenchError(f"unknown {kind} '{name}'", where=where, hint=hint)

@@ -112,9 +112,8 @@ def _hyperparameters(cls: type[Method], config: RunConfig) -> dict[str, Any]:
     given = validated(cls.Config, config.hyperparameters, where=where, kind=kind)
     explicit = given.model_dump(include=given.model_fields_set)
     defaults = cls.Config.dataset_defaults.get(config.dataset, {})
-    return validated(cls.Config, {**defaults, **explicit}, where=where, kind=kind).model_dump(
-        mode="json", exclude_none=True
-    )
+    settings = validated(cls.Config, {**defaults, **explicit}, where=where, kind=kind)
+    return settings.model_dump(mode="json", exclude_none=True)  # what is off leaves no trace in a run id
 
 
 def choose_device(name: str) -> torch.device:

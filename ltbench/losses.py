@@ -149,24 +149,6 @@ def smoothed_cross_entropy(logits: Tensor, targets: Tensor, smoothing: Tensor) -
     return -(1 - factors) * of_target - factors * log_probabilities.mean(1)
 
 
-def focal_cross_entropy(logits: Tensor, targets: Tensor, gamma: float | Tensor) -> Tensor:
-    """Cross entropy times (1 - p_y)^gamma.
-
-    Lin et al., "Focal Loss for Dense Object Detection" (ICCV 2017), equation 4, with the softmax's p_y.
-
-    Args:
-        logits: (B, C).
-        targets: (B,) class indices.
-        gamma: at least 0, which is cross entropy.
-
-    Returns:
-        (B,) in nats.
-    """
-    values = cross_entropy(logits, targets)
-    # 1 - p without cancellation, and above 0, where the power has no gradient.
-    return (-torch.expm1(-values)).clamp(min=torch.finfo(values.dtype).tiny) ** gamma * values
-
-
 def is_target(logits: Tensor, targets: Tensor) -> Tensor:
     """Which entry of each row of logits is its target's: (B, C) bool."""
     return targets.unsqueeze(1) == torch.arange(logits.shape[1], device=targets.device)

@@ -34,7 +34,7 @@ class Paper:
     venue: str
     year: int
     claims: tuple[str, ...] = ()
-    """What its authors report: rows of ``ltbench/report/published.csv``, their first seven columns joined by "|"."""
+    """What is published about it: rows of ``ltbench/report/published.csv``, their first seven columns joined by "|"."""
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Its authors' own training recipe (``--recipe paper``), by the recipe table of a data set."""
 
@@ -189,13 +189,13 @@ class Stage:
     """Unlabelled test images make a method transductive; it must say so."""
 
 
-def deferred(recipe: Recipe, share: float = 0.8, name: str = "deferred") -> tuple[Stage, ...]:
-    """Two stages: ``share`` of the recipe's epochs, and the rest under another name, if any is left.
+def deferred(recipe: Recipe, share: float = 0.8) -> tuple[Stage, ...]:
+    """Two stages: "train" for ``share`` of the recipe's epochs, and "deferred" for the rest, if any is left.
 
     For what begins late, such as deferred re-weighting (DRW): Cao et al. (NeurIPS 2019), algorithm 1.
     """
     first = min(max(1, round(share * recipe.epochs)), recipe.epochs)
-    late = (Stage(name),) if first < recipe.epochs else ()
+    late = (Stage("deferred"),) if first < recipe.epochs else ()
     return (Stage(epochs=first), *late)
 
 
@@ -367,7 +367,7 @@ class Method(nn.Module):
 
     def samplers(self, labels: Tensor, stage: Stage) -> dict[str, Sampler]:
         """The order of the images: "main" sets the epoch, further ones give ``batch.streams``; CMO's where it is on."""
-        tail = {} if self.config.cmo is None else {"tail": class_balanced(labels)}
+        tail = {"tail": class_balanced(labels)} if self.config.cmo else {}
         return {"main": Shuffled(len(labels)), **tail}
 
     def prepare(self, batch: Batch, at: Progress) -> Batch:

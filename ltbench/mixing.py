@@ -53,7 +53,7 @@ class Mixing(Frozen):
     @property
     def keeps_prior(self) -> bool:
         """Whether labels keep their frequencies; Remix and CMO give rare classes more than their share."""
-        return self.remix is None and self.cmo is None
+        return not self.cmo and not (self.remix and (self.mixup or self.cutmix))
 
 
 AnyBatch = TypeVar("AnyBatch", bound=Mixable)
@@ -71,7 +71,7 @@ def mixed(
         share: of training that is done.
         generator: of this step, by purpose.
     """
-    if how.cmo is not None and CMO_SHARES[0] <= share < CMO_SHARES[1]:
+    if how.cmo and CMO_SHARES[0] <= share < CMO_SHARES[1]:
         draws = generator("cmo")
         if draws.uniform() < how.cmo:
             return paste(batch, batch.streams["tail"], 1.0, draws)

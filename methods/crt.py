@@ -6,13 +6,12 @@ from typing import Any, ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from ltbench.config import Recipe, RunConfig
+from ltbench.config import Recipe
 from ltbench.losses import cross_entropy
 from ltbench.method import (
     Batch,
     Choice,
     Loss,
-    Method,
     MethodConfig,
     Paper,
     Progress,
@@ -21,14 +20,14 @@ from ltbench.method import (
     Schedule,
     Stage,
     StageData,
-    base_run,
     class_balanced,
 )
 from ltbench.models.heads import reinitialise
 from ltbench.recipes.augmentations import IMAGENET, INATURALIST
+from ltbench.second_stage import SecondStage
 
 
-class ClassifierRetraining(Method):
+class ClassifierRetraining(SecondStage):
     """Freeze the backbone of the CE run and train a new classifier on classes drawn alike.
 
     Kang et al. (ICLR 2020), "cRT": the long tail spoils the classifier more than the features. As in the published
@@ -49,6 +48,7 @@ class ClassifierRetraining(Method):
         space: ClassVar[Mapping[str, Range | Choice]] = {"epochs": Choice((5, 10, 20, 30)), "mixup": Range(0.0, 1.0)}
 
     family = "two stages"
+    first = "ce"
     revision = 1
     config: Config
     paper = Paper(
@@ -92,15 +92,6 @@ class ClassifierRetraining(Method):
         """0: the classifier has seen balanced classes only."""
         return 0.0
 
-    @classmethod
-    def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
-        """The cross-entropy run with the same settings."""
-        return {"ce": base_run(run, "ce")}
-
-    def start_from(self, runs: Mapping[str, Method]) -> None:
-        """Take over the network."""
-        self.network.load_state_dict(runs["ce"].network.state_dict())
-
     def stages(self, recipe: Recipe) -> Sequence[Stage]:
         """One, of the classifier."""
         return (
@@ -121,10 +112,6 @@ class ClassifierRetraining(Method):
     def samplers(self, labels: Tensor, stage: Stage) -> dict[str, Sampler]:
         """Every class with the same chance."""
         return {"main": class_balanced(labels)}
-
-    def prepare(self, batch: Batch, at: Progress) -> Batch:
-        """Nothing is mixed in the second stage."""
-        return batch
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
         """CE(z, y)."""

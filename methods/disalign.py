@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ltbench.config import Recipe, RunConfig
+from ltbench.config import Recipe
 from ltbench.losses import cross_entropy
 from ltbench.method import (
     BackboneFactory,
@@ -15,19 +15,18 @@ from ltbench.method import (
     Choice,
     ClassPrior,
     Loss,
-    Method,
     MethodConfig,
     Paper,
     Progress,
     Range,
     Schedule,
     Stage,
-    base_run,
 )
 from ltbench.recipes.augmentations import IMAGENET
+from ltbench.second_stage import SecondStage
 
 
-class DisAlign(Method):
+class DisAlign(SecondStage):
     """Freeze the whole CE run and learn to shift and scale its logits by class, with a weight from the image.
 
     Zhang et al. (CVPR 2021): z' = (1 - g) z + g (a z + b) with a magnitude a and a margin b for each class and a
@@ -50,6 +49,7 @@ class DisAlign(Method):
         space: ClassVar[Mapping[str, Range | Choice]] = {"rho": Range(0.5, 2.0), "mixup": Range(0.0, 1.0)}
 
     family = "two stages"
+    first = "ce"
     revision = 1
     config: Config
     class_weights: Tensor
@@ -83,15 +83,6 @@ class DisAlign(Method):
         nn.init.constant_(self.confidence.weight, 0.1)
         self.register_buffer("class_weights", generalised_weights(prior.counts, config.rho))
 
-    @classmethod
-    def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
-        """The cross-entropy run with the same settings."""
-        return {"ce": base_run(run, "ce")}
-
-    def start_from(self, runs: Mapping[str, Method]) -> None:
-        """Take over the network."""
-        self.network.load_state_dict(runs["ce"].network.state_dict())
-
     def stages(self, recipe: Recipe) -> Sequence[Stage]:
         """One, of the alignment."""
         return (
@@ -103,10 +94,6 @@ class DisAlign(Method):
                 schedule=Schedule(recipe.lr),
             ),
         )
-
-    def prepare(self, batch: Batch, at: Progress) -> Batch:
-        """Nothing is mixed in the second stage."""
-        return batch
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
         """CE(z', y), each sample weighted by its class."""

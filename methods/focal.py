@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
-from ltbench.losses import focal_cross_entropy
+from ltbench.losses import cross_entropy
 from ltbench.method import Batch, Loss, Method, MethodConfig, Paper, Progress, Range
 
 
@@ -39,3 +41,21 @@ class Focal(Method):
         """(1 - p_y)^gamma CE(z, y)."""
         logits = self.network(batch.images)
         return batch.loss(lambda labels: focal_cross_entropy(logits, labels, self.config.gamma))
+
+
+def focal_cross_entropy(logits: Tensor, targets: Tensor, gamma: float | Tensor) -> Tensor:
+    """Cross entropy times (1 - p_y)^gamma.
+
+    Lin et al., "Focal Loss for Dense Object Detection" (ICCV 2017), equation 4, with the softmax's p_y.
+
+    Args:
+        logits: (B, C).
+        targets: (B,) class indices.
+        gamma: at least 0, which is cross entropy.
+
+    Returns:
+        (B,) in nats.
+    """
+    values = cross_entropy(logits, targets)
+    # 1 - p without cancellation, and above 0, where the power has no gradient.
+    return (-torch.expm1(-values)).clamp(min=torch.finfo(values.dtype).tiny) ** gamma * values

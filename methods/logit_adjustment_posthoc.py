@@ -9,8 +9,6 @@ from pydantic import Field
 from torch import Tensor
 
 from ltbench.config import Recipe, RunConfig
-from ltbench.errors import LtbenchError
-from ltbench.evaluate.accuracy import macro_accuracy
 from ltbench.losses import cross_entropy
 from ltbench.method import (
     BackboneFactory,
@@ -18,18 +16,17 @@ from ltbench.method import (
     Choice,
     ClassPrior,
     Loss,
-    Method,
     MethodConfig,
     Progress,
     Range,
     Stage,
     StageData,
-    base_run,
 )
+from ltbench.second_stage import SecondStage, best_tau, need_validation
 from ltbench_methods.logit_adjustment import LogitAdjustment
 
 
-class LogitAdjustmentPosthoc(Method):
+class LogitAdjustmentPosthoc(SecondStage):
     """Train with cross entropy, predict with z - tau log pi. Starts from the CE run and trains nothing.
 
     Menon et al. (ICLR 2021), equation 9. Probabilities are the softmax of the adjusted logits.
@@ -46,6 +43,7 @@ class LogitAdjustmentPosthoc(Method):
         space: ClassVar[Mapping[str, Range | Choice]] = {"tau": Range(0.5, 2.0), "mixup": Range(0.0, 1.0)}
 
     family = "two stages"
+    first = "ce"
     revision = 1
     config: Config
     tau: Tensor
@@ -63,17 +61,8 @@ class LogitAdjustmentPosthoc(Method):
     @classmethod
     def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
         """The cross-entropy run with the same settings."""
-        if run.hyperparameters.get("select_tau") and not run.validation:
-            raise LtbenchError(
-                "there are no validation images to choose tau on",
-                where="--set select_tau=true",
-                hint="add --validation, which holds out a fifth of the training images",
-            )
-        return {"ce": base_run(run, "ce")}
-
-    def start_from(self, runs: Mapping[str, Method]) -> None:
-        """Take over the network."""
-        self.network.load_state_dict(runs["ce"].network.state_dict())
+        need_validation(run, "select_tau")
+        return super().uses(run)
 
     def stages(self, recipe: Recipe) -> Sequence[Stage]:
         """Nothing to train."""
@@ -89,12 +78,7 @@ class LogitAdjustmentPosthoc(Method):
         if not self.config.select_tau:
             return {}
         logits = torch.cat([self.network(batch.images).float() for batch in validation.plain()])
-        candidates = sorted((step / 10 for step in range(31)), key=lambda tau: abs(tau - 1))
-
-        def macro(tau: float) -> float:
-            return macro_accuracy(logits - tau * self.log_prior, validation.labels)
-
-        chosen = max(candidates, key=macro)
+        chosen = best_tau(lambda tau: logits - tau * self.log_prior, validation.labels, largest=3)
         self.tau.fill_(chosen)
         return {"tau": chosen}
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ltbench.config import Recipe, RunConfig
+from ltbench.config import Recipe
 from ltbench.losses import cross_entropy
 from ltbench.method import (
     BackboneFactory,
@@ -16,20 +16,19 @@ from ltbench.method import (
     Choice,
     ClassPrior,
     Loss,
-    Method,
     MethodConfig,
     Progress,
     Range,
     Sampler,
     Schedule,
     Stage,
-    base_run,
     class_balanced,
 )
+from ltbench.second_stage import SecondStage
 from ltbench_methods.crt import ClassifierRetraining
 
 
-class LearnableWeightScaling(Method):
+class LearnableWeightScaling(SecondStage):
     """Freeze the whole CE run and learn one scale a class for its logits, on classes drawn alike.
 
     Kang et al. (ICLR 2020), "LWS": a scale f_c makes the classifier f_c w_c, so that the norms of the weights, which
@@ -48,6 +47,7 @@ class LearnableWeightScaling(Method):
         space: ClassVar[Mapping[str, Range | Choice]] = {"epochs": Choice((5, 10, 20)), "mixup": Range(0.0, 1.0)}
 
     family = "two stages"
+    first = "ce"
     revision = 1
     config: Config
     paper = replace(
@@ -61,15 +61,6 @@ class LearnableWeightScaling(Method):
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
         super().__init__(build, prior, config)
         self.scales = nn.Parameter(torch.ones(len(prior.counts)))
-
-    @classmethod
-    def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
-        """The cross-entropy run with the same settings."""
-        return {"ce": base_run(run, "ce")}
-
-    def start_from(self, runs: Mapping[str, Method]) -> None:
-        """Take over the network."""
-        self.network.load_state_dict(runs["ce"].network.state_dict())
 
     def stages(self, recipe: Recipe) -> Sequence[Stage]:
         """One, of the scales."""
@@ -86,10 +77,6 @@ class LearnableWeightScaling(Method):
     def samplers(self, labels: Tensor, stage: Stage) -> dict[str, Sampler]:
         """Every class with the same chance."""
         return {"main": class_balanced(labels)}
-
-    def prepare(self, batch: Batch, at: Progress) -> Batch:
-        """Nothing is mixed in the second stage."""
-        return batch
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
         """CE(f z, y)."""

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ltbench.config import Recipe, RunConfig
+from ltbench.config import Recipe
 from ltbench.losses import label_aware_smoothing, smoothed_cross_entropy
 from ltbench.method import (
     BackboneFactory,
@@ -15,7 +15,6 @@ from ltbench.method import (
     Choice,
     ClassPrior,
     Loss,
-    Method,
     MethodConfig,
     Paper,
     Progress,
@@ -23,13 +22,13 @@ from ltbench.method import (
     Sampler,
     Schedule,
     Stage,
-    base_run,
     class_balanced,
 )
 from ltbench.recipes.augmentations import CIFAR, IMAGENET
+from ltbench.second_stage import SecondStage
 
 
-class MiSLAS(Method):
+class MiSLAS(SecondStage):
     """Train with cross entropy and mixup, then the classifier on balanced classes with labels smoothed by class.
 
     Zhong et al. (CVPR 2021). Head classes, of which a network is over-confident, are smoothed most (the concave
@@ -65,6 +64,7 @@ class MiSLAS(Method):
         }
 
     family = "two stages"
+    first = "ce"
     revision = 1
     config: Config
     smoothing: Tensor
@@ -122,15 +122,6 @@ class MiSLAS(Method):
         smoothing = label_aware_smoothing(prior.counts, config.smooth_head, config.smooth_tail)
         self.register_buffer("smoothing", smoothing)
 
-    @classmethod
-    def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
-        """The cross-entropy run with the same settings, mixup among them."""
-        return {"ce": base_run(run, "ce")}
-
-    def start_from(self, runs: Mapping[str, Method]) -> None:
-        """Take over the network."""
-        self.network.load_state_dict(runs["ce"].network.state_dict())
-
     def stages(self, recipe: Recipe) -> Sequence[Stage]:
         """One, of the classifier and its scales."""
         return (
@@ -147,10 +138,6 @@ class MiSLAS(Method):
     def samplers(self, labels: Tensor, stage: Stage) -> dict[str, Sampler]:
         """Every class with the same chance."""
         return {"main": class_balanced(labels)}
-
-    def prepare(self, batch: Batch, at: Progress) -> Batch:
-        """Nothing is mixed in the second stage."""
-        return batch
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
         """(1 - eps_y) CE(f z, y) + eps_y mean over classes of CE(f z, c)."""

@@ -23,36 +23,6 @@ from ltbench.method import (
 from ltbench.models.experts import ExpertNetwork
 from ltbench.recipes.augmentations import CIFAR_ROTATED, IMAGENET, INATURALIST
 
-RECIPES: Mapping[str, Mapping[str, Any]] = {
-    "cifar": {
-        "epochs": 200,
-        "batch_size": 128,
-        "lr": 0.1,
-        "weight_decay": 5e-4,
-        "milestones": (0.8, 0.9),
-        "warmup": 0.025,
-        "augment": CIFAR_ROTATED,
-    },
-    "imagenet-lt": {
-        "epochs": 180,
-        "batch_size": 64,
-        "lr": 0.025,
-        "weight_decay": 5e-4,
-        "schedule": "cosine",
-        "warmup": 0.0,
-        "augment": IMAGENET,
-    },
-    "inaturalist2018": {
-        "epochs": 100,
-        "batch_size": 512,
-        "lr": 0.2,
-        "weight_decay": 2e-4,
-        "milestones": (0.6, 0.8),
-        "warmup": 0.05,
-        "augment": INATURALIST,
-    },
-}
-
 
 class SADE(Method):
     """Three experts on a shared trunk, skilled at the head, at all classes and at the tail; their logits averaged.
@@ -88,7 +58,35 @@ class SADE(Method):
             "SADE|CIFAR-100-LT|100|ResNet-32|standard (200)|ECE_percent|all",
             "SADE|ImageNet-LT|256|ResNeXt-50-32x4d|400|acc|all",
         ),
-        recipes=RECIPES,
+        recipes={
+            "cifar": {
+                "epochs": 200,
+                "batch_size": 128,
+                "lr": 0.1,
+                "weight_decay": 5e-4,
+                "milestones": (0.8, 0.9),
+                "warmup": 0.025,
+                "augment": CIFAR_ROTATED,
+            },
+            "imagenet-lt": {
+                "epochs": 180,
+                "batch_size": 64,
+                "lr": 0.025,
+                "weight_decay": 5e-4,
+                "schedule": "cosine",
+                "warmup": 0.0,
+                "augment": IMAGENET,
+            },
+            "inaturalist2018": {
+                "epochs": 100,
+                "batch_size": 512,
+                "lr": 0.2,
+                "weight_decay": 2e-4,
+                "milestones": (0.6, 0.8),
+                "warmup": 0.05,
+                "augment": INATURALIST,
+            },
+        },
     )
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:

@@ -1,6 +1,7 @@
 """SADE's test-time aggregation: experts weighted by how steady they are on the unlabelled test images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +14,6 @@ from ltbench.method import (
     Batch,
     ClassPrior,
     Loss,
-    Method,
-    Paper,
     Progress,
     Sampler,
     Schedule,
@@ -23,13 +22,14 @@ from ltbench.method import (
     base_run,
 )
 from ltbench.models.experts import ExpertNetwork
-from ltbench_methods.sade import RECIPES, SADE
+from ltbench.second_stage import SecondStage
+from ltbench_methods.sade import SADE
 
 SMALLEST = 5
 """Per cent: aggregation stops before a weight, rounded, falls below."""
 
 
-class SADETTA(Method):
+class SADETTA(SecondStage):
     """Weights for the three experts of a SADE run, learnt on the unlabelled test images. Transductive.
 
     Zhang et al. (NeurIPS 2022). An expert that knows the classes of an image predicts them alike in two views of it:
@@ -48,23 +48,20 @@ class SADETTA(Method):
         epochs: int = Field(5, ge=1, description="passes over the test images")
 
     family = "experts"
+    first = "sade"
     revision = 1
     transductive = True
     config: Config
     admissible: Tensor
     running: Tensor
-    paper = Paper(
-        title="Self-Supervised Aggregation of Diverse Experts for Test-Agnostic Long-Tailed Recognition",
-        authors="Yifan Zhang and Bryan Hooi and Lanqing Hong and Jiashi Feng",
-        venue="Advances in Neural Information Processing Systems",
-        year=2022,
+    paper = replace(
+        SADE.paper,
         claims=(
             "SADE+TTA|CIFAR-100-LT|100|ResNet-32|200|acc@uniform|all",
             "SADE+TTA|CIFAR-100-LT|100|ResNet-32|200|acc@fwd50|all",
             "SADE+TTA|CIFAR-100-LT|100|ResNet-32|200|acc@bwd50|all",
             "SADE+TTA|ImageNet-LT|256|ResNeXt-50-32x4d|180|acc@uniform|all",
         ),
-        recipes=RECIPES,
     )
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
@@ -87,11 +84,7 @@ class SADETTA(Method):
     def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
         """The SADE run with the same settings."""
         own = {name: value for name, value in run.hyperparameters.items() if name in SADE.Config.model_fields}
-        return {"sade": base_run(run, "sade", **own)}
-
-    def start_from(self, runs: Mapping[str, Method]) -> None:
-        """Take over the experts."""
-        self.network.load_state_dict(runs["sade"].network.state_dict())
+        return {cls.first: base_run(run, cls.first, **own)}
 
     def stages(self, recipe: Recipe) -> Sequence[Stage]:
         """A few passes over the test images, with a constant learning rate."""
@@ -109,10 +102,6 @@ class SADETTA(Method):
     def samplers(self, labels: Tensor, stage: Stage) -> dict[str, Sampler]:
         """Every test image once; there are no classes to draw by."""
         return {"main": Shuffled(len(labels))}
-
-    def prepare(self, batch: Batch, at: Progress) -> Batch:
-        """Test images are not mixed."""
-        return batch
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
         """Minus the cosine similarity of the predictions for the two views."""

@@ -10,8 +10,6 @@ from pydantic import Field
 from torch import Tensor
 
 from ltbench.config import Recipe, RunConfig
-from ltbench.errors import LtbenchError
-from ltbench.evaluate.accuracy import macro_accuracy
 from ltbench.losses import cross_entropy
 from ltbench.method import (
     BackboneFactory,
@@ -25,12 +23,12 @@ from ltbench.method import (
     Range,
     Stage,
     StageData,
-    base_run,
 )
+from ltbench.second_stage import SecondStage, best_tau, need_validation
 from ltbench_methods.crt import ClassifierRetraining
 
 
-class TauNormalisation(Method):
+class TauNormalisation(SecondStage):
     """Train with cross entropy, predict with each class's weights over their norm to the power tau, without bias.
 
     Kang et al. (ICLR 2020), "tau-normalized": the norms of a linear classifier's weights grow with the class counts;
@@ -55,6 +53,7 @@ class TauNormalisation(Method):
         space: ClassVar[Mapping[str, Range | Choice]] = {"tau": Range(0.0, 2.0), "mixup": Range(0.0, 1.0)}
 
     family = "two stages"
+    first = "ce"
     revision = 1
     head = "linear"
     config: Config
@@ -75,13 +74,8 @@ class TauNormalisation(Method):
     @classmethod
     def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
         """The cross-entropy run with the same settings, among them the linear head."""
-        if run.hyperparameters.get("select_tau") and not run.validation:
-            raise LtbenchError(
-                "there are no validation images to choose tau on",
-                where="--set select_tau=true",
-                hint="add --validation, which holds out a fifth of the training images",
-            )
-        return {"ce": base_run(run, "ce")}
+        need_validation(run, "select_tau")
+        return super().uses(run)
 
     def start_from(self, runs: Mapping[str, Method]) -> None:
         """Take over the network but for the classifier's bias."""
@@ -102,12 +96,7 @@ class TauNormalisation(Method):
         if not self.config.select_tau:
             return {}
         features = torch.cat([self.network.features(batch.images)[0].float() for batch in validation.plain()])
-        candidates = sorted((step / 10 for step in range(21)), key=lambda tau: abs(tau - 1))
-
-        def macro(tau: float) -> float:
-            return macro_accuracy(self._logits(features, tau), validation.labels)
-
-        chosen = max(candidates, key=macro)
+        chosen = best_tau(lambda tau: self._logits(features, tau), validation.labels, largest=2)
         self.tau.fill_(chosen)
         return {"tau": chosen}
 

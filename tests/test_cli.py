@@ -162,6 +162,8 @@ REPRODUCED = [
     {"dataset": "folder-lt", "backbone": "resnet18", "image_size": 96},
     {"method": "logit_adjustment_posthoc", "validation": True, "hyperparameters": {"select_tau": True}},
     {"method": "logit_adjustment", "hyperparameters": {"tau": 1e-7}},
+    {"method": "vs"},
+    {"method": "ncl", "dataset": "cifar100-lt", "recipe": "paper", "epochs": 7},
 ]
 
 

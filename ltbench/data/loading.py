@@ -109,9 +109,8 @@ class Epoch:
         for name, order in orders.items():
             cycled = order.repeat(-(-length // len(order)))[:length].to(data.labels.device)
             numbers = draws.uniform((length, len(views), DRAWS), seed, "augment", name, *place)
-            if (
-                more := max(map(draws_needed, self._views)) - DRAWS
-            ):  # from a stream of their own, so that the first stay as they are
+            # Further draws are from a stream of their own, so that the first stay as they are.
+            if more := max(map(draws_needed, self._views)) - DRAWS:
                 further = draws.uniform((length, len(views), more), seed, "augment", name, *place, "more")
                 numbers = torch.cat([numbers, further], dim=2)
             numbers = numbers.to(data.labels.device)

@@ -26,8 +26,7 @@ def macro_accuracy(logits: Tensor, labels: Tensor) -> float:
         logits: (N, C).
         labels: (N,).
     """
-    correct, total = correct_by_class(logits, labels)
-    return float((100 * correct.double() / total)[total > 0].mean())
+    return float(accuracies(*correct_by_class(logits, labels), {})["macro"] or 0.0)
 
 
 def mean_over(values: Tensor, members: list[int]) -> float | None:

@@ -58,6 +58,6 @@ def test_it_starts_from_a_run_with_a_linear_head():
 def test_tau_cannot_be_chosen_without_validation_images(cli, method):
     refused = cli("run", "--method", method, "--set", "select_tau=true", "--epochs", 1)
     assert refused.code == 2
-    assert "no validation images to choose tau on" in refused.err
+    assert "select_tau needs validation images to choose on" in refused.err
     assert "add --validation" in refused.err
     assert cli("run", "--method", method, "--set", "select_tau=true", "--epochs", 1, "--validation").code == 0
