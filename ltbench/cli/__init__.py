@@ -1,0 +1,66 @@
+"""The command line: parses, calls, prints. Heavy imports wait inside the commands, so that --help is fast."""
+
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from ltbench.cli import reporting, tools, training
+from ltbench.cli.options import say
+from ltbench.errors import LtbenchError, LtbenchWarning
+
+app = typer.Typer(
+    help="Compare methods for long-tailed recognition: one interface, one recipe, honest numbers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Download, set up and check data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+for command in (
+    training.run,
+    training.tune,
+    reporting.report,
+    reporting.show,
+    tools.doctor,
+    tools.bench,
+    tools.check,
+):
+    app.command()(command)
+app.command("list")(tools.list_names)
+data_app.command()(tools.prepare)
+data_app.command()(tools.verify)
+
+
+def main() -> None:
+    """The ``ltbench`` command: errors of the user are one message and exit code 2, never a traceback."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    warnings.showwarning = _show_warning(warnings.showwarning)
+    try:
+        app()
+    except LtbenchError as error:
+        say(f"ltbench: {error}")
+        sys.exit(2)
+    except SystemExit as ended:
+        if ended.code == 130:  # typer's for a KeyboardInterrupt
+            say("ltbench: stopped; the same command goes on from the last checkpoint (without --rerun)")
+        raise
+
+
+def _show_warning(others: Callable[..., None]) -> Callable[..., None]:
+    said: set[str] = set()  # by several processes, perhaps
+
+    def show_one(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if not issubclass(category, LtbenchWarning):
+            others(message, category, *rest, **more)
+        elif str(message) not in said:
+            said.add(str(message))
+            say(f"ltbench: note: {message}")
+
+    return show_one

@@ -1,0 +1,103 @@
+"""Options that several commands share, and what their values mean."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ltbench.errors import LtbenchError
+
+if TYPE_CHECKING:
+    from ltbench.experiment import Surroundings
+
+DataDir = Annotated[Path | None, typer.Option(help="Folder of the data set  [default: $LTBENCH_DATA or ./data]")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+MethodsDir = Annotated[Path | None, typer.Option(help="Folder with method files of your own")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Hyper-parameter, e.g. --set taus=0,1,2 --set mixup=0.4")
+]
+Ratio = Annotated[float | None, typer.Option(help="Imbalance ratio, head count over tail count")]
+Precision = Annotated[Literal["fp32", "bf16"] | None, typer.Option(help="Arithmetic of the network  [default: fp32]")]
+Epochs = Annotated[int | None, typer.Option(help="Length of training; milestones move along")]
+RecipeName = Annotated[
+    str | None, typer.Option(help="standard, long, paper (each method's own) or a TOML file  [default: standard]")
+]
+Rate = Annotated[float | None, typer.Option(help="Learning rate")]
+BatchSize = Annotated[int | None, typer.Option(help="Global batch size")]
+ImageSize = Annotated[int | None, typer.Option(help="Side of the images, pixels")]
+Backbone = Annotated[str | None, typer.Option(help="Any timm model, or cifar_resnet20 to 56")]
+Pretrained = Annotated[bool | None, typer.Option("--pretrained", help="Start from timm's weights")]
+Parallel = Annotated[
+    int,
+    typer.Option(
+        help="Runs at once, each in a process with its share of the cores; "
+        "another number of threads may change the last digits of a result"
+    ),
+]
+Compiled = Annotated[
+    bool | None, typer.Option("--compile/--no-compile", help="Compile training steps  [default: long runs on a GPU]")
+]
+ResultFolders = Annotated[
+    list[Path] | None, typer.Option("--results", help="Folder of results; several may be given  [default: results]")
+]
+DataSeed = Annotated[int | None, typer.Option(help="Draws the images of the long-tailed subset  [default: 0]")]
+
+
+def say(text: str) -> None:
+    """Print to standard error."""
+    typer.echo(text, err=True)
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def check_parallel(count: int) -> None:
+    """Refuse fewer than one run at once."""
+    if count < 1:
+        raise LtbenchError(f"{count} runs at once are too few", where="--parallel", hint="give a number from 1")
+
+
+def hyperparameters(settings: list[str] | None) -> dict[str, Any]:
+    """The values of --set, by name."""
+    found: dict[str, Any] = {}
+    for setting in settings or []:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise LtbenchError(f"'{setting}' sets nothing", where="--set", hint="write --set NAME=VALUE")
+        found[name.strip()] = _value(text.strip())
+    return found
+
+
+def _value(text: str) -> Any:
+    """A number, true or false, a list by commas or as JSON, else text."""
+    for candidate in (text, f"[{text}]"):
+        try:
+            return json.loads(candidate)
+        except json.JSONDecodeError:
+            continue
+    return text
+
+
+def data_folder(given: Path | None) -> Path:
+    """Where data sets are looked for."""
+    from ltbench.places import data_dir
+
+    return given or data_dir()
+
+
+def surroundings(data_dir: Path | None, **options: Any) -> "Surroundings":
+    """Where and how runs are carried out."""
+    from ltbench.experiment import Surroundings
+
+    return Surroundings(data_dir=data_folder(data_dir), **options)
+
+
+def add_methods(folder: Path | None) -> None:
+    """Make the methods of a folder known."""
+    if folder is not None:
+        from ltbench.registry import add_methods_dir
+
+        add_methods_dir(folder)

@@ -1,0 +1,102 @@
+"""ltbench list, doctor, bench, check and data: what is there, and is it well?"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ltbench.cli.options import (
+    DataDir,
+    Device,
+    MethodsDir,
+    Ratio,
+    add_methods,
+    data_folder,
+    say,
+)
+from ltbench.errors import LtbenchError
+
+
+def list_names(
+    what: Annotated[Literal["methods", "datasets", "backbones", "recipes"], typer.Argument()],
+    style: Annotated[
+        Literal["text", "md"], typer.Option("--format", help="md: a page about all methods, e.g. docs/methods.md")
+    ] = "text",
+    results: Annotated[list[Path] | None, typer.Option(help="Runs that the page's costs are measured on")] = None,
+    methods_dir: MethodsDir = None,
+) -> None:
+    """List what can be named in a run."""
+    from ltbench import catalogue
+
+    add_methods(methods_dir)
+    if style == "md":
+        if what != "methods":
+            raise LtbenchError("there is a page about methods only", where="--format md")
+        from ltbench import methods_page
+
+        sys.stdout.write(methods_page.render(results or []))
+        return
+    for name, about in catalogue.entries(what):
+        typer.echo(f"{name:<26}{about}" if about else name)
+
+
+def doctor(data_dir: DataDir = None) -> None:
+    """Print versions, the device, folders, and which data sets are there."""
+    from ltbench import catalogue
+
+    for name, about in catalogue.health(data_folder(data_dir)):
+        typer.echo(f"{name:<26}{about}")
+
+
+def bench(
+    only: Annotated[
+        str | None,
+        typer.Option(help="By commas: step, epoch, run, evaluation, augmentation, metrics  [default: all but run]"),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often both sides take turns")] = 5,
+    device: Device = "auto",
+) -> None:
+    """Measure ltbench beside the way research code trains: one table, shortest times and their ratios."""
+    from ltbench.errors import unknown
+    from ltbench.experiment import choose_device
+    from ltbench_speed.contests import KINDS, carry_out, contests, render
+
+    kinds = only.split(",") if only else [kind for kind in KINDS if kind != "run"]
+    for kind in kinds:
+        if kind not in KINDS:
+            raise unknown("kind of measurement", kind, KINDS, where="--only")
+    where = choose_device(device)
+    outcomes = []
+    for contest in contests(kinds, where):
+        say(f"{contest.name} ...")
+        outcomes.append(carry_out(contest, rounds))
+    sys.stdout.write(render(outcomes, rounds, where))
+
+
+def check(file: Annotated[Path, typer.Argument(help="A method file, e.g. my_method.py")]) -> None:
+    """Run the conformance suite over a method file: determinism, resuming, gradients, shapes."""
+    from ltbench import conformance, registry
+
+    method = registry.method(registry.add_method_file(file))
+    failures = 0
+    for outcome in conformance.run(method):
+        failures += not outcome.passed
+        typer.echo(f"{'ok  ' if outcome.passed else 'FAIL'} {outcome.name}{outcome.message and ': ' + outcome.message}")
+    if failures:
+        raise typer.Exit(1)
+
+
+def prepare(name: str, data_dir: DataDir = None) -> None:
+    """Download or set up a data set."""
+    from ltbench import registry
+
+    typer.echo(registry.dataset(name).prepare(data_folder(data_dir)))
+
+
+def verify(name: str, data_dir: DataDir = None, imbalance_ratio: Ratio = None) -> None:
+    """Read a data set whole and print its sizes and fingerprints."""
+    from ltbench import catalogue
+
+    for title, about in catalogue.verify(name, data_folder(data_dir), imbalance_ratio):
+        typer.echo(f"{title:<26}{about}")
