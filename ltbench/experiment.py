@@ -1,6 +1,5 @@
 """The spine: RunConfig -> data -> method -> fit -> predict -> metrics -> Result."""
 
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from ltbench import draws, places, recipes, registry
 from ltbench.config import Recipe, RunConfig, canonical_json, run_id, validated
@@ -19,13 +17,15 @@ from ltbench.data.loading import Resident
 from ltbench.data.source import LabelledImages, Source
 from ltbench.errors import LtbenchError, TrainingFailedError
 from ltbench.evaluate import calibration
-from ltbench.evaluate.measure import measure
-from ltbench.evaluate.predict import predict
+from ltbench.evaluate.measure import measure, outcomes
+from ltbench.evaluate.predict import Predictions, predict
+from ltbench.evaluate.shift import under_shift
 from ltbench.lock import exclusive
 from ltbench.method import ClassPrior, Method
 from ltbench.models.experts import Backbone
 from ltbench.provenance import provenance
-from ltbench.store import Cost, CurvePoint, DataRecord, MethodRecord, Metrics, Result, Status, Store
+from ltbench.records import data_record, multiply_adds, paper_record, peak_memory, shot_groups
+from ltbench.store import Cost, CurvePoint, MethodRecord, Metrics, Result, Status, Store
 from ltbench.train.fit import History, Watch, fit, load_trained
 from ltbench.train.state import Checkpoint
 
@@ -273,6 +273,7 @@ class _Run:
 
     def _measured(self, method: Method, history: History, validation: Resident | None, test: Resident | None) -> Result:
         metrics: dict[str, Metrics] = {}
+        of_images: dict[str, Any] = {}
         temperature, images, seconds, how = None, 0, 0.0, ""
         for name, part in {"validation": validation, "test": test}.items():
             if part is None:
@@ -284,12 +285,24 @@ class _Run:
             predictions.save(self.folder / f"{name}.npz", run_id=self.id)
             if name == "validation":
                 temperature = calibration.fit_temperature(predictions.logits, predictions.labels)
-            metrics[name] = measure(predictions, self._groups(), temperature)
+            metrics[name] = measure(predictions, shot_groups(self.data), temperature)
+            if name == "test":
+                of_images = self._of_images(method, predictions)
         cost = self._cost(method, history, images / seconds if images else 0.0, how)
-        return self._record(method, "done", metrics=metrics, history=history, cost=cost)
+        return self._record(method, "done", metrics=metrics, of_images=of_images, history=history, cost=cost)
 
-    def _groups(self) -> dict[str, list[int]]:
-        return self.data.shots.groups(self.data.counts)
+    def _of_images(self, method: Method, predictions: Predictions) -> dict[str, Any]:
+        """What a result keeps of single test images, and the test sets that are drawn from them."""
+        record = {"outcomes": outcomes(predictions)}
+        if self.cls.transductive:
+            return record  # it has adapted to this test set, and would have to adapt to each shifted one anew
+        prior = self._logit_prior(method)
+        logits, labels = predictions.logits, predictions.labels
+        return {**record, "shift": under_shift(logits, labels, self.data.train_counts, prior, shot_groups(self.data))}
+
+    @staticmethod
+    def _logit_prior(method: Method) -> float | None:
+        return method.logit_prior if method.config.keeps_prior else None
 
     def _record(
         self,
@@ -298,6 +311,7 @@ class _Run:
         *,
         reason: str | None = None,
         metrics: dict[str, Metrics] | None = None,
+        of_images: Mapping[str, Any] | None = None,
         history: History | None = None,
         cost: Cost | None = None,
     ) -> Result:
@@ -306,33 +320,22 @@ class _Run:
             status=status,
             reason=reason,
             config=self.config,
-            data=self._data_record(),
+            data=data_record(self.data),
             method=MethodRecord(
                 revision=self.revision,
-                logit_prior=method.logit_prior if method.config.keeps_prior else None,
+                logit_prior=self._logit_prior(method),
                 transductive=self.cls.transductive,
                 track=self.cls.track,
                 uses=self.used,
                 selected=history.selected if history else {},
+                paper=paper_record(self.cls.paper, self.config.method, self.source.recipe_table),
             ),
             metrics=metrics or {},
+            **(of_images or {}),
             curve=[CurvePoint(**vars(point)) for point in history.curve] if history else [],
             cost=cost,
             tuning=dict(self.around.tuning) if self.around.tuning else None,
             provenance=provenance(self.device, self.started),
-        )
-
-    def _data_record(self) -> DataRecord:
-        counts, shots = self.data.counts, self.data.shots
-        held_out = self.data.validation is not None
-        return DataRecord(
-            fingerprints=self.data.fingerprints,
-            classes=list(self.data.classes),
-            counts=counts.tolist(),
-            trained_on=self.data.train_counts.tolist(),
-            shots={"many": shots.many, "few": shots.few},
-            groups=self._groups(),
-            without_validation=[label for label, count in enumerate(counts) if count < 2] if held_out else [],
         )
 
     def _cost(self, method: Method, history: History, evaluation_rate: float, evaluation: str) -> Cost:
@@ -344,27 +347,6 @@ class _Run:
             evaluation_images_per_second=evaluation_rate,
             training=history.how,
             evaluation=evaluation,
-            peak_memory_bytes=_peak_memory(self.device),
+            peak_memory_bytes=peak_memory(self.device),
             peak_memory_of="device" if self.device.type == "cuda" else "process",
         )
-
-
-@torch.no_grad()
-def multiply_adds(method: Method, shape: tuple[int, int, int]) -> int:
-    """Multiply-adds of the convolutions and matrix products for one image, through all experts."""
-    method.eval()
-    image = torch.zeros(1, *shape, device=method.log_prior.device)
-    with FlopCounterMode(display=False) as counter:
-        method.experts(image)
-    return int(counter.get_total_flops() // 2)
-
-
-def _peak_memory(device: torch.device) -> int | None:
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    if sys.platform == "win32":
-        return None  # has no getrusage
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -37,6 +37,8 @@ class Paper:
     """What is published about it: rows of ``ltbench/report/published.csv``, their first seven columns joined by "|"."""
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Its authors' own training recipe (``--recipe paper``), by the recipe table of a data set."""
+    checkpoint: str | None = None
+    """Whose weights its authors report, e.g. "last epoch" or "best epoch on the test set"; None: not known."""
 
     @property
     def bibtex(self) -> str:
@@ -195,8 +197,7 @@ def deferred(recipe: Recipe, share: float = 0.8) -> tuple[Stage, ...]:
     For what begins late, such as deferred re-weighting (DRW): Cao et al. (NeurIPS 2019), algorithm 1.
     """
     first = min(max(1, round(share * recipe.epochs)), recipe.epochs)
-    late = (Stage("deferred"),) if first < recipe.epochs else ()
-    return (Stage(epochs=first), *late)
+    return (Stage(epochs=first), Stage("deferred")) if first < recipe.epochs else (Stage(epochs=first),)
 
 
 @dataclass

@@ -7,8 +7,9 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from ltbench.atomic import write_text
-from ltbench.config import Frozen, RunConfig
+from ltbench.config import Frozen, Recipe, RunConfig
 from ltbench.errors import LtbenchError
+from ltbench.outcomes import Outcomes
 
 SCHEMA_VERSION: Literal[1] = 1
 Status = Literal["done", "failed", "interrupted"]
@@ -46,6 +47,46 @@ class Metrics(Frozen):
     expert_mean_probability: list[list[float]] = Field(description="the same for every expert")
 
 
+class ShiftTable(Frozen):
+    """Figures on test sets with other class frequencies, drawn from the test set: one entry a row, column by column.
+
+    Percentages, 0 to 100; null where a group has no class with images.
+    """
+
+    distribution: list[str] = Field(default_factory=list, description="uniform, forward-R or backward-R")
+    prior: list[Literal["unknown", "known", "estimated"]] = Field(
+        default_factory=list,
+        description="what predictions were corrected by: nothing, the shifted set's class frequencies, or their "
+        "estimate from its images without labels (transductive)",
+    )
+    prior_error: list[float | None] = Field(
+        default_factory=list, description="of an estimated prior: total variation distance to the true one, 0 to 1"
+    )
+    images: list[int] = Field(default_factory=list)
+    classes: list[int] = Field(default_factory=list, description="that have images")
+    top1: list[float] = Field(default_factory=list)
+    macro: list[float] = Field(default_factory=list, description="over the classes that have images")
+    many: list[float | None] = Field(default_factory=list)
+    medium: list[float | None] = Field(default_factory=list)
+    few: list[float | None] = Field(default_factory=list)
+    ece: list[float] = Field(default_factory=list)
+    mce: list[float] = Field(default_factory=list)
+    nll: list[float] = Field(default_factory=list)
+
+
+class PaperRecord(Frozen):
+    """Where the method comes from, and how its authors train it on such data."""
+
+    title: str
+    authors: str
+    venue: str
+    year: int
+    bibtex: str
+    claims: list[str] = Field(description="rows of published.csv, their first seven columns joined by |")
+    checkpoint: str | None = Field(None, description="which epoch's weights its authors report, if known")
+    recipe: Recipe | None = Field(None, description="of its authors, for data of this kind")
+
+
 class DataRecord(Frozen):
     """What the run was trained and tested on."""
 
@@ -67,6 +108,7 @@ class MethodRecord(Frozen):
     track: str | None = Field(None, description="whom to compare it with, if not with networks trained from scratch")
     uses: dict[str, str] = Field(description="run ids that it started from")
     selected: dict[str, float] = Field(default_factory=dict, description="chosen on the validation images")
+    paper: PaperRecord | None = None
 
 
 class Cost(Frozen):
@@ -104,7 +146,9 @@ class Result(Frozen):
     config: RunConfig
     data: DataRecord
     method: MethodRecord
-    metrics: dict[str, Metrics] = Field(default_factory=dict, description="by test distribution")
+    metrics: dict[str, Metrics] = Field(default_factory=dict, description="of the test set, and of a validation part")
+    outcomes: Outcomes | None = Field(None, description="of the test images")
+    shift: ShiftTable | None = Field(None, description="null where the method would have to adapt to each set anew")
     curve: list[CurvePoint] = Field(default_factory=list)
     cost: Cost | None = None
     tuning: dict[str, Any] | None = Field(None, description="trials that chose the hyper-parameters")

@@ -4,6 +4,7 @@ from typing import Any
 
 from ltbench.evaluate import accuracy, calibration
 from ltbench.evaluate.predict import Predictions
+from ltbench.outcomes import Outcomes
 from ltbench.store import Metrics
 
 
@@ -37,3 +38,9 @@ def measure(predictions: Predictions, groups: dict[str, list[int]], temperature:
         "expert_mean_probability": [calibration.mean_probability(expert).tolist() for expert in predictions.experts],
     }
     return Metrics.model_validate(values)
+
+
+def outcomes(predictions: Predictions) -> Outcomes:
+    """Label, predicted class and confidence of every image."""
+    confidence, predicted = calibration.top(predictions.logits)
+    return Outcomes.of(predictions.labels.numpy(), predicted.numpy(), confidence.numpy())

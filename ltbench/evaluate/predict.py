@@ -1,6 +1,7 @@
 """The logits of a trained method on a set of images, and the file that keeps them."""
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from ltbench.atomic import write_bytes
 from ltbench.data.loading import Resident
+from ltbench.errors import LtbenchError
 from ltbench.evaluate.fold import folded
 from ltbench.method import Method
 
@@ -31,6 +33,24 @@ class Predictions:
         """Write a NumPy archive: logits, experts, labels, and ``about`` as JSON text."""
         arrays = {name: getattr(self, name).numpy() for name in ("logits", "experts", "labels")}
         write_bytes(path, lambda stream: np.savez(stream, about=np.array(json.dumps(about)), **arrays))
+
+    @classmethod
+    def load(cls, path: Path) -> "Predictions":
+        """Read what ``save`` has written.
+
+        Raises:
+            LtbenchError: if the file is missing or damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                logits, experts, labels = (torch.from_numpy(archive[name]) for name in ("logits", "experts", "labels"))
+                return cls(logits, experts, labels)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise LtbenchError(
+                f"the stored logits cannot be read: {error}",
+                where=path,
+                hint="they are kept in the cache folder, which may be emptied: run again with --rerun",
+            ) from None
 
 
 @torch.no_grad()

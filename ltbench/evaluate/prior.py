@@ -1,5 +1,6 @@
 """Predictions for a test set with other class frequencies than a method is made for."""
 
+import torch
 from torch import Tensor
 
 from ltbench.errors import LtbenchError
@@ -31,3 +32,34 @@ def corrected(logits: Tensor, logit_prior: float | None, train_prior: Tensor, te
         )
     train, test = (prior.to(logits.dtype) / prior.sum() for prior in (train_prior, test_prior))
     return logits - logit_prior * train.log() + test.log()
+
+
+def estimated(logits: Tensor, logit_prior: float | None, train_prior: Tensor, steps: int = 1000) -> Tensor:
+    """The class frequencies of a test set, estimated from its images without their labels.
+
+    Expectation maximisation of Saerens, Latinne and Decaestecker (Neural Computation 2002), equation 2.9: posteriors
+    under the current prior, whose mean is the next one; starts from a uniform one, ends when no frequency changes by
+    more than 1e-6.
+
+    Args:
+        logits: (N, C) of all test images: what uses this is transductive.
+        logit_prior: exponent of the training prior that is left in them.
+        train_prior: (C,) class frequencies in training.
+        steps: at most.
+
+    Returns:
+        (C,) float64, summing to one.
+
+    Raises:
+        LtbenchError: if the method does not know its exponent.
+    """
+    uniform = torch.full_like(train_prior, 1 / len(train_prior), dtype=torch.float64)
+    likelihoods = corrected(logits.double(), logit_prior, train_prior, uniform).softmax(1)
+    prior = uniform
+    for _ in range(steps):
+        joint = likelihoods * prior
+        following = (joint / joint.sum(1, keepdim=True)).mean(0)
+        if (following - prior).abs().max() < 1e-6:
+            return following
+        prior = following
+    return prior

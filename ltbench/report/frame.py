@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from ltbench.config import canonical_json
-from ltbench.errors import LtbenchError, unknown
-from ltbench.store import Result, read
+from ltbench.errors import unknown
+from ltbench.report.collection import Collection, collect
+from ltbench.store import Result
 
 METRICS = (
     "top1", "macro", "many", "medium", "few", "worst_class",
@@ -19,44 +20,30 @@ COSTS = ("parameters", "multiply_adds", "training_seconds", "training_images_per
 
 
 def load_results(*folders: str | Path) -> pd.DataFrame:
-    """Read every result below some folders.
+    """Read every result below some folders; see ``frame`` for the columns.
 
     Args:
         folders: results folders; a run that stands in several is taken from the first in which it is done.
 
     Returns:
-        One row a run: ``run_id``, ``status``, the settings (``recipe.lr``, ``hyperparameters.mixup`` and so on),
-        the test metrics in percent, costs, ``path``, ``setting`` (equal for runs that differ in their seed only)
-        and ``table`` (equal for runs that may stand in one table). Files that could not be read are listed as
-        messages in ``frame.attrs["problems"]``.
+        One row a run. Files that could not be read are listed as messages in ``frame.attrs["problems"]``.
 
     Raises:
         LtbenchError: if a folder is not there.
     """
-    rows: dict[str, dict[str, Any]] = {}
-    problems: list[str] = []
-    for folder in folders or ("results",):
-        for path in _files(Path(folder)):
-            try:
-                result = read(path)
-            except LtbenchError as error:
-                problems.append(str(error))
-            else:
-                if result.run_id not in rows or rows[result.run_id]["status"] != "done":
-                    rows[result.run_id] = _row(result, path)
-    frame = pd.DataFrame(list(rows.values()))
-    frame.attrs["problems"] = problems
-    return frame
+    return frame(collect(folders or ("results",)))
 
 
-def _files(folder: Path) -> Sequence[Path]:
-    if not folder.is_dir():
-        raise LtbenchError(
-            "the results folder is not there",
-            where=folder.absolute(),
-            hint="ltbench run makes one; see --results",
-        )
-    return sorted(path for path in folder.rglob("*.json") if not path.name.startswith("."))
+def frame(stored: Collection) -> pd.DataFrame:
+    """One row a run.
+
+    Columns: ``run_id``, ``status``, the settings (``recipe.lr``, ``hyperparameters.mixup`` and so on), the test metrics
+    in percent, costs, ``path``, ``setting`` (equal for runs that differ in their seed only) and ``table`` (equal for
+    runs that may stand in one table).
+    """
+    rows = pd.DataFrame([_row(result, stored.paths[name]) for name, result in stored.results.items()])
+    rows.attrs["problems"] = list(stored.problems)
+    return rows
 
 
 def _row(result: Result, path: Path) -> dict[str, Any]:

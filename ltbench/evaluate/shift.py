@@ -1,0 +1,74 @@
+"""Accuracy and calibration on test sets with other class frequencies, drawn from the predictions for the whole one."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ltbench.data.shift import DISTRIBUTIONS, shifted
+from ltbench.evaluate import accuracy, calibration
+from ltbench.evaluate.prior import corrected, estimated
+from ltbench.store import ShiftTable
+
+
+def under_shift(
+    logits: Tensor,
+    labels: Tensor,
+    train_counts: NDArray[np.int64],
+    logit_prior: float | None,
+    groups: dict[str, list[int]],
+) -> ShiftTable:
+    """Every shifted test set of ``ltbench.data.shift``, with its prior unknown, known and estimated.
+
+    Args:
+        logits: (N, C) of the whole test set.
+        labels: (N,).
+        train_counts: (C,) images that were trained on.
+        logit_prior: exponent of the training prior that is left in the logits; None leaves the corrections out.
+        groups: class labels of the shot groups.
+    """
+    columns: dict[str, list[Any]] = defaultdict(list)
+    train = torch.from_numpy(train_counts).double()
+    for distribution in DISTRIBUTIONS:
+        index = torch.from_numpy(shifted(labels.numpy(), train_counts, distribution))
+        if not len(index):
+            continue  # too few images for any profile of this ratio
+        own, its = logits[index], labels[index]
+        truth = torch.bincount(its, minlength=len(train)).double()
+        for prior, adapted, error in _views(own, logit_prior, train, truth):
+            row = {"distribution": distribution.name, "prior": prior, "prior_error": error}
+            for name, value in {**row, **_figures(adapted, its, groups)}.items():
+                columns[name].append(value)
+    return ShiftTable(**columns)
+
+
+def _views(
+    logits: Tensor, logit_prior: float | None, train: Tensor, truth: Tensor
+) -> Iterator[tuple[str, Tensor, float | None]]:
+    """Logits with the prior unknown, known and estimated, and the error of the estimate."""
+    yield "unknown", logits, None
+    if logit_prior is None:
+        return
+    yield "known", corrected(logits, logit_prior, train, truth), None
+    guess = estimated(logits, logit_prior, train)
+    error = float((guess - truth / truth.sum()).abs().sum() / 2)
+    yield "estimated", corrected(logits, logit_prior, train, guess.clamp(min=1e-12)), error
+
+
+def _figures(logits: Tensor, labels: Tensor, groups: dict[str, list[int]]) -> dict[str, Any]:
+    correct, total = accuracy.correct_by_class(logits, labels)
+    confidence, predicted = calibration.top(logits)
+    bins = calibration.reliability(confidence, predicted == labels)
+    accuracies = accuracy.accuracies(correct, total, groups)
+    return {
+        "images": len(labels),
+        "classes": int((total > 0).sum()),
+        **{name: accuracies[name] for name in ("top1", "macro", "many", "medium", "few")},
+        "ece": bins.ece,
+        "mce": bins.mce,
+        "nll": calibration.negative_log_likelihood(logits, labels),
+    }
