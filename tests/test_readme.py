@@ -8,8 +8,9 @@ import pytest
 from ltbench import cli, conformance, registry
 from ltbench.config import RunConfig
 from ltbench.experiment import Surroundings, run
-from ltbench.report.frame import load_results, of_methods
-from ltbench.report.table import leaderboards, render
+from ltbench.report.board import leaderboards
+from ltbench.report.collection import collect, of_methods
+from ltbench.report.table import render
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -48,12 +49,12 @@ def test_the_example_is_the_poly_loss(example, tmp_path):
 def test_the_leaderboard_is_the_one_of_the_stored_runs():
     shown = re.search(r"<!-- leaderboard -->\n\n(.*?)\n<!-- /leaderboard -->", README, re.DOTALL)[1]
     command = re.search(r"`ltbench report --results (\S+) --method (\S+)` prints", README.replace("\n", " "))
-    runs = of_methods(load_results(ROOT / command[1]), command[2].split(","))
+    runs = of_methods(collect([ROOT / command[1]]), command[2].split(","))
     assert shown == render(leaderboards(runs), "md")
 
 
 def test_all_leaderboards_are_those_of_the_stored_runs():
-    stored = load_results(*(ROOT / "results" / folder for folder in ("suites", "tuned")))
+    stored = collect(ROOT / "results" / folder for folder in ("suites", "tuned"))
     assert (ROOT / "results" / "LEADERBOARD.md").read_text() == render(leaderboards(stored), "md")
 
 

@@ -22,8 +22,8 @@ import torch
 from ltbench.data.loading import Epoch
 from ltbench.evaluate import calibration
 from ltbench.method import Method, Shuffled, Stage
-from ltbench.report.frame import load_results
-from ltbench.report.table import leaderboards
+from ltbench.report.board import leaderboards
+from ltbench.report.collection import collect
 from ltbench.train.fit import at_rest
 from ltbench.train.step import Step
 from ltbench_speed.contests import BASIC, BATCH, CLASSES, images, method, resident, sgd
@@ -85,7 +85,7 @@ def results(count: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         store_results(Path(folder), count)
         began = time.perf_counter()
-        boards = leaderboards(load_results(Path(folder)))
+        boards = leaderboards(collect([Path(folder)]))
         seconds = time.perf_counter() - began
     assert len(boards) == 1
     return seconds

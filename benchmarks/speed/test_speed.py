@@ -12,8 +12,8 @@ import sys
 import pytest
 import torch
 
-from ltbench.report.frame import load_results
-from ltbench.report.table import leaderboards
+from ltbench.report.board import leaderboards
+from ltbench.report.collection import collect
 from ltbench_speed.contests import augmentation, epochs, evaluation, metrics, steps
 from ltbench_speed.growth import store_results
 
@@ -35,7 +35,7 @@ def test_ours(benchmark, contest):
 
 def test_report_over_10_000_results(benchmark, tmp_path):
     store_results(tmp_path, 10_000)
-    boards = benchmark.pedantic(lambda: leaderboards(load_results(tmp_path)), rounds=2)
+    boards = benchmark.pedantic(lambda: leaderboards(collect([tmp_path])), rounds=2)
     assert sum(len(board.rows) for board in boards) == 10
 
 

@@ -22,16 +22,18 @@ def report(
 ) -> None:
     """Print the leaderboard: mean and standard deviation over seeds of accuracy, ECE and MCE."""
     from ltbench.atomic import write_text
-    from ltbench.report.frame import load_results, of_methods
+    from ltbench.report.board import leaderboards
+    from ltbench.report.collection import collect, of_methods
     from ltbench.report.picture import render_svg
-    from ltbench.report.table import leaderboards, render
+    from ltbench.report.table import render
 
-    runs = load_results(*(results or [Path("results")]))
-    for problem in runs.attrs["problems"]:
+    stored = collect(results or [Path("results")])
+    for problem in stored.problems:
         say(f"left out: {problem}")
-    for _, left_out in runs[(runs["status"] != "done")].iterrows() if len(runs) else ():
-        say(f"left out: {left_out['path']}: {left_out['status']}: {left_out['reason']}")
-    boards = leaderboards(of_methods(runs, method.split(",") if method else []))
+    for name, result in stored.results.items():
+        if result.status != "done":
+            say(f"left out: {stored.paths[name]}: {result.status}: {result.reason}")
+    boards = leaderboards(of_methods(stored, method.split(",") if method else []))
     text = render_svg(boards) if style == "svg" else render(boards, style)
     if output is None:
         sys.stdout.write(text)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, unknown
 from ltbench.store import Result, read
 
 
@@ -39,6 +39,26 @@ def collect(folders: Iterable[str | Path]) -> Collection:
             if before is None or before.status != "done":
                 found.results[result.run_id], found.paths[result.run_id] = result, path
     return found
+
+
+def of_methods(stored: Collection, names: Sequence[str]) -> Collection:
+    """The runs of some methods.
+
+    Args:
+        stored: the runs.
+        names: of the methods; none for all.
+
+    Raises:
+        LtbenchError: if there is no run of one of them.
+    """
+    there = {result.config.method for result in stored.results.values()}
+    for name in names:
+        if name not in there:
+            raise unknown("method", name, there, where="--method: the stored runs")
+    if not names:
+        return stored
+    results = {run_id: result for run_id, result in stored.results.items() if result.config.method in names}
+    return Collection(results, {run_id: stored.paths[run_id] for run_id in results}, stored.problems)
 
 
 def _files(folder: Path) -> Sequence[Path]:

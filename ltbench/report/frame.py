@@ -1,14 +1,12 @@
 """Stored results as a pandas frame, one row a run."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ltbench.config import canonical_json
-from ltbench.errors import unknown
 from ltbench.report.collection import Collection, collect
 from ltbench.store import Result
 
@@ -68,23 +66,6 @@ def _row(result: Result, path: Path) -> dict[str, Any]:
     row["setting"] = canonical_json([shared, row["revision"], row["data"]])
     row["table"] = canonical_json([row[name] for name in TABLE_KEYS])
     return row
-
-
-def of_methods(runs: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """The runs of some methods.
-
-    Args:
-        runs: as ``load_results`` gives them.
-        names: of the methods; none for all.
-
-    Raises:
-        LtbenchError: if there is no run of one of them.
-    """
-    there = set(runs["method"]) if len(runs) else set()
-    for name in names:
-        if name not in there:
-            raise unknown("method", name, there, where="--method: the stored runs")
-    return runs[runs["method"].isin(names)] if names else runs
 
 
 TABLE_KEYS = (

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from ltbench.report.table import HEADER, NOTE, Board, cells
+from ltbench.report.board import Board
+from ltbench.report.table import HEADER, NOTE, cells
 
 
 def render_svg(boards: list[Board]) -> str:

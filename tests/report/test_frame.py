@@ -8,7 +8,7 @@ import pytest
 
 from ltbench.errors import LtbenchError
 from ltbench.report.find import find_run
-from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, flatten, load_results, of_methods
+from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, flatten, load_results
 from ltbench.store import Store
 
 
@@ -166,13 +166,3 @@ def test_digits_that_fit_several_runs_are_refused(tmp_path, make_result):
         find_run("", [tmp_path])
     assert make_result().run_id in str(caught.value)
     assert "give more digits" in str(caught.value)
-
-
-def test_the_runs_of_some_methods(tmp_path, make_result):
-    for method in ("ce", "balpoe", "sade"):
-        Store(tmp_path).save(make_result(method))
-    runs = load_results(tmp_path)
-    assert set(of_methods(runs, ["ce", "sade"])["method"]) == {"ce", "sade"}
-    assert len(of_methods(runs, [])) == 3
-    with pytest.raises(LtbenchError, match=r"unknown method 'balpo'(?s:.*)did you mean balpoe"):
-        of_methods(runs, ["balpo"])

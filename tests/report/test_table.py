@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from ltbench.errors import LtbenchError
-from ltbench.report.frame import load_results
-from ltbench.report.table import FORMATS, leaderboards, render
+from ltbench.report.board import leaderboards
+from ltbench.report.collection import Collection, collect
+from ltbench.report.table import FORMATS, render
 from ltbench.store import Store
 
 
@@ -20,7 +21,7 @@ def boards(tmp_path):
     def make(*results):
         for result in results:
             Store(tmp_path).save(result)
-        return leaderboards(load_results(tmp_path))
+        return leaderboards(collect([tmp_path]))
 
     return make
 
@@ -251,8 +252,8 @@ def test_markdown_explains_itself(two_boards):
 @pytest.mark.parametrize("style", FORMATS)
 def test_the_order_in_which_results_are_read_changes_nothing(boards, make_result, tmp_path, style):
     first = boards(make_result("ce"), make_result("balpoe", 1, top1=60.0), make_result("balpoe", 0, top1=61.0))
-    frame = load_results(tmp_path)
-    backwards = frame.iloc[::-1]
+    stored = collect([tmp_path])
+    backwards = Collection(dict(reversed(stored.results.items())), stored.paths)
     assert render(leaderboards(backwards), style) == render(first, style)
 
 
@@ -260,7 +261,7 @@ def test_a_run_that_stands_there_twice_under_two_names_counts_once(tmp_path, mak
     Store(tmp_path).save(make_result(seed=0, top1=10.0))
     Store(tmp_path).save(make_result(seed=0, top1=10.0).model_copy(update={"run_id": "0" * 12}))
     Store(tmp_path).save(make_result(seed=1, top1=20.0))
-    (board,) = leaderboards(load_results(tmp_path))
+    (board,) = leaderboards(collect([tmp_path]))
     assert (board.rows["n"].item(), board.rows["top1"].item()) == (2, 15.0)
 
 
