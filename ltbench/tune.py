@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -198,8 +198,18 @@ def _conclude(study: optuna.Study, base: RunConfig, folder: Path) -> Search:
         "best_macro_accuracy": best.value,
         "best_ece": best.user_attrs["ece"],
         "best_trial": best.number,
+        "space": {name: asdict(option) for name, option in _space(base).items()},
+        "history": [_on_record(trial) for trial in finished],
     }
     content = {**config.model_dump(mode="json", exclude_none=True, exclude={"seed"}), "tuning": tuning}
     path = folder / "best.toml"
     write_text(path, tomli_w.dumps(content))
     return Search(path, config, float(best.value or 0.0), len(finished), len(finished) - len(complete))
+
+
+def _on_record(trial: FrozenTrial) -> dict[str, Any]:
+    """What a trial tried and found: percentages, or why it failed."""
+    tried = {name: round(value, 4) if isinstance(value, float) else value for name, value in trial.params.items()}
+    if trial.state != TrialState.COMPLETE:
+        return {"number": trial.number, "params": tried, "reason": trial.user_attrs["reason"]}
+    return {"number": trial.number, "params": tried, "macro": trial.value, "ece": trial.user_attrs["ece"]}

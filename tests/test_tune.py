@@ -191,6 +191,8 @@ def test_failed_trials_count_and_do_not_win(search, tmp_path, monkeypatch):
     assert found.best.hyperparameters["mixup"] >= threshold
     (failed,) = (trial for trial in trials_in(tmp_path / "search") if trial.state == TrialState.FAIL)
     assert failed.user_attrs["reason"].startswith("the loss is ")
+    history = tomllib.loads(found.best_file.read_text())["tuning"]["history"]
+    assert [set(trial) for trial in history if trial["number"] == failed.number] == [{"number", "params", "reason"}]
     with monkeypatch.context() as patched:
         patched.setattr(experiment, "fit", None)
         assert search(3).failed == 1  # a failure is an outcome: not tried again
@@ -315,6 +317,17 @@ def test_best_toml_is_replayed_with_the_search_on_record(cli, tmp_path):
     best = tomllib.loads((tmp_path / command[3]).read_text())
     assert (best["tuning"]["trials"], best["tuning"]["failed"], best["tuning"]["seed"]) == (2, 0, 5)
     assert "validation" in best["tuning"]["objective"]
+    assert best["tuning"]["space"] == {"mixup": {"low": 0.0, "high": 1.0, "log": False}}
+    trials = trials_in(tmp_path / "tune" / "digits-lt-ce")
+    assert best["tuning"]["history"] == [
+        {
+            "number": trial.number,
+            "params": {"mixup": round(trial.params["mixup"], 4)},
+            "macro": trial.value,
+            "ece": trial.user_attrs["ece"],
+        }
+        for trial in trials
+    ]
 
     assert cli(*command[1:], "--seeds", "0-1", "--device", "cpu").code == 0
     results = [read(path) for path in sorted((tmp_path / "results").rglob("*.json"))]
