@@ -1,0 +1,136 @@
+"""The columns of the page's leaderboards: what each shows, in which unit, and what it means."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ltbench.report.board import LOWER_IS_BETTER, Board
+
+MISSING = "n/a"
+NAMES = {
+    "top1": "accuracy", "macro": "class-balanced accuracy", "many": "many-shot", "medium": "medium-shot",
+    "few": "few-shot", "worst_class": "worst class", "nll": "negative log-likelihood", "brier": "Brier score",
+    "ece": "ECE", "mce": "MCE", "overconfidence": "overconfidence", "adaptive_ece": "adaptive ECE",
+    "classwise_ece": "class-wise ECE",
+}  # fmt: skip
+"""The metrics in words."""
+UNITLESS = {"nll", "brier"}
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a leaderboard."""
+
+    key: str
+    """Of the value in ``Board.rows`` that the column sorts by."""
+    heading: str
+    unit: str
+    meaning: str
+    text: Callable[[Values], str]
+    lower_first: bool = False
+    """Whether the first press on the heading brings the lowest value to the top."""
+
+
+def columns(board: Board) -> list[Column]:
+    """Those of a leaderboard, the metric that ranks it first."""
+    ranks = "Acc" if board.metric == "top1" else "Macro"
+    other = [] if board.metric == "top1" else [_metric("top1", "Acc", "Share of all test images classified correctly.")]
+    return [
+        Column("n", "n", "seeds", "Seeds, each a training run of its own.", lambda row: f"{row['n']:.0f}"),
+        _metric(board.metric, ranks, f"{_ACCURACY[board.metric]} Ranks the table."),
+        *_compared(board),
+        *other,
+        _metric("many", "Many", "Mean accuracy of the classes with more than 100 training images (or as --many says)."),
+        _metric("medium", "Med", "Mean accuracy of the classes between."),
+        _metric("few", "Few", "Mean accuracy of the classes with fewer than 20 training images (or as --few says)."),
+        _metric("ece", "ECE", "Expected calibration error: confidence against accuracy in 15 bins, by their images."),
+        _metric("mce", "MCE", "Maximum calibration error: the worst of these bins, however few images it has."),
+        _cost("parameters", "Params", "M", "Parameters of the network with all its experts.", 1e6, 2),
+        _cost("multiply_adds", "MAdds", "M", "Multiply-adds of one image through all experts.", 1e6, 1),
+        Column(
+            "training_seconds", "Train", "time",
+            "Training time on the machine at hand, with the runs that a method starts from.",
+            lambda row: duration(row["training_seconds"]), lower_first=True,
+        ),
+    ]  # fmt: skip
+
+
+_ACCURACY = {
+    "top1": "Share of test images classified correctly after the last epoch.",
+    "macro": "Mean of the classes' accuracies after the last epoch: the test set has more images of some classes.",
+}
+
+
+def _compared(board: Board) -> list[Column]:
+    """What says whether rows differ."""
+    metric = board.metric
+    best = board.rows["setting"].iloc[0]
+    return [
+        Column(
+            f"{metric}_low", "95 % interval", "%",
+            "Bootstrap over seeds and test images. The strip shows it on one scale for the whole table, "
+            "the mean as a dot.",
+            lambda row: interval(row[f"{metric}_low"], row[f"{metric}_high"]),
+        ),
+        Column(
+            "behind", "Behind", "points",
+            "Mean difference to the first row over the seeds that both have.",
+            lambda row: "first" if row["setting"] == best else number(row["behind"], 1), lower_first=True,
+        ),
+        Column(
+            "p", "p", "Holm",
+            "Of a paired test against the first row, adjusted for the number of rows (Holm). n/a with fewer than "
+            "3 common seeds. Above 0.05 the data do not tell the two apart.",
+            lambda row: probability(row["p"]), lower_first=True,
+        ),
+        Column(
+            "rank", "Rank", "mean",
+            f"Average rank over the {board.blocks} seeds that all rows have.",
+            lambda row: number(row["rank"], 1), lower_first=True,
+        ),
+        Column(
+            "wins", "Wins", "share",
+            "Share of comparisons with the other rows, seed by seed, that the row wins; a tie is half a win.",
+            lambda row: number(row["wins"], 2),
+        ),
+    ]  # fmt: skip
+
+
+def _metric(key: str, heading: str, meaning: str) -> Column:
+    return Column(key, heading, "%", meaning, lambda row: spread(row, key), lower_first=key in LOWER_IS_BETTER)
+
+
+def _cost(key: str, heading: str, unit: str, meaning: str, scale: float, digits: int) -> Column:
+    return Column(key, heading, unit, meaning, lambda row: number(row[key] / scale, digits), lower_first=True)
+
+
+def spread(row: Values, metric: str, digits: int = 1) -> str:
+    """Mean ± standard deviation; without it where there is one seed."""
+    mean, deviation = number(row[metric], digits), number(row[f"{metric}_sd"], digits)
+    return mean if MISSING in (mean, deviation) else f"{mean} ± {deviation}"
+
+
+def number(value: float | None, digits: int) -> str:
+    """A number to so many digits after the point; "n/a" for none."""
+    return MISSING if value is None or math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def interval(low: float, high: float) -> str:
+    """Both ends."""
+    return MISSING if math.isnan(low) or math.isnan(high) else f"{number(low, 1)} to {number(high, 1)}"
+
+
+def probability(value: float) -> str:
+    """A p value."""
+    return "< 0.001" if value < 0.001 else number(value, 3)
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    if math.isnan(seconds):
+        return MISSING
+    if seconds < 600:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 36_000 else f"{seconds / 3600:.1f} h"
