@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,6 +11,9 @@ from ltbench.cli.options import (
     say,
 )
 
+if TYPE_CHECKING:
+    from ltbench.report.collection import Collection
+
 
 def report(
     results: ResultFolders = None,
@@ -18,7 +21,15 @@ def report(
         Literal["md", "csv", "json", "latex", "svg"], typer.Option("--format", help="Of the output")
     ] = "md",
     method: Annotated[str | None, typer.Option(help="Method, or several by commas  [default: all]")] = None,
-    output: Annotated[Path | None, typer.Option(help="File to write  [default: standard output]")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="File to write  [default: standard output]; of figures, the folder: figures")
+    ] = None,
+    figures: Annotated[
+        str | None,
+        typer.Option(
+            help="Write figures instead, as SVG and PNG: poster, all, or names by commas; a wrong one lists all"
+        ),
+    ] = None,
 ) -> None:
     """Print the leaderboard: mean and standard deviation over seeds of accuracy, ECE and MCE."""
     from ltbench.atomic import write_text
@@ -33,12 +44,37 @@ def report(
     for name, result in stored.results.items():
         if result.status != "done":
             say(f"left out: {stored.paths[name]}: {result.status}: {result.reason}")
-    boards = leaderboards(of_methods(stored, method.split(",") if method else []))
+    methods = method.split(",") if method else []
+    if figures is not None:
+        _write_figures(figures, stored, methods, results or [Path("results")], output or Path("figures"))
+        return
+    boards = leaderboards(of_methods(stored, methods))
     text = render_svg(boards) if style == "svg" else render(boards, style)
     if output is None:
         sys.stdout.write(text)
     else:
         write_text(output, text)
+
+
+def _write_figures(figures: str, stored: "Collection", methods: list[str], folders: list[Path], output: Path) -> None:
+    """Draw the figures of the largest leaderboard."""
+    from ltbench.report.board import leaderboards
+    from ltbench.report.collection import of_methods
+    from ltbench.report.figures import parse_names, write
+    from ltbench.report.figures.material import finished_runs, gather, largest
+
+    names = parse_names(figures)
+    stored = of_methods(stored, methods)
+    boards = leaderboards(stored) if finished_runs(stored) else []
+    if len(boards) > 1:
+        say(f"of {len(boards)} tables, the figures are of the largest: {largest(boards).title}")
+    material = gather(stored, largest(boards) if boards else None, asked=bool(methods), folders=folders)
+    written = 0
+    for made in write(names, material, output):
+        written += isinstance(made, Path)
+        typer.echo(made) if isinstance(made, Path) else say(made)
+    if not written:
+        raise typer.Exit(1)
 
 
 def show(

@@ -1,0 +1,77 @@
+"""Figures from stored results: one file a kind of figure, from the runs of one leaderboard to a matplotlib Figure."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ltbench.atomic import write_bytes
+from ltbench.errors import LtbenchError, unknown
+from ltbench.report.figures import (
+    class_rank,
+    cost,
+    experts,
+    mixup,
+    prior,
+    ranks,
+    reliability,
+    shift,
+    training,
+    tuning,
+)
+from ltbench.report.figures.material import Material
+from ltbench.report.figures.style import png, styled, svg
+
+FIGURES: dict[str, Callable[[Material], Figure]] = {
+    "reliability": reliability.draw,
+    "class-rank": class_rank.draw,
+    "experts": experts.draw,
+    "mixup": mixup.draw,
+    "prior": prior.draw,
+    "shift": shift.draw,
+    "cost": cost.draw,
+    "training": training.draw,
+    "tuning": tuning.draw,
+    "critical-difference": ranks.draw,
+}
+"""How each is drawn; the docstrings say what they show."""
+POSTER = ("reliability", "class-rank", "experts", "mixup", "prior")
+"""Those of the poster of Aimar et al. (CVPR 2023)."""
+
+
+def parse_names(text: str) -> list[str]:
+    """The figures that a user asks for: names by commas, "poster" or "all".
+
+    Raises:
+        LtbenchError: for another name.
+    """
+    groups = {"all": tuple(FIGURES), "poster": POSTER}
+    names = list(dict.fromkeys(name for word in text.split(",") for name in groups.get(word, (word.strip(),))))
+    for name in names:
+        if name not in FIGURES:
+            raise unknown("figure", name, [*FIGURES, *groups], where="--figures")
+    return names
+
+
+def draw(name: str, material: Material) -> Figure:
+    """One figure.
+
+    Raises:
+        LtbenchError: if the runs lack what it shows; it says what, and which command makes it.
+    """
+    with styled():
+        return FIGURES[name](material)
+
+
+def write(names: Sequence[str], material: Material, folder: Path) -> Iterator[Path | str]:
+    """Draw figures and save each as SVG and PNG: gives the files as they come, and a sentence for one left out."""
+    for name in names:
+        try:
+            figure = draw(name, material)
+        except LtbenchError as error:
+            yield f"figure {name}: {error}"
+            continue
+        for suffix, made in (("svg", svg(figure)), ("png", png(figure))):
+            path = folder / f"{name}.{suffix}"
+            write_bytes(path, lambda stream, made=made: stream.write(made))  # type: ignore[misc]
+            yield path

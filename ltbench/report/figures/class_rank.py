@@ -1,0 +1,84 @@
+"""Accuracy from the largest class to the smallest."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ltbench.report.figures.material import Material, summary
+from ltbench.report.figures.style import DOUBLE, key, look
+from ltbench.store import DataRecord, Metrics
+
+MOST_POINTS = 20
+"""With more classes a point is the mean of several neighbours: one class is too noisy to be read off."""
+
+
+def draw(material: Material) -> Figure:
+    """Class accuracy against the rank of the class by training images; mean and standard deviation over seeds.
+
+    Raises:
+        LtbenchError: if there is no finished run.
+    """
+    settings = material.chosen()
+    data = settings[0].runs[0].data
+    figure = Figure(figsize=(DOUBLE, 2.7))
+    axes = figure.subplots()
+    chunks = _chunks(len(data.counts))
+    centres = np.array([chunk.mean() + 1 for chunk in chunks])
+    step = 0.12 * len(chunks[0])
+    for number, setting in enumerate(settings):
+        points = summary([_by_rank(test, data, chunks) for test in setting.tests])
+        shift = (number - (len(settings) - 1) / 2) * step
+        line = {**look(number), "linewidth": 0.7, "elinewidth": 0.7}
+        axes.errorbar(centres + shift, points["mean"], points["sd"], label=setting.label, **line)
+    _shade(axes, data)
+    several = f", means of {len(chunks[0])} classes" if len(chunks[0]) > 1 else ""
+    axes.set(
+        xlabel=f"class rank by training images{several}",
+        ylabel="class accuracy (%)",
+        xlim=(0.5, len(data.counts) + 0.5),
+    )
+    axes.grid(axis="x", visible=False)
+    key(figure, axes, 3)
+    return figure
+
+
+def _chunks(classes: int) -> list[NDArray[np.int64]]:
+    size = -(-classes // MOST_POINTS)
+    return [np.arange(start, min(start + size, classes)) for start in range(0, classes, size)]
+
+
+def ranked(data: DataRecord) -> NDArray[np.int64]:
+    """Class labels from the most training images to the fewest."""
+    return np.argsort(-np.array(data.counts), kind="stable")
+
+
+def _by_rank(test: Metrics, data: DataRecord, chunks: list[NDArray[np.int64]]) -> NDArray[np.float64]:
+    order = ranked(data)
+    total = np.array(test.total, dtype=float)[order]
+    accuracy = 100 * np.divide(np.array(test.correct)[order], total, out=np.full(len(total), np.nan), where=total > 0)
+    return np.array([_mean(accuracy[chunk]) for chunk in chunks])
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else np.nan
+
+
+def _shade(axes: Axes, data: DataRecord) -> None:
+    """A band for each group of classes that has any, with its name above."""
+    start = 0.5
+    for (group, classes), shade in zip(data.groups.items(), ("0.86", "0.93", "1.0"), strict=True):
+        end = start + len(classes)
+        if classes:
+            axes.axvspan(start, end, color=shade, linewidth=0, zorder=0)
+            axes.text(
+                (start + end) / 2,
+                1.01,
+                group,
+                transform=axes.get_xaxis_transform(),
+                ha="center",
+                va="bottom",
+                fontsize=7,
+            )
+        start = end

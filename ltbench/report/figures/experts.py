@@ -1,0 +1,90 @@
+"""What another expert brings."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ltbench.config import canonical_json
+from ltbench.errors import LtbenchError
+from ltbench.report.figures.material import Material, Setting
+from ltbench.report.figures.style import SINGLE, key, look
+
+
+def draw(material: Material) -> Figure:
+    """Accuracy and ECE against the number of experts, all else equal; mean and standard deviation over seeds.
+
+    Raises:
+        LtbenchError: if no method was run with several numbers of experts.
+    """
+    lines = families(material.finished())
+    if not lines:
+        raise LtbenchError(
+            "no method was run with several numbers of experts, all else equal",
+            hint="ltbench run --set experts=1 --seeds 0-4, and so on with 2, 3, ...; "
+            "benchmarks/suites/digits-lt-poster.toml does it for BalPoE",
+        )
+    figure = Figure(figsize=(SINGLE, 3.4))
+    panels = figure.subplots(2, 1, sharex=True)
+    for number, family in enumerate(lines):
+        counts = [setting.experts for setting in family]
+        for axes, metric in zip(panels, (material.metric, "ece"), strict=True):
+            means, deviations = ([setting.row[name] for setting in family] for name in (metric, f"{metric}_sd"))
+            axes.errorbar(counts, means, deviations, label=family[0].method, **look(number))
+    panels[0].set_ylabel(material.accuracy)
+    panels[1].set(ylabel="ECE (%)", xlabel="number of experts")
+    panels[1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    key(figure, panels[0], 3)
+    return figure
+
+
+def families(settings: Sequence[Setting]) -> list[list[Setting]]:
+    """For each method the settings that differ in the number of experts only, if there are two or more.
+
+    Hyper-parameters that go with the number are those that, in every setting of the method, are a list of that length
+    or that number itself. Such lists must start and end alike; a single expert's value must be the middle of them.
+    """
+    found = []
+    for method in dict.fromkeys(setting.method for setting in settings):
+        own = [setting for setting in settings if setting.method == method]
+        counting = [name for name in own[0].hyperparameters if all(_counts(one, name) for one in own)]
+        groups: dict[str, list[Setting]] = {}
+        for setting in own:
+            groups.setdefault(_fixed(setting, counting, setting.experts > 1), []).append(setting)
+        found.append(max((_with_single(group, own, counting) for group in groups.values()), key=len))
+    return [family for family in found if len(family) > 1]
+
+
+def _counts(setting: Setting, name: str) -> bool:
+    value = setting.hyperparameters.get(name)
+    return len(value) == setting.experts if isinstance(value, list) else value == setting.experts
+
+
+def _fixed(setting: Setting, counting: list[str], ends: bool) -> str:
+    """What settings of one line share, as text."""
+    config = setting.runs[0].config.without_seed()
+    values = config.pop("hyperparameters")
+    kept: dict[str, Any] = {name: value for name, value in values.items() if name not in counting}
+    for name in counting:
+        if isinstance(values[name], list):
+            first, last = values[name][0], values[name][-1]
+            kept[name] = [first, last] if ends else _middle(first, last)
+    return canonical_json([config, kept])
+
+
+def _middle(first: Any, last: Any) -> Any:
+    return (
+        (first + last) / 2
+        if isinstance(first, int | float)
+        else [(a + b) / 2 for a, b in zip(first, last, strict=True)]
+    )
+
+
+def _with_single(group: list[Setting], own: list[Setting], counting: list[str]) -> list[Setting]:
+    middle = _fixed(group[0], counting, ends=False)
+    single = [
+        one for one in own if one.experts == 1 and one not in group and _fixed(one, counting, ends=False) == middle
+    ]
+    by_count = {setting.experts: setting for setting in reversed([*group, *single])}  # the better one of two that tie
+    return [by_count[count] for count in sorted(by_count)]

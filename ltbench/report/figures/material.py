@@ -1,0 +1,137 @@
+"""What figures are made from: one leaderboard with its runs."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ltbench.errors import LtbenchError
+from ltbench.report.board import Board
+from ltbench.report.collection import Collection
+from ltbench.store import Metrics, Result
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the leaderboard, and its runs, which differ in their seeds only."""
+
+    row: "pd.Series[Any]"
+    runs: list[Result]
+
+    @property
+    def label(self) -> str:
+        """As the leaderboard has it."""
+        return str(self.row["label"])
+
+    @property
+    def method(self) -> str:
+        """The name of the method."""
+        return self.runs[0].config.method
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """By name."""
+        return self.runs[0].config.hyperparameters
+
+    @property
+    def experts(self) -> int:
+        """How many experts there are; one for a plain network."""
+        return len(self.tests[0].expert_mean_probability)
+
+    @property
+    def tests(self) -> list[Metrics]:
+        """The figures on the test set, one a run."""
+        return [run.test for run in self.runs if run.test]
+
+    @property
+    def prior(self) -> NDArray[np.float64]:
+        """(C,) class frequencies of the training images; a class without any counts as half an image."""
+        counts = np.maximum(np.array(self.runs[0].data.trained_on, dtype=float), 0.5)
+        return np.asarray(counts / counts.sum())
+
+
+@dataclass(frozen=True)
+class Material:
+    """A leaderboard's settings, best first, and where they were read."""
+
+    board: Board | None
+    settings: list[Setting]
+    asked: bool = False
+    """Whether the user named the methods."""
+    folders: list[Path] = field(default_factory=list)
+
+    @property
+    def metric(self) -> str:
+        """That ranks the settings: top1, or macro where the test set is not balanced."""
+        return self.board.metric if self.board else "top1"
+
+    @property
+    def accuracy(self) -> str:
+        """The words for ``metric``."""
+        return "accuracy (%)" if self.metric == "top1" else "macro accuracy (%)"
+
+    def chosen(self, most: int = 5, among: Iterable[Setting] | None = None) -> list[Setting]:
+        """Settings for a figure that has room for a few, the best first.
+
+        Of methods that the user named the best setting of each, then the second best of each and so on; otherwise the
+        best setting of some methods, from the best method to the worst in even steps.
+
+        Raises:
+            LtbenchError: if there is no finished run.
+        """
+        settings = list(self.finished() if among is None else among)
+        of_method: dict[str, list[Setting]] = {}
+        for setting in settings:
+            of_method.setdefault(setting.method, []).append(setting)
+        if self.asked or len(of_method) == 1:
+            in_turn = [one for turn in zip_longest(*of_method.values()) for one in turn if one is not None][:most]
+        else:
+            best = [ranked[0] for ranked in of_method.values()]
+            steps = np.linspace(0, len(best) - 1, min(most, len(best)))
+            in_turn = [best[round(step)] for step in steps]
+        return sorted(in_turn, key=settings.index)
+
+    def finished(self) -> list[Setting]:
+        """All settings.
+
+        Raises:
+            LtbenchError: if there are none.
+        """
+        if not self.settings:
+            raise LtbenchError("no finished run is stored", hint="ltbench run stores one; see --results")
+        return self.settings
+
+
+def gather(stored: Collection, board: Board | None, *, asked: bool = False, folders: Sequence[Path] = ()) -> Material:
+    """The material of one leaderboard.
+
+    Args:
+        stored: the runs that it was made from.
+        board: the leaderboard; None if no run is finished.
+        asked: whether the user named the methods.
+        folders: where ``stored`` was read.
+    """
+    rows = [row for _, row in board.rows.iterrows()] if board else []
+    settings = [Setting(row, [stored.results[name] for name in row["run_ids"]]) for row in rows]
+    return Material(board, settings, asked, list(folders))
+
+
+def finished_runs(stored: Collection) -> bool:
+    """Whether any run is finished and has looked at the test set."""
+    return any(result.status == "done" and result.test for result in stored.results.values())
+
+
+def largest(boards: Sequence[Board]) -> Board:
+    """The leaderboard with the most settings, and of those the one with the most runs."""
+    return max(boards, key=lambda board: (len(board.rows), board.rows["n"].sum()))
+
+
+def summary(rows: Sequence[Sequence[float] | NDArray[np.float64]]) -> pd.DataFrame:
+    """Mean and standard deviation of each column: ``mean`` and ``sd``, which is NaN for a single row."""
+    table = pd.DataFrame(np.array(rows, dtype=float))
+    return pd.DataFrame({"mean": table.mean(), "sd": table.std(ddof=1)})

@@ -1,0 +1,66 @@
+"""Reliability diagrams: is a prediction of 80 % right in 80 % of the cases?"""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ltbench.report.figures.material import Material, Setting
+from ltbench.report.figures.style import DOUBLE, GREY, SKY, VERMILLION, broken
+
+
+def draw(material: Material) -> Figure:
+    """Accuracy by confidence, 15 bins, images of all seeds pooled, with the share of images in each bin.
+
+    ECE and MCE are of each seed on its own: mean and standard deviation. Guo et al. (ICML 2017), figure 1.
+
+    Raises:
+        LtbenchError: if there is no finished run.
+    """
+    settings = material.chosen()
+    figure = Figure(figsize=(max(1.38 * len(settings), 2.2) if len(settings) < 5 else DOUBLE, 2.5))
+    panels = figure.subplots(
+        2, len(settings), sharex=True, sharey="row", squeeze=False, gridspec_kw={"height_ratios": [3, 1]}
+    )
+    for setting, upper, lower in zip(settings, *panels, strict=True):
+        _diagram(setting, upper)
+        bins = pooled(setting)
+        share = 100 * bins["count"] / bins["count"].sum()
+        lower.bar(bins["centre"], share, width=100 / len(bins), color=GREY, edgecolor="white", linewidth=0.4)
+        lower.set(xticks=[0, 50, 100], xlim=(0, 100))
+    panels[0, 0].set(ylabel="accuracy (%)", ylim=(0, 100))
+    panels[1, 0].set(ylabel="images (%)", ylim=(0, 100), yticks=[0, 50, 100])
+    figure.supxlabel("confidence (%)", fontsize="medium")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
+
+
+def pooled(setting: Setting) -> pd.DataFrame:
+    """The bins of all runs as one table: ``centre``, ``count``, ``accuracy``, ``confidence``; percent, NaN if empty."""
+    counts = np.array([test.bins.count for test in setting.tests], dtype=float)
+    total = counts.sum(0)
+    table = pd.DataFrame({"centre": (np.arange(len(total)) + 0.5) * 100 / len(total), "count": total})
+    for name in ("accuracy", "confidence"):
+        values = np.array([getattr(test.bins, name) for test in setting.tests])
+        table[name] = 100 * (counts * values).sum(0) / table["count"].replace(0, np.nan)
+    return table
+
+
+def _diagram(setting: Setting, axes: Axes) -> None:
+    bins = pooled(setting)
+    width = 100 / len(bins)
+    axes.bar(bins["centre"], bins["accuracy"], width, color=SKY, edgecolor="white", linewidth=0.4, label="accuracy")
+    axes.bar(
+        bins["centre"], bins["confidence"] - bins["accuracy"], width, bottom=bins["accuracy"],
+        label="gap to confidence", facecolor="none", edgecolor=VERMILLION, linewidth=0.7, hatch="////",
+    )  # fmt: skip
+    axes.plot([0, 100], [0, 100], color="black", linestyle=":", linewidth=0.8, label="calibrated")
+    errors = "\n".join(f"{name.upper()} {_with_spread(setting, name)}" for name in ("ece", "mce"))
+    axes.text(0.04, 0.96, errors, transform=axes.transAxes, va="top", fontsize=6.5, linespacing=1.3)
+    axes.set_title(broken(setting.label, 20), fontsize=7)
+
+
+def _with_spread(setting: Setting, name: str) -> str:
+    mean, deviation = setting.row[name], setting.row[f"{name}_sd"]
+    return f"{mean:.1f}" if np.isnan(deviation) else f"{mean:.1f} ± {deviation:.1f}"

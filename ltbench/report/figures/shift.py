@@ -1,0 +1,61 @@
+"""Accuracy and calibration on test sets with other class frequencies."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ltbench.errors import LtbenchError
+from ltbench.report.figures.material import Material, Setting
+from ltbench.report.figures.style import DOUBLE, key, look
+
+PRIORS = {"unknown": "prior unknown", "known": "prior known", "estimated": "prior estimated\n(from the test images)"}
+
+
+def draw(material: Material) -> Figure:
+    """Accuracy and ECE against the imbalance of the test set, from as the training set's to its reverse.
+
+    One column for each of what a method may know of the test prior: nothing, the class frequencies, or their estimate
+    from the unlabelled images. Mean and standard deviation over seeds.
+
+    Raises:
+        LtbenchError: if no run has such figures.
+    """
+    able = [setting for setting in material.finished() if any(run.shift for run in setting.runs)]
+    if not able:
+        raise LtbenchError(
+            "the stored runs have no figures under label shift: they are of an older ltbench, or adapt to the test set",
+            hint="ltbench run --rerun stores them",
+        )
+    settings = material.chosen(among=able)
+    tables = [under_shift(setting) for setting in settings]
+    figure = Figure(figsize=(DOUBLE, 3.7))
+    panels = figure.subplots(2, len(PRIORS), sharex=True, sharey="row")
+    places = list(dict.fromkeys(name for table in tables for _, name in table.index))
+    for column, (prior, title) in enumerate(PRIORS.items()):
+        for row, metric in enumerate(("top1", "ece")):
+            axes = panels[row, column]
+            for number, (setting, table) in enumerate(zip(settings, tables, strict=True)):
+                if prior in table.index:
+                    points = table.loc[prior].reindex(places)
+                    x = range(len(places))
+                    axes.errorbar(
+                        x, points[metric], points[f"{metric}_sd"], label=setting.label, elinewidth=0.6, **look(number)
+                    )
+            axes.set_xticks(range(len(places)), [_ratio(name) for name in places], fontsize=6)
+        panels[0, column].set_title(title)
+    panels[0, 0].set_ylabel("accuracy (%)")
+    panels[1, 0].set_ylabel("ECE (%)")
+    figure.supxlabel("← forward     imbalance ratio of the test set     backward →", fontsize="medium")
+    key(figure, panels[0, 0], 3)
+    return figure
+
+
+def under_shift(setting: Setting) -> pd.DataFrame:
+    """By prior and distribution, as they are stored: ``top1``, ``top1_sd``, ``ece``, ``ece_sd`` over seeds; percent."""
+    columns = {"prior", "distribution", "top1", "ece"}
+    parts = [pd.DataFrame(run.shift.model_dump(include=columns)) for run in setting.runs if run.shift]
+    grouped = pd.concat(parts).groupby(["prior", "distribution"], sort=False)[["top1", "ece"]]
+    return grouped.mean().join(grouped.std(ddof=1).add_suffix("_sd"))
+
+
+def _ratio(distribution: str) -> str:
+    return "1" if distribution == "uniform" else distribution.split("-")[-1]

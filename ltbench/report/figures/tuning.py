@@ -1,0 +1,104 @@
+"""A search for hyper-parameters: what it found when, and which of them mattered."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from matplotlib.figure import Figure
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+from ltbench.config import read_toml
+from ltbench.errors import LtbenchError
+from ltbench.report.figures.material import Material
+from ltbench.report.figures.style import BLUE, DOUBLE, GREY, VERMILLION
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search with its trials on record."""
+
+    name: str
+    space: Mapping[str, Mapping[str, Any]]
+    history: Sequence[Mapping[str, Any]]
+
+    @property
+    def done(self) -> list[Mapping[str, Any]]:
+        """The trials that did not fail."""
+        return [trial for trial in self.history if "macro" in trial]
+
+
+def draw(material: Material) -> Figure:
+    """Validation accuracy of every trial, the best so far, and the importance of each hyper-parameter.
+
+    Importance: the share of the variance of a random forest's predictions, fANOVA (Hutter et al., ICML 2014). Of
+    several searches, the one with the most trials.
+
+    Raises:
+        LtbenchError: if no search with its trials on record is stored.
+    """
+    found = searches(material)
+    if not found:
+        raise LtbenchError(
+            "no search for hyper-parameters with its trials on record is stored",
+            hint="ltbench tune, then --results tune/DATASET-METHOD",
+        )
+    search = max(found, key=lambda one: len(one.history))
+    figure = Figure(figsize=(DOUBLE, 2.3))
+    left, right = figure.subplots(1, 2, width_ratios=[1.7, 1])
+    numbers, values = ([trial[name] for trial in search.done] for name in ("number", "macro"))
+    left.plot(numbers, values, "o", color=BLUE, label="trial")
+    left.step(numbers, np.maximum.accumulate(values), where="post", color=VERMILLION, label="best so far")
+    failed = [trial["number"] for trial in search.history if "macro" not in trial]
+    if failed:
+        left.plot(failed, [min(values)] * len(failed), "x", color=GREY, label="failed")
+    left.set(xlabel="trial", ylabel="macro accuracy on validation (%)")
+    left.set_title(search.name, fontsize=7)
+    left.legend(loc="lower right")
+    shares = importance(search)
+    right.barh(list(shares), list(shares.values()), color=BLUE, height=0.6)
+    right.invert_yaxis()
+    right.grid(axis="y", visible=False)
+    right.set(xlabel="importance (% of variance)", xlim=(0, 100))
+    return figure
+
+
+def searches(material: Material) -> list[Search]:
+    """Those that chose the settings of stored runs, and those of every best.toml in the folders."""
+    tunings = [
+        (run.config.dataset, run.config.method, run.tuning or {}) for one in material.settings for run in one.runs
+    ]
+    for path in sorted(path for folder in material.folders for path in folder.rglob("best.toml")):
+        best = read_toml(path)
+        tunings.append((str(best.get("dataset")), str(best.get("method")), best.get("tuning", {})))
+    made = [
+        Search(f"{method} on {dataset}", tuning["space"], tuning["history"])
+        for dataset, method, tuning in tunings
+        if tuning.get("history")
+    ]
+    return [search for search in made if search.done]
+
+
+def importance(search: Search) -> dict[str, float]:
+    """By hyper-parameter, percent, the most important first; empty with fewer than two different outcomes."""
+    if len({trial["macro"] for trial in search.done}) < 2:
+        return {}
+    space = {name: _distribution(option) for name, option in search.space.items()}
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize")
+    optuna.logging.set_verbosity(level)
+    for trial in search.done:
+        study.add_trial(
+            optuna.trial.create_trial(params=dict(trial["params"]), distributions=space, value=trial["macro"])
+        )
+    shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    return {name: 100 * share for name, share in shares.items()}
+
+
+def _distribution(option: Mapping[str, Any]) -> BaseDistribution:
+    if "options" in option:
+        return CategoricalDistribution(option["options"])
+    return FloatDistribution(option["low"], option["high"], log=option["log"])
