@@ -17,9 +17,8 @@ from ltbench.data.loading import Resident
 from ltbench.data.source import LabelledImages, Source
 from ltbench.errors import LtbenchError, TrainingFailedError
 from ltbench.evaluate import calibration
-from ltbench.evaluate.measure import measure, outcomes
-from ltbench.evaluate.predict import Predictions, predict
-from ltbench.evaluate.shift import under_shift
+from ltbench.evaluate.measure import measure, of_images
+from ltbench.evaluate.predict import predict
 from ltbench.lock import exclusive
 from ltbench.method import ClassPrior, Method
 from ltbench.models.experts import Backbone
@@ -273,7 +272,7 @@ class _Run:
 
     def _measured(self, method: Method, history: History, validation: Resident | None, test: Resident | None) -> Result:
         metrics: dict[str, Metrics] = {}
-        of_images: dict[str, Any] = {}
+        about_images: dict[str, Any] = {}
         temperature, images, seconds, how = None, 0, 0.0, ""
         for name, part in {"validation": validation, "test": test}.items():
             if part is None:
@@ -287,18 +286,12 @@ class _Run:
                 temperature = calibration.fit_temperature(predictions.logits, predictions.labels)
             metrics[name] = measure(predictions, shot_groups(self.data), temperature)
             if name == "test":
-                of_images = self._of_images(method, predictions)
+                prior, transductive = self._logit_prior(method), self.cls.transductive
+                about_images = of_images(
+                    predictions, data_record(self.data), logit_prior=prior, transductive=transductive
+                )
         cost = self._cost(method, history, images / seconds if images else 0.0, how)
-        return self._record(method, "done", metrics=metrics, of_images=of_images, history=history, cost=cost)
-
-    def _of_images(self, method: Method, predictions: Predictions) -> dict[str, Any]:
-        """What a result keeps of single test images, and the test sets that are drawn from them."""
-        record = {"outcomes": outcomes(predictions)}
-        if self.cls.transductive:
-            return record  # it has adapted to this test set, and would have to adapt to each shifted one anew
-        prior = self._logit_prior(method)
-        logits, labels = predictions.logits, predictions.labels
-        return {**record, "shift": under_shift(logits, labels, self.data.train_counts, prior, shot_groups(self.data))}
+        return self._record(method, "done", metrics=metrics, about_images=about_images, history=history, cost=cost)
 
     @staticmethod
     def _logit_prior(method: Method) -> float | None:
@@ -311,7 +304,7 @@ class _Run:
         *,
         reason: str | None = None,
         metrics: dict[str, Metrics] | None = None,
-        of_images: Mapping[str, Any] | None = None,
+        about_images: Mapping[str, Any] | None = None,
         history: History | None = None,
         cost: Cost | None = None,
     ) -> Result:
@@ -331,7 +324,7 @@ class _Run:
                 paper=paper_record(self.cls.paper, self.config.method, self.source.recipe_table),
             ),
             metrics=metrics or {},
-            **(of_images or {}),
+            **(about_images or {}),
             curve=[CurvePoint(**vars(point)) for point in history.curve] if history else [],
             cost=cost,
             tuning=dict(self.around.tuning) if self.around.tuning else None,

@@ -13,6 +13,7 @@ from ltbench.outcomes import Outcomes
 
 SCHEMA_VERSION: Literal[1] = 1
 Status = Literal["done", "failed", "interrupted"]
+TestPrior = Literal["unknown", "known", "estimated"]
 
 
 class BinTable(Frozen):
@@ -54,7 +55,7 @@ class ShiftTable(Frozen):
     """
 
     distribution: list[str] = Field(default_factory=list, description="uniform, forward-R or backward-R")
-    prior: list[Literal["unknown", "known", "estimated"]] = Field(
+    prior: list[TestPrior] = Field(
         default_factory=list,
         description="what predictions were corrected by: nothing, the shifted set's class frequencies, or their "
         "estimate from its images without labels (transductive)",
@@ -184,7 +185,7 @@ class Store:
         path = self.path(result.config, result.run_id)
         if result.status != "done" and path.exists() and read(path).status == "done":
             return path
-        write_text(path, result.model_dump_json(indent=1) + "\n")
+        write(path, result)
         return path
 
     def check_writable(self) -> None:
@@ -214,6 +215,11 @@ def read(path: Path) -> Result:
     try:
         return Result.model_validate_json(path.read_bytes())
     except OSError as error:
+def write(path: Path, result: Result) -> None:
+    """Write a result file, whole or not at all."""
+    write_text(path, result.model_dump_json(indent=1) + "\n")
+
+
         raise LtbenchError(f"cannot read the result: {error.strerror}", where=path) from None
     except ValidationError as error:
         first = error.errors()[0]

@@ -2,30 +2,39 @@
 
 from typing import Any
 
+import numpy as np
+
 from ltbench.evaluate import accuracy, calibration
 from ltbench.evaluate.predict import Predictions
+from ltbench.evaluate.shift import under_shift
 from ltbench.outcomes import Outcomes
-from ltbench.store import Metrics
+from ltbench.store import DataRecord, Metrics
 
 
-def measure(predictions: Predictions, groups: dict[str, list[int]], temperature: float | None = None) -> Metrics:
+def measure(
+    predictions: Predictions,
+    groups: dict[str, list[int]],
+    temperature: float | None = None,
+    bins: int = calibration.BINS,
+) -> Metrics:
     """Accuracy and calibration of a set of predictions.
 
     Args:
         predictions: of the method.
         groups: class labels of the shot groups.
         temperature: fitted on validation images; None leaves the scaled figures out.
+        bins: of the binned calibration errors.
     """
     logits, labels = predictions.logits, predictions.labels
     correct, total = accuracy.correct_by_class(logits, labels)
     confidence, predicted = calibration.top(logits)
-    table = calibration.reliability(confidence, predicted == labels)
+    table = calibration.reliability(confidence, predicted == labels, bins)
     scaled = None
     if temperature is not None:
-        scaled = {"temperature": temperature, **calibration.calibration(logits / temperature, labels)}
+        scaled = {"temperature": temperature, **calibration.calibration(logits / temperature, labels, bins)}
     values: dict[str, Any] = {
         **accuracy.accuracies(correct, total, groups),
-        **calibration.calibration(logits, labels),
+        **calibration.calibration(logits, labels, bins),
         "temperature_scaled": scaled,
         "bins": {
             "count": table.count.tolist(),
@@ -44,3 +53,23 @@ def outcomes(predictions: Predictions) -> Outcomes:
     """Label, predicted class and confidence of every image."""
     confidence, predicted = calibration.top(predictions.logits)
     return Outcomes.of(predictions.labels.numpy(), predicted.numpy(), confidence.numpy())
+
+
+def of_images(
+    predictions: Predictions, data: DataRecord, *, logit_prior: float | None, transductive: bool
+) -> dict[str, Any]:
+    """What a result keeps of single test images, and the figures of the test sets that are drawn from them.
+
+    Args:
+        predictions: for the whole test set.
+        data: what the method is trained on.
+        logit_prior: exponent of the training prior that is left in the logits.
+        transductive: whether the method has adapted to this test set; it would have to adapt to each shifted one
+            anew, so that there are no figures of those.
+
+    Returns:
+        ``outcomes`` and ``shift`` of a result.
+    """
+    logits, labels, counts = predictions.logits, predictions.labels, np.array(data.trained_on)
+    shift = None if transductive else under_shift(logits, labels, counts, logit_prior, data.groups)
+    return {"outcomes": outcomes(predictions), "shift": shift}

@@ -2,7 +2,8 @@
 
 import json
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ class Predictions:
     """(N,)."""
     how: str = ""
     """How the network was run."""
+    about: Mapping[str, str] = field(default_factory=dict)
+    """What the file that they come from says about them, e.g. the run id."""
 
     def save(self, path: Path, **about: str) -> None:
         """Write a NumPy archive: logits, experts, labels, and ``about`` as JSON text."""
@@ -44,8 +47,8 @@ class Predictions:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 logits, experts, labels = (torch.from_numpy(archive[name]) for name in ("logits", "experts", "labels"))
-                return cls(logits, experts, labels)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+                return cls(logits, experts, labels, about=json.loads(str(archive["about"])))
+        except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
             raise LtbenchError(
                 f"the stored logits cannot be read: {error}",
                 where=path,

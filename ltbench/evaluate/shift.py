@@ -1,8 +1,7 @@
 """Accuracy and calibration on test sets with other class frequencies, drawn from the predictions for the whole one."""
 
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from ltbench.data.shift import DISTRIBUTIONS, shifted
 from ltbench.evaluate import accuracy, calibration
 from ltbench.evaluate.prior import corrected, estimated
-from ltbench.store import ShiftTable
+from ltbench.store import ShiftTable, TestPrior
 
 
 def under_shift(
@@ -39,24 +38,39 @@ def under_shift(
             continue  # too few images for any profile of this ratio
         own, its = logits[index], labels[index]
         truth = torch.bincount(its, minlength=len(train)).double()
-        for prior, adapted, error in _views(own, logit_prior, train, truth):
+        for prior in get_args(TestPrior) if logit_prior is not None else ("unknown",):
+            suited, error = adapted(own, prior, logit_prior, train, truth)
             row = {"distribution": distribution.name, "prior": prior, "prior_error": error}
-            for name, value in {**row, **_figures(adapted, its, groups)}.items():
+            for name, value in {**row, **_figures(suited, its, groups)}.items():
                 columns[name].append(value)
     return ShiftTable(**columns)
 
 
-def _views(
-    logits: Tensor, logit_prior: float | None, train: Tensor, truth: Tensor
-) -> Iterator[tuple[str, Tensor, float | None]]:
-    """Logits with the prior unknown, known and estimated, and the error of the estimate."""
-    yield "unknown", logits, None
-    if logit_prior is None:
-        return
-    yield "known", corrected(logits, logit_prior, train, truth), None
+def adapted(
+    logits: Tensor, prior: TestPrior, logit_prior: float | None, train: Tensor, truth: Tensor
+) -> tuple[Tensor, float | None]:
+    """Logits for a test set whose class frequencies are unknown, known or estimated.
+
+    Args:
+        logits: (N, C) of all images of the test set.
+        prior: what is known of its class frequencies.
+        logit_prior: exponent of the training prior that is left in the logits.
+        train: (C,) images that were trained on.
+        truth: (C,) images of the test set.
+
+    Returns:
+        (N, C) logits, and the total variation distance of an estimated prior to the true one.
+
+    Raises:
+        LtbenchError: if the prior is to be corrected and the exponent is not known.
+    """
+    if prior == "unknown":
+        return logits, None
+    if prior == "known":
+        return corrected(logits, logit_prior, train, truth), None
     guess = estimated(logits, logit_prior, train)
     error = float((guess - truth / truth.sum()).abs().sum() / 2)
-    yield "estimated", corrected(logits, logit_prior, train, guess.clamp(min=1e-12)), error
+    return corrected(logits, logit_prior, train, guess.clamp(min=1e-12)), error
 
 
 def _figures(logits: Tensor, labels: Tensor, groups: dict[str, list[int]]) -> dict[str, Any]:

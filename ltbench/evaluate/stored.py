@@ -1,0 +1,213 @@
+"""Finished runs evaluated again from their stored logits: other bins, shot rules, temperatures, test distributions."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ltbench import places, registry
+from ltbench.data.longtail import ShotRule
+from ltbench.data.shift import LabelShift, shifted
+from ltbench.errors import LtbenchError
+from ltbench.evaluate import calibration
+from ltbench.evaluate.accuracy import correct_by_class
+from ltbench.evaluate.measure import measure, of_images
+from ltbench.evaluate.predict import Predictions
+from ltbench.evaluate.shift import adapted
+from ltbench.records import paper_record
+from ltbench.store import Metrics, PaperRecord, Result, TestPrior
+
+_TOLERANCE = 1e-4
+"""Percent, of the figures that show whether logits are a result's own."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How to look at stored logits. As it stands here it gives the figures that a result has."""
+
+    bins: int = calibration.BINS
+    """Of the binned calibration errors."""
+    shots: ShotRule | None = None
+    """None: the run's own."""
+    temperature: bool = False
+    """Divide logits by the temperature that suits the validation images best."""
+    distribution: LabelShift | None = None
+    """The test set to draw; None: the whole one."""
+    prior: TestPrior = "unknown"
+    """What is known of the test set's class frequencies, for which logits are corrected."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of a view, and what they rest on."""
+
+    metrics: Metrics
+    temperature: float | None
+    """That logits are divided by, if any."""
+    prior_error: float | None
+    """Of an estimated prior: total variation distance to the true one, 0 to 1."""
+
+    @property
+    def images(self) -> int:
+        """Of the test set."""
+        return sum(self.metrics.total)
+
+    @property
+    def classes(self) -> int:
+        """That have images."""
+        return sum(count > 0 for count in self.metrics.total)
+
+
+def evaluate(path: Path, result: Result, view: View | None = None) -> Evaluation:
+    """Figures of a stored run, from the logits in the cache.
+
+    Args:
+        path: of the result file, for messages.
+        result: the run.
+        view: how to look at it.
+
+    Raises:
+        LtbenchError: if there are no logits, if they are not the result's, or if the view asks for what the run
+            cannot give: a temperature without validation images, a prior that cannot be corrected, another test set
+            than the one that a transductive method has adapted to.
+    """
+    view = view or View()
+    validation = load(path, result, "validation") if view.temperature and result.config.validation else None
+    return look(result, load(path, result), view, validation)
+
+
+def load(path: Path, result: Result, part: str = "test") -> Predictions:
+    """The stored predictions of a run, if they are those that its result was made from.
+
+    Args:
+        path: of the result file, for messages.
+        result: the run.
+        part: test or validation.
+
+    Raises:
+        LtbenchError: if the run has no figures of this part, or the logits are missing, damaged or others.
+    """
+    if part not in result.metrics:
+        raise LtbenchError(f"there are no figures of {part} images: the run is {result.status}", where=path)
+    file = places.cache_dir() / "runs" / result.run_id / f"{part}.npz"
+    if not file.exists():
+        raise LtbenchError("its logits are not in the cache", where=file, hint=_made_by(path, result))
+    predictions = Predictions.load(file)
+    if not _belong(predictions, result.run_id, result.metrics[part]):
+        raise LtbenchError(
+            "the logits are not those that the result was made from",
+            where=f"{file} (result: {path})",
+            hint=_made_by(path, result),
+        )
+    return predictions
+
+
+def look(
+    result: Result, predictions: Predictions, view: View | None = None, validation: Predictions | None = None
+) -> Evaluation:
+    """Figures of a run's predictions.
+
+    A temperature comes before a correction: softmax(z / T) is the posterior that Bayes' rule starts from. The mean
+    predictions of single experts are those of their own logits.
+
+    Args:
+        result: the run.
+        predictions: for the whole test set.
+        view: how to look at them.
+        validation: predictions for the validation images, to fit a temperature on.
+
+    Raises:
+        LtbenchError: see ``evaluate``.
+    """
+    view = view or View()
+    temperature = _temperature(result, validation) if view.temperature else None
+    counts = np.array(result.data.trained_on)
+    if view.distribution is not None:
+        predictions = _drawn(result, predictions, view.distribution)
+    truth = torch.bincount(predictions.labels, minlength=len(counts)).double()
+    logits, prior_error = adapted(
+        predictions.logits / (temperature or 1.0),
+        view.prior,
+        result.method.logit_prior,
+        torch.from_numpy(counts).double(),
+        truth,
+    )
+    groups = view.shots.groups(np.array(result.data.counts)) if view.shots else result.data.groups
+    seen = Predictions(logits, predictions.experts, predictions.labels)
+    return Evaluation(measure(seen, groups, bins=view.bins), temperature, prior_error)
+
+
+def filled_in(result: Result, predictions: Predictions) -> tuple[Result, list[str]]:
+    """A result with what it lacks since it is older than ltbench; what it has stays as it is.
+
+    Args:
+        result: the run.
+        predictions: for the whole test set.
+
+    Returns:
+        The result, and the names of what was added: outcomes, shift, method.paper.
+    """
+    added: list[str] = []
+    method = result.method
+    adds_shift = result.shift is None and not method.transductive
+    if result.outcomes is None or adds_shift:
+        prior = method.logit_prior
+        found = of_images(predictions, result.data, logit_prior=prior, transductive=method.transductive)
+        added += [name for name, value in found.items() if value is not None and getattr(result, name) is None]
+        result = result.model_copy(update={name: found[name] for name in added})
+    paper = _paper(result) if method.paper is None else None
+    if paper is not None:
+        result = result.model_copy(update={"method": method.model_copy(update={"paper": paper})})
+        added.append("method.paper")
+    return result, added
+
+
+def _paper(result: Result) -> PaperRecord | None:
+    """The paper of a method that is known here, on a data set that is."""
+    config = result.config
+    if config.method not in registry.method_names() or config.dataset not in registry.dataset_names():
+        return None
+    return paper_record(registry.method(config.method), config, registry.dataset(config.dataset).recipe_table)
+
+
+def _belong(predictions: Predictions, run_id: str, metrics: Metrics) -> bool:
+    logits, labels = predictions.logits, predictions.labels
+    correct, total = correct_by_class(logits, labels)
+    if predictions.about.get("run_id") != run_id or total.tolist() != metrics.total:
+        return False
+    confidence, predicted = calibration.top(logits)
+    ece = calibration.reliability(confidence, predicted == labels).ece
+    top1 = 100 * int(correct.sum()) / int(total.sum())
+    return abs(top1 - metrics.top1) <= _TOLERANCE and abs(ece - metrics.ece) <= _TOLERANCE
+
+
+def _made_by(path: Path, result: Result) -> str:
+    """What makes logits again that the cache has lost."""
+    scored = result.provenance.get("scored")
+    if scored is not None:
+        return f"score the file again: ltbench score {scored['file']} (with its options)"
+    return f"make them again: {shlex.join(['ltbench', 'run', '--config', str(path), '--rerun'])}"
+
+
+def _temperature(result: Result, validation: Predictions | None) -> float:
+    if validation is None:
+        raise LtbenchError(
+            "there are no validation images to fit a temperature on",
+            where="--temperature",
+            hint="run with --validation; the test images must not choose a temperature",
+        )
+    return calibration.fit_temperature(validation.logits, validation.labels)
+
+
+def _drawn(result: Result, predictions: Predictions, distribution: LabelShift) -> Predictions:
+    if result.method.transductive:
+        raise LtbenchError(
+            "it has adapted to its whole test set, and would have to adapt to each shifted one anew",
+            where="--test-prior",
+        )
+    index = torch.from_numpy(shifted(predictions.labels.numpy(), np.array(result.data.trained_on), distribution))
+    if not len(index):
+        raise LtbenchError(f"its test set has too few images to draw {distribution.name}", where="--test-prior")
+    return Predictions(predictions.logits[index], predictions.experts[:, index], predictions.labels[index])

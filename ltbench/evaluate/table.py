@@ -1,0 +1,149 @@
+"""What evaluations of stored runs look like: one row a run, a table a data set."""
+
+import json
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from tabulate import tabulate
+
+from ltbench.data.longtail import ShotRule
+from ltbench.evaluate.stored import Evaluation, View
+from ltbench.store import Metrics, Result
+
+Row = dict[str, Any]
+ACCURACY = {
+    "top1": "Acc", "macro": "Macro", "many": "Many", "medium": "Med", "few": "Few", "worst_class": "Worst",
+}  # fmt: skip
+CALIBRATION = {
+    "nll": "NLL", "brier": "Brier", "ece": "ECE", "mce": "MCE", "adaptive_ece": "aECE", "classwise_ece": "cwECE",
+}  # fmt: skip
+NOTE = (
+    "Percent; NLL in nats, Brier 0 to 2. aECE: adaptive, cwECE: class-wise ECE. "
+    "Classes: that have images; means over classes are over those."
+)
+_BESIDE = {"temperature": "T", "prior_error": "Prior err", "classes": "Classes"}
+_DIGITS = {"nll": 3, "brier": 3, "temperature": 2, "prior_error": 3, "classes": 0}
+_FIGURES = tuple(name for name, field in Metrics.model_fields.items() if field.annotation in (float, float | None))
+
+
+def row(result: Result, evaluation: Evaluation, view: View) -> Row:
+    """A run, how it was looked at, and its figures, as plain values; None for what does not apply."""
+    config, shots = result.config, view.shots or ShotRule(**result.data.shots)
+    return {
+        "run_id": result.run_id,
+        "dataset": config.dataset,
+        "imbalance_ratio": config.imbalance_ratio,
+        "recipe": config.recipe if isinstance(config.recipe, str) else config.recipe.name,
+        "method": config.method,
+        "hyperparameters": json.dumps(config.hyperparameters),
+        "seed": config.seed,
+        "bins": view.bins,
+        "shots": f"{shots.many},{shots.few}",
+        "test_prior": view.distribution.name if view.distribution else None,
+        "prior": view.prior,
+        "prior_error": evaluation.prior_error,
+        "temperature": evaluation.temperature,
+        "images": evaluation.images,
+        "classes": evaluation.classes,
+        **evaluation.metrics.model_dump(include=set(_FIGURES)),
+    }
+
+
+def render(rows: list[Row], style: str) -> str:
+    """Rows as text.
+
+    Args:
+        rows: see ``row``.
+        style: md, csv or json.
+    """
+    return _STYLES[style](rows)
+
+
+def tables(rows: list[Row], width: int) -> list[Table]:
+    """Tables for a terminal of a width: accuracy and calibration beside each other, or below where that is too wide."""
+    found = []
+    for title, own in _by_data(rows):
+        blocks = [{**ACCURACY, **CALIBRATION}]
+        if _measured(_table(title, own, blocks[0])) > width:
+            blocks = [ACCURACY, CALIBRATION]
+        found += [_table(title, own, block) for block in blocks]
+    return found
+
+
+def _table(title: str, rows: list[Row], columns: dict[str, str]) -> Table:
+    shown = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
+    shown.add_column("Run", no_wrap=True)
+    shown.add_column("Method")
+    shown.add_column("Seed", justify="right")
+    names = _columns(rows, columns)
+    for name in names.values():
+        shown.add_column(name, justify="right", no_wrap=True)
+    for one in rows:
+        shown.add_row(one["run_id"], escape(_label(one, rows)), str(one["seed"]), *_cells(one, names))
+    return shown
+
+
+def _measured(table: Table) -> int:
+    """The width that a table needs."""
+    return Console(width=1000).measure(table).maximum
+
+
+def _columns(rows: list[Row], columns: dict[str, str]) -> dict[str, str]:
+    """With those beside them that some row has."""
+    return {**columns, **{name: text for name, text in _BESIDE.items() if any(one[name] is not None for one in rows)}}
+
+
+def _label(one: Row, rows: list[Row]) -> str:
+    """The method, and the hyper-parameters that tell its rows apart."""
+    own = [json.loads(other["hyperparameters"]) for other in rows if other["method"] == one["method"]]
+    named = json.loads(one["hyperparameters"]).items()
+    telling = [f"{name}={json.dumps(value)}" for name, value in named if any(other.get(name) != value for other in own)]
+    return " ".join([one["method"], *telling])
+
+
+def _cells(one: Row, names: Iterable[str]) -> list[str]:
+    return ["n/a" if one[name] is None else f"{one[name]:.{_DIGITS.get(name, 1)}f}" for name in names]
+
+
+def _by_data(rows: list[Row]) -> list[tuple[str, list[Row]]]:
+    """Rows of each test set, below a title that says what it is."""
+    keys = ("dataset", "imbalance_ratio", "recipe", "test_prior", "prior", "images", "bins", "shots")
+
+    def key(one: Row) -> tuple[str, ...]:
+        return tuple(str(one[name]) for name in keys)
+
+    return [(_title(own[0]), own) for own in (list(group) for _, group in groupby(sorted(rows, key=key), key))]
+
+
+def _title(one: Row) -> str:
+    ratio = "as it is" if one["imbalance_ratio"] is None else f"IR {one['imbalance_ratio']:g}"
+    which = f"test set {one['test_prior']}" if one["test_prior"] else "whole test set"
+    prior = "" if one["prior"] == "unknown" else f", prior {one['prior']}"
+    many, few = one["shots"].split(",")
+    return (
+        f"{one['dataset']}, {ratio}, {one['recipe']} recipe: {which}, {one['images']} images{prior}; "
+        f"{one['bins']} bins; many > {many}, few < {few}"
+    )
+
+
+def _markdown(rows: list[Row]) -> str:
+    parts = []
+    for title, own in _by_data(rows):
+        names = _columns(own, {**ACCURACY, **CALIBRATION})
+        body = [[one["run_id"], _label(one, own), str(one["seed"]), *_cells(one, names)] for one in own]
+        header = ["Run", "Method", "Seed", *names.values()]
+        align = ("left", "left", *["right"] * (len(header) - 2))
+        parts.append(f"### {title}\n\n{tabulate(body, header, 'github', colalign=align, disable_numparse=True)}\n")
+    return "\n".join([*parts, NOTE]) + "\n"
+
+
+_STYLES: dict[str, Callable[[list[Row]], str]] = {
+    "md": _markdown,
+    "csv": lambda rows: str(pd.DataFrame(rows).to_csv(index=False)),
+    "json": lambda rows: json.dumps(rows, indent=1, allow_nan=False) + "\n",
+}
