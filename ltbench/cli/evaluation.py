@@ -1,0 +1,164 @@
+"""ltbench evaluate: figures from stored logits."""
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ltbench.cli.options import MethodsDir, ResultFolders, add_methods, say
+from ltbench.errors import LtbenchError, unknown
+
+if TYPE_CHECKING:
+    from ltbench.data.longtail import ShotRule
+    from ltbench.data.shift import LabelShift
+    from ltbench.evaluate.table import Row
+    from ltbench.store import Result
+
+Found = tuple[Path, "Result"] | LtbenchError
+
+
+def evaluate(
+    runs: Annotated[list[str] | None, typer.Argument(help="Run ids, first digits of them, or result files")] = None,
+    results: ResultFolders = None,
+    every: Annotated[bool, typer.Option("--all", help="Every finished run of the results folders")] = False,
+    bins: Annotated[int | None, typer.Option(min=1, help="Of the calibration errors  [default: 15]")] = None,
+    shots: Annotated[
+        str | None,
+        typer.Option(metavar="MANY,FEW", help="More training images are many-shot, fewer few-shot  [default: 100,20]"),
+    ] = None,
+    temperature: Annotated[
+        bool, typer.Option("--temperature", help="Scale logits by the temperature fitted on the validation images")
+    ] = False,
+    test_prior: Annotated[
+        str | None,
+        typer.Option(help="Test set to draw: uniform, or forward- or backward- with 50, 25, 10, 5, 2  [default: all]"),
+    ] = None,
+    prior: Annotated[
+        Literal["unknown", "known", "estimated"],
+        typer.Option(help="What is known of the test set's class frequencies; predictions are corrected for them"),
+    ] = "unknown",
+    store: Annotated[
+        bool, typer.Option("--store", help="Fill in what older results lack; their figures stay as they are")
+    ] = False,
+    style: Annotated[Literal["text", "md", "csv", "json"], typer.Option("--format", help="Of the output")] = "text",
+    methods_dir: MethodsDir = None,
+) -> None:
+    """Evaluate stored runs again from their logits, without training: other bins, shots, temperature, test priors."""
+    from ltbench.evaluate import stored, table
+
+    add_methods(methods_dir)
+    view = stored.View(
+        **({} if bins is None else {"bins": bins}),
+        shots=_shot_rule(shots),
+        temperature=temperature,
+        distribution=_distribution(test_prior),
+        prior=prior,
+    )
+    if store and (view != stored.View() or style != "text"):
+        raise LtbenchError(
+            "a result keeps the figures that a run stores itself, and no others",
+            where="--store",
+            hint="leave out the options that change or print figures",
+        )
+    rows: list[Row] = []
+    failures: dict[str, list[str]] = defaultdict(list)
+    count = filled = 0
+    for name, found in _chosen(runs or [], results or [Path("results")], every):
+        count += 1
+        try:
+            if isinstance(found, LtbenchError):
+                raise found
+            if store:
+                filled += _fill_in(*found)
+            else:
+                rows.append(table.row(found[1], stored.evaluate(*found, view), view))
+        except LtbenchError as error:
+            failures[str(error)].append(name)
+    failed = sum(map(len, failures.values()))
+    if store:
+        typer.echo(f"{filled} of {count} results filled in, {count - filled - failed} lacked nothing")
+    elif rows:
+        _print(rows, style)
+    for message, names in failures.items():
+        say(f"not evaluated: {', '.join(names)}: {message}")
+    if failed:
+        raise LtbenchError(f"{failed} of {count} runs could not be evaluated; see above")
+    if not count:
+        raise LtbenchError("there is no finished run to evaluate", where="--all", hint="see --results")
+
+
+def _chosen(names: list[str], folders: list[Path], every: bool) -> Iterator[tuple[str, Found]]:
+    """The runs that are asked for by name, each with what is wrong where it cannot be read."""
+    from ltbench.report.collection import collect
+    from ltbench.report.find import find_run
+
+    if every == bool(names):
+        raise LtbenchError("name the runs to evaluate, or give --all for every one", where="ltbench evaluate")
+    if every:
+        collection = collect(folders)
+        yield from (("a result file", LtbenchError(problem)) for problem in collection.problems)
+        for name, result in collection.results.items():
+            if result.test is not None:
+                yield name, (collection.paths[name], result)
+    for name in names:
+        try:
+            result, path = find_run(name, folders)
+        except LtbenchError as error:
+            yield name, error
+        else:
+            yield result.run_id, (path, result)
+
+
+def _fill_in(path: Path, result: "Result") -> bool:
+    """Add to a result file what it lacks; whether there was anything."""
+    from ltbench.evaluate import stored
+    from ltbench.store import write
+
+    whole, added = stored.filled_in(result, stored.load(path, result))
+    if added:
+        write(path, whole)
+        typer.echo(f"{path}: added {', '.join(added)}")
+    return bool(added)
+
+
+def _print(rows: "list[Row]", style: str) -> None:
+    from rich.console import Console
+
+    from ltbench.evaluate import table
+
+    if style != "text":
+        sys.stdout.write(table.render(rows, style))
+        return
+    out = Console(highlight=False)
+    for one in table.tables(rows, out.width):
+        out.print(one)
+        out.print()
+    out.print(table.NOTE)
+
+
+def _shot_rule(text: str | None) -> "ShotRule | None":
+    from ltbench.data.longtail import ShotRule
+
+    if text is None:
+        return None
+    try:
+        many, few = map(int, text.split(","))
+    except ValueError:
+        many, few = -1, 0
+    if not 0 <= few <= many:
+        raise LtbenchError(
+            f"'{text}' is no shot rule", where="--shots", hint="write MANY,FEW, e.g. 100,20: many > 100, few < 20"
+        )
+    return ShotRule(many, few)
+
+
+def _distribution(name: str | None) -> "LabelShift | None":
+    from ltbench.data.shift import DISTRIBUTIONS
+
+    known = {distribution.name: distribution for distribution in DISTRIBUTIONS}
+    if name is not None and name not in known:
+        raise unknown("test prior", name, known, where="--test-prior")
+    return known[name] if name is not None else None
