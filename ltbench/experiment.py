@@ -321,7 +321,7 @@ class _Run:
                 track=self.cls.track,
                 uses=self.used,
                 selected=history.selected if history else {},
-                paper=paper_record(self.cls.paper, self.config.method, self.source.recipe_table),
+                paper=paper_record(self.cls, self.config, self.source.recipe_table),
             ),
             metrics=metrics or {},
             **(about_images or {}),

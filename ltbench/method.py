@@ -23,29 +23,8 @@ from ltbench import draws
 from ltbench.config import Recipe, RunConfig
 from ltbench.mixing import Mixing, mixed
 from ltbench.models.experts import ExpertNetwork
-
-
-@dataclass(frozen=True)
-class Paper:
-    """Where a method comes from."""
-
-    title: str
-    authors: str
-    venue: str
-    year: int
-    claims: tuple[str, ...] = ()
-    """What is published about it: rows of ``ltbench/report/published.csv``, their first seven columns joined by "|"."""
-    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Its authors' own training recipe (``--recipe paper``), by the recipe table of a data set."""
-    checkpoint: str | None = None
-    """Whose weights its authors report, e.g. "last epoch" or "best epoch on the test set"; None: not known."""
-
-    @property
-    def bibtex(self) -> str:
-        """The BibTeX entry."""
-        key = self.authors.split(",")[0].split()[-1].lower() + str(self.year)
-        fields = f"title={{{self.title}}}, author={{{self.authors}}}, booktitle={{{self.venue}}}, year={{{self.year}}}"
-        return f"@inproceedings{{{key}, {fields}}}"
+from ltbench.paper import Claim as Claim
+from ltbench.paper import Paper as Paper
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import pandas as pd
 from tabulate import tabulate
 
 from ltbench import registry
-from ltbench.method import Choice, Method, Range
+from ltbench.method import Choice, Claim, Method, Range
 from ltbench.mixing import Mixing
 from ltbench.report.frame import load_results
-from ltbench.report.published import claims
+from ltbench.report.published import headlines
 
 FAMILIES = {
     "baseline": "Baselines",
@@ -34,9 +34,10 @@ Every method can be trained with mixup, CutMix, Remix and CMO (`--set mixup=0.4`
 batch is mixed in one way: by CMO with its chance, else by mixup or CutMix, each in half of the batches where both are
 on. Hyper-parameters: default, and in brackets what `ltbench tune` searches. Cost: training time over that of cross
 entropy, the shortest run of each, with the runs that it starts from{where}; larger networks have other ratios. Claims:
-what has been published about the method, in percent, by its authors or by a paper that compares with it, with a recipe
-that need not be that of a leaderboard here. They are rows of [published.csv](../ltbench/report/published.csv), where
-each has its source; an empty cell means that none is there.
+accuracies that have been published about the method, in percent, from the lowest to the highest that a source gives for
+any length of training, by its authors or by a paper that compares with it, with a recipe that need not be that of a
+leaderboard here. They are rows of [published.csv](../ltbench/report/published.csv), where each has its source, and
+where there are more; an empty cell means that none is there. `ltbench report` sets them beside what was measured.
 """
 
 
@@ -75,9 +76,15 @@ def _family(cls: type[Method]) -> str:
 
 def _row(name: str, cls: type[Method], costs: pd.DataFrame) -> list[str]:
     measured = [f"{cost:.1f}" for cost in list(costs.loc[name].dropna())] if name in costs.index else []
-    claimed = claims(cls.paper.claims) if cls.paper else []
-    cells = [f"[{name}](#{name})", _paragraphs(cls)[0], _settings(cls), ", ".join(measured), "; ".join(claimed)]
+    cells = [f"[{name}](#{name})", _paragraphs(cls)[0], _settings(cls), ", ".join(measured), _claimed(cls)]
     return [cell.replace("|", "\\|") for cell in cells]
+
+
+def _claimed(cls: type[Method]) -> str:
+    """Published accuracies with the default hyper-parameters, or, where there are none, with any."""
+    claims = cls.paper.claims if cls.paper else ()
+    usual = [claim for claim in claims if isinstance(claim, str)]
+    return "; ".join(headlines(usual) or headlines(claim.key for claim in claims if isinstance(claim, Claim)))
 
 
 def _settings(cls: type[Method]) -> str:

@@ -1,13 +1,18 @@
 """The parts of a result that describe a run: its data, its method's paper, what it cost."""
 
+import json
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ltbench import recipes
+from ltbench.config import RunConfig
 from ltbench.data.dataset import Dataset
-from ltbench.method import Method, Paper
+from ltbench.method import Claim, Method, MethodConfig
+from ltbench.mixing import Mixing
 from ltbench.store import DataRecord, PaperRecord
 
 
@@ -27,23 +32,75 @@ def data_record(data: Dataset) -> DataRecord:
         shots={"many": data.shots.many, "few": data.shots.few},
         groups=shot_groups(data),
         without_validation=[label for label, count in enumerate(data.counts) if count < 2] if held_out else [],
+        mean=data.mean,
+        std=data.std,
     )
 
 
-def paper_record(paper: Paper | None, method: str, table: str) -> PaperRecord | None:
-    """Where a method comes from, with its authors' recipe for the data sets that share a recipe table, if any."""
+def paper_record(cls: type[Method], config: RunConfig, table: str) -> PaperRecord | None:
+    """Where a method comes from, and what is published about it with the hyper-parameters of a run.
+
+    Args:
+        cls: of the method.
+        config: of the run, with everything filled in.
+        table: of its data set's recipes.
+    """
+    paper = cls.paper
     if paper is None:
         return None
+    fitting = fitting_claims(cls, config)
     return PaperRecord(
         title=paper.title,
         authors=paper.authors,
         venue=paper.venue,
         year=paper.year,
         bibtex=paper.bibtex,
-        claims=list(paper.claims),
+        claims=list(fitting),
+        differs={key: words for key, words in fitting.items() if words},
         checkpoint=paper.checkpoint,
-        recipe=recipes.of_paper(method, paper.recipes, table) if table in paper.recipes else None,
+        draw=paper.draw,
+        recipe=recipes.of_paper(config.method, paper.recipes, table) if table in paper.recipes else None,
     )
+
+
+def fitting_claims(cls: type[Method], config: RunConfig) -> dict[str, list[str]]:
+    """What is published about a method with the hyper-parameters of a run: key -> what differs, in words.
+
+    Hyper-parameters that tell one published figure of the method from another, and those of mixing, must be the
+    run's; where others differ from the defaults, that is said.
+    """
+    claims = [one if isinstance(one, Claim) else Claim(one) for one in (cls.paper.claims if cls.paper else ())]
+    defaults = {**cls.Config.dataset_defaults.get(config.dataset, {})}
+    usual = _plain(cls.Config.model_validate(defaults))
+    own = {**usual, **config.hyperparameters}
+    found = {}
+    telling = {*Mixing.model_fields, *(name for claim in claims for name in _stated(cls, claim, defaults))}
+    for claim in claims:
+        theirs = {**usual, **_stated(cls, claim, defaults)}
+        unsaid = {name for name, value in claim.settings.items() if value is ...}
+        same = all(own.get(name) == theirs.get(name) for name in telling - unsaid)
+        if same and all(own.get(name) for name in unsaid):
+            words = [f"{name} {_word(own[name])} (reported: not stated)" for name in sorted(unsaid)]
+            others = [name for name in own if name not in telling and own[name] != theirs.get(name)]
+            words += [f"{name} {_word(own[name])} (reported: {_word(theirs.get(name))})" for name in others]
+            found[claim.key] = words
+    return found
+
+
+def _stated(cls: type[Method], claim: Claim, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a claim's settings as a run has them."""
+    settings = {name: value for name, value in claim.settings.items() if value is not ...}
+    given = cls.Config.model_validate(settings)
+    whole = _plain(cls.Config.model_validate({**defaults, **settings}))
+    return {name: whole.get(name) for name in given.model_fields_set}
+
+
+def _plain(settings: MethodConfig) -> dict[str, Any]:
+    return settings.model_dump(mode="json", exclude_none=True)
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value)
 
 
 @torch.no_grad()

@@ -83,8 +83,15 @@ class PaperRecord(Frozen):
     venue: str
     year: int
     bibtex: str
-    claims: list[str] = Field(description="rows of published.csv, their first seven columns joined by |")
+    claims: list[str] = Field(
+        description="what is published about the method with such hyper-parameters: the beginnings of the rows of "
+        "published.csv, columns joined by |"
+    )
+    differs: dict[str, list[str]] = Field(
+        default_factory=dict, description="by claim: hyper-parameters that this run has otherwise, in words"
+    )
     checkpoint: str | None = Field(None, description="which epoch's weights its authors report, if known")
+    draw: str | None = Field(None, description="whose draw of images its authors' long-tailed CIFAR has, if known")
     recipe: Recipe | None = Field(None, description="of its authors, for data of this kind")
 
 
@@ -206,6 +213,11 @@ class Store:
             ) from None
 
 
+def write(path: Path, result: Result) -> None:
+    """Write a result file, whole or not at all."""
+    write_text(path, result.model_dump_json(indent=1) + "\n")
+
+
 def read(path: Path) -> Result:
     """Read a result file.
 
@@ -215,11 +227,6 @@ def read(path: Path) -> Result:
     try:
         return Result.model_validate_json(path.read_bytes())
     except OSError as error:
-def write(path: Path, result: Result) -> None:
-    """Write a result file, whole or not at all."""
-    write_text(path, result.model_dump_json(indent=1) + "\n")
-
-
         raise LtbenchError(f"cannot read the result: {error.strerror}", where=path) from None
     except ValidationError as error:
         first = error.errors()[0]

@@ -19,7 +19,13 @@ class BalancedSoftmax(Method):
         authors="Jiawei Ren and Cunjun Yu and Shunan Sheng and Xiao Ma and Haiyu Zhao and Shuai Yi and Hongsheng Li",
         venue="Advances in Neural Information Processing Systems",
         year=2020,
-        claims=("Balanced Softmax|CIFAR-100-LT|200|ResNet-32|13000 iters, batch 512|acc|all",),
+        claims=(
+            "Balanced Softmax|CIFAR-100-LT|200|ResNet-32|13000 iters, batch 512",
+            "BS|CIFAR-100-LT|100|ResNet-32|standard (200)",
+            "Balanced Softmax|ImageNet-LT|256|ResNeXt-50-32x4d|90",
+            "Balanced Softmax|ImageNet-LT|256|ResNeXt-50-32x4d|200",
+            "Balanced Softmax / joint|ImageNet-LT|256|ResNeXt-50-32x4d|200",
+        ),
         recipes={
             "cifar": {
                 "epochs": 684,  # of IR 200's 9,502 images: the 13,000 steps of the published configuration

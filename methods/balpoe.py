@@ -15,6 +15,7 @@ from ltbench.method import (
     BackboneFactory,
     Batch,
     Choice,
+    Claim,
     ClassPrior,
     Loss,
     Method,
@@ -79,10 +80,30 @@ class BalPoE(Method):
         venue="IEEE/CVF Conference on Computer Vision and Pattern Recognition",
         year=2023,
         claims=(
-            "BalPoE (calibrated)|CIFAR-100-LT|100|ResNet-32|standard (200)|acc|all",
-            "BalPoE (calibrated)|CIFAR-100-LT|100|ResNet-32|standard (200)|ECE_percent|all",
-            "BalPoE (calibrated)|CIFAR-100-LT|100|ResNet-32|standard (200)|MCE_percent|all",
-            "BalPoE|CIFAR-100-LT|100|ResNet-32|400|acc|all",
+            *(f"BalPoE|CIFAR-100-LT|{ratio}|ResNet-32|not stated (inferred 200)" for ratio in (10, 50, 100)),
+            *(f"BalPoE|CIFAR-100-LT|{ratio}|ResNet-32|400" for ratio in (10, 50, 100)),
+            "BalPoE (calibrated)|CIFAR-100-LT|100|ResNet-32|standard (200)",
+            "BalPoE|CIFAR-100-LT|100|ResNet-32|standard (200)",
+            "BalPoE+prior|CIFAR-100-LT|100|ResNet-32|standard (200)",
+            "BalPoE mean of 5 seeds|CIFAR-100-LT|100|ResNet-32|200",
+            "BalPoE mean of 5 seeds|CIFAR-100-LT|100|ResNet-32|400",
+            "BalPoE M=3|CIFAR-100-LT|100|ResNet-32|long (400)",
+            "BalPoE|CIFAR-10-LT|100|ResNet-32|long (400)",
+            "BalPoE|ImageNet-LT|256|ResNet-50|not stated (inferred 180)",
+            "BalPoE|ImageNet-LT|256|ResNet-50|400",
+            "BalPoE|ImageNet-LT|256|ResNeXt-50-32x4d|not stated (inferred 180)",
+            "BalPoE|ImageNet-LT|256|ResNeXt-50-32x4d|400",
+            "BalPoE|ImageNet-LT|256|ResNeXt-50-32x4d|standard (180)",
+            "BalPoE+prior|ImageNet-LT|256|ResNeXt-50-32x4d|standard (180)",
+            "BalPoE|iNaturalist-2018|500|ResNet-50|not stated (inferred 100)",
+            "BalPoE|iNaturalist-2018|500|ResNet-50|100",
+            "BalPoE|iNaturalist-2018|500|ResNet-50|400",
+            Claim("BalPoE-ERM (no mixup)|CIFAR-100-LT|100|ResNet-32|standard (200)", {"mixup": 0}),
+            *(
+                Claim(f"BalPoE M={experts}|CIFAR-100-LT|100|ResNet-32|{epochs}", {"experts": experts})
+                for epochs in ("long (400)", "400")
+                for experts in (1, 2, 4, 5, 6, 7)
+            ),
         ),
         recipes={
             "cifar": {
@@ -95,6 +116,8 @@ class BalPoE(Method):
                 "augment": CIFAR_ROTATED,
             }
         },
+        checkpoint="last epoch",
+        draw="Cao et al.",
     )
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:

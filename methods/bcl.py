@@ -94,10 +94,15 @@ class BCL(Method):
         venue="IEEE/CVF Conference on Computer Vision and Pattern Recognition",
         year=2022,
         claims=(
-            "BCL|CIFAR-100-LT|100|ResNet-32|200 (as in BCL paper; not stated on slide)|acc|all",
-            "BCL|CIFAR-100-LT|100|ResNet-32|400|acc|all",
-            "BCL|ImageNet-LT|256|ResNet-50|not stated|acc|all",
-            "BCL (sim-sim views)|ImageNet-LT|256|ResNeXt-50-32x4d|90|acc|all",
+            *(
+                f"BCL|CIFAR-100-LT|{ratio}|ResNet-32|200 (as in BCL paper; not stated on slide)"
+                for ratio in (10, 50, 100)
+            ),
+            "BCL|CIFAR-100-LT|100|ResNet-32|400",
+            "BCL|ImageNet-LT|256|ResNet-50|not stated",
+            "BCL|ImageNet-LT|256|ResNeXt-50-32x4d|not stated",
+            "BCL (sim-sim views)|ImageNet-LT|256|ResNeXt-50-32x4d|90",
+            "BCL|iNaturalist-2018|500|ResNet-50|not stated",
         ),
         recipes={
             "imagenet-lt": {
@@ -113,6 +118,8 @@ class BCL(Method):
                 "head": "cosine",
             }
         },
+        checkpoint="best epoch on the validation set",
+        draw="Cao et al.",
     )
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:

@@ -11,6 +11,7 @@ from ltbench.losses import cross_entropy
 from ltbench.method import (
     Batch,
     Choice,
+    Claim,
     Loss,
     MethodConfig,
     Paper,
@@ -57,9 +58,17 @@ class ClassifierRetraining(SecondStage):
         "and Yannis Kalantidis",
         venue="International Conference on Learning Representations",
         year=2020,
-        claims=tuple(
-            f"cRT|ImageNet-LT|256|ResNeXt-50-32x4d|90(+10 cRT/+5 LWS)|acc|{split}"
-            for split in ("all", "many", "med", "few")
+        claims=(
+            "Decouple (cRT-type)|CIFAR-100-LT|100|ResNet-32|200",
+            "cRT|ImageNet-LT|256|ResNeXt-50-32x4d|90(+10 cRT/+5 LWS)",
+            "cRT released model|ImageNet-LT|256|ResNeXt-50-32x4d|90+10",
+            "cRT|ImageNet-LT|256|ResNet-50|180+10",
+            "Decouple-IB-cRT|ImageNet-LT|256|ResNeXt-50-32x4d|90",
+            "Decouple-IB-cRT|ImageNet-LT|256|ResNeXt-50-32x4d|200",
+            "Softmax / cRT|ImageNet-LT|256|ResNeXt-50-32x4d|200",
+            *(Claim(f"cRT+mixup|CIFAR-100-LT|{ratio}|ResNet-32|200+10", {"mixup": ...}) for ratio in (10, 50, 100)),
+            Claim("cRT+mixup|ImageNet-LT|256|ResNet-50|180+10", {"mixup": ...}),
+            Claim("cRT+mixup|iNaturalist-2018|500|ResNet-50|see source", {"mixup": ...}),
         ),
         recipes={
             "imagenet-lt": {
@@ -85,6 +94,7 @@ class ClassifierRetraining(SecondStage):
                 "head": "linear",
             },
         },
+        checkpoint="best epoch on the validation set",
     )
 
     @property

@@ -34,7 +34,11 @@ class Focal(Method):
         authors="Tsung-Yi Lin and Priya Goyal and Ross Girshick and Kaiming He and Piotr Dollár",
         venue="IEEE International Conference on Computer Vision",
         year=2017,
-        claims=("Focal loss|ImageNet-LT|256|ResNeXt-50-32x4d|90|acc|all",),
+        claims=(
+            "Focal loss|ImageNet-LT|256|ResNeXt-50-32x4d|90",
+            "Focal loss|ImageNet-LT|256|ResNeXt-50-32x4d|200",
+            "Focal / joint|ImageNet-LT|256|ResNeXt-50-32x4d|200",
+        ),
     )
 
     def forward(self, batch: Batch, at: Progress) -> Loss:

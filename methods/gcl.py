@@ -84,7 +84,10 @@ class GCL(Method):
         authors="Mengke Li and Yiu-ming Cheung and Yang Lu",
         venue="IEEE/CVF Conference on Computer Vision and Pattern Recognition",
         year=2022,
-        claims=("GCL + cRT|ImageNet-LT|256|ResNet-50|see source|acc|all",),
+        claims=(
+            "GCL + cRT|ImageNet-LT|256|ResNet-50|see source",
+            "GCL + cRT|iNaturalist-2018|500|ResNet-50|see source",
+        ),
         recipes={
             "cifar": {
                 "epochs": 200,

@@ -60,9 +60,9 @@ class GPaCo(Method):
         venue="IEEE Transactions on Pattern Analysis and Machine Intelligence",
         year=2023,
         claims=(
-            "GPaCo|ImageNet-LT|256|ResNet-50|400|acc|all",
-            "GPaCo|ImageNet-LT|256|ResNeXt-50-32x4d|400|acc|all",
-            "GPaCo|iNaturalist-2018|500|ResNet-50|400|acc|all",
+            "GPaCo|ImageNet-LT|256|ResNet-50|400",
+            "GPaCo|ImageNet-LT|256|ResNeXt-50-32x4d|400",
+            "GPaCo|iNaturalist-2018|500|ResNet-50|400",
         ),
         recipes={
             "cifar": {

@@ -75,10 +75,12 @@ class LADE(Method):
         venue="IEEE/CVF Conference on Computer Vision and Pattern Recognition",
         year=2021,
         claims=(
-            "LADE|CIFAR-100-LT|100|ResNet-32|standard (200)|acc@uniform|all",
-            "LADE+prior|CIFAR-100-LT|100|ResNet-32|standard (200)|acc@fwd50|all",
-            "LADE+prior|CIFAR-100-LT|100|ResNet-32|standard (200)|acc@bwd50|all",
-            "LADE|ImageNet-LT|256|ResNeXt-50-32x4d|standard (180)|acc@uniform|all",
+            "LADE|CIFAR-100-LT|100|ResNet-32|standard (200)",
+            "LADE+prior|CIFAR-100-LT|100|ResNet-32|standard (200)",
+            "LADE|ImageNet-LT|256|ResNeXt-50-32x4d|90",
+            "LADE|ImageNet-LT|256|ResNeXt-50-32x4d|200",
+            "LADE|ImageNet-LT|256|ResNeXt-50-32x4d|standard (180)",
+            "LADE+prior|ImageNet-LT|256|ResNeXt-50-32x4d|standard (180)",
         ),
         recipes={
             "cifar": {

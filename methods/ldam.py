@@ -1,6 +1,7 @@
 """LDAM: a margin for each class, larger for rarer ones."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 from pydantic import Field
@@ -29,6 +30,8 @@ PAPER = Paper(
             "head": "cosine",
         }
     },
+    checkpoint="best epoch on the test set",
+    draw="Cao et al.",
 )
 
 
@@ -51,7 +54,13 @@ class LDAM(Method):
     head = "cosine"
     config: Config
     margins: Tensor
-    paper = PAPER
+    paper = replace(
+        PAPER,
+        claims=(
+            "LDAM|ImageNet-LT|256|ResNeXt-50-32x4d|90",
+            "LDAM|ImageNet-LT|256|ResNeXt-50-32x4d|200",
+        ),
+    )
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
         super().__init__(build, prior, config)

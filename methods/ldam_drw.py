@@ -51,8 +51,9 @@ class LDAMDRW(LDAM):
     paper = replace(
         LDAM.paper,
         claims=(
-            "LDAM-DRW|CIFAR-100-LT|100|ResNet-32|200|acc|all",
-            "LDAM-DRW|ImageNet-LT|256|ResNet-50|90|acc|all",
+            *(f"LDAM-DRW|CIFAR-100-LT|{ratio}|ResNet-32|200" for ratio in (10, 50, 100)),
+            "LDAM-DRW|ImageNet-LT|256|ResNet-50|90",
+            "LDAM-DRW|iNaturalist-2018|500|ResNet-50|see source",
         ),
     )
 

@@ -70,6 +70,7 @@ class LIFT(Method):
         authors="Jiang-Xin Shi and Tong Wei and Zhi Zhou and Jie-Jing Shao and Xin-Yan Han and Yu-Feng Li",
         venue="International Conference on Machine Learning",
         year=2024,
+        claims=("LIFT (AdaptFormer, CLIP ViT-B/16)|CIFAR-100-LT|100|CLIP ViT-B/16|10",),
         recipes={
             table: {
                 "epochs": epochs,
@@ -83,6 +84,7 @@ class LIFT(Method):
             }
             for table, epochs in {"cifar": 10, "folder": 10, "imagenet-lt": 10, "inaturalist2018": 20}.items()
         },
+        draw="Cao et al.",
     )
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:

@@ -32,7 +32,12 @@ class LogitAdjustment(Method):
         "Andreas Veit and Sanjiv Kumar",
         venue="International Conference on Learning Representations",
         year=2021,
-        claims=("LA loss|CIFAR-100-LT|100|ResNet-32|1419|acc|all",),
+        claims=(
+            "LA loss|CIFAR-100-LT|100|ResNet-32|1419",
+            "LA loss|CIFAR-100-LT|100|ResNet-32|as TF original",
+            "LA loss|CIFAR-10-LT|100|ResNet-32|1241",
+            "LA loss|CIFAR-10-LT|100|ResNet-32|as TF original",
+        ),
         recipes={
             "cifar": {  # on another selection of images and another ResNet-32 than the common one
                 "epochs": 1419,
@@ -43,6 +48,7 @@ class LogitAdjustment(Method):
                 "head": "linear",
             }
         },
+        draw="Cui et al.",
     )
 
     @property

@@ -47,7 +47,15 @@ class LogitAdjustmentPosthoc(SecondStage):
     revision = 1
     config: Config
     tau: Tensor
-    paper = replace(LogitAdjustment.paper, claims=("LA post-hoc|CIFAR-100-LT|100|ResNet-32|1419|acc|all",))
+    paper = replace(
+        LogitAdjustment.paper,
+        claims=(
+            "LA post-hoc|CIFAR-100-LT|100|ResNet-32|1419",
+            "LA post-hoc|CIFAR-100-LT|100|ResNet-32|as TF original",
+            "LA post-hoc|CIFAR-10-LT|100|ResNet-32|1241",
+            "LA post-hoc|CIFAR-10-LT|100|ResNet-32|as TF original",
+        ),
+    )
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
         super().__init__(build, prior, config)

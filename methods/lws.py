@@ -14,6 +14,7 @@ from ltbench.method import (
     BackboneFactory,
     Batch,
     Choice,
+    Claim,
     ClassPrior,
     Loss,
     MethodConfig,
@@ -52,9 +53,13 @@ class LearnableWeightScaling(SecondStage):
     config: Config
     paper = replace(
         ClassifierRetraining.paper,
-        claims=tuple(
-            f"LWS|ImageNet-LT|256|ResNeXt-50-32x4d|90(+10 cRT/+5 LWS)|acc|{split}"
-            for split in ("all", "many", "med", "few")
+        claims=(
+            "LWS|ImageNet-LT|256|ResNeXt-50-32x4d|90(+10 cRT/+5 LWS)",
+            "LWS|ImageNet-LT|256|ResNet-50|180+10",
+            "Softmax / LWS|ImageNet-LT|256|ResNeXt-50-32x4d|200",
+            *(Claim(f"LWS+mixup|CIFAR-100-LT|{ratio}|ResNet-32|200+10", {"mixup": ...}) for ratio in (10, 50, 100)),
+            Claim("LWS+mixup|ImageNet-LT|256|ResNet-50|180+10", {"mixup": ...}),
+            Claim("LWS+mixup|iNaturalist-2018|500|ResNet-50|see source", {"mixup": ...}),
         ),
     )
 

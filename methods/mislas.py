@@ -74,10 +74,14 @@ class MiSLAS(SecondStage):
         venue="IEEE/CVF Conference on Computer Vision and Pattern Recognition",
         year=2021,
         claims=(
-            "MiSLAS|CIFAR-100-LT|100|ResNet-32|200+10|acc|all",
-            "MiSLAS|CIFAR-100-LT|100|ResNet-32|200+10|ECE_percent|all",
-            "MiSLAS|ImageNet-LT|256|ResNet-50|180+10|acc|all",
-            "MiSLAS|ImageNet-LT|256|ResNet-50|180+10|ECE_percent|all",
+            *(f"MiSLAS|CIFAR-100-LT|{ratio}|ResNet-32|200+10" for ratio in (10, 50, 100)),
+            "MiSLAS|CIFAR-100-LT|100|ResNet-32|standard (200)",
+            *(f"MiSLAS|CIFAR-10-LT|{ratio}|ResNet-32|200+10" for ratio in (10, 50, 100)),
+            "MiSLAS|ImageNet-LT|256|ResNet-50|180+10",
+            "MiSLAS|ImageNet-LT|256|ResNeXt-50-32x4d|90",
+            "MiSLAS|ImageNet-LT|256|ResNeXt-50-32x4d|200",
+            "MiSLAS|ImageNet-LT|256|ResNeXt-50-32x4d|standard (180)",
+            "MiSLAS|iNaturalist-2018|500|ResNet-50|200+10",
         ),
         recipes={
             "cifar": {
@@ -114,6 +118,8 @@ class MiSLAS(SecondStage):
                 "head": "linear",
             },
         },
+        checkpoint="best epoch on the test set",
+        draw="Cao et al.",
     )
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:

@@ -64,10 +64,12 @@ class NCL(Method):
         venue="IEEE/CVF Conference on Computer Vision and Pattern Recognition",
         year=2022,
         claims=(
-            "NCL|CIFAR-100-LT|100|ResNet-32|400|acc|all",
-            "NCL ensemble, RandAug|CIFAR-100-LT|100|ResNet-32|400|acc|all",
-            "NCL single, RandAug|CIFAR-100-LT|100|ResNet-32|400|acc|all",
-            "NCL|ImageNet-LT|256|ResNet-50|400|acc|all",
+            *(f"NCL|CIFAR-100-LT|{ratio}|ResNet-32|400" for ratio in (50, 100)),
+            "NCL ensemble, RandAug|CIFAR-100-LT|100|ResNet-32|400",
+            "NCL ensemble, no RandAug|CIFAR-100-LT|100|ResNet-32|400",
+            "NCL|ImageNet-LT|256|ResNet-50|400",
+            "NCL|ImageNet-LT|256|ResNeXt-50-32x4d|400",
+            "NCL|iNaturalist-2018|500|ResNet-50|400",
         ),
         recipes={
             # The published warm-up starts from a third of the rate, and the images are drawn otherwise (Cui's set).
@@ -102,6 +104,8 @@ class NCL(Method):
                 "head": "cosine",
             },
         },
+        checkpoint="best epoch on the test set",
+        draw="Cui et al.",
     )
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:

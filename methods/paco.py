@@ -145,10 +145,12 @@ class PaCo(Method):
         venue="IEEE/CVF International Conference on Computer Vision",
         year=2021,
         claims=(
-            "PaCo|CIFAR-100-LT|100|ResNet-32|400|acc|all",
-            "PaCo|ImageNet-LT|256|ResNet-50|400|acc|all",
-            "PaCo|ImageNet-LT|256|ResNeXt-50-32x4d|400|acc|all",
-            "PaCo|ImageNet-LT|256|ResNeXt-50-32x4d|90|acc|all",
+            *(f"PaCo|CIFAR-100-LT|{ratio}|ResNet-32|400" for ratio in (10, 50, 100)),
+            "PaCo|ImageNet-LT|256|ResNet-50|400",
+            "PaCo|ImageNet-LT|256|ResNeXt-50-32x4d|400",
+            "PaCo|ImageNet-LT|256|ResNeXt-50-32x4d|90",
+            "PaCo|ImageNet-LT|256|ResNeXt-50-32x4d|200",
+            "PaCo|iNaturalist-2018|500|ResNet-50|400",
         ),
         recipes={
             "cifar": {
@@ -189,6 +191,8 @@ class PaCo(Method):
                 "head": "linear",
             },
         },
+        checkpoint="best epoch on the test set",
+        draw="Cao et al.",
     )
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:

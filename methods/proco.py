@@ -131,10 +131,13 @@ class ProCo(Method):
         venue="IEEE Transactions on Pattern Analysis and Machine Intelligence",
         year=2024,
         claims=(
-            "ProCo|CIFAR-100-LT|100|ResNet-32|200|acc|all",
-            "ProCo|CIFAR-100-LT|100|ResNet-32|400|acc|all",
-            "ProCo|ImageNet-LT|256|ResNet-50|180|acc|all",
-            "ProCo|ImageNet-LT|256|ResNeXt-50-32x4d|90 (see source)|acc|all",
+            "ProCo|CIFAR-100-LT|100|ResNet-32|200",
+            "ProCo|CIFAR-100-LT|100|ResNet-32|400",
+            *(f"ProCo|CIFAR-100-LT|{ratio}|ResNet-32|see source" for ratio in (10, 50)),
+            "ProCo|ImageNet-LT|256|ResNet-50|90",
+            "ProCo|ImageNet-LT|256|ResNet-50|180",
+            "ProCo|ImageNet-LT|256|ResNeXt-50-32x4d|90 (see source)",
+            "ProCo|iNaturalist-2018|500|ResNet-50|90 (see source)",
         ),
         recipes={
             "cifar": {
@@ -162,6 +165,7 @@ class ProCo(Method):
                 "head": "cosine",
             },
         },
+        draw="Cao et al.",
     )
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:

@@ -34,8 +34,5 @@ class Remix(CrossEntropy):
         authors="Hsin-Ping Chou and Shih-Chieh Chang and Jia-Yu Pan and Wei Wei and Da-Cheng Juan",
         venue="European Conference on Computer Vision Workshops",
         year=2020,
-        claims=(
-            "Remix|CIFAR-100-LT|100|ResNet-32|standard (200)|acc|all",
-            "Remix|CIFAR-100-LT|100|ResNet-32|standard (200)|ECE_percent|all",
-        ),
+        claims=("Remix|CIFAR-100-LT|100|ResNet-32|standard (200)",),
     )

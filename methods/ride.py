@@ -13,6 +13,7 @@ from ltbench.method import (
     BackboneFactory,
     Batch,
     Choice,
+    Claim,
     ClassPrior,
     Loss,
     Method,
@@ -82,9 +83,36 @@ class RIDE(Method):
         venue="International Conference on Learning Representations",
         year=2021,
         claims=(
-            "RIDE 3 experts|CIFAR-100-LT|100|ResNet-32|200|acc|all",
-            "RIDE 3 experts + distill|CIFAR-100-LT|100|ResNet-32|200|acc|all",
-            "RIDE 3 experts|ImageNet-LT|256|ResNeXt-50-32x4d|100|acc|all",
+            "RIDE 3 experts|CIFAR-100-LT|100|ResNet-32|200",
+            "RIDE 3 experts after sign fix (author)|CIFAR-100-LT|100|ResNet-32|200",
+            "RIDE|CIFAR-100-LT|100|ResNet-32|200",
+            "RIDE|CIFAR-100-LT|100|ResNet-32|standard (200)",
+            "RIDE 3 experts|ImageNet-LT|256|ResNeXt-50-32x4d|100",
+            "RIDE|ImageNet-LT|256|ResNeXt-50-32x4d|90",
+            "RIDE|ImageNet-LT|256|ResNeXt-50-32x4d|180",
+            "RIDE|ImageNet-LT|256|ResNeXt-50-32x4d|200",
+            "RIDE|ImageNet-LT|256|ResNeXt-50-32x4d|standard (180)",
+            "RIDE 3 experts|iNaturalist-2018|500|ResNet-50|100",
+            "RIDE|iNaturalist-2018|500|ResNet-50|100",
+            Claim("RIDE 3 experts + distill|CIFAR-100-LT|100|ResNet-32|200", {"distill": True}),
+            *(
+                Claim(f"RIDE 4 experts + distill|{where}", {"experts": 4, "distill": True})
+                for where in (
+                    "CIFAR-100-LT|100|ResNet-32|200",
+                    "ImageNet-LT|256|ResNeXt-50-32x4d|100",
+                    "iNaturalist-2018|500|ResNet-50|100",
+                    "iNaturalist-2018|500|ResNet-50|200",
+                )
+            ),
+            *(
+                Claim(f"RIDE 6-expert teacher|{where}", {"experts": 6})
+                for where in (
+                    "CIFAR-100-LT|100|ResNet-32|200",
+                    "ImageNet-LT|256|ResNeXt-50-32x4d|100",
+                    "iNaturalist-2018|500|ResNet-50|100",
+                )
+            ),
+            Claim("RIDE 6 experts|iNaturalist-2018|500|ResNet-50|300", {"experts": 6}),
         ),
         recipes={
             "cifar": {  # with distillation the published warm-up takes 20 epochs
@@ -116,6 +144,8 @@ class RIDE(Method):
                 "augment": INATURALIST,
             },
         },
+        checkpoint="last epoch",
+        draw="Cao et al.",
     )
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:

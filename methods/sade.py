@@ -54,9 +54,14 @@ class SADE(Method):
         venue="Advances in Neural Information Processing Systems",
         year=2022,
         claims=(
-            "SADE|CIFAR-100-LT|100|ResNet-32|400|acc|all",
-            "SADE|CIFAR-100-LT|100|ResNet-32|standard (200)|ECE_percent|all",
-            "SADE|ImageNet-LT|256|ResNeXt-50-32x4d|400|acc|all",
+            *(f"SADE|CIFAR-100-LT|{ratio}|ResNet-32|400" for ratio in (10, 50, 100)),
+            "SADE|CIFAR-100-LT|100|ResNet-32|standard (200)",
+            *(f"SADE CIFAR-10 (user)|CIFAR-10-LT|{ratio}|ResNet-32|200" for ratio in (10, 100)),
+            "SADE|ImageNet-LT|256|ResNeXt-50-32x4d|400",
+            "SADE|ImageNet-LT|256|ResNeXt-50-32x4d|standard (180)",
+            "SADE (listed as TADE)|ImageNet-LT|256|ResNeXt-50-32x4d|90",
+            "SADE (listed as TADE)|ImageNet-LT|256|ResNeXt-50-32x4d|200",
+            "SADE|iNaturalist-2018|500|ResNet-50|400",
         ),
         recipes={
             "cifar": {
@@ -87,6 +92,8 @@ class SADE(Method):
                 "augment": INATURALIST,
             },
         },
+        checkpoint="last epoch",
+        draw="Cao et al.",
     )
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:

@@ -57,10 +57,11 @@ class SADETTA(SecondStage):
     paper = replace(
         SADE.paper,
         claims=(
-            "SADE+TTA|CIFAR-100-LT|100|ResNet-32|200|acc@uniform|all",
-            "SADE+TTA|CIFAR-100-LT|100|ResNet-32|200|acc@fwd50|all",
-            "SADE+TTA|CIFAR-100-LT|100|ResNet-32|200|acc@bwd50|all",
-            "SADE+TTA|ImageNet-LT|256|ResNeXt-50-32x4d|180|acc@uniform|all",
+            "SADE+TTA|CIFAR-100-LT|100|ResNet-32|200",
+            "SADE+TTA|CIFAR-100-LT|100|ResNet-32|standard (200)",
+            "SADE+TTA|ImageNet-LT|256|ResNeXt-50-32x4d|180",
+            "SADE+TTA|ImageNet-LT|256|ResNeXt-50-32x4d|standard (180)",
+            "SADE+TTA|iNaturalist-2018|500|ResNet-50|100",
         ),
     )
 

@@ -15,6 +15,7 @@ from ltbench.method import (
     BackboneFactory,
     Batch,
     Choice,
+    Claim,
     ClassPrior,
     Loss,
     Method,
@@ -60,10 +61,7 @@ class TauNormalisation(SecondStage):
     tau: Tensor
     paper = replace(
         ClassifierRetraining.paper,
-        claims=tuple(
-            f"tau-norm|ImageNet-LT|256|ResNeXt-50-32x4d|90(+10 cRT/+5 LWS)|acc|{split}"
-            for split in ("all", "many", "med", "few")
-        ),
+        claims=(Claim("tau-norm|ImageNet-LT|256|ResNeXt-50-32x4d|90(+10 cRT/+5 LWS)", {"select_tau": True}),),
     )
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:

@@ -1,4 +1,4 @@
-"""What papers report: ``published.csv``, one figure a row, with its source."""
+"""What papers report: ``published.csv``, one figure a row, with its source and what else is known about it."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -11,16 +11,8 @@ from ltbench.errors import unknown
 
 KEY = ("method", "dataset", "imbalance_ratio", "backbone", "epochs", "metric", "split")
 """The columns that, joined by "|", name a figure; sources that disagree have one row each."""
-_WORDS = {
-    "acc": "accuracy",
-    "acc@uniform": "accuracy",
-    "acc@fwd50": "accuracy on the forward test set of IR 50",
-    "acc@bwd50": "accuracy on the backward test set of IR 50",
-    "ECE_percent": "ECE",
-    "MCE_percent": "MCE",
-    "med": "medium",
-    "all": "",
-}
+HEADLINES = (("CIFAR-100-LT", "100"), ("ImageNet-LT", "256"))
+"""Data set and imbalance ratio that papers agree to compare on."""
 
 
 @cache
@@ -30,28 +22,37 @@ def published() -> pd.DataFrame:
     return table.assign(key=table[list(KEY)].agg("|".join, axis=1))
 
 
-def claims(keys: Iterable[str]) -> list[str]:
-    """Figures in words, e.g. "BalPoE, CIFAR-100-LT, IR 100, ResNet-32, 400 epochs: accuracy 55.9".
+@cache
+def figures(claim: str) -> pd.DataFrame:
+    """The figures whose key begins with a claim's columns; no row if there is none."""
+    table = published()
+    return table[(table["key"] + "|").str.startswith(f"{claim}|")]
 
-    Args:
-        keys: of the figures; those that differ in metric and split only share a line.
+
+def headlines(claims: Iterable[str]) -> list[str]:
+    """The accuracies on the data that papers agree to compare on, one line a data set.
+
+    From the lowest to the highest of a backbone, e.g. "ImageNet-LT IR 256: 56 (ResNet-50), 57.1 to 57.2 (ResNeXt-50)".
 
     Raises:
-        LtbenchError: for a key that is not there.
+        LtbenchError: for a claim that is not in the table.
     """
-    table = published()
-    lines: dict[str, list[str]] = {}
-    for key in keys:
-        rows = table[table["key"] == key]
-        if not len(rows):
-            raise unknown("published figure", key, table["key"], where="the claims of a method")
-        row = rows.iloc[0]
-        about = (row["method"], row["dataset"], f"IR {row['imbalance_ratio']}", row["backbone"], _epochs(row["epochs"]))
-        setting = ", ".join(about)
-        metric = " ".join(filter(None, (_WORDS.get(row[name], row[name]) for name in ("split", "metric"))))
-        lines.setdefault(setting, []).append(f"{metric} {' or '.join(dict.fromkeys(rows['value']))}")
-    return [f"{setting}: {', '.join(figures)}" for setting, figures in lines.items()]
+    tables = []
+    for claim in claims:
+        tables.append(figures(claim))
+        if not len(tables[-1]):
+            raise unknown("published figure", claim, published()["key"], where="the claims of a method")
+    every = pd.concat(tables) if tables else published().head(0)
+    accuracies = every[(every["split"] == "all") & every["metric"].isin(["acc", "acc@uniform"])]
+    lines = []
+    for dataset, ratio in HEADLINES:
+        rows = accuracies[(accuracies["dataset"] == dataset) & (accuracies["imbalance_ratio"] == ratio)]
+        if len(rows):
+            values = rows["value"].astype(float).groupby(rows["backbone"], sort=False)
+            lines.append(f"{dataset} IR {ratio}: " + ", ".join(f"{_span(group)} ({name})" for name, group in values))
+    return lines
 
 
-def _epochs(text: str) -> str:
-    return f"{text} epochs" if text.isdigit() else text
+def _span(values: "pd.Series[float]") -> str:
+    low, high = f"{values.min():g}", f"{values.max():g}"
+    return low if low == high else f"{low} to {high}"

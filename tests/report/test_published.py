@@ -2,30 +2,33 @@
 
 import pytest
 
-from ltbench import registry
 from ltbench.errors import LtbenchError
-from ltbench.report.published import claims, published
+from ltbench.report.published import figures, headlines, published
 
 
-@pytest.mark.parametrize("name", registry.method_names())
-def test_every_claim_of_a_method_is_in_the_table(name):
-    paper = registry.method(name).paper
-    claimed = claims(paper.claims) if paper else []
-    assert bool(claimed) == bool(paper and paper.claims)
-    assert all(any(digit.isdigit() for digit in line) for line in claimed)
-
-
-def test_figures_in_words():
-    keys = [
-        f"BalPoE (calibrated)|CIFAR-100-LT|100|ResNet-32|standard (200)|{metric}|all"
-        for metric in ("acc", "ECE_percent")
+def test_headlines_are_accuracies_from_the_lowest_to_the_highest():
+    # ImageNet-LT, BCL: 56.0 with ResNet-50; 57.1 (a comparison) and 57.2 (the authors) with ResNeXt-50.
+    claims = [
+        "BCL|CIFAR-100-LT|100|ResNet-32|400",
+        "BCL|ImageNet-LT|256|ResNet-50|not stated",
+        "BCL|ImageNet-LT|256|ResNeXt-50-32x4d|not stated",
+        "BCL (sim-sim views)|ImageNet-LT|256|ResNeXt-50-32x4d|90",
+        "BCL|iNaturalist-2018|500|ResNet-50|not stated",
     ]
-    assert claims(keys) == [
-        "BalPoE (calibrated), CIFAR-100-LT, IR 100, ResNet-32, standard (200): accuracy 52.0, ECE 4.9 or 4.1"
+    assert headlines(claims) == [
+        "CIFAR-100-LT IR 100: 53.9 (ResNet-32)",
+        "ImageNet-LT IR 256: 56 (ResNet-50), 57.1 to 57.2 (ResNeXt-50-32x4d)",
     ]
-    key = "RIDE repo|x"
+    assert headlines([]) == []
+
+
+def test_a_claim_is_the_beginning_of_a_key_column_by_column():
+    claim = "BalPoE (calibrated)|CIFAR-100-LT|100|ResNet-32|standard (200)"
+    assert set(figures(claim)["metric"]) >= {"acc", "ECE_percent", "MCE_percent"}
+    assert figures(f"{claim}|acc|all")["value"].tolist() == ["52.0"]
+    assert not len(figures(claim[:-1]))
     with pytest.raises(LtbenchError, match="unknown published figure"):
-        claims([key])
+        headlines(["RIDE repo|x"])
 
 
 def test_every_figure_has_a_source_and_a_value():

@@ -1,0 +1,40 @@
+"""Where a method comes from, and what is published about it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Published figures of a method with other hyper-parameters than its defaults."""
+
+    key: str
+    """Rows of ``ltbench/report/published.csv``: method, data set, imbalance ratio, backbone, epochs, joined by "|"."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Its hyper-parameters where they are not the defaults; ``...``: on, its source does not say with which value."""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a method comes from."""
+
+    title: str
+    authors: str
+    venue: str
+    year: int
+    claims: tuple[str | Claim, ...] = ()
+    """What is published about it; a plain key stands for the default hyper-parameters."""
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Its authors' own training recipe (``--recipe paper``), by the recipe table of a data set."""
+    checkpoint: str | None = None
+    """Whose weights its authors report, e.g. "last epoch" or "best epoch on the test set"; None: not known."""
+    draw: str | None = None
+    """Whose draw of images its authors' CIFAR-LT has: "Cao et al." (LDAM's code, as here) or "Cui et al."."""
+
+    @property
+    def bibtex(self) -> str:
+        """The BibTeX entry."""
+        key = self.authors.split(",")[0].split()[-1].lower() + str(self.year)
+        fields = f"title={{{self.title}}}, author={{{self.authors}}}, booktitle={{{self.venue}}}, year={{{self.year}}}"
+        return f"@inproceedings{{{key}, {fields}}}"

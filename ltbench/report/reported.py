@@ -1,0 +1,281 @@
+"""Beside what is measured, what papers report: the gap, the source, and what differs."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+from tabulate import tabulate
+
+from ltbench.config import Recipe
+from ltbench.report.board import Board
+from ltbench.report.collection import Collection
+from ltbench.report.published import figures
+from ltbench.store import Result
+
+METRICS = {
+    ("acc", "all"): "top1",
+    ("acc@uniform", "all"): "top1",
+    ("acc", "many"): "many",
+    ("acc", "med"): "medium",
+    ("acc", "few"): "few",
+    ("ECE_percent", "all"): "ece",
+    ("MCE_percent", "all"): "mce",
+}
+"""Metric and split of ``published.csv`` -> ours. Others are accuracies on shifted test sets, or not measured here."""
+NAMES = {"top1": "Acc", "many": "Many", "medium": "Med", "few": "Few", "ece": "ECE", "mce": "MCE"}
+HEADER = ("Method", "Published as", "Metric", "Reported", "Measured", "Gap", "Note")
+_SPREAD = {"acc": "acc_std", "ECE_percent": "ECE_std", "MCE_percent": "MCE_std"}
+_WITH_PRIOR = "+prior"
+"""Ends a published method's name where predictions were corrected by the test set's class frequencies."""
+_SELECTION = "Cao et al."
+"""Whose rule ours is for the images of a long-tailed subset (``ltbench.data.longtail.select``)."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A published figure beside the measured one, in percent."""
+
+    board: str
+    label: str
+    published: str
+    """Method, backbone and epochs as the source names them."""
+    metric: str
+    reported: float
+    reported_sd: float | None
+    measured: float
+    gap: float
+    """Measured less reported, points."""
+    n: int
+    """Seeds that were measured."""
+    source: str
+    differs: str
+    """In words, separated by semicolons."""
+
+
+def reported(boards: list[Board], stored: Collection) -> pd.DataFrame:
+    """Every published figure of the boards' methods for the same data, beside what was measured.
+
+    A row is put beside figures of its own hyper-parameters only (``Result.method.paper.claims``). Sources that disagree
+    have a row each; figures of what no run has measured are left out.
+
+    Args:
+        boards: whose rows are looked up.
+        stored: the results that the boards were made of.
+
+    Returns:
+        One row a figure; the columns are the fields of ``Figure``.
+    """
+    found = [asdict(figure) for board in boards for figure in _of_board(board, stored)]
+    return pd.DataFrame(found, columns=list(Figure.__dataclass_fields__))
+
+
+def same_data(claim: str, run: Result) -> bool:
+    """Whether a claim is about the data set of a run, at its imbalance ratio.
+
+    Names are compared by letters and digits; a data set that is used as it is has one ratio only.
+    """
+    _, dataset, ratio, *_ = claim.split("|")
+    own = run.config.imbalance_ratio
+    return _bare(dataset) == _bare(run.config.dataset) and (own is None or ratio == f"{own:g}")
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _of_board(board: Board, stored: Collection) -> Iterator[Figure]:
+    for row in board.rows.to_dict("records"):
+        runs = [stored.results[run_id] for run_id in row["run_ids"]]
+        told = next((run for run in runs if run.method.paper is not None), None)
+        if told is None or told.method.paper is None:
+            continue
+        for claim in told.method.paper.claims:
+            if same_data(claim, told):
+                for _, experiment in figures(claim).groupby("source", sort=False):
+                    yield from _beside(board.title, row, runs, experiment, differences(claim, experiment, told))
+
+
+def _beside(
+    board: str, row: dict[Any, Any], runs: list[Result], experiment: pd.DataFrame, differs: list[str]
+) -> Iterator[Figure]:
+    """The figures of one source about one experiment."""
+    spreads = {figure["metric"]: float(figure["value"]) for figure in experiment.to_dict("records")}
+    for figure in experiment.to_dict("records"):
+        name, measured = _measured(figure, row, runs)
+        if measured is None or pd.isna(measured):
+            continue
+        value = float(figure["value"])
+        yield Figure(
+            board=board,
+            label=row["label"],
+            published=f"{figure['method']}, {figure['backbone']}, epochs: {figure['epochs']}",
+            metric=name,
+            reported=value,
+            reported_sd=spreads.get(_SPREAD.get(figure["metric"], "")) if figure["split"] == "all" else None,
+            measured=measured,
+            gap=measured - value,
+            n=row["n"],
+            source=figure["source"],
+            differs="; ".join([*differs, *filter(None, [figure["remark"]])]) or "nothing that is known",
+        )
+
+
+def _measured(figure: dict[Any, Any], row: dict[Any, Any], runs: list[Result]) -> tuple[str, float | None]:
+    """Our name of a published metric, and what the runs have for it."""
+    ours = METRICS.get((figure["metric"], figure["split"]))
+    if ours is not None:
+        return NAMES[ours], row[ours]
+    shifted = re.fullmatch(r"acc@(fwd|bwd)(\d+)", figure["metric"])
+    if not shifted or figure["split"] != "all":
+        return figure["metric"], None
+    distribution = f"{'forward' if shifted[1] == 'fwd' else 'backward'}-{shifted[2]}"
+    known = figure["method"].endswith(_WITH_PRIOR)
+    values = [value for run in runs for value in _shifted(run, distribution, "known" if known else "unknown")]
+    name = f"Acc, {distribution}{', prior known' if known else ''}"
+    return name, fmean(values) if values and len(values) == len(runs) else None
+
+
+def _shifted(run: Result, distribution: str, prior: str) -> Iterator[float]:
+    if run.shift is not None:
+        columns = zip(run.shift.distribution, run.shift.prior, run.shift.top1, strict=True)
+        yield from (top1 for name, known, top1 in columns if (name, known) == (distribution, prior))
+
+
+def differences(claim: str, experiment: pd.DataFrame, run: Result) -> list[str]:
+    """What differs between a published experiment and a run, as far as is known; what is not, is said to be so.
+
+    Args:
+        claim: the key by which the run's method names the experiment.
+        experiment: its rows of ``published.csv``.
+        run: one of ours, with its paper.
+    """
+    config, paper, published = run.config, run.method.paper, experiment.iloc[0]
+    assert isinstance(config.recipe, Recipe)
+    assert paper is not None
+    words = []
+    if not _same_epochs(published["epochs"], config.recipe.epochs):
+        words.append(f"epochs {config.recipe.epochs} (reported: {published['epochs']})")
+    if _bare(published["backbone"]) != _bare(config.backbone or "").removeprefix("cifar"):
+        words.append(f"backbone {config.backbone} (reported: {published['backbone']})")
+    words += paper.differs.get(claim, [])
+    words.append(_recipes(config.recipe, paper.recipe))
+    if paper.checkpoint != "last epoch":
+        words.append(f"ours is the last epoch (authors: {paper.checkpoint or 'not stated'})")
+    if config.imbalance_ratio is not None:
+        words.append(_images(paper.draw, config.data_seed))
+    if config.validation:
+        words.append("trained without the validation part, a fifth of each class")
+    if config.precision != "fp32":
+        words.append(f"precision {config.precision} (reported: not stated)")
+    return [word for word in words if word]
+
+
+def _same_epochs(stated: str, ours: int) -> bool:
+    """Whether the epochs that a table states, such as "standard (200)" or "200+10", are ours in the first stage."""
+    numbers = re.findall(r"\d+", stated)
+    return not stated.startswith("not stated") and "iters" not in stated and numbers[:1] == [str(ours)]
+
+
+def _recipes(ours: Recipe, authors: Recipe | None) -> str:
+    """The settings in which a recipe departs from the authors' own, in words; empty if in none."""
+    if authors is None:
+        return "the authors' recipe is not on record"
+    mine, theirs = _settings(ours), _settings(authors)
+    skipped = {"name", "epochs"}
+    if not ours.schedule == authors.schedule == "step":
+        skipped |= {"milestones", "gamma"}
+    if ours.contrast is None or authors.contrast is None:
+        skipped.add("contrast")  # the further views of contrastive methods have a default
+    differing = [name for name in mine if name not in skipped and mine[name] != theirs[name]]
+    listed = ", ".join(f"{name.replace('_', ' ')} {_word(mine[name])} ({_word(theirs[name])})" for name in differing)
+    return f"other settings than in the authors' own recipe of {authors.epochs} epochs: {listed}" if listed else ""
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    settings = recipe.model_dump(mode="json", exclude={"augment"})
+    augment = recipe.augment.model_dump(mode="json")
+    return {**settings, **{f"augment {name}": value for name, value in augment.items()}}
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return "on" if value else "off"
+    if isinstance(value, dict):
+        return " ".join(f"{name} {_word(item)}" for name, item in value.items() if item)
+    if isinstance(value, list):
+        return "/".join(map(_word, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _images(draw: str | None, seed: int) -> str:
+    """Whose images a long-tailed subset has, theirs and ours."""
+    if draw is None:
+        return "the authors' draw of images is not stated"
+    if draw != _SELECTION:
+        return f"other images (theirs drawn as by {draw}, ours by the rule of {_SELECTION})"
+    if seed:
+        return f"other images (data seed {seed})"
+    return f"images by the rule of {_SELECTION}, the same ones only if read from the official archive"
+
+
+def cells(found: pd.DataFrame) -> list[list[str]]:
+    """The figures as text, below ``HEADER``; the last cell is the number of a note."""
+    numbers = {key: str(number) for number, key in enumerate(_keys(found), 1)}
+    return [
+        [
+            row["label"],
+            row["published"],
+            row["metric"],
+            f"{row['reported']:.1f}" + ("" if pd.isna(row["reported_sd"]) else f" ± {row['reported_sd']:.1f}"),
+            f"{row['measured']:.1f}",
+            f"{row['gap']:+.1f}",
+            numbers[(row["source"], row["differs"])],
+        ]
+        for row in found.to_dict("records")
+    ]
+
+
+def notes(found: pd.DataFrame) -> list[str]:
+    """Source and differences, numbered from 1 as in ``cells``."""
+    return [f"{number}. {source}. Differs: {differs}." for number, (source, differs) in enumerate(_keys(found), 1)]
+
+
+def _keys(found: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(dict.fromkeys(zip(found["source"], found["differs"], strict=True)))
+
+
+def markdown(found: pd.DataFrame) -> str:
+    """The figures of one board as a table with notes; empty if there is none."""
+    if not len(found):
+        return ""
+    return "\n".join(["#### Reported and measured\n", _tabulated(found, "github"), "", *notes(found)]) + "\n"
+
+
+def latex(found: pd.DataFrame) -> str:
+    """The same for LaTeX with booktabs; the notes are comments."""
+    if not len(found):
+        return ""
+    table = _tabulated(found, "latex_booktabs").replace("±", r"$\pm$")
+    return "\n".join([table, *(f"% {note}" for note in notes(found))]) + "\n"
+
+
+def _tabulated(found: pd.DataFrame, style: str) -> str:
+    align = ["left"] * 3 + ["right"] * 4
+    return tabulate(cells(found), HEADER, tablefmt=style, colalign=align, disable_numparse=True)
+
+
+def terminal(found: pd.DataFrame) -> Table:
+    """The same for the terminal, the notes below."""
+    table = Table(title="Reported and measured", title_justify="left", box=SIMPLE_HEAD, caption_justify="left")
+    for number, name in enumerate(HEADER):
+        table.add_column(name, justify="left" if number < 3 else "right", no_wrap=number > 1)
+    for row in cells(found):
+        table.add_row(*map(escape, row))
+    table.caption = escape("\n".join(notes(found)))
+    return table

@@ -1,0 +1,168 @@
+"""What papers report beside what is measured."""
+
+import pytest
+
+from ltbench import registry
+from ltbench.config import RunConfig
+from ltbench.experiment import resolve
+from ltbench.records import fitting_claims, paper_record
+from ltbench.report.board import leaderboards
+from ltbench.report.collection import Collection
+from ltbench.report.published import figures
+from ltbench.report.reported import cells, latex, markdown, notes, reported, same_data, terminal
+from ltbench.store import ShiftTable
+
+SLIDES = "BalPoE repo assets/CVPR2023-short-presentation.pdf"
+
+
+@pytest.fixture
+def stored(make_result, tmp_path):
+    """Results of a method on CIFAR-100-LT as they are stored, with the paper of the method."""
+
+    def make(method, seed=0, *, config=None, shift=None, results=None, **figures):
+        result = make_result(method, seed, **figures)
+        settings = {"method": method, "dataset": "cifar100-lt", "seed": seed, **(config or {})}
+        run = resolve(RunConfig(**settings))
+        paper = paper_record(registry.method(method), run, "cifar")
+        record = result.method.model_copy(update={"paper": paper})
+        name = f"{method} {seed} {len((results or Collection()).results)}"
+        done = result.model_copy(update={"run_id": name, "config": run, "method": record, "shift": shift})
+        collection = results or Collection()
+        collection.results[name], collection.paths[name] = done, tmp_path / f"{name}.json"
+        return collection
+
+    return make
+
+
+def found(collection):
+    return reported(leaderboards(collection), collection)
+
+
+def test_reported_measured_and_gap_with_the_spread_of_the_source(stored):
+    # Measured: (50.2 + 51.0) / 2 = 50.6; the slides' calibration table has 52.0 +- 0.5: 50.6 - 52.0 = -1.4.
+    collection = stored("balpoe", 0, top1=50.2, ece=6.0)
+    table = found(stored("balpoe", 1, top1=51.0, ece=7.0, results=collection))
+    calibrated = table[table["published"] == "BalPoE (calibrated), ResNet-32, epochs: standard (200)"]
+    (row,) = calibrated[calibrated["metric"] == "Acc"].to_dict("records")
+    assert row["measured"] == pytest.approx(50.6)
+    assert (row["reported"], row["reported_sd"], row["n"]) == (52.0, 0.5, 2)
+    assert row["gap"] == pytest.approx(-1.4)
+    assert row["source"].startswith(f"{SLIDES} calibration table")
+    errors = calibrated[calibrated["metric"] == "ECE"]  # two sources: the table and one run's diagram
+    assert errors["reported"].tolist() == [4.9, 4.1]
+    assert errors["gap"].tolist() == pytest.approx([6.5 - 4.9, 6.5 - 4.1])
+
+
+def test_a_row_stands_beside_figures_of_its_own_settings_only(stored):
+    def published(method, **config):
+        return set(found(stored(method, config=config))["published"].str.split(",").str[0])
+
+    assert published("balpoe", hyperparameters={"mixup": 0.0}) == {"BalPoE-ERM (no mixup)"}
+    assert published("balpoe", hyperparameters={"experts": 5}) == {"BalPoE M=5"}
+    assert "BalPoE" in published("balpoe")
+    assert not published("balpoe") & {"BalPoE-ERM (no mixup)", "BalPoE M=5"}
+    assert published("balpoe", hyperparameters={"mixup": 0.2}) == set()
+    assert published("sade", hyperparameters={"mixup": 0.4}) == set()
+    assert published("ce") == {"CE", "Softmax", "ERM"}
+    assert published("ce", hyperparameters={"mixup": 1.0}) == {
+        "Mixup (CE)", "CE+mixup", "MiSLAS stage 1 (CE+mixup)",
+    }  # fmt: skip
+    assert published("ce", hyperparameters={"mixup": 0.4}) == {"Mixup (CE)", "CE+mixup"}
+    assert published("ce", hyperparameters={"cutmix": 1.0}) == set()
+    assert published("ride", hyperparameters={"experts": 4, "distill": True}) == {"RIDE 4 experts + distill"}
+
+
+def test_a_hyper_parameter_that_tells_no_figures_apart_is_a_difference(stored):
+    table = found(stored("sade", config={"hyperparameters": {"width": 1.0}}))
+    assert table["differs"].str.contains("width 1 (reported: 0.75)", regex=False).all()
+    assert not found(stored("sade"))["differs"].str.contains("width").any()
+    mixed = found(stored("ce", config={"hyperparameters": {"mixup": 0.4}}))
+    assert mixed["differs"].str.contains("mixup 0.4 (reported: not stated)", regex=False).all()
+
+
+def test_other_data_and_ratios_have_their_own_figures(stored):
+    at_ten = found(stored("balpoe", config={"imbalance_ratio": 10}))
+    assert sorted(at_ten["reported"]) == [66.3, 68.1]
+    assert not len(found(stored("balpoe", config={"imbalance_ratio": 20})))
+    run = stored("ce", config={"dataset": "digits-lt"}).results["ce 0 0"]
+    assert not same_data("CE|CIFAR-100-LT|100|ResNet-32|200", run)
+    assert not len(found(stored("ce", config={"dataset": "digits-lt"})))
+
+
+def test_shifted_test_sets_with_and_without_their_prior(stored):
+    shift = ShiftTable(
+        distribution=["forward-50", "forward-50", "backward-5"], prior=["unknown", "known", "unknown"],
+        prior_error=[None] * 3, images=[10] * 3, classes=[2] * 3, top1=[60.0, 70.0, 45.0], macro=[0.0] * 3,
+        many=[None] * 3, medium=[None] * 3, few=[None] * 3, ece=[0.0] * 3, mce=[0.0] * 3, nll=[0.0] * 3,
+    )  # fmt: skip
+    table = found(stored("balpoe", shift=shift))
+    shown = {
+        (row["published"].split(",")[0], row["metric"]): (row["reported"], row["measured"])
+        for row in table.to_dict("records")
+        if "ward" in row["metric"] and "seeds" not in row["published"]
+    }
+    assert shown == {
+        ("BalPoE", "Acc, forward-50"): (65.1, 60.0),
+        ("BalPoE", "Acc, backward-5"): (44.6, 45.0),
+        ("BalPoE+prior", "Acc, forward-50, prior known"): (70.3, 70.0),
+    }
+    both = stored("balpoe", 1, results=stored("balpoe", shift=shift))  # one run of two has no shifted sets
+    assert not found(both)["metric"].str.contains("ward").any()
+
+
+def test_what_differs_in_words(stored):
+    # PaCo's own recipe: learning rate 0.05, no Nesterov momentum, linear head, AutoAugment and Cutout, no rotation.
+    (row,) = found(stored("paco", config={"epochs": 10, "data_seed": 3, "precision": "bf16"})).to_dict("records")
+    assert row["differs"].split("; ") == [
+        "epochs 10 (reported: 400)",
+        "other settings than in the authors' own recipe of 400 epochs: lr 0.1 (0.05), nesterov on (off), "
+        "head cosine (linear), augment rotation 15 (0), augment policy off (cifar10), augment cutout 0 (0.5)",
+        "ours is the last epoch (authors: best epoch on the test set)",
+        "other images (data seed 3)",
+        "precision bf16 (reported: not stated)",
+    ]
+    differs = found(stored("balpoe", config={"backbone": "cifar_resnet20"}))["differs"]
+    assert differs.str.contains("backbone cifar_resnet20 (reported: ResNet-32)", regex=False).all()
+    standard = found(stored("balpoe")).set_index("published")["differs"]
+    assert set(standard["BalPoE (calibrated), ResNet-32, epochs: standard (200)"]) == {
+        "images by the rule of Cao et al., the same ones only if read from the official archive"
+    }
+    assert standard["BalPoE, ResNet-32, epochs: not stated (inferred 200)"].startswith("epochs 200 (reported: not st")
+    assert "drawn as by Cui et al." in found(stored("ncl"))["differs"].iloc[0]
+    assert "the authors' draw of images is not stated" in found(stored("ce"))["differs"].iloc[0]
+
+
+def test_results_without_a_paper_have_nothing_beside_them(make_result, tmp_path):
+    plain = make_result("ce")
+    table = found(Collection({"x": plain.model_copy(update={"run_id": "x"})}, {"x": tmp_path / "x.json"}))
+    assert not len(table)
+    assert markdown(table) == latex(table) == ""
+
+
+def test_every_style_has_every_figure_and_every_note(stored):
+    table = found(stored("balpoe", ece=4.0, results=stored("ce")))
+    assert len(cells(table)) == len(table) > 20
+    assert {int(row[-1]) for row in cells(table)} == set(range(1, len(notes(table)) + 1))
+    text, tex = markdown(table), latex(table)
+    for row in cells(table):
+        assert "| ".join(["", row[1]]) in text
+        assert row[0].replace("_", r"\_") in tex
+    assert text.count("Differs: ") == tex.count("% ") == len(notes(table))
+    assert terminal(table).row_count == len(table)
+
+
+def test_where_the_source_itself_is_in_doubt_that_is_said(stored):
+    columns = {"distribution": ["forward-5"], "prior": ["unknown"], "top1": [50.0]}
+    shift = ShiftTable(**columns)
+    table = found(stored("balpoe", shift=shift))
+    doubtful = table[table["differs"].str.contains("likely that of ratio 2")]
+    assert doubtful[["metric", "reported"]].values.tolist() == [["Acc, forward-5", 54.8]]
+
+
+@pytest.mark.parametrize("name", registry.method_names())
+def test_claims_are_in_the_table_and_their_settings_are_the_methods(name):
+    cls = registry.method(name)
+    keys = [claim if isinstance(claim, str) else claim.key for claim in (cls.paper.claims if cls.paper else ())]
+    assert len(keys) == len(set(keys))
+    assert all(len(figures(key)) for key in keys)
+    fitting_claims(cls, resolve(RunConfig(method=name, dataset="cifar100-lt")))  # refuses settings it does not know
