@@ -1,16 +1,22 @@
 """From runs to leaderboards: one row a method and setting, aggregated over seeds."""
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ltbench.errors import LtbenchError
+from ltbench.report import compare, intervals
 from ltbench.report.collection import Collection
 from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, frame
 from ltbench.store import Result
 
+COMPARED = ("top1", "macro", "many", "medium", "few", "ece", "mce")
+"""Metrics whose best value is tested against all others."""
 LOWER_IS_BETTER = {"nll", "brier", "ece", "mce", "overconfidence", "adaptive_ece", "classwise_ece"}
 _NOT_IN_LABELS = {"method", "seed", "recipe.name"}
 _SETTING_ROOTS = ("hyperparameters.", "recipe.", "backbone", "pretrained", "precision", "revision", "epochs")
@@ -26,9 +32,22 @@ class Board:
     metric: str
     """That ranks the rows: top1, or macro where the classes of the test set are not equally frequent."""
     rows: pd.DataFrame
-    """One row a setting, the best first."""
-    critical_difference: float | None = None
-    blocks: int = 0
+    """One row a setting, the best first.
+
+    ``setting, label, method, seeds, n, run_ids``; for each metric its mean and ``_sd`` over seeds, percent; the costs'
+    means; ``_low`` and ``_high`` of top1, macro and ece, the 95 % bootstrap interval. And from the ranking metric:
+    ``behind``, the mean difference to the best row on the ``behind_n`` seeds that both have, points; ``p`` of it,
+    paired and adjusted (NaN where too few seeds are shared), ``told_apart``; ``rank``, the mean over the seeds that all
+    rows have; ``wins``, the share of comparisons with another row on a seed that the row wins.
+    """
+    holds: frozenset[str]
+    """The metrics whose best value is told apart from that of every other row."""
+    blocks: int
+    """Seeds that all rows have."""
+    critical_difference: float | None
+    """Of mean ranks; None where there are not enough rows or blocks, as for ``friedman``."""
+    friedman: float | None
+    """p of Friedman's test that all rows rank alike."""
 
 
 def leaderboards(stored: Collection) -> list[Board]:
@@ -40,36 +59,88 @@ def leaderboards(stored: Collection) -> list[Board]:
     Raises:
         LtbenchError: if no finished run is left.
     """
-    runs = frame(stored)
-    finished = runs[(runs["status"] == "done") & runs["top1"].notna()] if len(runs) else runs
-    if len(finished):  # a run that stands there under an older name, too, counts once
-        finished = finished.sort_values(["seed", "run_id"]).drop_duplicates(["setting", "seed"])
-    if not len(finished):
-        raise LtbenchError("there is no finished run to report", hint="ltbench run stores one; see --results")
-    boards = [_board(group, stored) for _, group in finished.groupby("table", sort=False)]
+    finished = _finished(frame(stored))
+    boards = [_board(runs, stored) for _, runs in finished.groupby("table", sort=False)]
     return sorted(boards, key=lambda board: board.title)
 
 
+def _finished(runs: pd.DataFrame) -> pd.DataFrame:
+    finished = runs[(runs["status"] == "done") & runs["top1"].notna()] if len(runs) else runs
+    if not len(finished):
+        raise LtbenchError("there is no finished run to report", hint="ltbench run stores one; see --results")
+    # A run that stands there under an older name, too, counts once.
+    return finished.sort_values(["seed", "run_id"]).drop_duplicates(["setting", "seed"])
+
+
 def _board(runs: pd.DataFrame, stored: Collection) -> Board:
-    labels = _labels(runs)
-    numbers = [*METRICS, *COSTS]
     grouped = runs.groupby("setting", sort=False)
-    rows = grouped[numbers].mean()
-    rows = rows.join(grouped[list(METRICS)].std(ddof=1).add_suffix("_sd"))
-    rows.insert(0, "run_ids", grouped["run_id"].agg(list))
-    rows.insert(0, "n", grouped["seed"].nunique())
-    rows.insert(0, "seeds", grouped["seed"].agg(lambda seeds: ",".join(map(str, sorted(seeds)))))
-    rows.insert(0, "method", grouped["method"].first())
-    rows.insert(0, "label", pd.Series(labels))
-    rows.insert(0, "setting", rows.index)
-    metric = "top1" if all(map(_balanced, (stored.results[run_id] for run_id in runs["run_id"]))) else "macro"
-    rows = rows.sort_values([metric, "label"], ascending=[False, True]).reset_index(drop=True)
-    return Board(_title(runs.iloc[0]), {name: runs.iloc[0][name] for name in TABLE_KEYS}, metric, rows)
+    rows = pd.DataFrame(
+        {
+            "label": pd.Series(_labels(runs)),
+            "method": grouped["method"].first(),
+            "seeds": grouped["seed"].agg(lambda seeds: ",".join(map(str, seeds))),
+            "n": grouped["seed"].nunique(),
+            "run_ids": grouped["run_id"].agg(list),
+        }
+    )
+    means, deviations = grouped[[*METRICS, *COSTS]].mean(), grouped[list(METRICS)].std(ddof=1).add_suffix("_sd")
+    rows = rows.join([means, deviations, intervals.of_rows(dict(rows["run_ids"]), stored)])
+    balanced = all(_balanced(stored.results[run_id]) for run_id in runs["run_id"])
+    metric = "top1" if balanced else "macro"
+    rows = rows.sort_values([metric, "label"], ascending=[False, True]).rename_axis("setting").reset_index()
+    scores = {name: _scores(runs, rows["setting"], name) for name in COMPARED}
+    rows = rows.assign(**_behind(scores[metric]))
+    complete = scores[metric][:, ~np.isnan(scores[metric]).any(0)]
+    shape = complete.shape
+    return Board(
+        title=_title(runs.iloc[0]),
+        key={name: runs.iloc[0][name] for name in TABLE_KEYS},
+        metric=metric,
+        rows=rows.assign(rank=compare.average_ranks(complete) if shape[1] else np.nan),
+        holds=frozenset(name for name in COMPARED if _holds(scores[name])),
+        blocks=shape[1],
+        critical_difference=_known(compare.critical_difference(*shape)),
+        friedman=_known(compare.friedman_p(complete)),
+    )
+
+
+def _scores(runs: pd.DataFrame, settings: pd.Series, metric: str) -> NDArray[np.float64]:
+    """(rows, seeds) of the table, the higher the better; NaN where there is no run."""
+    pivot = runs.pivot(index="setting", columns="seed", values=metric).loc[list(settings)]
+    scores = pivot.to_numpy(dtype=float)
+    return -scores if metric in LOWER_IS_BETTER else scores
+
+
+def _behind(scores: NDArray[np.float64]) -> dict[str, Any]:
+    """The columns that compare each row with the first, which is the best."""
+    differences = scores[0] - scores
+    shared = (~np.isnan(differences)).sum(1)
+    p = compare.against_best(scores, 0)
+    return {
+        "behind": np.divide(np.nansum(differences, 1), shared, out=np.full(len(scores), np.nan), where=shared > 0),
+        "behind_n": shared,
+        "p": p,
+        "told_apart": p < compare.ALPHA,
+        "wins": compare.win_rates(scores),
+    }
+
+
+def _holds(scores: NDArray[np.float64]) -> bool:
+    """Whether the best row is told apart from every other that has the metric."""
+    scores = scores[~np.isnan(scores).all(1)]
+    if len(scores) < 2:
+        return False
+    best = int(np.nanmean(scores, axis=1).argmax())
+    return bool((np.delete(compare.against_best(scores, best), best) < compare.ALPHA).all())
 
 
 def _balanced(result: Result) -> bool:
     """Whether all classes of the test set have the same number of images."""
     return result.test is None or len(set(result.test.total)) == 1
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _title(run: pd.Series) -> str:

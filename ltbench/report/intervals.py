@@ -1,0 +1,63 @@
+"""Bootstrap intervals of a table's rows, from the stored outcomes of the test images."""
+
+import warnings
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ltbench.errors import LtbenchWarning
+from ltbench.report.collection import Collection
+from ltbench.report.compare import Resampled, intervals, resample_images
+
+OF = ("top1", "macro", "ece")
+"""The metrics that have intervals."""
+Unpacked = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+
+
+def of_rows(run_ids: Mapping[str, Iterable[str]], stored: Collection) -> pd.DataFrame:
+    """The 95 % interval of each row's mean: columns ``<metric>_low`` and ``<metric>_high``, percent.
+
+    NaN where a run has no outcomes or damaged ones, of which a warning tells, or where runs are on different images.
+
+    Args:
+        run_ids: the runs of each row, by its setting.
+        stored: has them.
+    """
+    samples: dict[bytes, Resampled] = {}
+    rows = {}
+    for setting, members in run_ids.items():
+        outcomes = [_outcomes(run_id, stored) for run_id in members]
+        rows[setting] = _interval([one for one in outcomes if one is not None], len(outcomes), samples)
+    columns = [f"{metric}_{end}" for metric in OF for end in ("low", "high")]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=float)
+
+
+def _interval(outcomes: list[Unpacked], runs: int, samples: dict[bytes, Resampled]) -> list[float]:
+    labels = {one[0].tobytes() for one in outcomes}
+    if len(outcomes) < runs or len(labels) != 1:
+        return [float("nan")] * (2 * len(OF))
+    of_these = labels.pop()
+    if of_these not in samples:
+        samples[of_these] = resample_images(outcomes[0][0])
+    right = np.stack([label == predicted for label, predicted, _ in outcomes])
+    found = intervals(right, np.stack([confidence for *_, confidence in outcomes]), samples[of_these])
+    return [end for metric in OF for end in found[metric]]
+
+
+def _outcomes(run_id: str, stored: Collection) -> Unpacked | None:
+    result = stored.results[run_id]
+    if result.outcomes is None or not result.outcomes.images:
+        return None
+    try:
+        labels, predicted, confidence = result.outcomes.unpack()
+    except ValueError as error:
+        warnings.warn(f"{stored.paths[run_id]}: {error}; its row has no interval", LtbenchWarning, stacklevel=2)
+        return None
+    accuracy = 100 * float(np.mean(labels == predicted))
+    if result.test is not None and abs(accuracy - result.test.top1) > 0.01:
+        message = f"the outcomes of the test images give an accuracy of {accuracy:.2f} and not {result.test.top1:.2f}"
+        warnings.warn(f"{stored.paths[run_id]}: {message}; its row has no interval", LtbenchWarning, stacklevel=2)
+        return None
+    return labels, predicted, confidence
