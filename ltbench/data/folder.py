@@ -100,7 +100,7 @@ def decode(files: list[Path], image_size: int) -> NDArray[np.uint8]:
         stored: NDArray[np.uint8] = np.load(cached, mmap_mode="r", allow_pickle=False)
         return stored
     with ThreadPoolExecutor() as pool:
-        decoded = list(pool.map(lambda file: _decode(file, image_size), files))
+        decoded = list(pool.map(lambda file: decode_one(file, image_size), files))
     damaged = [str(file) for file, image in zip(files, decoded, strict=True) if image is None]
     if damaged:
         raise LtbenchError(
@@ -113,7 +113,8 @@ def decode(files: list[Path], image_size: int) -> NDArray[np.uint8]:
     return images
 
 
-def _decode(file: Path, size: int) -> NDArray[np.uint8] | None:
+def decode_one(file: Path, size: int) -> NDArray[np.uint8] | None:
+    """One image as (3, size, size), its shorter side scaled and the centre cut out; None if it cannot be read."""
     try:
         with Image.open(file) as opened:
             image = _as_rgb(ImageOps.exif_transpose(opened))

@@ -281,8 +281,8 @@ def test_a_quick_look_finds_class_folders(tmp_path, class_folders):
 def decoded(monkeypatch):
     """The files that are decoded, as they are."""
     seen: list[Path] = []
-    real = image_folder._decode
-    monkeypatch.setattr(image_folder, "_decode", lambda file, size: (seen.append(file), real(file, size))[1])
+    real = image_folder.decode_one
+    monkeypatch.setattr(image_folder, "decode_one", lambda file, size: (seen.append(file), real(file, size))[1])
     return seen
 
 

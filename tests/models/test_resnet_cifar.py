@@ -1,43 +1,17 @@
 """The CIFAR ResNets against the published networks."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ltbench.models.experts import Backbone, ExpertNetwork
+from ltbench.models.published_resnets import read_network
 
 
 def network(experts: int, head: str, *, classes: int = 100, width: float = 1.0) -> ExpertNetwork:
     build = Backbone("cifar_resnet32", classes=classes, channels=3, image_size=32, head=head)
     return build(experts, width=width)
-
-
-def our_name(published: str, experts: int) -> str:
-    """The name in our network of an entry of a published state dictionary."""
-    single = {r"linear\.": "heads.0.", r"(conv1|bn1|layer\d)\.": r"branches.0.model.\1."}
-    several = {
-        r"linears\.(\d)\.": r"heads.\1.",
-        r"layer(\d)s\.(\d)\.": r"branches.\2.model.layer\1.",
-        r"(conv1|bn1|layer1)\.": r"trunk.model.\1.",
-    }
-    for pattern, ours in (single if experts == 1 else several).items():
-        renamed, found = re.subn("^" + pattern, ours, published)
-        if found:
-            return renamed
-    raise AssertionError(f"unexpected entry {published}")
-
-
-def load_published(case: dict[str, np.ndarray], net: ExpertNetwork) -> None:
-    state = {}
-    for name, value in case.items():
-        if name.startswith("state/"):
-            ours = our_name(name.removeprefix("state/"), len(net.heads))
-            transposed = ours.startswith("heads") and ours.endswith("weight") and value.shape[0] == 64
-            state[ours] = torch.from_numpy(value.T.copy() if transposed else np.asarray(value))
-    net.load_state_dict(state)
 
 
 @pytest.mark.parametrize(
@@ -48,11 +22,11 @@ def load_published(case: dict[str, np.ndarray], net: ExpertNetwork) -> None:
         ("resnet32_3_experts_cosine", 3, "cosine"),
     ],
 )
-def test_logits_equal_the_published_network(name, experts, head, golden_networks):
+def test_logits_equal_the_published_network(name, experts, head, golden_networks, published_state):
     case = golden_networks(name)
     for mode in ("eval", "train"):
-        net = network(experts, head)
-        load_published(case, net)
+        found, net = read_network(published_state(case), name)
+        assert (found.experts, found.head, found.width, found.classes) == (experts, head, 1.0, 100)
         net.train(mode == "train")
         with torch.no_grad():
             logits = net.experts(torch.from_numpy(case[f"{mode}_images"])).numpy()
