@@ -105,6 +105,8 @@ class DataRecord(Frozen):
     shots: dict[str, int] = Field(description="the rule: many > many, few < few")
     groups: dict[str, list[int]] = Field(description="class labels of each shot group")
     without_validation: list[int] = Field(description="classes too small to give a validation image")
+    mean: tuple[float, ...] | None = Field(None, description="of each channel, pixels in [0, 1]; subtracted from them")
+    std: tuple[float, ...] | None = Field(None, description="likewise; divided by")
 
 
 class MethodRecord(Frozen):
