@@ -9,8 +9,13 @@ from typing import IO
 from ltbench.errors import LtbenchError
 
 
-def write_bytes(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def write_bytes(path: Path, write: Callable[[IO[bytes]], object], *, lasting: bool = True) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step.
+
+    Args:
+        path: of the file; its folder is made.
+        write: what it is filled by.
+        lasting: whether it must outlive a power failure, which takes waiting for the disk.
 
     Raises:
         LtbenchError: if the folder cannot be written or the disk is full; what was at ``path`` is untouched.
@@ -22,7 +27,8 @@ def write_bytes(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         with os.fdopen(handle, "wb") as stream:
             write(stream)
             stream.flush()
-            os.fsync(stream.fileno())
+            if lasting:
+                os.fsync(stream.fileno())
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
         temporary = ""
@@ -39,9 +45,9 @@ def write_bytes(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             Path(temporary).unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, lasting: bool = True) -> None:
     """Write a UTF-8 text file in one step; see ``write_bytes``."""
-    write_bytes(path, lambda stream: stream.write(text.encode()))
+    write_bytes(path, lambda stream: stream.write(text.encode()), lasting=lasting)
 
 
 def _umask() -> int:

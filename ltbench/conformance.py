@@ -221,12 +221,12 @@ def a_stopped_training_goes_on_as_if_nothing_had_happened(subject: Subject) -> N
     whole = _state(subject.trained())
     shares: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        subject.fit(subject.make(), Path(folder) / "all.pt", watch=lambda share, words: shares.append(share))
+        subject.fit(subject.make(), Path(folder) / "all.pt", watch=lambda share, *_: shares.append(share))
         for stop in sorted({len(shares) // 5, len(shares) // 2, len(shares) - 1} - {0, -1}):
             path = Path(folder) / f"{stop}.pt"
             left = iter(range(stop))
 
-            def watch(share: float, words: str, left: Iterator[int] = left) -> None:
+            def watch(*_: object, left: Iterator[int] = left) -> None:
                 if next(left, None) is None:
                     raise Stopped
 

@@ -1,7 +1,7 @@
 """The spine: RunConfig -> data -> method -> fit -> predict -> metrics -> Result."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,13 +19,15 @@ from ltbench.errors import LtbenchError, TrainingFailedError
 from ltbench.evaluate import calibration
 from ltbench.evaluate.measure import measure, of_images
 from ltbench.evaluate.predict import predict
+from ltbench.heartbeat import FILE, Heart
 from ltbench.lock import exclusive
 from ltbench.method import ClassPrior, Method
 from ltbench.models.experts import Backbone
 from ltbench.provenance import provenance
 from ltbench.records import data_record, multiply_adds, paper_record, peak_memory, shot_groups
 from ltbench.store import Cost, CurvePoint, MethodRecord, Metrics, Result, Status, Store
-from ltbench.train.fit import History, Watch, fit, load_trained
+from ltbench.tensorboard import Board, check_installed
+from ltbench.train.fit import History, fit, load_trained
 from ltbench.train.state import Checkpoint
 
 
@@ -42,9 +44,16 @@ class Surroundings:
     """Whether to look at the test set; tuning does not."""
     compiled: bool | None = None
     """Whether to compile training steps; None: where it pays."""
-    watch: Watch = lambda share, words: None
+    watch: Callable[[float, str], None] = lambda share, words: None
+    """Called after every step with the share of training that is done and a few words."""
+    tensorboard: Path | None = None
+    """Folder for training curves as TensorBoard reads them, in DATASET/METHOD/RUN_ID; None for none."""
     tuning: Mapping[str, Any] | None = None
     """The search that chose the settings, for the result."""
+
+    def __post_init__(self) -> None:
+        if self.tensorboard is not None:
+            check_installed()
 
 
 def run(config: RunConfig, around: Surroundings | None = None) -> Result:
@@ -76,6 +85,7 @@ def record_failure(config: RunConfig, around: Surroundings, reason: str) -> Resu
     one = _Run(resolve(config), around)
     result = one._record(one.make_method(), "failed", reason=reason)
     one.store.save(result)
+    one.heart.stop()
     return result
 
 
@@ -167,6 +177,9 @@ class _Run:
             head=self.recipe.head,
             pretrained=config.pretrained,
         )
+        self.heart = Heart(self.folder / FILE, self.id, config, around.out)
+        board = around.tensorboard
+        self.board = Board(board / config.dataset / config.method / self.id if board is not None else None)
         self.started = datetime.now(UTC)
         self.used: dict[str, str] = {}
         self.used_seconds = 0.0
@@ -177,8 +190,14 @@ class _Run:
         if stored is not None:
             return stored
         method = self.make_method()
-        with exclusive(self.folder / "lock", f"the {self.config.method} run {self.id}"):
-            return self.stored() or self._new_result(method)
+        with exclusive(self.folder / "lock", f"the {self.config.method} run {self.id}"), self.heart:
+            stored = self.stored()
+            if stored is not None:
+                return stored
+            with self.board:
+                result = self._new_result(method)
+                self.board.conclude(result)
+            return result
 
     def _new_result(self, method: Method) -> Result:
         if self.around.rerun:
@@ -228,11 +247,14 @@ class _Run:
         return replace(self.around, rerun=rerun, tuning=None)
 
     def stored(self) -> Result | None:
-        """The stored result, if it is done and will serve."""
+        """The stored result, if it is done and will serve; then it is on the board as well."""
         stored = self.store.get(self.config, self.id)
         if self.around.rerun or stored is None or stored.status != "done" or stored.config != self.config:
             return None  # equal names, other settings: a default has changed since
-        return stored if stored.test is not None or not self.around.test else None
+        if stored.test is None and self.around.test:
+            return None
+        self.board.recall(stored, self.store.path(self.config, self.id))
+        return stored
 
     def _start_from(self, method: Method) -> None:
         runs: dict[str, Method] = {}
@@ -266,9 +288,15 @@ class _Run:
             compiled=self.around.compiled,
             validation=validation,
             unlabelled=self._resident(adapts, labelled=False) if adapts is not None else None,
-            watch=self.around.watch,
+            watch=self._watch,
         )
+        self._watch(1.0, "evaluation", history)
         return self._measured(method, history, validation, test)
+
+    def _watch(self, share: float, words: str, history: History) -> None:
+        self.around.watch(share, words)
+        self.heart.beat(share, words, history)
+        self.board.follow(history.curve)
 
     def _measured(self, method: Method, history: History, validation: Resident | None, test: Resident | None) -> Result:
         metrics: dict[str, Metrics] = {}
@@ -325,7 +353,7 @@ class _Run:
             ),
             metrics=metrics or {},
             **(about_images or {}),
-            curve=[CurvePoint(**vars(point)) for point in history.curve] if history else [],
+            curve=[CurvePoint.model_validate(one, from_attributes=True) for one in (history.curve if history else ())],
             cost=cost,
             tuning=dict(self.around.tuning) if self.around.tuning else None,
             provenance=provenance(self.device, self.started),

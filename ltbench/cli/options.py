@@ -38,6 +38,10 @@ Parallel = Annotated[
 Compiled = Annotated[
     bool | None, typer.Option("--compile/--no-compile", help="Compile training steps  [default: long runs on a GPU]")
 ]
+TensorBoard = Annotated[
+    Path | None,
+    typer.Option("--tensorboard", help="Folder for training curves as TensorBoard reads them  [default: none]"),
+]
 ResultFolders = Annotated[
     list[Path] | None, typer.Option("--results", help="Folder of results; several may be given  [default: results]")
 ]

@@ -22,6 +22,7 @@ from ltbench.cli.options import (
     Ratio,
     RecipeName,
     Settings,
+    TensorBoard,
     add_methods,
     check_parallel,
     given,
@@ -61,6 +62,7 @@ def run(
     checkpoint_every: Annotated[float, typer.Option(help="Seconds of training between checkpoints")] = 30.0,
     compiled: Compiled = None,
     parallel: Parallel = 1,
+    tensorboard: TensorBoard = None,
     methods_dir: MethodsDir = None,
 ) -> None:
     """Train and evaluate: by default BalPoE on digits-lt. A stored run is not run again; a stopped one goes on."""
@@ -81,7 +83,7 @@ def run(
     )  # fmt: skip
     around = surroundings(
         data_dir, device=device, out=out, rerun=rerun, checkpoint_every=checkpoint_every, compiled=compiled,
-        tuning=tuning,
+        tensorboard=tensorboard, tuning=tuning,
     )  # fmt: skip
     if not console.run_all(configs, around, parallel):
         raise typer.Exit(1)
@@ -107,6 +109,7 @@ def tune(
     out: Annotated[Path | None, typer.Option(help="Folder of the search  [default: tune/DATASET-METHOD]")] = None,
     compiled: Compiled = None,
     parallel: Parallel = 1,
+    tensorboard: TensorBoard = None,
     methods_dir: MethodsDir = None,
 ) -> None:
     """Search a method's hyper-parameters for macro accuracy on a validation part of train, never the test set."""
@@ -125,5 +128,7 @@ def tune(
     if others:
         raise LtbenchError("one method is tuned at a time", where="--method", hint="call tune for each method")
     folder = out or Path("tune") / f"{dataset}-{method}"
-    around = surroundings(data_dir, device=device, out=folder / "runs", compiled=compiled)
+    around = surroundings(
+        data_dir, device=device, out=folder / "runs", compiled=compiled, tensorboard=tensorboard
+    )  # fmt: skip
     console.tune(base, trials, folder, around, parallel)

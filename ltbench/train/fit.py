@@ -20,9 +20,6 @@ from ltbench.train.schedule import PlannedStage, plan
 from ltbench.train.state import Checkpoint
 from ltbench.train.step import RECORDERS, WORTH_COMPILING, Step
 
-Watch = Callable[[float, str], None]
-"""Called after every step with the share of training that is done and a few words."""
-
 
 @dataclass
 class EpochRecord:
@@ -33,6 +30,8 @@ class EpochRecord:
     lr: float
     loss: float
     """Mean over the epoch's images, as trained: augmented and mixed."""
+    images_per_second: float | None = None
+    """Of this process: a run that went on in the middle of the epoch counts from there."""
 
 
 @dataclass
@@ -54,6 +53,10 @@ class History:
         return " / ".join(dict.fromkeys(self.steps.values())) or None
 
 
+Watch = Callable[[float, str, History], None]
+"""Called after every step with the share of training that is done, a few words, and the history so far, to be read."""
+
+
 def fit(
     method: Method,
     train: Resident,
@@ -65,7 +68,7 @@ def fit(
     compiled: bool | None = None,
     validation: Resident | None = None,
     unlabelled: Resident | None = None,
-    watch: Watch = lambda share, words: None,
+    watch: Watch = lambda share, words, history: None,
 ) -> History:
     """Train a method through its stages, going on from the checkpoint if there is one.
 
@@ -201,6 +204,7 @@ class _Trainer:
 
     def _run_epoch(self, planned: PlannedStage) -> None:
         stage, began = planned.stage, time.monotonic()
+        seconds, images = self.history.seconds, self.history.images
         data = self._data(stage)
         batches = Epoch(
             data,
@@ -216,7 +220,8 @@ class _Trainer:
             self.step = step
             self._train_step(batches.batch(step), self._progress(planned, len(batches)))
             self.step = step + 1
-            self.watch(self._share(len(batches)), f"{stage.name}, epoch {self.epoch + 1}/{planned.epochs}")
+            words = f"{stage.name}, epoch {self.epoch + 1}/{planned.epochs}"
+            self.watch(self._share(len(batches)), words, self.history)
             stopping = self.stop()
             if stopping or self.checkpoint.due():
                 self.history.seconds += time.monotonic() - began
@@ -227,7 +232,9 @@ class _Trainer:
                 raise KeyboardInterrupt
         loss = self._mean_loss()
         self.history.seconds += time.monotonic() - began
-        self.history.curve.append(EpochRecord(stage.name, self.epoch, planned.lrs[self.epoch], loss))
+        seconds, images = self.history.seconds - seconds, self.history.images - images
+        rate = images / seconds if seconds and images else None
+        self.history.curve.append(EpochRecord(stage.name, self.epoch, planned.lrs[self.epoch], loss, rate))
         self.sums.zero_()
 
     def _train_step(self, batch: Batch, at: Progress) -> None:

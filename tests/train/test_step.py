@@ -150,7 +150,7 @@ def test_a_checkpoint_of_plain_steps_goes_on_recorded(tmp_path, monkeypatch):
     plain = subject.fit(subject.make(), tmp_path / "plain.pt")
     steps = iter(range(12))
 
-    def stop_half_way(share, words):
+    def stop_half_way(share, words, history):
         if next(steps, None) is None:
             raise InterruptedError
 
