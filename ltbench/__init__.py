@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ltbench.config import Recipe, RunConfig
+    from ltbench.deploy.export import load_predictor
     from ltbench.errors import LtbenchError, LtbenchWarning
     from ltbench.experiment import Surroundings, run
     from ltbench.method import Method
@@ -24,6 +25,7 @@ __all__ = [
     "Recipe",
     "RunConfig",
     "Surroundings",
+    "load_predictor",
     "load_results",
     "run",
 ]
@@ -35,6 +37,7 @@ _HOMES = {
     "Recipe": "config",
     "RunConfig": "config",
     "Surroundings": "experiment",
+    "load_predictor": "deploy.export",
     "load_results": "report.frame",
     "run": "experiment",
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from ltbench.cli import evaluation, reporting, tools, training
+from ltbench.cli import evaluation, models, reporting, tools, training
 from ltbench.cli.options import say
 from ltbench.errors import LtbenchError, LtbenchWarning
 
@@ -27,6 +27,8 @@ for command in (
     training.run,
     training.tune,
     evaluation.evaluate,
+    models.predict,
+    models.export,
     reporting.report,
     reporting.show,
     tools.doctor,

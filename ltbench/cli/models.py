@@ -1,0 +1,106 @@
+"""ltbench predict, export and import-checkpoint: trained networks, ours and others'."""
+
+import io
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ltbench.cli.options import (
+    DataDir,
+    Device,
+    MethodsDir,
+    ResultFolders,
+    add_methods,
+    data_folder,
+    say,
+)
+
+if TYPE_CHECKING:
+    from ltbench.deploy.predictor import Predictor
+
+Run = Annotated[str, typer.Argument(help="A run id, the first digits of one, or a result file")]
+
+
+def predict(
+    run: Run,
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders with images in them or below")],
+    output: Annotated[Path | None, typer.Option(help="CSV file to write  [default: standard output]")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Write the K most probable classes  [default: all]")] = None,
+    device: Device = "auto",
+    results: ResultFolders = None,
+    data_dir: DataDir = None,
+    methods_dir: MethodsDir = None,
+) -> None:
+    """Label new images with a finished run: a CSV line an image, with label and probabilities.
+
+    Needs the run's weights, which are in the cache. Images are scaled and cut as for training. Exit code 1 if some
+    files could not be read; they are named, and have no line.
+    """
+    from ltbench.atomic import write_text
+    from ltbench.deploy import images as labelling
+
+    add_methods(methods_dir)
+    files, others = labelling.image_files(images)
+    predictor = _restored(run, results, data_dir, device)
+    if others:
+        say(f"ltbench: note: left out, not named like an image: {others[0]}" + _and_more(others))
+    found = labelling.logits_of(predictor, files)
+    if output is None:
+        damaged = labelling.write_csv(sys.stdout, predictor.card.classes, found, top)
+    else:
+        text = io.StringIO()
+        damaged = labelling.write_csv(text, predictor.card.classes, found, top)
+        write_text(output, text.getvalue())
+    for file in damaged:
+        say(f"left out: {file}: truncated, or no image")
+    say(f"{len(files) - len(damaged)} of {len(files)} images labelled" + (f": {output}" if output else ""))
+    if damaged:
+        raise typer.Exit(1)
+
+
+def _and_more(files: list[Path]) -> str:
+    return f" and {len(files) - 1} more" if len(files) > 1 else ""
+
+
+def _restored(run: str, results: list[Path] | None, data_dir: Path | None, device: str) -> "Predictor":
+    """A stored run with its weights."""
+    from ltbench import console
+    from ltbench.deploy.predictor import describe, restore
+    from ltbench.experiment import choose_device
+    from ltbench.report.find import find_run
+
+    result, path = find_run(run, results or [Path("results")])
+    card = describe(result, data_folder(data_dir))
+    return restore(card, choose_device(device), remake=console.command(result.config, path))
+
+
+def export(
+    run: Run,
+    style: Annotated[Literal["torchscript", "onnx", "safetensors"], typer.Option("--format", help="Of the file")],
+    output: Annotated[Path | None, typer.Option(help="File to write  [default: METHOD-RUN in this folder]")] = None,
+    results: ResultFolders = None,
+    data_dir: DataDir = None,
+    methods_dir: MethodsDir = None,
+) -> None:
+    """Write a finished run as a file that predicts by itself: float32 images (N, channels, H, W) in [0, 1] to logits.
+
+    The images are normalised inside; the file's metadata (key "ltbench", JSON) has the classes, mean and deviation,
+    run id, input size, the exponent of the training prior that is left in the logits, and ltbench's version.
+    torchscript: torch.jit.load(FILE). onnx: needs ltbench[onnx]; input "images", output "logits". safetensors:
+    the weights, for ltbench.load_predictor(FILE). The file is loaded and compared with the run before it is kept.
+    """
+    from ltbench.deploy import export as exporting
+
+    add_methods(methods_dir)
+    exporting.check_packages(style)
+    predictor = _restored(run, results, data_dir, "cpu")
+    card = predictor.card
+    path = output or Path(f"{card.config.method}-{card.run_id}{exporting.FORMATS[style].suffix}")
+    difference = exporting.export(predictor, style, path)
+    size = ", ".join(map(str, card.input))
+    typer.echo(
+        f"{path}: (N, {size}) float32 pixels in [0, 1] -> (N, {len(card.classes)}) logits\n"
+        f"  loaded and compared with the run: largest difference {difference:.1e}"
+    )

@@ -1,0 +1,131 @@
+"""A trained run on image files: which class, and how probable."""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ltbench.data.folder import decode_one
+from ltbench.data.loading import Resident
+from ltbench.data.source import LabelledImages
+from ltbench.deploy.predictor import Predictor
+from ltbench.errors import LtbenchError
+from ltbench.evaluate.predict import predict
+
+AT_A_TIME = 1024
+"""Files that are in memory at once."""
+
+
+def image_files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The image files among some paths, and the files in folders that are not named like images.
+
+    Args:
+        paths: files, which are taken whatever their name, and folders, which are searched to the bottom; what begins
+            with a dot is left out.
+
+    Raises:
+        LtbenchError: if a path is not there, or there is no image.
+    """
+    Image.init()
+    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    files: list[Path] = []
+    others: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise LtbenchError("there is no such file or folder", where=path.absolute(), hint="give images to label")
+        for file in _below(path) if path.is_dir() else (path,):
+            (files if file == path or file.suffix.lower() in suffixes else others).append(file)
+    if not files:
+        raise LtbenchError(
+            "there are no images" + (f", only {len(others)} other files" if others else ""),
+            where=", ".join(str(path.absolute()) for path in paths),
+            hint="give image files, or a folder with some in it or below",
+        )
+    return list(dict.fromkeys(files)), others
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path
+
+
+def logits_of(predictor: Predictor, files: Sequence[Path]) -> Iterator[tuple[Path, Tensor | None]]:
+    """Every file with its logits (C,), in order; None where it cannot be read as an image.
+
+    The same steps as in evaluation: an image of the test set gets the logits that it got there.
+
+    Args:
+        predictor: on the device to predict on.
+        files: of images of any size; scaled and cut as for training.
+
+    Raises:
+        LtbenchError: if the run takes images that are neither grey nor of three colours.
+    """
+    card = predictor.card
+    channels, side, _ = card.input
+    if channels not in (1, 3):
+        raise LtbenchError(f"run {card.run_id} takes images of {channels} channels, which image files cannot give")
+    for start in range(0, len(files), AT_A_TIME):
+        some = files[start : start + AT_A_TIME]
+        with ThreadPoolExecutor() as pool:
+            decoded = list(pool.map(lambda file: decode_one(file, side), some))
+        images = [image if channels == 3 else _grey(image) for image in decoded if image is not None]
+        found = iter(_predicted(predictor, np.stack(images)) if images else ())
+        for file, image in zip(some, decoded, strict=True):
+            yield file, None if image is None else next(found)
+
+
+def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(image.transpose(1, 2, 0)).convert("L"))[None]
+
+
+def _predicted(predictor: Predictor, images: NDArray[np.uint8]) -> Tensor:
+    card = predictor.card
+    data = LabelledImages(images, np.zeros(len(images), dtype=np.int64))
+    resident = Resident(data, card.mean, card.std, predictor.mean.device, labelled=False)
+    return predict(predictor.method, resident, card.config.precision).logits
+
+
+def write_csv(
+    stream: TextIO, classes: Sequence[str], found: Iterable[tuple[Path, Tensor | None]], top: int | None = None
+) -> list[Path]:
+    """Write a line an image: file, label, probability, and the probabilities of further classes.
+
+    Args:
+        stream: to write to.
+        classes: names.
+        found: files and their logits, as from ``logits_of``.
+        top: write the classes with the K highest probabilities (label_2, probability_2 and so on); None: write the
+            probability of every class, in a column ``p(<class>)``.
+
+    Returns:
+        The files that could not be read, which have no line.
+    """
+    rows, damaged = csv.writer(stream, lineterminator="\n"), []
+    best = range(2, min(top or 1, len(classes)) + 1)
+    more = [f"p({name})" for name in classes] if top is None else []
+    rows.writerow(
+        ["file", "label", "probability", *more, *(f"{kind}_{k}" for k in best for kind in ("label", "probability"))]
+    )
+    for file, logits in found:
+        if logits is None:
+            damaged.append(file)
+            continue
+        probabilities = logits.softmax(0)
+        order = torch.sort(logits, descending=True, stable=True).indices[: top or 1].tolist()
+        first = [cell for c in order for cell in (classes[c], _number(probabilities[c]))]
+        rest = map(_number, probabilities) if top is None else ()
+        rows.writerow([file, *first, *rest])
+    return damaged
+
+
+def _number(probability: Tensor) -> str:
+    return f"{float(probability):.6g}"

@@ -1,0 +1,171 @@
+"""A trained run as one module from pixels to logits, and what must be known to use it or to build it again."""
+
+import warnings
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ltbench import __version__, places, registry
+from ltbench.config import Frozen, Recipe, RunConfig, canonical_json
+from ltbench.data import dataset
+from ltbench.deploy.imported import Imported
+from ltbench.errors import LtbenchError
+from ltbench.method import ClassPrior, Method
+from ltbench.models.experts import Backbone
+from ltbench.store import Result
+from ltbench.train.fit import load_trained
+from ltbench.train.state import Checkpoint
+
+
+class Card(Frozen):
+    """What a trained run expects and gives, and what it is made of; stands in every exported file."""
+
+    run_id: str
+    ltbench: str = Field(__version__, description="version that wrote this")
+    classes: list[str]
+    input: tuple[int, int, int] = Field(description="channels, height, width; pixels in [0, 1], float32")
+    mean: tuple[float, ...] = Field(description="of each channel, subtracted inside")
+    std: tuple[float, ...] = Field(description="of each channel, divided by inside")
+    logit_prior: float | None = Field(description="exponent of the training prior that is left in the logits")
+    trained_on: list[int] = Field(description="training images by class")
+    revision: str = Field(description="of the method")
+    imported: bool = Field(False, description="whether others have trained the weights")
+    config: RunConfig
+
+
+class Predictor(nn.Module):
+    """From pixels to logits, always in evaluation mode.
+
+    Args:
+        method: trained.
+        card: of its run.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, method: Method, card: Card) -> None:
+        super().__init__()
+        self.method, self.card = method, card
+        self.register_buffer("mean", torch.tensor(card.mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(card.std).view(1, -1, 1, 1))
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C) logits from (N, channels, H, W) float32 pixels in [0, 1]."""
+        return self.method.predict((images - self.mean) / self.std)
+
+
+def describe(result: Result, data_dir: Path) -> Card:
+    """What must be known of a finished run.
+
+    Args:
+        result: of the run.
+        data_dir: looked into for the data of a run that is older than its channels' mean and deviation on record.
+
+    Raises:
+        LtbenchError: if the run is not done, or the data of an older run is not there or not its own.
+    """
+    if result.status != "done":
+        raise LtbenchError(
+            f"run {result.run_id} is {result.status} and has no trained weights",
+            where=result.reason,
+            hint="run it again",
+        )
+    mean, std = result.data.mean, result.data.std
+    if mean is None or std is None:
+        mean, std = _measured(result, data_dir)
+    assert result.config.image_size is not None
+    side = result.config.image_size
+    return Card(
+        run_id=result.run_id,
+        classes=result.data.classes,
+        input=(len(mean), side, side),
+        mean=mean,
+        std=std,
+        logit_prior=result.method.logit_prior,
+        trained_on=result.data.trained_on,
+        revision=result.method.revision,
+        imported="imported" in result.provenance,
+        config=result.config,
+    )
+
+
+def _measured(result: Result, data_dir: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    source = registry.dataset(result.config.dataset)
+    try:
+        data = dataset.load(source, result.config, data_dir)
+    except LtbenchError as error:
+        raise LtbenchError(
+            f"run {result.run_id} is older than its images' mean and deviation on record, and they cannot be measured: "
+            f"{error}"
+        ) from None
+    if data.fingerprints["train"] != result.data.fingerprints.get("train"):
+        raise LtbenchError(
+            f"run {result.run_id} is older than its images' mean and deviation on record, and these images are others",
+            where=data_dir.absolute(),
+            hint="give the folder with the images that the run was trained on (--data-dir)",
+        )
+    return data.mean, data.std
+
+
+def build(card: Card) -> Predictor:
+    """The run's predictor with random weights, on the CPU.
+
+    Raises:
+        LtbenchError: if its method is not known here, or has changed since.
+    """
+    config = card.config
+    cls: type[Method] = Imported if card.imported else registry.method(config.method)
+    if not card.imported and registry.revision(cls) != card.revision:
+        raise LtbenchError(
+            f"the method '{config.method}' has changed since run {card.run_id}: its weights may mean something else",
+            where=f"revision {card.revision} then, {registry.revision(cls)} now",
+            hint="run it again",
+        )
+    assert isinstance(config.recipe, Recipe)
+    assert config.backbone is not None
+    make = Backbone(  # no pre-trained weights: those of the run replace them
+        config.backbone,
+        classes=len(card.classes),
+        channels=card.input[0],
+        image_size=card.input[1],
+        head=config.recipe.head,
+    )
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the user was told when the run was made
+        prior = ClassPrior(torch.tensor(card.trained_on))
+        method = cls(make, prior, cls.Config.model_validate(config.hyperparameters))
+    return Predictor(method.to(memory_format=torch.channels_last), card)
+
+
+def checkpoint_of(card: Card) -> Checkpoint:
+    """The file in the cache that has a run's weights."""
+    settings = canonical_json(card.config.model_dump(mode="json"))
+    return Checkpoint(places.cache_dir() / "runs" / card.run_id / "checkpoint.pt", settings=settings)
+
+
+def restore(card: Card, device: torch.device, remake: str) -> Predictor:
+    """A run's predictor with its weights from the cache, on the device.
+
+    Args:
+        card: of the run.
+        device: to predict on.
+        remake: the command that makes the weights, for the user.
+
+    Raises:
+        LtbenchError: if they are not there.
+    """
+    predictor, checkpoint = build(card), checkpoint_of(card)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a damaged file: that training would begin anew
+        there = load_trained(predictor.method, checkpoint, torch.device("cpu"))
+    if not there:
+        raise LtbenchError(
+            f"the trained weights of run {card.run_id} are not in the cache, or are damaged or unfinished",
+            where=checkpoint.path,
+            hint=f"make them again: {remake}",
+        )
+    return predictor.to(device)
