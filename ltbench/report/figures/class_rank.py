@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ltbench.report.figures.material import Material, summary
@@ -25,7 +26,7 @@ def draw(material: Material) -> Figure:
     axes = figure.subplots()
     chunks = _chunks(len(data.counts))
     centres = np.array([chunk.mean() + 1 for chunk in chunks])
-    step = 0.12 * len(chunks[0])
+    step = 0.1 * len(chunks[0])
     for number, setting in enumerate(settings):
         points = summary([_by_rank(test, data, chunks) for test in setting.tests])
         shift = (number - (len(settings) - 1) / 2) * step
@@ -38,6 +39,7 @@ def draw(material: Material) -> Figure:
         ylabel="class accuracy (%)",
         xlim=(0.5, len(data.counts) + 0.5),
     )
+    axes.xaxis.set_major_locator(MaxNLocator("auto" if len(chunks[0]) > 1 else 20, integer=True))
     axes.grid(axis="x", visible=False)
     key(figure, axes, 3)
     return figure

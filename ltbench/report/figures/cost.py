@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ltbench.errors import LtbenchError
 from ltbench.report.figures.labels import number_points
 from ltbench.report.figures.material import Material, Setting
-from ltbench.report.figures.style import DOUBLE, GREY, VERMILLION
+from ltbench.report.figures.style import DOUBLE, GREY, VERMILLION, plain_log
 
 MOST_NAMED = 32
 
@@ -18,8 +17,8 @@ MOST_NAMED = 32
 def draw(material: Material) -> Figure:
     """Accuracy against training time, relative to the shortest, and against multiply-adds of an image.
 
-    The line is the Pareto front: who is on it is beaten by nobody who costs the same or less. Numbered: those on a
-    front, and the best setting of each method.
+    The line is the Pareto front: nobody who costs the same or less beats who is on it. Numbered on the left: those
+    on a front, and the best setting of each method; on the right, where many cost the same: those on the front.
 
     Raises:
         LtbenchError: if costs are not on record.
@@ -30,22 +29,25 @@ def draw(material: Material) -> Figure:
     accuracy = np.array([one.row[material.metric] for one in settings])
     seconds = np.array([one.row["training_seconds"] for one in settings])
     work = np.array([one.row["multiply_adds"] for one in settings]) / 1e6
-    costs = {"training time, relative": seconds / seconds.min(), "multiply-adds of an image (million)": work}
+    costs = {"training time (shortest = 1)": seconds / seconds.min(), "multiply-adds of an image (million)": work}
     fronts = [pareto(cost, accuracy) for cost in costs.values()]
     named = _named(settings, fronts)
-    figure = Figure(figsize=(DOUBLE, max(2.8, 0.4 + 0.115 * len(named))))
-    *panels, names = figure.subplots(1, 3, width_ratios=[1, 1, 0.9], sharey=False)
+    figure = Figure(figsize=(DOUBLE, max(2.8, 0.4 + 0.125 * len(named))))
+    *panels, names = figure.subplots(1, 3, width_ratios=[1.2, 1, 1])
     for axes, (title, cost), front in zip(panels, costs.items(), fronts, strict=True):
         _panel(axes, cost, accuracy, front, named)
         axes.set_xlabel(title)
+    panels[0].legend(loc="best")
     panels[0].set_ylabel(material.accuracy)
     names.axis("off")
-    lines = [f"{place + 1}  {settings[place].label}" for place in named]
-    names.text(-0.1, 1, "\n".join(lines), transform=names.transAxes, va="top", fontsize=6, linespacing=1.35)
+    names.set(xlim=(0, 1), ylim=(max(len(named), 20), -1))
+    for line, place in enumerate(named):
+        names.text(0.0, line, f"{place + 1}", ha="right", va="baseline", fontsize=6.5)
+        names.text(0.04, line, settings[place].label, ha="left", va="baseline", fontsize=6.5)
     figure.draw_without_rendering()  # the places of labels depend on the layout
     figure.set_layout_engine("none")
-    for axes, cost in zip(panels, costs.values(), strict=True):
-        number_points(axes, cost, accuracy, {place: str(place + 1) for place in named})
+    for axes, cost, shown in zip(panels, costs.values(), (named, fronts[1]), strict=True):
+        number_points(axes, cost, accuracy, {place: str(place + 1) for place in shown})
     return figure
 
 
@@ -72,8 +74,5 @@ def _panel(axes: Axes, cost: np.ndarray, accuracy: np.ndarray, front: list[int],
     axes.step(cost[front], accuracy[front], where="post", color=VERMILLION, linewidth=0.9)
     axes.plot(cost[front], accuracy[front], "D", color=VERMILLION, label="Pareto front")
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    plain_log(axes.xaxis)
     axes.margins(x=0.12, y=0.06)
-    axes.legend(loc="lower right")

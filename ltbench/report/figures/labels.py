@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
-_SIZE = 6.0
+_SIZE = 6.5
 _LEADER = {"arrowstyle": "-", "linewidth": 0.3, "shrinkA": 1, "shrinkB": 1}
+_HALO = [withStroke(linewidth=1.2, foreground="white")]
 _DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 
 
@@ -42,5 +44,5 @@ def number_points(
         far = best >= len(_DIRECTIONS)
         axes.annotate(
             text, (x[place], y[place]), xytext=spots[best], textcoords="offset points", ha="center", va="center",
-            fontsize=_SIZE, arrowprops=_LEADER if far else None,
+            fontsize=_SIZE, path_effects=_HALO, arrowprops=_LEADER if far else None,
         )  # fmt: skip

@@ -16,7 +16,7 @@ from ltbench.report.collection import Collection
 from ltbench.store import Metrics, Result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Setting:
     """One row of the leaderboard, and its runs, which differ in their seeds only."""
 

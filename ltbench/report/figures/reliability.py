@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ltbench.report.figures.material import Material, Setting
-from ltbench.report.figures.style import DOUBLE, GREY, SKY, VERMILLION, broken
+from ltbench.report.figures.style import DOUBLE, GREY, SKY, VERMILLION, broken, key
 
 
 def draw(material: Material) -> Figure:
@@ -18,7 +18,7 @@ def draw(material: Material) -> Figure:
         LtbenchError: if there is no finished run.
     """
     settings = material.chosen()
-    figure = Figure(figsize=(max(1.38 * len(settings), 2.2) if len(settings) < 5 else DOUBLE, 2.5))
+    figure = Figure(figsize=(max(1.38 * len(settings), 2.2) if len(settings) < 5 else DOUBLE, 2.9))
     panels = figure.subplots(
         2, len(settings), sharex=True, sharey="row", squeeze=False, gridspec_kw={"height_ratios": [3, 1]}
     )
@@ -30,9 +30,9 @@ def draw(material: Material) -> Figure:
         lower.set(xticks=[0, 50, 100], xlim=(0, 100))
     panels[0, 0].set(ylabel="accuracy (%)", ylim=(0, 100))
     panels[1, 0].set(ylabel="images (%)", ylim=(0, 100), yticks=[0, 50, 100])
-    figure.supxlabel("confidence (%)", fontsize="medium")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    seeds = max(len(setting.runs) for setting in settings)
+    figure.supxlabel(f"confidence (%){f'; images of {seeds} seeds pooled' if seeds > 1 else ''}", fontsize="medium")
+    key(figure, panels[0, 0], 3)
     return figure
 
 
@@ -57,8 +57,7 @@ def _diagram(setting: Setting, axes: Axes) -> None:
     )  # fmt: skip
     axes.plot([0, 100], [0, 100], color="black", linestyle=":", linewidth=0.8, label="calibrated")
     errors = "\n".join(f"{name.upper()} {_with_spread(setting, name)}" for name in ("ece", "mce"))
-    axes.text(0.04, 0.96, errors, transform=axes.transAxes, va="top", fontsize=6.5, linespacing=1.3)
-    axes.set_title(broken(setting.label, 20), fontsize=7)
+    axes.set_title(f"{broken(setting.label, 20)}\n{errors}", fontsize=7)
 
 
 def _with_spread(setting: Setting, name: str) -> str:

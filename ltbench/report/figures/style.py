@@ -11,7 +11,9 @@ from typing import Any
 
 import matplotlib.style
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 SINGLE, DOUBLE = 3.3, 6.9
 """Widths in inches: one column of a paper, and both."""
@@ -73,6 +75,13 @@ def key(figure: Figure, axes: Axes, columns: int) -> None:
     """The legend of a figure, above its panels, from the lines of one of them."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=min(columns, len(labels)))
+
+
+def plain_log(axis: Axis) -> None:
+    """Numbers as one writes them on a logarithmic axis of a decade or two: 1, 1.5, 2, 3, 5."""
+    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def broken(label: str, width: int) -> str:

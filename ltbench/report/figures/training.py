@@ -22,7 +22,7 @@ def draw(material: Material) -> Figure:
             "no stored run has a training curve", hint="ltbench run stores one where something is trained"
         )
     settings = material.chosen(among=able)
-    figure = Figure(figsize=(SINGLE, 3.6))
+    figure = Figure(figsize=(SINGLE, 4.0))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
     smallest = np.inf
     for number, setting in enumerate(settings):
@@ -34,11 +34,11 @@ def draw(material: Material) -> Figure:
         upper.fill_between(
             epochs, loss["mean"] - loss["sd"], loss["mean"] + loss["sd"], color=style["color"], alpha=0.2, linewidth=0
         )
-        lower.plot(epochs, rate["mean"], **style)
+        lower.plot(epochs, rate["mean"], **{**style, "marker": ""})
         smallest = min(smallest, loss["mean"].min())
     if smallest > 0:
         upper.set_yscale("log")
-    upper.set_ylabel("training loss, each method's own")
+    upper.set_ylabel("training loss")
     lower.set(xlabel="epoch", ylabel="learning rate")
     key(figure, upper, 1)
     return figure
