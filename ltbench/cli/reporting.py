@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def report(
     results: ResultFolders = None,
     style: Annotated[
-        Literal["md", "csv", "json", "latex", "svg"], typer.Option("--format", help="Of the output")
+        Literal["md", "csv", "json", "latex", "svg", "html"], typer.Option("--format", help="Of the output")
     ] = "md",
     method: Annotated[str | None, typer.Option(help="Method, or several by commas  [default: all]")] = None,
     output: Annotated[
@@ -48,8 +48,14 @@ def report(
     if figures is not None:
         _write_figures(figures, stored, methods, results or [Path("results")], output or Path("figures"))
         return
-    boards = leaderboards(of_methods(stored, methods))
-    text = render_svg(boards) if style == "svg" else render(boards, style)
+    stored = of_methods(stored, methods)
+    boards = leaderboards(stored)
+    if style == "html":
+        from ltbench.report.page import page
+
+        text = page.render(stored, boards, results or [Path("results")], asked=bool(methods))
+    else:
+        text = render_svg(boards) if style == "svg" else render(boards, style)
     if output is None:
         sys.stdout.write(text)
     else:

@@ -16,7 +16,8 @@ NAMES = {
 }  # fmt: skip
 """The metrics in words."""
 UNITLESS = {"nll", "brier"}
-Values = Mapping[str, Any]
+Values = Mapping[Any, Any]
+"""A row of ``Board.rows``."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,13 @@ class Column:
     """Whether the first press on the heading brings the lowest value to the top."""
 
 
-def columns(board: Board) -> list[Column]:
-    """Those of a leaderboard, the metric that ranks it first."""
+def columns(board: Board, shots: Mapping[str, int]) -> list[Column]:
+    """Those of a leaderboard.
+
+    Args:
+        board: the leaderboard.
+        shots: the rule of its data: more training images than "many" are many-shot, fewer than "few" few-shot.
+    """
     ranks = "Acc" if board.metric == "top1" else "Macro"
     other = [] if board.metric == "top1" else [_metric("top1", "Acc", "Share of all test images classified correctly.")]
     return [
@@ -42,9 +48,9 @@ def columns(board: Board) -> list[Column]:
         _metric(board.metric, ranks, f"{_ACCURACY[board.metric]} Ranks the table."),
         *_compared(board),
         *other,
-        _metric("many", "Many", "Mean accuracy of the classes with more than 100 training images (or as --many says)."),
+        _metric("many", "Many", f"Mean accuracy of the classes with more than {shots['many']} training images."),
         _metric("medium", "Med", "Mean accuracy of the classes between."),
-        _metric("few", "Few", "Mean accuracy of the classes with fewer than 20 training images (or as --few says)."),
+        _metric("few", "Few", f"Mean accuracy of the classes with fewer than {shots['few']} training images."),
         _metric("ece", "ECE", "Expected calibration error: confidence against accuracy in 15 bins, by their images."),
         _metric("mce", "MCE", "Maximum calibration error: the worst of these bins, however few images it has."),
         _cost("parameters", "Params", "M", "Parameters of the network with all its experts.", 1e6, 2),
@@ -83,11 +89,11 @@ def _compared(board: Board) -> list[Column]:
             "p", "p", "Holm",
             "Of a paired test against the first row, adjusted for the number of rows (Holm). n/a with fewer than "
             "3 common seeds. Above 0.05 the data do not tell the two apart.",
-            lambda row: probability(row["p"]), lower_first=True,
+            lambda row: "–" if row["setting"] == best else probability(row["p"]), lower_first=True,
         ),
         Column(
             "rank", "Rank", "mean",
-            f"Average rank over the {board.blocks} seeds that all rows have.",
+            f"Mean rank over the seeds that all rows have ({board.blocks}); 1 is best.{_critical(board)}",
             lambda row: number(row["rank"], 1), lower_first=True,
         ),
         Column(
@@ -96,6 +102,16 @@ def _compared(board: Board) -> list[Column]:
             lambda row: number(row["wins"], 2),
         ),
     ]  # fmt: skip
+
+
+def _critical(board: Board) -> str:
+    """What tells mean ranks apart."""
+    if board.friedman is None or board.critical_difference is None:
+        return ""
+    return (
+        f" Friedman's test that all rows rank alike: p {probability(board.friedman)}; ranks that are "
+        f"{board.critical_difference:.1f} apart differ (Nemenyi, 5 %)."
+    )
 
 
 def _metric(key: str, heading: str, meaning: str) -> Column:

@@ -1,0 +1,200 @@
+"""What a row of the leaderboard opens to: figures, classes, settings, runs, provenance, the paper."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from ltbench.config import canonical_json
+from ltbench.report.board import Board
+from ltbench.report.collection import Collection
+from ltbench.report.frame import METRICS, flatten
+from ltbench.report.page import views
+from ltbench.report.page.columns import MISSING, NAMES, UNITLESS, Values, interval, number, spread
+from ltbench.store import PaperRecord, Result
+
+_TIMES = ("started", "finished")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed."""
+
+    seed: int
+    run_id: str
+    accuracy: str
+    ece: str
+    started: str
+    finished: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Everything about one setting. Tables of words are lists of (name, value)."""
+
+    id: str
+    label: str
+    metrics: list[tuple[str, str, str]]
+    """Name, mean ± standard deviation, 95 % interval."""
+    classes: list[views.ClassRow]
+    lowest: list[views.ClassRow]
+    mistakes: list[views.Mistake]
+    settings: list[tuple[str, str]]
+    method: list[tuple[str, str]]
+    provenance: list[tuple[str, str]]
+    runs: list[Run]
+    paper: PaperRecord | None
+    reported: list[dict[str, Any]]
+    notes: list[str]
+    """What is not there, and why."""
+    pictures: dict[str, Any] = field(default_factory=dict)
+    """For the page's script."""
+
+
+def entries(board: Board, stored: Collection, reported: pd.DataFrame, prefix: str) -> list[Entry]:
+    """One for each row of the leaderboard, in its order.
+
+    Args:
+        board: the leaderboard.
+        stored: the results that it was made of.
+        reported: the published figures beside it, as ``ltbench.report.reported`` gives them.
+        prefix: of the entries' ids, which are unique in the page.
+    """
+    common = set(shared_settings(board, stored))
+    return [
+        _entry(f"{prefix}-{place}", row, stored, common, reported)
+        for place, row in enumerate(board.rows.to_dict("records"))
+    ]
+
+
+def shared_settings(board: Board, stored: Collection) -> list[tuple[str, str]]:
+    """The settings that all rows of a leaderboard have in common."""
+    each = [dict(_settings(stored.results[run_ids[0]])) for run_ids in board.rows["run_ids"]]
+    return [(name, value) for name, value in each[0].items() if all(one.get(name) == value for one in each)]
+
+
+def _entry(name: str, row: Values, stored: Collection, common: set[tuple[str, str]], reported: pd.DataFrame) -> Entry:
+    results = [stored.results[run_id] for run_id in row["run_ids"]]
+    data = results[0].data
+    order, classes = views.ranked(data), views.class_rows(results)
+    pictures = {"reliability": views.reliability_view(results), "classes": views.classes_view(classes)}
+    mistakes: list[views.Mistake] = []
+    notes = []
+    try:
+        matrix = views.confusion(results)
+    except ValueError as error:
+        notes.append(f"No confusion matrix: {error}.")
+    else:
+        if matrix is None:
+            notes.append("No confusion matrix: results of older versions keep no outcome of each test image.")
+        else:
+            mistakes = views.mistakes(matrix, data.classes)
+            pictures["confusion"] = views.confusion_view(matrix, order)
+    few = len(classes) <= views.FEW_CLASSES
+    return Entry(
+        id=name,
+        label=row["label"],
+        metrics=[_metric(row, metric) for metric in METRICS],
+        classes=classes if few else [],
+        lowest=[] if few else views.lowest(classes),
+        mistakes=mistakes,
+        settings=[setting for setting in _settings(results[0]) if setting not in common],
+        method=_method(results),
+        provenance=_provenance(results),
+        runs=[_run(result, stored) for result in results],
+        paper=next((result.method.paper for result in results if result.method.paper), None),
+        reported=_reported(reported, row),
+        notes=notes,
+        pictures={kind: picture for kind, picture in pictures.items() if picture is not None},
+    )
+
+
+def _metric(row: Values, metric: str) -> tuple[str, str, str]:
+    ends = interval(row[f"{metric}_low"], row[f"{metric}_high"]) if f"{metric}_low" in row else ""
+    return NAMES[metric], spread(row, metric, 3 if metric in UNITLESS else 1), ends
+
+
+def _settings(result: Result) -> list[tuple[str, str]]:
+    settings = flatten(result.config.without_seed())
+    return [(_spaced(name), _word(value)) for name, value in settings.items() if value is not None]
+
+
+def _method(results: Sequence[Result]) -> list[tuple[str, str]]:
+    """What the method did beyond its settings."""
+    method = results[0].method
+    rows = {
+        "revision": method.revision,
+        "training prior left in the logits": _word(method.logit_prior),
+        "sees the test images": "yes, without their labels" if method.transductive else "no",
+        "track": method.track,
+        "starts from": "; ".join(dict.fromkeys(_pairs(result.method.uses) for result in results)),
+        "chosen on validation images": "; ".join(dict.fromkeys(_pairs(result.method.selected) for result in results)),
+        "tuned by": f"{(results[0].tuning or {}).get('trials')} trials" if results[0].tuning else None,
+        "training": results[0].cost.training if results[0].cost else None,
+        "evaluation": results[0].cost.evaluation if results[0].cost else None,
+        "images a second in training": _speed(results),
+        "peak memory": _memory(results),
+        "data": _pairs(results[0].data.fingerprints),
+    }
+    return [(name, value) for name, value in rows.items() if value]
+
+
+def _speed(results: Sequence[Result]) -> str | None:
+    speeds = [run.cost.training_images_per_second for run in results if run.cost]
+    return f"{min(known):.0f} to {max(known):.0f}" if (known := [speed for speed in speeds if speed]) else None
+
+
+def _memory(results: Sequence[Result]) -> str | None:
+    peaks = [run.cost.peak_memory_bytes for run in results if run.cost]
+    return f"{max(known) / 2**20:.0f} MiB" if (known := [peak for peak in peaks if peak]) else None
+
+
+def _provenance(results: Sequence[Result]) -> list[tuple[str, str]]:
+    """Versions, commit and hardware; the values of all runs where they differ."""
+    seen: dict[str, dict[str, None]] = {}
+    for result in results:
+        for name, value in flatten(result.provenance).items():
+            if name not in _TIMES:
+                seen.setdefault(name, {})[_word(value)] = None
+    return [(_spaced(name), " or ".join(values)) for name, values in seen.items()]
+
+
+def _run(result: Result, stored: Collection) -> Run:
+    test = result.test
+    started, finished = (_time(result.provenance.get(name)) for name in _TIMES)
+    accuracy, ece = (number(test.top1, 2), number(test.ece, 2)) if test else (MISSING, MISSING)
+    return Run(result.config.seed, result.run_id, accuracy, ece, started, finished, str(stored.paths[result.run_id]))
+
+
+def _time(stamp: object) -> str:
+    try:
+        return datetime.fromisoformat(str(stamp)).strftime("%Y-%m-%d %H:%M:%S %Z").strip()
+    except ValueError:
+        return MISSING
+
+
+def _reported(reported: pd.DataFrame, row: Values) -> list[dict[str, Any]]:
+    return [] if reported.empty else reported[reported["label"] == row["label"]].to_dict("records")
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {_word(value)}" for name, value in values.items())
+
+
+def _spaced(name: str) -> str:
+    """A name of ``flatten``'s that can be broken between lines."""
+    return name.replace(".", " ").replace("_", " ")
+
+
+def _word(value: Any) -> str:
+    """A setting's value as text."""
+    if value is None:
+        return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return canonical_json(value) if isinstance(value, dict | list) else str(value)
