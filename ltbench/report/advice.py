@@ -1,0 +1,251 @@
+"""A table in plain words: what can be recommended, how sure that is, and what it costs."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ltbench.report.board import Board
+from ltbench.report.collection import Collection
+from ltbench.store import Metrics
+
+Row = dict[Any, Any]
+FEWEST_SEEDS = 3
+"""In common, for a test."""
+_LARGE_ECE = 5.0
+_CHEAPER = 0.5
+"""Training time over the best row's, from which on it is worth a word."""
+_MIXING = ("mixup", "cutmix", "cmo")
+"""Hyper-parameters that every method has, which mix images where they are not 0."""
+_SURE = 0.9
+_FEWEST_IMAGES = 20
+"""In a bin, to be spoken of."""
+_MORE_SEEDS = "ltbench run --seeds 0-4"
+
+
+def advise(board: Board, stored: Collection | None = None) -> str:
+    """A few sentences for somebody who has to choose a method by this table.
+
+    They say no more than the table: no row is called better than another unless the two are told apart, and what is not
+    known is said to be so.
+
+    Args:
+        board: a table; columns that it lacks, or that are not known, are done without.
+        stored: the results that it was made of: for what a confidence means in practice, and for which row does
+            nothing about rare classes.
+    """
+    rows: list[Row] = board.rows.to_dict("records")
+    best, others = rows[0], rows[1:]
+    tests = [one.test for one in _results(best, stored) if one.test is not None]
+    closing = [_calibration(best, tests, validation=bool(board.key.get("validation"))), _few_shot(best, others)]
+    if not others:
+        sentences = [
+            f"{_name(best)} is the only row of this table, so there is nothing to compare it with.",
+            f"It reaches {_figure(best, board.metric)}.",
+        ]
+    else:
+        near = [row for row in others if not _told_apart(row)]
+        sentences = [
+            _verdict(best, others, near),
+            _lead(best, others[0], board.metric),
+            _holds(others, near),
+            _against_plainest(rows, board.metric, stored),
+            _cheaper(best, near, board.metric),
+        ]
+    sentences += [*closing, _seeds(rows)]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _verdict(best: Row, others: Sequence[Row], near: Sequence[Row]) -> str:
+    if not near:
+        return f"Take {_name(best)}, as far as accuracy decides."
+    if not any(_tested(row) for row in others):
+        return (
+            "Nothing can be recommended yet: no two rows have been tested against each other, "
+            f"for which they need at least {FEWEST_SEEDS} seeds in common."
+        )
+    return f"Accuracy alone does not decide: {_name(best)} is first, but not told apart from every other row."
+
+
+def _lead(best: Row, following: Row, metric: str) -> str:
+    lead = f"{best[metric] - following[metric]:.1f}"
+    where = f"level with {_name(following)}" if lead == "0.0" else f"{lead} points more than {_name(following)}"
+    return f"{_name(best)} reaches {_figure(best, metric)}, {where}, the next."
+
+
+def _figure(row: Row, metric: str) -> str:
+    """For example "62.1 % accuracy (mean of 5 seeds, 95 % interval 61.2 to 63.0)"."""
+    what = "accuracy" if metric == "top1" else "accuracy averaged over classes (the test set is not balanced)"
+    low, high = _number(row, f"{metric}_low"), _number(row, f"{metric}_high")
+    seeds = "one run" if row["n"] == 1 else f"mean of {row['n']} seeds"
+    interval = "" if low is None or high is None else f", 95 % interval {low:.1f} to {high:.1f}"
+    return f"{row[metric]:.1f} % {what} ({seeds}{interval})"
+
+
+def _holds(others: Sequence[Row], near: Sequence[Row]) -> str:
+    tested = [row for row in others if _tested(row)]
+    if not tested:
+        return ""
+    apart = len(others) - len(near)
+    told = (
+        f"Paired tests over seeds tell it apart from {_all_of(apart, len(others))} (5 % level, corrected by Holm for "
+        "their number)"
+    )
+    if not near:
+        return f"{told}."
+    alike, untested = [row for row in near if _tested(row)], [row for row in near if not _tested(row)]
+    parts = [f"not from {_listed(alike)}"] if alike else []
+    if untested:
+        parts.append(f"{_listed(untested)} could not be tested")
+    return f"{told}; {'; '.join(parts)}."
+
+
+def _all_of(some: int, whole: int) -> str:
+    if some == whole:
+        return "the other row" if whole == 1 else f"all {whole} other rows"
+    return f"{some or 'none'} of {whole} other rows" if whole > 1 else "no other row"
+
+
+def _against_plainest(rows: Sequence[Row], metric: str, stored: Collection | None) -> str:
+    """The gain over the row that does least, and its price."""
+    best = rows[0]
+    known = [row for row in rows if _positive(row, "training_seconds")]
+    if not known:
+        return "What training costs is not known."
+    plain = [row for row in known if _plain(row, stored)]
+    baseline = min(plain or known, key=lambda row: float(row["training_seconds"]))
+    what = "cheapest row that does nothing about rare classes" if plain else "cheapest row to train"
+    if baseline is best:
+        return f"It is itself the {what}."
+    gain = f"{best[metric] - baseline[metric]:.1f} points"
+    sure = "which may be chance" if _tested(baseline) else "which is not tested"
+    price = [
+        f"{ratio:.1f} times its {name}"
+        for column, name in {"training_seconds": "training time", "multiply_adds": "multiply-adds an image"}.items()
+        if (ratio := _ratio(best, baseline, column)) is not None
+    ]
+    cost = f"takes {' and '.join(price)}" if price else "costs what is not known"
+    holds = "which holds" if _told_apart(baseline) else sure
+    return f"Over {_name(baseline)}, the {what}, it gains {gain}, {holds}, and {cost}."
+
+
+def _plain(row: Row, stored: Collection | None) -> bool:
+    """Whether all is left as in plain cross entropy: the class frequencies in the predictions, the images unmixed."""
+    return any(
+        result.method.logit_prior == 1 and not any(map(result.config.hyperparameters.get, _MIXING))
+        for result in _results(row, stored)
+    )
+
+
+def _cheaper(best: Row, near: Sequence[Row], metric: str) -> str:
+    """The first of those that were tested, are not told apart from the best row, and took half of its time or less."""
+    for row in near:
+        ratio = _ratio(row, best, "training_seconds")
+        if ratio is not None and ratio <= _CHEAPER and _tested(row):
+            behind = f"{best[metric] - row[metric]:.1f}"
+            took = f"{_name(row)} took {ratio:.2f} times its training time"
+            return f"Where cost counts: {took} and is {behind} points behind."
+    return ""
+
+
+def _calibration(best: Row, tests: Sequence[Metrics], *, validation: bool) -> str:
+    ece = _number(best, "ece")
+    if ece is None:
+        return "How well its confidence is calibrated is not known."
+    large = ece >= _LARGE_ECE
+    found = f"The ECE of {_name(best)} is {ece:.1f} %" + _tendency(tests)
+    if not large:
+        return f"{found}: its confidence is near its accuracy on average."
+    cure = "" if validation else ", or train with --validation, which fits a temperature"
+    return f"{found}: do not take its confidence for a probability{cure}."
+
+
+def _tendency(tests: Sequence[Metrics]) -> str:
+    """Over- or under-confident, and how many are right where it is about 90 % sure; empty if not known."""
+    if not tests:
+        return ""
+    counts = np.array([test.bins.count for test in tests], dtype=float)
+    sums = [
+        (counts * np.array([getattr(test.bins, name) for test in tests])).sum(0) for name in ("confidence", "accuracy")
+    ]
+    confident, right = sums
+    total = counts.sum(0)
+    if not total.sum():
+        return ""
+    words = f" ({'over' if confident.sum() > right.sum() else 'under'}-confident on the whole)"
+    place = math.ceil(_SURE * len(total)) - 1
+    if total[place] < _FEWEST_IMAGES * len(tests):
+        return words
+    low, high = (100 * end / len(total) for end in (place, place + 1))
+    return f"{words}; where it is {low:.0f} to {high:.0f} % sure, {100 * right[place] / total[place]:.1f} % are right"
+
+
+def _few_shot(best: Row, others: Sequence[Row]) -> str:
+    few, many = _number(best, "few"), _number(best, "many")
+    if few is None:
+        return ""
+    beside = f", on many-shot classes {many:.1f} %" if many is not None else ""
+    better = [row for row in others if (_number(row, "few") or 0) >= few + 0.05]
+    text = f"On few-shot classes it has {few:.1f} %{beside}"
+    if better:
+        top = max(better, key=lambda row: float(row["few"]))
+        text += f"; the highest mean there is {top['few']:.1f} %, of {_name(top)}"
+    return f"{text}."
+
+
+def _seeds(rows: Sequence[Row]) -> str:
+    short = [row for row in rows if row["n"] < FEWEST_SEEDS]
+    if short:
+        what = "All rows have" if len(short) == len(rows) else f"{len(short)} of {len(rows)} rows have"
+        what = "It has" if len(rows) == 1 else what
+        return f"{what} fewer than {FEWEST_SEEDS} seeds: {_MORE_SEEDS} adds some."
+    if any((_number(row, "behind_n") or 0) < FEWEST_SEEDS for row in rows[1:]):
+        return f"Run all methods on the same seeds ({_MORE_SEEDS}), so that every row can be tested."
+    return ""
+
+
+def _listed(rows: Sequence[Row]) -> str:
+    labels = [_name(row) for row in rows]
+    if len(labels) > 4:
+        return f"{', '.join(labels[:3])} and {len(labels) - 3} more"
+    return " and ".join(filter(None, [", ".join(labels[:-1]), labels[-1]]))
+
+
+def _name(row: Row) -> str:
+    """The label, its settings in brackets."""
+    method, comma, settings = str(row["label"]).partition(", ")
+    return f"{method} ({settings})" if comma else method
+
+
+def _tested(row: Row) -> bool:
+    return _number(row, "p") is not None
+
+
+def _told_apart(row: Row) -> bool:
+    """Whether the row is behind the best one by more than chance."""
+    # A best mean over other seeds may be the worse one on the seeds that both have: that is no lead.
+    ahead = (_number(row, "behind") or 0) < 0
+    return _tested(row) and bool(row.get("told_apart")) and not ahead
+
+
+def _ratio(row: Row, other: Row, column: str) -> float | None:
+    if _positive(row, column) and _positive(other, column):
+        return float(row[column]) / float(other[column])
+    return None
+
+
+def _positive(row: Row, column: str) -> bool:
+    value = _number(row, column)
+    return value is not None and value > 0
+
+
+def _number(row: Row, column: str) -> float | None:
+    value = row.get(column)
+    return None if value is None or pd.isna(value) else float(value)
+
+
+def _results(row: Row, stored: Collection | None) -> list[Any]:
+    ids = row.get("run_ids") or []
+    return [stored.results[run_id] for run_id in ids if run_id in stored.results] if stored is not None else []

@@ -1,0 +1,199 @@
+"""What a table is said to recommend."""
+
+import math
+import re
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ltbench.report.advice import advise
+from ltbench.report.board import Board, leaderboards
+from ltbench.report.collection import collect
+from ltbench.store import BinTable, Store
+
+NAN = float("nan")
+
+
+def row(label="a", **values):
+    usual = {
+        "n": 5, "top1": 60.0, "top1_low": 59.0, "top1_high": 61.0, "macro": 50.0, "many": 80.0, "few": 30.0, "ece": 2.0,
+        "training_seconds": 100.0, "multiply_adds": 1e6, "p": NAN, "told_apart": False,
+        "behind": 1.0, "behind_n": 5,
+    }  # fmt: skip
+    return {"label": label, "run_ids": [], **usual, **values}
+
+
+def said(*rows, metric="top1", validation=False):
+    frame = pd.DataFrame(list(rows))
+    return advise(Board("a table", {"validation": validation}, metric, frame, frozenset(), 5, None, None))
+
+
+def test_a_difference_that_holds_is_a_recommendation_with_its_gain_and_price():
+    # 62.0 - 60.5 = 1.5 over the next; over the cheapest, b: 62.0 - 58.0 = 4.0, at 300 / 100 and 2.4 / 1.2 of its cost.
+    text = said(
+        row("c, mixup=0.4", top1=62.0, top1_low=61.2, top1_high=62.9, training_seconds=300.0, multiply_adds=2.4e6),
+        row("a", top1=60.5, p=0.01, told_apart=True, training_seconds=150.0),
+        row("b", top1=58.0, p=0.002, told_apart=True, multiply_adds=1.2e6),
+    )
+    assert text == (
+        "Take c (mixup=0.4), as far as accuracy decides. c (mixup=0.4) reaches 62.0 % accuracy (mean of 5 seeds, 95 % "
+        "interval 61.2 to 62.9), 1.5 points more than a, the next. Paired tests over seeds tell it apart from all 2 "
+        "other rows (5 % level, corrected by Holm for their number). Over b, the cheapest row to train, it gains 4.0 "
+        "points, which holds, and takes 3.0 times its training time and 2.0 times its multiply-adds an image. The ECE "
+        "of c (mixup=0.4) is 2.0 %: its confidence is near its accuracy on average. On few-shot classes it has 30.0 %, "
+        "on many-shot classes 80.0 %."
+    )
+
+
+def test_where_the_difference_may_be_chance_a_cheaper_row_is_named():
+    text = said(
+        row("a", top1=62.0, training_seconds=300.0),
+        row("b", top1=61.8, p=0.6, training_seconds=200.0),
+        row("c", top1=61.5, p=0.4, training_seconds=90.0),
+        row("d", top1=61.0, p=0.2, training_seconds=80.0),
+        row("e", top1=40.0, p=0.001, told_apart=True, training_seconds=70.0),
+    )
+    assert text.startswith("Accuracy alone does not decide: a is first, but not told apart from every other row.")
+    assert "apart from 1 of 4 other rows (5 % level, corrected by Holm for their number); not from b, c and d." in text
+    assert "Where cost counts: c took 0.30 times its training time and is 0.5 points behind." in text
+    assert "Take " not in text
+
+
+def test_one_run_each_tells_nothing_yet():
+    text = said(row("a", n=1, top1=62.0, top1_low=NAN), row("b", n=1, top1=50.0))
+    assert text.startswith("Nothing can be recommended yet: no two rows have been tested against each other")
+    assert "62.0 % accuracy (one run), 12.0 points more than b" in text
+    assert "it gains 12.0 points, which is not tested" in text or "It is itself the cheapest row to train." in text
+    assert text.endswith("All rows have fewer than 3 seeds: ltbench run --seeds 0-4 adds some.")
+
+
+def test_the_only_row_is_compared_with_nothing():
+    text = said(row("a", n=2))
+    assert text.startswith("a is the only row of this table, so there is nothing to compare it with.")
+    assert text.endswith("It has fewer than 3 seeds: ltbench run --seeds 0-4 adds some.")
+    assert "tell" not in text
+
+
+def test_seeds_that_are_not_shared_are_asked_for():
+    text = said(row("a", top1=62.0), row("b", p=0.3), row("c", behind_n=2))
+    assert "not from b; c could not be tested." in text
+    assert "Run all methods on the same seeds (ltbench run --seeds 0-4)" in text
+
+
+def test_a_best_mean_that_is_behind_on_the_seeds_of_both_is_no_lead():
+    text = said(row("a", top1=62.0), row("b", p=0.01, told_apart=True, behind=-1.0))
+    assert text.startswith("Accuracy alone does not decide")
+
+
+def test_equal_rows_are_level():
+    text = said(row("a", top1=60.02), row("b", top1=60.01, p=1.0))
+    assert "60.0 % accuracy (mean of 5 seeds, 95 % interval 59.0 to 61.0), level with b, the next." in text
+
+
+def test_an_unbalanced_test_set_is_judged_class_by_class():
+    text = said(row("a", macro=51.0), row("b", macro=49.5, p=0.2), metric="macro")
+    assert "a reaches 51.0 % accuracy averaged over classes (the test set is not balanced)" in text
+    assert "1.5 points more than b" in text
+
+
+def test_what_is_not_known_is_said_to_be_so():
+    unknown = {"training_seconds": NAN, "multiply_adds": NAN, "ece": NAN, "few": NAN, "many": NAN}
+    text = said(row("a", top1=62.0, **unknown), row("b", p=0.2, **unknown))
+    assert "What training costs is not known." in text
+    assert "How well its confidence is calibrated is not known." in text
+    assert "shot" not in text
+    assert "costs what is not known" in said(row("a", top1=62.0, **unknown), row("b", p=0.2))
+
+
+def test_a_large_calibration_error_asks_for_a_temperature_unless_there_is_one():
+    assert "train with --validation, which fits a temperature" in said(row(ece=12.0))
+    assert "do not take its confidence for a probability." in said(row(ece=12.0), validation=True)
+
+
+@pytest.mark.parametrize(("sure", "right", "word"), [(0.9, 0.7, "over"), (0.88, 0.95, "under")])
+def test_what_a_confidence_means_from_the_bins(tmp_path, make_result, sure, right, word):
+    # Bin 14 of 15 reaches from 13/15 = 86.7 % to 14/15 = 93.3 %.
+    count = [0] * 13 + [100, 0]
+    bins = BinTable(count=count, confidence=[0.0] * 13 + [sure, 0.0], accuracy=[0.0] * 13 + [right, 0.0])
+    for seed in range(2):
+        result = make_result(seed=seed, ece=20.0)
+        tests = {"test": result.metrics["test"].model_copy(update={"bins": bins})}
+        Store(tmp_path).save(result.model_copy(update={"metrics": tests}))
+    stored = collect([tmp_path])
+    (board,) = leaderboards(stored)
+    text = advise(board, stored)
+    assert f"({word}-confident on the whole); where it is 87 to 93 % sure, {100 * right:.1f} % are right" in text
+
+
+def test_the_plainest_row_is_the_one_that_does_nothing_about_rare_classes(tmp_path, make_result):
+    def stored(method, top1, seconds, prior, **settings):
+        for seed in range(3):
+            result = make_result(
+                method, seed, top1=top1 + seed / 10, cost={"training_seconds": seconds}, settings=settings
+            )
+            record = result.method.model_copy(update={"logit_prior": prior})
+            Store(tmp_path).save(result.model_copy(update={"method": record}))
+
+    stored("balpoe", 60.0, 30.0, 0.0)
+    stored("ce", 50.0, 12.0, 1.0)
+    stored("cutmix", 52.0, 11.0, 1.0, hyperparameters={"cutmix": 1.0})
+    stored("vs", 51.0, 10.0, None)
+    runs = collect([tmp_path])
+    (board,) = leaderboards(runs)
+    assert "Over ce, the cheapest row that does nothing about rare classes, it gains 10.0 points" in advise(board, runs)
+    assert "Over vs, the cheapest row to train, it gains 9.0 points" in advise(board)
+
+
+def percentages():
+    return st.floats(0, 100)
+
+
+@st.composite
+def tables(draw):
+    """Rows as a table may hold them: ties, figures that are missing, costs of nothing, tests that could not be made."""
+    size = draw(st.integers(1, 7))
+    maybe = st.one_of(st.just(NAN), percentages())
+    rows = []
+    for label in "abcdefg"[:size]:
+        p = draw(st.one_of(st.just(NAN), st.floats(0, 1)))
+        values = {name: draw(maybe) for name in ("many", "few", "ece", "top1_low", "top1_high")}
+        costs = {
+            name: draw(st.sampled_from([NAN, 0.0, 0.5, 3.0, 1e6])) for name in ("training_seconds", "multiply_adds")
+        }
+        top1 = draw(st.one_of(st.sampled_from([50.0, 60.0]), percentages()))
+        rows.append(row(label, n=draw(st.integers(1, 10)), top1=top1, p=p, told_apart=p < 0.05, **values, **costs))
+    rows.sort(key=lambda one: -one["top1"])
+    rows[0] |= {"p": NAN, "told_apart": False}
+    return rows
+
+
+def in_the_table(rows):
+    """Every number that the text may hold: figures, differences from the first row, ratios of costs, counts."""
+    best, shown = rows[0], {"95", "5", "3", "0", "4"} | {str(count) for count in range(1, len(rows) + 1)}
+    for one in rows:
+        shown |= {f"{one[name]:.1f}" for name in ("top1", "top1_low", "top1_high", "many", "few", "ece")}
+        shown |= {f"{best['top1'] - one['top1']:.1f}", str(one["n"])}
+        for cost in ("training_seconds", "multiply_adds"):
+            pair = best[cost], one[cost]
+            if all(value > 0 for value in pair):
+                shown |= {f"{pair[0] / pair[1]:.1f}", f"{pair[1] / pair[0]:.2f}"}
+    return shown
+
+
+@given(tables())
+def test_the_text_says_no_more_than_the_table(rows):
+    text = said(*rows)
+    assert set(re.findall(r"\d+(?:\.\d+)?", text)) <= in_the_table(rows)
+    assert "nan" not in text
+    others = rows[1:]
+    certain = bool(others) and all(one["told_apart"] for one in others)
+    assert text.startswith(f"Take {rows[0]['label']},") == certain
+    nothing = bool(others) and all(math.isnan(one["p"]) for one in others)
+    assert text.startswith("Nothing can be recommended yet") == nothing
+    told = re.search(r"Over (\w), .*?, (which \w+(?: \w+)*), and", text)
+    if told:
+        against = next(one for one in others if one["label"] == told[1])
+        assert (told[2] == "which holds") == against["told_apart"]
+    assert 2 <= len(re.findall(r"[.:] [A-Z]|\.$", text)) <= 10
