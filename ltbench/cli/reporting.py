@@ -30,8 +30,17 @@ def report(
             help="Write figures instead, as SVG and PNG: poster, all, or names by commas; a wrong one lists all"
         ),
     ] = None,
+    diff: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            help="What differs between two runs instead, and whether one table may hold both", metavar="RUN RUN"
+        ),
+    ] = None,
 ) -> None:
     """Print the leaderboard: mean and standard deviation over seeds of accuracy, ECE and MCE."""
+    if diff is not None:
+        _print_difference(diff, results or [Path("results")], style, output)
+        return
     from ltbench.atomic import write_text
     from ltbench.report.board import leaderboards
     from ltbench.report.collection import collect, of_methods
@@ -56,6 +65,30 @@ def report(
         text = page.render(stored, boards, results or [Path("results")], asked=bool(methods))
     else:
         text = render_svg(boards) if style == "svg" else render(boards, style)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        write_text(output, text)
+
+
+def _print_difference(names: tuple[str, str], folders: list[Path], style: str, output: Path | None) -> None:
+    """Say what differs between two stored runs."""
+    from rich.console import Console
+
+    from ltbench.atomic import write_text
+    from ltbench.errors import LtbenchError
+    from ltbench.report.difference import FORMATS, difference, render, terminal
+    from ltbench.report.find import find_run
+
+    found = difference(*(find_run(name, folders)[0] for name in names))
+    if style == "text" and output is None:
+        Console(highlight=False).print(terminal(found))
+        return
+    if style not in FORMATS:
+        raise LtbenchError(
+            f"--diff has no format {style}", where="--format", hint=f"use one of text, {', '.join(FORMATS)}"
+        )
+    text = render(found, style)
     if output is None:
         sys.stdout.write(text)
     else:

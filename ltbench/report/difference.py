@@ -1,0 +1,199 @@
+"""Two runs side by side: what differs, and whether one table may hold both."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+from tabulate import tabulate
+
+from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, flatten
+from ltbench.store import Result
+
+_WHY = {
+    "dataset": "they are on different data sets",
+    "imbalance_ratio": "their imbalance ratios differ",
+    "data_seed": "their images were drawn with different seeds",
+    "image_size": "their images have different sizes",
+    "validation": "one was trained without the validation part",
+    "recipe.name": "their recipes have different names, and a table compares methods under one recipe",
+    "transductive": "one has adapted to the unlabelled test images",
+    "track": "one is to be compared with others of its track only, such as foundation models",
+    "data": "their images are not the same (fingerprints)",
+}
+"""Why two runs that differ in a key of ``TABLE_KEYS`` are not comparable, in words."""
+_LONGEST = 60
+"""Characters of a value that a table shows."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One side of two runs, such as their data: what differs, and what is equal."""
+
+    name: str
+    differs: dict[str, tuple[Any, Any]]
+    equal: list[str]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What differs between two runs."""
+
+    runs: tuple[str, str]
+    obstacles: list[str] = field(default_factory=list)
+    """Why the two may not stand in one table; none if they may."""
+    parts: list[Part] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> str:
+        """Whether the two may be compared in one table, in a sentence or two."""
+        if self.runs[0] == self.runs[1]:
+            return "The two are one run."
+        if self.obstacles:
+            return f"Not to be compared in one table: {'; '.join(self.obstacles)}."
+        differing = {part.name: set(part.differs) for part in self.parts}
+        told = ["settings"] if differing["settings"] - {"seed"} else []
+        told += ["the revision of the method"] if "revision" in differing["method"] else []
+        what = f"as two rows, since {' and '.join(told)} differ" if told else "averaged: only their seeds differ"
+        elsewhere = " They were made on different hardware: training times say little." if differing["hardware"] else ""
+        return f"They may stand in one table, {what}.{elsewhere}"
+
+
+def difference(one: Result, other: Result) -> Difference:
+    """What differs between two stored runs, and whether one table may hold both.
+
+    Args:
+        one: a run.
+        other: another one.
+    """
+    sides = [_sides(one), _sides(other)]
+    parts = [_part(name, sides[0][name], sides[1][name]) for name in sides[0]]
+    keys = [_table_keys(result) for result in (one, other)]
+    obstacles = [_WHY[name] for name in TABLE_KEYS if keys[0][name] != keys[1][name]]
+    unfinished = [f"{result.run_id} is {result.status}" for result in (one, other) if result.status != "done"]
+    return Difference((one.run_id, other.run_id), [*unfinished, *obstacles], parts)
+
+
+def _table_keys(result: Result) -> dict[str, Any]:
+    settings = flatten(result.config.model_dump(mode="json"))
+    own = {
+        "transductive": result.method.transductive,
+        "track": result.method.track or "",
+        "data": result.data.fingerprints,
+    }
+    return {name: own[name] if name in own else settings.get(name) for name in TABLE_KEYS}
+
+
+def _sides(result: Result) -> dict[str, dict[str, Any]]:
+    """A run as parts of named values."""
+    data, provenance = result.data, result.provenance
+    cost = result.cost.model_dump() if result.cost else {}
+    known = ("revision", "logit_prior", "transductive", "track", "uses", "selected")
+    return {
+        "settings": flatten(result.config.model_dump(mode="json", exclude_none=True)),
+        "method": flatten(result.method.model_dump(include=set(known))),
+        "data": {
+            **{f"{name} fingerprint": value for name, value in data.fingerprints.items()},
+            "classes": len(data.classes),
+            "class names": data.classes,
+            "class counts": data.counts,
+            "trained on": data.trained_on,
+            "shots": data.shots,
+        },
+        "versions": {
+            **_mapping(provenance, "versions"),
+            **_mapping(provenance, "git"),
+            "system": provenance.get("system"),
+        },
+        "hardware": _mapping(provenance, "hardware"),
+        "cost": {name: cost.get(name) for name in (*COSTS, "training", "evaluation")},
+        "test metrics": result.test.model_dump(include=set(METRICS)) if result.test else {},
+    }
+
+
+def _mapping(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = values.get(name)
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def _part(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Part:
+    names = list(dict.fromkeys([*one, *other]))
+    differs = {key: (one.get(key), other.get(key)) for key in names if one.get(key) != other.get(key)}
+    return Part(name, differs, [key for key in names if key not in differs])
+
+
+def cells(found: Difference) -> list[list[str]]:
+    """A row for each thing that differs: part, name, the two values; numbers with the change from one to the other."""
+    return [
+        [part.name, name, _shown(one), _shown(other), _change(one, other)]
+        for part in found.parts
+        for name, (one, other) in part.differs.items()
+    ]
+
+
+def equal(found: Difference) -> list[str]:
+    """What is equal, in a word a part."""
+    return [f"{part.name}: {_extent(part)} equal" for part in found.parts if part.equal]
+
+
+def _extent(part: Part) -> str:
+    return f"the other {len(part.equal)}" if part.differs else "all"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "n/a"
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _change(one: Any, other: Any) -> str:
+    if isinstance(one, bool) or not isinstance(one, int | float) or not isinstance(other, int | float):
+        return ""
+    return f"{other - one:+.4g}"
+
+
+def render(found: Difference, style: str) -> str:
+    """The difference as text.
+
+    Args:
+        found: between two runs.
+        style: md or json.
+    """
+    return FORMATS[style](found)
+
+
+def _json(found: Difference) -> str:
+    return json.dumps({"verdict": found.verdict, **asdict(found)}, indent=1) + "\n"
+
+
+def _markdown(found: Difference) -> str:
+    header = ["Part", "What", *found.runs, "Change"]
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in cells(found)]
+    align = ["left", "left", "right", "right", "right"]
+    table = tabulate(rows, header, tablefmt="github", colalign=align if rows else None, disable_numparse=True)
+    listed = [f"- {line}" for line in equal(found)]
+    return "\n".join([found.verdict, "", table, "", "Equal:", "", *listed]) + "\n"
+
+
+FORMATS: dict[str, Callable[[Difference], str]] = {"md": _markdown, "json": _json}
+
+
+def terminal(found: Difference) -> Group:
+    """The same for the terminal."""
+    table = Table(box=SIMPLE_HEAD)
+    for number, name in enumerate(("Part", "What", *found.runs, "Change")):
+        table.add_column(name, justify="left" if number < 2 else "right")
+    last = ""
+    for part, *rest in cells(found):
+        table.add_row("" if part == last else part, *map(escape, rest))
+        last = part
+    lines = "\n".join(["Equal", *(f"  {line}" for line in equal(found))])
+    return Group(Text(found.verdict, style="bold"), table, Text(lines, style="dim"))
