@@ -264,7 +264,7 @@ class _Run:
             if result.status != "done":
                 raise TrainingFailedError(f"the {config.method} run {other.id} it starts from: {result.reason}")
             runs[name], self.used[name] = other.trained(), other.id
-            self.used_seconds += result.cost.training_seconds if result.cost else 0.0
+            self.used_seconds += (result.cost and result.cost.training_seconds) or 0.0
         if runs:
             method.start_from(runs)
 

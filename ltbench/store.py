@@ -126,7 +126,9 @@ class Cost(Frozen):
 
     parameters: int
     multiply_adds: int = Field(description="of one image through all experts")
-    training_seconds: float = Field(description="with those of the runs that it starts from")
+    training_seconds: float | None = Field(
+        description="with those of the runs that it starts from; null where others have trained the weights"
+    )
     training_images_per_second: float | None
     evaluation_images_per_second: float
     training: str | None = Field(None, description="how steps were carried out (eager, compiled), and why not faster")

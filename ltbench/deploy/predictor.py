@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from ltbench import __version__, places, registry
 from ltbench.config import Frozen, Recipe, RunConfig, canonical_json
 from ltbench.data import dataset
-from ltbench.deploy.imported import Imported
 from ltbench.errors import LtbenchError
 from ltbench.method import ClassPrior, Method
 from ltbench.models.experts import Backbone
+from ltbench.models.imported import Imported
 from ltbench.store import Result
 from ltbench.train.fit import load_trained
 from ltbench.train.state import Checkpoint
@@ -125,14 +125,13 @@ def build(card: Card) -> Predictor:
             where=f"revision {card.revision} then, {registry.revision(cls)} now",
             hint="run it again",
         )
-    assert isinstance(config.recipe, Recipe)
     assert config.backbone is not None
     make = Backbone(  # no pre-trained weights: those of the run replace them
         config.backbone,
         classes=len(card.classes),
         channels=card.input[0],
         image_size=card.input[1],
-        head=config.recipe.head,
+        head=config.recipe.head if isinstance(config.recipe, Recipe) else "",  # imported networks say their own
     )
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the user was told when the run was made

@@ -1,5 +1,7 @@
 """Networks whose training ltbench knows nothing of, as a method."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from ltbench.method import BackboneFactory, Method, MethodConfig
@@ -14,9 +16,10 @@ class Imported(Method):
 
         experts: int = Field(1, ge=1)
         width: float = Field(1.0, description="of the experts' stages: 1 or 0.75")
+        head: Literal["linear", "cosine"] = "cosine"
 
     config: Config
 
     def make_network(self, build: BackboneFactory) -> ExpertNetwork:
         """The network that the weights fit."""
-        return build(self.config.experts, width=self.config.width)
+        return build(self.config.experts, width=self.config.width, head=self.config.head)
