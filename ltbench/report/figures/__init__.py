@@ -46,7 +46,8 @@ def parse_names(text: str) -> list[str]:
         LtbenchError: for another name.
     """
     groups = {"all": tuple(FIGURES), "poster": POSTER}
-    names = list(dict.fromkeys(name for word in text.split(",") for name in groups.get(word, (word.strip(),))))
+    words = [word.strip() for word in text.split(",")]
+    names = list(dict.fromkeys(name for word in words for name in groups.get(word, (word,))))
     for name in names:
         if name not in FIGURES:
             raise unknown("figure", name, [*FIGURES, *groups], where="--figures")

@@ -1,0 +1,101 @@
+"""Names, files and the command."""
+
+import subprocess
+import sys
+
+import pytest
+from matplotlib import rcParams
+
+from ltbench.errors import LtbenchError
+from ltbench.report.figures import FIGURES, POSTER, draw, parse_names
+from ltbench.report.figures.style import broken, png, svg
+from ltbench.store import Store
+
+
+def test_names():
+    assert parse_names("all") == list(FIGURES)
+    assert parse_names("poster") == list(POSTER)
+    assert parse_names("cost, poster,cost") == ["cost", *POSTER]
+    with pytest.raises(LtbenchError, match="unknown figure 'reliabilty'") as caught:
+        parse_names("reliabilty")
+    assert "did you mean reliability?" in str(caught.value)
+
+
+def test_a_figure_is_the_same_bytes_each_time_whatever_the_users_style(run, material):
+    made = material(run())
+    first = [save(draw("reliability", made)) for save in (svg, png)]
+    before = rcParams["font.size"]
+    rcParams["font.size"] = 31
+    try:
+        assert [save(draw("reliability", made)) for save in (svg, png)] == first
+        assert rcParams["font.size"] == 31
+    finally:
+        rcParams["font.size"] = before
+    assert first[0].startswith(b"<?xml")
+    assert first[1].startswith(b"\x89PNG")
+
+
+def test_labels_break_after_commas_and_underscores():
+    assert broken("logit_adjustment_posthoc, mixup=0.4", 20) == "logit_adjustment_\nposthoc, mixup=0.4"
+    assert broken("ce", 20) == "ce"
+    assert broken("a, b", 1) == "a,\nb"
+
+
+def test_the_command_writes_both_formats_and_says_what_it_leaves_out(cli, tmp_path, run):
+    for seed in (0, 1):
+        Store(tmp_path / "one").save(run("ce", seed))
+    Store(tmp_path / "two").save(run("focal"))
+    done = cli("report", "--results", "one", "--results", "two", "--figures", "poster")
+    assert done.code == 0
+    written = [f"figures/{name}.{kind}" for name in ("reliability", "class-rank") for kind in ("svg", "png")]
+    assert done.out.splitlines() == written
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(
+        path.removeprefix("figures/") for path in written
+    )
+    for name in ("experts", "mixup", "prior"):
+        assert f"figure {name}: no " in done.err
+    assert "Traceback" not in done.err
+
+    again = cli("report", "--results", "one", "--figures", "class-rank", "--method", "ce", "--output", "elsewhere")
+    assert again.out.split() == ["elsewhere/class-rank.svg", "elsewhere/class-rank.png"]
+    assert b"focal" not in (tmp_path / "elsewhere" / "class-rank.svg").read_bytes()
+
+
+def test_figures_are_of_the_largest_table(cli, tmp_path, run):
+    for name in ("ce", "focal"):
+        Store(tmp_path / "results").save(run(name))
+    Store(tmp_path / "results").save(run("tta", transductive=True))
+    done = cli("report", "--figures", "reliability")
+    assert done.code == 0
+    assert "of 2 tables, the figures are of the largest: digits-lt, IR 20, standard recipe, data aaaaaa" in done.err
+
+
+def test_the_search_in_a_tune_folder_is_drawn_without_a_finished_run(cli, tmp_path):
+    assert cli("tune", "--method", "ce", "--trials", 2, "--epochs", 1, "--device", "cpu").code == 0
+    done = cli("report", "--results", "tune/digits-lt-ce", "--figures", "tuning,cost")
+    assert (done.code, done.out.split()) == (0, ["figures/tuning.svg", "figures/tuning.png"])
+    assert "figure cost: no finished run is stored" in done.err
+
+
+def test_nothing_to_draw(cli, tmp_path, run):
+    Store(tmp_path / "results").save(run())
+    done = cli("report", "--figures", "shift")
+    assert (done.code, done.out) == (1, "")
+    assert "figure shift: the stored runs have no figures under label shift" in done.err
+    assert not (tmp_path / "figures").exists()
+    wrong = cli("report", "--figures", "shif")
+    assert wrong.code == 2
+    assert "did you mean shift?" in wrong.err
+
+
+def test_figures_need_neither_torch_nor_pyplot():
+    code = """
+import sys
+import ltbench.report.figures.tuning as tuning
+space = {"mixup": {"low": 0.0, "high": 1.0, "log": False}}
+trials = [{"number": n, "params": {"mixup": n / 9}, "macro": float(n), "ece": 0.0} for n in range(9)]
+assert tuning.importance(tuning.Search("one", space, trials)) == {"mixup": 100.0}
+print({"torch", "matplotlib.pyplot"} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("set()\n", 0), done.stderr

@@ -1,0 +1,44 @@
+"""Which settings a figure shows."""
+
+import pytest
+
+from ltbench.errors import LtbenchError
+from ltbench.report.collection import Collection
+from ltbench.report.figures.material import gather
+
+
+def labels(settings):
+    return [setting.label for setting in settings]
+
+
+def test_methods_from_the_best_to_the_worst_in_even_steps(run, material):
+    made = material(*(run(f"m{place}", top1=90.0 - place) for place in range(9)))
+    assert labels(made.chosen(5)) == ["m0", "m2", "m4", "m6", "m8"]
+    assert labels(made.chosen(3)) == ["m0", "m4", "m8"]
+    assert len(made.chosen(20)) == 9
+
+
+def test_of_each_method_its_best_setting(run, material):
+    made = material(
+        run("a", hyperparameters={"mixup": 0.0}, top1=90.0),
+        run("a", hyperparameters={"mixup": 0.4}, top1=80.0),
+        run("b", hyperparameters={"mixup": 0.0}, top1=70.0),
+        run("b", hyperparameters={"mixup": 0.4}, top1=75.0),
+    )
+    assert labels(made.chosen(5)) == ["a, mixup=0", "b, mixup=0.4"]
+
+
+def test_methods_that_were_asked_for_take_turns(run, material):
+    runs = [run("a", hyperparameters={"mixup": mixup}, top1=90.0 - mixup) for mixup in (0.0, 0.2, 0.4)]
+    made = material(*runs, run("b", hyperparameters={"mixup": 0.0}, top1=50.0), asked=True)
+    assert labels(made.chosen(3)) == ["a, mixup=0", "a, mixup=0.2", "b, mixup=0"]
+
+
+def test_the_prior_of_a_class_without_images_is_that_of_half_an_image(run, material):
+    (setting,) = material(run(data={"trained_on": [9, 0]})).settings
+    assert list(setting.prior) == pytest.approx([9 / 9.5, 0.5 / 9.5])
+
+
+def test_no_finished_run():
+    with pytest.raises(LtbenchError, match="no finished run is stored"):
+        gather(Collection(), None).chosen()

@@ -1,0 +1,184 @@
+"""The other figures: what is plotted, against figures worked out by hand."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ltbench.errors import LtbenchError
+from ltbench.report.figures import cost, draw
+from ltbench.report.figures.material import Material
+from ltbench.report.figures.tuning import Search, importance, searches
+from ltbench.store import CurvePoint, ShiftTable
+
+ROOT2 = math.sqrt(2)
+
+
+def table(**top1):
+    """Of three distributions; by prior their accuracies, and ten points less as ECE."""
+    rows = [(prior, *row) for prior, row in top1.items()]
+    names = ("forward-50", "uniform", "backward-50")
+    cells = [(prior, name, value) for prior, *values in rows for name, value in zip(names, values, strict=True)]
+    priors, distributions, values = (list(column) for column in zip(*cells, strict=True))
+    return ShiftTable(distribution=distributions, prior=priors, top1=values, ece=[value - 10 for value in values])
+
+
+def test_shift_has_a_column_for_each_prior(run, material, bars_of):
+    full = [table(unknown=[90, 80, 70], known=[95, 80, 75]), table(unknown=[92, 82, 74], known=[95, 80, 75])]
+    made = material(
+        *(run("a", seed, shift=one, top1=80.0) for seed, one in enumerate(full)),
+        run("b", shift=table(unknown=[60, 50, 40]), top1=50.0),
+        run("older"),
+    )
+    figure = draw("shift", made)
+    unknown, known, estimated = (bars_of(axes) for axes in figure.axes[:3])
+    assert unknown["a"][:2] == ([0, 1, 2], [91, 81, 72])
+    assert unknown["a"][2] == pytest.approx([ROOT2, ROOT2, 2 * ROOT2])
+    assert unknown["b"][1] == [60, 50, 40]
+    assert {label: y for label, (_, y, _) in known.items()} == {"a": [95, 80, 75]}
+    assert estimated == {}
+    assert bars_of(figure.axes[3])["a"][1] == [81, 71, 62]
+    assert [tick.get_text() for tick in figure.axes[3].get_xticklabels()] == ["50", "1", "50"]
+
+
+def test_a_pareto_front_by_hand():
+    # 2 costs as much as 0 and is better; 3 costs more and is worse; 4 costs most and is best.
+    assert cost.pareto([1, 2, 1, 3, 4], [50, 60, 55, 58, 61]) == [2, 1, 4]
+    assert cost.pareto([1, 1], [50, 50]) == [0]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))
+def test_nobody_beats_who_is_on_a_front_and_somebody_who_is_not(points):
+    front = cost.pareto(*map(list, zip(*points, strict=True)))
+    for place, (price, accuracy) in enumerate(points):
+        better = [one for one in points if one[0] <= price and one[1] >= accuracy and one != (price, accuracy)]
+        twin = points.index((price, accuracy)) != place
+        assert (place in front) == (not better and not twin)
+
+
+def test_cost_is_relative_to_the_cheapest(run, material):
+    def costing(name, top1, seconds, work):
+        return run(name, top1=top1, cost={"training_seconds": seconds, "multiply_adds": work})
+
+    figure = draw(
+        "cost",
+        material(
+            costing("a", 90.0, 40.0, 6_000_000),
+            costing("b", 70.0, 10.0, 3_000_000),
+            costing("c", 60.0, 20.0, 3_000_000),
+        ),
+    )
+    time, work, names = figure.axes
+    fronts = [
+        next(line.get_xydata().tolist() for line in axes.lines if line.get_marker() == "D") for axes in (time, work)
+    ]
+    assert fronts == [[[1, 70], [4, 90]], [[3, 70], [6, 90]]]
+    others = [line.get_xydata().tolist() for line in time.lines if line.get_marker() == "o"]
+    assert others == [[], [[2, 60]]]
+    assert [text.get_text() for text in names.texts] == ["1", "a", "2", "b", "3", "c"]
+    assert {text.get_text() for text in time.texts} == {"1", "2", "3"}
+
+
+def test_labels_of_points_do_not_cover_each_other(run, material):
+    runs = [run(f"m{place}", top1=70.0 + 0.1 * place, cost={"training_seconds": 10.0}) for place in range(12)]
+    figure = draw("cost", material(*runs))
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 12
+    assert sum(one.overlaps(other) for one in boxes for other in boxes) == 12  # each with itself
+
+
+def test_training_curves_are_means_over_seeds(run, material):
+    def curve(*losses):
+        stages = ["one"] * (len(losses) - 1) + ["two"]
+        return [CurvePoint(stage=stage, epoch=0, lr=0.1, loss=loss) for stage, loss in zip(stages, losses, strict=True)]
+
+    made = material(run("a", 0, curve=curve(4.0, 2.0, 1.0)), run("a", 1, curve=curve(6.0, 2.0, 3.0)), run("posthoc"))
+    upper, lower = draw("training", made).axes
+    (line,) = upper.lines
+    assert line.get_xydata().tolist() == [[1, 5], [2, 2], [3, 2]]
+    assert lower.lines[0].get_ydata() == pytest.approx([0.1] * 3)
+    band = upper.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == (pytest.approx(2 - ROOT2), pytest.approx(5 + ROOT2))
+
+
+SPACE = {"mixup": {"low": 0.0, "high": 1.0, "log": False}, "experts": {"options": [2, 3]}}
+HISTORY = [
+    {"number": place, "params": {"mixup": place / 12, "experts": 2 + place % 2}, "macro": value, "ece": 3.0}
+    for place, value in enumerate([70.0, 60.0, 71.0, 62.0, 72.0, 61.0, 73.0, 62.5, 73.5, 61.5, 74.0, 63.0])
+]
+FAILED = {"number": 12, "params": {"mixup": 1.0, "experts": 2}, "reason": "the loss is nan"}
+TUNING = {"trials": 13, "space": SPACE, "history": [*HISTORY, FAILED]}
+
+
+def test_tuning_shows_trials_and_the_best_so_far(run, material):
+    left, right = draw("tuning", material(run("product", tuning=TUNING))).axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in left.lines}
+    assert [y for _, y in lines["trial"]] == [trial["macro"] for trial in HISTORY]
+    assert [y for _, y in lines["best so far"]] == [70, 70, 71, 71, 72, 72, 73, 73, 73.5, 73.5, 74, 74]
+    assert [x for x, _ in lines["failed"]] == [12]
+    assert left.get_title() == "product on digits-lt"
+    widths = [bar.get_width() for bar in right.patches]
+    assert sum(widths) == pytest.approx(100)
+    assert [tick.get_text() for tick in right.get_yticklabels()] == ["experts", "mixup"]  # two levels, ten points apart
+
+
+def test_importance_is_the_same_each_time_and_needs_outcomes_that_differ():
+    search = Search("one", SPACE, HISTORY)
+    assert importance(search) == importance(search)
+    assert importance(Search("flat", SPACE, [{**trial, "macro": 50.0} for trial in HISTORY])) == {}
+    assert importance(Search("short", SPACE, HISTORY[:1])) == {}
+
+
+def test_a_search_is_read_from_its_folder(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "best.toml").write_text("""
+        method = "product"
+        dataset = "digits-lt"
+        [tuning.space.mixup]
+        low = 0.0
+        high = 1.0
+        log = false
+        [[tuning.history]]
+        number = 0
+        macro = 50.0
+        ece = 3.0
+        params = { mixup = 0.5 }
+    """)
+    (tmp_path / "old.toml").write_text("")
+    (found,) = searches(Material(None, [], folders=[tmp_path]))
+    assert (found.name, found.done[0]["macro"]) == ("product on digits-lt", 50.0)
+
+
+def test_a_best_toml_without_its_trials_is_no_search(tmp_path):
+    (tmp_path / "best.toml").write_text("method = 'ce'\n[tuning]\ntrials = 20\n")
+    with pytest.raises(LtbenchError, match="no search for hyper-parameters with its trials on record") as caught:
+        draw("tuning", Material(None, [], folders=[tmp_path]))
+    assert "to do: ltbench tune" in str(caught.value)
+
+
+def test_ranks_with_bars_as_wide_as_the_critical_difference(run, material):
+    # The same order on both seeds: ranks 1, 2, 3. Nemenyi at 5 % for three: 2.343 sqrt(3 * 4 / (6 * 2)) = 2.343.
+    runs = [run(name, seed, top1=top1) for name, top1 in (("a", 90.0), ("b", 80.0), ("c", 70.0)) for seed in range(2)]
+    made = material(*runs)
+    assert made.board.critical_difference == pytest.approx(2.343, abs=2e-3)
+    (axes,) = draw("critical-difference", made).axes
+    bars = [one.lines for one in axes.containers]
+    assert [line.get_xdata().tolist() for line, _, _ in bars] == [[1, 2, 3], []]  # none is apart from the best
+    ((low, _), (high, _)) = bars[0][2][0].get_segments()[0]
+    assert (low, high) == (pytest.approx(1 - 1.1715, abs=1e-3), pytest.approx(1 + 1.1715, abs=1e-3))
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a   1.0", "b   2.0", "c   3.0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "lacks"),
+    [
+        ("shift", "no figures under label shift"),
+        ("training", "no stored run has a training curve"),
+        ("critical-difference", "average ranks need several settings"),
+    ],
+)
+def test_what_is_missing_is_said_with_the_command_that_makes_it(run, material, name, lacks):
+    with pytest.raises(LtbenchError, match=lacks) as caught:
+        draw(name, material(run()))
+    assert "to do: ltbench run" in str(caught.value)
