@@ -7,10 +7,6 @@ from statistics import fmean
 from typing import Any
 
 import pandas as pd
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
-from rich.table import Table
-from tabulate import tabulate
 
 from ltbench.config import Recipe
 from ltbench.report.board import Board
@@ -248,34 +244,3 @@ def notes(found: pd.DataFrame) -> list[str]:
 
 def _keys(found: pd.DataFrame) -> list[tuple[str, str]]:
     return list(dict.fromkeys(zip(found["source"], found["differs"], strict=True)))
-
-
-def markdown(found: pd.DataFrame) -> str:
-    """The figures of one board as a table with notes; empty if there is none."""
-    if not len(found):
-        return ""
-    return "\n".join(["#### Reported and measured\n", _tabulated(found, "github"), "", *notes(found)]) + "\n"
-
-
-def latex(found: pd.DataFrame) -> str:
-    """The same for LaTeX with booktabs; the notes are comments."""
-    if not len(found):
-        return ""
-    table = _tabulated(found, "latex_booktabs").replace("±", r"$\pm$")
-    return "\n".join([table, *(f"% {note}" for note in notes(found))]) + "\n"
-
-
-def _tabulated(found: pd.DataFrame, style: str) -> str:
-    align = ["left"] * 3 + ["right"] * 4
-    return tabulate(cells(found), HEADER, tablefmt=style, colalign=align, disable_numparse=True)
-
-
-def terminal(found: pd.DataFrame) -> Table:
-    """The same for the terminal, the notes below."""
-    table = Table(title="Reported and measured", title_justify="left", box=SIMPLE_HEAD, caption_justify="left")
-    for number, name in enumerate(HEADER):
-        table.add_column(name, justify="left" if number < 3 else "right", no_wrap=number > 1)
-    for row in cells(found):
-        table.add_row(*map(escape, row))
-    table.caption = escape("\n".join(notes(found)))
-    return table

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import fields
 
 import pandas as pd
 import pytest
@@ -26,8 +27,9 @@ def row(label="a", **values):
 
 
 def said(*rows, metric="top1", validation=False):
-    frame = pd.DataFrame(list(rows))
-    return advise(Board("a table", {"validation": validation}, metric, frame, frozenset(), 5, None, None))
+    shown = {"title": "a table", "key": {"validation": validation}, "metric": metric, "rows": pd.DataFrame(list(rows))}
+    unseen: dict = {field.name: None for field in fields(Board)}
+    return advise(Board(**{**unseen, **shown}))
 
 
 def test_a_difference_that_holds_is_a_recommendation_with_its_gain_and_price():

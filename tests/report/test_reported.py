@@ -9,7 +9,7 @@ from ltbench.records import fitting_claims, paper_record
 from ltbench.report.board import leaderboards
 from ltbench.report.collection import Collection
 from ltbench.report.published import figures
-from ltbench.report.reported import cells, latex, markdown, notes, reported, same_data, terminal
+from ltbench.report.reported import HEADER, cells, notes, reported, same_data
 from ltbench.store import ShiftTable
 
 SLIDES = "BalPoE repo assets/CVPR2023-short-presentation.pdf"
@@ -136,19 +136,19 @@ def test_results_without_a_paper_have_nothing_beside_them(make_result, tmp_path)
     plain = make_result("ce")
     table = found(Collection({"x": plain.model_copy(update={"run_id": "x"})}, {"x": tmp_path / "x.json"}))
     assert not len(table)
-    assert markdown(table) == latex(table) == ""
+    assert cells(table) == notes(table) == []
 
 
-def test_every_style_has_every_figure_and_every_note(stored):
-    table = found(stored("balpoe", ece=4.0, results=stored("ce")))
-    assert len(cells(table)) == len(table) > 20
-    assert {int(row[-1]) for row in cells(table)} == set(range(1, len(notes(table)) + 1))
-    text, tex = markdown(table), latex(table)
-    for row in cells(table):
-        assert "| ".join(["", row[1]]) in text
-        assert row[0].replace("_", r"\_") in tex
-    assert text.count("Differs: ") == tex.count("% ") == len(notes(table))
-    assert terminal(table).row_count == len(table)
+def test_figures_as_text_with_numbered_notes(stored):
+    table = found(stored("balpoe", top1=50.2, ece=4.0))
+    rows = [dict(zip(HEADER, row, strict=True)) for row in cells(table)]
+    assert len(rows) == len(table) > 10
+    shown = next(row for row in rows if row["Reported"] == "52.0 ± 0.5")
+    assert (shown["Method"], shown["Metric"], shown["Measured"], shown["Gap"]) == ("balpoe", "Acc", "50.2", "-1.8")
+    note = notes(table)[int(shown["Note"]) - 1]
+    assert note.startswith(f"{shown['Note']}. {SLIDES} calibration table")
+    assert note.endswith("the same ones only if read from the official archive.")
+    assert {int(row["Note"]) for row in rows} == set(range(1, len(notes(table)) + 1))
 
 
 def test_where_the_source_itself_is_in_doubt_that_is_said(stored):
