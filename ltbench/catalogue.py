@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from ltbench import places, provenance, recipes, registry
@@ -60,6 +61,22 @@ def verify(name: str, folder: Path, imbalance_ratio: float | None = None) -> Lin
         ("many/medium/few classes", "/".join(str(size) for size in groups.values())),
         *((f"fingerprint of {part}", print_) for part, print_ in data.fingerprints.items()),
     ]
+
+
+def test_order(name: str, folder: Path, image_size: int | None = None) -> pd.DataFrame:
+    """The test images of a data set in the order in which they are predicted.
+
+    Returns:
+        One row an image: ``label``, ``class`` and ``image``, which is its file, or its position in the official data.
+
+    Raises:
+        LtbenchError: if the data is missing or damaged.
+    """
+    source = registry.dataset(name)
+    data = source.load(folder, image_size or source.image_size)
+    labels = data.test.labels
+    images = data.test_names or range(len(labels))
+    return pd.DataFrame({"label": labels, "class": [data.classes[label] for label in labels], "image": images})
 
 
 def _first_line(doc: str | None) -> str:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ltbench import places, registry, sweep
+from ltbench import external, places, registry, sweep
 from ltbench import tune as search
 from ltbench.config import Recipe, RunConfig
 from ltbench.errors import LtbenchError
@@ -31,7 +31,7 @@ def run_all(configs: Sequence[RunConfig], around: Surroundings, workers: int = 1
     with _bars() as bars:
 
         def tell(result: Result, recalled: bool) -> None:
-            _print_above(bars, _line(result, Store(around.out).path(result.config, result.run_id), recalled))
+            _print_above(bars, line(result, Store(around.out).path(result.config, result.run_id), recalled))
 
         def name(position: int) -> str:
             return f"{configs[position].method}, seed {configs[position].seed}"
@@ -57,8 +57,8 @@ def tune(base: RunConfig, trials: int, folder: Path, around: Surroundings, worke
 
 def show(result: Result, path: Path) -> None:
     """Print a stored run."""
-    config = result.config
-    assert isinstance(config.recipe, Recipe)
+    config, recipe = result.config, result.config.recipe
+    scored, imported = (result.provenance.get(name) for name in (external.SCORED, external.IMPORTED))
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     state = result.status + (f": {result.reason}" if result.reason else "")
     rows = {
@@ -68,17 +68,22 @@ def show(result: Result, path: Path) -> None:
         **({"chosen": _words(result.method.selected)} if result.method.selected else {}),
         "data": f"{config.dataset}, {sum(result.data.trained_on)} training images, "
         f"{max(result.data.counts)} to {min(result.data.counts)} a class",
-        "backbone": f"{config.backbone}, {config.image_size} pixels, {config.precision}",
-        "recipe": f"{config.recipe.name}: {_words(config.recipe.model_dump(exclude={'name'}))}",
+        **({"scored": f"predictions that ltbench has not made: {_scored(scored)}"} if scored else {}),
+        **({"imported": f"weights that ltbench has not trained: {_words(imported)}"} if imported else {}),
+        **({} if scored else {"backbone": f"{config.backbone}, {config.image_size} pixels, {config.precision}"}),
+        "recipe": recipe
+        if isinstance(recipe, str)
+        else f"{recipe.name}: {_words(recipe.model_dump(exclude={'name'}))}",
         "seed": str(config.seed),
         **{name: _figures(metrics) for name, metrics in result.metrics.items()},
         **({"cost": _words(result.cost.model_dump())} if result.cost else {}),
-        "made with": _words(result.provenance.get("versions", {})),
+        "measured with" if scored or imported else "made with": _words(result.provenance.get("versions", {})),
     }
     for name, value in rows.items():
         table.add_row(name, escape(value))
     out.print(table)
-    out.print(f"reproduce  {escape(command(config, path))}")  # one line, to be copied
+    again = external.command(result) or command(config, path)
+    out.print(f"reproduce  {escape(again)}")  # one line, to be copied
 
 
 def command(config: RunConfig, path: Path) -> str:
@@ -152,7 +157,8 @@ def _print_above(bars: Progress, text: str) -> None:
     bars.start()
 
 
-def _line(result: Result, path: Path, recalled: bool) -> str:
+def line(result: Result, path: Path, recalled: bool = False) -> str:
+    """A result in a few words, and where it is stored."""
     config = result.config
     head = f"[bold]{config.method}[/bold] on {config.dataset}, seed {config.seed}: "
     if result.test is None:
@@ -164,6 +170,10 @@ def _line(result: Result, path: Path, recalled: bool) -> str:
 def _figures(metrics: Metrics) -> str:
     values = {name: getattr(metrics, field) for field, name in FIGURES.items()}
     return "  ".join(f"{name} {'n/a' if value is None else f'{value:.2f}'}" for name, value in values.items())
+
+
+def _scored(about: dict[str, str]) -> str:
+    return f"{about['file']} (SHA-256 {about['sha256'][:12]}...), labels {about['labels']}"
 
 
 def _trial(trial: FrozenTrial) -> str:

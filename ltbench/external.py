@@ -101,6 +101,8 @@ def command(result: Result) -> str | None:
         "recipe": config.recipe if isinstance(config.recipe, str) else config.recipe.name,
         "seed": config.seed,
         "logit-prior": result.method.logit_prior,
+        "train-counts": result.provenance[found].get("train_counts"),
     }
     words = [word for name, value in options.items() if value is not None for word in (f"--{name}", f"{value}")]
+    words += ["--transductive"] if result.method.transductive else []
     return shlex.join(["ltbench", _COMMANDS[found], result.provenance[found]["file"], *words])

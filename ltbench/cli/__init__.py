@@ -27,6 +27,7 @@ for command in (
     training.run,
     training.tune,
     evaluation.evaluate,
+    evaluation.score,
     models.predict,
     models.export,
     reporting.report,
@@ -39,6 +40,7 @@ for command in (
 app.command("list")(tools.list_names)
 data_app.command()(tools.prepare)
 data_app.command()(tools.verify)
+data_app.command()(evaluation.order)
 
 
 def main() -> None:

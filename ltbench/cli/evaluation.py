@@ -1,4 +1,4 @@
-"""ltbench evaluate: figures from stored logits."""
+"""ltbench evaluate, score and data order: figures from logits, a run's or anybody's."""
 
 import sys
 from collections import defaultdict
@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ltbench.cli.options import MethodsDir, ResultFolders, add_methods, say
+from ltbench.cli.options import (
+    DataDir,
+    DataSeed,
+    ImageSize,
+    MethodsDir,
+    Ratio,
+    ResultFolders,
+    add_methods,
+    data_folder,
+    given,
+    say,
+)
 from ltbench.errors import LtbenchError, unknown
 
 if TYPE_CHECKING:
@@ -90,6 +101,69 @@ def evaluate(
         raise LtbenchError("there is no finished run to evaluate", where="--all", hint="see --results")
 
 
+def score(
+    file: Annotated[
+        Path,
+        typer.Argument(help="NumPy archive: logits or probabilities (N, C); perhaps labels (N,), experts (M, N, C)"),
+    ],
+    name: Annotated[str, typer.Option(help="Of the row; no method of ltbench")],
+    dataset: Annotated[str, typer.Option(help="Data set; one that ltbench does not have needs --train-counts")],
+    imbalance_ratio: Ratio = None,
+    data_dir: DataDir = None,
+    data_seed: DataSeed = None,
+    image_size: ImageSize = None,
+    train_counts: Annotated[
+        Path | None, typer.Option(help="Training images by class, a line or JSON entry a class in label order")
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(help="Recipe or TOML file that it was trained under, to stand beside rows of that recipe")
+    ] = "external",
+    seed: Annotated[int, typer.Option(help="Of the training run, to tell its repetitions apart")] = 0,
+    logit_prior: Annotated[
+        float | None,
+        typer.Option(
+            help="Exponent of the training prior left in the logits, 1 for cross entropy, 0 balanced; "
+            "without it no figures with a corrected prior"
+        ),
+    ] = None,
+    transductive: Annotated[
+        bool, typer.Option("--transductive", help="It has seen the test images, without their labels")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder of results")] = Path("results"),
+) -> None:
+    """Make a row of predictions that ltbench has not made. The order of images: ltbench data order."""
+    from ltbench import console
+    from ltbench.config import RunConfig, validated
+    from ltbench.score import score as measured
+
+    settings = given(imbalance_ratio=imbalance_ratio, data_seed=data_seed, image_size=image_size)
+    config = validated(RunConfig, {**settings, "method": name, "dataset": dataset, "recipe": recipe, "seed": seed})
+    result, path = measured(
+        file, config, data_dir=data_folder(data_dir), train_counts=train_counts, logit_prior=logit_prior,
+        transductive=transductive, out=out,
+    )  # fmt: skip
+    if result.provenance["scored"]["labels"] == "not given":
+        say("ltbench: note: the file has no labels, so that the order of its images could not be checked")
+    console.out.print(console.line(result, path))
+
+
+def order(
+    name: str,
+    data_dir: DataDir = None,
+    image_size: ImageSize = None,
+    output: Annotated[Path | None, typer.Option(help="File to write  [default: standard output]")] = None,
+) -> None:
+    """Print the test images in the order in which ltbench score takes predictions: label, class, image, as CSV."""
+    from ltbench import catalogue
+    from ltbench.atomic import write_text
+
+    text = catalogue.test_order(name, data_folder(data_dir), image_size).to_csv(index=False)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        write_text(output, text)
+
+
 def _chosen(names: list[str], folders: list[Path], every: bool) -> Iterator[tuple[str, Found]]:
     """The runs that are asked for by name, each with what is wrong where it cannot be read."""
     from ltbench.report.collection import collect
@@ -129,14 +203,10 @@ def _print(rows: "list[Row]", style: str) -> None:
 
     from ltbench.evaluate import table
 
-    if style != "text":
+    if style == "text":
+        table.show(rows, Console(highlight=False))
+    else:
         sys.stdout.write(table.render(rows, style))
-        return
-    out = Console(highlight=False)
-    for one in table.tables(rows, out.width):
-        out.print(one)
-        out.print()
-    out.print(table.NOTE)
 
 
 def _shot_rule(text: str | None) -> "ShotRule | None":

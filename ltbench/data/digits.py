@@ -34,4 +34,5 @@ class Digits(Source):
         for label in range(10):
             tests[generator.permutation(np.flatnonzero(labels == label))[:TEST_PER_CLASS]] = True
         whole = LabelledImages(images, labels)
-        return RawData(whole.take(~tests), whole.take(tests), tuple(str(digit) for digit in range(10)))
+        positions = tuple(map(str, np.flatnonzero(tests)))
+        return RawData(whole.take(~tests), whole.take(tests), tuple(str(digit) for digit in range(10)), positions)

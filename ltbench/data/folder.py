@@ -62,7 +62,7 @@ def read(folder: Path, image_size: int, *, needs_test: bool = False) -> RawData:
     files, labels, classes = _listing(folder)
     tests = _stored_split(folder, files, labels)
     whole = LabelledImages(decode(files, image_size), labels)
-    return RawData(whole.take(~tests), whole.take(tests), classes)
+    return RawData(whole.take(~tests), whole.take(tests), classes, _names(files, folder, tests))
 
 
 def _read_parts(folder: Path, image_size: int, needs_test: bool) -> RawData:
@@ -72,7 +72,7 @@ def _read_parts(folder: Path, image_size: int, needs_test: bool) -> RawData:
             raise LtbenchError("there is train/ but no test/", where=folder.absolute(), hint="unpack test/ too")
         tests = _stored_split(folder, files, labels)
         whole = LabelledImages(decode(files, image_size), labels)
-        return RawData(whole.take(~tests), whole.take(tests), classes)
+        return RawData(whole.take(~tests), whole.take(tests), classes, _names(files, folder, tests))
     test_files, test_labels, test_classes = _listing(folder / "test")
     if classes != test_classes:
         odd = sorted(set(classes) ^ set(test_classes))
@@ -82,7 +82,8 @@ def _read_parts(folder: Path, image_size: int, needs_test: bool) -> RawData:
             hint="give both the same class folders, with at least one image each",
         )
     train = LabelledImages(decode(files, image_size), labels)
-    return RawData(train, LabelledImages(decode(test_files, image_size), test_labels), classes)
+    test = LabelledImages(decode(test_files, image_size), test_labels)
+    return RawData(train, test, classes, _names(test_files, folder))
 
 
 def decode(files: list[Path], image_size: int) -> NDArray[np.uint8]:
@@ -156,6 +157,12 @@ def _listing(folder: Path) -> tuple[list[Path], NDArray[np.int64], tuple[str, ..
             hint="put the images of each class into a folder named after the class",
         )
     return files, np.array(labels, dtype=np.int64), tuple(name.name for name in names)
+
+
+def _names(files: list[Path], folder: Path, chosen: NDArray[np.bool_] | None = None) -> tuple[str, ...]:
+    """Files as they lie below a folder, all or some."""
+    kept = files if chosen is None else [file for file, is_chosen in zip(files, chosen, strict=True) if is_chosen]
+    return tuple(file.relative_to(folder).as_posix() for file in kept)
 
 
 def _stored_split(folder: Path, files: list[Path], labels: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -35,6 +35,8 @@ class RawData:
     train: LabelledImages
     test: LabelledImages
     classes: tuple[str, ...]
+    test_names: tuple[str, ...] = ()
+    """Of the test images in their order: files, or positions in the official data; () where they are in its order."""
 
 
 class Source(ABC):

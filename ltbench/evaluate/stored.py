@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ltbench import places, registry
+from ltbench import external, places, registry
 from ltbench.data.longtail import ShotRule
 from ltbench.data.shift import LabelShift, shifted
 from ltbench.errors import LtbenchError
@@ -185,10 +185,8 @@ def _belong(predictions: Predictions, run_id: str, metrics: Metrics) -> bool:
 
 def _made_by(path: Path, result: Result) -> str:
     """What makes logits again that the cache has lost."""
-    scored = result.provenance.get("scored")
-    if scored is not None:
-        return f"score the file again: ltbench score {scored['file']} (with its options)"
-    return f"make them again: {shlex.join(['ltbench', 'run', '--config', str(path), '--rerun'])}"
+    run = shlex.join(["ltbench", "run", "--config", str(path), "--rerun"])
+    return f"make them again: {external.command(result) or run}"
 
 
 def _temperature(result: Result, validation: Predictions | None) -> float:

@@ -64,19 +64,21 @@ def render(rows: list[Row], style: str) -> str:
     return _STYLES[style](rows)
 
 
-def tables(rows: list[Row], width: int) -> list[Table]:
-    """Tables for a terminal of a width: accuracy and calibration beside each other, or below where that is too wide."""
-    found = []
+def show(rows: list[Row], out: Console) -> None:
+    """Print tables to a terminal: accuracy and calibration beside each other, or below where that is too wide."""
     for title, own in _by_data(rows):
-        blocks = [{**ACCURACY, **CALIBRATION}]
-        if _measured(_table(title, own, blocks[0])) > width:
-            blocks = [ACCURACY, CALIBRATION]
-        found += [_table(title, own, block) for block in blocks]
-    return found
+        blocks = [_table(own, {**ACCURACY, **CALIBRATION})]
+        if Console(width=1000).measure(blocks[0]).maximum > out.width:
+            blocks = [_table(own, ACCURACY), _table(own, CALIBRATION)]
+        out.print(f"[bold]{escape(title)}[/bold]")
+        for block in blocks:
+            out.print(block)
+            out.print()
+    out.print(NOTE)
 
 
-def _table(title: str, rows: list[Row], columns: dict[str, str]) -> Table:
-    shown = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
+def _table(rows: list[Row], columns: dict[str, str]) -> Table:
+    shown = Table(box=None, padding=(0, 1, 0, 0))
     shown.add_column("Run", no_wrap=True)
     shown.add_column("Method")
     shown.add_column("Seed", justify="right")
@@ -86,11 +88,6 @@ def _table(title: str, rows: list[Row], columns: dict[str, str]) -> Table:
     for one in rows:
         shown.add_row(one["run_id"], escape(_label(one, rows)), str(one["seed"]), *_cells(one, names))
     return shown
-
-
-def _measured(table: Table) -> int:
-    """The width that a table needs."""
-    return Console(width=1000).measure(table).maximum
 
 
 def _columns(rows: list[Row], columns: dict[str, str]) -> dict[str, str]:
