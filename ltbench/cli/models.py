@@ -9,11 +9,15 @@ import typer
 
 from ltbench.cli.options import (
     DataDir,
+    DataSeed,
     Device,
+    ImageSize,
     MethodsDir,
+    Ratio,
     ResultFolders,
     add_methods,
     data_folder,
+    given,
     say,
 )
 
@@ -21,6 +25,16 @@ if TYPE_CHECKING:
     from ltbench.deploy.predictor import Predictor
 
 Run = Annotated[str, typer.Argument(help="A run id, the first digits of one, or a result file")]
+DeclaredRecipe = Annotated[
+    str, typer.Option(help="Recipe or TOML file that it was trained under, to stand beside rows of that recipe")
+]
+LogitPrior = Annotated[
+    float | None,
+    typer.Option(
+        help="Exponent of the training prior left in the logits, 1 for cross entropy, 0 balanced; "
+        "without it no figures with a corrected prior"
+    ),
+]
 
 
 def predict(
@@ -66,14 +80,14 @@ def _and_more(files: list[Path]) -> str:
 
 def _restored(run: str, results: list[Path] | None, data_dir: Path | None, device: str) -> "Predictor":
     """A stored run with its weights."""
-    from ltbench import console
+    from ltbench import console, external
     from ltbench.deploy.predictor import describe, restore
     from ltbench.experiment import choose_device
     from ltbench.report.find import find_run
 
     result, path = find_run(run, results or [Path("results")])
     card = describe(result, data_folder(data_dir))
-    return restore(card, choose_device(device), remake=console.command(result.config, path))
+    return restore(card, choose_device(device), remake=external.command(result) or console.command(result.config, path))
 
 
 def export(
@@ -104,3 +118,35 @@ def export(
         f"{path}: (N, {size}) float32 pixels in [0, 1] -> (N, {len(card.classes)}) logits\n"
         f"  loaded and compared with the run: largest difference {difference:.1e}"
     )
+
+
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(help="State dictionary of a CIFAR ResNet (.pth, .pt, .tar, .safetensors)")],
+    name: Annotated[str, typer.Option(help="Of the row; no method of ltbench")],
+    dataset: Annotated[str, typer.Option(help="Data set")],
+    imbalance_ratio: Ratio = None,
+    data_dir: DataDir = None,
+    data_seed: DataSeed = None,
+    image_size: ImageSize = None,
+    recipe: DeclaredRecipe = "external",
+    seed: Annotated[int, typer.Option(help="Of the training run, to tell its repetitions apart")] = 0,
+    logit_prior: LogitPrior = None,
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(help="Folder of results")] = Path("results"),
+) -> None:
+    """Evaluate a published checkpoint as it is: a row, and weights for predict and export.
+
+    Takes the CIFAR ResNets (20 to 56) of LDAM's, RIDE's, SADE's and BalPoE's code, with one expert or several, at full
+    or three quarters of the width, with a linear or a cosine classifier; which it is, its entries tell.
+    """
+    from ltbench import console
+    from ltbench.checkpoint_import import import_checkpoint as imported
+    from ltbench.config import RunConfig, validated
+
+    settings = given(imbalance_ratio=imbalance_ratio, data_seed=data_seed, image_size=image_size)
+    config = validated(RunConfig, {**settings, "method": name, "dataset": dataset, "recipe": recipe, "seed": seed})
+    result, path, network = imported(
+        file, config, data_dir=data_folder(data_dir), logit_prior=logit_prior, device=device, out=out
+    )
+    say(f"{file}: {network}")
+    console.out.print(console.line(result, path))

@@ -11,6 +11,7 @@ from ltbench import __version__, places, registry
 from ltbench.config import Frozen, Recipe, RunConfig, canonical_json
 from ltbench.data import dataset
 from ltbench.errors import LtbenchError
+from ltbench.external import IMPORTED
 from ltbench.method import ClassPrior, Method
 from ltbench.models.experts import Backbone
 from ltbench.models.imported import Imported
@@ -88,7 +89,7 @@ def describe(result: Result, data_dir: Path) -> Card:
         logit_prior=result.method.logit_prior,
         trained_on=result.data.trained_on,
         revision=result.method.revision,
-        imported="imported" in result.provenance,
+        imported=IMPORTED in result.provenance,
         config=result.config,
     )
 
