@@ -24,7 +24,7 @@ def draw(material: Material) -> Figure:
     data = settings[0].runs[0].data
     figure = Figure(figsize=(DOUBLE, 2.7))
     axes = figure.subplots()
-    chunks = _chunks(len(data.counts))
+    chunks = neighbours(len(data.counts))
     centres = np.array([chunk.mean() + 1 for chunk in chunks])
     step = 0.1 * len(chunks[0])
     for number, setting in enumerate(settings):
@@ -45,7 +45,8 @@ def draw(material: Material) -> Figure:
     return figure
 
 
-def _chunks(classes: int) -> list[NDArray[np.int64]]:
+def neighbours(classes: int) -> list[NDArray[np.int64]]:
+    """Ranks from 0 that share a point; at most ``MOST_POINTS`` points."""
     size = -(-classes // MOST_POINTS)
     return [np.arange(start, min(start + size, classes)) for start in range(0, classes, size)]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ltbench.config import canonical_json
 from ltbench.errors import LtbenchError
 from ltbench.report.figures.material import Material, Setting, summary
-from ltbench.report.figures.style import BLACK, SINGLE, key, look
+from ltbench.report.figures.style import BLACK, SINGLE, key, look, plain_log
 from ltbench.store import Metrics
 
 
@@ -41,6 +41,7 @@ def draw(material: Material) -> Figure:
         style = {"color": BLACK, "marker": "*", "markersize": 5} if ensemble else look(number)
         axes.errorbar(alphas, means, deviations, label=name, **style)
     axes.set(xlabel="mixup α", ylabel="KL divergence (nats)", yscale="log")
+    plain_log(axes.yaxis)
     axes.set_title(line[0].method, fontsize=7)
     key(figure, axes, 2)
     return figure

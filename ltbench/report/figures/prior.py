@@ -1,13 +1,16 @@
 """The class frequencies that experts predict, and those that they were trained on."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ltbench.errors import LtbenchError
-from ltbench.report.figures.class_rank import ranked
-from ltbench.report.figures.material import Material, Setting, summary
+from ltbench.report.figures.class_rank import neighbours, ranked
+from ltbench.report.figures.material import Material, Setting
 from ltbench.report.figures.style import BLACK, DOUBLE, GREY, SINGLE, broken, look, plain_log
 
 
@@ -39,17 +42,21 @@ def draw(material: Material) -> Figure:
 
 def _panel(setting: Setting, axes: Axes) -> None:
     order = ranked(setting.runs[0].data)
-    classes = len(order)
-    rank = np.arange(1, classes + 1)
-    every = max(1, classes // 10)
-    axes.plot(rank, 100 * setting.prior[order], color=GREY, linestyle="-", linewidth=2, label="training prior")
-    axes.axhline(100 / classes, color=GREY, linestyle=":", label="uniform")
+    points = neighbours(len(order))
+    place = [ranks.mean() + 1 for ranks in points]
+
+    def line(distributions: Sequence[Sequence[float]], label: str, **style: Any) -> None:
+        means = np.mean(distributions, axis=0)[order]
+        axes.plot(place, [100 * means[ranks].mean() for ranks in points], label=label, **style)
+
+    tests = setting.tests
+    line([setting.prior.tolist()], "training prior", color=GREY, linewidth=2)
+    axes.axhline(100 / len(order), color=GREY, linestyle=":", label="uniform")
     for number in range(setting.experts):
-        points = summary([np.array(test.expert_mean_probability[number])[order] for test in setting.tests])
-        axes.plot(rank, 100 * points["mean"], label=f"expert {number + 1}", markevery=every, **look(number))
-    points = summary([np.array(test.mean_probability)[order] for test in setting.tests])
-    axes.plot(rank, 100 * points["mean"], label="ensemble", color=BLACK, linewidth=1.6)
-    axes.set(xlabel="class rank by training images", yscale="log")
+        line([test.expert_mean_probability[number] for test in tests], f"expert {number + 1}", **look(number))
+    line([test.mean_probability for test in tests], "ensemble", color=BLACK, linewidth=1.6)
+    several = f", means of {len(points[0])}" if len(points[0]) > 1 else " by training images"
+    axes.set(xlabel=f"class rank{several}", yscale="log")
     plain_log(axes.yaxis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(broken(setting.label, 40), fontsize=7)

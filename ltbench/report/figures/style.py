@@ -78,8 +78,9 @@ def key(figure: Figure, axes: Axes, columns: int) -> None:
 
 
 def plain_log(axis: Axis) -> None:
-    """Numbers as one writes them on a logarithmic axis of a decade or two: 1, 1.5, 2, 3, 5."""
-    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    """Numbers as one writes them on a logarithmic axis: 1, 10, and 1.5, 2, 3, ... where there is room."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if high / low < 100 else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 

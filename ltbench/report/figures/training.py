@@ -38,6 +38,8 @@ def draw(material: Material) -> Figure:
         smallest = min(smallest, loss["mean"].min())
     if smallest > 0:
         upper.set_yscale("log")
+    else:  # some losses fall below zero
+        upper.set_yscale("symlog", linthresh=0.1)
     upper.set_ylabel("training loss")
     lower.set(xlabel="epoch", ylabel="learning rate")
     key(figure, upper, 1)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import optuna
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
@@ -55,6 +56,7 @@ def draw(material: Material) -> Figure:
     if failed:
         left.plot(failed, [min(values)] * len(failed), "x", color=GREY, label="failed")
     left.set(xlabel="trial", ylabel="macro accuracy on validation (%)")
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.set_title(search.name, fontsize=7)
     left.legend(loc="lower right")
     shares = importance(search)

@@ -98,8 +98,19 @@ def test_training_curves_are_means_over_seeds(run, material):
     (line,) = upper.lines
     assert line.get_xydata().tolist() == [[1, 5], [2, 2], [3, 2]]
     assert lower.lines[0].get_ydata() == pytest.approx([0.1] * 3)
+    assert upper.get_yscale() == "log"
     band = upper.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == (pytest.approx(2 - ROOT2), pytest.approx(5 + ROOT2))
+
+
+def test_a_loss_below_zero_can_be_seen(run, material):
+    curve = [CurvePoint(stage="one", epoch=epoch, lr=0.1, loss=loss) for epoch, loss in enumerate((90.0, -0.5))]
+    upper, _ = draw("training", material(run(curve=curve))).axes
+    low, high = upper.get_ylim()
+    assert low < -0.5
+    assert high > 90
+    to_screen = upper.transScale.transform
+    assert to_screen((0, 0))[1] - to_screen((0, -0.5))[1] > 0.1 * (to_screen((0, high))[1] - to_screen((0, low))[1])
 
 
 SPACE = {"mixup": {"low": 0.0, "high": 1.0, "log": False}, "experts": {"options": [2, 3]}}

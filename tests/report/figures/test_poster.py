@@ -159,6 +159,16 @@ def test_prior(run, material):
     assert axes.get_yscale() == "log"
 
 
+def test_prior_with_many_classes_averages_neighbours(run, material):
+    data = {"counts": list(range(140, 100, -1)), "trained_on": [3, 1] * 20}
+    test = {"expert_mean_probability": [[0.01, 0.04] * 20] * 2, "mean_probability": [0.02, 0.03] * 20}
+    (axes,) = draw("prior", material(run("product", test=test, data=data))).axes
+    lines = {line.get_label(): line for line in axes.lines}
+    assert list(lines["expert 1"].get_xdata()) == [1.5 + 2 * place for place in range(20)]
+    for label in ("training prior", "expert 1", "expert 2", "ensemble"):
+        assert list(lines[label].get_ydata()) == pytest.approx([2.5] * 20)
+
+
 @pytest.mark.parametrize(
     ("name", "lacks"),
     [
