@@ -44,6 +44,13 @@ class Heartbeat(Frozen):
     """Of the last whole epoch."""
     images_per_second: float | None
 
+    def seconds_left(self, now: datetime) -> float | None:
+        """Until the end of training, at the pace since ``began``; None where it has made no way yet."""
+        if self.share <= self.began_at or self.seen <= self.began:
+            return None
+        pace = (self.share - self.began_at) / (self.seen - self.began).total_seconds()
+        return max(0.0, (1 - self.share) / pace - (now - self.seen).total_seconds())
+
 
 class Heart:
     """Writes the heartbeats of one run, and removes the file when the context is left because the run has ended.
@@ -79,7 +86,7 @@ class Heart:
         assert self._last is not None
         (began, began_at, images), (share, words, history) = self._start, self._last
         now = datetime.now(UTC)
-        seconds = (now - began).total_seconds()
+        seconds, images = (now - began).total_seconds(), history.images - images
         heartbeat = Heartbeat(
             **self._about,
             host=socket.gethostname(),
@@ -90,7 +97,7 @@ class Heart:
             share=share,
             words=words,
             loss=history.curve[-1].loss if history.curve else None,
-            images_per_second=(history.images - images) / seconds if seconds > 0 else None,
+            images_per_second=images / seconds if images and seconds > 0 else None,
         )
         with suppress(LtbenchError):
             write_text(self.path, heartbeat.model_dump_json(), lasting=False)
@@ -106,4 +113,5 @@ class Heart:
 
     def stop(self) -> None:
         """Remove the file, if it is there."""
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.unlink()

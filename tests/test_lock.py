@@ -72,3 +72,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(LtbenchError, match="cannot save: ") as caught, lock.exclusive(tmp_path / "file" / "lock", "it"):
         pass
     assert f"where: {tmp_path / 'file'}" in str(caught.value)
+
+
+def test_whether_somebody_holds_it(held, tmp_path):
+    assert lock.held(held[0])
+    assert not lock.held(tmp_path / "no lock")
+    mine = tmp_path / "mine"
+    with lock.exclusive(mine, "the run"):
+        assert lock.held(mine)
+    assert not lock.held(mine)

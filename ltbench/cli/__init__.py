@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from ltbench.cli import evaluation, models, reporting, tools, training
+from ltbench.cli import evaluation, models, reporting, tools, training, watching
 from ltbench.cli.options import say
 from ltbench.errors import LtbenchError, LtbenchWarning
 
@@ -32,6 +32,7 @@ for command in (
     models.export,
     reporting.report,
     reporting.show,
+    watching.watch,
     tools.doctor,
     tools.bench,
     tools.check,

@@ -1,0 +1,35 @@
+"""ltbench watch."""
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ltbench.cli.options import ResultFolders
+
+
+def watch(
+    results: ResultFolders = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Print what there is now, and end; so does it where there is no terminal")
+    ] = False,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks")] = 1.0,
+) -> None:
+    """Show runs that are under way in another terminal, stopped, failed and done; Ctrl-C ends it, not the runs."""
+    with suppress(KeyboardInterrupt):
+        from datetime import UTC, datetime
+
+        from rich.console import Console
+
+        from ltbench import places
+        from ltbench import watch as view
+        from ltbench.jobs import Lookout
+
+        console = Console(highlight=False)
+        lookout = Lookout(places.cache_dir(), results or [Path("results")])
+        if once or not sys.stdout.isatty():
+            console.print(view.render(lookout.look(), datetime.now(UTC), console.width))
+        else:
+            view.follow(lookout, console, interval)
