@@ -124,3 +124,52 @@ def _made_result(
         tuning=tuning,
         provenance={"versions": {"python": "3.11.7"}},
     )  # fmt: skip
+
+
+@pytest.fixture
+def make_full_result() -> Callable[..., Any]:
+    """Results with all that a run keeps of its test images, from labels, predictions and confidences.
+
+    ``make_full_result(method, seed, classes=(...), labels=[...], predicted=[...], confidence=[...], shift={...})``
+    """
+    return _full_result
+
+
+def _full_result(
+    method: str = "ce",
+    seed: int = 0,
+    *,
+    classes: tuple[str, ...] = ("ant", "bee", "cow"),
+    labels: Any = (0, 0, 1, 1, 2, 2),
+    predicted: Any = (0, 0, 1, 1, 2, 0),
+    confidence: Any = (0.9, 0.9, 0.9, 0.9, 0.9, 0.9),
+    shift: dict[str, list[Any]] | None = None,
+    bibtex: str = "@inproceedings{some2020, title={Some}}",
+    **other: Any,
+) -> Any:
+    from ltbench.outcomes import Outcomes
+    from ltbench.store import PaperRecord, ShiftTable
+
+    true, guess, sure = np.array(labels), np.array(predicted), np.array(confidence, dtype=np.float32)
+    correct = np.bincount(true[true == guess], minlength=len(classes))
+    total = np.bincount(true, minlength=len(classes))
+    made = _made_result(method, seed, **{"top1": 100 * float((true == guess).mean()), **other})
+    size = range(len(classes))
+    counts = [120 // (label + 1) for label in size]
+    data = made.data.model_copy(
+        update={
+            "classes": list(classes), "counts": counts, "trained_on": counts,
+            "groups": {"many": [0], "medium": list(size[1:-1]), "few": [size[-1]]},
+        }
+    )  # fmt: skip
+    test = made.metrics["test"].model_copy(update={"correct": correct.tolist(), "total": total.tolist()})
+    paper = PaperRecord(title="Some", authors="A. Author and B. Author", venue="V", year=2020, bibtex=bibtex, claims=[])
+    return made.model_copy(
+        update={
+            "data": data,
+            "metrics": {"test": test},
+            "outcomes": Outcomes.of(true, guess, sure),
+            "shift": ShiftTable(**shift) if shift else None,
+            "method": made.method.model_copy(update={"paper": paper}),
+        }
+    )

@@ -93,7 +93,8 @@ def _compared(board: Board) -> list[Column]:
         ),
         Column(
             "rank", "Rank", "mean",
-            f"Mean rank over the seeds that all rows have ({board.blocks}); 1 is best.{_critical(board)}",
+            f"Mean rank over the {board.blocks} seeds that most rows have, of the rows that have them; 1 is best."
+            + _critical(board),
             lambda row: number(row["rank"], 1), lower_first=True,
         ),
         Column(

@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 from ltbench.report.advice import advise
 from ltbench.report.board import LOWER_IS_BETTER, Board
 from ltbench.report.collection import Collection
+from ltbench.report.difference import difference
 from ltbench.report.figures.material import largest
 from ltbench.report.page.columns import Column, Values, columns
 from ltbench.report.page.entries import Entry, entries, shared_settings
@@ -33,6 +34,10 @@ FAMILIES = {
     "adapted": (
         "Adapted to the test set",
         "Transductive: these methods see the test images, without their labels, before they answer.",
+    ),
+    "external": (
+        "Trained elsewhere",
+        "Imported weights and scored predictions: how they were trained is not known here.",
     ),
 }
 """Tables that answer different questions, and so are never mixed: title and what it means."""
@@ -99,6 +104,7 @@ def render(stored: Collection, boards: Sequence[Board], folders: Sequence[Path],
         tables=len(boards),
         pictures=pictures(stored, boards, folders, asked=asked),
         pictured=largest(boards).title,
+        splits=_splits(stored, [section for one in families for section in one.sections]),
         left_out=_left_out(stored),
         runs=len(stored.results),
         folders=[str(folder) for folder in folders],
@@ -115,7 +121,8 @@ def family(board: Board) -> tuple[str, str, str]:
     if board.key["track"]:
         track = str(board.key["track"])
         return track, track[:1].upper() + track[1:], "Not to be compared with the other tables."
-    name = "adapted" if board.key["transductive"] else "authors" if board.key["recipe.name"] == "paper" else "shared"
+    recipes = {"paper": "authors", "external": "external"}
+    name = "adapted" if board.key["transductive"] else recipes.get(board.key["recipe.name"], "shared")
     return name, *FAMILIES[name]
 
 
@@ -169,6 +176,18 @@ def _strip(row: Values, board: Board) -> Strip:
     start, end = board.rows[low].min(), board.rows[high].max()
     scale = 100 / ((end - start) or 1)
     return Strip(scale * (row[low] - start), scale * (row[high] - row[low]), scale * (row[metric] - start))
+
+
+def _splits(stored: Collection, sections: Sequence[Section]) -> list[tuple[str, str, str]]:
+    """Why each table but the first stands apart: its title, that of the table most like it, and the reasons."""
+    first_runs = [stored.results[section.board.rows["run_ids"].iloc[0][0]] for section in sections]
+    found = []
+    for place in range(1, len(sections)):
+        reasons = [difference(first_runs[place], other).obstacles for other in first_runs[:place]]
+        nearest = min(range(place), key=lambda one: len(reasons[one]))
+        titles = (sections[place].board.title, sections[nearest].board.title)
+        found.append((*titles, "; ".join(reasons[nearest])))
+    return found
 
 
 def _left_out(stored: Collection) -> list[str]:

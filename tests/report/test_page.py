@@ -1,0 +1,381 @@
+"""The HTML page: what stands in it, read back by a parser. tests/browser looks at it in a browser."""
+
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from importlib.resources import files
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from ltbench.errors import LtbenchWarning
+from ltbench.report.board import leaderboards
+from ltbench.report.collection import collect
+from ltbench.report.page import page, views
+from ltbench.report.page.pictures import inline
+from ltbench.store import Store
+
+HOSTILE = """<script>alert("x")</script>'"><img src=x onerror=alert(1)>{{ 7 * 7 }}</script><!--"""
+
+
+class Page(HTMLParser):
+    """The elements of a page in order, and tables as text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.tables, self.scripts = [], [], []
+        self._table = self._cell = self._script = None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.elements.append((tag, attributes))
+        if tag == "table":
+            self._table = {"class": attributes.get("class", ""), "caption": "", "rows": []}
+            self.tables.append(self._table)
+        elif tag == "tr":
+            self._table["rows"].append([])
+        elif tag in ("th", "td"):
+            self._cell = {"text": "", **attributes}
+            self._table["rows"][-1].append(self._cell)
+        elif tag == "caption":
+            self._cell = {"text": ""}
+        elif tag == "script":
+            self._script = ""
+
+    def handle_data(self, data):
+        if self._script is not None:
+            self._script += data
+        elif self._cell is not None:
+            self._cell["text"] += data
+
+    def handle_endtag(self, tag):
+        if tag == "caption":
+            self._table["caption"] = self._cell["text"]
+        if tag in ("th", "td", "caption"):
+            self._cell = None
+        if tag == "script":
+            self.scripts.append(self._script)
+            self._script = None
+
+    def ids(self):
+        return [attributes["id"] for _, attributes in self.elements if "id" in attributes]
+
+    @property
+    def data(self):
+        return json.loads(self.scripts[0])
+
+    def table(self, caption, number=0):
+        """The rows of a table as text, by caption."""
+        found = [table for table in self.tables if caption in table["caption"]][number]
+        return [[" ".join(cell["text"].split()) for cell in row] for row in found["rows"]]
+
+    def leaderboard(self, number=0):
+        """Column -> cell, a dictionary a row."""
+        header, *rows = self.table("best first", number)
+        return [dict(zip((name.split(" ")[0] for name in header), row, strict=True)) for row in rows]
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    monkeypatch.setattr(page, "pictures", lambda *args, **options: [])
+
+
+@pytest.fixture
+def text(tmp_path, no_figures):
+    """The page of some results, as text."""
+
+    def make(*results):
+        for result in results:
+            Store(tmp_path).save(result)
+        stored = collect([tmp_path])
+        return page.render(stored, leaderboards(stored), [tmp_path])
+
+    return make
+
+
+@pytest.fixture
+def read(text):
+    return lambda *results: Page(text(*results))
+
+
+def test_a_row_of_the_leaderboard_has_every_figure(read, make_result):
+    # Accuracies 60, 62, 64 and 50, 53, 53: means 62 and 52, deviations sqrt((4 + 0 + 4) / 2) = 2 and sqrt(3) = 1.73;
+    # ce is 10, 9 and 11 behind, 10 on the mean, and ranks second of two on all three seeds without a win.
+    cost = {"parameters": 1_234_567, "multiply_adds": 89_060_000, "training_seconds": 432.1}
+    found = read(
+        *(make_result("balpoe", seed, top1=top1, few=None) for seed, top1 in enumerate((60.0, 62.0, 64.0))),
+        *(make_result("ce", seed, top1=top1, cost=cost) for seed, top1 in enumerate((50.0, 53.0, 53.0))),
+    )
+    first, second = found.leaderboard()
+    assert (first["Method"], first["n"], first["Acc"], first["Behind"], first["p"]) == (
+        "balpoe", "3", "62.0 ± 2.0", "first", "–",
+    )  # fmt: skip
+    assert (first["Rank"], first["Wins"], first["Few"]) == ("1.0", "1.00", "n/a")
+    assert (second["Acc"], second["Behind"], second["Rank"], second["Wins"]) == ("52.0 ± 1.7", "10.0", "2.0", "0.00")
+    assert (second["Params"], second["MAdds"], second["Train"]) == ("1.23", "89.1", "432 s")
+
+
+def test_cells_carry_the_value_that_they_sort_by_and_those_without_a_value_none(read, make_result):
+    found = read(make_result("ce", top1=61.25, few=None), make_result("balpoe", top1=7.0))
+    header, first, _ = next(table for table in found.tables if "leaderboard" in table["class"])["rows"]
+    values = {name["text"].split()[0]: cell.get("data-value") for name, cell in zip(header, first, strict=True)}
+    assert (float(values["Acc"]), values["Few"]) == (61.25, None)
+    assert {cell["text"].split()[0] for cell in header if cell.get("data-first") == "ascending"} == {
+        "Behind", "p", "Rank", "ECE", "MCE", "Params", "MAdds", "Train",
+    }  # fmt: skip
+
+
+def test_only_a_best_value_that_is_told_apart_is_bold(read, make_result):
+    apart = {"balpoe": (60.0, 61.0, 62.0), "ce": (50.0, 51.1, 52.0)}
+    found = read(*(make_result(name, seed, top1=top1) for name in apart for seed, top1 in enumerate(apart[name])))
+    _, first, second = next(table for table in found.tables if "leaderboard" in table["class"])["rows"]
+    assert [cell["text"].split()[0] for cell in first if "best" in cell.get("class", "")] == ["61.0"]
+    assert not [cell for cell in second if "best" in cell.get("class", "")]
+
+
+def test_tables_that_answer_other_questions_stand_under_headings_of_their_own(text, make_result):
+    made = text(
+        make_result("ce"),
+        make_result("balpoe", recipe={"name": "paper"}),
+        make_result("sade", transductive=True),
+        make_result("lift", track="foundation model"),
+        make_result("theirs", recipe={"name": "external"}),
+    )
+    headings = re.findall(r"<h2>(.*?)</h2>", made)
+    assert headings == [
+        "Shared recipe", "Authors&#39; recipes", "Adapted to the test set", "Trained elsewhere", "Foundation model",
+    ]  # fmt: skip
+    found = Page(made)
+    assert [[row["Method"] for row in found.leaderboard(number)] for number in range(5)] == [
+        ["ce"], ["balpoe"], ["sade"], ["theirs"], ["lift"],
+    ]  # fmt: skip
+
+
+def test_why_there_are_several_tables_is_said(text, make_result):
+    made = text(make_result("ce"), make_result("balpoe", recipe={"name": "paper"}), make_result("lift", track="big"))
+    reasons = re.search(r"Why there are 3 tables</h2>(.*?)</section>", made, re.DOTALL)[1]
+    assert reasons.count("<li>") == 2
+    assert "recipes have different names" in reasons
+    assert "track" in reasons
+
+
+def test_confusions_are_summed_over_the_seeds(read, make_full_result):
+    # Seed 0 takes one of two cows for an ant; seed 1 both, and one bee for a cow. Of 4 cows 3 are taken for ants: 75 %;
+    # of 4 bees 1 for a cow: 25 %.
+    found = read(
+        make_full_result(seed=0, predicted=(0, 0, 1, 1, 2, 0)), make_full_result(seed=1, predicted=(0, 0, 1, 2, 0, 0))
+    )
+    assert found.table("most frequent confusions")[1:] == [["cow", "ant", "3", "75.0"], ["bee", "cow", "1", "25.0"]]
+    assert found.data["rows"]["row-1-0"]["confusion"] == {"counts": [[4, 0, 0], [0, 3, 1], [3, 0, 1]]}
+    assert found.table("Accuracy of each class")[1:] == [
+        ["ant", "120", "many", "100.0"], ["bee", "60", "medium", "75.0"], ["cow", "40", "few", "25.0"],
+    ]  # fmt: skip
+
+
+def test_many_classes_become_a_bounded_picture():
+    # 25 classes, two images each: class 3 is taken for class 4 once, all else is right. Level: 63 * sqrt(share),
+    # rounded up: 1 -> 63 "/", 0.5 -> 44.5 -> 45 "t", 0 -> "A".
+    matrix = 2 * np.eye(25, dtype=np.int64)
+    matrix[3, 3:5] = 1
+    levels = views.confusion_view(matrix, range(25))["levels"]
+    assert levels[0] == "/" + 24 * "A"
+    assert levels[3] == "AAAtt" + 20 * "A"
+    large = views.confusion_view(np.ones((1000, 1000), dtype=np.int64), range(1000))["levels"]
+    assert len(large) == 100
+    assert {len(row) for row in large} == {100}
+    assert {*"".join(large)} == {"H"}  # a cell has a hundredth of its row: 63 * 0.1 = 6.3 -> 7 "H"
+
+
+def test_a_class_without_test_images_has_no_accuracy(read, make_full_result):
+    found = read(make_full_result(labels=(0, 0, 1), predicted=(0, 0, 1), confidence=(0.5, 0.5, 0.5)))
+    assert found.table("Accuracy of each class")[3] == ["cow", "40", "few", "n/a"]
+
+
+def test_results_that_keep_less_say_what_is_not_there(text, make_result):
+    made = text(make_result())
+    assert "results of older versions keep no outcome of each test image" in made
+    assert "n/a: the results name no paper." in made
+    assert "Under label shift: n/a" in made
+
+
+def test_damaged_outcomes_are_named_and_the_rest_is_shown(text, make_full_result):
+    result = make_full_result()
+    broken = result.outcomes.model_copy(update={"labels": "AAAA"})
+    with pytest.warns(LtbenchWarning, match="its row has no interval"):
+        made = text(result.model_copy(update={"outcomes": broken}))
+    assert "No confusion matrix: the outcomes of the test images are damaged" in made
+    assert Page(made).leaderboard()[0]["Acc"] == "83.3"
+
+
+def test_reliability_pools_the_images_of_all_seeds(make_result):
+    # 1 image of confidence 0.2 and 3 of 0.6, wrong and all right: (0.2 + 3 * 0.6) / 4 = 0.5 and 3 / 4.
+    def with_bins(seed, **bins):
+        result = make_result(seed=seed)
+        table = result.test.bins.model_copy(update=bins)
+        return result.model_copy(update={"metrics": {"test": result.test.model_copy(update={"bins": table})}})
+
+    first = with_bins(0, count=[0, 1], confidence=[0.0, 0.2], accuracy=[0.0, 0.0])
+    second = with_bins(1, count=[0, 3], confidence=[0.0, 0.6], accuracy=[0.0, 1.0])
+    assert views.reliability_view([first, second]) == {
+        "images": [0, 4], "confidence": [0.0, 0.5], "accuracy": [0.0, 0.75],
+    }  # fmt: skip
+    other = with_bins(2, count=[1], confidence=[0.5], accuracy=[0.5])
+    assert views.reliability_view([first, other]) is None
+
+
+def shifted(**top1):
+    """A shift table of one set with the accuracy for each prior."""
+    each = len(top1)
+    return {
+        "distribution": ["forward-50"] * each, "prior": list(top1), "prior_error": [None] * each, "images": [7] * each,
+        "classes": [2] * each, "top1": list(top1.values()), "macro": [1.0] * each, "many": [None] * each,
+        "medium": [None] * each, "few": [None] * each, "ece": [3.0] * each, "mce": [1.0] * each, "nll": [1.0] * each,
+    }  # fmt: skip
+
+
+def test_label_shift_has_a_table_for_each_knowledge_of_the_prior(read, make_full_result):
+    # 80 and 90 with the prior unknown: 85 ± sqrt(50) = 7.07.
+    found = read(
+        make_full_result("ce", 0, shift=shifted(unknown=80.0, known=95.0)),
+        make_full_result("ce", 1, shift=shifted(unknown=90.0, known=95.0)),
+        make_full_result("balpoe", 0, shift=shifted(unknown=70.0)),
+    )
+    assert found.table("Accuracy in percent, prior unknown") == [
+        ["Method", "forward-50 7 images2 classes"], ["balpoe", "70.0"], ["ce", "85.0 ± 7.1"],
+    ]  # fmt: skip
+    assert found.table("Accuracy in percent, prior known")[1:] == [["balpoe", "n/a"], ["ce", "95.0 ± 0.0"]]
+    assert found.table("ECE in percent, prior unknown")[1:] == [["balpoe", "3.0"], ["ce", "3.0 ± 0.0"]]
+    assert not [table for table in found.tables if "prior estimated" in table["caption"]]
+
+
+def test_the_seeds_settings_and_provenance_of_a_row(read, text, make_full_result):
+    times = {"started": "2026-01-02T03:04:05+00:00", "finished": "2026-01-02T03:05:00+00:00"}
+    result = make_full_result(settings={"hyperparameters": {"mixup": 0.4}})
+    provenance = {"versions": {"torch": "2.9"}, "git": {"commit": "abc"}, "hardware": {"device": "cpu"}, **times}
+    result = result.model_copy(update={"provenance": provenance})
+    found = read(result, make_full_result("balpoe"))
+    assert ["0", result.run_id, "83.33", "50.00", "2026-01-02 03:04:05 UTC", "2026-01-02 03:05:00 UTC"] in [
+        row[:6] for number in (0, 1) for row in found.table("One run a seed", number)
+    ]
+    made = " ".join(text().split())
+    for name, value in {"hyperparameters mixup": "0.4", "versions torch": "2.9", "git commit": "abc"}.items():
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in made
+
+
+def test_what_is_left_out_is_named_and_counted(text, tmp_path, make_result):
+    (tmp_path / "broken.json").write_text("{")
+    made = text(make_result(), make_result(seed=1, status="failed", reason="the loss is nan"))
+    assert "2 files are not in the tables" in made
+    assert "broken.json" in made
+    assert "failed: the loss is nan" in made
+    assert str(tmp_path) in made.split("<footer>")[1]
+
+
+def test_names_that_look_like_markup_are_text(text, make_full_result):
+    made = text(
+        make_full_result(
+            "x", classes=(HOSTILE, "bee", "cow"), bibtex=HOSTILE, settings={"hyperparameters": {HOSTILE: HOSTILE}}
+        ),
+        make_full_result("ce", status="done", track=HOSTILE),
+    )
+    found = Page(made)
+    assert [attributes.get("type") for tag, attributes in found.elements if tag == "script"] == [
+        "application/json",
+        None,
+    ]
+    assert not [tag for tag, _ in found.elements if tag == "img"]
+    assert not [name for _, attributes in found.elements for name in attributes if name.startswith("on")]
+    assert found.data["tables"]["table-1"]["names"][0] == HOSTILE
+    assert found.table("Accuracy of each class")[1][0] == HOSTILE
+    assert made.count("7 * 7") > 1
+
+
+def test_nothing_is_fetched_and_only_the_pages_own_script_runs(text, make_full_result):
+    made = text(make_full_result())
+    found = Page(made)
+    policy = next(one["content"] for tag, one in found.elements if one.get("http-equiv") == "Content-Security-Policy")
+    digest = base64.b64encode(hashlib.sha256(found.scripts[1].encode()).digest()).decode()
+    assert policy.split("; ")[0] == "default-src 'none'"
+    assert f"script-src 'sha256-{digest}'" in policy.split("; ")
+    assert not [one for tag, one in found.elements if {"src", "srcset", "data", "poster"} & set(one)]
+    assert all(one["href"].startswith("#") for _, one in found.elements if "href" in one)
+    assert not re.search(r"url\((?!#)|@import", made)
+
+
+def test_the_structure_is_sound(read, make_full_result):
+    found = read(make_full_result("ce"), make_full_result("balpoe", shift=shifted(unknown=50.0)))
+    ids = found.ids()
+    assert len(ids) == len(set(ids))
+    levels = [int(tag[1]) for tag, _ in found.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(later - earlier <= 1 for earlier, later in pairwise(levels))
+    assert all(table["caption"].strip() for table in found.tables)
+    assert all(one.get("scope") in ("col", "row") for tag, one in found.elements if tag == "th")
+    referred = [one[name] for _, one in found.elements for name in ("aria-labelledby", "aria-controls") if name in one]
+    assert set(referred) <= set(ids)
+    assert {one["href"][1:] for _, one in found.elements if "href" in one} <= set(ids)
+
+
+def test_the_order_in_which_results_are_read_changes_nothing(tmp_path, no_figures, make_full_result):
+    for seed in (0, 1):
+        Store(tmp_path).save(make_full_result("ce", seed))
+        Store(tmp_path).save(make_full_result("balpoe", seed))
+    stored = collect([tmp_path])
+    backwards = type(stored)(dict(reversed(stored.results.items())), stored.paths, stored.problems)
+    first, second = (page.render(one, leaderboards(one), [tmp_path]) for one in (stored, backwards))
+    assert first == second
+
+
+def test_a_figure_keeps_no_ids_but_those_it_points_to_and_makes_them_its_own():
+    picture = b"""<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"
+        xmlns:xlink="http://www.w3.org/1999/xlink" width="72pt" height="36pt" viewBox="0 0 72 36"><metadata/>
+        <defs><style>*{x: y}</style><clipPath id="p1"/></defs>
+        <g id="axes_1" clip-path="url(#p1)"><path id="m2" d="M 1.23456 2"/><use xlink:href="#m2"/></g></svg>"""
+    made = inline(picture, "cost")
+    assert re.findall(r'id="(.*?)"', made) == ["cost-p1", "cost-m2"]
+    assert 'clip-path="url(#cost-p1)"' in made
+    assert 'xlink:href="#cost-m2"' in made
+    assert 'd="M 1.23 2"' in made
+    assert "<?xml" not in made
+    assert "metadata" not in made
+    assert "*{" not in made
+
+
+def luminance(colour):
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]  # WCAG 2.2, relative luminance
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("ground", ["paper", "raised"])
+@pytest.mark.parametrize("ink", ["ink", "muted", "accent"])
+def test_text_has_the_contrast_of_wcag_aa(scheme, ground, ink):
+    style = (files("ltbench.report.page") / "page.css").read_text()
+    colours = dict(re.findall(r"--(\w+): light-dark\((.*?)\);", style))
+    bright, dim = sorted((luminance(colours[name].split(", ")[scheme]) for name in (ground, ink)), reverse=True)
+    assert (bright + 0.05) / (dim + 0.05) >= 4.5
+
+
+def test_the_command_writes_the_page_with_its_figures(cli, tmp_path, make_full_result):
+    for seed in (0, 1):
+        Store(tmp_path / "results").save(make_full_result("ce", seed))
+    done = cli("report", "--format", "html", "--output", "out/report.html")
+    assert (done.code, done.out) == (0, "")
+    found = Page((tmp_path / "out" / "report.html").read_text())
+    assert found.leaderboard()[0]["Method"] == "ce"
+    ids = found.ids()
+    assert len(ids) == len(set(ids))
+    assert {"figure-reliability", "figure-class-rank"} <= set(ids)
+
+
+def test_the_page_is_made_without_torch():
+    code = "import sys, ltbench.report.page.page; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
