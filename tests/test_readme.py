@@ -1,6 +1,7 @@
 """What the README shows is what a user gets."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,6 @@ import pytest
 from ltbench import cli, conformance, registry
 from ltbench.config import RunConfig
 from ltbench.experiment import Surroundings, run
-from ltbench.report.board import leaderboards
-from ltbench.report.collection import collect, of_methods
-from ltbench.report.table import render
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -46,16 +44,17 @@ def test_the_example_is_the_poly_loss(example, tmp_path):
     assert poly.curve[0].loss > plain.curve[0].loss
 
 
-def test_the_leaderboard_is_the_one_of_the_stored_runs():
+def test_the_leaderboard_is_the_one_of_the_stored_runs(cli, monkeypatch):
     shown = re.search(r"<!-- leaderboard -->\n\n(.*?)\n<!-- /leaderboard -->", README, re.DOTALL)[1]
-    command = re.search(r"`ltbench report --results (\S+) --method (\S+)` prints", README.replace("\n", " "))
-    runs = of_methods(collect([ROOT / command[1]]), command[2].split(","))
-    assert shown == render(leaderboards(runs), "md")
+    command = re.search(r"`ltbench (report --results [^`]+)` prints", README.replace("\n", " "))[1]
+    monkeypatch.chdir(ROOT)
+    assert shown == cli(*shlex.split(command)).out
 
 
-def test_all_leaderboards_are_those_of_the_stored_runs():
-    stored = collect(ROOT / "results" / folder for folder in ("suites", "tuned"))
-    assert (ROOT / "results" / "LEADERBOARD.md").read_text() == render(leaderboards(stored), "md")
+def test_all_leaderboards_are_those_of_the_stored_runs(cli, monkeypatch):
+    page = (ROOT / "results" / "LEADERBOARD.md").read_text()
+    monkeypatch.chdir(ROOT)
+    assert page == cli(*shlex.split(re.search(r"Made by `ltbench ([^`]+)`", page)[1])).out
 
 
 @pytest.mark.parametrize("command", re.findall(r"^    (ltbench .*?)(?:  +#.*)?$", README, re.MULTILINE))

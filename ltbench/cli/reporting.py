@@ -1,5 +1,8 @@
 """ltbench report and show."""
 
+import os
+import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,14 +16,24 @@ from ltbench.cli.options import (
 
 if TYPE_CHECKING:
     from ltbench.report.collection import Collection
+    from ltbench.report.render import Part
 
 
 def report(
     results: ResultFolders = None,
     style: Annotated[
-        Literal["md", "csv", "json", "latex", "svg", "html"], typer.Option("--format", help="Of the output")
-    ] = "md",
+        Literal["text", "md", "csv", "json", "latex", "svg", "html"], typer.Option("--format", help="Of the output")
+    ] = "text",
     method: Annotated[str | None, typer.Option(help="Method, or several by commas  [default: all]")] = None,
+    parts: Annotated[
+        str | None,
+        typer.Option(
+            help="all, or by commas of leaderboard, differences, advice, shift, reported  [default: the first three]"
+        ),
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option(help="Heading of a Markdown page, which then says how it is made")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="File to write  [default: standard output]; of figures, the folder: figures")
     ] = None,
@@ -37,38 +50,60 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Print the leaderboard: mean and standard deviation over seeds of accuracy, ECE and MCE."""
+    """Print leaderboards: means over seeds, whether their differences hold, what to choose, and what is left out."""
+    folders = results or [Path("results")]
     if diff is not None:
-        _print_difference(diff, results or [Path("results")], style, output)
+        _print_difference(diff, folders, style, output)
         return
     from ltbench.atomic import write_text
+    from ltbench.report import render
     from ltbench.report.board import leaderboards
-    from ltbench.report.collection import collect, of_methods
-    from ltbench.report.picture import render_svg
-    from ltbench.report.table import render
+    from ltbench.report.collection import collect, no_search_for_cycles, of_methods
+    from ltbench.report.contents import contents, parse_parts
+    from ltbench.report.left_out import counted, left_out
 
-    stored = collect(results or [Path("results")])
-    for problem in stored.problems:
-        say(f"left out: {problem}")
-    for name, result in stored.results.items():
-        if result.status != "done":
-            say(f"left out: {stored.paths[name]}: {result.status}: {result.reason}")
-    methods = method.split(",") if method else []
-    if figures is not None:
-        _write_figures(figures, stored, methods, results or [Path("results")], output or Path("figures"))
-        return
-    stored = of_methods(stored, methods)
-    boards = leaderboards(stored)
-    if style == "html":
-        from ltbench.report.page import page
+    names = parse_parts(parts)
+    with no_search_for_cycles():
+        read = collect(folders)
+        for one in left_out(read):
+            say(f"left out: {one.message}")
+        methods = method.split(",") if method else []
+        if figures is not None:
+            _write_figures(figures, read, methods, folders, output or Path("figures"))
+            return
+        stored = of_methods(read, methods)
+        boards = leaderboards(stored)
+        if style == "html":
+            from ltbench.report.page import page
 
-        text = page.render(stored, boards, results or [Path("results")], asked=bool(methods))
-    else:
-        text = render_svg(boards) if style == "svg" else render(boards, style)
+            text = page.render(stored, boards, folders, asked=bool(methods))
+        elif style in render.DATA:
+            text = render.DATA[style](boards)
+        else:
+            shown = list(contents(boards, stored, names, read))
+            text = _rendered(shown, style, title, terminal=output is None and sys.stdout.isatty())
+    if style not in ("text", "md"):
+        say(counted(read))
     if output is None:
         sys.stdout.write(text)
     else:
         write_text(output, text)
+
+
+def _rendered(parts: "list[Part]", style: str, title: str | None, *, terminal: bool) -> str:
+    """Tables and paragraphs in a format for readers."""
+    from ltbench.report import picture, render
+
+    if style == "latex":
+        return render.latex(parts)
+    if style == "svg":
+        return picture.svg(parts, title or "ltbench report")
+    if style == "md":
+        made_by = f"# {title}\n\nMade by `{shlex.join(['ltbench', *sys.argv[1:]])}`.\n\n"
+        return (made_by if title else "") + render.markdown(parts)
+    known = terminal or os.environ.get("COLUMNS", "").isdigit()
+    width = shutil.get_terminal_size().columns if known else None
+    return render.text(parts, width, coloured=terminal and "NO_COLOR" not in os.environ)
 
 
 def _print_difference(names: tuple[str, str], folders: list[Path], style: str, output: Path | None) -> None:
@@ -84,6 +119,7 @@ def _print_difference(names: tuple[str, str], folders: list[Path], style: str, o
     if style == "text" and output is None:
         Console(highlight=False).print(terminal(found))
         return
+    style = "md" if style == "text" else style
     if style not in FORMATS:
         raise LtbenchError(
             f"--diff has no format {style}", where="--format", hint=f"use one of text, {', '.join(FORMATS)}"

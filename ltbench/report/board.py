@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ltbench.errors import LtbenchError
+from ltbench.external import IMPORTED, SCORED
 from ltbench.report import compare, intervals
 from ltbench.report.collection import Collection
 from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, frame
@@ -37,13 +38,13 @@ class Board:
     ``setting, label, method, seeds, n, run_ids``; for each metric its mean and ``_sd`` over seeds, percent; the costs'
     means; ``_low`` and ``_high`` of top1, macro and ece, the 95 % bootstrap interval. And from the ranking metric:
     ``behind``, the mean difference to the best row on the ``behind_n`` seeds that both have, points; ``p`` of it,
-    paired and adjusted (NaN where too few seeds are shared), ``told_apart``; ``rank``, the mean over the seeds that all
-    rows have; ``wins``, the share of comparisons with another row on a seed that the row wins.
+    paired and adjusted (NaN where too few seeds are shared), ``told_apart``; ``rank``, the mean over ``blocks`` seeds;
+    ``wins``, the share of comparisons with another row on a seed that the row wins.
     """
     holds: frozenset[str]
     """The metrics whose best value is told apart from that of every other row."""
     blocks: int
-    """Seeds that all rows have."""
+    """Seeds that more than half of the rows have; the rows that have them all are ranked."""
     critical_difference: float | None
     """Of mean ranks; None where there are not enough rows or blocks, as for ``friedman``."""
     friedman: float | None
@@ -90,17 +91,16 @@ def _board(runs: pd.DataFrame, stored: Collection) -> Board:
     rows = rows.sort_values([metric, "label"], ascending=[False, True]).rename_axis("setting").reset_index()
     scores = {name: _scores(runs, rows["setting"], name) for name in COMPARED}
     rows = rows.assign(**_behind(scores[metric]))
-    complete = scores[metric][:, ~np.isnan(scores[metric]).any(0)]
-    shape = complete.shape
+    ranks, shape, friedman = _ranks(scores[metric])
     return Board(
         title=_title(runs.iloc[0]),
         key={name: runs.iloc[0][name] for name in TABLE_KEYS},
         metric=metric,
-        rows=rows.assign(rank=compare.average_ranks(complete) if shape[1] else np.nan),
+        rows=rows.assign(rank=ranks),
         holds=frozenset(name for name in COMPARED if _holds(scores[name])),
         blocks=shape[1],
         critical_difference=_known(compare.critical_difference(*shape)),
-        friedman=_known(compare.friedman_p(complete)),
+        friedman=_known(friedman),
     )
 
 
@@ -123,6 +123,21 @@ def _behind(scores: NDArray[np.float64]) -> dict[str, Any]:
         "told_apart": p < compare.ALPHA,
         "wins": compare.win_rates(scores),
     }
+
+
+def _ranks(scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[int, int], float]:
+    """Mean rank of each row, the rows and seeds that it is among, and the p of Friedman's test.
+
+    A seed counts that more than half of the rows have, and a row that has all of these.
+    """
+    there = ~np.isnan(scores)
+    blocks = 2 * there.sum(0) > len(scores)
+    whole = there[:, blocks].all(1)
+    ranked = scores[np.ix_(whole, blocks)]
+    ranks = np.full(len(scores), np.nan)
+    if blocks.any():
+        ranks[whole] = compare.average_ranks(ranked)
+    return ranks, (int(whole.sum()), int(blocks.sum())), compare.friedman_p(ranked)
 
 
 def _holds(scores: NDArray[np.float64]) -> bool:
@@ -158,25 +173,33 @@ def _title(run: pd.Series) -> str:
 
 
 def _short(fingerprints: str) -> str:
-    return str(json.loads(fingerprints)["train"])[:6]
+    return str(json.loads(fingerprints).get("train", "unknown"))[:6]
 
 
 def _labels(runs: pd.DataFrame) -> dict[str, str]:
     """The label of each setting: the method, and what differs within the table or among the method's rows."""
     settings = runs.drop_duplicates("setting").set_index("setting")
+    foreign = settings[settings["revision"].isin((SCORED, IMPORTED))]  # not trained here, with settings not known here
+    labels = {str(setting): f"{row['method']} ({row['revision']})" for setting, row in foreign.iterrows()}
+    settings = settings.drop(foreign.index)
+    if settings.empty:
+        return labels
     shown = [name for name in map(str, settings) if name.startswith(_SETTING_ROOTS) and name not in _NOT_IN_LABELS]
-    own = {str(method): _varying(rows, shown) for method, rows in settings.groupby("method")}
+    # Rows of a search are told from others by that; what was found in it need not be named.
+    tuned = settings["tuning_trials"].notna()
+    own = {name: _varying(rows, shown) for name, rows in settings.groupby(["method", tuned])}
     # A hyper-parameter that every method of the table has, such as mixup, is named for all where it differs.
     common = [name for name in shown if "hyperparameters." not in name or settings[name].notna().all()]
     if settings["recipe.name"].eq("paper").all():  # each method has its authors' own: no part of its name
         common = [name for name in common if not name.startswith("recipe.")]
     shared = _varying(settings, [name for name in common if name != "revision"])
     usual = {"recipe.head": _of_most(settings["recipe.head"])}  # a few methods have a head of their own
-    labels = {}
     for setting, row in settings.iterrows():
-        named = dict.fromkeys([*shared, *own[row["method"]]])
+        searched = pd.notna(row["tuning_trials"])
+        named = dict.fromkeys([*shared, *own[row["method"], searched]])
         differing = [name for name in named if not pd.isna(row[name]) and row[name] != usual.get(name)]
-        labels[str(setting)] = ", ".join([row["method"], *(_named(name, row[name]) for name in differing)])
+        search = [f"tuned in {row['tuning_trials']:g} trials"] if searched else []
+        labels[str(setting)] = ", ".join([row["method"], *search, *(_named(name, row[name]) for name in differing)])
     return labels
 
 

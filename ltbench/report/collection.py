@@ -1,6 +1,8 @@
 """The stored results of some folders, read once for all that a report shows."""
 
-from collections.abc import Iterable, Sequence
+import gc
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +18,8 @@ class Collection:
     paths: dict[str, Path] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     """A message a file that is damaged, half-written or no result."""
+    files: int = 0
+    """Read, these too, and those of runs that stand there twice."""
 
 
 def collect(folders: Iterable[str | Path]) -> Collection:
@@ -27,18 +31,33 @@ def collect(folders: Iterable[str | Path]) -> Collection:
     Raises:
         LtbenchError: if a folder is not there.
     """
-    found = Collection()
-    for folder in folders:
-        for path in _files(Path(folder)):
+    results: dict[str, Result] = {}
+    paths: dict[str, Path] = {}
+    problems, files = [], 0
+    with no_search_for_cycles():
+        for path in (path for folder in folders for path in _files(Path(folder))):
+            files += 1
             try:
                 result = read(path)
             except LtbenchError as error:
-                found.problems.append(str(error))
+                problems.append(str(error))
                 continue
-            before = found.results.get(result.run_id)
+            before = results.get(result.run_id)
             if before is None or before.status != "done":
-                found.results[result.run_id], found.paths[result.run_id] = result, path
-    return found
+                results[result.run_id], paths[result.run_id] = result, path
+    return Collection(results, paths, problems, files)
+
+
+@contextmanager
+def no_search_for_cycles() -> Iterator[None]:
+    """Results hold no cycles; looking for some, again and again as they grow in number, takes longer than reading."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def of_methods(stored: Collection, names: Sequence[str]) -> Collection:
@@ -58,7 +77,7 @@ def of_methods(stored: Collection, names: Sequence[str]) -> Collection:
     if not names:
         return stored
     results = {run_id: result for run_id, result in stored.results.items() if result.config.method in names}
-    return Collection(results, {run_id: stored.paths[run_id] for run_id in results}, stored.problems)
+    return Collection(results, {run_id: stored.paths[run_id] for run_id in results}, stored.problems, stored.files)
 
 
 def _files(folder: Path) -> Sequence[Path]:

@@ -37,7 +37,7 @@ def resample_images(labels: NDArray[np.int64]) -> Resampled:
         labels: (N,) classes. One that a sample lacks does not count in its mean class accuracy.
     """
     drawn = _draw(len(labels), _IMAGES)
-    classes, index = np.unique(labels, return_inverse=True)
+    _, index = np.unique(labels, return_inverse=True)
     belongs = sparse.csr_array((np.ones(len(labels), np.float32), (index, np.arange(len(labels)))))
     images = belongs @ drawn  # (C, B)
     weights = np.divide(1, images, out=np.zeros_like(images), where=images > 0) / (images > 0).sum(0)
@@ -181,7 +181,7 @@ def average_ranks(scores: Floats) -> NDArray[np.float64]:
 
 
 def critical_difference(rows: int, blocks: int) -> float:
-    """Mean ranks that differ by this or more differ at the 5 % level, all pairs considered (Nemenyi; Demsar, eq. 3.2.2).
+    """By how much two mean ranks must differ at the 5 % level, of all pairs (Nemenyi; Demsar, JMLR 2006, 3.2.2).
 
     NaN for fewer than two rows or blocks.
     """
@@ -192,7 +192,7 @@ def critical_difference(rows: int, blocks: int) -> float:
 
 
 def friedman_p(scores: Floats) -> float:
-    """p of Friedman's test that all rows rank alike; NaN for fewer than three rows or two blocks, or ties only.
+    """The p of Friedman's test that all rows rank alike; NaN for fewer than three rows or two blocks, or ties only.
 
     Args:
         scores: (k, blocks) without NaN.

@@ -1,6 +1,7 @@
 """Stored results as a pandas frame, one row a run."""
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,27 +46,44 @@ def frame(stored: Collection) -> pd.DataFrame:
 
 
 def _row(result: Result, path: Path) -> dict[str, Any]:
-    shared = result.config.without_seed()
-    metrics = result.test.model_dump(include=set(METRICS)) if result.test else {}
-    costs = result.cost.model_dump(include=set(COSTS)) if result.cost else {}
-    row = {
+    test, cost = result.test, result.cost
+    return {
         "run_id": result.run_id,
         "status": result.status,
         "reason": result.reason,
         "seed": result.config.seed,
-        **flatten(shared),
-        "revision": result.method.revision,
-        "data": canonical_json(result.data.fingerprints),
-        "transductive": result.method.transductive,
-        "track": result.method.track or "",
-        **{name: metrics.get(name) for name in METRICS},
-        **{name: costs.get(name) for name in COSTS},
+        **_shared(
+            result.config.model_dump_json(exclude={"seed"}),
+            result.method.revision,
+            tuple(result.data.fingerprints.items()),
+            result.method.transductive,
+            result.method.track or "",
+        ),
+        **{name: getattr(test, name, None) for name in METRICS},
+        **{name: getattr(cost, name, None) for name in COSTS},
         "tuning_trials": (result.tuning or {}).get("trials"),
         "path": str(path),
     }
-    row["setting"] = canonical_json([shared, row["revision"], row["data"]])
-    row["table"] = canonical_json([row[name] for name in TABLE_KEYS])
-    return row
+
+
+@lru_cache(maxsize=4096)
+def _shared(
+    config: str, revision: str, fingerprints: tuple[tuple[str, str], ...], transductive: bool, track: str
+) -> dict[str, Any]:
+    """What runs have in common that differ in their seed only, worked out once for all of them."""
+    settings = json.loads(config)
+    if isinstance(settings["recipe"], str):  # of a scored model: a word and no settings
+        settings["recipe"] = {"name": settings["recipe"]}
+    data = canonical_json(dict(fingerprints))
+    row = {
+        **flatten(settings),
+        "revision": revision,
+        "data": data,
+        "transductive": transductive,
+        "track": track,
+        "setting": canonical_json([settings, revision, data]),
+    }
+    return {**row, "table": canonical_json([row[name] for name in TABLE_KEYS])}
 
 
 TABLE_KEYS = (

@@ -1,123 +1,155 @@
-"""Leaderboards as text."""
+"""What the tables of a leaderboard say, before they are Markdown, LaTeX or a terminal's."""
 
-import json
 import math
-import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import pandas as pd
-from tabulate import tabulate
 
 from ltbench.report.board import LOWER_IS_BETTER, Board
 
 COLUMNS = {
     "top1": "Acc",
+    "macro": "Macro",
     "many": "Many",
     "medium": "Med",
     "few": "Few",
     "ece": "ECE",
     "mce": "MCE",
 }
-
-
-def render(boards: list[Board], style: str) -> str:
-    """The leaderboards as text.
-
-    Args:
-        boards: to show.
-        style: md, csv, json or latex.
-    """
-    return _STYLES[style](boards)
-
-
-def _cell(row: pd.Series, metric: str, best: str, bold: Callable[[str], str]) -> str:
-    mean, deviation = row[metric], row[f"{metric}_sd"]
-    if pd.isna(mean):
-        return "n/a"
-    shown = f"{mean:.1f}"
-    text = shown if pd.isna(deviation) else f"{shown} ± {deviation:.1f}"
-    return bold(text) if shown == best else text
-
-
-def _best(rows: pd.DataFrame, metric: str) -> str:
-    """The best value as it is shown; none where all rows show the same."""
-    values = rows[metric].dropna()
-    worst, best = sorted((values.min(), values.max()), reverse=metric in LOWER_IS_BETTER)
-    return f"{best:.1f}" if f"{best:.1f}" != f"{worst:.1f}" else ""
-
-
-def cells(board: Board, bold: Callable[[str], str]) -> list[list[str]]:
-    """The rows as text, below ``HEADER``; ``bold`` marks the best of a column."""
-    best = {metric: _best(board.rows, metric) for metric in COLUMNS}
-    return [
-        [
-            row["label"],
-            str(row["n"]),
-            *(_cell(row, metric, best[metric], bold) for metric in COLUMNS),
-            f"{row['parameters'] / 1e6:.2f}",
-            f"{row['multiply_adds'] / 1e6:.1f}",
-            _duration(row["training_seconds"]),
-        ]
-        for _, row in board.rows.iterrows()
-    ]
-
-
-HEADER = ["Method", "n", *COLUMNS.values(), "Params (M)", "MAdds (M)", "Train"]
 NOTE = (
     "Percent, mean ± standard deviation over n seeds; accuracy on the test set after the last epoch: all, many- "
-    "(> 100 training images), medium- and few-shot (< 20) classes, the groups averaged over classes. "
-    "ECE and MCE: 15 bins; lower is better. MAdds: of one image. Train: on the machine at hand, with the runs that a "
-    "method starts from. Bold: best mean, not a test of significance."
+    "(> 100 training images), medium- and few-shot (< 20) classes, the groups averaged over classes; Macro, where the "
+    "test set is not balanced: over all classes. ECE and MCE: 15 bins; lower is better. MAdds: of one image. Train: on "
+    "the machine at hand, with the runs that a method starts from. Bold: the best of its column, told apart from every "
+    "other row (paired t test over the seeds, p < .05 after Holm's correction). ≈: not told apart from the best in the "
+    "column that ranks. Neither where rows share fewer than three seeds."
 )
+DIFFERENCES_NOTE = (
+    "Differences: intervals hold 95 % of 1000 bootstrap samples over seeds and test images (with one seed: over images "
+    "only); with few seeds they are somewhat too narrow. Those of ECE are mirrored at the measured value, since "
+    "resampling adds to an ECE: they may lie below it. Behind: points behind the best row, mean over the seeds that "
+    "both have, their number in brackets where it is not n; p: paired t test over these, corrected for all "
+    "comparisons with the best row by Holm. Rank: mean over the seeds that most rows have; a row that lacks one has no "
+    "rank. Wins: comparisons with another row on the same seed that the row wins, a tie being half a win. All is about "
+    "these data and settings: other data may rank methods otherwise."
+)
+
+
+class Bold(str):
+    """The text of a cell that stands out."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a header; the first column is a label, the others are figures."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+    caption: str = ""
+    level: int = 1
+    """1 for a leaderboard, 2 for what belongs to it."""
+    expendable: Sequence[str] = field(default=())
+    """Columns that a narrow terminal does without, the first first."""
+
+
+def leaderboard(board: Board) -> Table:
+    """Mean and standard deviation of every row, and what it costs."""
+    metrics = [metric for metric in COLUMNS if metric != "macro" or board.metric == "macro"]
+    best = {metric: _best(board.rows, metric) for metric in metrics if metric in board.holds}
+    rows = [
+        [
+            str(row["label"]),
+            str(row["n"]),
+            *(_cell(board, row, metric, place == best.get(metric)) for metric in metrics),
+            _number(row["parameters"] / 1e6, 2),
+            _number(row["multiply_adds"] / 1e6, 1),
+            _duration(row["training_seconds"]),
+        ]
+        for place, row in board.rows.iterrows()
+    ]
+    header = ["Method", "n", *(COLUMNS[metric] for metric in metrics), "Params (M)", "MAdds (M)", "Train"]
+    expendable = ["MAdds (M)", "Params (M)", "MCE", "Train", "Med", "Many", "Few", "n"]
+    return Table(board.title, header, rows, expendable=expendable)
+
+
+def _best(rows: pd.DataFrame, metric: str) -> object:
+    return rows[metric].idxmin() if metric in LOWER_IS_BETTER else rows[metric].idxmax()
+
+
+def _cell(board: Board, row: pd.Series, metric: str, bold: bool) -> str:
+    text = spread(row[metric], row[f"{metric}_sd"])
+    if metric == board.metric and not math.isnan(row["p"]) and not row["told_apart"]:
+        return f"≈ {text}"
+    return Bold(text) if bold else text
+
+
+def differences(board: Board) -> Table:
+    """How sure the order of the rows is."""
+    name = COLUMNS[board.metric]
+    rows = [
+        [
+            str(row["label"]),
+            str(row["n"]),
+            _interval(row, board.metric),
+            _interval(row, "ece"),
+            "best" if place == 0 else _behind(row),
+            "" if place == 0 else probability(row["p"]),
+            _number(row["rank"], 1),
+            _number(100 * row["wins"], 0),
+        ]
+        for place, row in board.rows.iterrows()
+    ]
+    header = ["Method", "n", f"{name} [95 %]", "ECE [95 %]", "Behind", "p (Holm)", "Rank", "Wins %"]
+    expendable = ["n", "Rank", "Wins %", "ECE [95 %]"]
+    return Table(f"Differences: {board.title}", header, rows, _ranks(board), 2, expendable)
+
+
+def _ranks(board: Board) -> str:
+    among = f"Ranks: of {board.rows['rank'].notna().sum()} rows, over the {board.blocks} seeds that they share"
+    if board.critical_difference is None:
+        return f"{among}: too few for a test." if len(board.rows) > 1 else ""
+    friedman = "" if board.friedman is None else f"Friedman's test that all rank alike: p {_equal(board.friedman)}. "
+    return f"{among}. {friedman}Two differ if their ranks do by {board.critical_difference:.1f} (Nemenyi, 5 %)."
+
+
+def _interval(row: pd.Series, metric: str) -> str:
+    low, high = row[f"{metric}_low"], row[f"{metric}_high"]
+    value = _number(row[metric], 1)
+    return f"{value} [n/a]" if math.isnan(low) else f"{value} [{low:.1f}, {high:.1f}]"
+
+
+def _behind(row: pd.Series) -> str:
+    seeds = "" if row["behind_n"] in (0, row["n"]) else f" ({row['behind_n']})"
+    return _number(row["behind"], 1) + seeds
+
+
+def spread(mean: float, deviation: float) -> str:
+    """For example "63.0 ± 3.6"; one run has no deviation."""
+    if pd.isna(mean):
+        return "n/a"
+    return f"{mean:.1f}" if pd.isna(deviation) else f"{mean:.1f} ± {deviation:.1f}"
+
+
+def probability(p: float) -> str:
+    """For example ".012"; n/a where there was no test."""
+    if math.isnan(p):
+        return "n/a"
+    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
+def _equal(p: float) -> str:
+    return "< .001" if p < 0.001 else f"= {probability(p)}"
+
+
+def _number(value: float, digits: int) -> str:
+    return "n/a" if pd.isna(value) else f"{value:.{digits}f}"
 
 
 def _duration(seconds: float) -> str:
     if math.isnan(seconds):
         return "n/a"
     return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
-
-
-def _markdown(boards: list[Board]) -> str:
-    align = ["left", "right", *["right"] * (len(HEADER) - 2)]
-    parts = []
-    for board in boards:
-        rows = cells(board, lambda text: f"**{text}**")
-        table = tabulate(rows, HEADER, tablefmt="github", colalign=align, disable_numparse=True)
-        parts.append(f"### {board.title}\n\n{table}\n")
-    return "\n".join([*parts, NOTE]) + "\n"
-
-
-def _latex(boards: list[Board]) -> str:
-    parts = []
-    for board in boards:
-        rows = cells(board, lambda text: f"@@{text}@@")  # marks that survive the escaping
-        align = ["left", *["right"] * (len(HEADER) - 1)]
-        table = tabulate(rows, HEADER, tablefmt="latex_booktabs", colalign=align, disable_numparse=True)
-        table = re.sub(r"@@(.+?)@@", r"\\textbf{\1}", table).replace("±", r"$\pm$")
-        parts.append(f"% {board.title}\n{table}\n")
-    return "\n".join(parts)
-
-
-def _records(boards: list[Board]) -> list[dict[str, Any]]:
-    return [
-        {"board": board.title, **{str(name): _plain(value) for name, value in row.items()}}
-        for board in boards
-        for row in board.rows.to_dict("records")
-    ]
-
-
-def _plain(value: Any) -> Any:
-    """A value that JSON has a word for."""
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return value.item() if hasattr(value, "item") else value
-
-
-_STYLES: dict[str, Callable[[list[Board]], str]] = {
-    "md": _markdown,
-    "latex": _latex,
-    "json": lambda boards: json.dumps(_records(boards), indent=1, allow_nan=False) + "\n",
-    "csv": lambda boards: str(pd.DataFrame(_records(boards)).to_csv(index=False)),
-}
-FORMATS = tuple(_STYLES)

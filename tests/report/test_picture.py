@@ -5,7 +5,8 @@ import re
 
 from ltbench.report.board import leaderboards
 from ltbench.report.collection import collect
-from ltbench.report.picture import render_svg
+from ltbench.report.contents import contents
+from ltbench.report.picture import svg
 from ltbench.store import Store
 
 
@@ -14,10 +15,11 @@ def test_every_cell_is_shown_whole_and_nothing_is_fetched(tmp_path, make_result)
     for seed in range(3):
         Store(tmp_path).save(make_result("balpoe", seed, top1=50.0 + seed, settings=settings))
         Store(tmp_path).save(make_result("balpoe", seed, top1=40.0 + seed))
-    svg = render_svg(leaderboards(collect([tmp_path])))
-    text = html.unescape(" ".join(re.findall(r"<text[^>]*>([^<]*)</text>", svg))).replace("\xa0", " ")
+    stored = collect([tmp_path])
+    picture = svg(contents(leaderboards(stored), stored))
+    text = html.unescape(" ".join(re.findall(r"<text[^>]*>([^<]*)</text>", picture))).replace("\xa0", " ")
     assert "balpoe, taus=[0.125, 0.875, 2.0], mixup=0.4, width=1" in text
     assert "51.0 ± 1.0" in text
     assert "…" not in text
-    assert "@font-face" not in svg
-    assert "url(http" not in svg
+    assert "@font-face" not in picture
+    assert "url(http" not in picture

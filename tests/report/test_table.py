@@ -10,7 +10,9 @@ import pytest
 from ltbench.errors import LtbenchError
 from ltbench.report.board import leaderboards
 from ltbench.report.collection import Collection, collect
-from ltbench.report.table import FORMATS, render
+from ltbench.report.contents import contents, parse_parts
+from ltbench.report.render import as_csv, as_json, latex, markdown
+from ltbench.report.table import Bold, Table, leaderboard
 from ltbench.store import Store
 
 
@@ -24,6 +26,11 @@ def boards(tmp_path):
         return leaderboards(collect([tmp_path]))
 
     return make
+
+
+def tables(boards):
+    """The leaderboards alone, without what goes with them."""
+    return list(map(leaderboard, boards))
 
 
 def cells(text):
@@ -41,27 +48,27 @@ def test_mean_and_standard_deviation_over_three_seeds(boards, make_result):
     assert (row["label"], row["n"], row["seeds"]) == ("ce", 3, "0,1,2")
     assert row["top1"] == pytest.approx(63.0)
     assert row["top1_sd"] == pytest.approx(math.sqrt(13))
-    shown = cells(render([board], "md"))["ce"]
+    shown = cells(markdown(tables([board])))["ce"]
     assert (shown["n"], shown["Acc"], shown["ECE"]) == ("3", "63.0 ± 3.6", "50.0 ± 0.0")
 
 
 def test_two_seeds_divide_by_one(boards, make_result):
     # deviations -1, 1: sd = sqrt(2 / 1) = 1.4142
     (board,) = boards(make_result(seed=0, ece=4.0), make_result(seed=1, ece=6.0))
-    assert cells(render([board], "md"))["ce"]["ECE"] == "5.0 ± 1.4"
+    assert cells(markdown(tables([board])))["ce"]["ECE"] == "5.0 ± 1.4"
 
 
 def test_one_seed_has_no_deviation(boards, make_result):
     (board,) = boards(make_result(top1=61.25))
-    assert "±" not in render([board], "md").replace("mean ± standard deviation", "")
-    assert cells(render([board], "md"))["ce"]["Acc"] == "61.2"
+    assert "±" not in markdown(tables([board])).replace("mean ± standard deviation", "")
+    assert cells(markdown(tables([board])))["ce"]["Acc"] == "61.2"
     assert math.isnan(board.rows["top1_sd"][0])
 
 
 def test_every_column_shows_its_own_figure(boards, make_result):
     figures = {"top1": 1.1, "many": 2.2, "medium": 3.3, "few": 4.4, "ece": 5.5, "mce": 6.6}
     cost = {"parameters": 1_234_567, "multiply_adds": 89_060_000, "training_seconds": 432.1}
-    (row,) = cells(render(boards(make_result(**figures, cost=cost)), "md")).values()
+    (row,) = cells(markdown(tables(boards(make_result(**figures, cost=cost))))).values()
     assert row == {
         "Method": "ce", "n": "1", "Acc": "1.1", "Many": "2.2", "Med": "3.3", "Few": "4.4", "ECE": "5.5", "MCE": "6.6",
         "Params (M)": "1.23", "MAdds (M)": "89.1", "Train": "432 s",
@@ -69,7 +76,7 @@ def test_every_column_shows_its_own_figure(boards, make_result):
 
 
 def test_a_long_training_is_given_in_minutes(boards, make_result):
-    (row,) = cells(render(boards(make_result(cost={"training_seconds": 5400.0})), "md")).values()
+    (row,) = cells(markdown(tables(boards(make_result(cost={"training_seconds": 5400.0}))))).values()
     assert row["Train"] == "90 min"
 
 
@@ -80,7 +87,7 @@ def test_costs_are_averaged_and_a_method_that_trains_nothing_has_no_speed(boards
         make_result(seed=1, cost={**cost, "training_seconds": 20.0}),
     )
     assert board.rows["training_seconds"][0] == 15.0
-    assert json.loads(render([board], "json"))[0]["training_images_per_second"] is None
+    assert json.loads(as_json([board]))[0]["training_images_per_second"] is None
 
 
 def test_runs_with_another_setting_are_not_averaged_and_the_label_says_which(boards, make_result):
@@ -144,42 +151,86 @@ def test_what_cannot_be_compared_stands_in_another_table(boards, make_result, ch
     both = boards(make_result(top1=40.0), make_result("balpoe", top1=60.0, **change))
     assert {board.title for board in both} == {"digits-lt, IR 20, standard recipe, data aaaaaa", title}
     assert [len(board.rows) for board in both] == [1, 1]
-    text = render(both, "md")
+    text = markdown(tables(both))
     assert all(f"### {board.title}\n" in text for board in both)
 
 
 def test_a_group_without_classes_is_not_a_number_that_looks_like_one(boards, make_result):
     board = boards(make_result(few=None), make_result("balpoe", few=None))
-    assert {row["Few"] for row in cells(render(board, "md")).values()} == {"n/a"}
-    assert json.loads(render(board, "json"))[0]["few"] is None
-    assert pd.read_csv(io.StringIO(render(board, "csv")))["few"].isna().all()
+    assert {row["Few"] for row in cells(markdown(tables(board))).values()} == {"n/a"}
+    assert json.loads(as_json(board))[0]["few"] is None
+    assert pd.read_csv(io.StringIO(as_csv(board)))["few"].isna().all()
 
 
-def test_the_best_of_each_column_is_bold_and_the_lowest_error_is_the_best(boards, make_result):
+def five(make_result, method, **figures):
+    """Runs of five seeds, figures in their order."""
+    return [
+        make_result(method, seed, **dict(zip(figures, values, strict=True)))
+        for seed, values in enumerate(zip(*figures.values(), strict=True))
+    ]
+
+
+def test_only_a_best_that_is_told_apart_from_every_other_row_is_bold_and_the_lowest_error_is_the_best(
+    boards, make_result
+):
     (board,) = boards(
-        make_result("ce", top1=40.0, many=70.0, ece=9.0, mce=20.0),
-        make_result("balpoe", top1=60.0, many=65.0, ece=12.0, mce=15.0),
-    )
-    shown = cells(render([board], "md"))
+        *five(
+            make_result, "ce",
+            top1=(40.0, 41.0, 42.0, 43.0, 44.0), many=(70.0, 71.0, 72.0, 71.0, 70.0), ece=(9.0, 9.1, 9.2, 9.3, 9.4),
+        ),
+        *five(
+            make_result, "balpoe",
+            top1=(60.1, 61.2, 61.9, 63.1, 63.8), many=(70.0, 72.0, 71.0, 71.0, 69.0), ece=(5.0, 5.2, 5.1, 5.4, 5.3),
+        ),
+    )  # fmt: skip
+    shown = cells(markdown(tables([board])))
     assert list(shown) == ["balpoe", "ce"]  # best first
-    assert [shown["ce"][name] for name in ("Acc", "Many", "ECE", "MCE")] == ["40.0", "**70.0**", "**9.0**", "20.0"]
-    assert [shown["balpoe"][name] for name in ("Acc", "Many", "ECE", "MCE")] == ["**60.0**", "65.0", "12.0", "**15.0**"]
+    assert [row["Acc"] for row in shown.values()] == ["**62.0 ± 1.5**", "42.0 ± 1.6"]
+    assert [row["ECE"] for row in shown.values()] == ["**5.2 ± 0.2**", "9.2 ± 0.2"]
+    assert [row["Many"] for row in shown.values()] == ["70.6 ± 1.1", "70.8 ± 0.8"]  # -1, 1, 0, 0, -1: may be chance
+    assert [row["MCE"] for row in shown.values()] == ["50.0 ± 0.0"] * 2
 
 
-def test_means_that_show_the_same_are_bold_together_or_not_at_all(boards, make_result):
+def test_rows_that_are_not_told_apart_from_the_best_are_marked(boards, make_result):
     (board,) = boards(
-        make_result("ce", top1=60.01, many=50.0),
-        make_result("balpoe", top1=59.99, many=50.0),
-        make_result("logit_adjustment", top1=40.0, many=50.0),
+        *five(make_result, "balpoe", top1=(60.1, 61.2, 61.9, 63.1, 63.8)),
+        *five(make_result, "sade", top1=(60.5, 60.0, 62.5, 62.0, 64.0)),
+        *five(make_result, "ce", top1=(40.0, 41.0, 42.0, 43.0, 44.0)),
+        make_result("focal", 0, top1=30.0),
     )
-    shown = cells(render([board], "md"))
-    assert [row["Acc"] for row in shown.values()] == ["**60.0**", "**60.0**", "40.0"]
-    assert {row["Many"] for row in shown.values()} == {"50.0"}
+    shown = cells(markdown(tables([board])))
+    assert [row["Acc"] for row in shown.values()] == ["62.0 ± 1.5", "≈ 61.8 ± 1.6", "42.0 ± 1.6", "30.0"]
+    assert board.rows["told_apart"].tolist() == [False, False, True, False]
+    assert board.rows["behind_n"].tolist() == [5, 5, 5, 1]
+    assert board.rows["p"].isna().tolist() == [True, False, False, True]
 
 
-def test_bold_is_within_a_table(boards, make_result):
-    text = render(boards(make_result(top1=40.0), make_result(top1=60.0, data="bbbbbbbbbbbbbbbb")), "md")
-    assert "**" not in text
+def test_where_the_test_set_is_not_balanced_the_mean_over_classes_ranks(boards, make_result):
+    def unbalanced(method, **figures):
+        result = make_result(method, **figures)
+        metrics = result.test.model_copy(update={"total": [9, 1]})
+        return result.model_copy(update={"metrics": {"test": metrics}})
+
+    (board,) = boards(unbalanced("ce", top1=90.0, macro=50.0), unbalanced("balpoe", top1=80.0, macro=70.0))
+    shown = cells(markdown(tables([board])))
+    assert board.metric == "macro"
+    assert {label: (row["Acc"], row["Macro"]) for label, row in shown.items()} == {
+        "balpoe": ("80.0", "70.0"), "ce": ("90.0", "50.0"),
+    }  # fmt: skip
+    assert list(shown) == ["balpoe", "ce"]
+
+
+def test_a_row_that_a_search_found_says_so_instead_of_what_it_found(boards, make_result):
+    found = {"hyperparameters": {"mixup": 0.4099, "taus": [0.5072, 1.4928]}}
+    usual = {"hyperparameters": {"mixup": 0.4, "taus": [0, 1]}}
+    (board,) = boards(
+        make_result("balpoe", settings=found, tuning={"trials": 20}, top1=3.0),
+        make_result("balpoe", settings=usual, top1=2.0),
+        make_result("ce", settings={"hyperparameters": {"mixup": 0.4}}, top1=1.0),
+    )
+    assert board.rows["label"].tolist() == [
+        "balpoe, tuned in 20 trials, mixup=0.4099", "balpoe, mixup=0.4", "ce, mixup=0.4",
+    ]  # fmt: skip
 
 
 def test_runs_that_are_not_done_do_not_count(boards, make_result):
@@ -215,7 +266,7 @@ def two_boards(boards, make_result):
 
 
 def test_json_holds_every_figure(two_boards):
-    rows = json.loads(render(two_boards, "json"))
+    rows = json.loads(as_json(two_boards))
     assert [(row["board"].split(", ")[2], row["label"], row["n"]) for row in rows] == [
         ("long recipe", "ce", 1), ("standard recipe", "logit_adjustment", 2), ("standard recipe", "ce", 1),
     ]  # fmt: skip
@@ -224,37 +275,41 @@ def test_json_holds_every_figure(two_boards):
 
 
 def test_csv_holds_what_json_holds(two_boards):
-    frame = pd.read_csv(io.StringIO(render(two_boards, "csv")))
-    rows = json.loads(render(two_boards, "json"))
+    frame = pd.read_csv(io.StringIO(as_csv(two_boards)))
+    rows = json.loads(as_json(two_boards))
     assert list(frame) == list(rows[0])
     assert frame["label"].tolist() == [row["label"] for row in rows]
     assert frame["top1"].tolist() == [row["top1"] for row in rows]
 
 
 def test_latex_is_a_booktabs_table_with_escaped_names(two_boards):
-    text = render(two_boards, "latex")
+    text = latex([*tables(two_boards), Table("More", ["Method", *"bcdefghijk"], [["x", *9 * "y", Bold("<.1 ± 2")]])])
     for word in (r"\begin{tabular}{lrrrrrrrrrr}", r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}"):
-        assert text.count(word) == 2, word
+        assert text.count(word) == 3, word
     assert r"logit\_adjustment" in text
-    assert r"\textbf{50.5 $\pm$ 0.7}" in text
+    assert r"50.5 $\pm$ 0.7" in text
+    assert r"\textbf{\ensuremath{<}.1 $\pm$ 2}" in text
     assert not {"@", "±", "*"} & set(text)
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {line.count(" & ") for line in rows} == {10}
 
 
-def test_markdown_explains_itself(two_boards):
-    text = render(two_boards, "md")
-    assert text.count("### ") == 2
-    assert "lower is better" in text
-    assert text.endswith("\n")
+def test_a_report_explains_itself(two_boards, tmp_path):
+    stored = collect([tmp_path])
+    page = markdown(contents(two_boards, stored, parse_parts("all")))
+    assert page.count("\n#### Differences: ") == 2
+    for words in ("lower is better", "told apart", "bootstrap", "Holm", "somewhat too narrow"):
+        assert words in page
+    assert page.endswith("digits-lt has 2 tables, since results differ with: recipe (long / standard).\n\n"
+                         "4 result files; left out: none.\n")  # fmt: skip
 
 
-@pytest.mark.parametrize("style", FORMATS)
-def test_the_order_in_which_results_are_read_changes_nothing(boards, make_result, tmp_path, style):
+def test_the_order_in_which_results_are_read_changes_nothing(boards, make_result, tmp_path):
     first = boards(make_result("ce"), make_result("balpoe", 1, top1=60.0), make_result("balpoe", 0, top1=61.0))
     stored = collect([tmp_path])
-    backwards = Collection(dict(reversed(stored.results.items())), stored.paths)
-    assert render(leaderboards(backwards), style) == render(first, style)
+    backwards = leaderboards(Collection(dict(reversed(stored.results.items())), stored.paths))
+    assert as_json(backwards) == as_json(first)
+    assert markdown(contents(backwards, stored)) == markdown(contents(first, stored))
 
 
 def test_a_run_that_stands_there_twice_under_two_names_counts_once(tmp_path, make_result):

@@ -1,0 +1,43 @@
+"""What a report does not show, named and counted: nothing is dropped silently."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from ltbench.report.collection import Collection
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A result file that no table has a row of."""
+
+    kind: str
+    message: str
+
+
+def left_out(stored: Collection) -> list[LeftOut]:
+    """Files that cannot be read, and runs that are not done, have not looked at the test set, or are there twice."""
+    found = [LeftOut("not readable", problem) for problem in stored.problems]
+    seen: dict[tuple[str, ...], str] = {}
+    for run_id, result in sorted(stored.results.items()):
+        place = f"{stored.paths[run_id]}: "
+        if result.status != "done":
+            found.append(LeftOut(result.status, f"{place}{result.status}: {result.reason}"))
+            continue
+        if result.test is None:
+            found.append(LeftOut("not tested", f"{place}has no figures on the test set"))
+            continue
+        prints = map(str, sorted(result.data.fingerprints.items()))
+        same = seen.setdefault((result.config.model_dump_json(), result.method.revision, *prints), run_id)
+        if same != run_id:
+            found.append(LeftOut("of the settings and seed of another", f"{place}the same run as {same}"))
+    return found
+
+
+def counted(stored: Collection) -> str:
+    """For example "93 result files; left out: 2 not readable, 1 failed."."""
+    counts = Counter(one.kind for one in left_out(stored))
+    twice = stored.files - len(stored.results) - len(stored.problems)
+    words = [f"{number} {kind}" for kind, number in counts.items()]
+    words += [f"{twice} of runs that stand there twice"] if twice else []
+    files = f"{stored.files} result file{'s' * (stored.files != 1)}"
+    return f"{files}; left out: {', '.join(words) or 'none'}."

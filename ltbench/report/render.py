@@ -1,0 +1,174 @@
+"""Leaderboards as Markdown, LaTeX, plain or coloured text, CSV and JSON."""
+
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.measure import Measurement
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+from tabulate import tabulate
+
+from ltbench.report.board import Board
+from ltbench.report.table import Bold, Table
+
+Part = Table | str
+"""A table, or a paragraph between tables."""
+_LABEL = 28
+"""Characters of a label that a narrow terminal shows in one line."""
+
+
+def markdown(parts: Iterable[Part]) -> str:
+    """Tables with headings, for GitHub."""
+    return "\n".join(part + "\n" if isinstance(part, str) else _markdown(part) for part in parts)
+
+
+def _markdown(table: Table) -> str:
+    rows = [[_bold(cell.replace("|", "\\|"), cell, "**{}**") for cell in row] for row in table.rows]
+    text = tabulate(rows, table.header, tablefmt="github", colalign=_align(table), disable_numparse=True)
+    caption = f"\n{table.caption}\n" if table.caption else ""
+    return f"{'#' * (table.level + 2)} {table.title}\n\n{text}\n{caption}"
+
+
+def latex(parts: Iterable[Part]) -> str:
+    """Tables with the rules of booktabs; what is said about them stands in comments."""
+    return "\n".join(f"% {part}\n" if isinstance(part, str) else _latex(part) for part in parts)
+
+
+def _latex(table: Table) -> str:
+    rows = [[_bold(cell, cell, "@@{}@@") for cell in row] for row in table.rows]  # marks that survive the escaping
+    text = tabulate(rows, table.header, tablefmt="latex_booktabs", colalign=_align(table), disable_numparse=True)
+    text = re.sub(r"@@(.+?)@@", r"\\textbf{\1}", text)
+    text = text.replace("±", r"$\pm$").replace("≈", r"$\approx$")
+    caption = f"% {table.caption}\n" if table.caption else ""
+    return f"% {table.title}\n{text}\n{caption}"
+
+
+def _align(table: Table) -> list[str]:
+    return ["left", *["right"] * (len(table.header) - 1)]
+
+
+def _bold(text: str, cell: str, mark: str) -> str:
+    return mark.format(text) if isinstance(cell, Bold) else text
+
+
+def text(parts: Iterable[Part], width: int | None = None, *, coloured: bool = False) -> str:
+    """Tables for a terminal; without colours, a star marks what would be bold.
+
+    Args:
+        parts: to show.
+        width: of the terminal; columns that do not fit are left out, which is said. None: as wide as need be.
+        coloured: with the terminal's codes for bold and dim.
+    """
+    parts = list(parts)
+    width = width or needed_width(parts)
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=coloured, color_system="standard" if coloured else None)
+    show(console, parts, bold="bold" if coloured else None)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def needed_width(parts: Iterable[Part]) -> int:
+    """Characters of a line in which every table fits whole."""
+    return max([80, *(_width(part) for part in parts if isinstance(part, Table))])
+
+
+def show(console: Console, parts: Iterable[Part], *, bold: str | None = "bold") -> None:
+    """Print tables on a console of rich's, as wide as that is.
+
+    Args:
+        console: to print on.
+        parts: to show.
+        bold: the style of cells that stand out; None marks them by a star.
+    """
+    for part in parts:
+        if isinstance(part, str):
+            console.print(Text(part), end="\n\n")
+        else:
+            fitting, left_out = _fitted(part, console.width)
+            console.print(Text(part.title, style="bold"))
+            console.print(_rich(fitting, bold), end="")
+            missing = f"Left out to fit the width: {', '.join(left_out)}." if left_out else ""
+            caption = " ".join(filter(None, (part.caption, missing)))
+            console.print(Padding(Text(caption, style="dim"), (0, 0, 1, 1)) if caption else "")
+
+
+def _rich(table: Table, bold: str | None) -> RichTable:
+    shown = RichTable(box=SIMPLE_HEAD, show_edge=False, pad_edge=True)
+    shown.add_column(table.header[0], min_width=min(_LABEL, max(len(row[0]) for row in table.rows)), overflow="fold")
+    for name in table.header[1:]:
+        shown.add_column(name, justify="right", no_wrap=True)
+    for row in table.rows:
+        shown.add_row(*(_rich_cell(cell, bold) for cell in row))
+    return shown
+
+
+def _rich_cell(cell: str, bold: str | None) -> Text:
+    if not isinstance(cell, Bold):
+        return Text(cell)
+    return Text(cell, style=bold) if bold else Text(f"* {cell}")
+
+
+def _fitted(table: Table, width: int) -> tuple[Table, list[str]]:
+    """The table without the columns that are one too many for the width, and their names."""
+    left_out: list[str] = []
+    waiting = [name for name in table.expendable if name in table.header]
+    while waiting and _width(table, _LABEL) > width:
+        left_out.append(waiting.pop(0))
+        place = table.header.index(left_out[-1])
+        rows = [row[:place] + row[place + 1 :] for row in table.rows]
+        table = Table(table.title, table.header[:place] + table.header[place + 1 :], rows, table.caption, table.level)
+    return table, left_out
+
+
+def _width(table: Table, label: int | None = None) -> int:
+    """Columns of characters that a table takes, its labels folded at so many."""
+    console = Console(file=io.StringIO(), width=10_000)
+    whole = Measurement.get(console, console.options, _rich(table, None)).maximum
+    longest = max(len(row[0]) for row in table.rows)
+    return whole - max(0, longest - (label or longest))
+
+
+def records(boards: Iterable[Board]) -> list[dict[str, Any]]:
+    """Every column of every row, for machines; what is not known is None."""
+    return [
+        {
+            "board": board.title,
+            "ranked_by": board.metric,
+            **{str(name): _plain(value) for name, value in row.items()},
+            "common_seeds": board.blocks,
+            "critical_difference": board.critical_difference,
+            "friedman_p": board.friedman,
+        }
+        for board in boards
+        for row in board.rows.to_dict("records")
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON has a word for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def as_json(boards: Iterable[Board]) -> str:
+    """The records as JSON."""
+    return json.dumps(records(boards), indent=1, allow_nan=False) + "\n"
+
+
+def as_csv(boards: Iterable[Board]) -> str:
+    """The records as CSV, several run ids in a cell by spaces."""
+    rows = [{**row, "run_ids": " ".join(row["run_ids"])} for row in records(boards)]
+    return str(pd.DataFrame(rows).to_csv(index=False))
+
+
+DATA: dict[str, Callable[[Iterable[Board]], str]] = {"json": as_json, "csv": as_csv}
+"""Formats for machines."""

@@ -1,0 +1,87 @@
+"""Accuracy and calibration on test sets with other class frequencies, from the stored figures."""
+
+import warnings
+from typing import Any
+
+import pandas as pd
+
+from ltbench.errors import LtbenchWarning
+from ltbench.report.board import Board
+from ltbench.report.collection import Collection
+from ltbench.report.table import Table, spread
+
+PRIORS = {
+    "unknown": "nothing is known of the shifted sets",
+    "known": "predictions are corrected by the shifted set's class frequencies, which are taken as known",
+    "estimated": "predictions are corrected by class frequencies estimated from the shifted set's images without "
+    "labels: transductive",
+}
+_METRICS = {"top1": "Accuracy", "ece": "ECE"}
+
+
+def under_shift(board: Board, stored: Collection) -> pd.DataFrame:
+    """Mean and standard deviation over seeds on every shifted test set.
+
+    Returns:
+        Columns ``setting, label, distribution, prior, images, classes, top1, top1_sd, ece, ece_sd`` (percent), in the
+        order of the board and of the stored sets; only settings all of whose runs have such figures.
+    """
+    runs = [
+        _figures(stored, run_id).assign(setting=row["setting"], label=row["label"], runs=row["n"])
+        for _, row in board.rows.iterrows()
+        for run_id in row["run_ids"]
+    ]
+    keys = ["setting", "label", "distribution", "prior", "images", "classes"]
+    grouped = pd.concat(runs).groupby(keys, sort=False)
+    means, deviations = grouped[list(_METRICS)].mean(), grouped[list(_METRICS)].std(ddof=1).add_suffix("_sd")
+    complete = grouped["runs"].size() == grouped["runs"].first()
+    return means.join(deviations)[complete].reset_index()
+
+
+def shift_tables(board: Board, stored: Collection) -> list[Table]:
+    """A table for each metric and for what is known of the shifted class frequencies; none without such figures."""
+    found = under_shift(board, stored)
+    kinds = [prior for prior in PRIORS if (found["prior"] == prior).any()]
+    return [_table(board, found[found["prior"] == prior], prior, metric) for prior in kinds for metric in _METRICS]
+
+
+def _table(board: Board, found: pd.DataFrame, prior: str, metric: str) -> Table:
+    sets = found.drop_duplicates("distribution").set_index("distribution")
+    cells = {(row["setting"], row["distribution"]): spread(row[metric], row[f"{metric}_sd"]) for row in _dicts(found)}
+    rows = [
+        [str(row["label"]), *(cells.get((row["setting"], name), "n/a") for name in sets.index)]
+        for _, row in board.rows.iterrows()
+    ]
+    listed = ", ".join(f"{short(name)} {row['images']}/{row['classes']}" for name, row in sets.iterrows())
+    about = (
+        f"F: forward, B: backward long-tailed test sets of that imbalance ratio; {PRIORS[prior]}. Images/classes "
+        f"present: {listed}."
+    )
+    return Table(
+        f"{_METRICS[metric]} under label shift, prior {prior}: {board.title}",
+        ["Method", *map(short, sets.index)],
+        rows,
+        about if metric == "top1" else "The same sets.",
+        level=2,
+        expendable=["F5", "B5", "F25", "B25", "F2", "B2", "F10", "B10"],
+    )
+
+
+def short(distribution: object) -> str:
+    """For example "F50" for forward-50."""
+    name, _, ratio = str(distribution).partition("-")
+    return f"{name[:1].upper()}{ratio}" if ratio else name.capitalize()
+
+
+def _figures(stored: Collection, run_id: str) -> pd.DataFrame:
+    columns = ["distribution", "prior", "images", "classes", *_METRICS]
+    shift = stored.results[run_id].shift
+    try:
+        return pd.DataFrame({name: getattr(shift, name, []) for name in columns})
+    except ValueError as error:
+        warnings.warn(f"{stored.paths[run_id]}: figures under label shift are damaged: {error}", LtbenchWarning, 2)
+        return pd.DataFrame(columns=columns)
+
+
+def _dicts(rows: pd.DataFrame) -> list[dict[Any, Any]]:
+    return rows.to_dict("records")
