@@ -92,17 +92,19 @@ def command(result: Result) -> str | None:
     if found is None:
         return None
     config = result.config
+    told = result.provenance[found]
     options = {
         "name": config.method,
         "dataset": config.dataset,
+        "train-counts": told.get("train_counts"),
         "imbalance-ratio": config.imbalance_ratio,
-        "data-seed": config.data_seed,
+        "data-seed": config.data_seed or None,
         "image-size": config.image_size,
         "recipe": config.recipe if isinstance(config.recipe, str) else config.recipe.name,
         "seed": config.seed,
         "logit-prior": result.method.logit_prior,
-        "train-counts": result.provenance[found].get("train_counts"),
     }
-    words = [word for name, value in options.items() if value is not None for word in (f"--{name}", f"{value}")]
+    given = {f"--{name}": str(value).removesuffix(".0") for name, value in options.items() if value is not None}
+    words = [word for option in given.items() for word in option]
     words += ["--transductive"] if result.method.transductive else []
-    return shlex.join(["ltbench", _COMMANDS[found], result.provenance[found]["file"], *words])
+    return shlex.join(["ltbench", _COMMANDS[found], told["file"], *words])

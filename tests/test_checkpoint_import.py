@@ -77,7 +77,9 @@ def test_a_checkpoint_becomes_a_row(images, checkpoint, tmp_path, cli, monkeypat
     np.testing.assert_allclose(found, experts.mean(0).softmax(1)[:, 1], rtol=1e-4, atol=1e-6)
     called = cli("export", path, "--format", "safetensors", "--output", "mine.safetensors")
     assert called.code == 0, called.err
-    for words in (("report",), ("show", path), ("evaluate", path)):
+    words = "--name theirs --dataset folder-lt --image-size 8 --recipe external --seed 3 --logit-prior 0"
+    assert f"reproduce  ltbench import-checkpoint weights.pth {words}\n" in cli("show", path).out
+    for words in (("report",), ("evaluate", path)):
         called = cli(*words)
         assert called.code == 0, called.err
         assert "theirs" in called.out

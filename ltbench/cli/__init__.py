@@ -28,6 +28,7 @@ for command in (
     training.tune,
     evaluation.evaluate,
     evaluation.score,
+    models.import_checkpoint,
     models.predict,
     models.export,
     reporting.report,
