@@ -1,0 +1,315 @@
+"""Others' predictions as rows: a run's own logits give its figures again, and files that do not fit are refused."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ltbench import registry
+from ltbench.config import RunConfig
+from ltbench.experiment import Surroundings, run
+from ltbench.external import EXTERNAL
+from ltbench.report.board import leaderboards
+from ltbench.report.collection import collect
+from ltbench.score import score
+from ltbench.store import Store, read
+
+DIGITS = ("--name", "mine", "--dataset", "digits-lt")
+LABELS = registry.dataset("digits-lt").load(None, 8).test.labels
+
+
+def guesses(labels=LABELS, classes=10, seed=0):
+    """Logits that favour the true class."""
+    return np.random.default_rng(seed).normal(size=(len(labels), classes)) + 3 * np.eye(classes)[labels]
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Write a file of predictions: ``file(name="x.npz", logits=..., labels=...)``."""
+
+    def write(name="mine.npz", **arrays):
+        np.savez(tmp_path / name, **arrays)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A real run, and its logits as a file."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LTBENCH_CACHE", str(folder))
+        result = run(RunConfig(method="balpoe", epochs=1), Surroundings(device="cpu", out=folder / "results"))
+    return result, folder / "runs" / result.run_id / "test.npz"
+
+
+def test_a_runs_own_logits_give_its_own_figures(trained, tmp_path):
+    own, logits = trained
+    config = RunConfig(method="mine", recipe="standard")
+    result, path = score(logits, config, logit_prior=own.method.logit_prior, out=tmp_path)
+    assert result.metrics == own.metrics
+    assert result.outcomes == own.outcomes
+    assert result.shift == own.shift
+    assert result.data == own.data
+    assert read(path) == result
+
+
+def test_a_scored_row_says_what_it_is(cli, file):
+    done = cli("score", file(logits=guesses(), labels=LABELS), *DIGITS)
+    assert (done.code, done.err) == (0, "")
+    (result,) = collect(["results"]).results.values()
+    assert f"results/digits-lt/mine/{result.run_id}.json" in done.out
+    assert (result.status, result.cost, result.config.recipe, result.method.revision) == (
+        "done",
+        None,
+        EXTERNAL,
+        "scored",
+    )
+    about = result.provenance["scored"]
+    assert about["file"] == "mine.npz"
+    assert len(about["sha256"]) == 64
+    assert about["labels"] == "equal to the data set's"
+    assert "hardware" not in result.provenance, "of the machine that trained it nothing is known"
+    assert set(result.shift.prior) == {"unknown"}, "no prior is corrected without --logit-prior"
+    shown = cli("show", result.run_id[:6])
+    assert shown.code == 0
+    assert "predictions that ltbench has not made: mine.npz" in " ".join(shown.out.split())
+
+
+def test_a_scored_row_is_evaluated_again_from_its_stored_logits(cli, file):
+    cli("score", file(logits=guesses(), labels=LABELS), *DIGITS, "--logit-prior", 0)
+    (result,) = collect(["results"]).results.values()
+    done = cli("evaluate", "--all", "--format", "json")
+    assert done.code == 0
+    assert json.loads(done.out)[0]["ece"] == result.test.ece
+    assert cli("evaluate", "--all", "--test-prior", "forward-5", "--prior", "known").code == 0
+    refused = cli("evaluate", "--all", "--temperature")
+    assert refused.code == 2
+    assert "no validation images" in refused.err
+
+
+def test_scoring_a_file_twice_gives_one_row(cli, file):
+    path = file(logits=guesses(), labels=LABELS)
+    cli("score", path, *DIGITS)
+    cli("score", path, *DIGITS, "--logit-prior", 1)
+    (result,) = collect(["results"]).results.values()
+    assert result.method.logit_prior == 1
+
+
+def test_another_file_for_the_same_row_and_seed_is_refused(cli, file):
+    cli("score", file(logits=guesses(), labels=LABELS), *DIGITS)
+    other = file("other.npz", logits=guesses(seed=1), labels=LABELS)
+    done = cli("score", other, *DIGITS)
+    assert done.code == 2
+    assert "'mine' with seed 0 was made from another file before" in done.err
+    assert cli("score", other, *DIGITS, "--seed", 1).code == 0
+
+
+def test_seeds_of_a_scored_model_are_one_row_and_marked(cli, file, tmp_path, make_result):
+    for seed in range(3):
+        path = file(f"{seed}.npz", logits=guesses(seed=seed), labels=LABELS)
+        assert cli("score", path, *DIGITS, "--seed", seed).code == 0
+    Store(tmp_path / "results").save(make_result("ce"))
+    boards = {board.key["recipe.name"]: board.rows for board in leaderboards(collect(["results"]))}
+    assert boards["external"]["label"].tolist() == ["mine (scored)"]
+    assert boards["external"]["n"].tolist() == [3]
+    assert boards["external"]["parameters"].isna().all()
+    assert boards["standard"]["label"].tolist() == ["ce"]
+    report = cli("report", "--format", "md")
+    assert report.code == 0
+    line = next(line for line in report.out.splitlines() if line.startswith("| mine (scored)"))
+    assert line.count("n/a") >= 3
+
+
+def test_a_declared_recipe_puts_a_row_beside_those_of_the_recipe(cli, trained, tmp_path):
+    own, logits = trained
+    assert cli("score", logits, *DIGITS, "--recipe", "standard").code == 0
+    Store(tmp_path / "results").save(own)
+    (board,) = leaderboards(collect(["results"]))
+    assert sorted(board.rows["label"]) == ["balpoe", "mine (scored)"]
+
+
+def test_probabilities_are_taken_for_what_they_are(file, tmp_path):
+    logits = guesses()
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    config = RunConfig(method="mine", recipe=EXTERNAL)
+    one, _ = score(file("a.npz", logits=logits, labels=LABELS), config, out=tmp_path)
+    other, _ = score(file("b.npz", probabilities=probabilities), config.replace(seed=1), out=tmp_path)
+    for name in ("top1", "macro", "few", "ece", "mce", "nll", "brier", "classwise_ece"):
+        assert getattr(other.test, name) == pytest.approx(getattr(one.test, name), abs=1e-4)
+
+
+def test_a_probability_of_nothing_costs_much_and_not_all(file, tmp_path):
+    counts = tmp_path / "counts.txt"
+    counts.write_text("30\n3\n")
+    path = file(probabilities=np.array([[1.0, 0.0], [0.5, 0.5]]), labels=np.array([1, 0]))
+    result, _ = score(path, RunConfig(method="m", dataset="d", recipe=EXTERNAL), train_counts=counts, out=tmp_path)
+    # -log of float32's smallest normal number, 2 ** -126, is 126 log 2 = 87.3; of .5 it is log 2
+    assert result.test.nll == pytest.approx((126 * np.log(2) + np.log(2)) / 2, rel=1e-5)
+
+
+def test_experts_are_kept(file, tmp_path):
+    experts = np.stack([guesses(seed=seed) for seed in range(3)])
+    path = file(logits=experts.mean(0), experts=experts, labels=LABELS)
+    result, _ = score(path, RunConfig(method="mine", recipe=EXTERNAL), out=tmp_path)
+    expected = torch.from_numpy(experts[2]).softmax(1).mean(0)
+    assert result.test.expert_mean_probability[2] == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+def test_a_file_without_labels_is_taken_in_order_and_that_is_said(cli, file):
+    done = cli("score", file(logits=guesses()), *DIGITS)
+    assert done.code == 0
+    assert "the order of its images could not be checked" in done.err
+    (result,) = collect(["results"]).results.values()
+    assert result.provenance["scored"]["labels"] == "not given"
+
+
+def test_a_transductive_model_has_a_table_of_its_own(cli, file):
+    cli("score", file(logits=guesses(), labels=LABELS), *DIGITS, "--transductive")
+    (result,) = collect(["results"]).results.values()
+    assert result.method.transductive
+    assert result.shift is None
+
+
+def test_a_data_set_that_ltbench_does_not_have(cli, file, tmp_path):
+    (tmp_path / "counts.csv").write_text("class,images\nant,120\nbee,20\ncow,3\n")
+    labels = np.array([0, 1, 1, 2])
+    path = file(logits=np.eye(3)[[0, 1, 0, 2]], labels=labels)
+    done = cli("score", path, "--name", "mine", "--dataset", "insects", "--train-counts", "counts.csv")
+    assert done.code == 0, done.err
+    (result,) = collect(["results"]).results.values()
+    assert result.data.classes == ["ant", "bee", "cow"]
+    assert result.data.groups == {"many": [0], "medium": [1], "few": [2]}
+    assert (result.test.top1, result.test.medium, result.test.macro) == (75, 50, pytest.approx(250 / 3))
+    (board,) = leaderboards(collect(["results"]))
+    assert board.title.startswith("insects")
+
+
+def test_the_order_of_the_test_images(cli, tmp_path):
+    done = cli("data", "order", "digits-lt", "--output", "order.csv")
+    assert (done.code, done.out) == (0, "")
+    header, *lines = (tmp_path / "order.csv").read_text().splitlines()
+    assert header == "label,class,image"
+    assert [int(line.split(",")[0]) for line in lines] == LABELS.tolist()
+    from sklearn.datasets import load_digits
+
+    positions = [int(line.split(",")[2]) for line in lines]
+    assert load_digits().target[positions].tolist() == LABELS.tolist()
+
+
+def test_the_order_of_an_image_folder_is_by_class_and_name(cli, tmp_path):
+    from PIL import Image
+
+    for part, names in {"train": "abc", "test": "zxy"}.items():
+        for group in ("cat", "ant"):
+            for name in names:
+                path = tmp_path / "images" / part / group / f"{name}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (8, 8)).save(path)
+    done = cli("data", "order", "folder-lt", "--data-dir", "images")
+    expected = [f"{label},{name},test/{name}/{file}.png" for label, name in enumerate(("ant", "cat")) for file in "xyz"]
+    assert done.out.splitlines() == ["label,class,image", *expected]
+
+
+def changed(array, place, value):
+    array = array.copy()
+    array[place] = value
+    return array
+
+
+FINE = guesses()
+EVEN = np.full((400, 10), 0.1)
+BAD = [
+    ({"scores": FINE}, [], ["no logits; the file has scores"]),
+    ({}, [], ["no logits; the file has nothing"]),
+    ({"logits": FINE, "probabilities": EVEN}, [], ["both logits and probabilities"]),
+    ({"logits": FINE[0]}, [], ["logits have the shape (10,) and not (images, classes)"]),
+    ({"logits": FINE[:0]}, [], ["logits have the shape (0, 10)"]),
+    ({"logits": FINE.astype(str)}, [], ["logits are no real numbers"]),
+    ({"logits": FINE + 1j}, [], ["logits are no real numbers, but complex128"]),
+    ({"logits": FINE.astype(object)}, [], ["pickled objects are not read"]),
+    ({"logits": changed(FINE, (3, 4), np.nan)}, [], ["1 are NaN, infinite or beyond 1e+30, the first at (3, 4)"]),
+    ({"logits": changed(FINE, (slice(2), 0), -np.inf)}, [], ["2 are NaN, infinite", "(0, 0)"]),
+    ({"logits": 1e300 * FINE}, [], ["beyond 1e+30"]),
+    ({"probabilities": FINE}, [], ["probabilities: 400 rows", "row 0 sums to", "store them as logits"]),
+    ({"probabilities": changed(EVEN, (7, slice(2)), [-0.1, 0.3])}, [], ["1 rows are negative", "row 7 sums to 1"]),
+    ({"logits": FINE[:399]}, [], ["predictions for 399 images, but digits-lt has 400 test images"]),
+    ({"logits": FINE[:, :9]}, [], ["9 classes, but digits-lt has 10"]),
+    (
+        {"logits": FINE, "labels": LABELS[::-1]},
+        [],
+        ["test images in another order", "image 0 is of class", "data order"],
+    ),
+    (
+        {"logits": FINE, "labels": changed(LABELS, 0, (LABELS[0] + 1) % 10)},
+        [],
+        ["not those of digits-lt's test images"],
+    ),
+    ({"logits": FINE, "labels": changed(LABELS, 0, 10)}, [], ["labels lie from 0 to 10 and not from 0 to 9"]),
+    ({"logits": FINE, "labels": changed(LABELS, 0, -1)}, [], ["labels lie from -1"]),
+    ({"logits": FINE, "labels": LABELS[:5]}, [], ["labels are int64 of the shape (5,) and not integers of (400,)"]),
+    ({"logits": FINE, "labels": LABELS / 1}, [], ["labels are float64"]),
+    ({"logits": FINE, "experts": FINE}, [], ["experts have the shape (400, 10) and not (experts, images, classes)"]),
+    ({"logits": FINE, "experts": FINE[None, :9]}, [], ["experts are (1, 9, 10), but logits are (400, 10)"]),
+    ({"logits": FINE}, ["--name", "ce"], ["there is a method 'ce'", "--name"]),
+    ({"logits": FINE}, ["--name", "a/b"], ["'a/b' is no name", "--name"]),
+    ({"logits": FINE}, ["--name", "../up"], ["'../up' is no name"]),
+    ({"logits": FINE}, ["--dataset", "digit-lt"], ["unknown data set 'digit-lt'", "--train-counts", "digits-lt"]),
+    ({"logits": FINE}, ["--recipe", "standart"], ["unknown recipe 'standart'"]),
+    ({"logits": FINE}, ["--recipe", "paper"], ["--recipe", "external"]),
+    ({"logits": FINE}, ["--logit-prior", "nan"], ["nan is no exponent", "--logit-prior"]),
+    ({"logits": FINE}, ["--imbalance-ratio", "0.5"], ["imbalance_ratio", "0.5"]),
+    ({"logits": FINE}, ["--out", "mine.npz/results"], ["results cannot be saved"]),
+    ({"logits": FINE}, ["--train-counts", "counts.txt"], ["ltbench has the data set 'digits-lt'", "--train-counts"]),
+]
+OWN = ["--dataset", "own", "--train-counts", "counts.txt"]
+BAD += [
+    ({"logits": FINE}, OWN, ["there are no labels", "np.savez"]),
+    ({"logits": FINE, "labels": LABELS}, [*OWN, "--data-seed", "1"], ["the counts say what the data set is"]),
+    ({"logits": FINE, "labels": LABELS}, [*OWN, "--recipe", "standard"], ["--recipe", "TOML"]),
+    ({"logits": FINE, "labels": LABELS}, OWN, ["label 9 for 3 counts", "counts.txt"]),
+    ({"logits": FINE[:, :4], "labels": LABELS % 2}, OWN, ["4 classes, but own has 3"]),
+    ({"logits": FINE, "labels": LABELS}, [*OWN[:3], "none.txt"], ["none.txt", "cannot read the counts"]),
+    ({"logits": FINE, "labels": LABELS}, ["--dataset", "../own", *OWN[2:]], ["'../own' is no name", "--dataset"]),
+]
+
+
+@pytest.mark.parametrize(("arrays", "words", "parts"), BAD, ids=lambda value: str(list(value))[:40])
+def test_what_does_not_fit_is_refused_and_stores_nothing(cli, file, tmp_path, arrays, words, parts):
+    path = file(**arrays)
+    (tmp_path / "counts.txt").write_text("30\n20\n10\n")
+    done = cli("score", path, *DIGITS, *words)
+    assert done.code == 2
+    assert done.out == ""
+    assert all(part in done.err for part in parts), done.err
+    assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (None, "cannot read the predictions: No such file"),
+        (b"", "it is no .npz file"),
+        (b"logits,1,2,3\n", "it is no .npz file"),
+        (b"\x80\x04]\x94.", "it is no .npz file"),
+    ],
+)
+def test_files_that_are_no_archives_are_refused(cli, tmp_path, content, part):
+    if content is not None:
+        (tmp_path / "mine.npz").write_bytes(content)
+    done = cli("score", "mine.npz", *DIGITS)
+    assert done.code == 2
+    assert part in done.err
+    assert "mine.npz" in done.err
+
+
+def test_a_damaged_archive_is_refused(cli, file):
+    path = file(logits=FINE)
+    whole = bytearray(path.read_bytes())
+    whole[500:600] = bytes(100)
+    path.write_bytes(whole)
+    done = cli("score", path, *DIGITS)
+    assert done.code == 2
+    assert "not a NumPy archive of numbers: Bad CRC-32" in done.err
