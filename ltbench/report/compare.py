@@ -90,7 +90,7 @@ def calibration_errors(right: NDArray[np.bool_], confidence: Floats, drawn: NDAr
         (n, B).
     """
     runs, images = right.shape
-    bins = np.clip(np.ceil(confidence * _BINS).astype(np.int32) - 1, 0, _BINS - 1)
+    bins = np.searchsorted(np.arange(1, _BINS) / _BINS, confidence, side="left").astype(np.int32)
     row = (np.arange(runs, dtype=np.int32)[:, None] * _BINS + bins).ravel()
     column = np.tile(np.arange(images, dtype=np.int32), runs)
     excess = (confidence - right).astype(np.float32).ravel()
