@@ -17,6 +17,7 @@ PRIORS = {
     "labels: transductive",
 }
 _METRICS = {"top1": "Accuracy", "ece": "ECE"}
+_COLUMNS = ["distribution", "prior", "images", "classes", *_METRICS]
 
 
 def under_shift(board: Board, stored: Collection) -> pd.DataFrame:
@@ -31,6 +32,9 @@ def under_shift(board: Board, stored: Collection) -> pd.DataFrame:
         for _, row in board.rows.iterrows()
         for run_id in row["run_ids"]
     ]
+    runs = [figures for figures in runs if len(figures)]
+    if not runs:
+        return pd.DataFrame(columns=["setting", "label", *_COLUMNS, *(f"{metric}_sd" for metric in _METRICS)])
     keys = ["setting", "label", "distribution", "prior", "images", "classes"]
     grouped = pd.concat(runs).groupby(keys, sort=False)
     means, deviations = grouped[list(_METRICS)].mean(), grouped[list(_METRICS)].std(ddof=1).add_suffix("_sd")
@@ -74,13 +78,12 @@ def short(distribution: object) -> str:
 
 
 def _figures(stored: Collection, run_id: str) -> pd.DataFrame:
-    columns = ["distribution", "prior", "images", "classes", *_METRICS]
     shift = stored.results[run_id].shift
     try:
-        return pd.DataFrame({name: getattr(shift, name, []) for name in columns})
+        return pd.DataFrame({name: getattr(shift, name, []) for name in _COLUMNS})
     except ValueError as error:
         warnings.warn(f"{stored.paths[run_id]}: figures under label shift are damaged: {error}", LtbenchWarning, 2)
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=_COLUMNS)
 
 
 def _dicts(rows: pd.DataFrame) -> list[dict[Any, Any]]:

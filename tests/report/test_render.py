@@ -1,0 +1,121 @@
+"""What a reader sees: in a terminal of any width, in a pipe, in Markdown and LaTeX."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ltbench.report.render import latex, markdown, needed_width, text
+from ltbench.report.table import Bold, Table
+from ltbench.store import Store
+
+WIDE = Table(
+    "A table",
+    ["Method", "n", "Acc", "Few", "Train"],
+    [
+        ["a_method_with_a_long_name, mixup=0.4", "5", Bold("98.5 ± 0.5"), "≈ 97.0 ± 1.5", "10 s"],
+        ["b", "5", "90.0 ± 0.5", "80.0 ± 1.5", "20 min"],
+    ],
+    "About it.",
+    expendable=["Train", "Few"],
+)
+
+
+def test_all_columns_are_there_where_nothing_limits_the_width():
+    shown = text([WIDE])
+    assert needed_width([WIDE]) == 81
+    for word in (*WIDE.header, *WIDE.rows[0], "About it."):
+        assert word in shown
+    assert "* 98.5 ± 0.5" in shown
+    assert "\x1b" not in shown
+    assert "Left out" not in shown
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_is_told():
+    shown = text([WIDE], 65)
+    assert "97.0 ± 1.5" in shown
+    assert "Left out to fit the width: Train." in shown
+    shown = text([WIDE], 50)
+    assert "98.5 ± 0.5" in shown
+    assert "97.0" not in shown
+    assert "Left out to fit the width: Train, Few." in " ".join(shown.split())
+
+
+@given(st.integers(50, 200))
+def test_no_line_is_wider_than_the_terminal_and_no_figure_is_cut(width):
+    shown = text(
+        [WIDE, "A paragraph that says a good deal about the table, at some length, and then some more."], width
+    )
+    assert max(map(len, shown.splitlines())) <= width
+    assert "98.5 ± 0.5" in shown
+    assert "…" not in shown
+    assert "mixup=0.4" in shown
+
+
+def test_a_terminal_with_colours_gets_bold():
+    shown = text([WIDE], 100, coloured=True)
+    assert re.search(r"\x1b\[1m98\.5 ± 0\.5", shown)
+    assert "* 98.5" not in shown
+
+
+def test_markdown_and_latex_keep_their_own_signs():
+    table = Table("T", ["Method", "Acc [95 %]"], [["a|b_c", Bold("≈ 1 ± 2")]], "Caption.", level=2)
+    assert markdown([table, "Words."]) == (
+        "#### T\n\n| Method   |   Acc [95 %] |\n|----------|--------------|\n| a\\|b_c   |  **≈ 1 ± 2** |\n\nCaption.\n"
+        "\nWords.\n"
+    )
+    shown = latex([table, "Words."])
+    assert r"a|b\_c" in shown
+    assert r"Acc [95 \%]" in shown
+    assert r"\textbf{$\approx$ 1 $\pm$ 2}" in shown
+    assert "% Words.\n" in shown
+    assert "% Caption.\n" in shown
+
+
+@pytest.fixture
+def reported(cli, tmp_path, make_result, monkeypatch):
+    """Call ltbench report on a few results."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    for seed, top1 in enumerate((60.0, 61.0, 63.0)):
+        Store(tmp_path / "results").save(make_result("balpoe", seed, top1=top1))
+        Store(tmp_path / "results").save(make_result("ce", seed, top1=top1 - 20 - seed / 10))
+    return lambda *words: cli("report", *words)
+
+
+def test_text_is_what_the_command_prints(reported, monkeypatch):
+    plain = reported()
+    assert plain.code == 0
+    assert "MAdds (M)" in plain.out
+    assert "* 61.3 ± 1.5" in plain.out  # told apart: 20, 20.1, 20.2
+    assert "Differences: digits-lt" in plain.out
+    assert plain.out.endswith("6 result files; left out: none.\n\n")
+    assert "\x1b" not in plain.out
+    assert plain.err == ""
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = reported()
+    assert max(map(len, narrow.out.splitlines())) <= 60
+    assert "MAdds (M), " in narrow.out
+
+
+def test_parts_and_a_title(reported):
+    shown = reported("--format", "md", "--parts", "differences", "--title", "My results")
+    assert shown.out.startswith(
+        "# My results\n\nMade by `ltbench report --format md --parts differences --title 'My results'`.\n\n#### Diff"
+    )
+    rows = [re.split(r" *\| *", line.strip("| ")) for line in shown.out.splitlines() if line.startswith("| ")]
+    assert rows == [
+        ["Method", "n", "Acc [95 %]", "ECE [95 %]", "Behind", "p (Holm)", "Rank", "Wins %"],
+        ["balpoe", "3", "61.3 [n/a]", "50.0 [n/a]", "best", "", "1.0", "100"],
+        ["ce", "3", "41.2 [n/a]", "50.0 [n/a]", "20.1", "<.001", "2.0", "0"],
+    ]
+    refused = reported("--parts", "diferences")
+    assert refused.code == 2
+    assert "did you mean differences" in refused.err
+
+
+@pytest.mark.parametrize("style", ["json", "csv", "latex", "svg"])
+def test_what_is_counted_is_said_beside_other_formats(reported, style):
+    shown = reported("--format", style)
+    assert shown.code == 0
+    assert "6 result files; left out: none." in shown.err

@@ -1,0 +1,88 @@
+"""Accuracy and calibration under label shift, aggregated over seeds."""
+
+import pytest
+
+from ltbench.errors import LtbenchWarning
+from ltbench.report.board import leaderboards
+from ltbench.report.collection import Collection
+from ltbench.report.shift import shift_tables, short, under_shift
+
+SETS = {"forward-2": (30, 3), "uniform": (40, 3), "backward-50": (12, 2)}
+
+
+def shift(top1, priors=("unknown", "known", "estimated")):
+    """Figures that grow by one from prior to prior and by ten from set to set."""
+    rows = [(name, prior, *SETS[name]) for name in SETS for prior in priors]
+    figures = [top1 + 10 * list(SETS).index(name) + priors.index(prior) for name, prior, *_ in rows]
+    names, known, images, classes = map(list, zip(*rows, strict=True))
+    columns = {"distribution": names, "prior": known, "images": images, "classes": classes}
+    columns |= {name: [None] * len(rows) for name in ("prior_error", "many", "medium", "few")}
+    return columns | {"top1": figures, "ece": [figure / 10 for figure in figures]} | {
+        name: [0.0] * len(rows) for name in ("macro", "mce", "nll")
+    }  # fmt: skip
+
+
+@pytest.fixture
+def board(make_full_result, make_result):
+    def make(*results):
+        stored = Collection({result.run_id: result for result in results}, {r.run_id: "x.json" for r in results})
+        (one,) = leaderboards(stored)
+        return one, stored
+
+    return make
+
+
+def test_mean_and_deviation_over_seeds_of_every_set_and_prior(board, make_full_result, make_result):
+    # top1 at forward-2, nothing known: 50 and 54, mean 52, sd sqrt(8); a tenth of it is the ECE
+    one, stored = board(
+        make_full_result("ce", 0, shift=shift(50.0)),
+        make_full_result("ce", 1, shift=shift(54.0)),
+        make_result("ride", 0),
+    )
+    first, *_ = under_shift(one, stored).to_dict("records")
+    assert (first["label"], first["distribution"], first["prior"]) == ("ce", "forward-2", "unknown")
+    assert (first["images"], first["classes"]) == (30, 3)
+    assert (first["top1"], first["top1_sd"], first["ece"]) == pytest.approx((52.0, 8**0.5, 5.2))
+    tables = shift_tables(one, stored)
+    assert [table.title.split(":")[0] for table in tables] == [
+        f"{metric} under label shift, prior {prior}"
+        for prior in ("unknown", "known", "estimated")
+        for metric in ("Accuracy", "ECE")
+    ]
+    for table, plus in zip(tables[::2], (0, 1, 2), strict=True):
+        assert table.header == ["Method", "F2", "Uniform", "B50"]
+        rows = {row[0]: row[1:] for row in table.rows}
+        assert rows["ce"] == [f"{mean + plus}.0 ± 2.8" for mean in (52, 62, 72)]
+        assert rows["ride"] == ["n/a"] * 3
+        assert "F2 30/3, Uniform 40/3, B50 12/2" in table.caption
+    assert tables[1].rows[[row[0] for row in tables[1].rows].index("ce")][1:] == [
+        "5.2 ± 0.3", "6.2 ± 0.3", "7.2 ± 0.3",
+    ]  # fmt: skip
+    assert "transductive" in tables[4].caption
+    assert "transductive" not in tables[2].caption
+
+
+def test_a_setting_counts_where_all_of_its_runs_have_figures(board, make_full_result):
+    one, stored = board(make_full_result("ce", 0, shift=shift(50.0)), make_full_result("ce", 1))
+    assert len(under_shift(one, stored)) == 0
+    assert shift_tables(one, stored) == []
+
+
+def test_priors_that_nobody_has_have_no_table(board, make_full_result):
+    one, stored = board(make_full_result("ce", 0, shift=shift(50.0, ("unknown",))))
+    assert [table.title.split(":")[0] for table in shift_tables(one, stored)] == [
+        "Accuracy under label shift, prior unknown",
+        "ECE under label shift, prior unknown",
+    ]
+
+
+def test_damaged_figures_are_named_and_the_row_stays(board, make_full_result):
+    damaged = shift(50.0) | {"ece": [1.0]}
+    one, stored = board(make_full_result("ce", 0, shift=damaged), make_full_result("ride", 0, shift=shift(60.0)))
+    with pytest.warns(LtbenchWarning, match=r"x\.json: figures under label shift are damaged"):
+        table, *_ = shift_tables(one, stored)
+    assert {row[0]: row[1] for row in table.rows} == {"ce": "n/a", "ride": "60.0"}
+
+
+def test_short_names():
+    assert list(map(short, ("forward-50", "uniform", "backward-2"))) == ["F50", "Uniform", "B2"]
