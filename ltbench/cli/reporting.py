@@ -76,7 +76,7 @@ def report(
         if style == "html":
             from ltbench.report.page import page
 
-            text = page.render(stored, boards, folders, asked=bool(methods))
+            text = page.render(stored, boards, folders, read=read, asked=bool(methods))
         elif style in render.DATA:
             text = render.DATA[style](boards)
         else:

@@ -13,6 +13,8 @@ from ltbench.report.collection import Collection
 from ltbench.report.frame import METRICS, flatten
 from ltbench.report.page import views
 from ltbench.report.page.columns import MISSING, NAMES, UNITLESS, Values, interval, number, spread
+from ltbench.report.reported import cells as in_words
+from ltbench.report.reported import notes as numbered
 from ltbench.store import PaperRecord, Result
 
 _TIMES = ("started", "finished")
@@ -47,7 +49,9 @@ class Entry:
     provenance: list[tuple[str, str]]
     runs: list[Run]
     paper: PaperRecord | None
-    reported: list[dict[str, Any]]
+    reported: list[list[str]]
+    """What papers report: the cells of ``ltbench.report.reported`` without the label; the last is a note's number."""
+    reported_notes: list[str]
     notes: list[str]
     """What is not there, and why."""
     pictures: dict[str, Any] = field(default_factory=dict)
@@ -93,6 +97,7 @@ def _entry(name: str, row: Values, stored: Collection, common: set[tuple[str, st
         else:
             mistakes = views.mistakes(matrix, data.classes)
             pictures["confusion"] = views.confusion_view(matrix, order)
+    beside = reported[reported["label"] == row["label"]]
     few = len(classes) <= views.FEW_CLASSES
     return Entry(
         id=name,
@@ -106,7 +111,8 @@ def _entry(name: str, row: Values, stored: Collection, common: set[tuple[str, st
         provenance=_provenance(results),
         runs=[_run(result, stored) for result in results],
         paper=next((result.method.paper for result in results if result.method.paper), None),
-        reported=_reported(reported, row),
+        reported=[cells[1:] for cells in in_words(beside)],
+        reported_notes=numbered(beside),
         notes=notes,
         pictures={kind: picture for kind, picture in pictures.items() if picture is not None},
     )
@@ -174,10 +180,6 @@ def _time(stamp: object) -> str:
         return datetime.fromisoformat(str(stamp)).strftime("%Y-%m-%d %H:%M:%S %Z").strip()
     except ValueError:
         return MISSING
-
-
-def _reported(reported: pd.DataFrame, row: Values) -> list[dict[str, Any]]:
-    return [] if reported.empty else reported[reported["label"] == row["label"]].to_dict("records")
 
 
 def _pairs(values: dict[str, Any]) -> str:

@@ -18,13 +18,14 @@ from markupsafe import Markup, escape
 from ltbench.report.advice import advise
 from ltbench.report.board import LOWER_IS_BETTER, Board
 from ltbench.report.collection import Collection
-from ltbench.report.difference import difference
 from ltbench.report.figures.material import largest
+from ltbench.report.left_out import counted, left_out
 from ltbench.report.page.columns import Column, Values, columns
 from ltbench.report.page.entries import Entry, entries, shared_settings
 from ltbench.report.page.pictures import pictures
 from ltbench.report.page.shift import ShiftedBoard, shifted_boards
 from ltbench.report.page.views import ranked
+from ltbench.report.reasons import split_reasons
 from ltbench.report.reported import reported
 from ltbench.store import DataRecord
 
@@ -88,13 +89,21 @@ class Family:
     sections: list[Section]
 
 
-def render(stored: Collection, boards: Sequence[Board], folders: Sequence[Path], *, asked: bool = False) -> str:
+def render(
+    stored: Collection,
+    boards: Sequence[Board],
+    folders: Sequence[Path],
+    *,
+    read: Collection | None = None,
+    asked: bool = False,
+) -> str:
     """The page.
 
     Args:
         stored: the results.
         boards: the leaderboards made of them.
         folders: where the results were found, to be named.
+        read: all that was read, if ``stored`` is a part of it.
         asked: whether the user named the methods that are shown.
     """
     families = _families(stored, boards)
@@ -104,8 +113,9 @@ def render(stored: Collection, boards: Sequence[Board], folders: Sequence[Path],
         tables=len(boards),
         pictures=pictures(stored, boards, folders, asked=asked),
         pictured=largest(boards).title,
-        splits=_splits(stored, [section for one in families for section in one.sections]),
-        left_out=_left_out(stored),
+        splits=split_reasons(boards),
+        left_out=[one.message for one in left_out(read or stored)],
+        counted=counted(read or stored),
         runs=len(stored.results),
         folders=[str(folder) for folder in folders],
         version=version("ltbench"),
@@ -176,33 +186,6 @@ def _strip(row: Values, board: Board) -> Strip:
     start, end = board.rows[low].min(), board.rows[high].max()
     scale = 100 / ((end - start) or 1)
     return Strip(scale * (row[low] - start), scale * (row[high] - row[low]), scale * (row[metric] - start))
-
-
-def _splits(stored: Collection, sections: Sequence[Section]) -> list[tuple[str, str, str]]:
-    """Why each table but the first stands apart: its title, that of the table most like it, and the reasons."""
-    first_runs = [stored.results[section.board.rows["run_ids"].iloc[0][0]] for section in sections]
-    found = []
-    for place in range(1, len(sections)):
-        reasons = [difference(first_runs[place], other).obstacles for other in first_runs[:place]]
-        nearest = min(range(place), key=lambda one: len(reasons[one]))
-        titles = (sections[place].board.title, sections[nearest].board.title)
-        found.append((*titles, "; ".join(reasons[nearest])))
-    return found
-
-
-def _left_out(stored: Collection) -> list[str]:
-    """What is not in the tables: files that are no results, and runs that are not done."""
-    unfinished = [
-        f"{stored.paths[name]}: {result.status}: {result.reason}"
-        for name, result in stored.results.items()
-        if result.status != "done"
-    ]
-    unseen = [
-        f"{stored.paths[name]}: has not looked at the test set"
-        for name, result in stored.results.items()
-        if result.status == "done" and result.test is None
-    ]
-    return [*stored.problems, *unfinished, *unseen]
 
 
 def _data(stored: Collection, families: Sequence[Family]) -> dict[str, Any]:
