@@ -1,12 +1,14 @@
 """Others' predictions as rows: a run's own logits give its figures again, and files that do not fit are refused."""
 
 import json
+import shlex
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from ltbench import registry
+from ltbench import places, registry
 from ltbench.config import RunConfig
 from ltbench.experiment import Surroundings, run
 from ltbench.external import EXTERNAL
@@ -313,3 +315,19 @@ def test_a_damaged_archive_is_refused(cli, file):
     done = cli("score", path, *DIGITS)
     assert done.code == 2
     assert "not a NumPy archive of numbers: Bad CRC-32" in done.err
+
+
+@pytest.mark.parametrize("words", [["--dataset", "digits-lt", "--transductive"], [*OWN[:1], "ten", *OWN[2:]]])
+def test_lost_logits_come_back_by_the_command_that_is_named(cli, file, tmp_path, words):
+    (tmp_path / "counts.txt").write_text("".join(f"{count}\n" for count in range(30, 20, -1)))
+    file(logits=guesses(), labels=LABELS)
+    assert cli("score", "mine.npz", "--name", "mine", "--seed", 3, "--logit-prior", 0.5, *words).code == 0
+    (before,) = collect(["results"]).results.values()
+    shutil.rmtree(places.cache_dir() / "runs")
+    lost = cli("evaluate", "--all")
+    assert lost.code == 2
+    named = lost.err.partition("make them again: ltbench ")[2].splitlines()[0]
+    assert cli(*shlex.split(named)).code == 0
+    assert cli("evaluate", "--all").code == 0
+    (after,) = collect(["results"]).results.values()
+    assert after.model_dump(exclude={"provenance"}) == before.model_dump(exclude={"provenance"})
