@@ -209,7 +209,7 @@ function heat(levels, classes) {
   const canvas = make("canvas", { width: side, height: side, role: "img", "aria-label": "Confusion matrix as a heat map; the most frequent confusions are listed below it" });
   const context = canvas.getContext("2d");
   levels.forEach((row, y) => [...row].forEach((level, x) => {
-    context.fillStyle = `rgb(0 114 178 / ${LEVELS.indexOf(level) / (LEVELS.length - 1)})`;
+    context.fillStyle = `rgb(40 130 200 / ${LEVELS.indexOf(level) / (LEVELS.length - 1)})`;
     context.fillRect(x, y, 1, 1);
   }));
   const shared = classes > side ? ` Neighbours share a cell: ${classes} classes in ${side} cells.` : "";

@@ -43,7 +43,7 @@ def pictures(stored: Collection, boards: Sequence[Board], folders: Sequence[Path
         try:
             found.append(Picture(name, caption, inline(svg(draw(name, material)), name), ""))
         except LtbenchError as error:
-            found.append(Picture(name, caption, "", str(error)))
+            found.append(Picture(name, caption, "", "; ".join(line.strip() for line in str(error).splitlines())))
     return found
 
 
