@@ -53,5 +53,5 @@ def held(path: Path) -> bool:
     try:
         with FileLock(path, timeout=0):
             return False
-    except Timeout:
+    except OSError:  # a Timeout is one; so is a lock that is somebody else's to open
         return True
