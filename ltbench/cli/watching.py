@@ -13,7 +13,7 @@ from ltbench.cli.options import ResultFolders
 def watch(
     results: ResultFolders = None,
     once: Annotated[
-        bool, typer.Option("--once", help="Print what there is now, and end; so does it where there is no terminal")
+        bool, typer.Option("--once", help="Print what there is now and end, as always where the output is no terminal")
     ] = False,
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks")] = 1.0,
 ) -> None:
