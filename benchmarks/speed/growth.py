@@ -1,6 +1,6 @@
 """How cost grows: time and peak memory against experts, classes, images and stored results.
 
-    python -m ltbench_speed.growth [experts] [classes] [images] [results]
+    python -m ltbench_speed.growth [experts] [classes] [images] [results] [aggregates]
 
 Every point is measured in a process of its own, whose peak memory is that of the point. Writes growth.csv and a plot
 for each into benchmarks/speed.
@@ -23,13 +23,13 @@ from ltbench.data.loading import Epoch
 from ltbench.evaluate import calibration
 from ltbench.method import Method, Shuffled, Stage
 from ltbench.report.board import leaderboards
-from ltbench.report.collection import collect
+from ltbench.report.collection import collect, no_search_for_cycles
 from ltbench.train.fit import at_rest
 from ltbench.train.step import Step
 from ltbench_speed.contests import BASIC, BATCH, CLASSES, images, method, resident, sgd
 
 HERE = Path(__file__).parent
-A_RESULT = HERE.parent.parent / "results/suites/digits-lt/balpoe/"
+RESULTS = HERE.parent.parent / "results/suites/digits-lt/balpoe/"
 CPU = torch.device("cpu")
 
 
@@ -82,20 +82,32 @@ def images_in_memory(count: int) -> float:
 
 def results(count: int) -> float:
     """Leaderboards of so many stored runs, files read and all."""
-    with tempfile.TemporaryDirectory() as folder:
+    return sum(_leaderboards(count))
+
+
+def aggregates(count: int) -> float:
+    """Leaderboards of so many runs that have been read: means, intervals, tests and ranks."""
+    return _leaderboards(count)[1]
+
+
+def _leaderboards(count: int) -> tuple[float, float]:
+    with tempfile.TemporaryDirectory() as folder, no_search_for_cycles():
         store_results(Path(folder), count)
         began = time.perf_counter()
-        boards = leaderboards(collect([Path(folder)]))
-        seconds = time.perf_counter() - began
-    assert len(boards) == 1
-    return seconds
+        stored = collect([Path(folder)])
+        read = time.perf_counter()
+        (board,) = leaderboards(stored)
+        done = time.perf_counter()
+    assert len(board.rows) == 10
+    return read - began, done - read
 
 
 def store_results(folder: Path, count: int) -> None:
-    """Write so many results: a stored one over and over, under other seeds, ten mixup strengths taking turns."""
-    text = json.loads(next(A_RESULT.glob("*.json")).read_text())
+    """Write so many results: stored ones over and over, as ten mixup strengths of the same seeds."""
+    texts = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
     for i in range(count):
-        text["run_id"], text["config"]["seed"] = f"{i:012x}", i
+        text = texts[(i + i // 10) % len(texts)]
+        text["run_id"], text["config"]["seed"] = f"{i:012x}", i // 10
         text["config"]["hyperparameters"]["mixup"] = i % 10 / 10
         (folder / f"{i:012x}.json").write_text(json.dumps(text))
 
@@ -104,7 +116,8 @@ WHAT: dict[str, tuple[Callable[[int], float], tuple[int, ...], str]] = {
     "experts": (experts, (1, 2, 3, 4, 5, 6, 7), "experts"),
     "classes": (classes, (10, 100, 1000, 3000, 8142), "classes"),
     "images": (images_in_memory, (10_000, 30_000, 100_000, 300_000, 1_000_000), "training images of 32 x 32 pixels"),
-    "results": (results, (100, 1000, 10_000, 100_000), "stored results"),
+    "results": (results, (100, 1000, 10_000, 30_000), "stored results"),
+    "aggregates": (aggregates, (100, 1000, 10_000, 30_000), "results"),
 }
 
 

@@ -89,7 +89,7 @@ def _board(runs: pd.DataFrame, stored: Collection) -> Board:
     balanced = all(_balanced(stored.results[run_id]) for run_id in runs["run_id"])
     metric = "top1" if balanced else "macro"
     rows = rows.sort_values([metric, "label"], ascending=[False, True]).rename_axis("setting").reset_index()
-    scores = {name: _scores(runs, rows["setting"], name) for name in COMPARED}
+    scores = _scores(runs, rows["setting"])
     rows = rows.assign(**_behind(scores[metric]))
     ranks, shape, friedman = _ranks(scores[metric])
     return Board(
@@ -104,11 +104,11 @@ def _board(runs: pd.DataFrame, stored: Collection) -> Board:
     )
 
 
-def _scores(runs: pd.DataFrame, settings: pd.Series, metric: str) -> NDArray[np.float64]:
-    """(rows, seeds) of the table, the higher the better; NaN where there is no run."""
-    pivot = runs.pivot(index="setting", columns="seed", values=metric).loc[list(settings)]
-    scores = pivot.to_numpy(dtype=float)
-    return -scores if metric in LOWER_IS_BETTER else scores
+def _scores(runs: pd.DataFrame, settings: pd.Series) -> dict[str, NDArray[np.float64]]:
+    """Of each compared metric the table's (rows, seeds), the higher the better; NaN where there is no run."""
+    pivot = runs.pivot(index="setting", columns="seed", values=list(COMPARED)).loc[list(settings)]
+    scores = {name: pivot[name].to_numpy(dtype=float) for name in COMPARED}
+    return {name: -values if name in LOWER_IS_BETTER else values for name, values in scores.items()}
 
 
 def _behind(scores: NDArray[np.float64]) -> dict[str, Any]:

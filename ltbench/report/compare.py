@@ -5,6 +5,7 @@ images, so seeds pair the runs of two methods, and one resample of the images se
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,41 +63,52 @@ def intervals(right: NDArray[np.bool_], confidence: Floats, images: Resampled) -
         images: bootstrap samples of the test set.
     """
     hits = right.astype(np.float32)
-    whole = np.ones((right.shape[1], 1), np.float32)
-    ece = float(calibration_errors(right, confidence, whole).mean())
+    excess = excess_by_bin(right, confidence)
+    measured = float(calibration_errors(excess, np.ones((right.shape[1], 1), np.float32)).mean())
     samples = {
         "top1": 100 / right.shape[1] * (hits @ images.drawn),
         "macro": 100 * (hits @ images.by_class),
-        "ece": calibration_errors(right, confidence, images.drawn),
+        "ece": calibration_errors(excess, images.drawn),
     }
-    drawn = _draw(len(right), _SEEDS) / len(right)
-    over_seeds = {name: (values * drawn).sum(0) for name, values in samples.items()}
+    drawn = _seeds(len(right))
+    over_seeds = {name: np.einsum("nb,nb->b", values, drawn) / len(right) for name, values in samples.items()}
     return {
         "top1": percentile_interval(over_seeds["top1"]),
         "macro": percentile_interval(over_seeds["macro"]),
-        "ece": basic_interval(ece, over_seeds["ece"]),
+        "ece": basic_interval(measured, over_seeds["ece"]),
     }
 
 
-def calibration_errors(right: NDArray[np.bool_], confidence: Floats, drawn: NDArray[np.float32]) -> NDArray[np.float32]:
-    """ECE of every run on every sample, percent: 15 bins of equal width, (lower, upper] (Guo et al., ICML 2017, eq. 5).
+def excess_by_bin(right: NDArray[np.bool_], confidence: Floats) -> sparse.csr_array:
+    """Confidence less correctness of every image, in the row of its run and bin: (n * bins, N).
+
+    15 bins of equal width, (lower, upper]; the sizes of the sums over rows make the ECE (Guo et al., ICML 2017, eq. 5).
 
     Args:
         right: (n, N).
         confidence: (n, N).
-        drawn: (N, B) how often a sample has each image.
-
-    Returns:
-        (n, B).
     """
     runs, images = right.shape
     bins = np.searchsorted(np.arange(1, _BINS) / _BINS, confidence, side="left").astype(np.int32)
     row = (np.arange(runs, dtype=np.int32)[:, None] * _BINS + bins).ravel()
     column = np.tile(np.arange(images, dtype=np.int32), runs)
     excess = (confidence - right).astype(np.float32).ravel()
-    gaps = sparse.csr_array((excess, (row, column)), shape=(runs * _BINS, images)) @ drawn
-    errors: NDArray[np.float32] = np.abs(gaps, out=gaps).reshape(runs, _BINS, -1).sum(1) * (100 / images)
-    return errors
+    return sparse.csr_array((excess, (row, column)), shape=(runs * _BINS, images))
+
+
+def calibration_errors(excess: sparse.csr_array, drawn: NDArray[np.float32]) -> NDArray[np.float32]:
+    """ECE of every run on every sample of the images, percent.
+
+    Args:
+        excess: of n runs, as ``excess_by_bin`` gives it.
+        drawn: (N, B) how often a sample has each image.
+
+    Returns:
+        (n, B).
+    """
+    gaps = excess @ drawn
+    errors: NDArray[np.float32] = np.abs(gaps, out=gaps).reshape(-1, _BINS, drawn.shape[1]).sum(1)
+    return errors * np.float32(100 / len(drawn))
 
 
 def percentile_interval(samples: Floats) -> Interval:
@@ -109,6 +121,11 @@ def basic_interval(value: float, samples: Floats) -> Interval:
     """The percentile interval mirrored at the measured value, cut at 0."""
     low, high = percentile_interval(samples)
     return max(0.0, 2 * value - high), max(0.0, 2 * value - low)
+
+
+@lru_cache(maxsize=16)
+def _seeds(count: int) -> NDArray[np.float32]:
+    return _draw(count, _SEEDS)
 
 
 def _draw(count: int, stream: int) -> NDArray[np.float32]:

@@ -55,7 +55,7 @@ def _outcomes(run_id: str, stored: Collection) -> Unpacked | None:
     except ValueError as error:
         warnings.warn(f"{stored.paths[run_id]}: {error}; its row has no interval", LtbenchWarning, stacklevel=2)
         return None
-    accuracy = 100 * float(np.mean(labels == predicted))
+    accuracy = 100 * np.count_nonzero(labels == predicted) / len(labels)
     if result.test is not None and abs(accuracy - result.test.top1) > 0.01:
         message = f"the outcomes of the test images give an accuracy of {accuracy:.2f} and not {result.test.top1:.2f}"
         warnings.warn(f"{stored.paths[run_id]}: {message}; its row has no interval", LtbenchWarning, stacklevel=2)

@@ -16,6 +16,7 @@ from ltbench.report.compare import (
     basic_interval,
     calibration_errors,
     critical_difference,
+    excess_by_bin,
     friedman_p,
     holm,
     intervals,
@@ -149,14 +150,16 @@ def test_calibration_error_of_a_sample():
     # The first twice and the second not: |2 * 0.95 - 2| + 0.9 = 1.0, 25 %.
     right, confidence = np.array([[True, False, True, True]]), np.array([[0.95, 0.95, 0.55, 0.55]])
     drawn = np.array([[1, 2], [1, 0], [1, 1], [1, 1]], np.float32)
-    assert calibration_errors(right, confidence, drawn) == pytest.approx(np.array([[45.0, 25.0]]), rel=1e-5)
+    assert calibration_errors(excess_by_bin(right, confidence), drawn) == pytest.approx(
+        np.array([[45.0, 25.0]]), rel=1e-5
+    )
 
 
 def test_a_bin_holds_its_upper_edge():
     # 8/15 is in the bin below, with 7.5/15: |7.5/15 + 8/15 - 1| / 2 = 1.67 %; the edge as it comes out of a result, too
     for edge in (8 / 15, 8 * 4369 / 65535):
         confidence = np.array([[7.5 / 15, edge]])
-        found = calibration_errors(np.array([[True, False]]), confidence, np.ones((2, 1), np.float32))
+        found = calibration_errors(excess_by_bin(np.array([[True, False]]), confidence), np.ones((2, 1), np.float32))
         assert found.item() == pytest.approx(100 * (0.5 / 15) / 2, rel=1e-4)
 
 
@@ -164,7 +167,8 @@ def test_a_bin_holds_its_upper_edge():
 def test_calibration_error_is_the_one_of_the_evaluation(images):
     right = np.array([hit for hit, _ in images])
     confidence = np.array([(bin_ + 0.7) / 15 for _, bin_ in images], np.float32)
-    ours = calibration_errors(right[None], confidence[None], np.ones((len(images), 1), np.float32)).item()
+    excess = excess_by_bin(right[None], confidence[None])
+    ours = calibration_errors(excess, np.ones((len(images), 1), np.float32)).item()
     assert ours == pytest.approx(reliability(torch.tensor(confidence), torch.tensor(right)).ece, abs=1e-3)
 
 
