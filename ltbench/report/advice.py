@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ltbench.external import IMPORTED, SCORED
 from ltbench.report.board import Board
 from ltbench.report.collection import Collection
 from ltbench.store import Metrics
@@ -54,7 +55,7 @@ def advise(board: Board, stored: Collection | None = None) -> str:
             _against_plainest(rows, board.metric, stored),
             _cheaper(best, near, board.metric),
         ]
-    sentences += [*closing, _seeds(rows)]
+    sentences += [*closing, _seeds(rows, stored)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -195,15 +196,22 @@ def _few_shot(best: Row, others: Sequence[Row]) -> str:
     return f"{text}."
 
 
-def _seeds(rows: Sequence[Row]) -> str:
+def _seeds(rows: Sequence[Row], stored: Collection | None) -> str:
     short = [row for row in rows if row["n"] < FEWEST_SEEDS]
     if short:
         what = "All rows have" if len(short) == len(rows) else f"{len(short)} of {len(rows)} rows have"
         what = "It has" if len(rows) == 1 else what
-        return f"{what} fewer than {FEWEST_SEEDS} seeds: {_MORE_SEEDS} adds some."
+        # Nobody but their makers can train more of those that come from elsewhere.
+        more = "" if all(_from_elsewhere(row, stored) for row in short) else f": {_MORE_SEEDS} adds some"
+        return f"{what} fewer than {FEWEST_SEEDS} seeds{more}."
     if any((_number(row, "behind_n") or 0) < FEWEST_SEEDS for row in rows[1:]):
         return f"Run all methods on the same seeds ({_MORE_SEEDS}), so that every row can be tested."
     return ""
+
+
+def _from_elsewhere(row: Row, stored: Collection | None) -> bool:
+    """Whether it is of a model that ltbench has not trained."""
+    return any(one.method.revision in (IMPORTED, SCORED) for one in _results(row, stored))
 
 
 def _listed(rows: Sequence[Row]) -> str:

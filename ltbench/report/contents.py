@@ -25,7 +25,7 @@ def _reported(board: Board, stored: Collection) -> list[Part]:
 PARTS: Mapping[str, Callable[[Board, Collection], Sequence[Part]]] = {
     "leaderboard": lambda board, _: [leaderboard(board)],
     "differences": lambda board, _: [differences(board)],
-    "advice": lambda board, stored: [advise(board, stored)],
+    "advice": lambda board, stored: [f"{board.title}: {advise(board, stored)}"],
     "shift": shift_tables,
     "reported": _reported,
 }
@@ -59,7 +59,11 @@ def contents(
     """
     for board in boards:
         for name in names:
-            yield from PARTS[name](board, stored)
+            if name != "advice":
+                yield from PARTS[name](board, stored)
     yield from (_NOTES[name] for name in names if name in _NOTES)
     yield from split_reasons(boards)
     yield counted(read or stored)
+    if "advice" in names:  # last, where a terminal shows it
+        for board in boards:
+            yield from PARTS["advice"](board, stored)

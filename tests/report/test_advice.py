@@ -199,3 +199,13 @@ def test_the_text_says_no_more_than_the_table(rows):
         against = next(one for one in others if one["label"] == told[1])
         assert (told[2] == "which holds") == against["told_apart"]
     assert 2 <= len(re.findall(r"[.:] [A-Z]|\.$", text)) <= 10
+
+
+def test_nobody_is_asked_to_train_more_of_what_was_trained_elsewhere(tmp_path, make_result):
+    for name, revision in (("mine", "scored"), ("weights", "imported")):
+        Store(tmp_path).save(make_result(name, revision=revision))
+    stored = collect([tmp_path])
+    assert advise(leaderboards(stored)[0], stored).endswith("All rows have fewer than 3 seeds.")
+    Store(tmp_path).save(make_result("ce"))
+    stored = collect([tmp_path])
+    assert advise(leaderboards(stored)[0], stored).endswith("fewer than 3 seeds: ltbench run --seeds 0-4 adds some.")
