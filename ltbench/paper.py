@@ -34,7 +34,10 @@ class Paper:
 
     @property
     def bibtex(self) -> str:
-        """The BibTeX entry."""
-        key = self.authors.split(",")[0].split()[-1].lower() + str(self.year)
-        fields = f"title={{{self.title}}}, author={{{self.authors}}}, booktitle={{{self.venue}}}, year={{{self.year}}}"
-        return f"@inproceedings{{{key}, {fields}}}"
+        """The BibTeX entry; its key is the first author's surname and the year."""
+        surname = self.authors.split(" and ")[0].split()[-1]
+        key = "".join(letter for letter in surname.lower() if letter.isalpha()) + str(self.year)
+        kind, where = ("article", "journal") if "Transactions" in self.venue else ("inproceedings", "booktitle")
+        values = {"title": self.title, "author": self.authors, where: self.venue, "year": self.year}
+        lines = [f"  {name} = {{{value}}}" for name, value in values.items()]
+        return ",\n".join([f"@{kind}{{{key}", *lines]) + "\n}"
