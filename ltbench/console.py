@@ -12,11 +12,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ltbench import external, places, registry, sweep
+from ltbench import places, registry, sweep
 from ltbench import tune as search
 from ltbench.config import Recipe, RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.experiment import Surroundings, resolve
+from ltbench.external import rows as external
 from ltbench.parallel import RunWatch
 from ltbench.store import Metrics, Result, Store
 

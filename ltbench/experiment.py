@@ -19,14 +19,14 @@ from ltbench.errors import LtbenchError, TrainingFailedError
 from ltbench.evaluate import calibration
 from ltbench.evaluate.measure import measure, of_images
 from ltbench.evaluate.predict import predict
-from ltbench.heartbeat import FILE, Heart
 from ltbench.lock import exclusive
 from ltbench.method import ClassPrior, Method
 from ltbench.models.experts import Backbone
+from ltbench.monitor.heartbeat import FILE, Heart
+from ltbench.monitor.tensorboard import Board, check_installed
 from ltbench.provenance import provenance
 from ltbench.records import data_record, multiply_adds, paper_record, peak_memory, shot_groups
 from ltbench.store import Cost, CurvePoint, MethodRecord, Metrics, Result, Status, Store
-from ltbench.tensorboard import Board, check_installed
 from ltbench.train.fit import History, fit, load_trained
 from ltbench.train.state import Checkpoint
 

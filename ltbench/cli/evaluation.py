@@ -134,7 +134,7 @@ def score(
     """Make a row of predictions that ltbench has not made. The order of images: ltbench data order."""
     from ltbench import console
     from ltbench.config import RunConfig, validated
-    from ltbench.score import score as measured
+    from ltbench.external.score import score as measured
 
     settings = given(imbalance_ratio=imbalance_ratio, data_seed=data_seed, image_size=image_size)
     config = validated(RunConfig, {**settings, "method": name, "dataset": dataset, "recipe": recipe, "seed": seed})

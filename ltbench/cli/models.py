@@ -80,9 +80,10 @@ def _and_more(files: list[Path]) -> str:
 
 def _restored(run: str, results: list[Path] | None, data_dir: Path | None, device: str) -> "Predictor":
     """A stored run with its weights."""
-    from ltbench import console, external
+    from ltbench import console
     from ltbench.deploy.predictor import describe, restore
     from ltbench.experiment import choose_device
+    from ltbench.external import rows as external
     from ltbench.report.find import find_run
 
     result, path = find_run(run, results or [Path("results")])
@@ -140,8 +141,8 @@ def import_checkpoint(
     or three quarters of the width, with a linear or a cosine classifier; which it is, its entries tell.
     """
     from ltbench import console
-    from ltbench.checkpoint_import import import_checkpoint as imported
     from ltbench.config import RunConfig, validated
+    from ltbench.external.checkpoint import import_checkpoint as imported
 
     settings = given(imbalance_ratio=imbalance_ratio, data_seed=data_seed, image_size=image_size)
     config = validated(RunConfig, {**settings, "method": name, "dataset": dataset, "recipe": recipe, "seed": seed})

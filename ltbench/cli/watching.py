@@ -24,8 +24,8 @@ def watch(
         from rich.console import Console
 
         from ltbench import places
-        from ltbench import watch as view
-        from ltbench.jobs import Lookout
+        from ltbench.monitor import watch as view
+        from ltbench.monitor.jobs import Lookout
 
         console = Console(highlight=False)
         lookout = Lookout(places.cache_dir(), results or [Path("results")])

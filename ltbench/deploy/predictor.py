@@ -11,7 +11,7 @@ from ltbench import __version__, places, registry
 from ltbench.config import Frozen, Recipe, RunConfig, canonical_json
 from ltbench.data import dataset
 from ltbench.errors import LtbenchError
-from ltbench.external import IMPORTED
+from ltbench.external.rows import IMPORTED
 from ltbench.method import ClassPrior, Method
 from ltbench.models.experts import Backbone
 from ltbench.models.imported import Imported

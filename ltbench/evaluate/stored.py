@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ltbench import external, places, registry
+from ltbench import places, registry
 from ltbench.data.longtail import ShotRule
 from ltbench.data.shift import LabelShift, shifted
 from ltbench.errors import LtbenchError
@@ -16,6 +16,7 @@ from ltbench.evaluate.accuracy import correct_by_class
 from ltbench.evaluate.measure import measure, of_images
 from ltbench.evaluate.predict import Predictions
 from ltbench.evaluate.shift import adapted
+from ltbench.external import rows as external
 from ltbench.records import paper_record
 from ltbench.store import Metrics, PaperRecord, Result, TestPrior
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ltbench.external import IMPORTED, SCORED
+from ltbench.external.rows import IMPORTED, SCORED
 from ltbench.report.board import Board
 from ltbench.report.collection import Collection
 from ltbench.store import Metrics

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ltbench.errors import LtbenchError
-from ltbench.external import IMPORTED, SCORED
+from ltbench.external.rows import IMPORTED, SCORED
 from ltbench.report import compare, intervals
 from ltbench.report.collection import Collection
 from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, frame

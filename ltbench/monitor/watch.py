@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ltbench.config import Recipe, RunConfig
-from ltbench.heartbeat import Heartbeat
-from ltbench.jobs import Ended, Jobs, Lookout, Stopped
+from ltbench.monitor.heartbeat import Heartbeat
+from ltbench.monitor.jobs import Ended, Jobs, Lookout, Stopped
 
 QUIET = 60.0
 """Seconds without a heartbeat that are worth a word."""

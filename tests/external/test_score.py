@@ -11,10 +11,10 @@ import torch
 from ltbench import places, registry
 from ltbench.config import RunConfig
 from ltbench.experiment import Surroundings, run
-from ltbench.external import EXTERNAL
+from ltbench.external.rows import EXTERNAL
+from ltbench.external.score import score
 from ltbench.report.board import leaderboards
 from ltbench.report.collection import collect
-from ltbench.score import score
 from ltbench.store import Store, read
 
 DIGITS = ("--name", "mine", "--dataset", "digits-lt")

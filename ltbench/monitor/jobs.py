@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError
-from ltbench.heartbeat import FILE, Heartbeat
 from ltbench.lock import held
+from ltbench.monitor.heartbeat import FILE, Heartbeat
 from ltbench.store import Result, Status, read
 
 LOST = 600.0

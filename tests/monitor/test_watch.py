@@ -17,10 +17,10 @@ from rich.console import Console
 
 from ltbench.atomic import write_text
 from ltbench.config import Recipe, RunConfig
-from ltbench.heartbeat import FILE, Heartbeat
-from ltbench.jobs import Ended, Jobs, Stopped
+from ltbench.monitor.heartbeat import FILE, Heartbeat
+from ltbench.monitor.jobs import Ended, Jobs, Stopped
+from ltbench.monitor.watch import render
 from ltbench.store import Store
-from ltbench.watch import render
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

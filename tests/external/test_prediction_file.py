@@ -3,7 +3,7 @@
 import pytest
 
 from ltbench.errors import LtbenchError
-from ltbench.prediction_file import read_counts
+from ltbench.external.prediction_file import read_counts
 
 
 @pytest.mark.parametrize(

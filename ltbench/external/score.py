@@ -15,8 +15,8 @@ from ltbench.data.longtail import Labels, ShotRule
 from ltbench.errors import LtbenchError, unknown
 from ltbench.evaluate.measure import measure, of_images
 from ltbench.evaluate.predict import Predictions
-from ltbench.external import EXTERNAL, SCORED, check_row, check_word, declared_recipe, refuse_twice
-from ltbench.prediction_file import Given, read_counts, read_predictions
+from ltbench.external.prediction_file import Given, read_counts, read_predictions
+from ltbench.external.rows import EXTERNAL, SCORED, check_row, check_word, declared_recipe, refuse_twice
 from ltbench.records import data_record
 from ltbench.store import DataRecord, MethodRecord, Result, Store
 

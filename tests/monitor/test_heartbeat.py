@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ltbench import heartbeat, places
+from ltbench import places
 from ltbench.config import RunConfig
 from ltbench.errors import TrainingFailedError
 from ltbench.experiment import Surroundings, record_failure, run
-from ltbench.heartbeat import Heart, Heartbeat
-from ltbench.jobs import Lookout
+from ltbench.monitor import heartbeat
+from ltbench.monitor.heartbeat import Heart, Heartbeat
+from ltbench.monitor.jobs import Lookout
 from ltbench.train.fit import EpochRecord, History
 
 RUN = RunConfig(method="ce", epochs=2)  # 8 steps an epoch

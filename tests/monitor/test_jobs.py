@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ltbench import jobs
 from ltbench.atomic import write_text
 from ltbench.config import RunConfig
-from ltbench.heartbeat import FILE, Heartbeat
-from ltbench.jobs import Lookout
 from ltbench.lock import exclusive
+from ltbench.monitor import jobs
+from ltbench.monitor.heartbeat import FILE, Heartbeat
+from ltbench.monitor.jobs import Lookout
 from ltbench.store import Store, read
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -15,7 +15,7 @@ from ltbench.errors import LtbenchError
 from ltbench.evaluate.measure import measure, of_images
 from ltbench.evaluate.predict import Predictions, predict
 from ltbench.experiment import choose_device
-from ltbench.external import IMPORTED, check_row, declared_recipe, refuse_twice
+from ltbench.external.rows import IMPORTED, check_row, declared_recipe, refuse_twice
 from ltbench.method import Method
 from ltbench.models.published_resnets import Architecture, read_network
 from ltbench.models.state_file import read_state

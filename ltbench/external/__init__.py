@@ -1,0 +1,1 @@
+"""Rows of models that ltbench has not trained: predictions of others, weights of others."""
