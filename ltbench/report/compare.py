@@ -18,6 +18,8 @@ SAMPLES = 1000
 FEWEST = 3
 """Seeds that two rows must share for a test."""
 _BINS = 15
+_BLOCK = 256
+"""Runs to resample at a time, so that memory does not grow with their number."""
 _IMAGES, _SEEDS = 1, 2  # streams of the random generator
 
 
@@ -106,8 +108,10 @@ def calibration_errors(excess: sparse.csr_array, drawn: NDArray[np.float32]) -> 
     Returns:
         (n, B).
     """
-    gaps = excess @ drawn
-    errors: NDArray[np.float32] = np.abs(gaps, out=gaps).reshape(-1, _BINS, drawn.shape[1]).sum(1)
+    errors = np.empty((excess.shape[0] // _BINS, drawn.shape[1]), np.float32)
+    for start in range(0, len(errors), _BLOCK):
+        gaps = excess[start * _BINS : (start + _BLOCK) * _BINS] @ drawn
+        np.abs(gaps, out=gaps).reshape(-1, _BINS, drawn.shape[1]).sum(1, out=errors[start : start + _BLOCK])
     return errors * np.float32(100 / len(drawn))
 
 
