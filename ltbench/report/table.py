@@ -109,9 +109,9 @@ def differences(board: Board) -> Table:
 
 
 def _ranks(board: Board) -> str:
-    among = f"Ranks: of {board.rows['rank'].notna().sum()} rows, over the {board.blocks} seeds that they share"
+    among = f"Ranks: of {board.rows['rank'].notna().sum()} rows, seeds in common: {board.blocks}"
     if board.critical_difference is None:
-        return f"{among}: too few for a test." if len(board.rows) > 1 else ""
+        return f"{among}, too few for a test." if len(board.rows) > 1 else ""
     friedman = "" if board.friedman is None else f"Friedman's test that all rank alike: p {_equal(board.friedman)}. "
     return f"{among}. {friedman}Two differ if their ranks do by {board.critical_difference:.1f} (Nemenyi, 5 %)."
 
