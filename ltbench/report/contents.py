@@ -64,6 +64,6 @@ def contents(
     yield from (_NOTES[name] for name in names if name in _NOTES)
     yield from split_reasons(boards)
     yield counted(read or stored)
-    if "advice" in names:  # last, where a terminal shows it
-        for board in boards:
+    if "advice" in names:  # at the end, where a terminal shows it, and that of the largest table last
+        for board in sorted(boards, key=lambda board: len(board.rows)):
             yield from PARTS["advice"](board, stored)

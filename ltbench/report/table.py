@@ -18,12 +18,13 @@ COLUMNS = {
     "mce": "MCE",
 }
 NOTE = (
-    "Percent, mean ± standard deviation over n seeds; accuracy on the test set after the last epoch: all, many- "
-    "(> 100 training images), medium- and few-shot (< 20) classes, the groups averaged over classes; Macro, where the "
-    "test set is not balanced: over all classes. ECE and MCE: 15 bins; lower is better. MAdds: of one image. Train: on "
-    "the machine at hand, with the runs that a method starts from. Bold: the best of its column, told apart from every "
-    "other row (paired t test over the seeds, p < .05 after Holm's correction). ≈: not told apart from the best in the "
-    "column that ranks. Neither where rows share fewer than three seeds. Plain text has a star for bold."
+    "Percent, mean ± standard deviation over n seeds; accuracy on the test set after the last epoch: all, many- (> "
+    "100 training images), medium- and few-shot (< 20) classes, the groups averaged over classes; Macro, where the "
+    "test set is not balanced: over all classes. ECE and MCE: 15 bins; lower is better. MAdds: of one image. Train: "
+    "the shortest of the seeds, on the machine at hand, with the runs that a method starts from. Bold: the best of "
+    "its column, told apart from every other row (paired t test over the seeds, p < .05 after Holm's correction). ≈: "
+    "not told apart from the best in the column that ranks. Neither where rows share fewer than three seeds. Plain "
+    "text has a star for bold."
 )
 DIFFERENCES_NOTE = (
     "Differences: intervals hold 95 % of 1000 bootstrap samples over seeds and test images (with one seed: over images "

@@ -109,3 +109,20 @@ def test_why_tables_are_split(make_result):
                   "trained without the validation part (no / yes)"):  # fmt: skip
         assert words in line
     assert split_reasons(boards[:1]) == []
+
+
+def test_settings_are_named_as_they_are_set(make_result):
+    settings = [{"taus": [0.0, 1.0, 2.0]}, {"taus": [0.5, 1.5]}, {"taus": [[1.0, 0.5], 1.0]}, {"hard": True}]
+    runs = [make_result("balpoe", settings={"hyperparameters": one}) for one in settings]
+    (board,) = leaderboards(stored(*runs))
+    shown = {"balpoe, taus=0,1,2", "balpoe, taus=0.5,1.5", "balpoe, taus=[[1.0, 0.5], 1.0]", "balpoe, hard=true"}
+    assert set(board.rows["label"]) == shown
+
+
+def test_the_table_that_most_look_for_is_first_and_those_of_one_data_set_follow_each_other(make_result):
+    other = {"settings": {"dataset": "cifar10-lt"}}
+    runs = [
+        make_result("a", transductive=True), make_result("b", track="foundation model"), make_result("ce"),
+        make_result("c", transductive=True, **other), make_result("d", **other),
+    ]  # fmt: skip
+    assert [board.rows["method"].item() for board in leaderboards(stored(*runs))] == ["d", "c", "ce", "b", "a"]

@@ -80,13 +80,13 @@ def test_a_long_training_is_given_in_minutes(boards, make_result):
     assert row["Train"] == "90 min"
 
 
-def test_costs_are_averaged_and_a_method_that_trains_nothing_has_no_speed(boards, make_result):
+def test_of_training_times_the_shortest_counts_and_a_method_that_trains_nothing_has_no_speed(boards, make_result):
     cost = {"training_images_per_second": None}
     (board,) = boards(
         make_result(seed=0, cost={**cost, "training_seconds": 10.0}),
         make_result(seed=1, cost={**cost, "training_seconds": 20.0}),
     )
-    assert board.rows["training_seconds"][0] == 15.0
+    assert board.rows["training_seconds"][0] == 10.0
     assert json.loads(as_json([board]))[0]["training_images_per_second"] is None
 
 
@@ -117,7 +117,7 @@ def test_a_setting_of_training_that_differs_in_the_table_is_on_every_label(board
     ("change", "label"),
     [
         ({"settings": {"precision": "bf16"}}, "ce, precision=bf16"),
-        ({"settings": {"hyperparameters": {"taus": [0, 2]}}}, "ce, taus=[0, 2]"),
+        ({"settings": {"hyperparameters": {"taus": [0, 2]}}}, "ce, taus=0,2"),
         ({"revision": "2"}, "ce, revision=2"),
         ({"recipe": {"augment": {"flip": True}}}, "ce, flip=true"),
         ({"recipe": {"head": "linear"}}, "ce, head=linear"),

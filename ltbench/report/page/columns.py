@@ -57,7 +57,7 @@ def columns(board: Board, shots: Mapping[str, int]) -> list[Column]:
         _cost("multiply_adds", "MAdds", "M", "Multiply-adds of one image through all experts.", 1e6, 1),
         Column(
             "training_seconds", "Train", "time",
-            "Training time on the machine at hand, with the runs that a method starts from.",
+            "Training time, the shortest of the seeds on the machine at hand, with the runs that a method starts from.",
             lambda row: duration(row["training_seconds"]), lower_first=True,
         ),
     ]  # fmt: skip
