@@ -7,4 +7,4 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 ltbench report --format html --results "$1" --output "$work/report.html"
 chromium --headless=new --no-sandbox --disable-gpu --disable-background-networking --hide-scrollbars \
-    --force-prefers-reduced-motion --window-size=1440,1400 --screenshot=docs/report.png "file://$work/report.html#$2"
+    --force-prefers-reduced-motion --window-size=1440,1950 --screenshot=docs/report.png "file://$work/report.html#$2"
