@@ -64,7 +64,7 @@ BAD = [
     (["run", "--methd", "ce"], ["No such option", "--methd", "--method"]),
     (["run", "--epochs", "many"], ["--epochs", "valid integer"]),
     (["run", "--precision", "fp64"], ["--precision", "'fp64'"]),
-    (["report", "--format", "html"], ["--format", "'html'", "latex"]),
+    (["report", "--format", "docx"], ["--format", "'docx'", "latex"]),
     (["list", "colours"], ["'colours'", "methods"]),
     (["trian"], ["No such command", "trian"]),
     # files
