@@ -3,16 +3,16 @@
 import csv
 import hashlib
 import io
-import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from ltbench import draws
 from ltbench.atomic import write_bytes, write_text
+from ltbench.data.decoding import UNREADABLE, as_rgb
 from ltbench.data.source import LabelledImages, RawData, Source
 from ltbench.errors import LtbenchError
 from ltbench.places import cache_dir
@@ -118,21 +118,12 @@ def decode_one(file: Path, size: int) -> NDArray[np.uint8] | None:
     """One image as (3, size, size), its shorter side scaled and the centre cut out; None if it cannot be read."""
     try:
         with Image.open(file) as opened:
-            image = _as_rgb(ImageOps.exif_transpose(opened))
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError):
-        return None  # struct.error: EXIF data of the wrong kind in an image that is to be rotated
+            image = as_rgb(ImageOps.exif_transpose(opened))
+    except UNREADABLE:
+        return None
     if image.size != (size, size):
         image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     return np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey: PIL would clip it to white instead of scaling it
-        image = Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-    if image.mode in ("P", "PA", "LA", "RGBA", "La", "RGBa"):  # transparent pixels carry arbitrary colours
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -78,7 +78,8 @@ class Source(ABC):
     largest: ClassVar[int | None] = None
     """Images of the largest class where the benchmark fixes it; None: as many as the classes allow."""
     statistics: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = None
-    """Published channel means and standard deviations of pixels in [0, 1]; None: measured on the train part."""
+    """Published channel means and standard deviations of pixels in [0, 1]; None: measured on the train part, or
+    ImageNet's for files."""
 
     @abstractmethod
     def load(self, folder: Path, image_size: int) -> RawData:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ltbench.atomic import write_bytes
-from ltbench.data.loading import Resident
+from ltbench.data.loading import Loader
 from ltbench.errors import LtbenchError
 from ltbench.evaluate.fold import folded
 from ltbench.method import Method
@@ -57,11 +57,11 @@ class Predictions:
 
 
 @torch.no_grad()
-def predict(method: Method, data: Resident, precision: str = "fp32") -> Predictions:
+def predict(method: Method, data: Loader, precision: str = "fp32") -> Predictions:
     """Predict every image of a set, in evaluation mode."""
     method.eval()
     parts = []
-    with folded(method, data.normalised(data.images[:1])) as how:
+    with folded(method, data.first()) as how:
         for batch in data.plain():
             with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=precision == "bf16"):
                 parts.append(method.experts(batch.images).float())
