@@ -60,7 +60,7 @@ def unpack(archive: Path, into: Path, watch: Watch = silent, *, nested: bool = F
 
 def _files(stream: IO[bytes], archive: Path, into: Path, nested: bool) -> Iterator[tuple[str, int, IO[bytes]]]:
     """Path, size and content of each file of an archive, checked."""
-    if zipfile.is_zipfile(archive):
+    if archive.suffix == ".zip":
         yield from _zip_files(stream, archive, into)
         return
     with tarfile.open(fileobj=stream) as outer:
