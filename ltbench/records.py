@@ -93,7 +93,8 @@ def _stated(cls: type[Method], claim: Claim, defaults: Mapping[str, Any]) -> dic
     """The values of a claim's settings as a run has them."""
     settings = {name: value for name, value in claim.settings.items() if value is not ...}
     given = cls.Config.model_validate(settings)
-    whole = _plain(cls.Config.model_validate({**defaults, **settings}))
+    explicit = given.model_dump(include=given.model_fields_set)  # experts=1 has become taus, which the defaults name
+    whole = _plain(cls.Config.model_validate({**defaults, **explicit}))
     return {name: whole.get(name) for name in given.model_fields_set}
 
 
