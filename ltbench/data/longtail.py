@@ -106,7 +106,7 @@ class ShotRule:
 
 
 def fingerprint_files(files: ImageFiles) -> str:
-    """A hash of the names, sizes and labels of image files, whatever their order.
+    """A hash of the names, sizes and labels of image files, whatever their order and the folders they lie in.
 
     Their content is not read: of a hundred thousand photographs that would take minutes in every run.
 
@@ -119,7 +119,7 @@ def fingerprint_files(files: ImageFiles) -> str:
             size = (files.root / name).stat().st_size
         except OSError as error:
             raise LtbenchError(f"an image cannot be read: {error.strerror}", where=files.root / name) from None
-        lines.append(f"{name}\0{size}\0{label}\n")
+        lines.append(f"{name.rpartition('/')[2]}\0{size}\0{label}\n")
     return hashlib.blake2b("".join(sorted(lines)).encode(), digest_size=8).hexdigest()
 
 
