@@ -253,7 +253,8 @@ class Listed(Source):
         """What is wrong with the lists, by part."""
         folders = self.class_folders(lists["train"]) if "train" in lists else []
         return {
-            part: [*self._counting_faults(part, one), *self._folder_faults(one, folders)] for part, one in lists.items()
+            part: [*self._counting_faults(part, one, folders), *self._folder_faults(part, one, folders)]
+            for part, one in lists.items()
         }
 
     def expected(self, part: str) -> Sequence[int] | None:
@@ -263,7 +264,7 @@ class Listed(Source):
         each = self.parts[part].per_class
         return [each] * self.class_count if each else None
 
-    def _counting_faults(self, part: str, one: SplitList) -> list[str]:
+    def _counting_faults(self, part: str, one: SplitList, folders: Sequence[str]) -> list[str]:
         name, published = one.file.name, self.parts[part]
         beyond = sorted(set(one.labels[one.labels >= self.class_count].tolist()))
         if beyond:
@@ -274,18 +275,22 @@ class Listed(Source):
         counts, expected = class_sizes(one, self.class_count), self.expected(part)
         if expected is not None:
             wrong = np.flatnonzero(counts != np.array(expected))
-            faults += [f"{name}: {counts[c]} images of class {c}, expected {expected[c]}" for c in wrong[:SHOWN]]
+            named = {c: f"class {c}" + (f" ({folders[c]})" if folders else "") for c in wrong[:SHOWN]}
+            faults += [f"{name}: {counts[c]} images of {words}, expected {expected[c]}" for c, words in named.items()]
             if len(wrong) > SHOWN:
                 faults.append(f"{name}: wrong numbers of images of {len(wrong)} classes in all")
         elif not counts.all():
             faults.append(f"{name}: no image of class {np.flatnonzero(counts == 0)[0]}")
         return faults
 
-    def _folder_faults(self, one: SplitList, folders: Sequence[str]) -> list[str]:
+    def _folder_faults(self, part: str, one: SplitList, folders: Sequence[str]) -> list[str]:
         """Images whose folder belongs to another class than their label."""
         faults = []
         for label, written, image in zip(one.labels.tolist(), one.folders, one.images, strict=True):
-            if not written or label >= len(folders):
+            if label >= len(folders) or not (written or part == "train"):
+                continue  # images of all classes lie in one folder
+            if not written:
+                faults.append(f"{one.file.name}: the path {image} does not tell the folder of class {label}")
                 continue
             own = self.class_folder(written)
             told = self.label_of(own)

@@ -7,9 +7,10 @@ images. So a path is taken apart: the set of images that its first folder stands
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,15 +56,15 @@ def read(file: Path, roots: Mapping[str, str], otherwise: str) -> SplitList:
         LtbenchError: for a file that cannot be read, or a line that is no path and label (which).
     """
     sets, folders, images, labels = [], [], [], []
-    for place, path, label in _annotations(file) if file.suffix == ".json" else _lines(file):
-        parts = PurePosixPath(path).parts
-        if not parts or parts[0] == "/" or ".." in parts or "\\" in path:
-            raise LtbenchError(f"{path!r} is no path inside a folder of images", where=place)
+    for line, path, label in _annotations(file) if file.suffix == ".json" else _lines(file):
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if not parts or path[0] == "/" or ".." in parts or "\\" in path:
+            raise LtbenchError(f"{path!r} is no path inside a folder of images", where=_place(file, line))
         if label < 0:
-            raise LtbenchError(f"{label} is no label", where=place)
+            raise LtbenchError(f"{label} is no label", where=_place(file, line))
         rooted = parts[0] in roots and len(parts) > 1
         sets.append(roots[parts[0]] if rooted else otherwise)
-        folders.append("/".join(parts[rooted:-1]))
+        folders.append(sys.intern("/".join(parts[rooted:-1])))  # a few thousand, of half a million images
         images.append(parts[-1])
         labels.append(label)
     return SplitList(file, tuple(sets), tuple(folders), tuple(images), np.array(labels, dtype=np.int64))
@@ -93,33 +94,36 @@ def identity(found: SplitList, official: str, official_paths: Iterable[str]) -> 
     return False, f"not the official list: git calls its content {blob_id(content)}, the official one's {official}"
 
 
-def _lines(file: Path) -> Iterable[tuple[str, str, int]]:
+def _lines(file: Path) -> Iterator[tuple[int, str, int]]:
+    """Line number, path and label."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise LtbenchError(f"the list cannot be read: {error}", where=file.absolute()) from None
     for number, line in enumerate(text.splitlines(), start=1):
-        place = f"{file.absolute()}, line {number}"
-        if not line.strip():
-            continue
         try:
             path, label = line.rsplit(maxsplit=1)
-            yield place, path.strip(), int(label)
+            yield number, path.strip(), int(label)
         except ValueError:
-            raise LtbenchError(f"{line.strip()[:80]!r} is no path and label", where=place) from None
+            if line.strip():
+                words = f"{line.strip()[:80]!r} is no path and label"
+                raise LtbenchError(words, where=_place(file, number)) from None
 
 
-def _annotations(file: Path) -> Iterable[tuple[str, str, int]]:
+def _annotations(file: Path) -> Iterator[tuple[int, str, int]]:
     """The images of a JSON file as iNaturalist publishes it: a category's id is its label."""
     try:
         stored = json.loads(file.read_bytes())
         labels = {one["image_id"]: int(one["category_id"]) for one in stored["annotations"]}
-        named = [(str(one["file_name"]), labels[one["id"]]) for one in stored["images"]]
+        named = [(0, str(one["file_name"]), labels[one["id"]]) for one in stored["images"]]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise LtbenchError(
             f"the annotations cannot be read: {type(error).__name__}: {error}",
             where=file.absolute(),
             hint="fetch the file again",
         ) from None
-    for path, label in named:
-        yield str(file.absolute()), path, label
+    return iter(named)
+
+
+def _place(file: Path, line: int) -> str:
+    return f"{file.absolute()}, line {line}" if line else str(file.absolute())

@@ -59,7 +59,7 @@ def test_everything_that_is_wrong_is_told_at_once(tiny, name):
     quick = verify(data.source, data.folder).faults
     for words in (
         f"{file.name}: 9 images, expected 8",
-        f"{file.name}: 3 images of class 0, expected 2",
+        f"{file.name}: 3 images of class 0 ({data.members['test'][0][1]}), expected 2",
         f"{test[0]} stands in {file.name} and again in {file.name}",
         f"missing: {train[0]}",
         f"damaged: {test[0]}",
@@ -103,8 +103,8 @@ def test_of_many_wrong_classes_a_few_are_told(tiny, monkeypatch):
     monkeypatch.setattr(type(data.source), "train_counts", lambda self: (8, 5, 3, 1))
     faults = verify(data.source, data.folder).faults
     assert faults == [
-        "Places_LT_train.txt: 7 images of class 0, expected 8",
-        "Places_LT_train.txt: 4 images of class 1, expected 5",
+        "Places_LT_train.txt: 7 images of class 0 (a/airfield), expected 8",
+        "Places_LT_train.txt: 4 images of class 1 (a/apartment_building/outdoor), expected 5",
         "Places_LT_train.txt: wrong numbers of images of 3 classes in all",
     ]
 
