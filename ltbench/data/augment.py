@@ -50,8 +50,10 @@ def augment(images: Tensor, how: Augment, draws: Tensor, fill: Sequence[int] = B
     """
     if how.crop:
         images = pixels.resized_crop(images, policies.random_box(images.shape[2:], how.crop, draws[:, CROP]))
-    if how.padding or how.flip or how.rotation:
+    if how.padding or how.rotation:
         images = _moved(images, how, draws)
+    elif how.flip:  # what _moved() would give, in a fraction of the time
+        images = torch.where(draws[:, 2].view(-1, 1, 1, 1) < 0.5, images.flip(3), images)
     if how.policy == "cifar10":
         images = policies.autoaugment_cifar10(images, draws[:, _POLICY])
     elif how.policy == "randaugment":

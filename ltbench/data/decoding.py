@@ -7,9 +7,13 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from ltbench.errors import LtbenchError
+
+try:
+    from torchvision.io import ImageReadMode, decode_jpeg
+except ImportError:  # deprecated since torchvision 0.29; Pillow gives the same pixels in some more time
+    decode_jpeg = None
 
 UNREADABLE = (
     OSError,
@@ -39,7 +43,7 @@ def read_rgb(file: Path) -> Tensor:
         stored = np.fromfile(file, dtype=np.uint8)
     except OSError as error:
         raise LtbenchError(f"an image cannot be read: {error.strerror}", where=file) from None
-    if stored[: len(_JPEG)].tobytes() == _JPEG:
+    if decode_jpeg is not None and stored[: len(_JPEG)].tobytes() == _JPEG:
         try:
             pixels: Tensor = decode_jpeg(torch.from_numpy(stored), mode=ImageReadMode.RGB, apply_exif_orientation=True)
             return pixels

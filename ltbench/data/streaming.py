@@ -26,10 +26,16 @@ BATCHES_AHEAD = 2
 """Decoded batches that wait at most, beside the one in use: what bounds the memory, whatever the number of workers."""
 
 
-def default_workers() -> int:
-    """The cores that this process may use, shared among the processes that were started side by side."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def share_of_cores() -> int:
+    """Cores for each of the processes that torchrun has started on this machine."""
+    return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 class Streamed(Loader):
@@ -63,7 +69,7 @@ class Streamed(Loader):
     ) -> None:
         super().__init__(data.labels, (3, image_size, image_size), mean, std, device, labelled=labelled)
         self._files = data
-        self._workers = default_workers() if workers is None else workers
+        self._workers = share_of_cores() if workers is None else workers
 
     def plain(self, batch_size: int | None = None) -> Iterator[Batch]:
         """All images once, in order, their centres."""
