@@ -52,7 +52,9 @@ def doctor(data_dir: DataDir = None) -> None:
 def bench(
     only: Annotated[
         str | None,
-        typer.Option(help="By commas: step, epoch, run, evaluation, augmentation, metrics  [default: all but run]"),
+        typer.Option(
+            help="By commas: step, epoch, run, evaluation, augmentation, loading, metrics  [default: all but run]"
+        ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often both sides take turns")] = 5,
     device: Device = "auto",
