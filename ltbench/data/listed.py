@@ -1,6 +1,7 @@
 """Data sets of many large images whose parts are given by official lists: the images stay files."""
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +16,7 @@ from ltbench.data import split_lists
 from ltbench.data.download import Watch, in_gb, silent
 from ltbench.data.source import ImageFiles, RawData, Source
 from ltbench.data.split_lists import SplitList
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, LtbenchWarning
 
 SHOWN = 5
 """How many of many faults of one kind are named."""
@@ -104,6 +105,10 @@ class Listed(Source):
         layouts = self.layouts_in(folder, lists, folders)
         if len(layouts) < len(self.layouts):
             raise self.incomplete(folder, [self._images(images) for images in self.layouts if images not in layouts])
+        for part, one in lists.items():
+            same, words = self.identity(part, one, folders)
+            if not same:
+                warnings.warn(f"{one.file.name} is {words}", LtbenchWarning, stacklevel=2)
         kept = {
             part: ImageFiles(folder, np.array(self.paths(one, folders, layouts)), one.labels)
             for part, one in lists.items()
@@ -165,6 +170,13 @@ class Listed(Source):
             if label < self.class_count and not folders[label]:
                 folders[label] = self.class_folder(written)
         return folders
+
+    def identity(self, part: str, one: SplitList, folders: Sequence[str]) -> tuple[bool, str]:
+        """Whether a list is the official one as far as that is known, and how its file differs from it."""
+        official = self.parts[part].blob
+        if official is None:
+            return True, "one whose official content is not on record"
+        return split_lists.identity(one, official, self.paths(one, folders, self.official_layouts()))
 
     def official_layouts(self) -> dict[str, str]:
         """The layout of each set of images that the official lists use."""

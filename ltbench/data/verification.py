@@ -50,7 +50,10 @@ def verify(source: Listed, folder: Path, *, decode: bool = False, watch: Watch =
         return found  # their folders cannot be told
     folders = source.class_folders(lists["train"])
     for part, one in lists.items():
-        _identify(source, part, one, folders, found)
+        same, words = source.identity(part, one, folders)
+        found.lines.append((f"{part} list is", words))
+        if not same:
+            found.faults.append(f"{one.file.name} is {words}")
     _repeated(source, lists, folders, found)
     _check_images(source, folder, lists, folders, found, decode, watch)
     return found
@@ -80,16 +83,6 @@ def _describe(source: Listed, part: str, one: SplitList, found: Verification) ->
             f"{one.file.name}: {'/'.join(map(str, sizes))} many-, medium- and few-shot classes, "
             f"expected {'/'.join(map(str, source.groups))}"
         )
-
-
-def _identify(source: Listed, part: str, one: SplitList, folders: Sequence[str], found: Verification) -> None:
-    official = source.parts[part].blob
-    if official is None:
-        return
-    same, words = split_lists.identity(one, official, source.paths(one, folders, source.official_layouts()))
-    found.lines.append((f"{part} list is", words))
-    if not same:
-        found.faults.append(f"{one.file.name} is {words}")
 
 
 def _repeated(source: Listed, lists: dict[str, SplitList], folders: Sequence[str], found: Verification) -> None:

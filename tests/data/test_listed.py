@@ -8,7 +8,7 @@ import pytest
 from ltbench import registry
 from ltbench.data.longtail import ShotRule, fingerprint_files
 from ltbench.data.verification import verify
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, LtbenchWarning
 
 NAMES = ("imagenet-lt", "inaturalist2018", "places-lt")
 EACH = pytest.mark.parametrize("name", NAMES)
@@ -253,6 +253,15 @@ def test_a_list_that_cannot_be_read_is_named(tiny, content):
     with pytest.raises(LtbenchError, match="cannot be read") as caught:
         data.source.load(data.folder, 224)
     assert name in str(caught.value)
+
+
+def test_a_list_that_is_not_the_official_one_is_told_and_used(tiny):
+    data = tiny("imagenet-lt").write_images().write_lists()
+    lines = data.list("train").read_text().splitlines(keepends=True)
+    data.list("train").write_text("".join(lines[::-1]))
+    with pytest.warns(LtbenchWarning, match=r"ImageNet_LT_train\.txt is not the official list"):
+        raw = data.source.load(data.folder, 224)
+    assert raw.train.names.tolist() == data.all_paths("train")[::-1]
 
 
 def test_the_folder_of_another_class_is_told(tiny):
