@@ -22,6 +22,8 @@ MARGIN = 256 / 224
 """Of an image that is not cropped at random: its shorter side before the centre is cut out, over what is cut out."""
 EVALUATION_BATCH = {"cpu": 32}
 """Images at a time, by device: few enough for a CPU's memory, 256 elsewhere."""
+AT_A_TIME = 8
+"""Images that a worker makes at a time."""
 BATCHES_AHEAD = 2
 """Decoded batches that wait at most, beside the one in use: what bounds the memory, whatever the number of workers."""
 
@@ -75,38 +77,43 @@ class Streamed(Loader):
         """All images once, in order, their centres."""
         order = torch.arange(len(self.labels))
         parts = torch.split(order, batch_size or EVALUATION_BATCH.get(self.device.type, 256))
-        batches = ([_Job(place, (None,)) for place in part.tolist()] for part in parts)
-        for part, pixels in zip(parts, self._decoded(batches), strict=True):
+        for part, pixels in zip(parts, self._decoded(map(_plain, parts)), strict=True):
             index = part.to(self.device)
             yield Batch((self.normalised(pixels[0]),), index, self.labels[index])
 
     def first(self) -> Tensor:
         """(1, 3, H, W) the centre of the first image, normalised."""
-        pixels, _ = self._begin([_Job(0, (None,))], _at_once)
+        pixels, _ = self._begin(_plain(torch.zeros(1, dtype=torch.int64)), _at_once)
         return self.normalised(pixels[0].to(self.device))
 
     def varied(
         self, order: Tensor, numbers: Tensor, sizes: list[int], views: Sequence[Augment]
     ) -> Iterator[tuple[Tensor, ...]]:
         """The views of one batch after the other, while the files of the next ones are being decoded."""
-        rest = [how.model_copy(update={"crop": None}) for how in views]
-        parts = list(zip(torch.split(order, sizes), torch.split(numbers, sizes), strict=True))
-        batches = (_jobs(part, draws, views) for part, draws in parts)
-        for (_, draws), pixels in zip(parts, self._decoded(batches), strict=True):
-            draws = draws.to(self.device, non_blocking=True)
-            yield tuple(augment(pixels[i], how, draws[:, i], self._mean_colour) for i, how in enumerate(rest))
+        parts = [
+            _Part(index, draws, views)
+            for index, draws in zip(torch.split(order, sizes), torch.split(numbers, sizes), strict=True)
+        ]
+        for part, pixels in zip(parts, self._decoded(iter(parts)), strict=True):
+            yield tuple(pixels) if self._varies_early else tuple(self._vary(part, pixels))
 
-    def _decoded(self, batches: Iterator[Sequence["_Job"]]) -> Iterator[Tensor]:
+    @property
+    def _varies_early(self) -> bool:
+        """Whether the threads that decode do the rest of the augmentation too, which a GPU does better."""
+        return self.device.type == "cpu"
+
+    def _decoded(self, parts: Iterator["_Part"]) -> Iterator[Tensor]:
         """(views, B, 3, H, W) uint8 on the device, one batch after the other."""
         if not self._workers:
-            for batch in batches:
-                yield self._finish(*self._begin(batch, _at_once))
+            for part in parts:
+                yield self._finish(*self._begin(part, _at_once))
             return
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="ltbench decoding")
+        # Every core has its worker, which must not start threads of its own for each operation.
+        pool = ThreadPoolExecutor(self._workers, "ltbench decoding", torch.set_num_threads, (1,))
         waiting: deque[tuple[Tensor, list[Future[None]]]] = deque()
         try:
-            for batch in batches:
-                waiting.append(self._begin(batch, pool.submit))
+            for part in parts:
+                waiting.append(self._begin(part, pool.submit))
                 if len(waiting) > BATCHES_AHEAD:
                     yield self._finish(*waiting.popleft())
             while waiting:
@@ -114,51 +121,57 @@ class Streamed(Loader):
         finally:  # also where training stops or fails on the way
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _begin(self, batch: Sequence["_Job"], start: Callable[..., Future[None]]) -> tuple[Tensor, list[Future[None]]]:
+    def _begin(self, part: "_Part", start: Callable[..., Future[None]]) -> tuple[Tensor, list[Future[None]]]:
         """Room for the pixels of a batch, and the work that fills it."""
-        room = (len(batch[0].crops), len(batch), *self.shape)
+        room = (len(part.views), len(part.order), *self.shape)
         pixels = torch.empty(room, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
-        return pixels, [start(self._decode, job, pixels[:, place]) for place, job in enumerate(batch)]
+        return pixels, [start(self._fill, part, pixels, i) for i in range(0, len(part.order), AT_A_TIME)]
 
     def _finish(self, pixels: Tensor, work: list[Future[None]]) -> Tensor:
         for one in work:
             one.result()
         return pixels.to(self.device, non_blocking=True)
 
-    def _decode(self, job: "_Job", room: Tensor) -> None:
-        """Fill (views, 3, H, W) from a file."""
-        image, size = read_rgb(self._files.root / self._files.names[job.index]), self.shape[1]
-        for view, crop in zip(room, job.crops, strict=True):
-            view.copy_(_centre(image, size) if crop is None else _crop(image, size, crop))
+    def _fill(self, part: "_Part", pixels: Tensor, begin: int) -> None:
+        """Decode some images of a batch, each once for all of its views."""
+        now, size = slice(begin, begin + AT_A_TIME), self.shape[1]
+        own, room = _Part(part.order[now], part.numbers[now], part.views), pixels[:, now]
+        for place, index in enumerate(own.order.tolist()):
+            image = read_rgb(self._files.root / self._files.names[index])
+            for view, how in enumerate(own.views):
+                draws = own.numbers[place, view, CROP].tolist()
+                room[view, place] = _crop(image, size, how.crop, draws) if how.crop else _centre(image, size)
+        if self._varies_early:
+            for view, images in zip(room, self._vary(own, room), strict=True):
+                view.copy_(images)
+
+    def _vary(self, part: "_Part", pixels: Tensor) -> Iterator[Tensor]:
+        """What is left to do for each view once its crops are made."""
+        numbers = part.numbers.to(pixels.device, non_blocking=True)
+        for view, how in enumerate(part.views):
+            rest = how.model_copy(update={"crop": None})
+            yield augment(pixels[view], rest, numbers[:, view], self._mean_colour)
 
 
 @dataclass(frozen=True)
-class _Crop:
-    share: tuple[float, float]
-    draws: Sequence[float]
+class _Part:
+    """A batch to be made."""
+
+    order: Tensor
+    """(B,) which images."""
+    numbers: Tensor
+    """(B, views, `draws_needed`) uniform draws."""
+    views: Sequence[Augment]
 
 
-@dataclass(frozen=True)
-class _Job:
-    """An image to be decoded once for all of its views."""
-
-    index: int
-    crops: tuple[_Crop | None, ...]
-    """Of each view; None: the centre."""
+def _plain(order: Tensor) -> _Part:
+    return _Part(order, torch.empty(len(order), 1, 0), [Augment()])
 
 
-def _jobs(order: Tensor, numbers: Tensor, views: Sequence[Augment]) -> list[_Job]:
-    draws = numbers[:, :, CROP].tolist()
-    return [
-        _Job(index, tuple(_Crop(how.crop, own) if how.crop else None for how, own in zip(views, each, strict=True)))
-        for index, each in zip(order.tolist(), draws, strict=True)
-    ]
-
-
-def _crop(image: Tensor, size: int, crop: _Crop) -> Tensor:
+def _crop(image: Tensor, size: int, share: tuple[float, float], draws: Sequence[float]) -> Tensor:
     height, width = image.shape[1:]
-    top, left, high, wide = crop_box((height, width), crop.share, crop.draws)
-    made: Tensor = transforms.resized_crop(image, top, left, high, wide, [size, size], antialias=True)
+    box = crop_box((height, width), share, draws)
+    made: Tensor = transforms.resized_crop(image, *box, [size, size], antialias=True)
     return made
 
 
