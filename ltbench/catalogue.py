@@ -7,8 +7,11 @@ import torch
 
 from ltbench import places, provenance, recipes, registry
 from ltbench.config import RunConfig, validated
-from ltbench.data import dataset
+from ltbench.data import dataset, verification
+from ltbench.data.download import Watch, silent
+from ltbench.data.listed import Listed
 from ltbench.data.source import Source
+from ltbench.data.verification import Verification
 
 Lines = list[tuple[str, str]]
 
@@ -40,6 +43,24 @@ def health(folder: Path) -> Lines:
         missing = f"ltbench data prepare {known}" if comes else "give its folder with --data-dir"
         lines.append((known, "ready" if source.available(folder) else f"not there; {missing}"))
     return lines
+
+
+def prepare(name: str, folder: Path, watch: Watch = silent) -> str:
+    """Download or set up a data set; returns what was done.
+
+    Raises:
+        LtbenchError: if something fails, or steps are left to the user (which).
+    """
+    source = registry.dataset(name)
+    return source.prepare(folder, watch) if isinstance(source, Listed) else source.prepare(folder)
+
+
+def verify_files(name: str, folder: Path, *, decode: bool = False, watch: Watch = silent) -> Verification:
+    """Check the lists of a data set and the files that they name; empty for data sets without lists."""
+    source = registry.dataset(name)
+    if not isinstance(source, Listed):
+        return Verification()
+    return verification.verify(source, folder, decode=decode, watch=watch)
 
 
 def verify(name: str, folder: Path, imbalance_ratio: float | None = None) -> Lines:

@@ -3,7 +3,8 @@
 import json
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
@@ -15,6 +16,7 @@ from rich.table import Table
 from ltbench import places, registry, sweep
 from ltbench import tune as search
 from ltbench.config import Recipe, RunConfig
+from ltbench.data.download import Watch
 from ltbench.errors import LtbenchError
 from ltbench.experiment import Surroundings, resolve
 from ltbench.external import rows as external
@@ -139,6 +141,20 @@ def _watch(bars: Progress, name: Callable[[int], str]) -> RunWatch:
             bars.remove_task(tasks.pop(position))
 
     return watch
+
+
+@contextmanager
+def file_bars() -> Iterator[Watch]:
+    """A progress bar for each thing that is done to large files."""
+    with _bars() as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def watch(words: str, done: int, of: int) -> None:
+            if words not in tasks:
+                tasks[words] = bars.add_task(words)
+            bars.update(tasks[words], completed=done, total=of or None)
+
+        yield watch
 
 
 def _bars() -> Progress:

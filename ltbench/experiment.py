@@ -13,8 +13,8 @@ from ltbench import draws, places, recipes, registry
 from ltbench.config import Recipe, RunConfig, canonical_json, run_id, validated
 from ltbench.data import dataset
 from ltbench.data.dataset import Dataset
-from ltbench.data.loading import Resident
-from ltbench.data.source import LabelledImages, Source
+from ltbench.data.loading import Loader
+from ltbench.data.source import Images, Source
 from ltbench.errors import LtbenchError, TrainingFailedError
 from ltbench.evaluate import calibration
 from ltbench.evaluate.measure import measure, of_images
@@ -48,6 +48,8 @@ class Surroundings:
     """Called after every step with the share of training that is done and a few words."""
     tensorboard: Path | None = None
     """Folder for training curves as TensorBoard reads them, in DATASET/METHOD/RUN_ID; None for none."""
+    workers: int | None = None
+    """Threads that decode image files, where a data set is not kept in memory; None: as many as there are cores."""
     tuning: Mapping[str, Any] | None = None
     """The search that chose the settings, for the result."""
 
@@ -172,7 +174,7 @@ class _Run:
         self.build = Backbone(
             config.backbone,
             classes=len(self.data.classes),
-            channels=self.data.train.images.shape[1],
+            channels=self.data.shape[0],
             image_size=config.image_size,
             head=self.recipe.head,
             pretrained=config.pretrained,
@@ -268,26 +270,26 @@ class _Run:
         if runs:
             method.start_from(runs)
 
-    def _resident(self, part: LabelledImages, *, labelled: bool = True) -> Resident:
-        return Resident(part, self.data.mean, self.data.std, self.device, labelled=labelled)
+    def _loader(self, part: Images, *, labelled: bool = True) -> Loader:
+        return self.data.loader(part, self.device, labelled=labelled, workers=self.around.workers)
 
     def _trained_and_measured(self, method: Method) -> Result:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         held_out = self.data.validation
-        validation = self._resident(held_out) if held_out is not None else None
-        test = self._resident(self.data.test) if self.around.test else None
+        validation = self._loader(held_out) if held_out is not None else None
+        test = self._loader(self.data.test) if self.around.test else None
         adapts = (self.data.test if self.around.test else held_out) if self.cls.transductive else None
         history = fit(
             method,
-            self._resident(self.data.train),
+            self._loader(self.data.train),
             self.recipe,
             seed=self.config.seed,
             checkpoint=self.checkpoint,
             precision=self.config.precision,
             compiled=self.around.compiled,
             validation=validation,
-            unlabelled=self._resident(adapts, labelled=False) if adapts is not None else None,
+            unlabelled=self._loader(adapts, labelled=False) if adapts is not None else None,
             watch=self._watch,
         )
         self._watch(1.0, "evaluation", history)
@@ -298,7 +300,7 @@ class _Run:
         self.heart.beat(share, words, history)
         self.board.follow(history.curve)
 
-    def _measured(self, method: Method, history: History, validation: Resident | None, test: Resident | None) -> Result:
+    def _measured(self, method: Method, history: History, validation: Loader | None, test: Loader | None) -> Result:
         metrics: dict[str, Metrics] = {}
         about_images: dict[str, Any] = {}
         temperature, images, seconds, how = None, 0, 0.0, ""

@@ -30,6 +30,7 @@ import torch
 
 from ltbench import registry
 from ltbench.config import RunConfig, canonical_json
+from ltbench.data.streaming import cores
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.experiment import Surroundings, record_failure, resolve, run_or_recall
 from ltbench.store import Result
@@ -210,7 +211,7 @@ class _Workers:
         worker.send(job)
 
     def _new_worker(self) -> _Worker:
-        threads = max(1, _cores() // self.count)
+        threads = max(1, cores() // self.count)
         pipe, theirs = multiprocessing.Pipe()
         process = multiprocessing.get_context("spawn").Process(
             target=_work, args=(theirs, self.around, threads, registry.method_files()), name="ltbench run"
@@ -287,13 +288,6 @@ def _silent(share: float, words: str) -> None:
     pass
 
 
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 @contextmanager
 def _inherited(threads: int) -> Iterator[None]:
     """Surroundings for the start of a worker: blocked signals, and the number of threads before it imports torch."""
@@ -323,7 +317,8 @@ def _work(pipe: Connection, around: Surroundings, threads: int, method_files: Se
     jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(pipe, jobs), daemon=True).start()
     warnings.showwarning = _show_warning(pipe, warnings.showwarning)
-    around = replace(around, watch=_report_progress(pipe))
+    workers = threads if around.workers is None else around.workers
+    around = replace(around, watch=_report_progress(pipe), workers=workers)
     with suppress(KeyboardInterrupt):
         _send(pipe, "up")
         while (job := jobs.get()) is not None:

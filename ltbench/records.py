@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -23,7 +24,8 @@ def shot_groups(data: Dataset) -> dict[str, list[int]]:
 
 def data_record(data: Dataset) -> DataRecord:
     """What a run is trained and tested on."""
-    held_out = data.validation is not None
+    held = data.validation
+    unseen = np.bincount(held.labels, minlength=len(data.classes)) == 0 if held is not None else []
     return DataRecord(
         fingerprints=data.fingerprints,
         classes=list(data.classes),
@@ -31,7 +33,7 @@ def data_record(data: Dataset) -> DataRecord:
         trained_on=data.train_counts.tolist(),
         shots={"many": data.shots.many, "few": data.shots.few},
         groups=shot_groups(data),
-        without_validation=[label for label, count in enumerate(data.counts) if count < 2] if held_out else [],
+        without_validation=np.flatnonzero(unseen).tolist(),
         mean=data.mean,
         std=data.std,
     )
@@ -91,7 +93,8 @@ def _stated(cls: type[Method], claim: Claim, defaults: Mapping[str, Any]) -> dic
     """The values of a claim's settings as a run has them."""
     settings = {name: value for name, value in claim.settings.items() if value is not ...}
     given = cls.Config.model_validate(settings)
-    whole = _plain(cls.Config.model_validate({**defaults, **settings}))
+    explicit = given.model_dump(include=given.model_fields_set)  # experts=1 has become taus, which the defaults name
+    whole = _plain(cls.Config.model_validate({**defaults, **explicit}))
     return {name: whole.get(name) for name in given.model_fields_set}
 
 

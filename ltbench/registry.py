@@ -26,6 +26,9 @@ _DATASETS = {
     "cifar10-lt": "ltbench.data.cifar:Cifar10",
     "cifar100-lt": "ltbench.data.cifar:Cifar100",
     "folder-lt": "ltbench.data.folder:Folder",
+    "imagenet-lt": "ltbench.data.imagenet_lt:ImageNetLT",
+    "inaturalist2018": "ltbench.data.inaturalist:INaturalist2018",
+    "places-lt": "ltbench.data.places:PlacesLT",
 }
 
 

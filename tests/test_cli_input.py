@@ -83,6 +83,11 @@ BAD = [
     (["run", "--methods-dir", "broken", "--method", "method"], ["broken/method.py, line 2", "SyntaxError"]),
     (["run", "--dataset", "folder-lt", "--data-dir", "none"], ["none", "data folder is not there"]),
     (["run", "--dataset", "cifar10-lt", "--data-dir", "none"], ["none", "no data found", "data prepare cifar10-lt"]),
+    (
+        ["run", "--dataset", "imagenet-lt", "--data-dir", "none"],
+        ["ImageNet_LT_train.txt", "ILSVRC2012_img_train.tar (147.9 GB)", "data prepare imagenet-lt --data-dir none"],
+    ),
+    (["run", "--dataset", "places-lt", "--data-dir", "none"], ["Places_LT_test.txt", "data prepare places-lt"]),
     (["run", "--out", "file/results"], ["file/results", "results cannot be saved", "--out"]),
     (["tune", "--out", "file/search"], ["file/search", "cannot be saved", "--out"]),
     (["report", "--results", "none"], ["none", "results folder is not there"]),
@@ -94,6 +99,7 @@ BAD = [
     (["data", "verify", "mnist"], ["unknown data set 'mnist'"]),
     (["data", "verify", "digits-lt", "--imbalance-ratio", "0.5"], ["imbalance_ratio", "0.5"]),
     (["data", "verify", "cifar10-lt", "--data-dir", "none"], ["none", "no data found"]),
+    (["data", "verify", "inaturalist2018", "--data-dir", "none"], ["train2018.json", "data prepare inaturalist2018"]),
     (["data", "prepare", "mnist"], ["unknown data set 'mnist'"]),
 ]
 

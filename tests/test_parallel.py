@@ -21,7 +21,7 @@ from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.experiment import Surroundings
 from ltbench.store import read
 
-CORES = parallel._cores
+CORES = parallel.cores
 BEFORE = os.environ.get("OMP_NUM_THREADS")
 METHODS = {
     "base": '''
@@ -128,7 +128,7 @@ def own_methods(tmp_path_factory):
 def _one_thread_each():
     """As these tests have, whatever the machine."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(parallel, "_cores", lambda: 1)
+        patched.setattr(parallel, "cores", lambda: 1)
         yield
 
 

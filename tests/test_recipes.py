@@ -8,7 +8,7 @@ from ltbench.errors import LtbenchError
 from ltbench.experiment import resolve
 from ltbench.train.schedule import recipe_lr
 
-TABLES = ("cifar", "digits", "folder", "imagenet-lt", "inaturalist2018")
+TABLES = ("cifar", "digits", "folder", "imagenet-lt", "inaturalist2018", "places-lt")
 
 
 @pytest.mark.parametrize("name", ["standard", "long"])
@@ -45,6 +45,23 @@ def test_large_natural_image_sets_are_trained_with_a_cosine(name):
         assert (recipe.schedule, recipe.warmup) == ("cosine", 0)
         assert recipe_lr(recipe, 0) == recipe.lr
         assert recipe_lr(recipe, recipe.epochs // 2) == pytest.approx(recipe.lr / 2)
+
+
+def test_large_natural_images_are_varied_as_published():
+    # I0 of BalPoE and SADE on ImageNet-LT, the same without jitter on iNaturalist; long training adds RandAugment
+    tables = {"imagenet-lt": (0.4, 0.4, 0.4, 0), "inaturalist2018": (0, 0, 0, 0), "places-lt": (0.4, 0.4, 0.4, 0)}
+    for table, jitter in tables.items():
+        how = recipes.recipe("standard", table).augment
+        assert (how.crop, how.flip, how.jitter, how.policy) == ((0.08, 1), True, jitter, None)
+        how = recipes.recipe("long", table).augment
+        assert (how.crop, how.flip, how.jitter, how.policy) == ((0.08, 1), True, (0.4, 0.4, 0.4, 0), "randaugment")
+
+
+def test_places_is_fine_tuned_for_thirty_epochs():
+    # SADE: 30 epochs from 0.01, a tenth of it after 10, a hundredth after 20
+    recipe = recipes.recipe("standard", "places-lt")
+    rates = [recipe_lr(recipe, epoch) for epoch in (0, 9, 10, 19, 20, 29)]
+    assert rates == pytest.approx([0.01, 0.01, 1e-3, 1e-3, 1e-4, 1e-4])
 
 
 def test_digits_are_never_mirrored():

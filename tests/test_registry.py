@@ -250,7 +250,7 @@ def test_other_packages_register_data_sets(entry_points):
     assert resolve(RunConfig(dataset="mine-lt")).image_size == 8
 
 
-def test_a_data_set_of_another_package_may_use_a_methods_table_for_it(entry_points):
-    entry_points(("ltbench.datasets", "imagenet-lt", "ltbench.data.digits:Digits"))
+def test_a_methods_table_for_a_data_set_is_used_by_the_data_set_of_that_name():
     config = resolve(RunConfig(dataset="imagenet-lt", hyperparameters={"mixup": 0.4}))
     assert config.hyperparameters == {"taus": [0, 1.25, 2.5], "mixup": 0.4, "width": 1}
+    assert (config.backbone, config.image_size, config.recipe.epochs) == ("resnet50", 224, 180)

@@ -1,36 +1,42 @@
 """ltbench beside the way research code does the same, the two taking turns; what ``ltbench bench`` prints.
 
 Both sides work on the same random 32-pixel images in 100 classes, with the same network (ResNet-32, three experts),
-batch size and number of threads. Machines are noisy: each side's shortest time counts.
+batch size and number of threads; for loading, on photographs in JPEG files. Machines are noisy: each side's shortest
+time counts.
 """
 
 import platform
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from tabulate import tabulate
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from ltbench import registry
 from ltbench.config import Augment, Recipe
 from ltbench.data.augment import augment, draws_needed
-from ltbench.data.loading import Resident
-from ltbench.data.source import LabelledImages
+from ltbench.data.loading import Epoch, Resident
+from ltbench.data.source import ImageFiles, LabelledImages
+from ltbench.data.streaming import Streamed
 from ltbench.evaluate import calibration
 from ltbench.evaluate.predict import predict
-from ltbench.method import Batch, ClassPrior, Method, Stage
+from ltbench.method import Batch, ClassPrior, Method, Shuffled, Stage
 from ltbench.models.experts import Backbone
 from ltbench.provenance import hardware
 from ltbench.train.fit import at_rest, fit
 from ltbench.train.state import Checkpoint
 from ltbench.train.step import RECORDERS, Step
+from ltbench_speed import photographs
 from ltbench_speed import reference_loop as reference
 
 Work = Callable[[], object]
@@ -243,6 +249,52 @@ def _batched(batches: Sequence[Tensor], how: Augment) -> None:
     _wait(batches[0].device)
 
 
+def loading(device: torch.device, count: int = 512) -> Iterator[Contest]:
+    """Batches from photographs in JPEG files, with two workers: decoded, cropped, normalised, on the device."""
+    workers, crop = 2, (0.08, 1.0)
+    recipes = {
+        "crop, flip": Augment(crop=crop, flip=True),
+        "crop, flip, jitter": Augment(crop=crop, flip=True, jitter=(photographs.JITTER,) * 3 + (0.0,)),
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        photographs.write(folder, count)
+        names = np.array([file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*.jpg"))])
+        files = ImageFiles(folder, names, np.zeros(count, dtype=np.int64))
+        data = Streamed(files, photographs.SIZE, photographs.MEAN, photographs.STD, device, workers=workers)
+        for what, how in recipes.items():
+            theirs = photographs.loader(folder, photographs.training(jitter=any(how.jitter)), workers, train=True)
+            yield Contest(
+                f"{count:,} photographs: {what}", partial(_pass_over, theirs, device), partial(_our_pass, data, how)
+            )
+        theirs = photographs.loader(folder, photographs.test(), workers, train=False)
+        yield Contest(
+            f"{count:,} photographs: of a test", partial(_pass_over, theirs, device), partial(_our_test, data)
+        )
+
+
+def _pass_over(batches: DataLoader[tuple[Tensor, int]], device: torch.device) -> None:
+    for images, labels in batches:
+        images.to(device), labels.to(device)
+    _wait(device)
+
+
+def _our_test(data: Streamed) -> None:
+    for _ in data.plain():
+        pass
+    _wait(data.device)
+
+
+def _our_pass(data: Streamed, how: Augment) -> None:
+    samplers = {"main": Shuffled(len(data.labels))}
+    epoch = Epoch(
+        data, samplers, views=("train",), how={"train": how}, batch_size=photographs.BATCH, seed=0, place=(0,)
+    )  # fmt: skip
+    for step in range(len(epoch)):
+        epoch.batch(step)
+    _wait(data.device)
+
+
 def metrics(device: torch.device) -> Iterator[Contest]:
     """Calibration errors of many logits, on the CPU."""
     logits = torch.randn(50_000, 1000, generator=torch.Generator().manual_seed(0))
@@ -266,6 +318,7 @@ KINDS: dict[str, Callable[[torch.device], Iterator[Contest]]] = {
     "run": runs,
     "evaluation": evaluation,
     "augmentation": augmentation,
+    "loading": loading,
     "metrics": metrics,
 }
 

@@ -35,6 +35,10 @@ Parallel = Annotated[
         "another number of threads may change the last digits of a result"
     ),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=0, help="Threads that decode image files that are not kept in memory  [default: one a core]"),
+]
 Compiled = Annotated[
     bool | None, typer.Option("--compile/--no-compile", help="Compile training steps  [default: long runs on a GPU]")
 ]

@@ -52,7 +52,9 @@ def doctor(data_dir: DataDir = None) -> None:
 def bench(
     only: Annotated[
         str | None,
-        typer.Option(help="By commas: step, epoch, run, evaluation, augmentation, metrics  [default: all but run]"),
+        typer.Option(
+            help="By commas: step, epoch, run, evaluation, augmentation, loading, metrics  [default: all but run]"
+        ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often both sides take turns")] = 5,
     device: Device = "auto",
@@ -88,15 +90,33 @@ def check(file: Annotated[Path, typer.Argument(help="A method file, e.g. my_meth
 
 
 def prepare(name: str, data_dir: DataDir = None) -> None:
-    """Download or set up a data set."""
-    from ltbench import registry
+    """Download, check and unpack a data set; goes on where it was interrupted, and tells what is left to you."""
+    from ltbench import catalogue, console
 
-    typer.echo(registry.dataset(name).prepare(data_folder(data_dir)))
+    with console.file_bars() as watch:
+        done = catalogue.prepare(name, data_folder(data_dir), watch)
+    typer.echo(done)
 
 
-def verify(name: str, data_dir: DataDir = None, imbalance_ratio: Ratio = None) -> None:
-    """Read a data set whole and print its sizes and fingerprints."""
-    from ltbench import catalogue
+def verify(
+    name: str,
+    data_dir: DataDir = None,
+    imbalance_ratio: Ratio = None,
+    decode: Annotated[bool, typer.Option("--decode", help="Decode every image file, to find damaged ones")] = False,
+) -> None:
+    """Check a data set whole, lists and files, and print its sizes and fingerprints."""
+    from ltbench import catalogue, console
 
-    for title, about in catalogue.verify(name, data_folder(data_dir), imbalance_ratio):
+    folder = data_folder(data_dir)
+    with console.file_bars() as watch:
+        found = catalogue.verify_files(name, folder, decode=decode, watch=watch)
+    for title, about in found.lines:
+        typer.echo(f"{title:<26}{about}")
+    if found.faults:
+        raise LtbenchError(
+            f"{name} is not as published:\n" + "\n".join(f"    {fault}" for fault in found.faults),
+            where=folder.absolute(),
+            hint=f"ltbench data prepare {name} --data-dir {folder} gets what is missing; replace what is damaged",
+        )
+    for title, about in catalogue.verify(name, folder, imbalance_ratio):
         typer.echo(f"{title:<26}{about}")

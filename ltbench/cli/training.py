@@ -23,6 +23,7 @@ from ltbench.cli.options import (
     RecipeName,
     Settings,
     TensorBoard,
+    Workers,
     add_methods,
     check_parallel,
     given,
@@ -61,6 +62,7 @@ def run(
     rerun: Annotated[bool, typer.Option("--rerun", help="Run again what is stored already")] = False,
     checkpoint_every: Annotated[float, typer.Option(help="Seconds of training between checkpoints")] = 30.0,
     compiled: Compiled = None,
+    workers: Workers = None,
     parallel: Parallel = 1,
     tensorboard: TensorBoard = None,
     methods_dir: MethodsDir = None,
@@ -83,7 +85,7 @@ def run(
     )  # fmt: skip
     around = surroundings(
         data_dir, device=device, out=out, rerun=rerun, checkpoint_every=checkpoint_every, compiled=compiled,
-        tensorboard=tensorboard, tuning=tuning,
+        workers=workers, tensorboard=tensorboard, tuning=tuning,
     )  # fmt: skip
     if not console.run_all(configs, around, parallel):
         raise typer.Exit(1)
@@ -108,6 +110,7 @@ def tune(
     pretrained: Pretrained = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the search  [default: tune/DATASET-METHOD]")] = None,
     compiled: Compiled = None,
+    workers: Workers = None,
     parallel: Parallel = 1,
     tensorboard: TensorBoard = None,
     methods_dir: MethodsDir = None,
@@ -129,6 +132,6 @@ def tune(
         raise LtbenchError("one method is tuned at a time", where="--method", hint="call tune for each method")
     folder = out or Path("tune") / f"{dataset}-{method}"
     around = surroundings(
-        data_dir, device=device, out=folder / "runs", compiled=compiled, tensorboard=tensorboard
+        data_dir, device=device, out=folder / "runs", compiled=compiled, workers=workers, tensorboard=tensorboard
     )  # fmt: skip
     console.tune(base, trials, folder, around, parallel)

@@ -5,12 +5,16 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ltbench.config import RunConfig, canonical_json
 from ltbench.data import longtail
+from ltbench.data.loading import Loader, Resident
 from ltbench.data.longtail import ShotRule
-from ltbench.data.source import LabelledImages, RawData, Source
+from ltbench.data.source import ImageFiles, Images, LabelledImages, RawData, Source
+from ltbench.data.streaming import Streamed
 from ltbench.errors import LtbenchError
 
 
@@ -19,15 +23,17 @@ class Dataset:
     """The images of a run and what its result must say about them."""
 
     classes: tuple[str, ...]
-    train: LabelledImages
-    validation: LabelledImages | None
-    test: LabelledImages
+    train: Images
+    validation: Images | None
+    test: Images
     counts: NDArray[np.int64]
     """(C,) images of each class in the whole long-tailed training set, validation part included."""
     shots: ShotRule
     mean: tuple[float, ...]
     std: tuple[float, ...]
     """Of each channel, pixels in [0, 1]."""
+    image_size: int
+    """Side in pixels."""
 
     @property
     def train_counts(self) -> NDArray[np.int64]:
@@ -38,14 +44,35 @@ class Dataset:
     def fingerprints(self) -> dict[str, str]:
         """Of each part, whatever the order or storage of its images."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {
-            name: longtail.fingerprint(part.images, part.labels) for name, part in parts.items() if part is not None
-        }
+        return {name: _fingerprint(part) for name, part in parts.items() if part is not None}
 
     @property
     def fingerprint(self) -> str:
         """Of all parts together."""
         return canonical_json(self.fingerprints)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        if isinstance(self.train, ImageFiles):
+            return 3, self.image_size, self.image_size
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+    def loader(
+        self, part: Images, device: torch.device, *, labelled: bool = True, workers: int | None = None
+    ) -> Loader:
+        """Batches of a part: of images in memory, or of files as they are read.
+
+        Args:
+            part: one of this data set's.
+            device: where batches go.
+            labelled: if not, every label is -1.
+            workers: threads that decode files; see `Streamed`.
+        """
+        if isinstance(part, LabelledImages):
+            return Resident(part, self.mean, self.std, device, labelled=labelled)
+        return Streamed(part, self.image_size, self.mean, self.std, device, labelled=labelled, workers=workers)
 
 
 def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
@@ -64,8 +91,8 @@ def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
     train = _long_tailed(source, raw, config)
     counts = _counts(train.labels, len(raw.classes))
     _refuse_empty(raw.classes, counts, config.imbalance_ratio)
-    validation = None
-    if config.validation:
+    validation = raw.validation if config.validation else None
+    if config.validation and validation is None:
         held = longtail.hold_out(train.labels, config.data_seed)
         if not held.any():
             raise LtbenchError(
@@ -74,11 +101,11 @@ def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
                 hint="add images, or run without validation",
             )
         train, validation = train.take(~held), train.take(held)
-    mean, std = source.statistics or _statistics(train.images)
-    return Dataset(raw.classes, train, validation, raw.test, counts, ShotRule(), mean, std)
+    mean, std = source.statistics or _statistics(train)
+    return Dataset(raw.classes, train, validation, raw.test, counts, ShotRule(), mean, std, config.image_size)
 
 
-def _long_tailed(source: Source, raw: RawData, config: RunConfig) -> LabelledImages:
+def _long_tailed(source: Source, raw: RawData, config: RunConfig) -> Images:
     if config.imbalance_ratio is None:
         return raw.train
     available = _counts(raw.train.labels, len(raw.classes))
@@ -98,12 +125,20 @@ def _refuse_empty(classes: tuple[str, ...], counts: NDArray[np.int64], ratio: fl
         )
 
 
+def _fingerprint(part: Images) -> str:
+    if isinstance(part, ImageFiles):
+        return longtail.fingerprint_files(part)
+    return longtail.fingerprint(part.images, part.labels)
+
+
 def _counts(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     return np.bincount(labels, minlength=classes).astype(np.int64)
 
 
-def _statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _statistics(part: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Channel means and standard deviations; a constant channel counts as deviating by one."""
-    pixels = images.astype(np.float64) / 255
+    if isinstance(part, ImageFiles):  # measuring them would mean to decode them all
+        return IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+    pixels = part.images.astype(np.float64) / 255
     mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
     return tuple(mean.round(4).tolist()), tuple(np.where(std < 1e-4, 1.0, std).round(4).tolist())

@@ -3,22 +3,24 @@
 import csv
 import hashlib
 import io
-import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from ltbench import draws
 from ltbench.atomic import write_bytes, write_text
-from ltbench.data.source import LabelledImages, RawData, Source
+from ltbench.data.decoding import UNREADABLE, as_rgb
+from ltbench.data.source import ImageFiles, Images, LabelledImages, RawData, Source
 from ltbench.errors import LtbenchError
 from ltbench.places import cache_dir
 
 SPLIT_FILE = "ltbench-split.csv"
 TEST_SHARE = 0.2
+STREAMED_ABOVE = 2**31
+"""Bytes of all decoded images; a folder with more stays files, which are streamed (``ltbench.data.streaming``)."""
 
 
 class Folder(Source):
@@ -31,7 +33,7 @@ class Folder(Source):
     image_size = 64
 
     def load(self, folder: Path, image_size: int) -> RawData:
-        """Decode every image once; later runs read the decoded copy from the cache."""
+        """Decode every image once, and read the decoded copy from the cache later; images of over 2 GiB stay files."""
         return read(folder, image_size)
 
     def available(self, folder: Path) -> bool:
@@ -45,7 +47,8 @@ def read(folder: Path, image_size: int, *, needs_test: bool = False) -> RawData:
     Args:
         folder: has train/ and test/, or one folder a class; then a stratified fifth of the images becomes the
             test set, and the choice is stored beside them in ``ltbench-split.csv``.
-        image_size: shorter sides are scaled to it, then the centre is cut out.
+        image_size: shorter sides are scaled to it, then the centre is cut out. Images that would take more than
+            `STREAMED_ABOVE` bytes so stay files.
         needs_test: refuse a folder without test/.
 
     Raises:
@@ -61,7 +64,7 @@ def read(folder: Path, image_size: int, *, needs_test: bool = False) -> RawData:
         return _read_parts(folder, image_size, needs_test)
     files, labels, classes = _listing(folder)
     tests = _stored_split(folder, files, labels)
-    whole = LabelledImages(decode(files, image_size), labels)
+    whole = _images(folder, files, labels, image_size)
     return RawData(whole.take(~tests), whole.take(tests), classes, _names(files, folder, tests))
 
 
@@ -71,7 +74,7 @@ def _read_parts(folder: Path, image_size: int, needs_test: bool) -> RawData:
         if needs_test:
             raise LtbenchError("there is train/ but no test/", where=folder.absolute(), hint="unpack test/ too")
         tests = _stored_split(folder, files, labels)
-        whole = LabelledImages(decode(files, image_size), labels)
+        whole = _images(folder, files, labels, image_size)
         return RawData(whole.take(~tests), whole.take(tests), classes, _names(files, folder, tests))
     test_files, test_labels, test_classes = _listing(folder / "test")
     if classes != test_classes:
@@ -81,9 +84,19 @@ def _read_parts(folder: Path, image_size: int, needs_test: bool) -> RawData:
             where=folder.absolute(),
             hint="give both the same class folders, with at least one image each",
         )
-    train = LabelledImages(decode(files, image_size), labels)
-    test = LabelledImages(decode(test_files, image_size), test_labels)
+    together = len(files) + len(test_files)
+    train = _images(folder, files, labels, image_size, together)
+    test = _images(folder, test_files, test_labels, image_size, together)
     return RawData(train, test, classes, _names(test_files, folder))
+
+
+def _images(
+    folder: Path, files: list[Path], labels: NDArray[np.int64], image_size: int, together: int | None = None
+) -> Images:
+    """Decoded, or as files where so many images together, both parts, would take too much memory."""
+    if (together or len(files)) * 3 * image_size**2 > STREAMED_ABOVE:
+        return ImageFiles(folder, np.array(_names(files, folder)), labels)
+    return LabelledImages(decode(files, image_size), labels)
 
 
 def decode(files: list[Path], image_size: int) -> NDArray[np.uint8]:
@@ -118,21 +131,12 @@ def decode_one(file: Path, size: int) -> NDArray[np.uint8] | None:
     """One image as (3, size, size), its shorter side scaled and the centre cut out; None if it cannot be read."""
     try:
         with Image.open(file) as opened:
-            image = _as_rgb(ImageOps.exif_transpose(opened))
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError):
-        return None  # struct.error: EXIF data of the wrong kind in an image that is to be rotated
+            image = as_rgb(ImageOps.exif_transpose(opened))
+    except UNREADABLE:
+        return None
     if image.size != (size, size):
         image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     return np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey: PIL would clip it to white instead of scaling it
-        image = Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-    if image.mode in ("P", "PA", "LA", "RGBA", "La", "RGBa"):  # transparent pixels carry arbitrary colours
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -1,9 +1,12 @@
-"""Batches from images that are kept in memory, on the device."""
+"""Batches: from images that are kept in memory, or from a loader of any kind."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ltbench import draws
@@ -19,8 +22,64 @@ AHEAD = {"cuda": 2**23}
 """Pixels that are augmented at a time, by device: a GPU likes much work at once, a CPU's caches one batch."""
 
 
-class Resident:
-    """Images on the device as uint8, handed out normalised.
+class Loader(ABC):
+    """The images of one part of a data set, handed out on the device.
+
+    Args:
+        labels: (N,) int64.
+        shape: of an image: channels, height, width.
+        mean: of each channel, pixels in [0, 1].
+        std: likewise.
+        device: where batches go.
+        labelled: if not, every label is -1.
+    """
+
+    def __init__(
+        self,
+        labels: NDArray[np.int64],
+        shape: tuple[int, int, int],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        device: torch.device,
+        *,
+        labelled: bool = True,
+    ) -> None:
+        self.shape, self.device = shape, device
+        own = torch.tensor(labels, device=device)
+        self.labels = own if labelled else torch.full_like(own, -1)
+        self._scale = 1 / (255 * torch.tensor(std, device=device).view(1, -1, 1, 1))
+        self._shift = torch.tensor(mean, device=device).view(1, -1, 1, 1) * 255 * self._scale
+        self._mean_colour = [round(255 * level) for level in mean]
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """(B, channels, H, W) float32 from uint8, channels last in memory."""
+        floats = images.float().mul_(self._scale).sub_(self._shift)
+        return floats.contiguous(memory_format=torch.channels_last)
+
+    @abstractmethod
+    def plain(self, batch_size: int | None = None) -> Iterator[Batch]:
+        """All images once, in order, as they are."""
+
+    @abstractmethod
+    def first(self) -> Tensor:
+        """(1, channels, H, W) the first image as `plain` gives it, normalised."""
+
+    @abstractmethod
+    def varied(
+        self, order: Tensor, numbers: Tensor, sizes: list[int], views: Sequence[Augment]
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """The views of one batch after the other, uint8, each image augmented by draws of its own.
+
+        Args:
+            order: (L,) which images, of all batches; on the CPU.
+            numbers: (L, views, `draws_needed`) uniform draws; on the CPU.
+            sizes: of the batches; they add up to L.
+            views: how to make each.
+        """
+
+
+class Resident(Loader):
+    """Decoded images, all of them on the device as uint8.
 
     Args:
         data: the images.
@@ -39,42 +98,44 @@ class Resident:
         *,
         labelled: bool = True,
     ) -> None:
+        channels, height, width = data.images.shape[1:]
+        super().__init__(data.labels, (channels, height, width), mean, std, device, labelled=labelled)
         self.images = torch.tensor(data.images, device=device)
-        labels = torch.tensor(data.labels, device=device)
-        self.labels = labels if labelled else torch.full_like(labels, -1)
-        self._scale = 1 / (255 * torch.tensor(std, device=device).view(1, -1, 1, 1))
-        self._shift = torch.tensor(mean, device=device).view(1, -1, 1, 1) * 255 * self._scale
-        self._mean_colour = [round(255 * level) for level in mean]
-
-    def normalised(self, images: Tensor) -> Tensor:
-        """(B, channels, H, W) float32 from uint8, channels last in memory."""
-        floats = images.float().mul_(self._scale).sub_(self._shift)
-        return floats.contiguous(memory_format=torch.channels_last)
 
     def plain(self, batch_size: int | None = None) -> Iterator[Batch]:
         """All images once, in order, as they are."""
-        batch_size = batch_size or EVALUATION_BATCH.get(self.labels.device.type, 512)
-        for index in torch.split(torch.arange(len(self.labels), device=self.labels.device), batch_size):
+        batch_size = batch_size or EVALUATION_BATCH.get(self.device.type, 512)
+        for index in torch.split(torch.arange(len(self.labels), device=self.device), batch_size):
             yield Batch((self.normalised(self.images[index]),), index, self.labels[index])
 
-    def varied(self, index: Tensor, numbers: Tensor, views: Sequence[Augment]) -> tuple[Tensor, ...]:
-        """The views of some images, uint8, each augmented by draws of its own.
+    def first(self) -> Tensor:
+        """(1, channels, H, W) the first image, normalised."""
+        return self.normalised(self.images[:1])
 
-        Args:
-            index: (B,) which.
-            numbers: (B, views, `draws_needed`) uniform draws.
-            views: how to make each.
-        """
-        images = self.images[index]
-        return tuple(augment(images, how, numbers[:, i], self._mean_colour) for i, how in enumerate(views))
+    def varied(
+        self, order: Tensor, numbers: Tensor, sizes: list[int], views: Sequence[Augment]
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """The views of one batch after the other; those of several small batches are made at once."""
+        order, numbers = order.to(self.device), numbers.to(self.device)
+        together = max(1, AHEAD.get(self.device.type, 0) // (sizes[0] * self.shape[1] * self.shape[2]))
+        begin = 0
+        for some in (sizes[i : i + together] for i in range(0, len(sizes), together)):
+            now = slice(begin, begin := begin + sum(some))
+            images = self.images[order[now]]
+            made = [augment(images, how, numbers[now, i], self._mean_colour) for i, how in enumerate(views)]
+            yield from zip(*(torch.split(view, some) for view in made), strict=True)
 
 
 @dataclass
 class _Stream:
-    order: tuple[Tensor, ...]
-    numbers: tuple[Tensor, ...]
-    ready: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)
-    """The uint8 views of the steps that are augmented already."""
+    order: Tensor
+    numbers: Tensor
+    indices: tuple[Tensor, ...]
+    """The order in batches, on the device."""
+    next: int
+    """The step that comes next out of ``coming``."""
+    coming: Iterator[tuple[Tensor, ...]]
+    """The uint8 views of the steps from there on."""
 
 
 class Epoch:
@@ -87,7 +148,7 @@ class Epoch:
 
     def __init__(
         self,
-        data: Resident,
+        data: Loader,
         samplers: Mapping[str, Sampler],
         *,
         views: tuple[str, ...],
@@ -104,45 +165,38 @@ class Epoch:
             name: sampler(draws.numpy_generator(seed, "order", name, *place)) for name, sampler in samplers.items()
         }
         length = len(orders["main"])
-        sizes = _batch_sizes(length, batch_size)
+        self._sizes = _batch_sizes(length, batch_size)
         self._streams: dict[str, _Stream] = {}
         for name, order in orders.items():
-            cycled = order.repeat(-(-length // len(order)))[:length].to(data.labels.device)
+            cycled = order.repeat(-(-length // len(order)))[:length]
             numbers = draws.uniform((length, len(views), DRAWS), seed, "augment", name, *place)
             # Further draws are from a stream of their own, so that the first stay as they are.
             if more := max(map(draws_needed, self._views)) - DRAWS:
                 further = draws.uniform((length, len(views), more), seed, "augment", name, *place, "more")
                 numbers = torch.cat([numbers, further], dim=2)
-            numbers = numbers.to(data.labels.device)
-            self._streams[name] = _Stream(torch.split(cycled, sizes), torch.split(numbers, sizes))
+            indices = torch.split(cycled.to(data.device), self._sizes)
+            self._streams[name] = _Stream(cycled, numbers, indices, len(self._sizes), iter(()))
 
     def __len__(self) -> int:
-        return len(self._streams["main"].order)
+        return len(self._sizes)
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, with those of further streams in ``streams``."""
+        """The batch of a step, with those of further streams in ``streams``; quickest where steps follow each other."""
         made = {name: self._batch(stream, step) for name, stream in self._streams.items()}
         main = made.pop("main")
         main.streams = made
         return main
 
     def _batch(self, stream: _Stream, step: int) -> Batch:
-        if step not in stream.ready:
-            self._augment(stream, step)
-        index = stream.order[step]
-        views = tuple(self._data.normalised(view) for view in stream.ready.pop(step))
+        if step != stream.next:
+            begin = sum(self._sizes[:step])
+            stream.coming = self._data.varied(
+                stream.order[begin:], stream.numbers[begin:], self._sizes[step:], self._views
+            )
+        index = stream.indices[step]
+        views = tuple(self._data.normalised(view) for view in next(stream.coming))
+        stream.next = step + 1
         return Batch(views, index, self._data.labels[index])
-
-    def _augment(self, stream: _Stream, step: int) -> None:
-        """Make the views of this step and of those that follow it soon."""
-        device, (height, width) = self._data.labels.device, self._data.images.shape[2:]
-        batches = AHEAD.get(device.type, 0) // (len(stream.order[step]) * height * width)
-        ahead = slice(step, step + max(1, batches))
-        order, numbers = stream.order[ahead], stream.numbers[ahead]
-        views = self._data.varied(torch.cat(order), torch.cat(numbers), self._views)
-        sizes = [len(index) for index in order]
-        parts = zip(*(torch.split(view, sizes) for view in views), strict=True)
-        stream.ready = dict(enumerate(parts, start=step))
 
 
 def _batch_sizes(length: int, batch_size: int) -> list[int]:

@@ -29,14 +29,39 @@ class LabelledImages:
 
 
 @dataclass(frozen=True)
+class ImageFiles:
+    """Images that stay files: decoded when they are needed, from their original pixels, each time anew."""
+
+    root: Path
+    """The folder that the names are relative to."""
+    names: NDArray[np.str_]
+    """(N,) relative paths, with forward slashes."""
+    labels: NDArray[np.int64]
+    """(N,)."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> "ImageFiles":
+        """Some of the images."""
+        return ImageFiles(self.root, self.names[index], self.labels[index])
+
+
+Images = LabelledImages | ImageFiles
+"""What a source gives: small images decoded, large ones as files, which are then streamed."""
+
+
+@dataclass(frozen=True)
 class RawData:
     """A data set before any imbalance is imposed."""
 
-    train: LabelledImages
-    test: LabelledImages
+    train: Images
+    test: Images
     classes: tuple[str, ...]
     test_names: tuple[str, ...] = ()
     """Of the test images in their order: files, or positions in the official data; () where they are in its order."""
+    validation: Images | None = None
+    """The official validation set, which a run with --validation uses instead of a part of the training images."""
 
 
 class Source(ABC):
@@ -53,7 +78,8 @@ class Source(ABC):
     largest: ClassVar[int | None] = None
     """Images of the largest class where the benchmark fixes it; None: as many as the classes allow."""
     statistics: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = None
-    """Published channel means and standard deviations of pixels in [0, 1]; None: measured on the train part."""
+    """Published channel means and standard deviations of pixels in [0, 1]; None: measured on the train part, or
+    ImageNet's for files."""
 
     @abstractmethod
     def load(self, folder: Path, image_size: int) -> RawData:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ltbench.atomic import write_bytes
-from ltbench.data.loading import Resident
+from ltbench.data.loading import Loader
 from ltbench.errors import LtbenchError
 from ltbench.evaluate.fold import folded
 from ltbench.method import Method
@@ -57,13 +57,17 @@ class Predictions:
 
 
 @torch.no_grad()
-def predict(method: Method, data: Resident, precision: str = "fp32") -> Predictions:
-    """Predict every image of a set, in evaluation mode."""
+def predict(method: Method, data: Loader, precision: str = "fp32") -> Predictions:
+    """Predict every image of a set, in evaluation mode; logits leave the device batch by batch."""
     method.eval()
-    parts = []
-    with folded(method, data.normalised(data.images[:1])) as how:
+    logits, experts, done = torch.empty(0), torch.empty(0), 0
+    with folded(method, data.first()) as how:
         for batch in data.plain():
-            with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=precision == "bf16"):
-                parts.append(method.experts(batch.images).float())
-    experts = torch.cat(parts, dim=1)
-    return Predictions(method.combine(experts).float().cpu(), experts.cpu(), data.labels.cpu(), how)
+            with torch.autocast(data.device.type, torch.bfloat16, enabled=precision == "bf16"):
+                own = method.experts(batch.images).float()
+            if not done:  # room for all, so that they never lie there twice
+                logits = torch.empty(len(data.labels), own.shape[2])
+                experts = torch.empty(own.shape[0], len(data.labels), own.shape[2])
+            now = slice(done, done := done + len(batch.labels))
+            experts[:, now], logits[now] = own, method.combine(own)
+    return Predictions(logits, experts, data.labels.cpu(), how)

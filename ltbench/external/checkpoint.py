@@ -9,7 +9,6 @@ from ltbench import places, provenance, registry
 from ltbench.config import RunConfig, run_id
 from ltbench.data import dataset
 from ltbench.data.dataset import Dataset
-from ltbench.data.loading import Resident
 from ltbench.deploy.predictor import Card, build, checkpoint_of
 from ltbench.errors import LtbenchError
 from ltbench.evaluate.measure import measure, of_images
@@ -100,7 +99,7 @@ def _filled_in(config: RunConfig, found: Architecture, folder: Path) -> tuple[Ru
 
 
 def _check_fit(found: Architecture, data: Dataset, file: Path, name: str) -> None:
-    channels = data.test.images.shape[1]
+    channels = data.shape[0]
     for what, network, images in (
         ("classes", found.classes, len(data.classes)),
         ("image channels", found.channels, channels),
@@ -117,7 +116,7 @@ def _card(config: RunConfig, data: Dataset, name: str, logit_prior: float | None
     return Card(
         run_id=name,
         classes=list(data.classes),
-        input=data.test.images.shape[1:],
+        input=data.shape,
         mean=data.mean,
         std=data.std,
         logit_prior=logit_prior,
@@ -131,7 +130,7 @@ def _card(config: RunConfig, data: Dataset, name: str, logit_prior: float | None
 def _predict(method: Method, data: Dataset, card: Card) -> tuple[Predictions, Cost]:
     """The predictions for the test set, and what the network costs; what its training took is not known."""
     device = method.log_prior.device
-    test = Resident(data.test, card.mean, card.std, device)
+    test = data.loader(data.test, device)
     began = time.monotonic()
     predictions = predict(method, test)
     seconds = time.monotonic() - began

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ltbench import draws
 from ltbench.config import Recipe
-from ltbench.data.loading import Epoch, Resident
+from ltbench.data.loading import Epoch, Loader
 from ltbench.errors import TrainingFailedError
 from ltbench.method import Batch, Method, Progress, Stage
 from ltbench.train.schedule import PlannedStage, plan
@@ -59,15 +59,15 @@ Watch = Callable[[float, str, History], None]
 
 def fit(
     method: Method,
-    train: Resident,
+    train: Loader,
     recipe: Recipe,
     *,
     seed: int,
     checkpoint: Checkpoint,
     precision: str = "fp32",
     compiled: bool | None = None,
-    validation: Resident | None = None,
-    unlabelled: Resident | None = None,
+    validation: Loader | None = None,
+    unlabelled: Loader | None = None,
     watch: Watch = lambda share, words, history: None,
 ) -> History:
     """Train a method through its stages, going on from the checkpoint if there is one.
@@ -99,7 +99,7 @@ def fit(
         method.eval()
         with (
             torch.no_grad(),
-            torch.autocast(validation.images.device.type, torch.bfloat16, enabled=precision == "bf16"),
+            torch.autocast(validation.device.type, torch.bfloat16, enabled=precision == "bf16"),
         ):
             trainer.history.selected = dict(method.select(validation))
     trainer.save()
@@ -131,20 +131,20 @@ class _Trainer:
     def __init__(
         self,
         method: Method,
-        train: Resident,
+        train: Loader,
         recipe: Recipe,
         seed: int,
         checkpoint: Checkpoint,
         precision: str,
         compiled: bool | None,
-        unlabelled: Resident | None,
+        unlabelled: Loader | None,
         watch: Watch,
         stop: Callable[[], bool],
     ) -> None:
         self.method, self.recipe, self.seed, self.stop = method, recipe, seed, stop
         self.sources = {"train": train, "unlabelled-test": unlabelled}
         self.checkpoint, self.precision, self.watch = checkpoint, precision, watch
-        self.device = train.images.device
+        self.device = train.device
         self.stages: Sequence[PlannedStage] = plan(method.stages(recipe), recipe)
         self.history = History()
         self.optimiser: torch.optim.SGD | None = None
@@ -166,7 +166,7 @@ class _Trainer:
         self.optimiser = self.take_step = None
         self.stage = len(self.stages)
 
-    def _pays(self, train: Resident) -> bool:
+    def _pays(self, train: Loader) -> bool:
         """Whether compiling takes less time than it saves; on a CPU it saves next to nothing."""
         epochs = sum(planned.epochs for planned in self.stages)
         steps = epochs * len(train.labels) / self.recipe.batch_size
@@ -256,7 +256,7 @@ class _Trainer:
             raise TrainingFailedError(f"the loss is {mean} in epoch {self.epoch + 1} of stage '{name}'")
         return mean
 
-    def _data(self, stage: Stage) -> Resident:
+    def _data(self, stage: Stage) -> Loader:
         data = self.sources[stage.source]
         if data is None:
             raise TrainingFailedError(f"stage '{stage.name}' needs {stage.source} images, which this run lacks")

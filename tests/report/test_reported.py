@@ -165,4 +165,10 @@ def test_claims_are_in_the_table_and_their_settings_are_the_methods(name):
     keys = [claim if isinstance(claim, str) else claim.key for claim in (cls.paper.claims if cls.paper else ())]
     assert len(keys) == len(set(keys))
     assert all(len(figures(key)) for key in keys)
-    fitting_claims(cls, resolve(RunConfig(method=name, dataset="cifar100-lt")))  # refuses settings it does not know
+    for dataset in ("cifar100-lt", "imagenet-lt", "inaturalist2018"):  # of which some methods have defaults
+        fitting_claims(cls, resolve(RunConfig(method=name, dataset=dataset)))  # refuses settings it does not know
+
+
+def test_claims_of_balpoe_on_imagenet_are_those_of_its_own_taus():
+    found = fitting_claims(registry.method("balpoe"), resolve(RunConfig(method="balpoe", dataset="imagenet-lt")))
+    assert any(key.startswith("BalPoE|ImageNet-LT|") for key in found)

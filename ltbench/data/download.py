@@ -1,0 +1,165 @@
+"""Large files over HTTP: an interrupted download goes on where it stopped, and what arrives is checked."""
+
+import errno
+import hashlib
+import http.client
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from ltbench.errors import LtbenchError
+
+Watch = Callable[[str, int, int], None]
+"""Told a few words about what is under way, how much of it is done, and of how much; 0 where that is not known."""
+
+CHUNK = 2**20
+TIMEOUT = 60.0
+"""Seconds of silence after which a connection counts as lost."""
+ATTEMPTS = 5
+"""In a row that may end without a single byte."""
+PAUSE = 2.0
+"""Seconds before the first of them is repeated; then twice that, and so on."""
+_OWN_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+
+
+def silent(words: str, done: int, of: int) -> None:
+    """Tell nobody."""
+
+
+def fetch(url: str, file: Path, *, md5: str, watch: Watch = silent) -> None:
+    """Download a file beside its final place, as ``<name>.part``, and put it there once it has been checked.
+
+    Args:
+        url: where it is.
+        file: where it goes; what is there already is left alone.
+        md5: that it must have, hexadecimal.
+        watch: told about the progress, in bytes.
+
+    Raises:
+        LtbenchError: if it cannot be had whole; what has arrived stays, for the next time. If its MD5 sum is wrong;
+            then it is deleted.
+    """
+    if file.exists():
+        return
+    part = file.with_name(file.name + ".part")
+    in_vain = 0
+    while True:
+        before = _size(part)
+        try:
+            if _go_on(url, part, watch):
+                break
+            reason: object = "the connection was lost"
+        except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, urllib.error.HTTPError) and error.code < 500:
+                raise LtbenchError(f"cannot download {file.name}: {error}", where=url, hint=_by_hand(file)) from None
+            if isinstance(error, OSError) and error.errno in _OWN_DISK:
+                raise LtbenchError(
+                    f"cannot save {file.name}: {error.strerror}",
+                    where=part.absolute(),
+                    hint="make room or the folder writable; the same command then goes on from there",
+                ) from None
+            reason = getattr(error, "reason", None) or error
+        in_vain = in_vain + 1 if _size(part) == before else 0
+        if in_vain == ATTEMPTS:
+            raise LtbenchError(
+                f"the download of {file.name} stopped after {before:,} bytes: {reason}",
+                where=url,
+                hint=f"the same command goes on from there; or {_by_hand(file)}",
+            )
+        time.sleep(PAUSE * in_vain)
+    check(part, md5, watch, otherwise="it was deleted; run the same command again")
+    part.replace(file)
+
+
+def check(file: Path, md5: str, watch: Watch = silent, *, otherwise: str) -> None:
+    """Compare a file with its published MD5 sum.
+
+    Args:
+        file: which; a ``.part`` that fails is deleted.
+        md5: hexadecimal.
+        watch: told about the progress, in bytes.
+        otherwise: what to do if they differ.
+
+    Raises:
+        LtbenchError: if they do.
+    """
+    total, done, found = _size(file), 0, hashlib.md5(usedforsecurity=False)
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            found.update(chunk)
+            done += len(chunk)
+            watch(f"checking {file.name.removesuffix('.part')}", done, total)
+    if found.hexdigest() != md5:
+        if file.suffix == ".part":
+            file.unlink()
+        raise LtbenchError(
+            f"{file.name.removesuffix('.part')} is damaged or incomplete: its MD5 sum is {found.hexdigest()}, "
+            f"not the published {md5}",
+            where=file.absolute(),
+            hint=otherwise,
+        )
+
+
+def require_space(folder: Path, size: int, what: str) -> None:
+    """Refuse to begin what the disk has no room for.
+
+    Raises:
+        LtbenchError: if there is less room than ``size``, in bytes.
+    """
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(there).free
+    if free < size:
+        raise LtbenchError(
+            f"{what} takes {in_gb(size)}, but {in_gb(free)} are free",
+            where=folder.absolute(),
+            hint="make room, or choose a folder on another disk with --data-dir",
+        )
+
+
+def in_gb(size: int) -> str:
+    """Bytes in words."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"
+
+
+def _by_hand(file: Path) -> str:
+    return f"fetch it by other means and put it at {file.absolute()}"
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _go_on(url: str, part: Path, watch: Watch) -> bool:
+    """Ask for what is still missing and append it; whether the file is whole now."""
+    part.parent.mkdir(parents=True, exist_ok=True)
+    have = _size(part)
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            anew = answer.status != 206 or not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+            have = 0 if anew else have  # a server that knows no ranges sends all of it again
+            length = answer.headers.get("Content-Length")
+            total = have + int(length) if length else 0
+            require_space(part.parent, total - have, f"the rest of {part.stem}")
+            with part.open("wb" if anew else "ab") as stream:
+                have = _copy(answer, stream, have, total, f"downloading {part.stem}", watch)
+            return have == total or not length
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # nothing is left to send: all of it is there, or more than all of it
+            raise
+        if error.headers.get("Content-Range", "") == f"bytes */{have}":
+            return True
+        part.unlink()
+        return False
+
+
+def _copy(answer: BinaryIO, stream: BinaryIO, have: int, total: int, words: str, watch: Watch) -> int:
+    while chunk := answer.read(CHUNK):
+        stream.write(chunk)
+        have += len(chunk)
+        watch(words, have, total)
+    return have

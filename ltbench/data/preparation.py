@@ -1,0 +1,94 @@
+"""ltbench data prepare, for data sets of official lists: download, check, unpack, and say what is left to the user."""
+
+from pathlib import Path
+
+from ltbench.data.archive import unpack
+from ltbench.data.download import Watch, check, fetch, require_space, silent
+from ltbench.data.listed import Archive, Listed
+from ltbench.errors import LtbenchError
+from ltbench.lock import exclusive
+from ltbench.places import cache_dir
+
+
+def prepare(source: Listed, folder: Path, watch: Watch = silent) -> str:
+    """Make a data set ready as far as a program may; called again, it goes on.
+
+    Args:
+        source: the data set.
+        folder: --data-dir.
+        watch: told about the progress of each file, in bytes.
+
+    Returns:
+        What was done, in a sentence.
+
+    Raises:
+        LtbenchError: with the steps that are left to the user; or for a failed download, a damaged archive, a full
+            disk.
+    """
+    with exclusive(cache_dir() / f"prepare-{source.name}.lock", f"the preparation of {source.name}"):
+        unpacked = [name for name in source.list_archives if (folder / name).is_file()]
+        for name in unpacked:
+            unpack(folder / name, folder, watch)
+        wanted = [archive for archive in source.archives if not is_there(source, folder, archive)]
+        here = [archive for archive in wanted if archive.url or (folder / archive.file).is_file()]
+        require_space(folder, sum(_room(folder, archive) for archive in here), f"what is to be had of {source.name}")
+        for archive in here:
+            _get(archive, folder, watch)
+        left = [archive for archive in wanted if archive not in here]
+        lists = [part for part in source.parts if source.list_file(folder, part) is None]
+        done = f"unpacked {', '.join(one.file for one in here)}; the archives may be deleted" if here else ""
+        if left or lists:
+            raise LtbenchError(
+                f"{source.name} is not ready yet" + (f", though a part of it is: {done}" if done else ""),
+                where=folder.absolute(),
+                hint=source.steps(folder, left, lists),
+            )
+    return f"{source.name} is in {folder.absolute()}{done and ': ' + done}"
+
+
+def is_there(source: Listed, folder: Path, archive: Archive) -> bool:
+    """Whether what an archive gives is there: its list, or all of its images that the lists name.
+
+    As long as a list is missing, an archive counts as there once it has been unpacked.
+    """
+    if archive.part is not None:
+        return source.list_file(folder, archive.part) is not None
+    lists = source.read(folder)
+    if set(lists) != set(source.parts) or any(source.faults(lists).values()):
+        return _mark(folder, archive).exists()
+    folders = source.class_folders(lists["train"])
+    layouts = source.layouts_in(folder, lists, folders)
+    if archive.images not in layouts:
+        return False
+    return all(
+        (folder / path).is_file()
+        for one in lists.values()
+        for path, images in zip(
+            source.paths(one, folders, {**source.official_layouts(), **layouts}), one.sets, strict=True
+        )
+        if images == archive.images
+    )
+
+
+def _get(archive: Archive, folder: Path, watch: Watch) -> None:
+    file = folder / archive.file
+    if file.exists():
+        check(file, archive.md5, watch, otherwise=f"delete it and fetch it again, from {archive.page}")
+    else:
+        assert archive.url is not None
+        fetch(archive.url, file, md5=archive.md5, watch=watch)
+    unpack(file, folder / archive.into, watch, nested=archive.nested)
+    _mark(folder, archive).touch()
+
+
+def _room(folder: Path, archive: Archive) -> int:
+    """Bytes that an archive will still take: to be downloaded, and to be unpacked unless that has begun."""
+    file = folder / archive.file
+    part = file.with_name(file.name + ".part")
+    have = archive.size if file.exists() else part.stat().st_size if part.exists() else 0
+    begun = _mark(folder, archive).exists()
+    return max(archive.size - have, 0) + (0 if begun else archive.size)
+
+
+def _mark(folder: Path, archive: Archive) -> Path:
+    return folder / f".{archive.file}.unpacked"

@@ -1,0 +1,129 @@
+"""The lists of official splits: which image has which label, however the paths are written.
+
+A list comes as text, ``path label`` a line, or as the annotations of a COCO-like JSON file. Copies that go round write
+the same path in several ways (``train/n01440764/a.JPEG``, ``n01440764/a.JPEG``), after where their users keep the
+images. So a path is taken apart: the set of images that its first folder stands for, the folder of the class, the file.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltbench.errors import LtbenchError
+
+
+@dataclass(frozen=True)
+class SplitList:
+    """The images of one official part, in the order of its list."""
+
+    file: Path
+    sets: tuple[str, ...]
+    """(N,) the set of images that each belongs to, e.g. train."""
+    folders: tuple[str, ...]
+    """(N,) of the class, as far as the path tells: "" where images of all classes lie in one folder."""
+    images: tuple[str, ...]
+    """(N,) file names."""
+    labels: NDArray[np.int64]
+    """(N,)."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: NDArray[np.int64]) -> "SplitList":
+        """Some of the images."""
+
+        def chosen(column: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(column[i] for i in index)
+
+        return SplitList(self.file, chosen(self.sets), chosen(self.folders), chosen(self.images), self.labels[index])
+
+
+def read(file: Path, roots: Mapping[str, str], otherwise: str) -> SplitList:
+    """Read a list, text or JSON.
+
+    Args:
+        file: ``*.txt`` or ``*.json``.
+        roots: first folders of a path -> the set of images that they stand for.
+        otherwise: the set of images for a path that begins with none of them.
+
+    Raises:
+        LtbenchError: for a file that cannot be read, or a line that is no path and label (which).
+    """
+    sets, folders, images, labels = [], [], [], []
+    for line, path, label in _annotations(file) if file.suffix == ".json" else _lines(file):
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if not parts or path[0] == "/" or ".." in parts or "\\" in path:
+            raise LtbenchError(f"{path!r} is no path inside a folder of images", where=_place(file, line))
+        if label < 0:
+            raise LtbenchError(f"{label} is no label", where=_place(file, line))
+        rooted = parts[0] in roots and len(parts) > 1
+        sets.append(roots[parts[0]] if rooted else otherwise)
+        folders.append(sys.intern("/".join(parts[rooted:-1])))  # a few thousand, of half a million images
+        images.append(parts[-1])
+        labels.append(label)
+    return SplitList(file, tuple(sets), tuple(folders), tuple(images), np.array(labels, dtype=np.int64))
+
+
+def blob_id(content: bytes) -> str:
+    """What git calls a file of this content: the SHA-1 of "blob <size>", a zero byte and the content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def identity(found: SplitList, official: str, official_paths: Iterable[str]) -> tuple[bool, str]:
+    """Whether a list is the official one, and in which respect its file differs.
+
+    Args:
+        found: the list.
+        official: git's name for the official file's content.
+        official_paths: (N,) the paths of ``found`` as the official list writes them.
+    """
+    content = found.file.read_bytes()
+    if blob_id(content) == official:
+        return True, "the official list"
+    if blob_id(content.replace(b"\r\n", b"\n")) == official:
+        return True, "the official list, with the line ends of Windows"
+    text = "\n".join(f"{path} {label}" for path, label in zip(official_paths, found.labels.tolist(), strict=True))
+    if official in (blob_id(text.encode()), blob_id(f"{text}\n".encode())):
+        return True, "the official list, its paths written in another way"
+    return False, f"not the official list: git calls its content {blob_id(content)}, the official one's {official}"
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str, int]]:
+    """Line number, path and label."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LtbenchError(f"the list cannot be read: {error}", where=file.absolute()) from None
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            path, label = line.rsplit(maxsplit=1)
+            yield number, path.strip(), int(label)
+        except ValueError:
+            if line.strip():
+                words = f"{line.strip()[:80]!r} is no path and label"
+                raise LtbenchError(words, where=_place(file, number)) from None
+
+
+def _annotations(file: Path) -> Iterator[tuple[int, str, int]]:
+    """The images of a JSON file as iNaturalist publishes it: a category's id is its label."""
+    try:
+        stored = json.loads(file.read_bytes())
+        labels = {one["image_id"]: int(one["category_id"]) for one in stored["annotations"]}
+        named = [(0, str(one["file_name"]), labels[one["id"]]) for one in stored["images"]]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise LtbenchError(
+            f"the annotations cannot be read: {type(error).__name__}: {error}",
+            where=file.absolute(),
+            hint="fetch the file again",
+        ) from None
+    return iter(named)
+
+
+def _place(file: Path, line: int) -> str:
+    return f"{file.absolute()}, line {line}" if line else str(file.absolute())

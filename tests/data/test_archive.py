@@ -1,0 +1,204 @@
+"""Unpacking: tar, compressed and nested, and zip; what is hostile is refused, what is interrupted goes on."""
+
+import io
+import os
+import stat
+import tarfile
+import zipfile
+
+import pytest
+
+from ltbench.data import archive
+from ltbench.data.archive import unpack
+from ltbench.errors import LtbenchError
+
+FILES = {"a/1.jpg": b"one", "a/2.jpg": b"two two", "b/c/3.jpg": b"", "4.jpg": bytes(100_000)}
+
+
+def tar(path, files, mode="w"):
+    with tarfile.open(path, mode) as packed:
+        for name, content in files.items():
+            member = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
+            if member.isreg():
+                member.size = len(content)
+            packed.addfile(member, io.BytesIO(content))
+    return path
+
+
+def zipped(path, files):
+    with zipfile.ZipFile(path, "w") as packed:
+        for name, content in files.items():
+            packed.writestr(name, content)
+    return path
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+PACKERS = {
+    "plain.tar": tar,
+    "packed.tar.gz": lambda path, files: tar(path, files, "w:gz"),
+    "packed.tar.xz": lambda path, files: tar(path, files, "w:xz"),
+    "packed.zip": zipped,
+}
+
+
+@pytest.mark.parametrize("name", PACKERS)
+def test_an_archive_is_unpacked(tmp_path, name):
+    packed = PACKERS[name](tmp_path / name, FILES)
+    told = []
+    assert unpack(packed, tmp_path / "into", lambda *words: told.append(words)) == len(FILES)
+    assert contents(tmp_path / "into") == FILES
+    assert told[-1][0] == f"unpacking {name}"
+    assert 0 < told[-1][1] <= told[-1][2] == packed.stat().st_size
+
+
+@pytest.mark.parametrize("name", PACKERS)
+def test_unpacking_goes_on_where_it_was_interrupted(tmp_path, name):
+    packed = PACKERS[name](tmp_path / name, FILES)
+    into = tmp_path / "into"
+
+    def stop(words, done, of):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        unpack(packed, into, stop)
+    assert contents(into) == {"a/1.jpg": b"one"}
+    (into / "a/2.jpg").write_bytes(b"tw")  # cut off
+    before = (into / "a/1.jpg").stat().st_mtime_ns
+    assert unpack(packed, into) == len(FILES) - 1
+    assert contents(into) == FILES
+    assert (into / "a/1.jpg").stat().st_mtime_ns == before
+    assert unpack(packed, into) == 0
+
+
+def test_an_archive_of_archives_gives_a_folder_for_each(tmp_path):
+    classes = {"n01": {"n01_1.JPEG": b"1", "n01_2.JPEG": b"22"}, "n02": {"n02_1.JPEG": b"333"}}
+    inner = {f"{name}.tar": tar(tmp_path / f"{name}.tar", files).read_bytes() for name, files in classes.items()}
+    packed = tar(tmp_path / "train.tar", inner)
+    into = tmp_path / "into"
+    assert unpack(packed, into, nested=True) == 3
+    assert contents(into) == {f"{name}/{file}": data for name, files in classes.items() for file, data in files.items()}
+    (into / "n01/n01_2.JPEG").unlink()
+    assert unpack(packed, into, nested=True) == 1
+
+
+def link(name, target, kind=tarfile.SYMTYPE):
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return member
+
+
+def device(name):
+    member = tarfile.TarInfo(name)
+    member.type = tarfile.CHRTYPE
+    return member
+
+
+HOSTILE = {
+    "absolute": ("/tmp/ltbench-evil.jpg", "its path leaves the folder"),
+    "upwards": ("../evil.jpg", "its path leaves the folder"),
+    "upwards inside": ("a/../../evil.jpg", "its path leaves the folder"),
+    "windows": ("..\\evil.jpg", "its path leaves the folder"),
+    "drive": ("C:evil.jpg", "its path leaves the folder"),
+    "link": (link("evil.jpg", "/etc/passwd"), "it is a link or a device"),
+    "link inside": (link("evil.jpg", "a/1.jpg"), "it is a link or a device"),
+    "hard link": (link("evil.jpg", "../../secret", tarfile.LNKTYPE), "it is a link or a device"),
+    "device": (device("evil.jpg"), "it is a link or a device"),
+}
+
+
+def outside(tmp_path):
+    """What lies beside the folder that is unpacked into."""
+    return {path for path in tmp_path.rglob("*") if (tmp_path / "deep" / "into") not in (path, *path.parents)}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_hostile_tar_is_refused_by_name(tmp_path, kind, nested):
+    member, why = HOSTILE[kind]
+    name = member if isinstance(member, str) else member.name
+    packed = tar(tmp_path / "images.tar", {"1.jpg": b"one", member: b"evil", "2.jpg": b"two"})
+    if nested:
+        packed = tar(tmp_path / "train.tar", {"n01.tar": packed.read_bytes()})
+    into = tmp_path / "deep" / "into"
+    into.mkdir(parents=True)
+    before = outside(tmp_path)
+    with pytest.raises(LtbenchError) as caught:
+        unpack(packed, into, nested=nested)
+    assert f"holds {name!r}, which is refused: {why}" in str(caught.value)
+    assert str(packed) in str(caught.value)
+    assert outside(tmp_path) == before
+    assert contents(into) == {"n01/1.jpg" if nested else "1.jpg": b"one"}
+
+
+def test_folders_of_a_nested_archive_stay_inside(tmp_path):
+    inner = tar(tmp_path / "inner.tar", {"1.jpg": b"evil"}).read_bytes()
+    packed = tar(tmp_path / "train.tar", {"../n01.tar": inner})
+    with pytest.raises(LtbenchError, match="its path leaves the folder"):
+        unpack(packed, tmp_path / "into", nested=True)
+
+
+@pytest.mark.parametrize("kind", ["absolute", "upwards", "upwards inside", "windows", "drive", "link"])
+def test_a_hostile_zip_is_refused_by_name(tmp_path, kind):
+    name, why = HOSTILE[kind]
+    member = name
+    if kind == "link":
+        name = "evil.jpg"
+        member = zipfile.ZipInfo(name)
+        member.external_attr = (stat.S_IFLNK | 0o777) << 16
+    packed = zipped(tmp_path / "lists.zip", {"1.jpg": b"one", member: b"/etc/passwd"})
+    into = tmp_path / "deep" / "into"
+    into.mkdir(parents=True)
+    before = outside(tmp_path)
+    with pytest.raises(LtbenchError) as caught:
+        unpack(packed, into)
+    assert f"holds {name!r}, which is refused: {why}" in str(caught.value)
+    assert outside(tmp_path) == before
+    assert contents(into) == {"1.jpg": b"one"}
+
+
+@pytest.mark.parametrize("name", PACKERS)
+def test_a_link_that_lies_in_the_folder_is_not_followed_out_of_it(tmp_path, name):
+    (tmp_path / "elsewhere").mkdir()
+    into = tmp_path / "into"
+    into.mkdir()
+    (into / "a").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(LtbenchError, match="a link that lies in the folder leads out of it"):
+        unpack(PACKERS[name](tmp_path / name, {"a/1.jpg": b"evil"}), into)
+    assert contents(tmp_path / "elsewhere") == {}
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path):
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "train").symlink_to(tmp_path / "large disk")
+    unpack(tar(tmp_path / "images.tar", FILES), tmp_path / "train")
+    assert contents(tmp_path / "large disk") == FILES
+
+
+@pytest.mark.parametrize("name", PACKERS)
+def test_a_truncated_archive_is_told(tmp_path, name):
+    packed = PACKERS[name](tmp_path / name, {f"{i}.jpg": os.urandom(20_000) for i in range(3)})
+    packed.write_bytes(packed.read_bytes()[:50_000])
+    with pytest.raises(LtbenchError, match=rf"the archive {name} is damaged or incomplete"):
+        unpack(packed, tmp_path / "into")
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>Please sign in</html>"])
+def test_what_is_no_archive_is_told(tmp_path, content):
+    packed = tmp_path / "images.tar"
+    packed.write_bytes(content)
+    with pytest.raises(LtbenchError, match=r"the archive images\.tar is damaged") as caught:
+        unpack(packed, tmp_path / "into")
+    assert "fetch it again" in str(caught.value)
+
+
+def test_a_full_disk_is_told(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(archive.shutil, "copyfileobj", full)
+    with pytest.raises(LtbenchError, match=r"cannot unpack images\.tar: No space left on device") as caught:
+        unpack(tar(tmp_path / "images.tar", FILES), tmp_path / "into")
+    assert "the same command then goes on from there" in str(caught.value)

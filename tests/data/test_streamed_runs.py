@@ -1,0 +1,123 @@
+"""Whole runs on streamed photographs: through the command line, with two stages, killed and resumed."""
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from ltbench.config import Augment, Recipe, RunConfig
+from ltbench.data import folder
+from ltbench.experiment import Surroundings, run
+
+SIZES = {"china": 14, "flower": 6, "sky": 3}
+RECIPE = Recipe(
+    epochs=2, batch_size=6, lr=0.01, augment=Augment(crop=(0.3, 1.0), flip=True, jitter=(0.4, 0.4, 0.4, 0.0))
+)
+
+
+@pytest.fixture
+def photographs(tmp_path, monkeypatch):
+    """train/ and test/ with parts of real photographs, which are streamed however few they are."""
+    monkeypatch.setattr(folder, "STREAMED_ABOVE", 0)
+    generator = np.random.default_rng(0)
+    for part, sizes in {"train": SIZES, "test": dict.fromkeys(SIZES, 3)}.items():
+        for label, (name, size) in enumerate(sizes.items()):
+            (tmp_path / "photographs" / part / name).mkdir(parents=True)
+            for i in range(size):
+                top, left = generator.integers(0, 300, 2)
+                picture = load_sample_images().images[label % 2][top : top + 70, left : left + 90]
+                Image.fromarray(picture).save(tmp_path / "photographs" / part / name / f"{i}.jpg")
+    return tmp_path / "photographs"
+
+
+def results(out: Path) -> dict[str, dict]:
+    found = [json.loads(path.read_text()) for path in out.rglob("*.json")]
+    return {result["config"]["method"]: result for result in found}
+
+
+def test_from_the_command_line_with_validation_and_second_stages(cli, photographs, tmp_path):
+    words = ("run", "--dataset", "folder-lt", "--data-dir", photographs, "--backbone", "test_resnet", "--validation")
+    words += ("--image-size", 32, "--epochs", 2, "--batch-size", 6, "--method", "balpoe,crt,tau_norm,sade_tta")
+    done = cli(*words, "--workers", 2)
+    assert done.code == 0, done.err
+    found = results(tmp_path / "results")
+    assert {result["status"] for result in found.values()} == {"done"}
+    assert {"balpoe", "crt", "tau_norm", "sade_tta"} <= set(found)
+    for result in found.values():
+        assert result["data"]["counts"] == list(SIZES.values())
+        assert result["data"]["trained_on"] == [11, 5, 2]
+        assert result["data"]["mean"] == [0.485, 0.456, 0.406]
+        assert (sum(result["metrics"]["test"]["total"]), sum(result["metrics"]["validation"]["total"])) == (9, 5)
+    assert not [thread for thread in threading.enumerate() if "decoding" in thread.name and thread.is_alive()]
+
+
+def test_a_damaged_photograph_ends_the_run_by_its_name(cli, photographs):
+    bad = photographs / "train" / "flower" / "3.jpg"
+    bad.write_bytes(bad.read_bytes()[:500])
+    done = cli(
+        "run", "--dataset", "folder-lt", "--data-dir", photographs, "--method", "ce", "--image-size", 32, "--epochs", 1
+    )
+    assert done.code == 2
+    assert str(bad) in done.err
+    assert "truncated" in done.err
+    assert "Traceback" not in done.err
+
+
+def live(config: RunConfig, photographs: Path, folder: Path, workers: int, die_after: int | None) -> None:
+    """One process that saves after every step; it may be killed after some."""
+    os.environ["LTBENCH_CACHE"] = str(folder / "cache")
+    torch.set_num_threads(1)
+    steps = iter(range(die_after or 10**9))
+
+    def watch(share: float, words: str) -> None:
+        if next(steps, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    run(
+        config,
+        Surroundings(
+            data_dir=photographs,
+            out=folder / "out",
+            device="cpu",
+            checkpoint_every=0.0,
+            workers=workers,
+            watch=watch,
+        ),
+    )
+
+
+def lived(*arguments: object) -> int | None:
+    process = multiprocessing.get_context("fork").Process(target=live, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def outcome(folder: Path) -> tuple[dict, dict]:
+    ((_, result),) = results(folder / "out").items()
+    (checkpoint,) = (folder / "cache" / "runs").rglob("checkpoint.pt")
+    kept = {name: result[name] for name in ("status", "metrics", "run_id", "data")}
+    losses = [point["loss"] for point in result["curve"]]
+    return torch.load(checkpoint, weights_only=True)["method"], {**kept, "losses": losses}
+
+
+def test_a_run_that_is_killed_goes_on_as_if_nothing_had_happened_with_other_workers(photographs, tmp_path):
+    config = RunConfig(
+        method="balpoe", dataset="folder-lt", image_size=32, backbone="test_resnet", recipe=RECIPE, validation=True
+    )
+    assert lived(config, photographs, tmp_path / "whole", 2, None) == 0
+    for steps, workers in ((2, 3), (2, 0)):  # within the first epoch, within the second
+        assert lived(config, photographs, tmp_path / "killed", workers, steps) == -signal.SIGKILL
+    assert lived(config, photographs, tmp_path / "killed", 1, None) == 0
+    (weights, said), (again, said_again) = outcome(tmp_path / "whole"), outcome(tmp_path / "killed")
+    assert said["status"] == "done"
+    assert said == said_again
+    assert all(torch.equal(weights[name], again[name]) for name in weights | again)

@@ -1,0 +1,157 @@
+"""ltbench data verify on lists and files: all is well, and everything that can be wrong, each by name."""
+
+import pytest
+from PIL import Image
+
+from ltbench.data.split_lists import blob_id
+from ltbench.data.verification import verify
+
+EACH = pytest.mark.parametrize("name", ["imagenet-lt", "inaturalist2018", "places-lt"])
+
+
+@EACH
+@pytest.mark.parametrize("decode", [False, True])
+def test_a_data_set_as_published_has_no_fault(tiny, name, decode):
+    data = tiny(name).write_images().write_lists()
+    told = []
+    found = verify(data.source, data.folder, decode=decode, watch=lambda *words: told.append(words))
+    assert found.faults == []
+    lines = dict(found.lines)
+    size = sum(len(members) for members in data.members.values())
+    assert lines["images"] == f"{size} of {size} {'decode' if decode else 'are there and not empty'}"
+    assert lines["train images"] == "14, 7 to 1 a class"
+    assert told[-1] == ("images", size, size)
+
+
+def test_lists_are_the_official_ones_whatever_their_line_ends(tiny):
+    data = tiny("imagenet-lt").write_images().write_lists()
+    text = data.list("test").read_bytes()
+    data.list("test").write_bytes(text.replace(b"\n", b"\r\n"))
+    found = verify(data.source, data.folder)
+    assert found.faults == []
+    assert dict(found.lines)["train list is"] == "the official list"
+    assert dict(found.lines)["test list is"] == "the official list, with the line ends of Windows"
+
+
+def test_another_list_with_the_right_counts_is_told(tiny):
+    data = tiny("imagenet-lt").write_images().write_lists()
+    lines = data.list("train").read_text().splitlines(keepends=True)
+    data.list("train").write_text("".join(lines[::-1]))
+    found = verify(data.source, data.folder)
+    own = blob_id("".join(lines[::-1]).encode())
+    assert found.faults == [
+        f"ImageNet_LT_train.txt is not the official list: git calls its content {own}, "
+        f"the official one's {blob_id(''.join(lines).encode())}"
+    ]
+
+
+@EACH
+def test_everything_that_is_wrong_is_told_at_once(tiny, name):
+    data = tiny(name).write_images().write_lists()
+    train, test = data.all_paths("train"), data.all_paths("test")
+    (data.folder / train[0]).unlink()
+    (data.folder / test[0]).write_bytes(b"")
+    whole = (data.folder / test[1]).read_bytes()
+    (data.folder / test[1]).write_bytes(whole[: len(whole) // 2])
+    (data.folder / test[2]).write_bytes(b"no image at all")
+    file = data.list("test")
+    file.write_text(file.read_text() + file.read_text().splitlines(keepends=True)[0])
+    quick = verify(data.source, data.folder).faults
+    for words in (
+        f"{file.name}: 9 images, expected 8",
+        f"{file.name}: 3 images of class 0 ({data.members['test'][0][1]}), expected 2",
+        f"{test[0]} stands in {file.name} and again in {file.name}",
+        f"missing: {train[0]}",
+        f"damaged: {test[0]}",
+    ):
+        assert words in quick
+    assert not any(test[1] in fault or test[2] in fault for fault in quick)
+    slow = verify(data.source, data.folder, decode=True).faults
+    assert set(slow) == {*quick, f"damaged: {test[1]}", f"damaged: {test[2]}"}
+
+
+def test_of_many_missing_images_a_few_are_named_and_all_counted(tiny):
+    data = tiny("imagenet-lt").write_images().write_lists()
+    gone = data.all_paths("train")[:7]
+    for path in gone:
+        (data.folder / path).unlink()
+    faults = verify(data.source, data.folder).faults
+    assert faults == [*(f"missing: {path}" for path in gone[:5]), "7 images are missing in all"]
+
+
+def test_an_image_that_is_trained_on_and_tested_on_is_told(tiny):
+    data = tiny("inaturalist2018").write_images().write_lists()
+    file = data.list("test")
+    lines = file.read_text().splitlines()
+    both = data.all_paths("train")[0]
+    file.write_text("\n".join([f"{both} 0", *lines[1:]]))
+    faults = verify(data.source, data.folder).faults
+    assert faults == [f"{both} stands in iNaturalist18_train.txt and again in iNaturalist18_val.txt"]
+
+
+def test_shot_groups_are_compared(tiny, monkeypatch):
+    data = tiny("inaturalist2018").write_images().write_lists()
+    monkeypatch.setattr(type(data.source), "groups", (1, 0, 3))
+    assert verify(data.source, data.folder).faults == [
+        "iNaturalist18_train.txt: 0/0/4 many-, medium- and few-shot classes, expected 1/0/3"
+    ]
+
+
+def test_of_many_wrong_classes_a_few_are_told(tiny, monkeypatch):
+    data = tiny("places-lt").write_images().write_lists()
+    monkeypatch.setattr("ltbench.data.listed.SHOWN", 2)
+    monkeypatch.setattr(type(data.source), "train_counts", lambda self: (8, 5, 3, 1))
+    faults = verify(data.source, data.folder).faults
+    assert faults == [
+        "Places_LT_train.txt: 7 images of class 0 (a/airfield), expected 8",
+        "Places_LT_train.txt: 4 images of class 1 (a/apartment_building/outdoor), expected 5",
+        "Places_LT_train.txt: wrong numbers of images of 3 classes in all",
+    ]
+
+
+def test_a_class_without_an_image_is_told_where_counts_are_not_published(tiny):
+    data = tiny("inaturalist2018").write_images().write_lists()
+    file = data.list("train")
+    file.write_text("\n".join(file.read_text().splitlines()[:-1]))
+    faults = verify(data.source, data.folder).faults
+    assert "iNaturalist18_train.txt: no image of class 3" in faults
+    assert "iNaturalist18_train.txt: 13 images, expected 14" in faults
+
+
+def test_lists_and_images_that_are_not_there_are_told(tiny):
+    data = tiny("imagenet-lt")
+    faults = verify(data.source, data.folder).faults
+    assert [fault.split(",")[0] for fault in faults] == [
+        "missing: the list ImageNet_LT_train.txt",
+        "missing: the list ImageNet_LT_val.txt",
+        "missing: the list ImageNet_LT_test.txt",
+        "missing: the train images",
+        "missing: the val images",
+    ]
+
+
+def test_one_malformed_list_does_not_hide_what_is_wrong_with_another(tiny):
+    data = tiny("imagenet-lt").write_images().write_lists()
+    data.list("validation").write_text("nothing\n")
+    data.list("test").write_text("val/a.JPEG 9\n")
+    faults = verify(data.source, data.folder).faults
+    assert any("'nothing' is no path and label" in fault and "line 1" in fault for fault in faults)
+    assert "ImageNet_LT_test.txt: label 9, but there are 4 classes, from 0" in faults
+
+
+def test_verify_on_the_command_line(tiny, cli):
+    data = tiny("places-lt").write_images().write_lists()
+    done = cli("data", "verify", "places-lt", "--data-dir", data.folder, "--decode")
+    assert (done.code, done.err) == (0, "")
+    assert "26 of 26 decode" in done.out
+    assert "fingerprint of train" in done.out
+    gone, cut = data.all_paths("train")[0], data.all_paths("test")[0]
+    (data.folder / gone).unlink()
+    Image.new("RGB", (64, 64), "red").save(data.folder / cut)
+    (data.folder / cut).write_bytes((data.folder / cut).read_bytes()[:300])
+    done = cli("data", "verify", "places-lt", "--data-dir", data.folder, "--decode")
+    assert done.code == 2
+    assert "Traceback" not in done.err
+    for words in (f"missing: {gone}", f"damaged: {cut}", "places-lt is not as published", "ltbench data prepare"):
+        assert words in done.err
+    assert "train images" in done.out, "what is well is told too"
