@@ -31,15 +31,15 @@ class Augment(Frozen):
     padding: Fraction = Field(0.0, description="zero padding before a random crop, as a fraction of the side")
     flip: bool = Field(False, description="mirror left and right, with probability one half")
     rotation: float = Field(0.0, ge=0, le=180, description="largest rotation, degrees either way")
-    policy: Literal["cifar10", "randaugment"] | None = Field(
-        None, description="AutoAugment's for CIFAR-10, or RandAugment with two operations of magnitude 10"
-    )
     jitter: tuple[NonNegative, NonNegative, NonNegative, Annotated[float, Field(ge=0, le=0.5)]] = Field(
         (0.0, 0.0, 0.0, 0.0), description="largest change of brightness, contrast, saturation and hue"
     )
     jitter_chance: Fraction = Field(1.0, description="probability of the jitter")
     grey: Fraction = Field(0.0, description="probability of turning an image grey")
     blur: Fraction = Field(0.0, description="probability of a Gaussian blur, standard deviation 0.1 to 2 pixels")
+    policy: Literal["cifar10", "randaugment"] | None = Field(
+        None, description="AutoAugment's for CIFAR-10, or RandAugment with two operations of magnitude 10"
+    )
     cutout: Fraction = Field(0.0, description="side of a black square at a random place, as a fraction of the side")
 
 

@@ -34,10 +34,11 @@ def draws_needed(how: Augment) -> int:
 
 
 def augment(images: Tensor, how: Augment, draws: Tensor, fill: Sequence[int] = BLACK) -> Tensor:
-    """Crop and resize, pad and crop, mirror, rotate, follow a policy, jitter, make grey, blur, cut out, in this order.
+    """Crop and resize, pad and crop, mirror, rotate, jitter, make grey, blur, follow a policy, cut out, in this order.
 
     With padding 4 of 32 pixels, flip and rotation by up to 15 degrees this is the training augmentation of the
-    RIDE, SADE and BalPoE codes on CIFAR. Every step is equal pixel by pixel to PIL's.
+    RIDE, SADE and BalPoE codes on CIFAR. A policy follows the jitter, as in the PaCo, BCL and CMO codes on ImageNet.
+    Every step is equal pixel by pixel to PIL's.
 
     Args:
         images: (B, channels, H, W) uint8.
@@ -54,10 +55,6 @@ def augment(images: Tensor, how: Augment, draws: Tensor, fill: Sequence[int] = B
         images = _moved(images, how, draws)
     elif how.flip:  # what _moved() would give, in a fraction of the time
         images = torch.where(draws[:, 2].view(-1, 1, 1, 1) < 0.5, images.flip(3), images)
-    if how.policy == "cifar10":
-        images = policies.autoaugment_cifar10(images, draws[:, _POLICY])
-    elif how.policy == "randaugment":
-        images = policies.randaugment(images, draws[:, _POLICY], fill)
     if any(how.jitter):
         images = policies.colour_jitter(images, draws[:, _JITTER], how.jitter, how.jitter_chance)
     if how.grey:
@@ -65,6 +62,10 @@ def augment(images: Tensor, how: Augment, draws: Tensor, fill: Sequence[int] = B
     if how.blur:
         happens, radius = draws[:, _BLUR].unbind(1)
         images = perform(images, (happens < how.blur) * NUMBERS["gaussian_blur"], 0.1 + 1.9 * radius)
+    if how.policy == "cifar10":
+        images = policies.autoaugment_cifar10(images, draws[:, _POLICY])
+    elif how.policy == "randaugment":
+        images = policies.randaugment(images, draws[:, _POLICY], fill)
     if how.cutout:
         height, width = images.shape[2:]
         column, row = draws[:, _CUTOUT].unbind(1)

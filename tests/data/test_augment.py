@@ -131,10 +131,10 @@ def test_the_policy_follows_the_draws_and_no_generator(policy, size):
 
 STEPS = [
     {"padding": 0.125, "flip": True, "rotation": 15},
-    {"policy": "randaugment"},
     {"jitter": (0.4, 0.4, 0.4, 0.1), "jitter_chance": 0.8},
     {"grey": 0.3},
     {"blur": 0.5},
+    {"policy": "randaugment"},
     {"cutout": 0.5},
 ]
 

@@ -1,17 +1,21 @@
 """From a source to the parts of a run."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ltbench.config import RunConfig
 from ltbench.data import dataset
 from ltbench.data.folder import Folder
 from ltbench.data.longtail import hold_out, profile
-from ltbench.data.source import LabelledImages, RawData, Source
+from ltbench.data.source import ImageFiles, LabelledImages, RawData, Source
+from ltbench.data.streaming import Streamed
 from ltbench.errors import LtbenchError
+from ltbench.records import data_record
 
 NOWHERE = Path("no folder is needed")
 
@@ -175,3 +179,70 @@ def test_the_decoded_copy_gives_the_same_data_again(image_folder):
 def test_a_validation_part_that_would_be_empty_is_refused():
     with pytest.raises(LtbenchError, match="no class has two training images"):
         load(InMemory([1, 1, 1]), imbalance_ratio=None, validation=True)
+
+
+class Official(InMemory):
+    """A data set with a validation set of its own."""
+
+    def load(self, folder, image_size):
+        raw = super().load(folder, image_size)
+        return replace(raw, validation=LabelledImages(raw.train.images[3:7] ^ 255, raw.train.labels[3:7]))
+
+
+def test_an_official_validation_set_is_used_instead_of_training_images():
+    data, without = load(Official([30, 6, 1]), validation=True), load(Official([30, 6, 1]))
+    assert data.train_counts.tolist() == data.counts.tolist() == [30, 6, 1]
+    assert len(data.validation) == 4
+    assert data.fingerprints["train"] == without.fingerprints["train"]
+    assert without.validation is None
+    assert data_record(data).without_validation == [1, 2]  # the four images are of the first class
+
+
+class OnDisk(Source):
+    """Files that need not be images until they are decoded."""
+
+    name = "on-disk"
+
+    def load(self, folder, image_size):
+        names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.jpg"))
+        files = ImageFiles(folder, np.array(names), np.arange(len(names)) % 3)
+        return RawData(files, files.take(np.arange(3)), ("ant", "bee", "cat"))
+
+
+@pytest.fixture
+def written(tmp_path):
+    for i in range(12):
+        (tmp_path / f"{i:02}.jpg").write_bytes(b"x" * (i + 1))
+    return tmp_path
+
+
+def test_files_stay_files_through_selection_and_hold_out(written):
+    data = load(OnDisk(), written, imbalance_ratio=2, validation=True)
+    assert data.counts.tolist() == [4, 2, 2]
+    assert data.train_counts.tolist() == [3, 1, 1]
+    names = [set(part.names.tolist()) for part in (data.train, data.validation)]
+    assert (len(names[0]), len(names[1]), names[0] & names[1]) == (5, 3, set())
+    assert data.shape == (3, 4, 4)
+    loader = data.loader(data.train, torch.device("cpu"), labelled=False, workers=3)
+    assert isinstance(loader, Streamed)
+    assert loader.labels.tolist() == [-1] * 5
+    assert data.mean == (0.485, 0.456, 0.406)
+
+
+def test_the_fingerprint_of_files_is_of_names_sizes_and_labels(written):
+    first = load(OnDisk(), written).fingerprints
+    (written / "01.jpg").write_bytes(b"y" * 2)  # other content of the same size, which is not read
+    assert load(OnDisk(), written).fingerprints == first
+    (written / "07.jpg").write_bytes(b"x")
+    longer = load(OnDisk(), written).fingerprints
+    assert longer["test"] == first["test"]
+    assert longer["train"] != first["train"]
+    (written / "07.jpg").rename(written / "70.jpg")
+    assert load(OnDisk(), written).fingerprints["train"] != longer["train"]
+
+
+def test_a_listed_file_that_is_gone_is_named(written):
+    data = load(OnDisk(), written)
+    (written / "05.jpg").unlink()
+    with pytest.raises(LtbenchError, match=r"cannot be read(?s:.*)05\.jpg"):
+        assert data.fingerprints
