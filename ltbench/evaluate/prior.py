@@ -57,8 +57,8 @@ def estimated(logits: Tensor, logit_prior: float | None, train_prior: Tensor, st
     likelihoods = corrected(logits.double(), logit_prior, train_prior, uniform).softmax(1)
     prior = uniform
     for _ in range(steps):
-        joint = likelihoods * prior
-        following = (joint / joint.sum(1, keepdim=True)).mean(0)
+        # The mean of the posteriors p_c L_ic / sum_k p_k L_ik, without a table of them.
+        following = prior * (likelihoods.T @ (1 / (likelihoods @ prior))) / len(likelihoods)
         if (following - prior).abs().max() < 1e-6:
             return following
         prior = following
