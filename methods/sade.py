@@ -41,7 +41,10 @@ class SADE(Method):
         tau: float = Field(2.0, ge=0, description="strength of the reversed prior in the third expert's loss")
         width: float = Field(0.75, gt=0, le=1, description="of the experts' stages: 0.75 as published, or 1")
 
-        dataset_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"inaturalist2018": {"tau": 1.0}}
+        dataset_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "inaturalist2018": {"tau": 1.0},
+            "places-lt": {"tau": 1.0},
+        }
         space: ClassVar[Mapping[str, Range | Choice]] = {"tau": Range(0.5, 3.0), "mixup": Range(0.0, 1.0)}
 
     family = "experts"
