@@ -15,7 +15,7 @@ from ltbench.errors import TrainingFailedError
 from ltbench.experiment import Surroundings, record_failure, run
 from ltbench.heartbeat import Heart, Heartbeat
 from ltbench.jobs import Lookout
-from ltbench.train.fit import EpochRecord, History
+from ltbench.train.history import EpochRecord, History
 
 RUN = RunConfig(method="ce", epochs=2)  # 8 steps an epoch
 

@@ -1,6 +1,6 @@
 """Batches from images that are kept in memory, on the device."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +17,14 @@ EVALUATION_BATCH = {"cpu": 128}
 """Images at a time, by device: on a CPU few enough for its caches, 512 elsewhere."""
 AHEAD = {"cuda": 2**23}
 """Pixels that are augmented at a time, by device: a GPU likes much work at once, a CPU's caches one batch."""
+
+Share = Callable[[int], slice]
+"""Which of so many things are this process's."""
+
+
+def everything(count: int) -> slice:
+    """The share of a process that is alone."""
+    return slice(count)
 
 
 class Resident:
@@ -51,10 +59,11 @@ class Resident:
         floats = images.float().mul_(self._scale).sub_(self._shift)
         return floats.contiguous(memory_format=torch.channels_last)
 
-    def plain(self, batch_size: int | None = None) -> Iterator[Batch]:
-        """All images once, in order, as they are."""
+    def plain(self, batch_size: int | None = None, share: Share = everything) -> Iterator[Batch]:
+        """All images once, in order, as they are; or the batches that are this process's share."""
         batch_size = batch_size or EVALUATION_BATCH.get(self.labels.device.type, 512)
-        for index in torch.split(torch.arange(len(self.labels), device=self.labels.device), batch_size):
+        batches = torch.split(torch.arange(len(self.labels), device=self.labels.device), batch_size)
+        for index in batches[share(len(batches))]:
             yield Batch((self.normalised(self.images[index]),), index, self.labels[index])
 
     def varied(self, index: Tensor, numbers: Tensor, views: Sequence[Augment]) -> tuple[Tensor, ...]:
@@ -82,7 +91,8 @@ class Epoch:
 
     Draws belong to places in the epoch and not to images, so that an image that a sampler picks twice is
     augmented in two ways. A last batch of a single image, which batch norm could not normalise, joins the one
-    before it; no image is dropped.
+    before it; no image is dropped. ``sizes`` are those of whole batches. Of several processes
+    each makes its ``share`` of every batch; ``gather`` puts the pixels of all together, where the whole is wanted.
     """
 
     def __init__(
@@ -95,16 +105,18 @@ class Epoch:
         batch_size: int,
         seed: int,
         place: tuple[str | int, ...],
+        share: Share = everything,
+        gather: Callable[[Tensor], Tensor] = lambda own: own,
     ) -> None:
         for view in views:
             if view not in how:
                 raise unknown("view", view, how, where="the method's views")
-        self._data, self._views = data, [how[view] for view in views]
+        self._data, self._views, self._gather = data, [how[view] for view in views], gather
         orders = {
             name: sampler(draws.numpy_generator(seed, "order", name, *place)) for name, sampler in samplers.items()
         }
         length = len(orders["main"])
-        sizes = _batch_sizes(length, batch_size)
+        self.sizes = sizes = _batch_sizes(length, batch_size)
         self._streams: dict[str, _Stream] = {}
         for name, order in orders.items():
             cycled = order.repeat(-(-length // len(order)))[:length].to(data.labels.device)
@@ -114,7 +126,8 @@ class Epoch:
                 further = draws.uniform((length, len(views), more), seed, "augment", name, *place, "more")
                 numbers = torch.cat([numbers, further], dim=2)
             numbers = numbers.to(data.labels.device)
-            self._streams[name] = _Stream(torch.split(cycled, sizes), torch.split(numbers, sizes))
+            own = [[whole[share(len(whole))] for whole in torch.split(part, sizes)] for part in (cycled, numbers)]
+            self._streams[name] = _Stream(tuple(own[0]), tuple(own[1]))
 
     def __len__(self) -> int:
         return len(self._streams["main"].order)
@@ -129,14 +142,14 @@ class Epoch:
     def _batch(self, stream: _Stream, step: int) -> Batch:
         if step not in stream.ready:
             self._augment(stream, step)
-        index = stream.order[step]
-        views = tuple(self._data.normalised(view) for view in stream.ready.pop(step))
+        index = self._gather(stream.order[step])
+        views = tuple(self._data.normalised(self._gather(view)) for view in stream.ready.pop(step))
         return Batch(views, index, self._data.labels[index])
 
     def _augment(self, stream: _Stream, step: int) -> None:
         """Make the views of this step and of those that follow it soon."""
         device, (height, width) = self._data.labels.device, self._data.images.shape[2:]
-        batches = AHEAD.get(device.type, 0) // (len(stream.order[step]) * height * width)
+        batches = AHEAD.get(device.type, 0) // max(1, len(stream.order[step]) * height * width)
         ahead = slice(step, step + max(1, batches))
         order, numbers = stream.order[ahead], stream.numbers[ahead]
         views = self._data.varied(torch.cat(order), torch.cat(numbers), self._views)

@@ -15,6 +15,7 @@ from ltbench.data.loading import Resident
 from ltbench.errors import LtbenchError
 from ltbench.evaluate.fold import folded
 from ltbench.method import Method
+from ltbench.train.distributed import ALONE, Group
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,21 @@ class Predictions:
 
 
 @torch.no_grad()
-def predict(method: Method, data: Resident, precision: str = "fp32") -> Predictions:
-    """Predict every image of a set, in evaluation mode."""
+def predict(method: Method, data: Resident, precision: str = "fp32", group: Group = ALONE) -> Predictions:
+    """Predict every image of a set, in evaluation mode.
+
+    Several processes share out the batches that one would make, so that predictions are the same. The first one has
+    them all in the end; what the others return is of no use.
+    """
     method.eval()
     parts = []
     with folded(method, data.normalised(data.images[:1])) as how:
-        for batch in data.plain():
+        for batch in data.plain(share=group.share):
             with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=precision == "bf16"):
                 parts.append(method.experts(batch.images).float())
-    experts = torch.cat(parts, dim=1)
-    return Predictions(method.combine(experts).float().cpu(), experts.cpu(), data.labels.cpu(), how)
+    experts = torch.cat(parts, dim=1) if parts else torch.empty(0, 0, 0)
+    logits = method.combine(experts).float().cpu() if parts else torch.empty(0, 0)
+    experts = experts.cpu()
+    if group.size > 1:
+        logits, experts = group.collect(logits), group.collect(experts.transpose(0, 1)).transpose(0, 1)
+    return Predictions(logits, experts, data.labels.cpu(), how)
