@@ -80,6 +80,7 @@ class Step:
         self.method, self.optimiser, self.sums, self.precision = method, optimiser, sums, precision
         self.group, self.accumulate = group, accumulate
         self.count = 1  # of pieces, in every process alike, since a forward pass may speak to other processes
+        self.left_out = False  # whether some process has no images
         self.notes: list[str] = []
         if group.size > 1 and recorder:
             self.notes.append("not recorded as a CUDA graph: several processes")
@@ -110,7 +111,9 @@ class Step:
             at: where training is.
             size: images of the whole batch; None: of this one.
         """
-        self.count = min(self.accumulate, max(1, (size or len(batch.labels)) // (2 * self.group.size)))
+        size = len(batch.labels) if size is None else size
+        self.count = min(self.accumulate, max(1, size // (2 * self.group.size)))
+        self.left_out = size < 2 * self.group.size
         at = replace(at, fraction=self.fraction.fill_(at.fraction))
         shape = _shape(batch)
         if shape not in self.recorded and self.recorder is not None and self.taken[shape] >= WARM_UP:
@@ -154,16 +157,15 @@ class Step:
             loss.total.backward()  # type: ignore[no-untyped-call]
             sums[0] += loss.total.detach()
             sums[1] += loss.weight
-        gradients = self._gradients(len(batch.labels) > 0)
+        gradients = self._gradients()
         self.group.add([sums, *gradients])
         torch._foreach_div_(gradients, sums[1].to(gradients[0].dtype))
         return sums[0], sums[1]
 
-    def _gradients(self, took_part: bool) -> list[Tensor]:
+    def _gradients(self) -> list[Tensor]:
         """Those of all parameters that the loss reaches, zero in a process whose share is empty."""
         weights = [weight for group in self.optimiser.param_groups for weight in group["params"]]
-        (left_out,) = self.group.agree(not took_part)
-        if left_out:
+        if self.left_out:
             reached = self.group.from_first(lambda: [weight.grad is not None for weight in weights])
             for weight, has in zip(weights, reached, strict=True):
                 if has and weight.grad is None:
