@@ -212,9 +212,7 @@ class ProCo(Method):
                 totals[0] = totals[1]
                 totals[1] = 0.0
 
-    def _means(
-        self, features: Tensor, batch: Batch, gather: Callable[[Tensor], Tensor] = lambda own: own
-    ) -> Tensor:
+    def _means(self, features: Tensor, batch: Batch, gather: Callable[[Tensor], Tensor] = lambda own: own) -> Tensor:
         """The mean feature of each class, this step's features (V, B, D) included; they are counted after the step."""
         classes = len(self.start)
         shares = F.one_hot(batch.labels, classes).float()
