@@ -40,13 +40,18 @@ def synchronise(network: nn.Module, group: Group) -> None:
         module.forward = partial(_over_all, module, group)  # type: ignore[method-assign]
 
 
+def synchronised(network: nn.Module) -> bool:
+    """Whether ``synchronise`` has been at it."""
+    return any("forward" in vars(norm) for norm in batch_norms(network))
+
+
 def images_together(network: nn.Module, batch_size: int, group: Group, accumulate: int) -> int | None:
     """How many images of a full batch share statistics, at least; None without batch norm."""
     norms = list(batch_norms(network))
     if not norms:
         return None
-    synchronised = group.size == 1 or all("forward" in vars(norm) for norm in norms)
-    return batch_size // (accumulate if synchronised else accumulate * group.size)
+    together = group.size == 1 or synchronised(network)
+    return batch_size // (accumulate if together else accumulate * group.size)
 
 
 def _over_all(module: _BatchNorm, group: Group, x: Tensor) -> Tensor:

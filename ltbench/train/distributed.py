@@ -137,7 +137,10 @@ def joined(device: str) -> Iterator[Group]:
             where="WORLD_SIZE and the like in the environment",
             hint="start them by torchrun, with an address and a port that every machine can reach",
         ) from None
-    yield Group(dist.get_rank(), dist.get_world_size())
+    try:
+        yield Group(dist.get_rank(), dist.get_world_size())
+    except KeyboardInterrupt as stop:
+        raise _reason(stop) from None
     dist.destroy_process_group()  # not after an error: others may not be there to part from
 
 
@@ -206,6 +209,14 @@ def _flat(tensors: Sequence[Tensor], exchange: Callable[[Tensor], object]) -> No
             exchange(flat)
         for tensor, new in zip(same, torch.split(flat, [tensor.numel() for tensor in same]), strict=True):
             tensor.copy_(new.view(tensor.shape))
+
+
+def _reason(stop: KeyboardInterrupt) -> BaseException:
+    """Those who are left are ended by a signal of torchrun's, which may come while they are about to say who is missing."""
+    behind: BaseException | None = stop
+    while behind is not None and not isinstance(behind, LtbenchError):
+        behind = behind.__context__
+    return behind or stop
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ltbench.errors import TrainingFailedError
 from ltbench.method import Batch, Loss, Method, Progress
+from ltbench.train.batch_norm import synchronised
 from ltbench.train.distributed import ALONE, Group
 
 Work = Callable[[], None]
@@ -88,6 +89,9 @@ class Step:
         if not method.compiles and (compiled or recorder):
             self.notes.append("the method's step depends on its data")
             compiled, recorder = False, None
+        if group.size > 1 and compiled and (method.coupled or synchronised(method)):
+            self.notes.append("not compiled: the forward pass takes in other processes' images")
+            compiled = False
         self.recorder = recorder
         self.forward: Callable[[Batch, Progress], Loss] = method
         self.compiled = compiled
