@@ -25,6 +25,7 @@ from ltbench.models.experts import Backbone
 from ltbench.train.fit import at_rest, fit
 from ltbench.train.schedule import plan
 from ltbench.train.state import Checkpoint
+from ltbench.train.step import part
 
 COUNTS = (16, 9, 5, 3)
 """33 images: with batches of 16 the last image is alone and must join the batch before."""
@@ -175,6 +176,27 @@ def its_loss_is_finite(subject: Subject) -> None:
         assert loss.total.ndim == 0, f"Loss.total must be a scalar, got shape {tuple(loss.total.shape)}"
         assert bool(torch.as_tensor(loss.weight) > 0), "Loss.weight must be positive"
         assert bool(loss.mean.isfinite()), f"the loss of stage '{stage.name}' is {loss.mean.item()}"
+
+
+@check
+def the_parts_of_a_batch_add_up(subject: Subject) -> None:
+    """Sums and weights of unequal parts are those of the whole, unless the loss couples samples and says so.
+
+    Accumulated gradients and several processes rest on that. Batch norm couples samples by itself and is put aside.
+    """
+    if subject.cls.coupled:
+        return
+    method = subject.make()
+    for stage in subject.stages(method):
+        method.begin(stage, subject.unlabelled if stage.source == "unlabelled-test" else subject.train)
+        method.eval()
+        batch, at = subject.batch(method, stage)
+        whole = method(batch, at)
+        parts = [method(part(batch, which), at) for which in (slice(0, 5), slice(5, None))]
+        for name in ("total", "weight"):
+            added = sum(torch.as_tensor(getattr(one, name)) for one in parts)
+            message = f"Loss.{name} of stage '{stage.name}' is not the sum over parts of a batch; say coupled = True"
+            assert torch.allclose(torch.as_tensor(added), torch.as_tensor(getattr(whole, name)), rtol=1e-5), message
 
 
 @check

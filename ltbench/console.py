@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +18,11 @@ from ltbench import places, registry, sweep
 from ltbench import tune as search
 from ltbench.config import Recipe, RunConfig
 from ltbench.data.download import Watch
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.experiment import Surroundings, resolve
 from ltbench.external import rows as external
 from ltbench.parallel import RunWatch
-from ltbench.store import Metrics, Result, Store
+from ltbench.store import Division, Metrics, Result, Store
 
 out = Console(highlight=False, soft_wrap=True)
 FIGURES = {"top1": "top-1", "many": "many", "medium": "medium", "few": "few", "ece": "ECE", "mce": "MCE"}
@@ -31,6 +32,9 @@ def run_all(configs: Sequence[RunConfig], around: Surroundings, workers: int = 1
     """Carry out runs, some at once, behind a progress bar for each; whether all are done."""
     for config in configs:
         resolve(config)  # bad input is found before the first run starts
+    if not around.group.leads:
+        with warnings.catch_warnings(action="ignore", category=LtbenchWarning):
+            return all(result.status == "done" for result in sweep.run_all(configs, around, lambda *_: None))
     with _bars() as bars:
 
         def tell(result: Result, recalled: bool) -> None:
@@ -79,7 +83,8 @@ def show(result: Result, path: Path) -> None:
         else f"{recipe.name}: {_words(recipe.model_dump(exclude={'name'}))}",
         "seed": str(config.seed),
         **{name: _figures(metrics) for name, metrics in result.metrics.items()},
-        **({"cost": _words(result.cost.model_dump())} if result.cost else {}),
+        **({"cost": _words(result.cost.model_dump(exclude={"divisions"}))} if result.cost else {}),
+        **({"divided": _divided(result.cost.divisions)} if result.cost and result.cost.divided else {}),
         "measured with" if scored or imported else "made with": _words(result.provenance.get("versions", {})),
     }
     for name, value in rows.items():
@@ -102,7 +107,8 @@ def command(config: RunConfig, path: Path) -> str:
             words += [f"--{flag.replace('_', '-')}", _setting(value)]
     words += ["--recipe", recipe.name, "--epochs", str(recipe.epochs), "--lr", _setting(recipe.lr)]
     words += ["--batch-size", str(recipe.batch_size), "--seeds", str(config.seed)]
-    words += [f"--{flag}" for flag in ("pretrained", "validation") if getattr(config, flag)]
+    flags = ("pretrained", "validation", "sync_batch_norm")
+    words += [f"--{flag.replace('_', '-')}" for flag in flags if getattr(config, flag)]
     for name, value in config.hyperparameters.items():
         words += ["--set", f"{name}={_setting(value)}"]
     return shlex.join([*words, *_folders(config), "--rerun"])
@@ -187,6 +193,15 @@ def line(result: Result, path: Path, recalled: bool = False) -> str:
 def _figures(metrics: Metrics) -> str:
     values = {name: getattr(metrics, field) for field, name in FIGURES.items()}
     return "  ".join(f"{name} {'n/a' if value is None else f'{value:.2f}'}" for name, value in values.items())
+
+
+def _divided(divisions: Sequence[Division]) -> str:
+    """How batches were divided over processes and parts."""
+    return "; then ".join(
+        f"processes={one.processes}, accumulate={one.accumulate}"
+        + (f", batch norm over {one.batch_norm_images} images" if one.batch_norm_images else "")
+        for one in divisions
+    )
 
 
 def _scored(about: dict[str, str]) -> str:

@@ -1,7 +1,8 @@
 """The spine: RunConfig -> data -> method -> fit -> predict -> metrics -> Result."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from ltbench.data import dataset
 from ltbench.data.dataset import Dataset
 from ltbench.data.loading import Loader
 from ltbench.data.source import Images, Source
+from ltbench.device import choose_device, own_device
 from ltbench.errors import LtbenchError, TrainingFailedError
 from ltbench.evaluate import calibration
 from ltbench.evaluate.measure import measure, of_images
@@ -26,8 +28,11 @@ from ltbench.monitor.heartbeat import FILE, Heart
 from ltbench.monitor.tensorboard import Board, check_installed
 from ltbench.provenance import provenance
 from ltbench.records import data_record, multiply_adds, paper_record, peak_memory, shot_groups
-from ltbench.store import Cost, CurvePoint, MethodRecord, Metrics, Result, Status, Store
-from ltbench.train.fit import History, fit, load_trained
+from ltbench.store import Cost, CurvePoint, Division, MethodRecord, Metrics, Result, Status, Store
+from ltbench.train.batch_norm import synchronise
+from ltbench.train.distributed import ALONE, Group, check_divisible
+from ltbench.train.fit import fit, load_trained
+from ltbench.train.history import History
 from ltbench.train.state import Checkpoint
 
 
@@ -52,6 +57,10 @@ class Surroundings:
     """Threads that decode image files, where a data set is not kept in memory; None: as many as there are cores."""
     tuning: Mapping[str, Any] | None = None
     """The search that chose the settings, for the result."""
+    group: Group = ALONE
+    """The processes that carry out the run together. With process-local batch norm their number does change results."""
+    accumulate: int = 1
+    """Parts of a process's share of a batch whose gradients are added up; likewise."""
 
     def __post_init__(self) -> None:
         if self.tensorboard is not None:
@@ -127,29 +136,6 @@ def _hyperparameters(cls: type[Method], config: RunConfig) -> dict[str, Any]:
     return settings.model_dump(mode="json", exclude_none=True)  # what is off leaves no trace in a run id
 
 
-def choose_device(name: str) -> torch.device:
-    """The device by name; "auto" is the GPU if there is one.
-
-    Raises:
-        LtbenchError: if it is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise LtbenchError(f"unknown device '{name}'", where="--device", hint="use auto, cpu or cuda") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise LtbenchError(
-            f"device '{name}' is not there",
-            where="--device",
-            hint="use --device cpu, or check the GPU's driver",
-        )
-    if device.type not in ("cpu", "cuda"):
-        raise LtbenchError(f"device '{name}' is not supported", where="--device", hint="use auto, cpu or cuda")
-    return device
-
-
 class _Run:
     """One run under way."""
 
@@ -161,16 +147,18 @@ class _Run:
         self.recipe = config.recipe
         self.store = Store(around.out)
         self.store.check_writable()
-        self.device = choose_device(around.device)
+        self.group = around.group
+        self.device = own_device(choose_device(around.device), self.group.size)
         self.source: Source = registry.dataset(config.dataset)
         self.cls = registry.method(config.method)
+        check_divisible(self.cls, config.method, self.recipe.batch_size, self.group, around.accumulate)
         self.data: Dataset = dataset.load(self.source, config, around.data_dir)
         self.revision = registry.revision(self.cls)
         self.id = run_id(config, self.revision, self.data.fingerprint)
         self.folder = places.cache_dir() / "runs" / self.id
         # A run id leaves defaults out; the whole settings guard against a default that has changed since.
         settings = canonical_json(config.model_dump(mode="json"))
-        self.checkpoint = Checkpoint(self.folder / "checkpoint.pt", around.checkpoint_every, settings)
+        self.checkpoint = Checkpoint(self.folder / "checkpoint.pt", around.checkpoint_every, settings, self.group)
         self.build = Backbone(
             config.backbone,
             classes=len(self.data.classes),
@@ -180,7 +168,7 @@ class _Run:
             pretrained=config.pretrained,
         )
         self.heart = Heart(self.folder / FILE, self.id, config, around.out)
-        board = around.tensorboard
+        board = around.tensorboard if self.group.leads else None
         self.board = Board(board / config.dataset / config.method / self.id if board is not None else None)
         self.started = datetime.now(UTC)
         self.used: dict[str, str] = {}
@@ -188,18 +176,27 @@ class _Run:
 
     def result(self) -> Result:
         """The stored result, or that of training now; waits for another process that trains this run."""
-        stored = self.stored()
+        stored = self.group.from_first(self.stored)
         if stored is not None:
             return stored
         method = self.make_method()
-        with exclusive(self.folder / "lock", f"the {self.config.method} run {self.id}"), self.heart:
-            stored = self.stored()
+        with self._held():
+            stored = self.group.from_first(self.stored)
             if stored is not None:
                 return stored
             with self.board:
                 result = self._new_result(method)
                 self.board.conclude(result)
             return result
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold the run, on behalf of all of its processes."""
+        if not self.group.leads:
+            yield
+            return
+        with exclusive(self.folder / "lock", f"the {self.config.method} run {self.id}"), self.heart:
+            yield
 
     def _new_result(self, method: Method) -> Result:
         if self.around.rerun:
@@ -208,20 +205,26 @@ class _Run:
             self._start_from(method)
             result = self._trained_and_measured(method)
         except (TrainingFailedError, torch.OutOfMemoryError) as error:
+            if self.group.size > 1 and isinstance(error, torch.OutOfMemoryError):
+                raise  # the others know nothing of it
             self.checkpoint.delete()
             result = self._record(method, "failed", reason=str(error).splitlines()[0])
         except LtbenchError:
             raise
         except Exception as error:
             place = registry.blame(error, self.cls)
-            if place is None:
+            if place is None or self.group.size > 1:
                 raise
             result = self._record(method, "failed", reason=f"{type(error).__name__}: {error} ({place})")
         except KeyboardInterrupt:
-            self.store.save(self._record(method, "interrupted", reason="stopped by the user"))
+            self._save(self._record(method, "interrupted", reason="stopped by the user"))
             raise
-        self.store.save(result)
+        self._save(result)
         return result
+
+    def _save(self, result: Result) -> None:
+        if self.group.leads:
+            self.store.save(result)
 
     def make_method(self) -> Method:
         """The untrained method, on the device."""
@@ -280,6 +283,8 @@ class _Run:
         validation = self._loader(held_out) if held_out is not None else None
         test = self._loader(self.data.test) if self.around.test else None
         adapts = (self.data.test if self.around.test else held_out) if self.cls.transductive else None
+        if self.config.sync_batch_norm:
+            synchronise(method, self.group)
         history = fit(
             method,
             self._loader(self.data.train),
@@ -291,11 +296,15 @@ class _Run:
             validation=validation,
             unlabelled=self._loader(adapts, labelled=False) if adapts is not None else None,
             watch=self._watch,
+            group=self.group,
+            accumulate=self.around.accumulate,
         )
         self._watch(1.0, "evaluation", history)
         return self._measured(method, history, validation, test)
 
     def _watch(self, share: float, words: str, history: History) -> None:
+        if not self.group.leads:
+            return
         self.around.watch(share, words)
         self.heart.beat(share, words, history)
         self.board.follow(history.curve)
@@ -308,8 +317,10 @@ class _Run:
             if part is None:
                 continue
             began = time.monotonic()
-            predictions = predict(method, part, self.config.precision)
+            predictions = predict(method, part, self.config.precision, self.group)
             seconds += time.monotonic() - began
+            if not self.group.leads:
+                continue
             images, how = images + len(predictions.labels), predictions.how
             predictions.save(self.folder / f"{name}.npz", run_id=self.id)
             if name == "validation":
@@ -321,7 +332,8 @@ class _Run:
                     predictions, data_record(self.data), logit_prior=prior, transductive=transductive
                 )
         cost = self._cost(method, history, images / seconds if images else 0.0, how)
-        return self._record(method, "done", metrics=metrics, about_images=about_images, history=history, cost=cost)
+        result = self._record(method, "done", metrics=metrics, about_images=about_images, history=history, cost=cost)
+        return self.group.from_first(lambda: result)  # which alone has the predictions
 
     @staticmethod
     def _logit_prior(method: Method) -> float | None:
@@ -370,6 +382,7 @@ class _Run:
             evaluation_images_per_second=evaluation_rate,
             training=history.how,
             evaluation=evaluation,
+            divisions=[Division.model_validate(one, from_attributes=True) for one in history.divisions],
             peak_memory_bytes=peak_memory(self.device),
             peak_memory_of="device" if self.device.type == "cuda" else "process",
         )

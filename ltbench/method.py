@@ -194,7 +194,7 @@ class Progress:
     share: float = 0.0
     """Share of all training that is done; for ``prepare``, not for ``forward``."""
     gather: Callable[[Tensor], Tensor] = lambda tensor: tensor
-    """Concatenate a tensor over processes along its first axis; the identity in one process."""
+    """Concatenate a tensor over processes along its first axis, gradients too; the identity in one process."""
 
     def generator(self, stream: str) -> np.random.Generator:
         """A private generator for one purpose in this step."""
@@ -296,6 +296,8 @@ class Method(nn.Module):
     """The classifier, linear or cosine; None: the recipe's."""
     coupled: ClassVar[bool] = False
     """Whether the loss couples the samples of a batch, so that gradients cannot be accumulated over parts."""
+    gathers: ClassVar[bool] = False
+    """Whether a coupled loss gets the samples of other processes by ``at.gather``; if not, it needs one process."""
     transductive: ClassVar[bool] = False
     """Whether it adapts to unlabelled test images; such results stand in a table of their own."""
     track: ClassVar[str | None] = None
@@ -351,7 +353,7 @@ class Method(nn.Module):
         return {"main": Shuffled(len(labels)), **tail}
 
     def prepare(self, batch: Batch, at: Progress) -> Batch:
-        """Change a batch before the step; mixes its images where the configuration says so."""
+        """Change a batch before the step; mixes its images where the configuration says so. Sees the whole batch."""
         return mixed(batch, self.config, self.prior.counts, at.share, at.generator)
 
     def forward(self, batch: Batch, at: Progress) -> Loss:

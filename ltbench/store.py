@@ -121,6 +121,16 @@ class MethodRecord(Frozen):
     paper: PaperRecord | None = None
 
 
+class Division(Frozen):
+    """How the batches of training were divided."""
+
+    processes: int
+    accumulate: int = Field(description="parts of a process's share whose gradients were added up")
+    batch_norm_images: int | None = Field(
+        description="images of a full batch that shared batch-norm statistics, at least; null without batch norm"
+    )
+
+
 class Cost(Frozen):
     """What the run took."""
 
@@ -133,10 +143,19 @@ class Cost(Frozen):
     evaluation_images_per_second: float
     training: str | None = Field(None, description="how steps were carried out (eager, compiled), and why not faster")
     evaluation: str | None = Field(None, description="how the network was run, e.g. with batch norm folded")
+    divisions: list[Division] = Field(
+        default_factory=list,
+        description="how batches were divided, one after the other where it went on with other processes",
+    )
     peak_memory_bytes: int | None = Field(description="null where the system does not tell")
     peak_memory_of: Literal["device", "process"] = Field(
         description="of the device in this run, or of the process so far, runs before it included"
     )
+
+    @property
+    def divided(self) -> bool:
+        """Whether batches were divided at all."""
+        return any(one.processes * one.accumulate > 1 for one in self.divisions)
 
 
 class CurvePoint(Frozen):

@@ -68,6 +68,7 @@ class LADE(Method):
     family = "loss"
     revision = 1
     coupled = True
+    gathers = True
     config: Config
     paper = Paper(
         title="Disentangling Label Distribution for Long-tailed Visual Recognition",
@@ -128,10 +129,11 @@ class LADE(Method):
     def forward(self, batch: Batch, at: Progress) -> Loss:
         """CE(z + log pi, y) + alpha LADER."""
         logits, config = self.network(batch.images), self.config
+        all_logits = at.gather(logits)
         one = self.log_prior.new_ones(())
 
         def per_sample(labels: Tensor) -> Tensor:
-            regulariser = density_regulariser(logits, labels, self.log_prior, config.square)
+            regulariser = density_regulariser(all_logits, at.gather(labels), self.log_prior, config.square)
             return logit_adjusted_cross_entropy(logits, labels, self.log_prior, one) + config.alpha * regulariser
 
         return batch.loss(per_sample)

@@ -1,6 +1,6 @@
 """MDCS: experts of different leanings, each learning from its own confident answers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
@@ -56,6 +56,7 @@ class MDCS(Method):
     revision = 1
     views = ("train", "contrast")
     coupled = True  # the distillation is averaged over those images of a batch of which an expert is right
+    gathers = True
     config: Config
     taus: Tensor
     paper = Paper(
@@ -117,7 +118,7 @@ class MDCS(Method):
         factor = self.config.distill * (at.fraction / WARMUP).clamp(max=1)
 
         def per_sample(labels: Tensor) -> Tensor:
-            return supervised(weak, strong, labels) + factor * self_distillation(weak, strong, labels)
+            return supervised(weak, strong, labels) + factor * self_distillation(weak, strong, labels, at.gather)
 
         return batch.loss(per_sample)
 
@@ -137,13 +138,16 @@ def supervised(weak: Tensor, strong: Tensor, targets: Tensor) -> Tensor:
     return torch.stack([cross_entropy(view, targets) for view in views]).sum(0) / 2
 
 
-def self_distillation(weak: Tensor, strong: Tensor, targets: Tensor) -> Tensor:
+def self_distillation(
+    weak: Tensor, strong: Tensor, targets: Tensor, gather: Callable[[Tensor], Tensor] = lambda own: own
+) -> Tensor:
     """KL(weak || strong) where the expert is right about the weak view, which gets no gradient; summed over experts.
 
     Args:
         weak: (M, B, C) adjusted logits of the weak view.
         strong: likewise, of the strong one.
         targets: (B,) class indices.
+        gather: puts a tensor of this process together with those of others, whose images count as well.
 
     Returns:
         (B,) in nats: the mean over a batch is, for each expert, that over the images which it has right.
@@ -151,5 +155,6 @@ def self_distillation(weak: Tensor, strong: Tensor, targets: Tensor) -> Tensor:
     teacher = weak.detach().float().log_softmax(2)
     divergence = (teacher.exp() * (teacher - strong.float().log_softmax(2))).sum(2)
     right = (teacher.argmax(2) == targets).to(divergence.dtype)
-    share = right.mean(1, keepdim=True).clamp(min=1 / targets.numel())
+    everyone = gather(right.T)
+    share = everyone.mean(0).clamp(min=1 / len(everyone)).unsqueeze(1)
     return (divergence * right / share).sum(0)

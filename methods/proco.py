@@ -1,7 +1,7 @@
 """ProCo: probabilistic contrastive learning, with a distribution of features for each class."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -119,6 +119,7 @@ class ProCo(Method):
     revision = 1
     views = ("train", "contrast", "contrast")
     coupled = True
+    gathers = True
     config: Config
     start: Tensor
     sums: Tensor
@@ -190,7 +191,7 @@ class ProCo(Method):
         features = self.network.features(torch.cat(batch.views))
         logits = self.network.classify(features[:, :size])[0]
         compared = F.normalize(self.projection(features[0, size:]).float(), dim=1)
-        means = self._means(compared.detach().view(2, size, -1), batch)
+        means = self._means(compared.detach().view(2, size, -1), batch, at.gather)
         first, second = expected_logits(compared, means, self.config.temperature).float().chunk(2)
         tau = self.log_prior.new_ones(())
 
@@ -211,15 +212,16 @@ class ProCo(Method):
                 totals[0] = totals[1]
                 totals[1] = 0.0
 
-    def _means(self, features: Tensor, batch: Batch) -> Tensor:
+    def _means(self, features: Tensor, batch: Batch, gather: Callable[[Tensor], Tensor] = lambda own: own) -> Tensor:
         """The mean feature of each class, this step's features (V, B, D) included; they are counted after the step."""
         classes = len(self.start)
         shares = F.one_hot(batch.labels, classes).float()
         if batch.mixed_labels is not None and batch.weight is not None:
             weight = batch.weight.expand(len(shares)).unsqueeze(1)
             shares = weight * shares + (1 - weight) * F.one_hot(batch.mixed_labels, classes)
+        shares, both = gather(shares), gather(features.sum(0))
         with torch.autocast(features.device.type, enabled=False):
-            self.new_sums.copy_(shares.T @ features.sum(0))
+            self.new_sums.copy_(shares.T @ both)
         self.new_counts.copy_(len(features) * shares.sum(0))
         counts = (self.counts.sum(0) + self.new_counts).unsqueeze(1)
         means = (self.sums.sum(0) + self.new_sums) / counts.clamp(min=1e-12)

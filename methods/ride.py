@@ -72,6 +72,8 @@ class RIDE(Method):
 
     family = "experts"
     revision = 1
+    coupled = True  # two means over a batch, of different weights, are added once it is re-weighted
+    gathers = True
     head = "cosine"
     config: Config
     margins: Tensor
@@ -203,7 +205,9 @@ class RIDE(Method):
             with torch.no_grad():
                 target = self.teacher(batch.images).float()
             extra = extra + divergences(target, logits, DISTILL_TEMPERATURE).mean()
-        return Loss(own.total + own.weight * extra, own.weight)
+        everyone = at.gather(torch.as_tensor(own.weight).view(1)).sum()
+        share = len(batch.labels) / len(at.gather(batch.labels))
+        return Loss(own.total + everyone * share * extra, own.weight)
 
 
 def class_temperatures(prior: ClassPrior, reweight: float) -> Tensor:

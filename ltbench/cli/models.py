@@ -82,7 +82,7 @@ def _restored(run: str, results: list[Path] | None, data_dir: Path | None, devic
     """A stored run with its weights."""
     from ltbench import console
     from ltbench.deploy.predictor import describe, restore
-    from ltbench.experiment import choose_device
+    from ltbench.device import choose_device
     from ltbench.external import rows as external
     from ltbench.report.find import find_run
 

@@ -46,6 +46,14 @@ TensorBoard = Annotated[
     Path | None,
     typer.Option("--tensorboard", help="Folder for training curves as TensorBoard reads them  [default: none]"),
 ]
+Accumulate = Annotated[
+    int,
+    typer.Option(help="Parts of a batch, one after the other, whose gradients are added up: less memory, same batch"),
+]
+SyncBatchNorm = Annotated[
+    bool | None,
+    typer.Option("--sync-batch-norm", help="Batch norm's statistics over the images of all processes, not each one's"),
+]
 ResultFolders = Annotated[
     list[Path] | None, typer.Option("--results", help="Folder of results; several may be given  [default: results]")
 ]

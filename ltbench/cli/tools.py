@@ -60,8 +60,8 @@ def bench(
     device: Device = "auto",
 ) -> None:
     """Measure ltbench beside the way research code trains: one table, shortest times and their ratios."""
+    from ltbench.device import choose_device
     from ltbench.errors import unknown
-    from ltbench.experiment import choose_device
     from ltbench_speed.contests import KINDS, carry_out, contests, render
 
     kinds = only.split(",") if only else [kind for kind in KINDS if kind != "run"]

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ltbench.cli.options import (
+    Accumulate,
     Backbone,
     BatchSize,
     Compiled,
@@ -22,6 +23,7 @@ from ltbench.cli.options import (
     Ratio,
     RecipeName,
     Settings,
+    SyncBatchNorm,
     TensorBoard,
     Workers,
     add_methods,
@@ -63,12 +65,18 @@ def run(
     checkpoint_every: Annotated[float, typer.Option(help="Seconds of training between checkpoints")] = 30.0,
     compiled: Compiled = None,
     workers: Workers = None,
+    accumulate: Accumulate = 1,
+    sync_batch_norm: SyncBatchNorm = None,
     parallel: Parallel = 1,
     tensorboard: TensorBoard = None,
     methods_dir: MethodsDir = None,
 ) -> None:
-    """Train and evaluate: by default BalPoE on digits-lt. A stored run is not run again; a stopped one goes on."""
+    """Train and evaluate: by default BalPoE on digits-lt. A stored run is not run again; a stopped one goes on.
+
+    Several processes, each with a GPU of its own, do it together: torchrun --nproc-per-node 8 -m ltbench run ...
+    """
     from ltbench import console, sweep
+    from ltbench.train.distributed import joined
 
     check_parallel(parallel)
     add_methods(methods_dir)
@@ -78,16 +86,21 @@ def run(
         given(
             method=method, dataset=dataset, backbone=backbone, imbalance_ratio=imbalance_ratio, seeds=seeds,
             epochs=epochs, recipe=recipe, lr=lr, batch_size=batch_size, image_size=image_size, data_seed=data_seed,
-            precision=precision, pretrained=pretrained, validation=validation,
+            precision=precision, pretrained=pretrained, validation=validation, sync_batch_norm=sync_batch_norm,
             hyperparameters=hyperparameters(settings),
         ),
         where=config,
     )  # fmt: skip
-    around = surroundings(
-        data_dir, device=device, out=out, rerun=rerun, checkpoint_every=checkpoint_every, compiled=compiled,
-        workers=workers, tensorboard=tensorboard, tuning=tuning,
-    )  # fmt: skip
-    if not console.run_all(configs, around, parallel):
+    with joined(device) as group:
+        if group.size > 1 and parallel > 1:
+            hint = "leave --parallel out"
+            raise LtbenchError("processes that do a run together do one at a time", where="--parallel", hint=hint)
+        around = surroundings(
+            data_dir, device=device, out=out, rerun=rerun, checkpoint_every=checkpoint_every, compiled=compiled,
+            workers=workers, tensorboard=tensorboard, tuning=tuning, group=group, accumulate=accumulate,
+        )  # fmt: skip
+        done = console.run_all(configs, around, parallel)
+    if not done:
         raise typer.Exit(1)
 
 

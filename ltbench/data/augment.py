@@ -49,6 +49,8 @@ def augment(images: Tensor, how: Augment, draws: Tensor, fill: Sequence[int] = B
     Returns:
         Images like the input.
     """
+    if not len(images):  # the share of a process where there are too few for all
+        return images
     if how.crop:
         images = pixels.resized_crop(images, policies.random_box(images.shape[2:], how.crop, draws[:, CROP]))
     if how.padding or how.rotation:

@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as transforms
 from ltbench.config import Augment
 from ltbench.data.augment import CROP, augment
 from ltbench.data.decoding import read_rgb
-from ltbench.data.loading import Loader
+from ltbench.data.loading import Loader, Share, everything
 from ltbench.data.policies import crop_box
 from ltbench.data.source import ImageFiles
 from ltbench.method import Batch
@@ -54,8 +54,8 @@ class Streamed(Loader):
         std: likewise.
         device: where batches go.
         labelled: if not, every label is -1.
-        workers: threads that decode; 0: none but the caller's; None: as many as there are cores. Nothing that
-            comes out depends on it.
+        workers: threads that decode; 0: none but the caller's; None: as many as there are cores, which the
+            processes on one machine share out. Nothing that comes out depends on it.
     """
 
     def __init__(
@@ -69,14 +69,16 @@ class Streamed(Loader):
         labelled: bool = True,
         workers: int | None = None,
     ) -> None:
-        super().__init__(data.labels, (3, image_size, image_size), mean, std, device, labelled=labelled)
+        at_once = EVALUATION_BATCH.get(device.type, 256)
+        super().__init__(
+            data.labels, (3, image_size, image_size), mean, std, device, evaluation_batch=at_once, labelled=labelled
+        )
         self._files = data
         self._workers = share_of_cores() if workers is None else workers
 
-    def plain(self, batch_size: int | None = None) -> Iterator[Batch]:
-        """All images once, in order, their centres."""
-        order = torch.arange(len(self.labels))
-        parts = torch.split(order, batch_size or EVALUATION_BATCH.get(self.device.type, 256))
+    def plain(self, batch_size: int | None = None, share: Share = everything) -> Iterator[Batch]:
+        """All images once, in order, their centres; or this process's share of the batches."""
+        parts = self.in_order(batch_size, share)
         for part, pixels in zip(parts, self._decoded(map(_plain, parts)), strict=True):
             index = part.to(self.device)
             yield Batch((self.normalised(pixels[0]),), index, self.labels[index])

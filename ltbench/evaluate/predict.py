@@ -15,6 +15,7 @@ from ltbench.data.loading import Loader
 from ltbench.errors import LtbenchError
 from ltbench.evaluate.fold import folded
 from ltbench.method import Method
+from ltbench.train.distributed import ALONE, Group
 
 
 @dataclass(frozen=True)
@@ -57,17 +58,23 @@ class Predictions:
 
 
 @torch.no_grad()
-def predict(method: Method, data: Loader, precision: str = "fp32") -> Predictions:
-    """Predict every image of a set, in evaluation mode; logits leave the device batch by batch."""
+def predict(method: Method, data: Loader, precision: str = "fp32", group: Group = ALONE) -> Predictions:
+    """Predict every image of a set, in evaluation mode; logits leave the device batch by batch.
+
+    Several processes share out the batches that one would make, so that predictions are the same. The first one has
+    them all in the end; what the others return is of no use.
+    """
     method.eval()
-    logits, experts, done = torch.empty(0), torch.empty(0), 0
+    logits, experts, done = torch.empty(0, 0), torch.empty(0, 0, 0), 0
+    count = sum(map(len, data.in_order(share=group.share)))
     with folded(method, data.first()) as how:
-        for batch in data.plain():
+        for batch in data.plain(share=group.share):
             with torch.autocast(data.device.type, torch.bfloat16, enabled=precision == "bf16"):
                 own = method.experts(batch.images).float()
             if not done:  # room for all, so that they never lie there twice
-                logits = torch.empty(len(data.labels), own.shape[2])
-                experts = torch.empty(own.shape[0], len(data.labels), own.shape[2])
+                logits = torch.empty(count, own.shape[2])
+                experts = torch.empty(own.shape[0], count, own.shape[2])
             now = slice(done, done := done + len(batch.labels))
             experts[:, now], logits[now] = own, method.combine(own)
+    logits, experts = group.collect(logits), group.collect(experts.transpose(0, 1)).transpose(0, 1)
     return Predictions(logits, experts, data.labels.cpu(), how)

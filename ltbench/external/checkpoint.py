@@ -10,10 +10,10 @@ from ltbench.config import RunConfig, run_id
 from ltbench.data import dataset
 from ltbench.data.dataset import Dataset
 from ltbench.deploy.predictor import Card, build, checkpoint_of
+from ltbench.device import choose_device
 from ltbench.errors import LtbenchError
 from ltbench.evaluate.measure import measure, of_images
 from ltbench.evaluate.predict import Predictions, predict
-from ltbench.experiment import choose_device
 from ltbench.external.rows import IMPORTED, check_row, declared_recipe, refuse_twice
 from ltbench.method import Method
 from ltbench.models.published_resnets import Architecture, read_network

@@ -14,7 +14,7 @@ from ltbench.config import Frozen, RunConfig
 from ltbench.errors import LtbenchError
 
 if TYPE_CHECKING:
-    from ltbench.train.fit import History  # which takes torch, and the readers of heartbeats do without
+    from ltbench.train.history import History
 
 FILE = "heartbeat.json"
 """In the folder that a run has in the cache."""
@@ -73,7 +73,7 @@ class Heart:
         self._due = 0.0
 
     def beat(self, share: float, words: str, history: "History") -> None:
-        """Note how far the run is, in the file if it is time for that; see ``train.fit.Watch``."""
+        """Note how far the run is, in the file if it is time for that; see ``train.history.Watch``."""
         self._last = share, words, history
         if self._start is None:
             self._start = datetime.now(UTC), share, history.images

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ltbench.config import Recipe, RunConfig, canonical_json
 from ltbench.errors import LtbenchError
 from ltbench.store import Result
-from ltbench.train.fit import EpochRecord
+from ltbench.train.history import EpochRecord
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -21,7 +21,17 @@ COMPARED = ("top1", "macro", "many", "medium", "few", "ece", "mce")
 """Metrics whose best value is tested against all others."""
 LOWER_IS_BETTER = {"nll", "brier", "ece", "mce", "overconfidence", "adaptive_ece", "classwise_ece"}
 _NOT_IN_LABELS = {"method", "seed", "recipe.name"}
-_SETTING_ROOTS = ("hyperparameters.", "recipe.", "backbone", "pretrained", "precision", "revision", "epochs")
+_SETTING_ROOTS = (
+    "hyperparameters.",
+    "recipe.",
+    "backbone",
+    "pretrained",
+    "precision",
+    "revision",
+    "epochs",
+    "sync_batch_norm",
+    "batch_norm_images",
+)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ltbench.config import canonical_json
+from ltbench.config import Recipe, canonical_json
 from ltbench.report.collection import Collection, collect
 from ltbench.store import Result
 
@@ -58,6 +58,7 @@ def _row(result: Result, path: Path) -> dict[str, Any]:
             tuple(result.data.fingerprints.items()),
             result.method.transductive,
             result.method.track or "",
+            _batch_norm(result),
         ),
         **{name: getattr(test, name, None) for name in METRICS},
         **{name: getattr(cost, name, None) for name in COSTS},
@@ -66,9 +67,24 @@ def _row(result: Result, path: Path) -> dict[str, Any]:
     }
 
 
+def _batch_norm(result: Result) -> str | None:
+    """How many images shared batch-norm statistics, where that was less than a batch: other training, other results."""
+    if result.cost is None or not result.cost.divided:
+        return None
+    shared = dict.fromkeys(one.batch_norm_images for one in result.cost.divisions)
+    recipe = result.config.recipe
+    whole = shared.keys() <= {None, recipe.batch_size if isinstance(recipe, Recipe) else None}
+    return None if whole else ", then ".join(map(str, shared))
+
+
 @lru_cache(maxsize=4096)
 def _shared(
-    config: str, revision: str, fingerprints: tuple[tuple[str, str], ...], transductive: bool, track: str
+    config: str,
+    revision: str,
+    fingerprints: tuple[tuple[str, str], ...],
+    transductive: bool,
+    track: str,
+    batch_norm: str | None,
 ) -> dict[str, Any]:
     """What runs have in common that differ in their seed only, worked out once for all of them."""
     settings = json.loads(config)
@@ -81,7 +97,8 @@ def _shared(
         "data": data,
         "transductive": transductive,
         "track": track,
-        "setting": canonical_json([settings, revision, data]),
+        "batch_norm_images": batch_norm,
+        "setting": canonical_json([settings, revision, data, *([batch_norm] if batch_norm else [])]),
     }
     return {**row, "table": canonical_json([row[name] for name in TABLE_KEYS])}
 

@@ -1,11 +1,10 @@
 """The training loop: every method, every stage, one path."""
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,47 +13,15 @@ from torch import Tensor, nn
 from ltbench import draws
 from ltbench.config import Recipe
 from ltbench.data.loading import Epoch, Loader
-from ltbench.errors import TrainingFailedError
+from ltbench.errors import LtbenchWarning, TrainingFailedError
 from ltbench.method import Batch, Method, Progress, Stage
+from ltbench.train.batch_norm import average_statistics, images_together
+from ltbench.train.distributed import ALONE, Group
+from ltbench.train.history import Division, EpochRecord, History, Watch
 from ltbench.train.schedule import PlannedStage, plan
 from ltbench.train.state import Checkpoint
-from ltbench.train.step import RECORDERS, WORTH_COMPILING, Step
-
-
-@dataclass
-class EpochRecord:
-    """One point of the training curve."""
-
-    stage: str
-    epoch: int
-    lr: float
-    loss: float
-    """Mean over the epoch's images, as trained: augmented and mixed."""
-    images_per_second: float | None = None
-    """Of this process: a run that went on in the middle of the epoch counts from there."""
-
-
-@dataclass
-class History:
-    """What training did and what it took."""
-
-    curve: list[EpochRecord] = field(default_factory=list)
-    seconds: float = 0.0
-    images: int = 0
-    """Training images seen, repeats counted."""
-    steps: dict[str, str] = field(default_factory=dict)
-    """How the steps of each stage were carried out, and why not faster."""
-    selected: dict[str, float] = field(default_factory=dict)
-    """What the method chose on the validation images."""
-
-    @property
-    def how(self) -> str | None:
-        """The different ways of the stages, in a few words; None where nothing was trained."""
-        return " / ".join(dict.fromkeys(self.steps.values())) or None
-
-
-Watch = Callable[[float, str, History], None]
-"""Called after every step with the share of training that is done, a few words, and the history so far, to be read."""
+from ltbench.train.step import RECORDERS, WORTH_COMPILING, Step, part
+from ltbench.train.stopping import stop_requests
 
 
 def fit(
@@ -69,6 +36,8 @@ def fit(
     validation: Loader | None = None,
     unlabelled: Loader | None = None,
     watch: Watch = lambda share, words, history: None,
+    group: Group = ALONE,
+    accumulate: int = 1,
 ) -> History:
     """Train a method through its stages, going on from the checkpoint if there is one.
 
@@ -86,14 +55,18 @@ def fit(
         validation: held-out images, for a parameter that a method chooses after training.
         unlabelled: test images without labels, for stages that adapt to them.
         watch: told of progress.
+        group: the processes that train together.
+        accumulate: pieces of a process's share of a batch whose gradients are added up.
 
     Raises:
         TrainingFailedError: if the loss is not finite.
         LtbenchError: if the stages do not fit the recipe, or a checkpoint cannot be written.
         KeyboardInterrupt: passed on, once the state is saved.
     """
-    with torch.random.fork_rng(), _stop_requests() as stop:
-        trainer = _Trainer(method, train, recipe, seed, checkpoint, precision, compiled, unlabelled, watch, stop)
+    with torch.random.fork_rng(), stop_requests() as stop:
+        trainer = _Trainer(
+            method, train, recipe, seed, checkpoint, precision, compiled, unlabelled, watch, stop, group, accumulate
+        )
         trainer.run()
     if validation is not None:
         method.eval()
@@ -102,29 +75,9 @@ def fit(
             torch.autocast(validation.device.type, torch.bfloat16, enabled=precision == "bf16"),
         ):
             trainer.history.selected = dict(method.select(validation))
+            group.take_over(list(method.buffers()))
     trainer.save()
     return trainer.history
-
-
-@contextmanager
-def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn signals to stop into a question that training asks between two steps, when its state is whole."""
-    asked: list[int] = []
-
-    def ask(number: int, frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may listen to signals
-        yield lambda: False
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
 
 
 class _Trainer:
@@ -140,10 +93,14 @@ class _Trainer:
         unlabelled: Loader | None,
         watch: Watch,
         stop: Callable[[], bool],
+        group: Group,
+        accumulate: int,
     ) -> None:
         self.method, self.recipe, self.seed, self.stop = method, recipe, seed, stop
         self.sources = {"train": train, "unlabelled-test": unlabelled}
         self.checkpoint, self.precision, self.watch = checkpoint, precision, watch
+        self.group, self.accumulate = group, accumulate
+        self.share = partial(group.share, least=2)  # batch norm cannot normalise a single image
         self.device = train.device
         self.stages: Sequence[PlannedStage] = plan(method.stages(recipe), recipe)
         self.history = History()
@@ -153,11 +110,15 @@ class _Trainer:
         self.compiled = self._pays(train) if compiled is None else compiled
         self.trainable = {name for name, weight in method.named_parameters() if weight.requires_grad}
         self.resting = [module for module in method.modules() if not module.training]
+        mixing = method.config.mixup or method.config.cutmix or method.config.cmo
+        changes = mixing or type(method).prepare is not Method.prepare
+        self.whole = group.size > 1 and bool(changes)  # whether batches are changed whole, before they are shared out
         self.stage, self.epoch, self.step = 0, 0, 0
         self.sums = torch.zeros(2, dtype=torch.float64, device=self.device)  # of the epoch: loss and weight
 
     def run(self) -> None:
         resumed = self._resume()
+        self._note_division()
         for index in range(self.stage, len(self.stages)):
             if not resumed:
                 self._start(index)
@@ -165,6 +126,15 @@ class _Trainer:
             self._run_stage(self.stages[index])
         self.optimiser = self.take_step = None
         self.stage = len(self.stages)
+
+    def _note_division(self) -> None:
+        images = images_together(self.method, self.recipe.batch_size, self.group, self.accumulate)
+        own = Division(self.group.size, self.accumulate, images)
+        if self.stage < len(self.stages) and self.history.divisions[-1:] != [own]:
+            self.history.divisions.append(own)
+        if images is not None and images < self.recipe.batch_size:
+            message = f"batch norm sees {images} of the {self.recipe.batch_size} images of a batch at a time, which "
+            warnings.warn(message + "changes results; they say so", LtbenchWarning, stacklevel=4)
 
     def _pays(self, train: Loader) -> bool:
         """Whether compiling takes less time than it saves; on a CPU it saves next to nothing."""
@@ -179,6 +149,7 @@ class _Trainer:
         with draws.global_stream(self.seed, "begin", stage.name):
             self.method.begin(stage, self._data(stage))
         self._freeze(stage)  # begin may have put the network in evaluation mode
+        self.group.take_over([*self.method.parameters(), *self.method.buffers()])
         self.optimiser = self._make_optimiser(stage)
 
     def _run_stage(self, planned: PlannedStage) -> None:
@@ -193,13 +164,17 @@ class _Trainer:
             precision=self.precision,
             compiled=self.compiled,
             recorder=self.recorder,
+            group=self.group,
+            accumulate=self.accumulate,
         )
         for epoch in range(self.epoch, planned.epochs):
             self.epoch = epoch
             self._run_epoch(planned)
             self.step = 0
             self.epoch = epoch + 1
-            if self.checkpoint.due():
+            average_statistics(self.method, self.group)
+            (saving,) = self.group.agree(self.checkpoint.due())
+            if saving:
                 self.save()
 
     def _run_epoch(self, planned: PlannedStage) -> None:
@@ -214,19 +189,22 @@ class _Trainer:
             batch_size=self.recipe.batch_size,
             seed=self.seed,
             place=(self.stage, self.epoch),
+            share=self.share,
+            **({"gather": self.group.gather} if self.whole else {}),
         )
         self._set_rate(planned.lrs[self.epoch])
         for step in range(self.step, len(batches)):
             self.step = step
-            self._train_step(batches.batch(step), self._progress(planned, len(batches)))
+            self._train_step(batches.batch(step), self._progress(planned, len(batches)), batches.sizes[step])
             self.step = step + 1
             words = f"{stage.name}, epoch {self.epoch + 1}/{planned.epochs}"
             self.watch(self._share(len(batches)), words, self.history)
-            stopping = self.stop()
-            if stopping or self.checkpoint.due():
+            stopping, saving = self.group.agree(self.stop(), self.checkpoint.due())
+            if stopping or saving:
                 self.history.seconds += time.monotonic() - began
                 began = time.monotonic()
                 self._mean_loss()
+                average_statistics(self.method, self.group)
                 self.save()
             if stopping:
                 raise KeyboardInterrupt
@@ -237,15 +215,18 @@ class _Trainer:
         self.history.curve.append(EpochRecord(stage.name, self.epoch, planned.lrs[self.epoch], loss, rate))
         self.sums.zero_()
 
-    def _train_step(self, batch: Batch, at: Progress) -> None:
+    def _train_step(self, batch: Batch, at: Progress, size: int) -> None:
         assert self.take_step is not None
         batch = self.method.prepare(batch, at)
-        # Dropout and stochastic depth know only the global generator.
-        torch.manual_seed(draws.key(self.seed, "step", self.stage, self.epoch, self.step))
-        self.take_step(batch, at)
+        if self.whole:
+            batch = part(batch, self.share(size))
+        # Dropout and stochastic depth know only the global generator; each process has draws of its own.
+        place = (self.stage, self.epoch, self.step, *((self.group.rank,) if self.group.rank else ()))
+        torch.manual_seed(draws.key(self.seed, "step", *place))
+        self.take_step(batch, at, size)
         with torch.no_grad():
             self.method.after_step(at)
-        self.history.images += len(batch.labels)
+        self.history.images += size
         self.history.steps[at.stage.name] = self.take_step.how
 
     def _mean_loss(self) -> float:
@@ -308,7 +289,8 @@ class _Trainer:
     def _progress(self, planned: PlannedStage, steps: int) -> Progress:
         done = (self.epoch + self.step / steps) / planned.epochs
         share = self._share(steps)
-        return Progress(self.seed, planned.stage, self.epoch, self.step, torch.tensor(done), share)
+        gather = {"gather": self.group.gather} if self.group.size > 1 else {}
+        return Progress(self.seed, planned.stage, self.epoch, self.step, torch.tensor(done), share, **gather)
 
     def _share(self, steps: int) -> float:
         total = sum(planned.epochs for planned in self.stages)
@@ -334,7 +316,8 @@ class _Trainer:
         self.method.load_state_dict(state["method"])
         stored = state["history"]
         curve = [EpochRecord(**point) for point in stored["curve"]]
-        self.history = History(curve, stored["seconds"], stored["images"], stored["steps"])
+        divisions = [Division(**one) for one in stored.get("divisions", ())]
+        self.history = History(curve, stored["seconds"], stored["images"], stored["steps"], divisions=divisions)
         self.sums.copy_(state["sums"])
         if self.stage == len(self.stages):
             return False

@@ -9,6 +9,7 @@ import torch
 
 from ltbench.atomic import write_bytes
 from ltbench.errors import LtbenchWarning
+from ltbench.train.distributed import ALONE, Group
 
 
 class Checkpoint:
@@ -18,10 +19,11 @@ class Checkpoint:
         path: of the file.
         every: seconds of training between two saves.
         settings: of the run, as text; what was saved under others is not taken up.
+        group: the processes of the run; the first one reads and writes.
     """
 
-    def __init__(self, path: Path, every: float = 30.0, settings: str = "") -> None:
-        self.path = path
+    def __init__(self, path: Path, every: float = 30.0, settings: str = "", group: Group = ALONE) -> None:
+        self.path, self.group = path, group
         self.every = every
         self.settings = settings
         self._saved = time.monotonic()
@@ -36,11 +38,15 @@ class Checkpoint:
         Raises:
             LtbenchError: if the folder cannot be written or the disk is full; the old file stays.
         """
-        write_bytes(self.path, lambda stream: torch.save({**state, "settings": self.settings}, stream))
+        if self.group.leads:
+            write_bytes(self.path, lambda stream: torch.save({**state, "settings": self.settings}, stream))
         self._saved = time.monotonic()
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The stored state, or None if there is none that can be read."""
+        """The stored state, or None if there is none that can be read; on the CPU if it comes from another process."""
+        return self.group.from_first(lambda: self._load(device if self.group.size == 1 else torch.device("cpu")))
+
+    def _load(self, device: torch.device) -> dict[str, Any] | None:
         if not self.path.exists():
             return None
         try:
@@ -53,4 +59,5 @@ class Checkpoint:
 
     def delete(self) -> None:
         """Remove the file, if it is there."""
-        self.path.unlink(missing_ok=True)
+        if self.group.leads:
+            self.path.unlink(missing_ok=True)

@@ -3,10 +3,13 @@
 A small network keeps a GPU waiting for its launches: hundreds of kernels a step, each shorter than it takes to start
 it. There a step is recorded once for every shape of batch and replayed as one launch. A CPU gains nothing from that:
 its steps run as they are written.
+
+A step may be taken in parts: the shares of several processes, and of each share one piece after the other. Every part
+adds the gradient of its sum of losses, and the whole is divided by the weight of the whole batch.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -15,6 +18,8 @@ from torch import Tensor
 
 from ltbench.errors import TrainingFailedError
 from ltbench.method import Batch, Loss, Method, Progress
+from ltbench.train.batch_norm import synchronised
+from ltbench.train.distributed import ALONE, Group
 
 Work = Callable[[], None]
 Recorder = Callable[[Work], Work]
@@ -57,6 +62,8 @@ class Step:
         precision: fp32, or bf16 for autocast: weights, batch-norm statistics and the loss stay float32.
         compiled: whether to compile the forward and backward pass.
         recorder: of the device; None for none.
+        group: the processes that take the step together, each on its share of the batch.
+        accumulate: pieces of this process's share, at most; each has two images or more.
     """
 
     def __init__(
@@ -68,12 +75,23 @@ class Step:
         precision: str = "fp32",
         compiled: bool = False,
         recorder: Recorder | None = None,
+        group: Group = ALONE,
+        accumulate: int = 1,
     ) -> None:
         self.method, self.optimiser, self.sums, self.precision = method, optimiser, sums, precision
+        self.group, self.accumulate = group, accumulate
+        self.count = 1  # of pieces, in every process alike, since a forward pass may speak to other processes
+        self.left_out = False  # whether some process has no images
         self.notes: list[str] = []
+        if group.size > 1 and recorder:
+            self.notes.append("not recorded as a CUDA graph: several processes")
+            recorder = None
         if not method.compiles and (compiled or recorder):
             self.notes.append("the method's step depends on its data")
             compiled, recorder = False, None
+        if group.size > 1 and compiled and (method.coupled or synchronised(method)):
+            self.notes.append("not compiled: the forward pass takes in other processes' images")
+            compiled = False
         self.recorder = recorder
         self.forward: Callable[[Batch, Progress], Loss] = method
         self.compiled = compiled
@@ -89,8 +107,17 @@ class Step:
         ways = [*(["compiled"] if self.compiled else []), *(["CUDA graph"] if self.recorded else [])]
         return "; ".join([", ".join(ways) or "eager", *self.notes])
 
-    def __call__(self, batch: Batch, at: Progress) -> None:
-        """Take a step on a prepared batch."""
+    def __call__(self, batch: Batch, at: Progress, size: int | None = None) -> None:
+        """Take a step.
+
+        Args:
+            batch: prepared; this process's share of it.
+            at: where training is.
+            size: images of the whole batch; None: of this one.
+        """
+        size = len(batch.labels) if size is None else size
+        self.count = min(self.accumulate, max(1, size // (2 * self.group.size)))
+        self.left_out = size < 2 * self.group.size
         at = replace(at, fraction=self.fraction.fill_(at.fraction))
         shape = _shape(batch)
         if shape not in self.recorded and self.recorder is not None and self.taken[shape] >= WARM_UP:
@@ -105,15 +132,49 @@ class Step:
         self.taken[shape] += 1
 
     def _take(self, batch: Batch, at: Progress) -> None:
+        total: Tensor
+        weight: Tensor | float
+        if self.group.size * self.accumulate > 1:
+            total, weight = self._backward_in_parts(batch, at)
+        else:
+            loss = self._loss(batch, at)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.mean.backward()  # type: ignore[no-untyped-call]
+            total, weight = loss.total.detach(), loss.weight
+        self.optimiser.step()
+        self.sums[0] += total
+        self.sums[1] += weight
+
+    def _loss(self, batch: Batch, at: Progress) -> Loss:
         with torch.autocast(self.sums.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             loss = self.forward(batch, at)
         if not isinstance(loss, Loss):
             raise TrainingFailedError(f"forward must return a Loss, as batch.loss does, not a {type(loss).__name__}")
+        return loss
+
+    def _backward_in_parts(self, batch: Batch, at: Progress) -> tuple[Tensor, Tensor]:
+        """Leave the gradient of the whole batch's mean loss; gives that loss as a sum and its weight."""
         self.optimiser.zero_grad(set_to_none=True)
-        loss.mean.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-        self.sums[0] += loss.total.detach()
-        self.sums[1] += loss.weight
+        sums = torch.zeros_like(self.sums)
+        for piece in pieces(batch, self.count):
+            loss = self._loss(piece, at)
+            loss.total.backward()  # type: ignore[no-untyped-call]
+            sums[0] += loss.total.detach()
+            sums[1] += loss.weight
+        gradients = self._gradients()
+        self.group.add([sums, *gradients])
+        torch._foreach_div_(gradients, sums[1].to(gradients[0].dtype))
+        return sums[0], sums[1]
+
+    def _gradients(self) -> list[Tensor]:
+        """Those of all parameters that the loss reaches, zero in a process whose share is empty."""
+        weights = [weight for group in self.optimiser.param_groups for weight in group["params"]]
+        if self.left_out:
+            reached = self.group.from_first(lambda: [weight.grad is not None for weight in weights])
+            for weight, has in zip(weights, reached, strict=True):
+                if has and weight.grad is None:
+                    weight.grad = torch.zeros_like(weight)
+        return [weight.grad for weight in weights if weight.grad is not None]
 
     def _try_compiled(self, batch: Batch, at: Progress) -> None:
         """The first step of a shape, which is when it is compiled; if it cannot be, the same step without."""
@@ -142,6 +203,27 @@ class Step:
     def _note(self, what: str, error: Exception) -> None:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         self.notes.append(f"{what}: {lines[0]}")
+
+
+def part(batch: Batch, which: slice) -> Batch:
+    """Some of the images of a batch, with all that belongs to them."""
+    weight = batch.weight if batch.weight is None or batch.weight.ndim == 0 else batch.weight[which]
+    return replace(
+        batch,
+        views=tuple(view[which] for view in batch.views),
+        indices=batch.indices[which],
+        labels=batch.labels[which],
+        mixed_labels=None if batch.mixed_labels is None else batch.mixed_labels[which],
+        weight=weight,
+        streams={name: part(stream, which) for name, stream in batch.streams.items()},
+    )
+
+
+def pieces(batch: Batch, count: int) -> Iterator[Batch]:
+    """A batch in pieces of equal size, up to one image; an empty batch has none."""
+    size = len(batch.labels)
+    for i in range(count if size else 0):
+        yield part(batch, slice(i * size // count, (i + 1) * size // count))
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:

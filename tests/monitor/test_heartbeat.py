@@ -16,7 +16,7 @@ from ltbench.experiment import Surroundings, record_failure, run
 from ltbench.monitor import heartbeat
 from ltbench.monitor.heartbeat import Heart, Heartbeat
 from ltbench.monitor.jobs import Lookout
-from ltbench.train.fit import EpochRecord, History
+from ltbench.train.history import EpochRecord, History
 
 RUN = RunConfig(method="ce", epochs=2)  # 8 steps an epoch
 

@@ -167,3 +167,18 @@ def test_digits_that_fit_several_runs_are_refused(tmp_path, make_result):
         find_run("", [tmp_path])
     assert make_result().run_id in str(caught.value)
     assert "give more digits" in str(caught.value)
+
+
+def test_seeds_are_averaged_only_where_as_many_images_shared_batch_norm_statistics(make_result, tmp_path):
+    ways = {
+        0: [{"processes": 1, "accumulate": 1, "batch_norm_images": 128}],
+        1: [{"processes": 2, "accumulate": 1, "batch_norm_images": 128}],  # synchronised
+        2: [{"processes": 2, "accumulate": 1, "batch_norm_images": 64}],
+        3: [{"processes": 4, "accumulate": 1, "batch_norm_images": None}],  # no batch norm
+    }
+    for seed, divisions in ways.items():
+        Store(tmp_path).save(make_result(seed=seed, cost={"divisions": divisions}))
+    rows = load_results(tmp_path).set_index("seed")
+    assert rows.loc[[0, 1, 3], "setting"].nunique() == 1
+    assert rows.loc[2, "setting"] != rows.loc[0, "setting"]
+    assert rows.loc[2, "batch_norm_images"] == "64"

@@ -1,0 +1,53 @@
+"""What a run computes on."""
+
+import os
+
+import torch
+
+from ltbench.errors import LtbenchError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device by name; "auto" is the GPU if there is one.
+
+    Raises:
+        LtbenchError: if it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise LtbenchError(f"unknown device '{name}'", where="--device", hint="use auto, cpu or cuda") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise LtbenchError(
+            f"device '{name}' is not there",
+            where="--device",
+            hint="use --device cpu, or check the GPU's driver",
+        )
+    if device.type not in ("cpu", "cuda"):
+        raise LtbenchError(f"device '{name}' is not supported", where="--device", hint="use auto, cpu or cuda")
+    return device
+
+
+def own_device(device: torch.device, processes: int) -> torch.device:
+    """The GPU of this process, as torchrun numbers them; a CPU serves them all.
+
+    Args:
+        device: that was chosen.
+        processes: of the run, on all machines.
+
+    Raises:
+        LtbenchError: if this machine has fewer GPUs than processes.
+    """
+    if processes == 1 or device.type != "cuda":
+        return device
+    index, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if index >= there:
+        raise LtbenchError(
+            f"this machine has {there} GPUs, too few for its processes",
+            where="torchrun --nproc-per-node",
+            hint=f"start at most {there} processes here",
+        )
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)

@@ -1,0 +1,104 @@
+"""Batch norm in several processes: whose images share statistics, and running statistics that agree."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from timm.layers.norm_act import BatchNormAct2d
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ltbench.errors import LtbenchError
+from ltbench.train.distributed import Group
+
+_PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def batch_norms(network: nn.Module) -> Iterator[_BatchNorm]:
+    """The batch norms of a network."""
+    return (module for module in network.modules() if isinstance(module, _BatchNorm))
+
+
+def synchronise(network: nn.Module, group: Group) -> None:
+    """Let batch norms in training mode take their statistics over the images of all processes.
+
+    The modules stay what they are, with the same names and types, so that checkpoints and all that looks at layers
+    see no difference. torch's ``SyncBatchNorm`` does this too, but on GPUs alone.
+
+    Args:
+        network: changed in place.
+        group: the processes.
+
+    Raises:
+        LtbenchError: for a kind of batch norm that computes more than the usual.
+    """
+    if group.size == 1:
+        return
+    for module in batch_norms(network):
+        if type(module) not in (*_PLAIN, BatchNormAct2d):
+            raise LtbenchError(f"{type(module).__name__} cannot be synchronised", where="--sync-batch-norm")
+        module.forward = partial(_over_all, module, group)  # type: ignore[method-assign]
+
+
+def synchronised(network: nn.Module) -> bool:
+    """Whether ``synchronise`` has been at it."""
+    return any("forward" in vars(norm) for norm in batch_norms(network))
+
+
+def images_together(network: nn.Module, batch_size: int, group: Group, accumulate: int) -> int | None:
+    """How many images of a full batch share statistics, at least; None without batch norm."""
+    norms = list(batch_norms(network))
+    if not norms:
+        return None
+    together = group.size == 1 or synchronised(network)
+    return batch_size // (accumulate if together else accumulate * group.size)
+
+
+def _over_all(module: _BatchNorm, group: Group, x: Tensor) -> Tensor:
+    if not module.training:
+        unchanged: Tensor = type(module).forward(module, x)
+        return unchanged
+    with torch.autocast(x.device.type, enabled=False):
+        values = x.to(torch.promote_types(x.dtype, torch.float32))
+        mean, variance, count = _statistics(values, group)
+        if module.running_mean is not None and module.running_var is not None:
+            assert module.num_batches_tracked is not None
+            module.num_batches_tracked.add_(1)
+            rate = module.momentum if module.momentum is not None else 1 / module.num_batches_tracked.float()
+            module.running_mean.lerp_(mean.detach().to(module.running_mean.dtype), rate)
+            unbiased = variance.detach() * count / (count - 1)
+            module.running_var.lerp_(unbiased.to(module.running_var.dtype), rate)
+        scale = (variance + module.eps).rsqrt()
+        scale = scale if module.weight is None else scale * module.weight
+        shift = -mean * scale if module.bias is None else module.bias - mean * scale
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        normalised = torch.addcmul(shift.view(shape), values, scale.view(shape)).to(x.dtype)
+    if isinstance(module, BatchNormAct2d):
+        normalised = module.act(module.drop(normalised))
+    return normalised
+
+
+def _statistics(values: Tensor, group: Group) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and biased variance (C,) over all processes, from those of each: Chan et al. (1979)."""
+    channels = values.shape[1]
+    variance, mean = torch.var_mean(values, (0, *range(2, values.ndim)), correction=0)
+    count = values.new_tensor([values.numel() / channels])
+    rows = group.gather_rows(torch.cat([mean, variance, count]))
+    means, variances, counts = torch.split(rows, [channels, channels, 1], 1)
+    shares = counts / counts.sum()
+    mean = (shares * means).sum(0)
+    return mean, (shares * (variances + (means - mean).square())).sum(0), counts.sum()
+
+
+def average_statistics(network: nn.Module, group: Group) -> None:
+    """Give all processes the mean of their running statistics.
+
+    A running mean is linear in what enters it, so that it does not matter how often this is done, as long as it is
+    done before the statistics are used or saved.
+    """
+    training = [norm for norm in batch_norms(network) if norm.training]
+    found = [statistic for norm in training for statistic in (norm.running_mean, norm.running_var)]
+    statistics = [statistic for statistic in found if statistic is not None]
+    if group.size > 1 and statistics:
+        group.add(statistics)
+        torch._foreach_div_(statistics, group.size)

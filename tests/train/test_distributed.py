@@ -1,0 +1,368 @@
+"""Several processes and accumulated gradients: the same training as in one process and one piece."""
+
+import hashlib
+import os
+import re
+import signal
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from sklearn.datasets import load_sample_images
+from torch import nn
+
+from ltbench import draws, registry
+from ltbench.config import Augment, Recipe
+from ltbench.conformance import Subject
+from ltbench.data import streaming
+from ltbench.data.loading import Resident
+from ltbench.data.source import ImageFiles, LabelledImages
+from ltbench.data.streaming import Streamed
+from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.evaluate.predict import predict
+from ltbench.method import ClassPrior
+from ltbench.models.experts import Backbone, ExpertNetwork
+from ltbench.models.heads import HEADS
+from ltbench.train import batch_norm
+from ltbench.train import fit as training
+from ltbench.train.distributed import ALONE, Group, check_divisible
+from ltbench.train.fit import fit
+from ltbench.train.history import Division
+from ltbench.train.state import Checkpoint
+
+COUNTS = (20, 11, 6, 3)
+"""40 images: in batches of 17 the last one has 6, which leaves a fourth process without any."""
+RECIPE = Recipe(epochs=17, batch_size=17, lr=0.02, augment=Augment(padding=0.125, flip=True))
+SHORT = RECIPE.model_copy(update={"epochs": 2})
+
+
+@given(st.integers(1, 9), st.integers(0, 70), st.integers(1, 3))
+def test_shares_cover_everything_once_in_order(size, count, least):
+    shares = [range(count)[Group(rank, size).share(count, least)] for rank in range(size)]
+    assert [thing for share in shares for thing in share] == list(range(count))
+    assert all(len(share) >= least or not share for share in shares) or count < least
+    taking = [len(share) for share in shares if share]
+    assert not taking or max(taking) - min(taking) <= 1
+
+
+def test_tensors_of_unequal_length_are_gathered_and_gradients_flow_back(together):
+    def work(group):
+        own = torch.arange(2.0 * group.rank).view(group.rank, 2).requires_grad_()
+        whole = group.gather(own)
+        (whole.square().sum() * (group.rank + 1)).backward()
+        return whole.detach().tolist(), own.grad.tolist()
+
+    for rank, (whole, gradient) in enumerate(together(3, work)):
+        assert whole == [[0, 1], [0, 1], [2, 3]]
+        # d/dx of (1 + 2 + 3) x^2, whoever has made x
+        assert gradient == [[12.0 * value for value in row] for row in [[0, 1], [2, 3]][:rank]]
+
+
+def test_alone_nothing_is_done():
+    tensor = torch.ones(2, 3)
+    assert ALONE.gather(tensor) is tensor
+    assert ALONE.collect(tensor) is tensor
+    assert ALONE.agree(True, False) == (True, False)
+    assert ALONE.from_first(lambda: 7) == 7
+    assert ALONE.leads
+
+
+def test_what_is_agreed_and_handed_on(together):
+    def work(group):
+        tensors = [torch.full((2,), group.rank + 1.0), torch.tensor([bool(group.rank)]), torch.tensor(group.rank)]
+        sums = [torch.full((2, 2), group.rank + 1.0), torch.ones(1, dtype=torch.float64)]
+        group.take_over(tensors)
+        group.add(sums)
+        collected = group.collect(torch.full((group.rank, 1), float(group.rank)))
+        agreed = group.agree(group.rank == 1, False)
+        return agreed, group.from_first(lambda: {"of": group.rank}), tensors, sums, collected
+
+    found = together(3, work)
+    for agreed, handed, tensors, sums, _ in found:
+        assert agreed == (True, False)
+        assert handed == {"of": 0}
+        assert [tensor.tolist() for tensor in tensors] == [[1.0, 1.0], [False], 0]
+        assert [tensor.tolist() for tensor in sums] == [[[6.0, 6.0], [6.0, 6.0]], [3.0]]
+    assert found[0][4].tolist() == [[1.0], [2.0], [2.0]]
+
+
+@pytest.mark.parametrize("count", [3, 300])
+def test_predictions_are_those_of_one_process_bit_for_bit(count, together):
+    pixels = np.random.default_rng(1).integers(0, 256, (count, 3, 8, 8)).astype(np.uint8)
+    data = Resident(LabelledImages(pixels, np.arange(count) % 4), (0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
+    method = Subject(registry.method("balpoe")).make()
+    expected = predict(method, data)
+    found, *_ = together(4, lambda group: predict(method, data, group=group))
+    assert torch.equal(found.logits, expected.logits)
+    assert torch.equal(found.experts, expected.experts)
+    assert torch.equal(found.labels, expected.labels)
+
+
+class Tiny(nn.Module):
+    """Images to D features, with a norm that looks at one image."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(inputs, outputs, 3, 2, 1), nn.GroupNorm(2, outputs)
+
+    def forward(self, x):
+        return F.silu(self.norm(self.convolution(x)))
+
+
+class Pooled(Tiny):
+    def forward(self, x):
+        return super().forward(x).mean((2, 3))
+
+
+def tiny(experts=1, *, width=1.0, head=None, shared=True):
+    """A network without batch norm, as a ``BackboneFactory``."""
+    trunk = Tiny(3, 8) if shared else nn.Identity()
+    branches = [Pooled(8, 12) if shared else nn.Sequential(Tiny(3, 8), Pooled(8, 12)) for _ in range(experts)]
+    return ExpertNetwork(trunk, branches, [HEADS[head or "cosine"](12, len(COUNTS)) for _ in range(experts)])
+
+
+@pytest.fixture(scope="module")
+def doubled():
+    """Everything in float64, which ltbench asks for float32 in a few places; images, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "float", torch.Tensor.double)
+        yield
+
+
+def images():
+    labels = np.repeat(np.arange(len(COUNTS)), COUNTS)
+    pixels = np.random.default_rng(0).integers(0, 256, (len(labels), 3, 8, 8)).astype(np.uint8)
+    return Resident(LabelledImages(pixels, labels), (0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
+
+
+def make(cls, build=tiny, **settings):
+    with draws.global_stream(0, "init"):
+        return cls(build, ClassPrior(torch.tensor(COUNTS)), cls.Config.model_validate(settings)).double()
+
+
+def trained(
+    cls,
+    path,
+    group=ALONE,
+    accumulate=1,
+    build=tiny,
+    prepare=lambda method: None,
+    recipe=RECIPE,
+    data=images,
+    every=1e9,
+    watch=lambda *_: None,
+    **settings,
+):
+    """The trained weights, the losses and the history; with the usual recipe training takes 51 steps or more."""
+    method = make(cls, build, **settings)
+    prepare(method)
+    saves = Checkpoint(path, every, group=group)
+    history = fit(method, data(), recipe, seed=0, checkpoint=saves, group=group, accumulate=accumulate, watch=watch)
+    state = {name: value.numpy().copy() for name, value in method.state_dict().items()}
+    return state, [point.loss for point in history.curve], history
+
+
+def assert_agree(one, other, tolerance=1e-8):
+    assert one[0].keys() == other[0].keys()
+    for name, value in one[0].items():
+        np.testing.assert_allclose(other[0][name], value, rtol=0, atol=tolerance, err_msg=name)
+    np.testing.assert_allclose(other[1], one[1], rtol=0, atol=tolerance)
+
+
+METHODS = {
+    "ce": {},
+    "balpoe": {"mixup": 0.4},
+    "ncl": {},
+    "cmo": {"cmo": 1.0},  # pastes from a second stream
+    "gcl": {"epochs": 3},  # draws in prepare, a second stage with a sampler of its own
+}
+
+
+@pytest.fixture(scope="module")
+def alone(doubled, tmp_path_factory):
+    """Each method trained in one process and one piece."""
+    folder = tmp_path_factory.mktemp("alone")
+    return {name: trained(registry.method(name), folder / name, **own) for name, own in METHODS.items()}
+
+
+@pytest.mark.parametrize(("processes", "accumulate"), [(1, 2), (1, 4), (2, 1), (2, 4), (4, 1)])
+def test_processes_and_accumulation_agree_in_float64_for_fifty_steps(processes, accumulate, alone, together, tmp_path):
+    def work(group):
+        path = tmp_path / "checkpoint.pt"
+        return {name: _anew(registry.method(name), path, group, accumulate, **own) for name, own in METHODS.items()}
+
+    for found in together(processes, work) if processes > 1 else [work(ALONE)]:
+        for name, other in found.items():
+            assert_agree(alone[name], other)
+            assert other[2].divisions == [Division(processes, accumulate, None)]
+            assert other[2].images == alone[name][2].images
+
+
+def _anew(cls, path, group, accumulate, **settings):
+    Checkpoint(path, group=group).delete()
+    return trained(cls, path, group, accumulate, **settings)
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Parts of a photograph as JPEG files, with the classes of ``images``."""
+    folder, generator = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
+    labels = np.repeat(np.arange(len(COUNTS)), COUNTS)
+    names = np.array([f"{i:02}.jpg" for i in range(len(labels))])
+    for name in names:
+        top, left = generator.integers(0, 300, 2)
+        Image.fromarray(load_sample_images().images[0][top : top + 50, left : left + 60]).save(folder / name)
+    return ImageFiles(folder, names, labels)
+
+
+@pytest.mark.parametrize(("processes", "settings"), [(2, {}), (2, {"mixup": 0.4}), (4, {})])
+def test_processes_decode_their_own_images_and_train_as_one(
+    processes, settings, photographs, together, doubled, tmp_path
+):
+    cls, recipe = registry.method("balpoe"), SHORT.model_copy(update={"augment": Augment(crop=(0.3, 1.0), flip=True)})
+
+    def work(group):
+        read, real = [], streaming.read_rgb
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(streaming, "read_rgb", lambda file: (read.append(file), real(file))[1])
+            data = Streamed(photographs, 16, (0.5,) * 3, (0.25,) * 3, torch.device("cpu"), workers=2)
+            found = trained(cls, tmp_path / f"{group.size}", group, recipe=recipe, data=lambda: data, **settings)
+        return *found, len(read)
+
+    alone, several = work(ALONE), together(processes, work)
+    assert alone[3] == 2 * sum(COUNTS)
+    # batches of 17, 17 and 6, in each of two epochs
+    shares = {2: [8 + 8 + 3, 9 + 9 + 3], 4: [4 + 4 + 2, 4 + 4 + 2, 4 + 4 + 2, 5 + 5 + 0]}[processes]
+    assert [found[3] for found in several] == [2 * share for share in shares]
+    for found in several:
+        assert_agree(alone, found)
+
+
+@pytest.mark.parametrize("name", ["lade", "mdcs", "ride", "proco"])
+def test_losses_that_couple_images_gather_those_of_all_processes(name, together, doubled, tmp_path):
+    cls = registry.method(name)
+    assert cls.coupled and cls.gathers
+
+    def work(group):
+        path = tmp_path / f"{group.size}.pt"
+        return trained(cls, path, group, prepare=lambda method: batch_norm.synchronise(method, group))
+
+    alone = trained(cls, tmp_path / "alone.pt")
+    for other in together(2, work):
+        assert_agree(alone, other, 1e-7)
+
+
+def resnet(experts=1, **options):
+    """A network with batch norm, of a branch's and of a trunk's."""
+    build = Backbone("cifar_resnet20", classes=len(COUNTS), channels=3, image_size=8, head="cosine")
+    return build(experts, **options)
+
+
+def test_synchronised_batch_norm_is_that_of_one_process(together, doubled, tmp_path):
+    def work(group):
+        path = tmp_path / f"{group.size}.pt"
+        return trained(
+            registry.method("balpoe"), path, group, build=resnet, recipe=SHORT,
+            prepare=lambda method: batch_norm.synchronise(method, group),
+        )  # fmt: skip
+
+    expected = work(ALONE)
+    for found in together(2, work):
+        assert_agree(expected, found, 1e-6)
+        assert found[2].divisions == [Division(2, 1, 17)]
+
+
+def test_process_local_statistics_are_equal_in_all_processes_after_every_epoch(together, tmp_path, monkeypatch):
+    run_epoch = training._Trainer._run_stage
+
+    def work(group):
+        hashes = []
+
+        def spied(self, planned):
+            watch = training.average_statistics
+
+            def note(network, group):
+                watch(network, group)
+                state = b"".join(value.numpy().tobytes() for value in network.state_dict().values())
+                hashes.append(hashlib.sha256(state).hexdigest())
+
+            training.average_statistics = note
+            run_epoch(self, planned)
+            training.average_statistics = watch
+
+        training._Trainer._run_stage = spied
+        with pytest.warns(LtbenchWarning, match="batch norm sees 5 of the 17 images"):
+            found = trained(registry.method("ce"), tmp_path / "c.pt", group, build=resnet, recipe=SHORT)
+        return hashes, found[2].divisions
+
+    (first, divisions), *others = together(3, work)
+    assert len(first) == len(set(first)) == 2
+    assert all(hashes == first for hashes, _ in others)
+    assert divisions == [Division(3, 1, 5)]
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
+def test_a_process_without_images_takes_part(mixup, together, doubled, tmp_path):
+    # Batches of 3 over 4 processes: three of them never have an image.
+    cls, recipe = registry.method("ce"), RECIPE.model_copy(update={"batch_size": 3, "epochs": 1})
+    whole = trained(cls, tmp_path / "whole", recipe=recipe, mixup=mixup)
+    for found in together(4, lambda group: trained(cls, tmp_path / "shared", group, recipe=recipe, mixup=mixup)):
+        assert_agree(whole, found)
+
+
+@pytest.mark.parametrize("later", [1, 2, 3])
+def test_a_run_whose_process_is_killed_goes_on_with_any_number_of_processes(later, alone, together, tmp_path):
+    cls, settings, path = registry.method("gcl"), METHODS["gcl"], tmp_path / "checkpoint.pt"
+
+    def killed(group):
+        steps = iter(range(53))  # in the second stage
+
+        def watch(*_):
+            if next(steps, None) is None and group.rank == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        with pytest.raises(LtbenchError, match="goes on from the last checkpoint"):
+            trained(cls, path, group, every=0.0, watch=watch, **settings)
+        return "told"
+
+    assert together(2, killed) == ["told", None]
+    assert torch.load(path, weights_only=True)["position"][0] == 1
+
+    def resumed(group):
+        return trained(cls, path, group, **settings)
+
+    for found in together(later, resumed) if later > 1 else [resumed(ALONE)]:
+        assert_agree(alone["gcl"], found)
+        ways = [Division(2, 1, None), Division(later, 1, None)]
+        assert found[2].divisions == (ways if later != 2 else ways[:1])
+        assert found[2].images == alone["gcl"][2].images
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "accumulate", "words"),
+    [
+        ("paco", ALONE, 2, "couples the images of a batch\n  where: --accumulate"),
+        ("lade", ALONE, 2, "couples"),
+        ("bcl", Group(0, 2), 1, "takes in one process's"),
+        ("ce", ALONE, 0, "1 x 0 parts"),
+        ("ce", ALONE, 9, "--batch-size"),
+        ("ce", Group(0, 9), 1, "--nproc-per-node"),
+    ],
+)
+def test_what_would_change_results_is_refused(name, group, accumulate, words):
+    with pytest.raises(LtbenchError, match=re.escape(words)):
+        check_divisible(registry.method(name), name, 17, group, accumulate)
+
+
+def test_a_process_that_has_ended_is_spoken_of(together):
+    def work(group):
+        if group.rank == 1:
+            os._exit(9)
+        group.agree(False)
+
+    with pytest.raises(AssertionError, match="another process of this run has ended or does not answer"):
+        together(2, work)
