@@ -74,6 +74,7 @@ CHANGES = [
     {"lr": 0.2},
     {"batch_size": 32},
     {"precision": "bf16"},
+    {"sync_batch_norm": True},
     {"validation": True},
     {"hyperparameters": {"mixup": 0.1}},
     {"seed": 1},

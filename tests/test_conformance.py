@@ -86,6 +86,7 @@ MUTANTS = {
     "its hyper parameters survive storing": {"Config": Unstable},
     "its search space is valid": {"Config": WrongSpace},
     "its loss is finite": {"forward": plus(lambda self, batch: torch.tensor(float("nan")))},
+    "the parts of a batch add up": {"forward": plus(lambda self, batch: self.network(batch.images).sum().square())},
     "gradients reach every parameter that trains": {"__init__": with_parameter(1.0)},
     "training changes what trains and nothing else": {
         "__init__": with_parameter(0.0),

@@ -212,7 +212,7 @@ def _flat(tensors: Sequence[Tensor], exchange: Callable[[Tensor], object]) -> No
 
 
 def _reason(stop: KeyboardInterrupt) -> BaseException:
-    """What ended this process: torchrun's signal to those who are left may come while they say who is missing."""
+    """Who is missing, where torchrun's signal to those who are left came while they were about to say so."""
     behind: BaseException | None = stop
     while behind is not None and not isinstance(behind, LtbenchError):
         behind = behind.__context__
