@@ -107,7 +107,7 @@ def test_one_process_killed_ends_the_others_with_a_message_and_the_run_goes_on_a
 
 
 def test_a_signal_to_torchrun_stops_all_processes_after_saving(words, tmp_path):
-    process = started(tmp_path, [*words, "--epochs", 60], "--standalone", "--nproc-per-node", "2")
+    process = started(tmp_path, [*words, "--epochs", 400], "--standalone", "--nproc-per-node", "2")
     wait_for(tmp_path / "cache", "runs/*/heartbeat.json")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
