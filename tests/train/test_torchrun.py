@@ -79,7 +79,7 @@ def wait_for(path: Path, pattern: str) -> Path:
 
 def test_one_process_killed_ends_the_others_with_a_message_and_the_run_goes_on_alone(words, tmp_path, cli, monkeypatch):
     process = started(
-        tmp_path, [*words, "--checkpoint-every", 0, "--epochs", 15], "--standalone", "--nproc-per-node", "2"
+        tmp_path, [*words, "--checkpoint-every", 0, "--epochs", 6], "--standalone", "--nproc-per-node", "2"
     )
     wait_for(tmp_path / "cache", "runs/*/checkpoint.pt")
     leader = json.loads(wait_for(tmp_path / "cache", "runs/*/heartbeat.json").read_text())["process"]
@@ -92,14 +92,14 @@ def test_one_process_killed_ends_the_others_with_a_message_and_the_run_goes_on_a
     assert not list((tmp_path / "several").rglob("*.json"))
 
     monkeypatch.setenv("LTBENCH_CACHE", str(tmp_path / "cache"))
-    assert cli(*words, "--epochs", 15, "--out", tmp_path / "several").code == 0
+    assert cli(*words, "--epochs", 6, "--out", tmp_path / "several").code == 0
     monkeypatch.setenv("LTBENCH_CACHE", str(tmp_path / "other"))
-    assert cli(*words, "--epochs", 15, "--out", tmp_path / "alone").code == 0
+    assert cli(*words, "--epochs", 6, "--out", tmp_path / "alone").code == 0
     resumed, alone = result(tmp_path / "several"), result(tmp_path / "alone")
     assert resumed["run_id"] == alone["run_id"]
     # float32's rounding grows from epoch to epoch; that nothing else differs is shown in float64
-    assert losses(resumed)[:4] == pytest.approx(losses(alone)[:4], rel=1e-3)
-    assert len(losses(resumed)) == 15
+    assert losses(resumed)[:3] == pytest.approx(losses(alone)[:3], rel=1e-3)
+    assert len(losses(resumed)) == 6
     ways = resumed["cost"]["divisions"]
     assert [(way["processes"], way["batch_norm_images"]) for way in ways] == [(2, None), (1, None)]
     shown = cli("show", resumed["run_id"], "--results", tmp_path / "several").out
@@ -107,7 +107,7 @@ def test_one_process_killed_ends_the_others_with_a_message_and_the_run_goes_on_a
 
 
 def test_a_signal_to_torchrun_stops_all_processes_after_saving(words, tmp_path):
-    process = started(tmp_path, [*words, "--epochs", 150], "--standalone", "--nproc-per-node", "2")
+    process = started(tmp_path, [*words, "--epochs", 400], "--standalone", "--nproc-per-node", "2")
     wait_for(tmp_path / "cache", "runs/*/heartbeat.json")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
