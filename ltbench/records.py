@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ltbench import recipes
 from ltbench.config import RunConfig
 from ltbench.data.dataset import Dataset
+from ltbench.data.source import ImageFiles
 from ltbench.method import Claim, Method, MethodConfig
 from ltbench.mixing import Mixing
 from ltbench.store import DataRecord, PaperRecord
@@ -36,6 +37,7 @@ def data_record(data: Dataset) -> DataRecord:
         without_validation=np.flatnonzero(unseen).tolist(),
         mean=data.mean,
         std=data.std,
+        streamed=isinstance(data.test, ImageFiles),
     )
 
 

@@ -107,6 +107,9 @@ class DataRecord(Frozen):
     without_validation: list[int] = Field(description="classes too small to give a validation image")
     mean: tuple[float, ...] | None = Field(None, description="of each channel, pixels in [0, 1]; subtracted from them")
     std: tuple[float, ...] | None = Field(None, description="likewise; divided by")
+    streamed: bool = Field(
+        False, description="whether images stay files, of which evaluation sees the centre, scaled with a margin"
+    )
 
 
 class MethodRecord(Frozen):

@@ -142,7 +142,7 @@ class Streamed(Loader):
             image = read_rgb(self._files.root / self._files.names[index])
             for view, how in enumerate(own.views):
                 draws = own.numbers[place, view, CROP].tolist()
-                room[view, place] = _crop(image, size, how.crop, draws) if how.crop else _centre(image, size)
+                room[view, place] = _crop(image, size, how.crop, draws) if how.crop else centre(image, size)
         if self._varies_early:
             for view, images in zip(room, self._vary(own, room), strict=True):
                 view.copy_(images)
@@ -177,7 +177,8 @@ def _crop(image: Tensor, size: int, share: tuple[float, float], draws: Sequence[
     return made
 
 
-def _centre(image: Tensor, size: int) -> Tensor:
+def centre(image: Tensor, size: int) -> Tensor:
+    """What is evaluated of an image: (3, H, W) to (3, size, size), uint8, scaled with the margin and cut out."""
     scaled = transforms.resize(image, [round(MARGIN * size)], antialias=True)
     made: Tensor = transforms.center_crop(scaled, [size, size])
     return made

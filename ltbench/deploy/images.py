@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import TextIO
 
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ltbench.data.decoding import read_rgb
 from ltbench.data.folder import decode_one
 from ltbench.data.loading import Resident
 from ltbench.data.source import LabelledImages
+from ltbench.data.streaming import centre
 from ltbench.deploy.predictor import Predictor
 from ltbench.errors import LtbenchError
 from ltbench.evaluate.predict import predict
@@ -64,7 +67,7 @@ def logits_of(predictor: Predictor, files: Sequence[Path]) -> Iterator[tuple[Pat
 
     Args:
         predictor: on the device to predict on.
-        files: of images of any size; scaled and cut as for training.
+        files: of images of any size; scaled and cut as the run's test images.
 
     Raises:
         LtbenchError: if the run takes images that are neither grey nor of three colours.
@@ -76,11 +79,19 @@ def logits_of(predictor: Predictor, files: Sequence[Path]) -> Iterator[tuple[Pat
     for start in range(0, len(files), AT_A_TIME):
         some = files[start : start + AT_A_TIME]
         with ThreadPoolExecutor() as pool:
-            decoded = list(pool.map(lambda file: decode_one(file, side), some))
+            decoded = list(pool.map(_streamed if card.streamed else decode_one, some, repeat(side)))
         images = [image if channels == 3 else _grey(image) for image in decoded if image is not None]
         found = iter(_predicted(predictor, np.stack(images)) if images else ())
         for file, image in zip(some, decoded, strict=True):
             yield file, None if image is None else next(found)
+
+
+def _streamed(file: Path, side: int) -> NDArray[np.uint8] | None:
+    """As evaluation sees an image of a data set that is streamed; None where it cannot be read."""
+    try:
+        return centre(read_rgb(file), side).numpy()
+    except LtbenchError:
+        return None
 
 
 def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -30,6 +30,7 @@ class Card(Frozen):
     mean: tuple[float, ...] = Field(description="of each channel, subtracted inside")
     std: tuple[float, ...] = Field(description="of each channel, divided by inside")
     logit_prior: float | None = Field(description="exponent of the training prior that is left in the logits")
+    streamed: bool = Field(False, description="whether the run saw the centres of images, scaled with a margin")
     trained_on: list[int] = Field(description="training images by class")
     revision: str = Field(description="of the method")
     imported: bool = Field(False, description="whether others have trained the weights")
@@ -87,6 +88,7 @@ def describe(result: Result, data_dir: Path) -> Card:
         mean=mean,
         std=std,
         logit_prior=result.method.logit_prior,
+        streamed=result.data.streamed,
         trained_on=result.data.trained_on,
         revision=result.method.revision,
         imported=IMPORTED in result.provenance,

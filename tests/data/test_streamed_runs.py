@@ -1,5 +1,7 @@
 """Whole runs on streamed photographs: through the command line, with two stages, killed and resumed."""
 
+import csv
+import io
 import json
 import multiprocessing
 import os
@@ -13,6 +15,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from ltbench import places
 from ltbench.config import Augment, Recipe, RunConfig
 from ltbench.data import folder
 from ltbench.experiment import Surroundings, run
@@ -57,6 +60,18 @@ def test_from_the_command_line_with_validation_and_second_stages(cli, photograph
         assert result["data"]["mean"] == [0.485, 0.456, 0.406]
         assert (sum(result["metrics"]["test"]["total"]), sum(result["metrics"]["validation"]["total"])) == (9, 5)
     assert not [thread for thread in threading.enumerate() if "decoding" in thread.name and thread.is_alive()]
+
+
+def test_photographs_of_the_test_set_get_the_predictions_of_the_evaluation(cli, photographs, tmp_path):
+    words = ("run", "--dataset", "folder-lt", "--data-dir", photographs, "--backbone", "test_resnet")
+    assert cli(*words, "--image-size", 32, "--epochs", 1, "--batch-size", 6, "--method", "ce").code == 0
+    (stored,) = results(tmp_path / "results").values()
+    logits = np.load(places.cache_dir() / "runs" / stored["run_id"] / "test.npz")["logits"]
+    done = cli("predict", stored["run_id"], photographs / "test")
+    assert done.code == 0, done.err
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    found = np.array([[float(row[f"p({name})"]) for name in SIZES] for row in rows])
+    np.testing.assert_allclose(found, torch.from_numpy(logits).softmax(1).numpy(), rtol=1e-4, atol=1e-6)
 
 
 def test_a_damaged_photograph_ends_the_run_by_its_name(cli, photographs):
