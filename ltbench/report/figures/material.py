@@ -64,6 +64,8 @@ class Material:
     asked: bool = False
     """Whether the user named the methods."""
     folders: list[Path] = field(default_factory=list)
+    stored: Collection = field(default_factory=Collection)
+    """All that was read."""
 
     @property
     def metric(self) -> str:
@@ -118,7 +120,7 @@ def gather(stored: Collection, board: Board | None, *, asked: bool = False, fold
     """
     rows = [row for _, row in board.rows.iterrows()] if board else []
     settings = [Setting(row, [stored.results[name] for name in row["run_ids"]]) for row in rows]
-    return Material(board, settings, asked, list(folders))
+    return Material(board, settings, asked, list(folders), stored)
 
 
 def finished_runs(stored: Collection) -> bool:

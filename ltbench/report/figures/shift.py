@@ -1,11 +1,11 @@
 """Accuracy and calibration on test sets with other class frequencies."""
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from ltbench.errors import LtbenchError
-from ltbench.report.figures.material import Material, Setting
+from ltbench.report.figures.material import Material
 from ltbench.report.figures.style import DOUBLE, key, look
+from ltbench.report.shift import under_shift
 
 PRIORS = {"unknown": "prior unknown", "known": "prior known", "estimated": "prior estimated\n(from the test images)"}
 
@@ -19,14 +19,17 @@ def draw(material: Material) -> Figure:
     Raises:
         LtbenchError: if no run has such figures.
     """
-    able = [setting for setting in material.finished() if any(run.shift for run in setting.runs)]
+    settings = material.finished()
+    assert material.board is not None, "there are settings"
+    found = dict(iter(under_shift(material.board, material.stored).groupby("setting")))
+    able = [setting for setting in settings if setting.row["setting"] in found]
     if not able:
         raise LtbenchError(
             "the stored runs have no figures under label shift: they are of an older ltbench, or adapt to the test set",
-            hint="ltbench run --rerun stores them",
+            hint="ltbench evaluate --all --store adds them where logits are kept, ltbench run --rerun anywhere",
         )
     settings = material.chosen(among=able)
-    tables = [under_shift(setting) for setting in settings]
+    tables = [found[setting.row["setting"]].set_index(["prior", "distribution"]) for setting in settings]
     figure = Figure(figsize=(DOUBLE, 3.7))
     panels = figure.subplots(2, len(PRIORS), sharex=True, sharey="row")
     places = list(dict.fromkeys(name for table in tables for _, name in table.index))
@@ -47,14 +50,6 @@ def draw(material: Material) -> Figure:
     figure.supxlabel("← forward     imbalance ratio of the test set     backward →", fontsize="medium")
     key(figure, panels[0, 0], 3)
     return figure
-
-
-def under_shift(setting: Setting) -> pd.DataFrame:
-    """By prior and distribution, as they are stored: ``top1``, ``top1_sd``, ``ece``, ``ece_sd`` over seeds; percent."""
-    columns = {"prior", "distribution", "top1", "ece"}
-    parts = [pd.DataFrame(run.shift.model_dump(include=columns)) for run in setting.runs if run.shift]
-    grouped = pd.concat(parts).groupby(["prior", "distribution"], sort=False)[["top1", "ece"]]
-    return grouped.mean().join(grouped.std(ddof=1).add_suffix("_sd"))
 
 
 def _ratio(distribution: str) -> str:
