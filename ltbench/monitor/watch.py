@@ -108,16 +108,15 @@ class _Names:
 
 
 def _settings(config: RunConfig) -> dict[str, str]:
-    recipe = config.recipe if isinstance(config.recipe, Recipe) else Recipe(name=config.recipe)
-    return {
-        "data": config.dataset,
-        "IR": _text(config.imbalance_ratio),
-        "backbone": str(config.backbone),
-        "recipe": recipe.name,
-        "epochs": str(recipe.epochs),
-        "lr": _text(recipe.lr),
-        "batch": str(recipe.batch_size),
-    }
+    """What is known of a run; little of what ltbench has not trained."""
+    recipe = config.recipe
+    settings = {"data": config.dataset, "IR": _text(config.imbalance_ratio)}
+    if config.backbone is not None:
+        settings["backbone"] = config.backbone
+    if not isinstance(recipe, Recipe):
+        return {**settings, "recipe": recipe}
+    trained = {"epochs": str(recipe.epochs), "lr": _text(recipe.lr), "batch": str(recipe.batch_size)}
+    return {**settings, "recipe": recipe.name, **trained}
 
 
 def _named(name: str, value: str) -> str:

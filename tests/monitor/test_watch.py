@@ -198,3 +198,11 @@ def wait_for(terminal, text):
         assert time.monotonic() < end
         if select.select([terminal], [], [], 1)[0]:
             seen += os.read(terminal, 65536).decode()
+
+
+def test_nothing_is_said_of_how_models_from_elsewhere_were_trained():
+    scored = RunConfig(method="mine", imbalance_ratio=20, recipe="external")
+    text = "\n".join(shown(Jobs(done=[ended(scored), ended(config("balpoe", epochs=10))]), width=160))
+    assert "mine, seed 0, recipe external " in text
+    assert "None" not in text
+    assert "200" not in text
