@@ -323,9 +323,10 @@ class _Run:
                 continue
             images, how = images + len(predictions.labels), predictions.how
             predictions.save(self.folder / f"{name}.npz", run_id=self.id)
+            logits, labels = predictions.logits, predictions.labels
             if name == "validation":
-                temperature = calibration.fit_temperature(predictions.logits, predictions.labels)
-            metrics[name] = measure(predictions, shot_groups(self.data), temperature)
+                temperature = calibration.fit_temperature(logits, labels)
+            metrics[name] = measure(logits, labels, predictions.experts, shot_groups(self.data), temperature)
             if name == "test":
                 prior, transductive = self._logit_prior(method), self.cls.transductive
                 about_images = of_images(

@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+from ltbench.evaluate.logits import Logits, blocks
 
-def correct_by_class(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+
+def correct_by_class(logits: Logits, labels: Tensor) -> tuple[Tensor, Tensor]:
     """How many images of each class are classified correctly, and how many there are.
 
     Args:
@@ -15,11 +17,13 @@ def correct_by_class(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         Two (C,) int64 tensors.
     """
     classes = logits.shape[1]
-    right = labels[logits.argmax(1) == labels]
-    return torch.bincount(right, minlength=classes), torch.bincount(labels, minlength=classes)
+    right = torch.empty_like(labels, dtype=torch.bool)
+    for block, its, own in blocks(logits, labels, right):
+        torch.eq(block.argmax(1), its, out=own)
+    return torch.bincount(labels[right], minlength=classes), torch.bincount(labels, minlength=classes)
 
 
-def macro_accuracy(logits: Tensor, labels: Tensor) -> float:
+def macro_accuracy(logits: Logits, labels: Tensor) -> float:
     """The mean over the classes that are there of the percentage of their images that is classified correctly.
 
     Args:

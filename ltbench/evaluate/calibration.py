@@ -1,10 +1,9 @@
 """Calibration: do probabilities mean what they say? All errors in percent.
 
-Logits are worked through in blocks of rows that fit a processor's cache: faster than a matrix of all probabilities,
-and the memory does not grow with the number of images.
+Logits are worked through in blocks of rows (``ltbench.evaluate.logits``), so that no matrix of all probabilities is
+made and memory does not grow with the number of images.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +11,9 @@ import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from ltbench.evaluate.logits import Changed, Logits, blocks
+
 BINS = 15
-_BLOCK = 2**18
-"""Probabilities to hold at a time: 1 MiB of float32."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +54,15 @@ def probabilities(logits: Tensor) -> Tensor:
     return logits.float().softmax(1)
 
 
-def mean_probability(logits: Tensor) -> Tensor:
+def mean_probability(logits: Logits) -> Tensor:
     """(C,) float64: the mean predicted distribution."""
-    sums = [probabilities(block).double().sum(0) for (block,) in _blocks(logits)]
-    return torch.stack(sums).sum(0) / len(logits)
+    total = torch.zeros(logits.shape[1], dtype=torch.float64, device=logits.device)
+    for (block,) in blocks(logits):
+        total += probabilities(block).double().sum(0)
+    return total / logits.shape[0]
 
 
-def top(logits: Tensor) -> tuple[Tensor, Tensor]:
+def top(logits: Logits) -> tuple[Tensor, Tensor]:
     """The highest probability of each image and its class.
 
     Args:
@@ -70,8 +71,10 @@ def top(logits: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         (N,) float32 confidences and (N,) predicted classes.
     """
-    tops = [probabilities(block).max(1) for (block,) in _blocks(logits)]
-    return torch.cat([best.values for best in tops]), torch.cat([best.indices for best in tops])
+    found = [torch.empty(logits.shape[0], dtype=kind, device=logits.device) for kind in (torch.float32, torch.int64)]
+    for block, *own in blocks(logits, *found):  # filled in place: small tensors kept between large ones split the heap
+        torch.max(probabilities(block), 1, out=own)
+    return found[0], found[1]
 
 
 def reliability(confidence: Tensor, right: Tensor, bins: int = BINS) -> Bins:
@@ -94,7 +97,7 @@ def adaptive_reliability(confidence: Tensor, right: Tensor, bins: int = BINS) ->
     return _binned(confidence, right, rank * bins // len(right), bins)
 
 
-def classwise_ece(logits: Tensor, labels: Tensor, bins: int = BINS) -> float:
+def classwise_ece(logits: Logits, labels: Tensor, bins: int = BINS) -> float:
     """Class-wise ECE, percent: the mean over classes of the ECE of "this image is of class k".
 
     Kull et al., "Beyond temperature scaling" (NeurIPS 2019), equation 4. The BalPoE code instead compares one-hot
@@ -109,7 +112,7 @@ def classwise_ece(logits: Tensor, labels: Tensor, bins: int = BINS) -> float:
     edges = torch.linspace(0, 1, bins + 1)[1:-1].to(logits.device)
     first = bins * torch.arange(classes, device=logits.device)
     excess = torch.zeros(classes * bins, dtype=torch.float64, device=logits.device)
-    for block, its in _blocks(logits, labels):
+    for block, its in blocks(logits, labels):
         probs = probabilities(block)
         cell = torch.bucketize(probs, edges) + first
         gap = -probs.double()
@@ -118,23 +121,30 @@ def classwise_ece(logits: Tensor, labels: Tensor, bins: int = BINS) -> float:
     return float(100 * excess.abs().sum() / (images * classes))
 
 
-def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
+def negative_log_likelihood(logits: Logits, labels: Tensor) -> float:
     """Mean over images, nats."""
-    losses = [F.cross_entropy(block.float(), its, reduction="none") for block, its in _blocks(logits, labels)]
-    return float(torch.cat(losses).double().mean())
+    losses = torch.empty(logits.shape[0], device=logits.device)
+    for block, its, own in blocks(logits, labels, losses):
+        own.copy_(F.cross_entropy(block.float(), its, reduction="none"))
+    return float(losses.double().mean())
 
 
-def brier(logits: Tensor, labels: Tensor) -> float:
+def brier(logits: Logits, labels: Tensor) -> float:
     """Brier score: mean over images of the squared distance to the one-hot label, 0 to 2 (Brier 1950)."""
     total = torch.zeros((), dtype=torch.float64, device=logits.device)
-    for block, its in _blocks(logits, labels):
+    for block, its in blocks(logits, labels):
         gap = probabilities(block).double()
         gap[torch.arange(len(its)), its] -= 1
         total += gap.square_().sum()
     return float(total / len(labels))
 
 
-def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+def scaled(logits: Logits, temperature: float) -> Logits:
+    """Logits divided by a temperature."""
+    return Changed(logits, lambda rows: rows / temperature)
+
+
+def fit_temperature(logits: Logits, labels: Tensor) -> float:
     """The temperature, between 0.05 and 20, with the least negative log likelihood (Guo et al., section 4.2).
 
     Args:
@@ -142,14 +152,14 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         labels: (N,).
     """
     found = minimize_scalar(
-        lambda log_t: negative_log_likelihood(logits / 2.0**log_t, labels),
+        lambda log_t: negative_log_likelihood(scaled(logits, 2.0**log_t), labels),
         bounds=(-4.32, 4.32),
         method="bounded",
     )
     return float(2.0**found.x)
 
 
-def calibration(logits: Tensor, labels: Tensor, bins: int = BINS) -> dict[str, float]:
+def calibration(logits: Logits, labels: Tensor, bins: int = BINS) -> dict[str, float]:
     """Every calibration figure of a set of predictions.
 
     Args:
@@ -173,12 +183,6 @@ def calibration(logits: Tensor, labels: Tensor, bins: int = BINS) -> dict[str, f
         "nll": negative_log_likelihood(logits, labels),
         "brier": brier(logits, labels),
     }
-
-
-def _blocks(logits: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """A block of rows after the other, of all tensors alike."""
-    rows = max(1, _BLOCK // logits.shape[1])
-    yield from zip(*(torch.split(tensor, rows) for tensor in (logits, *others)), strict=True)
 
 
 def _binned(confidence: Tensor, right: Tensor, cell: Tensor, bins: int) -> Bins:

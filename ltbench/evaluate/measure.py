@@ -1,10 +1,13 @@
 """Everything that a result says about a set of predictions."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ltbench.evaluate import accuracy, calibration
+from ltbench.evaluate.logits import Logits
 from ltbench.evaluate.predict import Predictions
 from ltbench.evaluate.shift import under_shift
 from ltbench.outcomes import Outcomes
@@ -12,7 +15,9 @@ from ltbench.store import DataRecord, Metrics
 
 
 def measure(
-    predictions: Predictions,
+    logits: Logits,
+    labels: Tensor,
+    experts: Iterable[Logits],
     groups: dict[str, list[int]],
     temperature: float | None = None,
     bins: int = calibration.BINS,
@@ -20,18 +25,22 @@ def measure(
     """Accuracy and calibration of a set of predictions.
 
     Args:
-        predictions: of the method.
+        logits: (N, C) of the method.
+        labels: (N,).
+        experts: (N, C) of each expert.
         groups: class labels of the shot groups.
         temperature: fitted on validation images; None leaves the scaled figures out.
         bins: of the binned calibration errors.
     """
-    logits, labels = predictions.logits, predictions.labels
     correct, total = accuracy.correct_by_class(logits, labels)
     confidence, predicted = calibration.top(logits)
     table = calibration.reliability(confidence, predicted == labels, bins)
     scaled = None
     if temperature is not None:
-        scaled = {"temperature": temperature, **calibration.calibration(logits / temperature, labels, bins)}
+        scaled = {
+            "temperature": temperature,
+            **calibration.calibration(calibration.scaled(logits, temperature), labels, bins),
+        }
     values: dict[str, Any] = {
         **accuracy.accuracies(correct, total, groups),
         **calibration.calibration(logits, labels, bins),
@@ -44,7 +53,7 @@ def measure(
         "correct": correct.tolist(),
         "total": total.tolist(),
         "mean_probability": calibration.mean_probability(logits).tolist(),
-        "expert_mean_probability": [calibration.mean_probability(expert).tolist() for expert in predictions.experts],
+        "expert_mean_probability": [calibration.mean_probability(expert).tolist() for expert in experts],
     }
     return Metrics.model_validate(values)
 

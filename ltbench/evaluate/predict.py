@@ -14,8 +14,13 @@ from ltbench.atomic import write_bytes
 from ltbench.data.loading import Loader
 from ltbench.errors import LtbenchError
 from ltbench.evaluate.fold import folded
+from ltbench.evaluate.room import room
 from ltbench.method import Method
 from ltbench.train.distributed import ALONE, Group
+
+_ARRAYS = ("logits", "experts", "labels")
+_AT_A_TIME = 2**24
+"""Bytes that are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Predictions:
 
     def save(self, path: Path, **about: str) -> None:
         """Write a NumPy archive: logits, experts, labels, and ``about`` as JSON text."""
-        arrays = {name: getattr(self, name).numpy() for name in ("logits", "experts", "labels")}
+        arrays = {name: getattr(self, name).numpy() for name in _ARRAYS}
         write_bytes(path, lambda stream: np.savez(stream, about=np.array(json.dumps(about)), **arrays))
 
     @classmethod
@@ -46,15 +51,29 @@ class Predictions:
             LtbenchError: if the file is missing or damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                logits, experts, labels = (torch.from_numpy(archive[name]) for name in ("logits", "experts", "labels"))
-                return cls(logits, experts, labels, about=json.loads(str(archive["about"])))
+            with zipfile.ZipFile(path) as archive:
+                logits, experts, labels = (_read(archive, name) for name in _ARRAYS)
+            with np.load(path, allow_pickle=False) as small:
+                return cls(logits, experts, labels, about=json.loads(str(small["about"])))
         except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
             raise LtbenchError(
                 f"the stored logits cannot be read: {error}",
                 where=path,
                 hint="they are kept in the cache folder, which may be emptied: run again with --rerun",
             ) from None
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> Tensor:
+    """An array of a NumPy archive; NumPy itself would read it into memory, however large it is."""
+    with archive.open(f"{name}.npy") as member:
+        np.lib.format.read_magic(member)
+        shape, backwards, kind = np.lib.format.read_array_header_1_0(member)
+        table = room(shape[::-1] if backwards else shape, torch.from_numpy(np.empty(0, kind)).dtype)
+        flat = table.view(-1).numpy().view(np.uint8)
+        for begin in range(0, len(flat), _AT_A_TIME):
+            part = flat[begin : begin + _AT_A_TIME]
+            part[:] = np.frombuffer(member.read(len(part)), np.uint8)
+    return table.permute(*reversed(range(table.ndim))) if backwards else table
 
 
 @torch.no_grad()
@@ -66,15 +85,16 @@ def predict(method: Method, data: Loader, precision: str = "fp32", group: Group 
     """
     method.eval()
     logits, experts, done = torch.empty(0, 0), torch.empty(0, 0, 0), 0
-    count = sum(map(len, data.in_order(share=group.share)))
+    own = sum(map(len, data.in_order(share=group.share)))
+    count = len(data.labels) if group.leads else own
     with folded(method, data.first()) as how:
         for batch in data.plain(share=group.share):
             with torch.autocast(data.device.type, torch.bfloat16, enabled=precision == "bf16"):
-                own = method.experts(batch.images).float()
+                found = method.experts(batch.images).float()
             if not done:  # room for all, so that they never lie there twice
-                logits = torch.empty(count, own.shape[2])
-                experts = torch.empty(own.shape[0], count, own.shape[2])
+                logits = room((count, found.shape[2]))
+                experts = room((found.shape[0], count, found.shape[2]))
             now = slice(done, done := done + len(batch.labels))
-            experts[:, now], logits[now] = own, method.combine(own)
-    logits, experts = group.collect(logits), group.collect(experts.transpose(0, 1)).transpose(0, 1)
+            experts[:, now], logits[now] = found, method.combine(found)
+    group.collect([logits, *experts], own)
     return Predictions(logits, experts, data.labels.cpu(), how)

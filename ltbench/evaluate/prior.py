@@ -4,9 +4,11 @@ import torch
 from torch import Tensor
 
 from ltbench.errors import LtbenchError
+from ltbench.evaluate.logits import Changed, Logits, blocks
+from ltbench.evaluate.room import room
 
 
-def corrected(logits: Tensor, logit_prior: float | None, train_prior: Tensor, test_prior: Tensor) -> Tensor:
+def corrected(logits: Logits, logit_prior: float | None, train_prior: Tensor, test_prior: Tensor) -> Logits:
     """Logits for another prior: z - logit_prior log pi_train + log pi_test.
 
     Where softmax(z) is p(y|x) under the prior pi_train^logit_prior, as ``Method.logit_prior`` says, this is Bayes' rule
@@ -30,11 +32,15 @@ def corrected(logits: Tensor, logit_prior: float | None, train_prior: Tensor, te
             "these predictions cannot be corrected for another test prior",
             hint="the method does not know what is left of the training prior in its logits (Method.logit_prior)",
         )
-    train, test = (prior.to(logits.dtype) / prior.sum() for prior in (train_prior, test_prior))
-    return logits - logit_prior * train.log() + test.log()
+
+    def change(rows: Tensor) -> Tensor:
+        train, test = (prior.to(rows.dtype) / prior.sum() for prior in (train_prior, test_prior))
+        return rows - logit_prior * train.log() + test.log()
+
+    return Changed(logits, change)
 
 
-def estimated(logits: Tensor, logit_prior: float | None, train_prior: Tensor, steps: int = 1000) -> Tensor:
+def estimated(logits: Logits, logit_prior: float | None, train_prior: Tensor, steps: int = 1000) -> Tensor:
     """The class frequencies of a test set, estimated from its images without their labels.
 
     Expectation maximisation of Saerens, Latinne and Decaestecker (Neural Computation 2002), equation 2.9: posteriors
@@ -54,7 +60,9 @@ def estimated(logits: Tensor, logit_prior: float | None, train_prior: Tensor, st
         LtbenchError: if the method does not know its exponent.
     """
     uniform = torch.full_like(train_prior, 1 / len(train_prior), dtype=torch.float64)
-    likelihoods = corrected(logits.double(), logit_prior, train_prior, uniform).softmax(1)
+    likelihoods, done = room((logits.shape[0], logits.shape[1]), torch.float64), 0
+    for (block,) in blocks(corrected(Changed(logits, Tensor.double), logit_prior, train_prior, uniform)):
+        likelihoods[done : (done := done + len(block))] = block.softmax(1)
     prior = uniform
     for _ in range(steps):
         # The mean of the posteriors p_c L_ic / sum_k p_k L_ik, without a table of them.

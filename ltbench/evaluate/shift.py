@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ltbench.data.shift import DISTRIBUTIONS, shifted
 from ltbench.evaluate import accuracy, calibration
+from ltbench.evaluate.logits import Chosen, Logits
 from ltbench.evaluate.prior import corrected, estimated
 from ltbench.store import ShiftTable, TestPrior
 
@@ -36,7 +37,7 @@ def under_shift(
         index = torch.from_numpy(shifted(labels.numpy(), train_counts, distribution))
         if not len(index):
             continue  # too few images for any profile of this ratio
-        own, its = logits[index], labels[index]
+        own, its = Chosen(logits, index), labels[index]
         truth = torch.bincount(its, minlength=len(train)).double()
         for prior in get_args(TestPrior) if logit_prior is not None else ("unknown",):
             suited, error = adapted(own, prior, logit_prior, train, truth)
@@ -47,8 +48,8 @@ def under_shift(
 
 
 def adapted(
-    logits: Tensor, prior: TestPrior, logit_prior: float | None, train: Tensor, truth: Tensor
-) -> tuple[Tensor, float | None]:
+    logits: Logits, prior: TestPrior, logit_prior: float | None, train: Tensor, truth: Tensor
+) -> tuple[Logits, float | None]:
     """Logits for a test set whose class frequencies are unknown, known or estimated.
 
     Args:
@@ -73,7 +74,7 @@ def adapted(
     return corrected(logits, logit_prior, train, guess.clamp(min=1e-12)), error
 
 
-def _figures(logits: Tensor, labels: Tensor, groups: dict[str, list[int]]) -> dict[str, Any]:
+def _figures(logits: Logits, labels: Tensor, groups: dict[str, list[int]]) -> dict[str, Any]:
     correct, total = accuracy.correct_by_class(logits, labels)
     confidence, predicted = calibration.top(logits)
     bins = calibration.reliability(confidence, predicted == labels)

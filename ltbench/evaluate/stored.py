@@ -1,11 +1,13 @@
 """Finished runs evaluated again from their stored logits: other bins, shot rules, temperatures, test distributions."""
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ltbench import places, registry
 from ltbench.data.longtail import ShotRule
@@ -13,6 +15,7 @@ from ltbench.data.shift import LabelShift, shifted
 from ltbench.errors import LtbenchError
 from ltbench.evaluate import calibration
 from ltbench.evaluate.accuracy import correct_by_class
+from ltbench.evaluate.logits import Chosen, Logits
 from ltbench.evaluate.measure import measure, of_images
 from ltbench.evaluate.predict import Predictions
 from ltbench.evaluate.shift import adapted
@@ -125,19 +128,23 @@ def look(
     view = view or View()
     temperature = _temperature(result, validation) if view.temperature else None
     counts = np.array(result.data.trained_on)
+    logits: Logits = predictions.logits
+    experts: Iterable[Logits] = predictions.experts
+    labels = predictions.labels
     if view.distribution is not None:
-        predictions = _drawn(result, predictions, view.distribution)
-    truth = torch.bincount(predictions.labels, minlength=len(counts)).double()
+        index = _drawn(result, labels, view.distribution)
+        logits, labels = Chosen(predictions.logits, index), labels[index]
+        experts = [Chosen(expert, index) for expert in predictions.experts]
+    truth = torch.bincount(labels, minlength=len(counts)).double()
     logits, prior_error = adapted(
-        predictions.logits / (temperature or 1.0),
+        calibration.scaled(logits, temperature) if temperature else logits,
         view.prior,
         result.method.logit_prior,
         torch.from_numpy(counts).double(),
         truth,
     )
     groups = view.shots.groups(np.array(result.data.counts)) if view.shots else result.data.groups
-    seen = Predictions(logits, predictions.experts, predictions.labels)
-    return Evaluation(measure(seen, groups, bins=view.bins), temperature, prior_error)
+    return Evaluation(measure(logits, labels, experts, groups, bins=view.bins), temperature, prior_error)
 
 
 def filled_in(result: Result, predictions: Predictions) -> tuple[Result, list[str]]:
@@ -200,13 +207,14 @@ def _temperature(result: Result, validation: Predictions | None) -> float:
     return calibration.fit_temperature(validation.logits, validation.labels)
 
 
-def _drawn(result: Result, predictions: Predictions, distribution: LabelShift) -> Predictions:
+def _drawn(result: Result, labels: Tensor, distribution: LabelShift) -> Tensor:
+    """The images of a shifted test set."""
     if result.method.transductive:
         raise LtbenchError(
             "it has adapted to its whole test set, and would have to adapt to each shifted one anew",
             where="--test-prior",
         )
-    index = torch.from_numpy(shifted(predictions.labels.numpy(), np.array(result.data.trained_on), distribution))
+    index = torch.from_numpy(shifted(labels.numpy(), np.array(result.data.trained_on), distribution))
     if not len(index):
         raise LtbenchError(f"its test set has too few images to draw {distribution.name}", where="--test-prior")
-    return Predictions(predictions.logits[index], predictions.experts[:, index], predictions.labels[index])
+    return index

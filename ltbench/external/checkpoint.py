@@ -74,7 +74,7 @@ def import_checkpoint(
         config=config,
         data=record,
         method=MethodRecord(revision=IMPORTED, logit_prior=logit_prior, transductive=False, uses={}),
-        metrics={"test": measure(predictions, record.groups)},
+        metrics={"test": measure(predictions.logits, predictions.labels, predictions.experts, record.groups)},
         **of_images(predictions, record, logit_prior=logit_prior, transductive=False),
         cost=cost,
         provenance={

@@ -71,7 +71,7 @@ def score(
         config=config,
         data=data,
         method=MethodRecord(revision=SCORED, logit_prior=logit_prior, transductive=transductive, uses={}),
-        metrics={"test": measure(predictions, data.groups)},
+        metrics={"test": measure(predictions.logits, predictions.labels, predictions.experts, data.groups)},
         **of_images(predictions, data, logit_prior=logit_prior, transductive=transductive),
         provenance={
             SCORED: {"file": file.name, "sha256": digest, "labels": checked}

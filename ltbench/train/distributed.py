@@ -92,18 +92,24 @@ class Group:
         """(processes, ...): one tensor of each process, all of one shape; as ``gather``, with less talk."""
         return row.unsqueeze(0) if self.size == 1 else _gathered(row.unsqueeze(0), [1] * self.size, self.rank)
 
-    def collect(self, tensor: Tensor) -> Tensor:
-        """In the first process: the tensors of all, on the CPU, joined along the first axis; elsewhere the own one."""
-        lengths = self._lengths(len(tensor)) if self.size > 1 else []
-        parts = [tensor]
+    def collect(self, tables: Sequence[Tensor], own: int) -> None:
+        """Fill the first process's tables with the rows of all, in the order of the processes; on the CPU.
+
+        Args:
+            tables: whose first rows are this process's; the first process's have room for all. A process without rows
+                need not have any.
+            own: rows of this process.
+        """
+        if self.size == 1:
+            return
+        lengths = self._lengths(own)
         with _all_there():
-            if self.rank and len(tensor):
-                dist.send(tensor.contiguous(), 0)
-            for rank in range(1, len(lengths)) if self.leads else ():
-                if lengths[rank]:
-                    parts.append(tensor.new_empty(lengths[rank], *tensor.shape[1:]))
-                    dist.recv(parts[-1], rank)
-        return torch.cat(parts) if len(parts) > 1 else tensor
+            for table in tables if self.rank and own else ():
+                dist.send(table[:own].contiguous(), 0)
+            for rank in range(1, self.size) if self.leads else ():
+                begin = sum(lengths[:rank])
+                for table in tables if lengths[rank] else ():
+                    dist.recv(table[begin : begin + lengths[rank]], rank)
 
     def _lengths(self, own: int) -> list[int]:
         lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]

@@ -30,7 +30,7 @@ def stored_run(tmp_path, make_result) -> Callable[..., SimpleNamespace]:
             counts=counts.tolist(), trained_on=counts.tolist(), shots={"many": 100, "few": 20}, groups=groups,
             without_validation=[],
         )  # fmt: skip
-        metrics = {name: measure(part, groups) for name, part in parts.items()}
+        metrics = {name: measure(part.logits, part.labels, part.experts, groups) for name, part in parts.items()}
         method = result.method.model_copy(update={"logit_prior": logit_prior})
         result = result.model_copy(update={"data": data, "metrics": metrics, "method": method})
         for name, part in parts.items():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from ltbench.evaluate import calibration as cal
+from ltbench.evaluate import logits as rows
 
 
 def test_ece_mce_and_overconfidence_equal_the_published_code(golden_losses):
@@ -141,6 +142,6 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
     whole = cal.calibration(logits, labels)
     confidence, predicted = cal.top(logits)
     assert torch.equal(confidence, logits.softmax(1).max(1).values)
-    monkeypatch.setattr(cal, "_BLOCK", 7 * 10)  # ten images a block
+    monkeypatch.setattr(rows, "_BLOCK", 7 * 10)  # ten images a block
     assert cal.calibration(logits, labels) == pytest.approx(whole, rel=1e-12)
     assert torch.equal(cal.top(logits)[1], predicted)

@@ -197,7 +197,14 @@ def test_validation_logits_of_another_training_choose_no_temperature(stored_run)
         evaluate(run.path, run.result, View(temperature=True))
 
 
-@pytest.mark.parametrize("damage", [lambda whole: whole[:200], lambda whole: b"", lambda whole: b"text"])
+def flipped(whole):
+    """One bit of a number of an expert."""
+    changed = bytearray(whole)
+    changed[whole.index(b"experts.npy") + 1000] ^= 64
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[:200], lambda whole: b"", lambda whole: b"text", flipped])
 def test_damaged_logits_are_refused(stored_run, damage):
     run = stored_run(*noisy(), COUNTS)
     run.file.write_bytes(damage(run.file.read_bytes()))

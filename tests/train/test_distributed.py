@@ -65,7 +65,6 @@ def test_tensors_of_unequal_length_are_gathered_and_gradients_flow_back(together
 def test_alone_nothing_is_done():
     tensor = torch.ones(2, 3)
     assert ALONE.gather(tensor) is tensor
-    assert ALONE.collect(tensor) is tensor
     assert ALONE.agree(True, False) == (True, False)
     assert ALONE.from_first(lambda: 7) == 7
     assert ALONE.leads
@@ -77,7 +76,8 @@ def test_what_is_agreed_and_handed_on(together):
         sums = [torch.full((2, 2), group.rank + 1.0), torch.ones(1, dtype=torch.float64)]
         group.take_over(tensors)
         group.add(sums)
-        collected = group.collect(torch.full((group.rank, 1), float(group.rank)))
+        collected = torch.full((3, 1), float(group.rank))
+        group.collect([collected], group.rank)
         agreed = group.agree(group.rank == 1, False)
         return agreed, group.from_first(lambda: {"of": group.rank}), tensors, sums, collected
 
