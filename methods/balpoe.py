@@ -25,7 +25,7 @@ from ltbench.method import (
     Range,
 )
 from ltbench.models.experts import ExpertNetwork
-from ltbench.recipes.augmentations import CIFAR_ROTATED
+from ltbench.recipes.augmentations import CIFAR_ROTATED, IMAGENET, INATURALIST
 
 
 class BalPoE(Method):
@@ -114,7 +114,25 @@ class BalPoE(Method):
                 "milestones": (0.8, 0.9),
                 "warmup": 0.025,
                 "augment": CIFAR_ROTATED,
-            }
+            },
+            "imagenet-lt": {
+                "epochs": 180,
+                "batch_size": 64,
+                "lr": 0.025,
+                "weight_decay": 5e-4,
+                "schedule": "cosine",
+                "warmup": 0.0,
+                "augment": IMAGENET,
+            },
+            "inaturalist2018": {
+                "epochs": 100,
+                "batch_size": 512,
+                "lr": 0.2,
+                "weight_decay": 2e-4,
+                "schedule": "cosine",
+                "warmup": 0.0,
+                "augment": INATURALIST,
+            },
         },
         checkpoint="last epoch",
         draw="Cao et al.",

@@ -150,6 +150,8 @@ class Backbone:
                 where="--pretrained",
                 hint="choose another --backbone, e.g. resnet18, or train from scratch",
             )
+        if timm.models.is_model_in_modules(self.name, ["resnet"]):
+            options["zero_init_last"] = False  # as in the published networks: timm's blocks start as the identity
         if width != 1.0 and (channels := self._narrow(width)):
             options["channels"] = channels
         try:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.models.experts import Backbone
@@ -68,6 +69,31 @@ def test_experts_have_full_width_where_three_quarters_are_not_defined(name):
 def test_other_widths_are_refused():
     with pytest.raises(LtbenchError, match=r"width 0\.5"):
         backbone("cifar_resnet20", 32)(2, width=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "experts", "width", "published"),
+    [  # billions of multiply-adds as SADE's authors state them; theirs count more than convolutions and products
+        ("resnext50_32x4d", 1000, 1, 1, 4.26),
+        ("resnext50_32x4d", 1000, 3, 0.75, 6.08),
+        ("resnet50", 8142, 1, 1, 4.14),
+        ("resnet50", 8142, 3, 0.75, 5.80),
+    ],
+)
+def test_sizes_are_the_published_ones(name, classes, experts, width, published):
+    build = Backbone(name, classes=classes, channels=3, image_size=224, head="cosine")
+    network = build(experts, width=width).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.experts(torch.zeros(1, 3, 224, 224))
+    assert counter.get_total_flops() / 2e9 == pytest.approx(published, rel=0.01)
+    assert network.num_features == 2048 * width
+
+
+def test_a_resnet_starts_as_the_published_ones():
+    # Convolutions N(0, 2 / (k k out)), batch norms 1 and 0: also the last of a block, which timm starts at 0.
+    block = backbone("resnet50")(1).branches[0].model.layer1[1]
+    assert block.conv2.weight.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.02)
+    assert all((norm.weight == 1).all() and (norm.bias == 0).all() for norm in (block.bn1, block.bn2, block.bn3))
 
 
 def test_three_quarter_width_of_a_timm_resnet():
