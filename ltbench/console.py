@@ -13,15 +13,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from tabulate import tabulate
 
 from ltbench import places, registry, sweep
 from ltbench import tune as search
 from ltbench.config import Recipe, RunConfig
 from ltbench.data.download import Watch
 from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.estimate import Estimate
 from ltbench.experiment import Surroundings, resolve
 from ltbench.external import rows as external
 from ltbench.parallel import RunWatch
+from ltbench.provenance import hardware
 from ltbench.store import Division, Metrics, Result, Store
 
 out = Console(highlight=False, soft_wrap=True)
@@ -92,6 +95,61 @@ def show(result: Result, path: Path) -> None:
     out.print(table)
     again = external.command(result) or command(config, path)
     out.print(f"reproduce  {escape(again)}")  # one line, to be copied
+
+
+def show_estimate(found: Estimate) -> None:
+    """Print how long a run is expected to take, and what that rests on."""
+    config, recipe, sizes = found.config, found.config.recipe, found.sizes
+    assert isinstance(recipe, Recipe)
+    about = hardware(found.device)
+    machine = about.get("accelerator") or f"{about['processor']}, {about['threads']} threads"
+    out.print(
+        f"[bold]{escape(config.method)}[/bold] on {escape(config.dataset)}: {config.backbone}, {config.image_size} "
+        f"pixels, {len(sizes.counts):,} classes, {found.parameters / 1e6:.1f} M parameters, "
+        f"{found.multiply_adds / 1e9:.3g} G multiply-adds an image\n"
+        f"{recipe.name} recipe: {recipe.epochs} epochs of {sizes.images:,} images, batches of {recipe.batch_size}, "
+        f"{config.precision}; measured on {escape(machine)}"
+    )
+    rows = [
+        (
+            str(share.processes), str(share.batch), stage.name, f"{stage.steps:,}", f"{min(stage.seconds):.3g}",
+            f"{max(stage.seconds):.3g}", _duration(stage.steps * min(stage.seconds)),
+            f"{share.batch / min(stage.seconds):.1f}",
+            "n/a" if share.peak_memory is None else f"{share.peak_memory / 2**30:.1f}",
+        )
+        for share in found.shares
+        for stage in share.stages
+    ]  # fmt: skip
+    processes = max(share.processes for share in found.shares)
+    titles = ("processes", "images each", "stage", "steps", "s a step", "longest", "in all", "images/s each", "GiB")
+    align = ["left" if title == "stage" else "right" for title in titles]
+    if rows:
+        out.print(escape(tabulate(rows, titles, "simple", disable_numparse=True, colalign=align)))
+        left = [
+            *(["decoding, where it does not keep pace (ltbench bench --only loading measures it)"] * sizes.streamed),
+            *([f"the exchange of {found.gradient_bytes / 1e6:.0f} MB of gradients after each step"] * (processes > 1)),
+        ]
+        out.print(
+            f"steps: {'; '.join(dict.fromkeys(share.how for share in found.shares))}. In all: the shortest, so often"
+            + "".join([f"; not in it: {', and '.join(left)}"] * bool(left))
+        )
+    else:
+        out.print("it trains nothing of its own")
+    evaluation = _duration(found.evaluation_seconds)
+    out.print(f"evaluation of {sizes.test_images:,} test images, in one process: {evaluation}")
+    for base in found.starts_from:
+        out.print("\nit starts from this run, which is trained once for all that do:")
+        show_estimate(base)
+
+
+def _duration(seconds: float) -> str:
+    """Two units of time."""
+    minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
+    if days >= 2:
+        return f"{days:.1f} days"
+    if hours >= 2:
+        return f"{hours:.1f} h"
+    return f"{minutes:.1f} min" if minutes >= 2 else f"{seconds:.1f} s"
 
 
 def command(config: RunConfig, path: Path) -> str:

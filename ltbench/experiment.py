@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ltbench import draws, places, recipes, registry
+from ltbench import places, recipes, registry
 from ltbench.config import Recipe, RunConfig, canonical_json, run_id, validated
 from ltbench.data import dataset
 from ltbench.data.dataset import Dataset
@@ -22,8 +22,7 @@ from ltbench.evaluate import calibration
 from ltbench.evaluate.measure import measure, of_images
 from ltbench.evaluate.predict import predict
 from ltbench.lock import exclusive
-from ltbench.method import ClassPrior, Method
-from ltbench.models.experts import Backbone
+from ltbench.method import Method
 from ltbench.monitor.heartbeat import FILE, Heart
 from ltbench.monitor.tensorboard import Board, check_installed
 from ltbench.provenance import provenance
@@ -34,6 +33,7 @@ from ltbench.train.distributed import ALONE, Group, check_divisible
 from ltbench.train.fit import fit, load_trained
 from ltbench.train.history import History
 from ltbench.train.state import Checkpoint
+from ltbench.untrained import untrained
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,6 @@ class _Run:
     def __init__(self, config: RunConfig, around: Surroundings) -> None:
         self.config, self.around = config, around
         assert isinstance(config.recipe, Recipe)
-        assert config.backbone is not None
-        assert config.image_size is not None
         self.recipe = config.recipe
         self.store = Store(around.out)
         self.store.check_writable()
@@ -159,14 +157,6 @@ class _Run:
         # A run id leaves defaults out; the whole settings guard against a default that has changed since.
         settings = canonical_json(config.model_dump(mode="json"))
         self.checkpoint = Checkpoint(self.folder / "checkpoint.pt", around.checkpoint_every, settings, self.group)
-        self.build = Backbone(
-            config.backbone,
-            classes=len(self.data.classes),
-            channels=self.data.shape[0],
-            image_size=config.image_size,
-            head=self.recipe.head,
-            pretrained=config.pretrained,
-        )
         self.heart = Heart(self.folder / FILE, self.id, config, around.out)
         board = around.tensorboard if self.group.leads else None
         self.board = Board(board / config.dataset / config.method / self.id if board is not None else None)
@@ -228,15 +218,7 @@ class _Run:
 
     def make_method(self) -> Method:
         """The untrained method, on the device."""
-        prior = ClassPrior(torch.tensor(self.data.train_counts))
-        hyperparameters = self.cls.Config.model_validate(self.config.hyperparameters)
-        try:
-            with draws.global_stream(self.config.seed, "init"):
-                method = self.cls(self.build, prior, hyperparameters)
-        except ValueError as error:
-            raise LtbenchError(f"{self.config.method}: {error}", where="--set") from None
-        method.to(memory_format=torch.channels_last)
-        return method.to(self.device)
+        return untrained(self.config, self.data.train_counts.tolist(), self.data.shape, self.device)
 
     def trained(self) -> Method:
         """The trained method, trained now if its weights are not in the cache."""
@@ -377,7 +359,7 @@ class _Run:
     def _cost(self, method: Method, history: History, evaluation_rate: float, evaluation: str) -> Cost:
         return Cost(
             parameters=sum(weight.numel() for weight in method.network.parameters()),
-            multiply_adds=multiply_adds(method, self.build.shape),
+            multiply_adds=multiply_adds(method, self.data.shape),
             training_seconds=history.seconds + self.used_seconds,
             training_images_per_second=history.images / history.seconds if history.seconds else None,
             evaluation_images_per_second=evaluation_rate,

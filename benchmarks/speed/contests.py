@@ -34,7 +34,7 @@ from ltbench.method import Batch, ClassPrior, Method, Shuffled, Stage
 from ltbench.models.experts import Backbone
 from ltbench.provenance import hardware
 from ltbench.train.fit import at_rest, fit
-from ltbench.train.state import Checkpoint
+from ltbench.train.state import NoCheckpoint
 from ltbench.train.step import RECORDERS, Step
 from ltbench_speed import photographs
 from ltbench_speed import reference_loop as reference
@@ -145,7 +145,7 @@ def sgd(network: nn.Module) -> torch.optim.SGD:
 def train(made: Method, data: Resident, precision: str) -> None:
     """An epoch of ltbench's training, without a checkpoint."""
     recipe = Recipe(epochs=1, warmup=0, milestones=(), augment=BASIC)
-    fit(made, data, recipe, seed=0, checkpoint=_Nowhere(), precision=precision)
+    fit(made, data, recipe, seed=0, checkpoint=NoCheckpoint(), precision=precision)
 
 
 def steps(device: torch.device) -> Iterator[Contest]:
@@ -321,23 +321,6 @@ KINDS: dict[str, Callable[[torch.device], Iterator[Contest]]] = {
     "loading": loading,
     "metrics": metrics,
 }
-
-
-class _Nowhere(Checkpoint):
-    """Keeps nothing."""
-
-    def __init__(self) -> None:
-        pass
-
-    def due(self) -> bool:
-        """Never."""
-        return False
-
-    def save(self, state: object) -> None:
-        """Do not."""
-
-    def load(self, device: torch.device) -> None:
-        """Nothing."""
 
 
 def _wait(device: torch.device) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from ltbench.cli import evaluation, models, reporting, tools, training, watching
+from ltbench.cli import evaluation, models, planning, reporting, tools, training, watching
 from ltbench.cli.options import say
 from ltbench.errors import LtbenchError, LtbenchWarning
 
@@ -26,6 +26,7 @@ app.add_typer(data_app, name="data")
 for command in (
     training.run,
     training.tune,
+    planning.estimate,
     evaluation.evaluate,
     evaluation.score,
     models.import_checkpoint,

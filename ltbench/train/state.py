@@ -61,3 +61,20 @@ class Checkpoint:
         """Remove the file, if it is there."""
         if self.group.leads:
             self.path.unlink(missing_ok=True)
+
+
+class NoCheckpoint(Checkpoint):
+    """Keeps nothing: for training that only measures."""
+
+    def __init__(self) -> None:
+        pass
+
+    def due(self) -> bool:
+        """Never."""
+        return False
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Do not."""
+
+    def load(self, device: torch.device) -> None:
+        """Nothing."""

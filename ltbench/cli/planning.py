@@ -1,0 +1,69 @@
+"""ltbench estimate: how long will it take?"""
+
+from typing import Annotated
+
+import typer
+
+from ltbench.cli.options import (
+    Accumulate,
+    Backbone,
+    BatchSize,
+    Compiled,
+    DataDir,
+    Device,
+    Epochs,
+    ImageSize,
+    MethodsDir,
+    Precision,
+    Ratio,
+    RecipeName,
+    Settings,
+    add_methods,
+    data_folder,
+    given,
+    hyperparameters,
+)
+from ltbench.errors import LtbenchError
+
+
+def estimate(
+    method: Annotated[str | None, typer.Option(help="Method, or several by commas  [default: balpoe]")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Data set; a large one need not be there")] = None,
+    backbone: Backbone = None,
+    imbalance_ratio: Ratio = None,
+    epochs: Epochs = None,
+    recipe: RecipeName = None,
+    batch_size: BatchSize = None,
+    image_size: ImageSize = None,
+    settings: Settings = None,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    precision: Precision = None,
+    compiled: Compiled = None,
+    accumulate: Accumulate = 1,
+    processes: Annotated[str, typer.Option(help="Numbers of processes (GPUs) that would share a run")] = "1",
+    rounds: Annotated[int, typer.Option(min=1, help="How often steps are timed")] = 3,
+    methods_dir: MethodsDir = None,
+) -> None:
+    """Time some steps of a run on this machine and tell how long all of them will take."""
+    from ltbench import console, sweep
+    from ltbench.estimate import estimate
+
+    add_methods(methods_dir)
+    try:
+        counts = [int(number) for number in processes.split(",")]
+    except ValueError:
+        hint = "write numbers, e.g. --processes 1,8"
+        raise LtbenchError(f"'{processes}' are no numbers of processes", where="--processes", hint=hint) from None
+    flags = given(
+        method=method, dataset=dataset, backbone=backbone, imbalance_ratio=imbalance_ratio, epochs=epochs,
+        recipe=recipe, batch_size=batch_size, image_size=image_size, precision=precision,
+        hyperparameters=hyperparameters(settings),
+    )  # fmt: skip
+    for config in sweep.expand([{}], flags):
+        console.show_estimate(
+            estimate(
+                config, data_folder(data_dir), device=device, processes=counts, rounds=rounds, accumulate=accumulate,
+                compiled=compiled,
+            )
+        )  # fmt: skip

@@ -1,0 +1,257 @@
+"""How long a run will take on this machine, from measured steps: before the data is there, before days are spent."""
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ltbench import registry
+from ltbench.config import Augment, Recipe, RunConfig
+from ltbench.data import dataset, longtail
+from ltbench.data.listed import Listed
+from ltbench.data.loading import Resident
+from ltbench.data.source import ImageFiles, LabelledImages
+from ltbench.device import choose_device
+from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.evaluate.predict import predict
+from ltbench.experiment import resolve
+from ltbench.method import Method
+from ltbench.records import multiply_adds, peak_memory
+from ltbench.train.fit import fit
+from ltbench.train.schedule import plan
+from ltbench.train.state import NoCheckpoint
+from ltbench.train.step import WORTH_COMPILING
+from ltbench.untrained import untrained
+
+STEPS = {"cpu": 1}
+"""Steps that are timed together, by device: 20 elsewhere, where a step is short and starts while the last one runs."""
+
+EVALUATED = {"cpu": 32}
+"""Images whose evaluation is timed, by device: 1024 elsewhere."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What matters of a data set to how long a run takes."""
+
+    counts: tuple[int, ...]
+    """(C,) training images of each class; assumed where only their sum is published."""
+    images: int
+    """Of an epoch."""
+    test_images: int
+    shape: tuple[int, int, int]
+    """Of an image: channels, height, width."""
+    streamed: bool
+    """Whether images stay files, which are decoded again and again."""
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """The steps of a stage."""
+
+    name: str
+    steps: int
+    seconds: tuple[float, ...]
+    """Of a step, measured one time after the other."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one of so many processes has to do."""
+
+    processes: int
+    batch: int
+    """Images that it takes of every batch."""
+    stages: tuple[StageTime, ...]
+    how: str
+    """How steps are carried out."""
+    peak_memory: int | None
+    """Bytes: of the device, or of the process so far."""
+
+    @property
+    def seconds(self) -> float:
+        """Of all steps, by the shortest of each stage."""
+        return sum(stage.steps * min(stage.seconds) for stage in self.stages)
+
+    @property
+    def images_per_second(self) -> float:
+        """That must be decoded for it, at the least."""
+        return sum(stage.steps for stage in self.stages) * self.batch / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run is expected to take; the runs that it starts from are not in it."""
+
+    config: RunConfig
+    sizes: Sizes
+    device: torch.device
+    parameters: int
+    multiply_adds: int
+    """Of one image, through all experts."""
+    shares: tuple[Share, ...]
+    evaluation_seconds: float
+    """For all test images, in one process."""
+    starts_from: "tuple[Estimate, ...]"
+
+    @property
+    def gradient_bytes(self) -> int:
+        """That processes exchange after each step."""
+        return 4 * self.parameters
+
+
+def estimate(
+    config: RunConfig,
+    folder: Path,
+    *,
+    device: str = "auto",
+    processes: Sequence[int] = (1,),
+    rounds: int = 3,
+    accumulate: int = 1,
+    compiled: bool | None = None,
+) -> Estimate:
+    """Time the steps of a run on random images.
+
+    Args:
+        config: of the run; what it leaves out is filled in.
+        folder: --data-dir, for data sets whose sizes are not published ones.
+        device: to measure on.
+        processes: for each number: one process's share of every batch is measured, since a step of fewer images takes
+            less. What processes tell each other is not.
+        rounds: how often each stage is timed.
+        accumulate: parts of a share whose gradients are added up.
+        compiled: whether to compile steps; None: as the run would.
+
+    Raises:
+        LtbenchError: for bad input, or a batch with too few images for so many processes.
+    """
+    config = resolve(config)
+    assert isinstance(config.recipe, Recipe)
+    for count in processes:
+        if count < 1 or config.recipe.batch_size < 2 * count * accumulate:
+            raise LtbenchError(
+                f"a batch of {config.recipe.batch_size} images cannot be shared out to {count} processes",
+                where="--processes",
+                hint="each needs two images or more for every part",
+            )
+    sizes, where = sizes_of(config, folder), choose_device(device)
+    ways = _Ways(config, config.recipe, sizes, where, rounds, accumulate, compiled)
+    method = ways.method()
+    found = {count: ways.share(count) for count in sorted(processes, reverse=True)}  # the least memory first
+    return Estimate(
+        config,
+        sizes,
+        where,
+        sum(weight.numel() for weight in method.network.parameters()),
+        multiply_adds(method, sizes.shape),
+        tuple(found[count] for count in processes),
+        ways.evaluation_seconds(method),
+        tuple(
+            estimate(
+                base, folder, device=device, processes=processes, rounds=rounds, accumulate=accumulate,
+                compiled=compiled,
+            )
+            for base in registry.method(config.method).uses(config).values()
+        ),
+    )  # fmt: skip
+
+
+def sizes_of(config: RunConfig, folder: Path) -> Sizes:
+    """The published sizes of a data set of official lists, which need not be there; those of any other by looking."""
+    source = registry.dataset(config.dataset)
+    assert config.image_size is not None
+    if isinstance(source, Listed) and config.imbalance_ratio is None:
+        published = source.train_counts()
+        images, test_images = source.parts["train"].size, source.parts["test"].size
+        if published is None:  # a tail of any kind: what matters is the number of classes
+            published = longtail.profile(5 * images // source.class_count, source.class_count, 100).tolist()
+        return Sizes(tuple(published), images, test_images, (3, config.image_size, config.image_size), True)
+    data = dataset.load(source, config, folder)
+    return Sizes(
+        tuple(data.train_counts.tolist()),
+        len(data.train),
+        len(data.test),
+        data.shape,
+        isinstance(data.train, ImageFiles),
+    )
+
+
+@dataclass(frozen=True)
+class _Ways:
+    """How the steps of a run are measured."""
+
+    config: RunConfig
+    recipe: Recipe
+    sizes: Sizes
+    device: torch.device
+    rounds: int
+    accumulate: int
+    compiled: bool | None
+
+    def method(self) -> Method:
+        """The untrained method, and for those that it starts from untrained ones too."""
+        return self._made(self.config)
+
+    def _made(self, config: RunConfig) -> Method:
+        with warnings.catch_warnings(action="ignore", category=LtbenchWarning):  # the run will say
+            method = untrained(config, self.sizes.counts, self.sizes.shape, self.device)
+        bases = registry.method(config.method).uses(config)
+        if bases:
+            method.start_from({name: self._made(resolve(base)) for name, base in bases.items()})
+        return method
+
+    def share(self, processes: int) -> Share:
+        """Time the share of one of so many processes."""
+        method, batch = self.method(), self.recipe.batch_size // processes
+        planned = plan(method.stages(self.recipe), self.recipe)
+        steps = -(-self.sizes.images // self.recipe.batch_size)
+        together = STEPS.get(self.device.type, 20)
+        images, short = self._images(together * batch), [replace(one.stage, epochs=1 + self.rounds) for one in planned]
+        length = max(1, sum(one.epochs or 0 for one in short if one.schedule is None))
+        method.stages = lambda recipe: short  # type: ignore[method-assign]  # as many epochs as rounds
+        total = steps * sum(one.epochs for one in planned)
+        compiled = self.device.type == "cuda" and total >= WORTH_COMPILING if self.compiled is None else self.compiled
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        with warnings.catch_warnings(action="ignore", category=LtbenchWarning):  # the run will say
+            history = fit(
+                method,
+                images,
+                # The images are made elsewhere and at the same time: decoded by workers, varied by them or by the GPU.
+                self.recipe.model_copy(
+                    update={"batch_size": batch, "epochs": length, "lr": 1e-4, "augment": Augment(),
+                            "contrast": Augment()}
+                ),
+                seed=0,
+                checkpoint=NoCheckpoint(),
+                precision=self.config.precision,
+                compiled=compiled,
+                unlabelled=images,
+                accumulate=self.accumulate,
+            )  # fmt: skip
+        times = []
+        for one in planned:
+            curve = [point for point in history.curve if point.stage == one.stage.name][1:]  # the first one warms up
+            seconds = tuple(batch / point.images_per_second for point in curve if point.images_per_second)
+            times.append(StageTime(one.stage.name, steps * one.epochs, seconds))
+        return Share(processes, batch, tuple(times), history.how or "nothing to train", peak_memory(self.device))
+
+    def evaluation_seconds(self, method: Method) -> float:
+        """For all test images, by the shortest time of some."""
+        count = EVALUATED.get(self.device.type, 1024)
+        images, taken = self._images(count), []
+        for _ in range(1 + self.rounds):
+            began = time.perf_counter()
+            predict(method, images, self.config.precision)
+            taken.append(time.perf_counter() - began)
+        return self.sizes.test_images * min(taken) / count
+
+    def _images(self, count: int) -> Resident:
+        pixels = np.random.default_rng(0).integers(0, 256, (count, *self.sizes.shape), dtype=np.uint8)
+        labels = np.arange(count, dtype=np.int64) % len(self.sizes.counts)
+        channels = self.sizes.shape[0]
+        return Resident(LabelledImages(pixels, labels), (0.5,) * channels, (0.25,) * channels, self.device)
