@@ -19,6 +19,7 @@ from ltbench import places
 from ltbench.config import Augment, Recipe, RunConfig
 from ltbench.data import folder
 from ltbench.experiment import Surroundings, run
+from ltbench_speed.photographs import write_subjects
 
 SIZES = {"china": 14, "flower": 6, "sky": 3}
 RECIPE = Recipe(
@@ -60,6 +61,31 @@ def test_from_the_command_line_with_validation_and_second_stages(cli, photograph
         assert result["data"]["mean"] == [0.485, 0.456, 0.406]
         assert (sum(result["metrics"]["test"]["total"]), sum(result["metrics"]["validation"]["total"])) == (9, 5)
     assert not [thread for thread in threading.enumerate() if "decoding" in thread.name and thread.is_alive()]
+
+
+def test_photographs_end_to_end_with_the_network_of_the_papers(cli, tmp_path, monkeypatch):
+    """500 x 375 pixels, seen at 224 by a ResNet-50 with three experts: from the folder to the table and to a label."""
+    monkeypatch.setattr(folder, "STREAMED_ABOVE", 0)
+    subjects = tmp_path / "subjects"
+    write_subjects(subjects, counts=(4, 2, 2), test=1)
+    assert {Image.open(file).size for file in subjects.rglob("*.jpg")} == {(500, 375)}
+    where = ("--data-dir", subjects)
+    assert cli("data", "prepare", "folder-lt", *where).code == 0
+    assert cli("data", "verify", "folder-lt", *where, "--decode").code == 0
+    words = ("--dataset", "folder-lt", *where, "--backbone", "resnet50", "--image-size", 224, "--batch-size", 4)
+    done = cli("run", *words, "--epochs", 1, "--precision", "bf16", "--device", "cpu")
+    assert done.code == 0, done.err
+    (result,) = results(tmp_path / "results").values()
+    assert result["status"] == "done"
+    assert (result["data"]["counts"], result["config"]["image_size"]) == ([2, 4, 2], 224)
+    assert result["cost"]["parameters"] == pytest.approx(73.78e6 - 3 * 997 * 2048, rel=1e-3)
+    assert result["cost"]["multiply_adds"] == pytest.approx(8.63e9, rel=0.01)
+    table = cli("report", "--format", "csv")
+    assert table.code == 0
+    assert "balpoe" in table.out
+    labels = cli("predict", result["run_id"], subjects / "test", "--top", 1)
+    assert labels.code == 0, labels.err
+    assert len(labels.out.splitlines()) == 1 + 3
 
 
 def test_photographs_of_the_test_set_get_the_predictions_of_the_evaluation(cli, photographs, tmp_path):
