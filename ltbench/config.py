@@ -97,6 +97,12 @@ class RunConfig(Frozen):
     lr: float | None = Field(None, gt=0)
     batch_size: int | None = Field(None, ge=2)
     precision: Literal["fp32", "bf16"] = "fp32"
+    cache_resized: int | None = Field(
+        None,
+        ge=4,
+        le=4096,
+        description="shorter side, in pixels, to which image files are scaled once and kept; it changes pixels",
+    )
     sync_batch_norm: bool = Field(False, description="batch norm takes its statistics over all processes' images")
     validation: bool = Field(False, description="hold out 20 % of each training class")
     hyperparameters: dict[str, Any] = Field(default_factory=dict)

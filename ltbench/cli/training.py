@@ -9,6 +9,7 @@ from ltbench.cli.options import (
     Accumulate,
     Backbone,
     BatchSize,
+    CacheResized,
     Compiled,
     DataDir,
     DataSeed,
@@ -46,6 +47,7 @@ def run(
     lr: Rate = None,
     batch_size: BatchSize = None,
     image_size: ImageSize = None,
+    cache_resized: CacheResized = None,
     settings: Settings = None,
     config: Annotated[
         Path | None,
@@ -87,7 +89,7 @@ def run(
             method=method, dataset=dataset, backbone=backbone, imbalance_ratio=imbalance_ratio, seeds=seeds,
             epochs=epochs, recipe=recipe, lr=lr, batch_size=batch_size, image_size=image_size, data_seed=data_seed,
             precision=precision, pretrained=pretrained, validation=validation, sync_batch_norm=sync_batch_norm,
-            hyperparameters=hyperparameters(settings),
+            cache_resized=cache_resized, hyperparameters=hyperparameters(settings),
         ),
         where=config,
     )  # fmt: skip
@@ -115,6 +117,7 @@ def tune(
     lr: Rate = None,
     batch_size: BatchSize = None,
     image_size: ImageSize = None,
+    cache_resized: CacheResized = None,
     settings: Settings = None,
     seed: Annotated[int | None, typer.Option(help="Of all trials  [default: 1000]")] = None,
     data_dir: DataDir = None,
@@ -137,7 +140,7 @@ def tune(
     flags = given(
         method=method, dataset=dataset, backbone=backbone, imbalance_ratio=imbalance_ratio, epochs=epochs,
         recipe=recipe, lr=lr, batch_size=batch_size, image_size=image_size, precision=precision,
-        pretrained=pretrained, hyperparameters=hyperparameters(settings),
+        pretrained=pretrained, cache_resized=cache_resized, hyperparameters=hyperparameters(settings),
         seed=TUNING_SEED if seed is None else seed,
     )  # fmt: skip
     base, *others = sweep.expand([{}], flags)

@@ -31,7 +31,10 @@ _SETTING_ROOTS = (
     "epochs",
     "sync_batch_norm",
     "batch_norm_images",
+    "cache_resized",
 )
+_ALWAYS_NAMED = ("cache_resized",)
+"""Settings that change pixels for the sake of speed: said even where all rows have them."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +219,7 @@ def _labels(runs: pd.DataFrame) -> dict[str, str]:
     usual = {"recipe.head": _of_most(settings["recipe.head"])}  # a few methods have a head of their own
     for setting, row in settings.iterrows():
         searched = pd.notna(row["tuning_trials"])
-        named = dict.fromkeys([*shared, *own[row["method"], searched]])
+        named = dict.fromkeys([*_ALWAYS_NAMED, *shared, *own[row["method"], searched]])
         differing = [name for name in named if not pd.isna(row[name]) and row[name] != usual.get(name)]
         search = [f"tuned in {row['tuning_trials']:g} trials"] if searched else []
         labels[str(setting)] = ", ".join([row["method"], *search, *(_named(name, row[name]) for name in differing)])
