@@ -1,8 +1,9 @@
 """Copies of image files, scaled once and kept in the cache, which training then decodes in place of the originals.
 
 An image whose shorter side is larger than asked for is decoded, put upright, scaled so that its shorter side is that
-(antialiased, torchvision's), and written as JPEG of quality 95 with colour at full resolution: scaling has used up
-what the halved colour of most photographs leaves to save, and halving it again would cost more than it saves. Smaller
+(antialiased, torchvision's), and written as JPEG of quality 95. Colour keeps its full resolution: most photographs
+have it halved, which scaling has made up for, and halving it again brings the copy further from the scaled image (39.7
+instead of 43.1 dB on our photographs of 500 x 375) for 22 % fewer bytes and some 6 % of the time of a batch. Smaller
 images stay as they are: a link leads to the original.
 
 A copy's name is made of the original's path, size and time, so that a copy that is there is up to date, and one that
@@ -50,18 +51,19 @@ def folder() -> Path:
     return cache_dir() / "resized"
 
 
-def copies(files: ImageFiles, side: int, watch: Watch = silent) -> ImageFiles:
+def copies(files: ImageFiles, side: int, watch: Watch = silent, into: Path | None = None) -> ImageFiles:
     """The same images, from copies that are made now where they are not there.
 
     Args:
         files: the originals.
         side: the shorter side of a copy, pixels.
         watch: told about the progress, in images.
+        into: a folder for copies of all sizes; by default that of the cache.
 
     Raises:
         LtbenchError: if a copy cannot be written; or, once all others have been made, naming damaged images.
     """
-    root = folder() / str(side)
+    root = (into or folder()) / str(side)
     names = [_name(file) for file in _paths(files)]
     missing = [i for i, name in enumerate(names) if not _is_there(root / name)]
     if missing:
