@@ -103,6 +103,7 @@ class RunConfig(Frozen):
         le=4096,
         description="shorter side, in pixels, to which image files are scaled once and kept; it changes pixels",
     )
+    decode: Literal["cpu", "gpu"] = Field("cpu", description="what decodes image files; a GPU rounds otherwise")
     sync_batch_norm: bool = Field(False, description="batch norm takes its statistics over all processes' images")
     validation: bool = Field(False, description="hold out 20 % of each training class")
     hyperparameters: dict[str, Any] = Field(default_factory=dict)

@@ -78,6 +78,7 @@ def show(result: Result, path: Path) -> None:
         **({"scored": f"predictions that ltbench has not made: {_scored(scored)}"} if scored else {}),
         **({"imported": f"weights that ltbench has not trained: {_words(imported)}"} if imported else {}),
         **({"copies": f"of shorter side {config.cache_resized}"} if config.cache_resized else {}),
+        **({"decoded": "on a GPU"} if config.decode == "gpu" else {}),
         **({} if scored else {"backbone": f"{config.backbone}, {config.image_size} pixels, {config.precision}"}),
         "recipe": recipe
         if isinstance(recipe, str)
@@ -110,6 +111,7 @@ def command(config: RunConfig, path: Path) -> str:
     words += ["--batch-size", str(recipe.batch_size), "--seeds", str(config.seed)]
     flags = ("pretrained", "validation", "sync_batch_norm")
     words += [f"--{flag.replace('_', '-')}" for flag in flags if getattr(config, flag)]
+    words += ["--decode-on-gpu"] if config.decode == "gpu" else []
     for name, value in config.hyperparameters.items():
         words += ["--set", f"{name}={_setting(value)}"]
     return shlex.join([*words, *_folders(config), "--rerun"])

@@ -76,6 +76,7 @@ CHANGES = [
     {"precision": "bf16"},
     {"sync_batch_norm": True},
     {"cache_resized": 256},
+    {"decode": "gpu"},
     {"validation": True},
     {"hyperparameters": {"mixup": 0.1}},
     {"seed": 1},

@@ -32,6 +32,10 @@ CacheResized = Annotated[
         "faster, other pixels  [default: the files themselves]"
     ),
 ]
+DecodeOnGpu = Annotated[
+    bool | None,
+    typer.Option("--decode-on-gpu", help="Decode image files there, a few at a time (nvJPEG, which rounds otherwise)"),
+]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the images, pixels")]
 Backbone = Annotated[str | None, typer.Option(help="Any timm model, or cifar_resnet20 to 56")]
 Pretrained = Annotated[bool | None, typer.Option("--pretrained", help="Start from timm's weights")]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ltbench.config import RunConfig, canonical_json
-from ltbench.data import longtail
+from ltbench.data import gpu_decoding, longtail
 from ltbench.data.download import Watch, silent
 from ltbench.data.loading import Loader, Resident
 from ltbench.data.longtail import ShotRule
@@ -38,6 +39,8 @@ class Dataset:
     """Side in pixels."""
     cache_resized: int | None = None
     """Shorter side of the copies that stand in for image files; None: these themselves."""
+    decode: Literal["cpu", "gpu"] = "cpu"
+    """What decodes image files."""
 
     @property
     def train_counts(self) -> NDArray[np.int64]:
@@ -82,13 +85,18 @@ class Dataset:
             watch: told about copies of files that are made first, where the run wants them.
 
         Raises:
-            LtbenchError: if such a copy cannot be made.
+            LtbenchError: if such a copy cannot be made, or there is no GPU to decode on.
         """
         if isinstance(part, LabelledImages):
             return Resident(part, self.mean, self.std, device, labelled=labelled)
+        if self.decode == "gpu":
+            gpu_decoding.require(device)
         if self.cache_resized is not None:
             part = copies(part, self.cache_resized, watch)
-        return Streamed(part, self.image_size, self.mean, self.std, device, labelled=labelled, workers=workers)
+        return Streamed(
+            part, self.image_size, self.mean, self.std, device,
+            labelled=labelled, workers=workers, on_device=self.decode == "gpu",
+        )  # fmt: skip
 
 
 def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
@@ -110,11 +118,12 @@ def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
             hint=f"give at least {config.image_size}; 256 goes with 224",
         )
     raw = source.load(folder, config.image_size)
-    if config.cache_resized is not None and isinstance(raw.train, LabelledImages):
+    asked = {"--cache-resized": config.cache_resized is not None, "--decode-on-gpu": config.decode == "gpu"}
+    if any(asked.values()) and isinstance(raw.train, LabelledImages):
         raise LtbenchError(
             f"the images of {source.name} are decoded once and kept in memory, so that no file is read again",
-            where="--cache-resized",
-            hint="leave the option out; it is for data sets that stay files",
+            where=" and ".join(option for option, given in asked.items() if given),
+            hint="leave it out; it is for data sets that stay files",
         )
     train = _long_tailed(source, raw, config)
     counts = _counts(train.labels, len(raw.classes))
@@ -130,8 +139,8 @@ def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
             )
         train, validation = train.take(~held), train.take(held)
     mean, std = source.statistics or _statistics(train)
-    sizes = config.image_size, config.cache_resized
-    return Dataset(raw.classes, train, validation, raw.test, counts, ShotRule(), mean, std, *sizes)
+    how = config.image_size, config.cache_resized, config.decode
+    return Dataset(raw.classes, train, validation, raw.test, counts, ShotRule(), mean, std, *how)
 
 
 def _long_tailed(source: Source, raw: RawData, config: RunConfig) -> Images:

@@ -122,16 +122,20 @@ def test_tuning_makes_no_copies_of_the_test_set(cli, photographs):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--dataset", "folder-lt", "--cache-resized", 31), "images of 32 pixels cannot be cut from copies of 31"),
-        (("--dataset", "digits-lt", "--image-size", 8), "digits-lt are decoded once and kept in memory"),
+        ("folder-lt --image-size 32 --cache-resized 31", "images of 32 pixels cannot be cut from copies of 31"),
+        ("digits-lt --cache-resized 40", "the images of digits-lt are decoded once and kept in memory"),
+        ("digits-lt --decode-on-gpu", "the images of digits-lt are decoded once and kept in memory"),
+        ("folder-lt --image-size 32 --decode-on-gpu", "images cannot be decoded on a GPU: the device is 'cpu'"),
+        ("folder-lt --image-size 32 --cache-resized 5000", "cache_resized: Input should be less than or equal to 4096"),
     ],
 )
-def test_where_scaled_copies_make_no_sense_it_is_said(words, said, cli, photographs, tmp_path):
-    done = cli("run", "--data-dir", photographs, "--image-size", 32, "--cache-resized", 40, "--epochs", 1, *words)
+def test_where_copies_or_decoding_on_a_gpu_make_no_sense_it_is_said(words, said, cli, photographs, tmp_path):
+    done = cli("run", "--data-dir", photographs, "--epochs", 1, "--device", "cpu", "--dataset", *words.split())
     assert done.code == 2
     assert said in done.err
-    assert "where: --cache-resized" in done.err
-    assert not (tmp_path / "results").exists() or not results(tmp_path / "results")
+    assert "Traceback" not in done.err
+    assert not list((tmp_path / "results").rglob("*.json"))
+    assert not list(resized.held())
 
 
 def test_a_damaged_photograph_that_is_to_be_copied_ends_the_run_by_its_name(cli, photographs):
