@@ -44,7 +44,7 @@ def share_of_cores() -> int:
 class Streamed(Loader):
     """Image files, decoded anew each time.
 
-    A random resized crop is cut from the original pixels; whatever else a recipe varies is done to batches of
+    A random resized crop is cut from the pixels of the file; whatever else a recipe varies is done to batches of
     scaled images, as for images in memory. An image without a random crop is scaled until its shorter side is
     256/224 of the image size, and its centre is cut out. Scaling is bilinear and antialiased, torchvision's.
 

@@ -31,8 +31,6 @@ _SETTING_ROOTS = (
     "epochs",
     "sync_batch_norm",
     "batch_norm_images",
-    "cache_resized",
-    "decode",
 )
 _ALWAYS_NAMED = ("cache_resized", "decode")
 """Settings that change pixels for the sake of speed: said even where all rows have them."""
