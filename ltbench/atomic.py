@@ -2,11 +2,14 @@
 
 import os
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from ltbench.errors import LtbenchError
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def write_bytes(path: Path, write: Callable[[IO[bytes]], object], *, lasting: bool = True) -> None:
@@ -51,6 +54,7 @@ def write_text(path: Path, text: str, *, lasting: bool = True) -> None:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    with _ONE_AT_A_TIME:  # it can only be read by setting it, which is for the whole process
+        mask = os.umask(0)
+        os.umask(mask)
     return mask

@@ -7,8 +7,8 @@ import torch
 
 from ltbench import places, provenance, recipes, registry
 from ltbench.config import RunConfig, validated
-from ltbench.data import dataset, verification
-from ltbench.data.download import Watch, silent
+from ltbench.data import dataset, resized, verification
+from ltbench.data.download import Watch, in_gb, silent
 from ltbench.data.listed import Listed
 from ltbench.data.source import Source
 from ltbench.data.verification import Verification
@@ -36,6 +36,8 @@ def health(folder: Path) -> Lines:
     lines.append(("device", f"{name}: {machine.get('accelerator') or machine['processor']}"))
     lines.append(("cores, threads", f"{machine['cores']}, {machine['threads']}"))
     lines.append(("cache folder", f"{places.cache_dir()} (set $LTBENCH_CACHE to move it)"))
+    for side, files, size in resized.held():
+        lines.append((f"images scaled to {side}", f"{files:,}, {in_gb(size)}, in {resized.folder() / side}"))
     lines.append(("data folder", str(folder.absolute())))
     for known in registry.dataset_names():
         source = registry.dataset(known)

@@ -97,6 +97,13 @@ class RunConfig(Frozen):
     lr: float | None = Field(None, gt=0)
     batch_size: int | None = Field(None, ge=2)
     precision: Literal["fp32", "bf16"] = "fp32"
+    cache_resized: int | None = Field(
+        None,
+        ge=4,
+        le=4096,
+        description="shorter side, in pixels, to which image files are scaled once and kept; it changes pixels",
+    )
+    decode: Literal["cpu", "gpu"] = Field("cpu", description="what decodes image files; a GPU rounds otherwise")
     sync_batch_norm: bool = Field(False, description="batch norm takes its statistics over all processes' images")
     validation: bool = Field(False, description="hold out 20 % of each training class")
     hyperparameters: dict[str, Any] = Field(default_factory=dict)

@@ -80,6 +80,8 @@ def show(result: Result, path: Path) -> None:
         f"{max(result.data.counts)} to {min(result.data.counts)} a class",
         **({"scored": f"predictions that ltbench has not made: {_scored(scored)}"} if scored else {}),
         **({"imported": f"weights that ltbench has not trained: {_words(imported)}"} if imported else {}),
+        **({"copies": f"of shorter side {config.cache_resized}"} if config.cache_resized else {}),
+        **({"decoded": "on a GPU"} if config.decode == "gpu" else {}),
         **({} if scored else {"backbone": f"{config.backbone}, {config.image_size} pixels, {config.precision}"}),
         "recipe": recipe
         if isinstance(recipe, str)
@@ -159,7 +161,7 @@ def command(config: RunConfig, path: Path) -> str:
     if not _comes_with_ltbench(recipe, config):
         return shlex.join(["ltbench", "run", "--config", str(path), *_folders(config), "--rerun"])
     words = ["ltbench", "run", "--method", config.method, "--dataset", config.dataset]
-    for flag in ("imbalance_ratio", "data_seed", "image_size", "backbone", "precision"):
+    for flag in ("imbalance_ratio", "data_seed", "image_size", "cache_resized", "backbone", "precision"):
         value = getattr(config, flag)
         if value is not None:
             words += [f"--{flag.replace('_', '-')}", _setting(value)]
@@ -167,6 +169,7 @@ def command(config: RunConfig, path: Path) -> str:
     words += ["--batch-size", str(recipe.batch_size), "--seeds", str(config.seed)]
     flags = ("pretrained", "validation", "sync_batch_norm")
     words += [f"--{flag.replace('_', '-')}" for flag in flags if getattr(config, flag)]
+    words += ["--decode-on-gpu"] if config.decode == "gpu" else []
     for name, value in config.hyperparameters.items():
         words += ["--set", f"{name}={_setting(value)}"]
     return shlex.join([*words, *_folders(config), "--rerun"])

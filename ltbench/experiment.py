@@ -256,7 +256,10 @@ class _Run:
             method.start_from(runs)
 
     def _loader(self, part: Images, *, labelled: bool = True) -> Loader:
-        return self.data.loader(part, self.device, labelled=labelled, workers=self.around.workers)
+        def watch(words: str, done: int, of: int) -> None:
+            self.around.watch(done / of, words)
+
+        return self.data.loader(part, self.device, labelled=labelled, workers=self.around.workers, watch=watch)
 
     def _trained_and_measured(self, method: Method) -> Result:
         if self.device.type == "cuda":

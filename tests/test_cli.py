@@ -158,7 +158,7 @@ REPRODUCED = [
     {"hyperparameters": {"mixup": 0.123456789, "taus": [-0.5, 1.23456789]}},
     {"hyperparameters": {"taus": [1]}},
     {"hyperparameters": {"taus": [[0.0] * 10, [2.0] * 9 + [1.23456789]]}},
-    {"dataset": "folder-lt", "backbone": "resnet18", "image_size": 96},
+    {"dataset": "folder-lt", "backbone": "resnet18", "image_size": 96, "cache_resized": 128, "decode": "gpu"},
     {"method": "logit_adjustment_posthoc", "validation": True, "hyperparameters": {"select_tau": True}},
     {"method": "logit_adjustment", "hyperparameters": {"tau": 1e-7}},
     {"method": "vs"},

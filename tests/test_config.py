@@ -75,6 +75,8 @@ CHANGES = [
     {"batch_size": 32},
     {"precision": "bf16"},
     {"sync_batch_norm": True},
+    {"cache_resized": 256},
+    {"decode": "gpu"},
     {"validation": True},
     {"hyperparameters": {"mixup": 0.1}},
     {"seed": 1},

@@ -1,8 +1,11 @@
 """Results on disk: whole or not at all, and readable ever after."""
 
 import json
+import os
 import resource
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -108,6 +111,21 @@ def test_a_stored_file_can_be_read_by_others_as_the_umask_allows(tmp_path):
     write_text(tmp_path / "file", "text")
     (tmp_path / "plain").write_text("text")
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_writing_in_threads_leaves_the_umask_as_it_was(tmp_path, monkeypatch):
+    before = os.umask(0o027)
+
+    def slow(mask, real=os.umask):
+        found = real(mask)
+        time.sleep(0.005)  # for others to come in between
+        return found
+
+    with monkeypatch.context() as patched, ThreadPoolExecutor(4) as pool:
+        patched.setattr(os, "umask", slow)
+        list(pool.map(lambda i: write_text(tmp_path / f"{i}", ""), range(8)))
+    assert os.umask(before) == 0o027
+    assert {stat.S_IMODE((tmp_path / f"{i}").stat().st_mode) for i in range(8)} == {0o640}
 
 
 def test_a_folder_that_cannot_be_made_is_found_before_the_work(tmp_path, make_result):

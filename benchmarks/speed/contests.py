@@ -26,6 +26,7 @@ from ltbench import registry
 from ltbench.config import Augment, Recipe
 from ltbench.data.augment import augment, draws_needed
 from ltbench.data.loading import Epoch, Resident
+from ltbench.data.resized import copies
 from ltbench.data.source import ImageFiles, LabelledImages
 from ltbench.data.streaming import Streamed
 from ltbench.evaluate import calibration
@@ -250,23 +251,32 @@ def _batched(batches: Sequence[Tensor], how: Augment) -> None:
 
 
 def loading(device: torch.device, count: int = 512) -> Iterator[Contest]:
-    """Batches from photographs in JPEG files, with two workers: decoded, cropped, normalised, on the device."""
+    """Batches from photographs in JPEG files, with two workers: decoded, cropped, normalised, on the device.
+
+    The reference always reads the photographs themselves; ltbench once their copies that are there already.
+    """
     workers, crop = 2, (0.08, 1.0)
     recipes = {
         "crop, flip": Augment(crop=crop, flip=True),
         "crop, flip, jitter": Augment(crop=crop, flip=True, jitter=(photographs.JITTER,) * 3 + (0.0,)),
     }
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder, copied_to = Path(name) / "photographs", Path(name) / "copies"
         photographs.write(folder, count)
         names = np.array([file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*.jpg"))])
         files = ImageFiles(folder, names, np.zeros(count, dtype=np.int64))
-        data = Streamed(files, photographs.SIZE, photographs.MEAN, photographs.STD, device, workers=workers)
+        data, copied = (
+            Streamed(some, photographs.SIZE, photographs.MEAN, photographs.STD, device, workers=workers)
+            for some in (files, copies(files, photographs.COPIED, into=copied_to))
+        )
         for what, how in recipes.items():
             theirs = photographs.loader(folder, photographs.training(jitter=any(how.jitter)), workers, train=True)
-            yield Contest(
-                f"{count:,} photographs: {what}", partial(_pass_over, theirs, device), partial(_our_pass, data, how)
-            )
+            for source, ours in {what: data, f"{what}; copies of {photographs.COPIED}": copied}.items():
+                yield Contest(
+                    f"{count:,} photographs: {source}",
+                    partial(_pass_over, theirs, device),
+                    partial(_our_pass, ours, how),
+                )
         theirs = photographs.loader(folder, photographs.test(), workers, train=False)
         yield Contest(
             f"{count:,} photographs: of a test", partial(_pass_over, theirs, device), partial(_our_test, data)

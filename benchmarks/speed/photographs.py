@@ -21,6 +21,8 @@ from torchvision.datasets import ImageFolder
 
 HEIGHT, WIDTH = 375, 500
 SIZE, BATCH = 224, 64
+COPIED = 256
+"""Shorter side of copies that are scaled once."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 JITTER = 0.4
 

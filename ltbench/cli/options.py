@@ -25,6 +25,17 @@ RecipeName = Annotated[
 ]
 Rate = Annotated[float | None, typer.Option(help="Learning rate")]
 BatchSize = Annotated[int | None, typer.Option(help="Global batch size")]
+CacheResized = Annotated[
+    int | None,
+    typer.Option(
+        help="Scale image files once, to this shorter side, and decode the copies, which are kept in the cache: "
+        "faster, other pixels  [default: the files themselves]"
+    ),
+]
+DecodeOnGpu = Annotated[
+    bool | None,
+    typer.Option("--decode-on-gpu", help="Decode image files there, a few at a time (nvJPEG, which rounds otherwise)"),
+]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the images, pixels")]
 Backbone = Annotated[str | None, typer.Option(help="Any timm model, or cifar_resnet20 to 56")]
 Pretrained = Annotated[bool | None, typer.Option("--pretrained", help="Start from timm's weights")]

@@ -9,9 +9,11 @@ from ltbench.cli.options import (
     Accumulate,
     Backbone,
     BatchSize,
+    CacheResized,
     Compiled,
     DataDir,
     DataSeed,
+    DecodeOnGpu,
     Device,
     Epochs,
     ImageSize,
@@ -46,6 +48,8 @@ def run(
     lr: Rate = None,
     batch_size: BatchSize = None,
     image_size: ImageSize = None,
+    cache_resized: CacheResized = None,
+    decode_on_gpu: DecodeOnGpu = None,
     settings: Settings = None,
     config: Annotated[
         Path | None,
@@ -87,6 +91,7 @@ def run(
             method=method, dataset=dataset, backbone=backbone, imbalance_ratio=imbalance_ratio, seeds=seeds,
             epochs=epochs, recipe=recipe, lr=lr, batch_size=batch_size, image_size=image_size, data_seed=data_seed,
             precision=precision, pretrained=pretrained, validation=validation, sync_batch_norm=sync_batch_norm,
+            cache_resized=cache_resized, decode="gpu" if decode_on_gpu else None,
             hyperparameters=hyperparameters(settings),
         ),
         where=config,
@@ -115,6 +120,8 @@ def tune(
     lr: Rate = None,
     batch_size: BatchSize = None,
     image_size: ImageSize = None,
+    cache_resized: CacheResized = None,
+    decode_on_gpu: DecodeOnGpu = None,
     settings: Settings = None,
     seed: Annotated[int | None, typer.Option(help="Of all trials  [default: 1000]")] = None,
     data_dir: DataDir = None,
@@ -137,7 +144,8 @@ def tune(
     flags = given(
         method=method, dataset=dataset, backbone=backbone, imbalance_ratio=imbalance_ratio, epochs=epochs,
         recipe=recipe, lr=lr, batch_size=batch_size, image_size=image_size, precision=precision,
-        pretrained=pretrained, hyperparameters=hyperparameters(settings),
+        pretrained=pretrained, cache_resized=cache_resized, decode="gpu" if decode_on_gpu else None,
+        hyperparameters=hyperparameters(settings),
         seed=TUNING_SEED if seed is None else seed,
     )  # fmt: skip
     base, *others = sweep.expand([{}], flags)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,9 +11,11 @@ from numpy.typing import NDArray
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ltbench.config import RunConfig, canonical_json
-from ltbench.data import longtail
+from ltbench.data import gpu_decoding, longtail
+from ltbench.data.download import Watch, silent
 from ltbench.data.loading import Loader, Resident
 from ltbench.data.longtail import ShotRule
+from ltbench.data.resized import copies
 from ltbench.data.source import ImageFiles, Images, LabelledImages, RawData, Source
 from ltbench.data.streaming import Streamed
 from ltbench.errors import LtbenchError
@@ -34,6 +37,10 @@ class Dataset:
     """Of each channel, pixels in [0, 1]."""
     image_size: int
     """Side in pixels."""
+    cache_resized: int | None = None
+    """Shorter side of the copies that stand in for image files; None: these themselves."""
+    decode: Literal["cpu", "gpu"] = "cpu"
+    """What decodes image files."""
 
     @property
     def train_counts(self) -> NDArray[np.int64]:
@@ -60,7 +67,13 @@ class Dataset:
         return channels, height, width
 
     def loader(
-        self, part: Images, device: torch.device, *, labelled: bool = True, workers: int | None = None
+        self,
+        part: Images,
+        device: torch.device,
+        *,
+        labelled: bool = True,
+        workers: int | None = None,
+        watch: Watch = silent,
     ) -> Loader:
         """Batches of a part: of images in memory, or of files as they are read.
 
@@ -69,10 +82,21 @@ class Dataset:
             device: where batches go.
             labelled: if not, every label is -1.
             workers: threads that decode files; see `Streamed`.
+            watch: told about copies of files that are made first, where the run wants them.
+
+        Raises:
+            LtbenchError: if such a copy cannot be made, or there is no GPU to decode on.
         """
         if isinstance(part, LabelledImages):
             return Resident(part, self.mean, self.std, device, labelled=labelled)
-        return Streamed(part, self.image_size, self.mean, self.std, device, labelled=labelled, workers=workers)
+        if self.decode == "gpu":
+            gpu_decoding.require(device)
+        if self.cache_resized is not None:
+            part = copies(part, self.cache_resized, watch)
+        return Streamed(
+            part, self.image_size, self.mean, self.std, device,
+            labelled=labelled, workers=workers, on_device=self.decode == "gpu",
+        )  # fmt: skip
 
 
 def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
@@ -87,7 +111,20 @@ def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
         LtbenchError: if data is missing or damaged, or the ratio leaves a class empty (which).
     """
     assert config.image_size is not None, "resolve() fills it in"
+    if config.cache_resized is not None and config.cache_resized < config.image_size:
+        raise LtbenchError(
+            f"images of {config.image_size} pixels cannot be cut from copies of {config.cache_resized}",
+            where="--cache-resized",
+            hint=f"give at least {config.image_size}; 256 goes with 224",
+        )
     raw = source.load(folder, config.image_size)
+    asked = {"--cache-resized": config.cache_resized is not None, "--decode-on-gpu": config.decode == "gpu"}
+    if any(asked.values()) and isinstance(raw.train, LabelledImages):
+        raise LtbenchError(
+            f"the images of {source.name} are decoded once and kept in memory, so that no file is read again",
+            where=" and ".join(option for option, given in asked.items() if given),
+            hint="leave it out; it is for data sets that stay files",
+        )
     train = _long_tailed(source, raw, config)
     counts = _counts(train.labels, len(raw.classes))
     _refuse_empty(raw.classes, counts, config.imbalance_ratio)
@@ -102,7 +139,8 @@ def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
             )
         train, validation = train.take(~held), train.take(held)
     mean, std = source.statistics or _statistics(train)
-    return Dataset(raw.classes, train, validation, raw.test, counts, ShotRule(), mean, std, config.image_size)
+    how = config.image_size, config.cache_resized, config.decode
+    return Dataset(raw.classes, train, validation, raw.test, counts, ShotRule(), mean, std, *how)
 
 
 def _long_tailed(source: Source, raw: RawData, config: RunConfig) -> Images:

@@ -1,10 +1,12 @@
 """Image files to RGB pixels."""
 
+import io
 import struct
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -28,33 +30,60 @@ _JPEG = b"\xff\xd8\xff"
 
 
 def read_rgb(file: Path) -> Tensor:
-    """The pixels of an image file, upright as its EXIF data say.
+    """The pixels of an image file, upright as its EXIF data say: (3, height, width) uint8.
 
-    JPEG files are decoded by torchvision (libjpeg-turbo, off Python's lock, so that threads decode side by side),
-    other kinds, and JPEG files that it refuses, by Pillow.
+    Raises:
+        LtbenchError: naming the file, if it is missing, truncated or no image.
+    """
+    return rgb(stored(file), file)
+
+
+def stored(file: Path) -> NDArray[np.uint8]:
+    """The bytes of an image file.
+
+    Raises:
+        LtbenchError: naming the file, if it cannot be read.
+    """
+    try:
+        return np.fromfile(file, dtype=np.uint8)
+    except OSError as error:
+        raise LtbenchError(f"an image cannot be read: {error.strerror}", where=file) from None
+
+
+def rgb(encoded: NDArray[np.uint8], file: Path) -> Tensor:
+    """The pixels of an image from the bytes of its file, upright as its EXIF data say.
+
+    JPEG is decoded by torchvision (libjpeg-turbo, off Python's lock, so that threads decode side by side), other
+    kinds, and what it refuses, by Pillow.
+
+    Args:
+        encoded: the bytes.
+        file: that they come from, for the error.
 
     Returns:
         (3, height, width) uint8.
 
     Raises:
-        LtbenchError: naming the file, if it is missing, truncated or no image.
+        LtbenchError: naming the file, if it is truncated or no image.
     """
-    try:
-        stored = np.fromfile(file, dtype=np.uint8)
-    except OSError as error:
-        raise LtbenchError(f"an image cannot be read: {error.strerror}", where=file) from None
-    if decode_jpeg is not None and stored[: len(_JPEG)].tobytes() == _JPEG:
+    if decode_jpeg is not None and is_jpeg(encoded):
         try:
-            pixels: Tensor = decode_jpeg(torch.from_numpy(stored), mode=ImageReadMode.RGB, apply_exif_orientation=True)
+            pixels: Tensor = decode_jpeg(torch.from_numpy(encoded), mode=ImageReadMode.RGB, apply_exif_orientation=True)
             return pixels
         except RuntimeError:
             pass  # Pillow has the last word
     try:
-        with Image.open(file) as opened:
+        with Image.open(io.BytesIO(encoded.tobytes())) as opened:
             image = as_rgb(ImageOps.exif_transpose(opened))
     except UNREADABLE:
-        raise LtbenchError("the file is truncated or is no image", where=file, hint="replace it") from None
+        hint = "replace it; a copy in the cache folder may be deleted and is made anew"
+        raise LtbenchError("the file is truncated or is no image", where=file, hint=hint) from None
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def is_jpeg(encoded: NDArray[np.uint8]) -> bool:
+    """Whether bytes begin as a JPEG file does."""
+    return encoded[: len(_JPEG)].tobytes() == _JPEG
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional as transforms
 from ltbench.config import Augment
 from ltbench.data.augment import CROP, augment
 from ltbench.data.decoding import read_rgb
+from ltbench.data.gpu_decoding import read_all
 from ltbench.data.loading import Loader, Share, everything
 from ltbench.data.policies import crop_box
 from ltbench.data.source import ImageFiles
@@ -43,7 +44,7 @@ def share_of_cores() -> int:
 class Streamed(Loader):
     """Image files, decoded anew each time.
 
-    A random resized crop is cut from the original pixels; whatever else a recipe varies is done to batches of
+    A random resized crop is cut from the pixels of the file; whatever else a recipe varies is done to batches of
     scaled images, as for images in memory. An image without a random crop is scaled until its shorter side is
     256/224 of the image size, and its centre is cut out. Scaling is bilinear and antialiased, torchvision's.
 
@@ -56,6 +57,7 @@ class Streamed(Loader):
         labelled: if not, every label is -1.
         workers: threads that decode; 0: none but the caller's; None: as many as there are cores, which the
             processes on one machine share out. Nothing that comes out depends on it.
+        on_device: whether files are decoded, and images cropped and scaled, on the device; see `gpu_decoding`.
     """
 
     def __init__(
@@ -68,12 +70,13 @@ class Streamed(Loader):
         *,
         labelled: bool = True,
         workers: int | None = None,
+        on_device: bool = False,
     ) -> None:
         at_once = EVALUATION_BATCH.get(device.type, 256)
         super().__init__(
             data.labels, (3, image_size, image_size), mean, std, device, evaluation_batch=at_once, labelled=labelled
         )
-        self._files = data
+        self._files, self._on_device = data, on_device
         self._workers = share_of_cores() if workers is None else workers
 
     def plain(self, batch_size: int | None = None, share: Share = everything) -> Iterator[Batch]:
@@ -126,7 +129,10 @@ class Streamed(Loader):
     def _begin(self, part: "_Part", start: Callable[..., Future[None]]) -> tuple[Tensor, list[Future[None]]]:
         """Room for the pixels of a batch, and the work that fills it."""
         room = (len(part.views), len(part.order), *self.shape)
-        pixels = torch.empty(room, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        if self._on_device:
+            pixels = torch.empty(room, dtype=torch.uint8, device=self.device)
+        else:
+            pixels = torch.empty(room, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
         return pixels, [start(self._fill, part, pixels, i) for i in range(0, len(part.order), AT_A_TIME)]
 
     def _finish(self, pixels: Tensor, work: list[Future[None]]) -> Tensor:
@@ -138,8 +144,8 @@ class Streamed(Loader):
         """Decode some images of a batch, each once for all of its views."""
         now, size = slice(begin, begin + AT_A_TIME), self.shape[1]
         own, room = _Part(part.order[now], part.numbers[now], part.views), pixels[:, now]
-        for place, index in enumerate(own.order.tolist()):
-            image = read_rgb(self._files.root / self._files.names[index])
+        files = [self._files.root / self._files.names[index] for index in own.order.tolist()]
+        for place, image in enumerate(read_all(files, self.device) if self._on_device else map(read_rgb, files)):
             for view, how in enumerate(own.views):
                 draws = own.numbers[place, view, CROP].tolist()
                 room[view, place] = _crop(image, size, how.crop, draws) if how.crop else centre(image, size)

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import TextIO
@@ -16,6 +17,7 @@ from torch import Tensor
 from ltbench.data.decoding import read_rgb
 from ltbench.data.folder import decode_one
 from ltbench.data.loading import Resident
+from ltbench.data.resized import as_copied
 from ltbench.data.source import LabelledImages
 from ltbench.data.streaming import centre
 from ltbench.deploy.predictor import Predictor
@@ -79,19 +81,21 @@ def logits_of(predictor: Predictor, files: Sequence[Path]) -> Iterator[tuple[Pat
     for start in range(0, len(files), AT_A_TIME):
         some = files[start : start + AT_A_TIME]
         with ThreadPoolExecutor() as pool:
-            decoded = list(pool.map(_streamed if card.streamed else decode_one, some, repeat(side)))
+            decode = partial(_streamed, copied=card.config.cache_resized) if card.streamed else decode_one
+            decoded = list(pool.map(decode, some, repeat(side)))
         images = [image if channels == 3 else _grey(image) for image in decoded if image is not None]
         found = iter(_predicted(predictor, np.stack(images)) if images else ())
         for file, image in zip(some, decoded, strict=True):
             yield file, None if image is None else next(found)
 
 
-def _streamed(file: Path, side: int) -> NDArray[np.uint8] | None:
-    """As evaluation sees an image of a data set that is streamed; None where it cannot be read."""
+def _streamed(file: Path, side: int, copied: int | None) -> NDArray[np.uint8] | None:
+    """As evaluation sees an image of a data set that is streamed, maybe from copies; None where it cannot be read."""
     try:
-        return centre(read_rgb(file), side).numpy()
+        image = read_rgb(file)
     except LtbenchError:
         return None
+    return centre(as_copied(image, copied) if copied else image, side).numpy()
 
 
 def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -32,6 +32,8 @@ _SETTING_ROOTS = (
     "sync_batch_norm",
     "batch_norm_images",
 )
+_ALWAYS_NAMED = ("cache_resized", "decode")
+"""Settings that change pixels for the sake of speed: said even where all rows have them."""
 
 
 @dataclass(frozen=True)
@@ -213,10 +215,10 @@ def _labels(runs: pd.DataFrame) -> dict[str, str]:
     if settings["recipe.name"].eq("paper").all():  # each method has its authors' own: no part of its name
         common = [name for name in common if not name.startswith("recipe.")]
     shared = _varying(settings, [name for name in common if name != "revision"])
-    usual = {"recipe.head": _of_most(settings["recipe.head"])}  # a few methods have a head of their own
+    usual = {"decode": "cpu", "recipe.head": _of_most(settings["recipe.head"])}  # a few methods have their own head
     for setting, row in settings.iterrows():
         searched = pd.notna(row["tuning_trials"])
-        named = dict.fromkeys([*shared, *own[row["method"], searched]])
+        named = dict.fromkeys([*_ALWAYS_NAMED, *shared, *own[row["method"], searched]])
         differing = [name for name in named if not pd.isna(row[name]) and row[name] != usual.get(name)]
         search = [f"tuned in {row['tuning_trials']:g} trials"] if searched else []
         labels[str(setting)] = ", ".join([row["method"], *search, *(_named(name, row[name]) for name in differing)])

@@ -167,6 +167,10 @@ def differences(claim: str, experiment: pd.DataFrame, run: Result) -> list[str]:
         words.append(_images(paper.draw, config.data_seed))
     if config.validation:
         words.append("trained without the validation part, a fifth of each class")
+    if config.cache_resized is not None:
+        words.append(f"image files scaled to {config.cache_resized} first (reported: not stated)")
+    if config.decode == "gpu":
+        words.append("image files decoded on a GPU (reported: not stated)")
     if config.precision != "fp32":
         words.append(f"precision {config.precision} (reported: not stated)")
     return [word for word in words if word]

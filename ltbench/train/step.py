@@ -34,7 +34,7 @@ WORTH_COMPILING = 5000
 def cuda_graph(work: Work) -> Work:
     """Record work on the GPU, without doing it, as a CUDA graph."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may be decoding there
         work()
     return graph.replay
 

@@ -5,6 +5,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from pathlib import Path
@@ -17,7 +18,7 @@ from sklearn.datasets import load_sample_images
 
 from ltbench import places
 from ltbench.config import Augment, Recipe, RunConfig
-from ltbench.data import folder
+from ltbench.data import folder, resized, streaming
 from ltbench.experiment import Surroundings, run
 from ltbench_speed.photographs import write_subjects
 
@@ -98,6 +99,79 @@ def test_photographs_of_the_test_set_get_the_predictions_of_the_evaluation(cli, 
     rows = list(csv.DictReader(io.StringIO(done.out)))
     found = np.array([[float(row[f"p({name})"]) for name in SIZES] for row in rows])
     np.testing.assert_allclose(found, torch.from_numpy(logits).softmax(1).numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_runs_on_scaled_copies_are_the_same_for_any_number_of_workers_and_predict_as_they_evaluate(
+    cli, photographs, tmp_path, monkeypatch
+):
+    read, real = [], streaming.read_rgb
+    monkeypatch.setattr(streaming, "read_rgb", lambda file: (read.append(file), real(file))[1])
+    words = ("run", "--dataset", "folder-lt", "--data-dir", photographs, "--backbone", "test_resnet", "--method", "ce")
+    words += ("--image-size", 32, "--epochs", 2, "--batch-size", 6, "--recipe", "standard")
+    found = []
+    for workers in (0, 1, 3):
+        monkeypatch.setenv("LTBENCH_CACHE", str(tmp_path / f"cache-{workers}"))
+        done = cli(*words, "--cache-resized", 40, "--workers", workers, "--out", f"out-{workers}")
+        assert done.code == 0, done.err
+        (stored,) = results(tmp_path / f"out-{workers}").values()
+        found.append((stored["run_id"], stored["metrics"], [point["loss"] for point in stored["curve"]]))
+    assert found == found[:1] * 3
+    assert {file.parent.parent for file in read} == {tmp_path / f"cache-{n}" / "resized" / "40" for n in (0, 1, 3)}
+    assert stored["config"]["cache_resized"] == 40
+    shown = cli("show", stored["run_id"], "--results", tmp_path / "out-3").out
+    assert "copies     of shorter side 40" in shown
+    logits = np.load(places.cache_dir() / "runs" / stored["run_id"] / "test.npz")["logits"]
+    rows = list(
+        csv.DictReader(
+            io.StringIO(cli("predict", stored["run_id"], photographs / "test", "--results", tmp_path / "out-3").out)
+        )
+    )
+    predicted = np.array([[float(row[f"p({name})"]) for name in SIZES] for row in rows])
+    np.testing.assert_allclose(predicted, torch.from_numpy(logits).softmax(1).numpy(), rtol=1e-4, atol=1e-6)
+    lines = dict(re.split(r"  +", line, maxsplit=1) for line in cli("doctor").out.splitlines())
+    assert lines["images scaled to 40"].startswith("32, 0.")
+    assert lines["images scaled to 40"].endswith(str(tmp_path / "cache-3" / "resized" / "40"))
+
+    assert cli(*words, "--out", "plain").code == 0
+    (plain,) = results(tmp_path / "plain").values()
+    assert plain["run_id"] != stored["run_id"]
+    assert plain["curve"][0]["loss"] != stored["curve"][0]["loss"]
+
+
+def test_tuning_makes_no_copies_of_the_test_set(cli, photographs):
+    words = ("tune", "--dataset", "folder-lt", "--data-dir", photographs, "--backbone", "test_resnet", "--trials", 1)
+    done = cli(*words, "--image-size", 32, "--epochs", 1, "--batch-size", 6, "--cache-resized", 40, "--method", "ce")
+    assert done.code == 0, done.err
+    assert [(side, count) for side, count, _ in resized.held()] == [("40", sum(SIZES.values()))]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("folder-lt --image-size 32 --cache-resized 31", "images of 32 pixels cannot be cut from copies of 31"),
+        ("digits-lt --cache-resized 40", "the images of digits-lt are decoded once and kept in memory"),
+        ("digits-lt --decode-on-gpu", "the images of digits-lt are decoded once and kept in memory"),
+        ("folder-lt --image-size 32 --decode-on-gpu", "images cannot be decoded on a GPU: the device is 'cpu'"),
+        ("folder-lt --image-size 32 --cache-resized 5000", "cache_resized: Input should be less than or equal to 4096"),
+    ],
+)
+def test_where_copies_or_decoding_on_a_gpu_make_no_sense_it_is_said(words, said, cli, photographs, tmp_path):
+    done = cli("run", "--data-dir", photographs, "--epochs", 1, "--device", "cpu", "--dataset", *words.split())
+    assert done.code == 2
+    assert said in done.err
+    assert "Traceback" not in done.err
+    assert not list((tmp_path / "results").rglob("*.json"))
+    assert not list(resized.held())
+
+
+def test_a_damaged_photograph_that_is_to_be_copied_ends_the_run_by_its_name(cli, photographs):
+    bad = photographs / "train" / "flower" / "3.jpg"
+    bad.write_bytes(bad.read_bytes()[:500])
+    words = ("run", "--dataset", "folder-lt", "--data-dir", photographs, "--method", "ce", "--image-size", 32)
+    done = cli(*words, "--epochs", 1, "--cache-resized", 40)
+    assert done.code == 2
+    assert f"where: {bad}\n" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_a_damaged_photograph_ends_the_run_by_its_name(cli, photographs):

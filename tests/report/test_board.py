@@ -119,6 +119,20 @@ def test_settings_are_named_as_they_are_set(make_result):
     assert set(board.rows["label"]) == shown
 
 
+def test_runs_on_scaled_copies_are_a_row_of_their_own_and_say_so(make_result):
+    plain = [make_result(seed=seed, top1=60.0) for seed in (0, 1)]
+    copied = [make_result(seed=seed, top1=40.0, settings={"cache_resized": 256}) for seed in (0, 1)]
+    (board,) = leaderboards(stored(*plain, *copied))
+    assert board.rows.set_index("label")["top1"].to_dict() == {"ce": 60.0, "ce, cache_resized=256": 40.0}
+    (board,) = leaderboards(stored(*copied))  # though nothing differs
+    assert board.rows["label"].tolist() == ["ce, cache_resized=256"]
+
+
+def test_runs_decoded_on_a_gpu_are_a_row_of_their_own_and_say_so(make_result):
+    (board,) = leaderboards(stored(make_result(top1=60.0), make_result(top1=40.0, settings={"decode": "gpu"})))
+    assert board.rows["label"].tolist() == ["ce", "ce, decode=gpu"]
+
+
 def test_the_table_that_most_look_for_is_first_and_those_of_one_data_set_follow_each_other(make_result):
     other = {"settings": {"dataset": "cifar10-lt"}}
     runs = [
