@@ -61,6 +61,8 @@ class Surroundings:
     """The processes that carry out the run together. With process-local batch norm their number does change results."""
     accumulate: int = 1
     """Parts of a process's share of a batch whose gradients are added up; likewise."""
+    checkpoint_activations: bool = False
+    """Whether to keep less for the backward pass, and to compute it again there."""
 
     def __post_init__(self) -> None:
         if self.tensorboard is not None:
@@ -298,6 +300,7 @@ class _Run:
             watch=self._watch,
             group=self.group,
             accumulate=self.around.accumulate,
+            recompute=self.around.checkpoint_activations,
         )
         self._watch(1.0, "evaluation", history)
         return self._measured(method, history, validation, test)

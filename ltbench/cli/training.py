@@ -9,6 +9,7 @@ from ltbench.cli.options import (
     Accumulate,
     Backbone,
     BatchSize,
+    CheckpointActivations,
     Compiled,
     DataDir,
     DataSeed,
@@ -66,6 +67,7 @@ def run(
     compiled: Compiled = None,
     workers: Workers = None,
     accumulate: Accumulate = 1,
+    checkpoint_activations: CheckpointActivations = False,
     sync_batch_norm: SyncBatchNorm = None,
     parallel: Parallel = 1,
     tensorboard: TensorBoard = None,
@@ -98,6 +100,7 @@ def run(
         around = surroundings(
             data_dir, device=device, out=out, rerun=rerun, checkpoint_every=checkpoint_every, compiled=compiled,
             workers=workers, tensorboard=tensorboard, tuning=tuning, group=group, accumulate=accumulate,
+            checkpoint_activations=checkpoint_activations,
         )  # fmt: skip
         done = console.run_all(configs, around, parallel)
     if not done:

@@ -22,6 +22,8 @@ from ltbench.models.heads import HEADS
 # Attributes under which timm's networks keep their stages or blocks, where these are not children themselves.
 _CONTAINERS = ("stages", "blocks", "layers", "features")
 _EMBED = "embed"  # stands for all that a vision transformer does before its blocks
+UNIT = r"(layer|stage|s)\d+|\w+\.\w+"
+"""The names of those stages that are more than a stem, a norm or a pooling."""
 _THREE_QUARTERS = {"CifarResNet": (16, 24, 48), "ResNet": (64, 128, 192, 384)}
 
 
@@ -54,6 +56,7 @@ class Whole(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
+        self.stages = list(_candidates(model))
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
@@ -243,7 +246,7 @@ def _is_transformer(model: nn.Module) -> bool:
 
 def _first_own(model: nn.Module, stages: list[str]) -> int:
     """The index in ``stages`` of the first one that each expert has for itself."""
-    units = [i for i, name in enumerate(stages) if re.fullmatch(r"(layer|stage|s)\d+|\w+\.\w+", name)]
+    units = [i for i, name in enumerate(stages) if re.fullmatch(UNIT, name)]
     if not units:
         return len(stages)
     shared = len(units) - math.ceil(len(units) / 4) if _is_transformer(model) else len(units) // 2

@@ -3,6 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from ltbench.method import Batch, Method, Progress, Stage
 from ltbench.train.batch_norm import average_statistics, images_together
 from ltbench.train.distributed import ALONE, Group
 from ltbench.train.history import Division, EpochRecord, History, Watch
+from ltbench.train.recompute import recomputed
 from ltbench.train.schedule import PlannedStage, plan
 from ltbench.train.state import Checkpoint
 from ltbench.train.step import RECORDERS, WORTH_COMPILING, Step, part
@@ -38,6 +40,7 @@ def fit(
     watch: Watch = lambda share, words, history: None,
     group: Group = ALONE,
     accumulate: int = 1,
+    recompute: bool = False,
 ) -> History:
     """Train a method through its stages, going on from the checkpoint if there is one.
 
@@ -57,6 +60,7 @@ def fit(
         watch: told of progress.
         group: the processes that train together.
         accumulate: pieces of a process's share of a batch whose gradients are added up.
+        recompute: whether to compute activations again in the backward pass, for less memory.
 
     Raises:
         TrainingFailedError: if the loss is not finite.
@@ -65,8 +69,9 @@ def fit(
     """
     with torch.random.fork_rng(), stop_requests() as stop:
         trainer = _Trainer(
-            method, train, recipe, seed, checkpoint, precision, compiled, unlabelled, watch, stop, group, accumulate
-        )
+            method, train, recipe, seed, checkpoint, precision, compiled, unlabelled, watch, stop, group, accumulate,
+            recompute,
+        )  # fmt: skip
         trainer.run()
     if validation is not None:
         method.eval()
@@ -95,18 +100,19 @@ class _Trainer:
         stop: Callable[[], bool],
         group: Group,
         accumulate: int,
+        recompute: bool,
     ) -> None:
         self.method, self.recipe, self.seed, self.stop = method, recipe, seed, stop
         self.sources = {"train": train, "unlabelled-test": unlabelled}
         self.checkpoint, self.precision, self.watch = checkpoint, precision, watch
-        self.group, self.accumulate = group, accumulate
+        self.group, self.accumulate, self.recompute = group, accumulate, recompute
         self.share = partial(group.share, least=2)  # batch norm cannot normalise a single image
         self.device = train.device
         self.stages: Sequence[PlannedStage] = plan(method.stages(recipe), recipe)
         self.history = History()
         self.optimiser: torch.optim.SGD | None = None
         self.take_step: Step | None = None
-        self.recorder = RECORDERS.get(self.device.type)
+        self.recorder = None if recompute else RECORDERS.get(self.device.type)
         self.compiled = self._pays(train) if compiled is None else compiled
         self.trainable = {name for name, weight in method.named_parameters() if weight.requires_grad}
         self.resting = [module for module in method.modules() if not module.training]
@@ -166,16 +172,18 @@ class _Trainer:
             recorder=self.recorder,
             group=self.group,
             accumulate=self.accumulate,
+            recomputes=self.recompute,
         )
-        for epoch in range(self.epoch, planned.epochs):
-            self.epoch = epoch
-            self._run_epoch(planned)
-            self.step = 0
-            self.epoch = epoch + 1
-            average_statistics(self.method, self.group)
-            (saving,) = self.group.agree(self.checkpoint.due())
-            if saving:
-                self.save()
+        with recomputed(self.method.network) if self.recompute else nullcontext():
+            for epoch in range(self.epoch, planned.epochs):
+                self.epoch = epoch
+                self._run_epoch(planned)
+                self.step = 0
+                self.epoch = epoch + 1
+                average_statistics(self.method, self.group)
+                (saving,) = self.group.agree(self.checkpoint.due())
+                if saving:
+                    self.save()
 
     def _run_epoch(self, planned: PlannedStage) -> None:
         stage, began = planned.stage, time.monotonic()

@@ -64,6 +64,7 @@ class Step:
         recorder: of the device; None for none.
         group: the processes that take the step together, each on its share of the batch.
         accumulate: pieces of this process's share, at most; each has two images or more.
+        recomputes: whether the network computes its activations again in the backward pass; such steps are eager.
     """
 
     def __init__(
@@ -77,12 +78,16 @@ class Step:
         recorder: Recorder | None = None,
         group: Group = ALONE,
         accumulate: int = 1,
+        recomputes: bool = False,
     ) -> None:
         self.method, self.optimiser, self.sums, self.precision = method, optimiser, sums, precision
         self.group, self.accumulate = group, accumulate
         self.count = 1  # of pieces, in every process alike, since a forward pass may speak to other processes
         self.left_out = False  # whether some process has no images
         self.notes: list[str] = []
+        if recomputes:
+            self.notes.append("activations recomputed")
+            compiled, recorder = False, None
         if group.size > 1 and recorder:
             self.notes.append("not recorded as a CUDA graph: several processes")
             recorder = None
