@@ -56,6 +56,9 @@ CheckpointActivations = Annotated[
         "--checkpoint-activations", help="Compute activations again in the backward pass: less memory, more time"
     ),
 ]
+Shard = Annotated[
+    bool, typer.Option("--shard", help="Divide the network's parameters over the processes of torchrun: less memory")
+]
 SyncBatchNorm = Annotated[
     bool | None,
     typer.Option("--sync-batch-norm", help="Batch norm's statistics over the images of all processes, not each one's"),

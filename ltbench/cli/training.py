@@ -24,6 +24,7 @@ from ltbench.cli.options import (
     Ratio,
     RecipeName,
     Settings,
+    Shard,
     SyncBatchNorm,
     TensorBoard,
     Workers,
@@ -68,6 +69,7 @@ def run(
     workers: Workers = None,
     accumulate: Accumulate = 1,
     checkpoint_activations: CheckpointActivations = False,
+    shard: Shard = False,
     sync_batch_norm: SyncBatchNorm = None,
     parallel: Parallel = 1,
     tensorboard: TensorBoard = None,
@@ -100,7 +102,7 @@ def run(
         around = surroundings(
             data_dir, device=device, out=out, rerun=rerun, checkpoint_every=checkpoint_every, compiled=compiled,
             workers=workers, tensorboard=tensorboard, tuning=tuning, group=group, accumulate=accumulate,
-            checkpoint_activations=checkpoint_activations,
+            checkpoint_activations=checkpoint_activations, shard=shard,
         )  # fmt: skip
         done = console.run_all(configs, around, parallel)
     if not done:

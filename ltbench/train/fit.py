@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from ltbench.train.distributed import ALONE, Group
 from ltbench.train.history import Division, EpochRecord, History, Watch
 from ltbench.train.recompute import recomputed
 from ltbench.train.schedule import PlannedStage, plan
+from ltbench.train.sharding import divided, whole
 from ltbench.train.state import Checkpoint
 from ltbench.train.step import RECORDERS, WORTH_COMPILING, Step, part
 from ltbench.train.stopping import stop_requests
@@ -41,6 +42,7 @@ def fit(
     group: Group = ALONE,
     accumulate: int = 1,
     recompute: bool = False,
+    shard: bool = False,
 ) -> History:
     """Train a method through its stages, going on from the checkpoint if there is one.
 
@@ -61,6 +63,7 @@ def fit(
         group: the processes that train together.
         accumulate: pieces of a process's share of a batch whose gradients are added up.
         recompute: whether to compute activations again in the backward pass, for less memory.
+        shard: whether the network's parameters are divided over the processes while it trains.
 
     Raises:
         TrainingFailedError: if the loss is not finite.
@@ -70,7 +73,7 @@ def fit(
     with torch.random.fork_rng(), stop_requests() as stop:
         trainer = _Trainer(
             method, train, recipe, seed, checkpoint, precision, compiled, unlabelled, watch, stop, group, accumulate,
-            recompute,
+            recompute, shard,
         )  # fmt: skip
         trainer.run()
     if validation is not None:
@@ -101,18 +104,19 @@ class _Trainer:
         group: Group,
         accumulate: int,
         recompute: bool,
+        shard: bool,
     ) -> None:
         self.method, self.recipe, self.seed, self.stop = method, recipe, seed, stop
         self.sources = {"train": train, "unlabelled-test": unlabelled}
         self.checkpoint, self.precision, self.watch = checkpoint, precision, watch
-        self.group, self.accumulate, self.recompute = group, accumulate, recompute
+        self.group, self.accumulate, self.recompute, self.shard = group, accumulate, recompute, shard
         self.share = partial(group.share, least=2)  # batch norm cannot normalise a single image
         self.device = train.device
         self.stages: Sequence[PlannedStage] = plan(method.stages(recipe), recipe)
         self.history = History()
         self.optimiser: torch.optim.SGD | None = None
         self.take_step: Step | None = None
-        self.recorder = None if recompute else RECORDERS.get(self.device.type)
+        self.recorder = None if recompute or shard else RECORDERS.get(self.device.type)
         self.compiled = self._pays(train) if compiled is None else compiled
         self.trainable = {name for name, weight in method.named_parameters() if weight.requires_grad}
         self.resting = [module for module in method.modules() if not module.training]
@@ -173,8 +177,13 @@ class _Trainer:
             group=self.group,
             accumulate=self.accumulate,
             recomputes=self.recompute,
+            shard=self.shard,
         )
-        with recomputed(self.method.network) if self.recompute else nullcontext():
+        with ExitStack() as ways:
+            if self.shard:
+                ways.enter_context(divided(self.method, self.optimiser, self.group))
+            if self.recompute:
+                ways.enter_context(recomputed(self.method.network))
             for epoch in range(self.epoch, planned.epochs):
                 self.epoch = epoch
                 self._run_epoch(planned)
@@ -308,8 +317,8 @@ class _Trainer:
     def save(self) -> None:
         state: dict[str, Any] = {
             "position": (self.stage, self.epoch, self.step),
-            "method": self.method.state_dict(),
-            "optimiser": self.optimiser.state_dict() if self.optimiser else None,
+            "method": whole(self.method.state_dict()),
+            "optimiser": whole(self.optimiser.state_dict()) if self.optimiser else None,
             "history": asdict(self.history),
             "sums": self.sums,
         }
