@@ -16,12 +16,12 @@ from ltbench.config import Recipe
 from ltbench.data.loading import Epoch, Loader
 from ltbench.errors import LtbenchWarning, TrainingFailedError
 from ltbench.method import Batch, Method, Progress, Stage
-from ltbench.train.batch_norm import average_statistics, images_together
-from ltbench.train.distributed import ALONE, Group
+from ltbench.train.batch_norm import average_statistics, images_together, synchronised
+from ltbench.train.distributed import ALONE, Group, check_last_batch
 from ltbench.train.history import Division, EpochRecord, History, Watch
 from ltbench.train.recompute import recomputed
 from ltbench.train.schedule import PlannedStage, plan
-from ltbench.train.sharding import divided, whole
+from ltbench.train.sharding import divided, gathered
 from ltbench.train.state import Checkpoint
 from ltbench.train.step import RECORDERS, WORTH_COMPILING, Step, part
 from ltbench.train.stopping import stop_requests
@@ -209,6 +209,8 @@ class _Trainer:
             share=self.share,
             **({"gather": self.group.gather} if self.whole else {}),
         )
+        if self.method.coupled or synchronised(self.method):
+            check_last_batch(batches.sizes, self.group)
         self._set_rate(planned.lrs[self.epoch])
         for step in range(self.step, len(batches)):
             self.step = step
@@ -317,8 +319,8 @@ class _Trainer:
     def save(self) -> None:
         state: dict[str, Any] = {
             "position": (self.stage, self.epoch, self.step),
-            "method": whole(self.method.state_dict()),
-            "optimiser": whole(self.optimiser.state_dict()) if self.optimiser else None,
+            "method": gathered(self.method.state_dict(), self.group),
+            "optimiser": gathered(self.optimiser.state_dict(), self.group) if self.optimiser else None,
             "history": asdict(self.history),
             "sums": self.sums,
         }
