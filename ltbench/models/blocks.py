@@ -5,29 +5,30 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from ltbench.models.experts import UNIT, ExpertNetwork, Part, Whole
+from ltbench.models.experts import CONTAINERS, STAGE, ExpertNetwork, Part, Whole
 
 
 def blocks(network: ExpertNetwork) -> list[nn.Module]:
     """The residual blocks of a network's trunk and branches, in order; no two share a module.
 
-    Of a stage that keeps no blocks under a name known here it is the stage, and of a trunk or branch that is not
-    timm's it is the whole, unless it has no parameters.
+    Of a stage that keeps its blocks under another name than timm's usual ones it is the stage, and of a trunk or branch
+    without stages the whole.
     """
-    return [block for part in (network.trunk, *network.branches) for block in _of_part(part)]
+    parts = [part for part in (network.trunk, *network.branches) if next(part.parameters(), None) is not None]
+    return [block for part in parts for block in list(_of_part(part)) or [part]]
 
 
 def _of_part(part: nn.Module) -> Iterator[nn.Module]:
-    if isinstance(part, Part | Whole):
-        for name in part.stages:
-            if re.fullmatch(UNIT, name):
-                yield from _of_stage(part.model.get_submodule(name))
-    elif next(part.parameters(), None) is not None:
-        yield part
+    for name, child in part.model.named_children() if isinstance(part, Part | Whole) else ():
+        if name in CONTAINERS and isinstance(child, nn.Sequential | nn.ModuleList):
+            for stage in child:
+                yield from _of_stage(stage)
+        elif re.fullmatch(STAGE, name):
+            yield from _of_stage(child)
 
 
 def _of_stage(stage: nn.Module) -> Iterator[nn.Module]:
     inner = stage if isinstance(stage, nn.Sequential) else getattr(stage, "blocks", None)
-    for block in inner if isinstance(inner, nn.Sequential) else (stage,):
+    for block in inner if isinstance(inner, nn.Sequential | nn.ModuleList) else (stage,):
         if next(block.children(), None) is not None:  # a single layer keeps little beside its input
             yield block

@@ -19,11 +19,11 @@ from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.models import resnet_cifar  # noqa: F401  (registers the networks with timm)
 from ltbench.models.heads import HEADS
 
-# Attributes under which timm's networks keep their stages or blocks, where these are not children themselves.
-_CONTAINERS = ("stages", "blocks", "layers", "features")
+CONTAINERS = ("stages", "blocks", "layers", "features")
+"""Attributes under which timm's networks keep their stages or blocks, where these are not children themselves."""
+STAGE = r"(layer|stage|s)\d+"
+"""Names of those that are."""
 _EMBED = "embed"  # stands for all that a vision transformer does before its blocks
-UNIT = r"(layer|stage|s)\d+|\w+\.\w+"
-"""The names of those stages that are more than a stem, a norm or a pooling."""
 _THREE_QUARTERS = {"CifarResNet": (16, 24, 48), "ResNet": (64, 128, 192, 384)}
 
 
@@ -56,7 +56,6 @@ class Whole(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.stages = list(_candidates(model))
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
@@ -228,7 +227,7 @@ def _candidates(model: nn.Module) -> Iterator[str]:
     if embedding:
         yield _EMBED
     for name, child in model.named_children():
-        if name in _CONTAINERS and isinstance(child, nn.Sequential):
+        if name in CONTAINERS and isinstance(child, nn.Sequential):
             yield from (f"{name}.{part}" for part, _ in child.named_children())
         elif name not in embedding:
             yield name
@@ -246,7 +245,7 @@ def _is_transformer(model: nn.Module) -> bool:
 
 def _first_own(model: nn.Module, stages: list[str]) -> int:
     """The index in ``stages`` of the first one that each expert has for itself."""
-    units = [i for i, name in enumerate(stages) if re.fullmatch(UNIT, name)]
+    units = [i for i, name in enumerate(stages) if re.fullmatch(rf"{STAGE}|\w+\.\w+", name)]
     if not units:
         return len(stages)
     shared = len(units) - math.ceil(len(units) / 4) if _is_transformer(model) else len(units) // 2

@@ -107,28 +107,28 @@ def alone(doubled, tmp_path_factory):
     return {name: trained(name, folder / name) for name in ("ce", "balpoe")}
 
 
-@pytest.mark.parametrize(
-    ("processes", "names", "ways"),
-    [(2, ("ce", "balpoe"), {"accumulate": 2, "recompute": True}), (4, ("balpoe",), {})],
-)
-def test_divided_networks_agree_in_float64_for_fifty_steps(processes, names, ways, alone, together, tmp_path):
+@pytest.mark.parametrize(("processes", "names"), [(2, ("ce", "balpoe")), (4, ("balpoe",))])
+def test_divided_networks_agree_in_float64_for_fifty_steps(processes, names, alone, together, tmp_path):
     def work(group):
-        return {name: trained(name, tmp_path / name, group, shard=True, **ways) for name in names}
+        return {name: trained(name, tmp_path / name, group, shard=True) for name in names}
 
     for found in together(processes, work):
         for name, other in found.items():
             assert_agree(alone[name], other)
-            assert (
-                other[2] == "eager; activations recomputed; parameters divided" if ways else "eager; parameters divided"
-            )
+            assert other[2] == "eager; parameters divided"
             assert other[3] < 1 / processes + 0.03, "every process keeps its share; some lengths are no multiples"
 
 
-@pytest.mark.parametrize("name", ["lift", "crt"])
-def test_frozen_parts_are_divided_too(name, together, tmp_path):
-    expected = trained(name, tmp_path / "alone", recipe=SHORT)
-    for found in together(2, lambda group: trained(name, tmp_path / "shared", group, recipe=SHORT, shard=True)):
+@pytest.mark.parametrize("name", ["balpoe", "lift", "crt"])
+def test_in_parts_and_with_frozen_ones_and_activations_recomputed(name, together, tmp_path):
+    def work(group):
+        ways = {"shard": True, "accumulate": 2, "recompute": True} if group.size > 1 else {}
+        return trained(name, tmp_path / f"{group.size}", group, recipe=SHORT, **ways)
+
+    expected = work(ALONE)
+    for found in together(2, work):
         assert_agree(expected, found)
+        assert found[2] == "eager; activations recomputed; parameters divided"
         assert found[3] < 0.53
 
 
