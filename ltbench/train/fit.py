@@ -193,6 +193,8 @@ class _Trainer:
                 (saving,) = self.group.agree(self.checkpoint.due())
                 if saving:
                     self.save()
+            if planned is self.stages[-1]:
+                self.optimiser.state.clear()  # which no one takes over, and need not be put together
 
     def _run_epoch(self, planned: PlannedStage) -> None:
         stage, began = planned.stage, time.monotonic()
