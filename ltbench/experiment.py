@@ -32,6 +32,7 @@ from ltbench.train.batch_norm import synchronise
 from ltbench.train.distributed import ALONE, Group, check_divisible
 from ltbench.train.fit import fit, load_trained
 from ltbench.train.history import History
+from ltbench.train.sharding import check_shardable
 from ltbench.train.state import Checkpoint
 from ltbench.untrained import untrained
 
@@ -61,6 +62,10 @@ class Surroundings:
     """The processes that carry out the run together. With process-local batch norm their number does change results."""
     accumulate: int = 1
     """Parts of a process's share of a batch whose gradients are added up; likewise."""
+    checkpoint_activations: bool = False
+    """Whether to keep less for the backward pass, and to compute it again there."""
+    shard: bool = False
+    """Whether the processes divide the parameters of the network among them while it trains."""
 
     def __post_init__(self) -> None:
         if self.tensorboard is not None:
@@ -150,6 +155,8 @@ class _Run:
         self.source: Source = registry.dataset(config.dataset)
         self.cls = registry.method(config.method)
         check_divisible(self.cls, config.method, self.recipe.batch_size, self.group, around.accumulate)
+        if around.shard:
+            check_shardable(self.group)
         self.data: Dataset = dataset.load(self.source, config, around.data_dir)
         self.revision = registry.revision(self.cls)
         self.id = run_id(config, self.revision, self.data.fingerprint)
@@ -283,6 +290,8 @@ class _Run:
             watch=self._watch,
             group=self.group,
             accumulate=self.around.accumulate,
+            recompute=self.around.checkpoint_activations,
+            shard=self.around.shard,
         )
         self._watch(1.0, "evaluation", history)
         return self._measured(method, history, validation, test)

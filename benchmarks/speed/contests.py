@@ -119,9 +119,9 @@ def render(outcomes: Sequence[Outcome], rounds: int, device: torch.device) -> st
     return f"{head}\n\n{table}\n"
 
 
-def images(count: int, classes: int = CLASSES) -> LabelledImages:
+def images(count: int, classes: int = CLASSES, side: int = 32) -> LabelledImages:
     """Random images, equally many of each class."""
-    pixels = np.random.default_rng(0).integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 3, side, side), dtype=np.uint8)
     return LabelledImages(pixels, np.arange(count, dtype=np.int64) % classes)
 
 

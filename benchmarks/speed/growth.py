@@ -1,6 +1,6 @@
 """How cost grows: time and peak memory against experts, classes, images and stored results.
 
-    python -m ltbench_speed.growth [experts] [classes] [images] [results] [aggregates]
+    python -m ltbench_speed.growth [experts] [classes] [images] [results] [aggregates] [activations] [recomputed]
 
 Every point is measured in a process of its own, whose peak memory is that of the point. Writes growth.csv and a plot
 for each into benchmarks/speed.
@@ -13,18 +13,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
+from ltbench import registry
 from ltbench.data.loading import Epoch
+from ltbench.data.source import LabelledImages
 from ltbench.evaluate import calibration
-from ltbench.method import Method, Shuffled, Stage
+from ltbench.method import ClassPrior, Method, Shuffled, Stage
+from ltbench.models.experts import Backbone
 from ltbench.report.board import leaderboards
 from ltbench.report.collection import collect, no_search_for_cycles
 from ltbench.train.fit import at_rest
+from ltbench.train.recompute import recomputed
 from ltbench.train.step import Step
 from ltbench_speed.contests import BASIC, BATCH, CLASSES, images, method, resident, sgd
 
@@ -47,11 +52,30 @@ def classes(count: int) -> float:
     return seconds + time.perf_counter() - began
 
 
-def _step(made: Method, classes: int) -> float:
+def activations(count: int) -> float:
+    """A training step of BalPoE, three experts, ResNet-50, 224 pixels, fp32."""
+    return _large_step(count, recompute=False)
+
+
+def recomputed_activations(count: int) -> float:
+    """The same step with --checkpoint-activations."""
+    return _large_step(count, recompute=True)
+
+
+def _large_step(count: int, *, recompute: bool) -> float:
+    build = Backbone("resnet50", classes=1000, channels=3, image_size=224, head="cosine")
+    cls = registry.method("balpoe")
+    made = cls(build, ClassPrior(torch.full((1000,), 10)), cls.Config()).to(memory_format=torch.channels_last)
+    with recomputed(made.network) if recompute else nullcontext():
+        return _step(made, 1000, images(count, 1000, 224), 2)
+
+
+def _step(made: Method, classes: int, data: LabelledImages | None = None, times: int = 5) -> float:
     step = Step(made, sgd(made), torch.zeros(2, dtype=torch.float64))
-    batch, at = next(resident(images(BATCH, classes), CPU).plain(BATCH)), at_rest(Stage())
+    data = data or images(BATCH, classes)
+    batch, at = next(resident(data, CPU).plain(len(data.labels))), at_rest(Stage())
     taken = []
-    for _ in range(5):
+    for _ in range(times):
         began = time.perf_counter()
         step(made.prepare(batch, at), at)
         taken.append(time.perf_counter() - began)
@@ -117,6 +141,8 @@ WHAT: dict[str, tuple[Callable[[int], float], tuple[int, ...], str]] = {
     "classes": (classes, (10, 100, 1000, 3000, 8142), "classes"),
     "images": (images_in_memory, (10_000, 30_000, 100_000, 300_000, 1_000_000), "training images of 32 x 32 pixels"),
     "results": (results, (100, 1000, 10_000, 30_000), "stored results"),
+    "activations": (activations, (8, 16, 32), "images of a batch"),
+    "recomputed": (recomputed_activations, (8, 16, 32), "images of a batch"),
     "aggregates": (aggregates, (100, 1000, 10_000, 30_000), "results"),
 }
 

@@ -61,6 +61,15 @@ Accumulate = Annotated[
     int,
     typer.Option(help="Parts of a batch, one after the other, whose gradients are added up: less memory, same batch"),
 ]
+CheckpointActivations = Annotated[
+    bool,
+    typer.Option(
+        "--checkpoint-activations", help="Compute activations again in the backward pass: less memory, more time"
+    ),
+]
+Shard = Annotated[
+    bool, typer.Option("--shard", help="Divide the network's parameters over the processes of torchrun: less memory")
+]
 SyncBatchNorm = Annotated[
     bool | None,
     typer.Option("--sync-batch-norm", help="Batch norm's statistics over the images of all processes, not each one's"),

@@ -10,6 +10,7 @@ from ltbench.cli.options import (
     Backbone,
     BatchSize,
     CacheResized,
+    CheckpointActivations,
     Compiled,
     DataDir,
     DataSeed,
@@ -25,6 +26,7 @@ from ltbench.cli.options import (
     Ratio,
     RecipeName,
     Settings,
+    Shard,
     SyncBatchNorm,
     TensorBoard,
     Workers,
@@ -70,6 +72,8 @@ def run(
     compiled: Compiled = None,
     workers: Workers = None,
     accumulate: Accumulate = 1,
+    checkpoint_activations: CheckpointActivations = False,
+    shard: Shard = False,
     sync_batch_norm: SyncBatchNorm = None,
     parallel: Parallel = 1,
     tensorboard: TensorBoard = None,
@@ -103,6 +107,7 @@ def run(
         around = surroundings(
             data_dir, device=device, out=out, rerun=rerun, checkpoint_every=checkpoint_every, compiled=compiled,
             workers=workers, tensorboard=tensorboard, tuning=tuning, group=group, accumulate=accumulate,
+            checkpoint_activations=checkpoint_activations, shard=shard,
         )  # fmt: skip
         done = console.run_all(configs, around, parallel)
     if not done:

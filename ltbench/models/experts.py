@@ -19,8 +19,10 @@ from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.models import resnet_cifar  # noqa: F401  (registers the networks with timm)
 from ltbench.models.heads import HEADS
 
-# Attributes under which timm's networks keep their stages or blocks, where these are not children themselves.
-_CONTAINERS = ("stages", "blocks", "layers", "features")
+CONTAINERS = ("stages", "blocks", "layers", "features")
+"""Attributes under which timm's networks keep their stages or blocks, where these are not children themselves."""
+STAGE = r"(layer|stage|s)\d+"
+"""Names of those that are."""
 _EMBED = "embed"  # stands for all that a vision transformer does before its blocks
 _THREE_QUARTERS = {"CifarResNet": (16, 24, 48), "ResNet": (64, 128, 192, 384)}
 
@@ -227,7 +229,7 @@ def _candidates(model: nn.Module) -> Iterator[str]:
     if embedding:
         yield _EMBED
     for name, child in model.named_children():
-        if name in _CONTAINERS and isinstance(child, nn.Sequential):
+        if name in CONTAINERS and isinstance(child, nn.Sequential):
             yield from (f"{name}.{part}" for part, _ in child.named_children())
         elif name not in embedding:
             yield name
@@ -245,7 +247,7 @@ def _is_transformer(model: nn.Module) -> bool:
 
 def _first_own(model: nn.Module, stages: list[str]) -> int:
     """The index in ``stages`` of the first one that each expert has for itself."""
-    units = [i for i, name in enumerate(stages) if re.fullmatch(r"(layer|stage|s)\d+|\w+\.\w+", name)]
+    units = [i for i, name in enumerate(stages) if re.fullmatch(rf"{STAGE}|\w+\.\w+", name)]
     if not units:
         return len(stages)
     shared = len(units) - math.ceil(len(units) / 4) if _is_transformer(model) else len(units) // 2

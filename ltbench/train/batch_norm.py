@@ -1,6 +1,7 @@
 """Batch norm in several processes: whose images share statistics, and running statistics that agree."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -17,6 +18,24 @@ _PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 def batch_norms(network: nn.Module) -> Iterator[_BatchNorm]:
     """The batch norms of a network."""
     return (module for module in network.modules() if isinstance(module, _BatchNorm))
+
+
+@contextmanager
+def statistics_at_rest(network: nn.Module) -> Iterator[None]:
+    """Let norms in training mode update copies of their running statistics, which are then forgotten.
+
+    Without ``track_running_stats`` they would update none, but then keep fewer tensors for the backward pass, which
+    torch's checkpointing refuses.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._NormBase)]
+    own = [(norm, name, buffer) for norm in norms if norm.training for name, buffer in norm.named_buffers()]
+    for norm, name, buffer in own:
+        setattr(norm, name, buffer.clone())
+    try:
+        yield
+    finally:
+        for norm, name, buffer in own:
+            setattr(norm, name, buffer)
 
 
 def synchronise(network: nn.Module, group: Group) -> None:

@@ -57,7 +57,7 @@ class Group:
         if self.size == 1:
             return wishes
         flags = torch.tensor(wishes, dtype=torch.int32)  # on the CPU: the host does not wait for the device
-        with _all_there():
+        with all_there():
             dist.all_reduce(flags, dist.ReduceOp.MAX)
         return tuple(bool(flag) for flag in flags)
 
@@ -66,7 +66,7 @@ class Group:
         if self.size == 1:
             return made()
         found: list[Any] = [made() if self.leads else None]
-        with _all_there():
+        with all_there():
             dist.broadcast_object_list(found, src=0, device=torch.device("cpu"))
         value: T = found[0]
         return value
@@ -103,7 +103,7 @@ class Group:
         if self.size == 1:
             return
         lengths = self._lengths(own)
-        with _all_there():
+        with all_there():
             for table in tables if self.rank and own else ():
                 dist.send(table[:own].contiguous(), 0)
             for rank in range(1, self.size) if self.leads else ():
@@ -113,7 +113,7 @@ class Group:
 
     def _lengths(self, own: int) -> list[int]:
         lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
-        with _all_there():
+        with all_there():
             dist.all_gather(lengths, torch.tensor([own]))
         return [int(length) for length in lengths]
 
@@ -180,6 +180,24 @@ def check_divisible(cls: type[Method], name: str, batch_size: int, group: Group,
         )
 
 
+def check_last_batch(sizes: Sequence[int], group: Group) -> None:
+    """Refuse epochs in which a process would be left out that others want something of.
+
+    Args:
+        sizes: of the whole batches.
+        group: the processes.
+
+    Raises:
+        LtbenchError: if a batch has fewer than two images for every process.
+    """
+    if group.size > 1 and min(sizes) < 2 * group.size:
+        raise LtbenchError(
+            f"the last batch has {min(sizes)} images, too few for {group.size} processes that look at each other's",
+            where="torchrun --nproc-per-node",
+            hint="start fewer processes, or choose another --batch-size",
+        )
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, lengths: list[int], rank: int) -> Tensor:
@@ -187,14 +205,14 @@ class _Gather(torch.autograd.Function):
         padded = tensor.new_zeros(max(lengths), *tensor.shape[1:])  # equal shapes, as collectives want them
         padded[: len(tensor)] = tensor
         parts = [torch.empty_like(padded) for _ in lengths]
-        with _all_there():
+        with all_there():
             dist.all_gather(parts, padded)
         return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         gradient = gradients[0].contiguous().clone()
-        with _all_there():
+        with all_there():
             dist.all_reduce(gradient)
         return torch.split(gradient, ctx.lengths)[ctx.rank], None, None
 
@@ -211,7 +229,7 @@ def _flat(tensors: Sequence[Tensor], exchange: Callable[[Tensor], object]) -> No
         same = [tensor for tensor in tensors if tensor.dtype == dtype]
         flat = torch.cat([tensor.reshape(-1) for tensor in same])
         flat = flat.to(torch.uint8) if dtype == torch.bool else flat
-        with _all_there():
+        with all_there():
             exchange(flat)
         for tensor, new in zip(same, torch.split(flat, [tensor.numel() for tensor in same]), strict=True):
             tensor.copy_(new.view(tensor.shape))
@@ -226,13 +244,19 @@ def _reason(stop: KeyboardInterrupt) -> BaseException:
 
 
 @contextmanager
-def _all_there() -> Iterator[None]:
-    """Say in the user's words that another process is missing."""
+def all_there(*, own_work: bool = False) -> Iterator[None]:
+    """Say in the user's words that another process is missing.
+
+    Args:
+        own_work: whether more than talk with others is done in the context, whose errors are passed on.
+    """
     try:
         yield
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
+        if own_work and not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
         raise LtbenchError(
             "another process of this run has ended or does not answer",
             where=str(error).splitlines()[0],

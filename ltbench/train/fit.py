@@ -3,6 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -15,10 +16,12 @@ from ltbench.config import Recipe
 from ltbench.data.loading import Epoch, Loader
 from ltbench.errors import LtbenchWarning, TrainingFailedError
 from ltbench.method import Batch, Method, Progress, Stage
-from ltbench.train.batch_norm import average_statistics, images_together
-from ltbench.train.distributed import ALONE, Group
+from ltbench.train.batch_norm import average_statistics, images_together, synchronised
+from ltbench.train.distributed import ALONE, Group, check_last_batch
 from ltbench.train.history import Division, EpochRecord, History, Watch
+from ltbench.train.recompute import recomputed
 from ltbench.train.schedule import PlannedStage, plan
+from ltbench.train.sharding import divided, gathered
 from ltbench.train.state import Checkpoint
 from ltbench.train.step import RECORDERS, WORTH_COMPILING, Step, part
 from ltbench.train.stopping import stop_requests
@@ -38,6 +41,8 @@ def fit(
     watch: Watch = lambda share, words, history: None,
     group: Group = ALONE,
     accumulate: int = 1,
+    recompute: bool = False,
+    shard: bool = False,
 ) -> History:
     """Train a method through its stages, going on from the checkpoint if there is one.
 
@@ -57,6 +62,8 @@ def fit(
         watch: told of progress.
         group: the processes that train together.
         accumulate: pieces of a process's share of a batch whose gradients are added up.
+        recompute: whether to compute activations again in the backward pass, for less memory.
+        shard: whether the network's parameters are divided over the processes while it trains.
 
     Raises:
         TrainingFailedError: if the loss is not finite.
@@ -65,8 +72,9 @@ def fit(
     """
     with torch.random.fork_rng(), stop_requests() as stop:
         trainer = _Trainer(
-            method, train, recipe, seed, checkpoint, precision, compiled, unlabelled, watch, stop, group, accumulate
-        )
+            method, train, recipe, seed, checkpoint, precision, compiled, unlabelled, watch, stop, group, accumulate,
+            recompute, shard,
+        )  # fmt: skip
         trainer.run()
     if validation is not None:
         method.eval()
@@ -95,18 +103,20 @@ class _Trainer:
         stop: Callable[[], bool],
         group: Group,
         accumulate: int,
+        recompute: bool,
+        shard: bool,
     ) -> None:
         self.method, self.recipe, self.seed, self.stop = method, recipe, seed, stop
         self.sources = {"train": train, "unlabelled-test": unlabelled}
         self.checkpoint, self.precision, self.watch = checkpoint, precision, watch
-        self.group, self.accumulate = group, accumulate
+        self.group, self.accumulate, self.recompute, self.shard = group, accumulate, recompute, shard
         self.share = partial(group.share, least=2)  # batch norm cannot normalise a single image
         self.device = train.device
         self.stages: Sequence[PlannedStage] = plan(method.stages(recipe), recipe)
         self.history = History()
         self.optimiser: torch.optim.SGD | None = None
         self.take_step: Step | None = None
-        self.recorder = RECORDERS.get(self.device.type)
+        self.recorder = None if recompute or shard else RECORDERS.get(self.device.type)
         self.compiled = self._pays(train) if compiled is None else compiled
         self.trainable = {name for name, weight in method.named_parameters() if weight.requires_grad}
         self.resting = [module for module in method.modules() if not module.training]
@@ -166,16 +176,25 @@ class _Trainer:
             recorder=self.recorder,
             group=self.group,
             accumulate=self.accumulate,
+            recomputes=self.recompute,
+            shard=self.shard,
         )
-        for epoch in range(self.epoch, planned.epochs):
-            self.epoch = epoch
-            self._run_epoch(planned)
-            self.step = 0
-            self.epoch = epoch + 1
-            average_statistics(self.method, self.group)
-            (saving,) = self.group.agree(self.checkpoint.due())
-            if saving:
-                self.save()
+        with ExitStack() as ways:
+            if self.shard:
+                ways.enter_context(divided(self.method, self.optimiser, self.group))
+            if self.recompute:
+                ways.enter_context(recomputed(self.method.network))
+            for epoch in range(self.epoch, planned.epochs):
+                self.epoch = epoch
+                self._run_epoch(planned)
+                self.step = 0
+                self.epoch = epoch + 1
+                average_statistics(self.method, self.group)
+                (saving,) = self.group.agree(self.checkpoint.due())
+                if saving:
+                    self.save()
+            if planned is self.stages[-1]:
+                self.optimiser.state.clear()  # which no one takes over, and need not be put together
 
     def _run_epoch(self, planned: PlannedStage) -> None:
         stage, began = planned.stage, time.monotonic()
@@ -192,6 +211,8 @@ class _Trainer:
             share=self.share,
             **({"gather": self.group.gather} if self.whole else {}),
         )
+        if self.method.coupled or synchronised(self.method):
+            check_last_batch(batches.sizes, self.group)
         self._set_rate(planned.lrs[self.epoch])
         for step in range(self.step, len(batches)):
             self.step = step
@@ -300,8 +321,8 @@ class _Trainer:
     def save(self) -> None:
         state: dict[str, Any] = {
             "position": (self.stage, self.epoch, self.step),
-            "method": self.method.state_dict(),
-            "optimiser": self.optimiser.state_dict() if self.optimiser else None,
+            "method": gathered(self.method.state_dict(), self.group),
+            "optimiser": gathered(self.optimiser.state_dict(), self.group) if self.optimiser else None,
             "history": asdict(self.history),
             "sums": self.sums,
         }

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from ltbench.errors import TrainingFailedError
 from ltbench.method import Batch, Loss, Method, Progress
-from ltbench.train.batch_norm import synchronised
+from ltbench.train.batch_norm import statistics_at_rest, synchronised
 from ltbench.train.distributed import ALONE, Group
+from ltbench.train.sharding import is_divided, own_part
 
 Work = Callable[[], None]
 Recorder = Callable[[Work], Work]
@@ -64,6 +65,8 @@ class Step:
         recorder: of the device; None for none.
         group: the processes that take the step together, each on its share of the batch.
         accumulate: pieces of this process's share, at most; each has two images or more.
+        recomputes: whether the network computes its activations again in the backward pass; such steps are eager.
+        shard: whether the network's parameters are divided over the processes; likewise.
     """
 
     def __init__(
@@ -77,12 +80,19 @@ class Step:
         recorder: Recorder | None = None,
         group: Group = ALONE,
         accumulate: int = 1,
+        recomputes: bool = False,
+        shard: bool = False,
     ) -> None:
         self.method, self.optimiser, self.sums, self.precision = method, optimiser, sums, precision
+        self.shard = shard
         self.group, self.accumulate = group, accumulate
         self.count = 1  # of pieces, in every process alike, since a forward pass may speak to other processes
         self.left_out = False  # whether some process has no images
         self.notes: list[str] = []
+        self.notes += ["activations recomputed"] if recomputes else []
+        self.notes += ["parameters divided"] if shard else []
+        if recomputes or shard:
+            compiled, recorder = False, None
         if group.size > 1 and recorder:
             self.notes.append("not recorded as a CUDA graph: several processes")
             recorder = None
@@ -161,10 +171,18 @@ class Step:
             loss.total.backward()  # type: ignore[no-untyped-call]
             sums[0] += loss.total.detach()
             sums[1] += loss.weight
+        if self.shard and not len(batch.labels):
+            self._take_part(batch, at)
         gradients = self._gradients()
-        self.group.add([sums, *gradients])
-        torch._foreach_div_(gradients, sums[1].to(gradients[0].dtype))
+        self.group.add([sums, *(gradient for gradient in gradients if not is_divided(gradient))])
+        own = [own_part(gradient) for gradient in gradients]
+        torch._foreach_div_(own, sums[1].to(own[0].dtype))
         return sums[0], sums[1]
+
+    def _take_part(self, batch: Batch, at: Progress) -> None:
+        """Pass through a network whose parameters the processes exchange, without images and leaving no trace."""
+        with statistics_at_rest(self.method):
+            (0 * self._loss(blank(batch), at).total).backward()  # type: ignore[no-untyped-call]
 
     def _gradients(self) -> list[Tensor]:
         """Those of all parameters that the loss reaches, zero in a process whose share is empty."""
@@ -216,6 +234,23 @@ def part(batch: Batch, which: slice) -> Batch:
         mixed_labels=None if batch.mixed_labels is None else batch.mixed_labels[which],
         weight=weight,
         streams={name: part(stream, which) for name, stream in batch.streams.items()},
+    )
+
+
+def blank(batch: Batch) -> Batch:
+    """Two images of nothing, of the first class, in place of an empty batch."""
+
+    def made(tensor: Tensor) -> Tensor:
+        return tensor.new_zeros(2, *tensor.shape[1:])
+
+    return replace(
+        batch,
+        views=tuple(made(view) for view in batch.views),
+        indices=made(batch.indices),
+        labels=made(batch.labels),
+        mixed_labels=None if batch.mixed_labels is None else made(batch.mixed_labels),
+        weight=batch.weight if batch.weight is None or batch.weight.ndim == 0 else made(batch.weight),
+        streams={name: blank(stream) for name, stream in batch.streams.items()},
     )
 
 

@@ -78,9 +78,8 @@ def wait_for(path: Path, pattern: str) -> Path:
 
 
 def test_one_process_killed_ends_the_others_with_a_message_and_the_run_goes_on_alone(words, tmp_path, cli, monkeypatch):
-    process = started(
-        tmp_path, [*words, "--checkpoint-every", 0, "--epochs", 6], "--standalone", "--nproc-per-node", "2"
-    )
+    divided = [*words, "--checkpoint-every", 0, "--epochs", 6, "--shard", "--checkpoint-activations"]
+    process = started(tmp_path, divided, "--standalone", "--nproc-per-node", "2")
     wait_for(tmp_path / "cache", "runs/*/checkpoint.pt")
     leader = json.loads(wait_for(tmp_path / "cache", "runs/*/heartbeat.json").read_text())["process"]
     (other,) = set(children(process)) - {leader}
@@ -102,6 +101,7 @@ def test_one_process_killed_ends_the_others_with_a_message_and_the_run_goes_on_a
     assert len(losses(resumed)) == 6
     ways = resumed["cost"]["divisions"]
     assert [(way["processes"], way["batch_norm_images"]) for way in ways] == [(2, None), (1, None)]
+    assert resumed["cost"]["training"] == "eager"  # as the rest of the stage was
     shown = cli("show", resumed["run_id"], "--results", tmp_path / "several").out
     assert "processes=2, accumulate=1; then processes=1, accumulate=1" in shown
 
