@@ -65,8 +65,11 @@ def estimated(logits: Logits, logit_prior: float | None, train_prior: Tensor, st
         likelihoods[done : (done := done + len(block))] = block.softmax(1)
     prior = uniform
     for _ in range(steps):
-        # The mean of the posteriors p_c L_ic / sum_k p_k L_ik, without a table of them.
-        following = prior * (likelihoods.T @ (1 / (likelihoods @ prior))) / len(likelihoods)
+        # The mean of the posteriors p_c L_ic / sum_k p_k L_ik, without a table of them, and with one look at the other.
+        total = torch.zeros_like(prior)
+        for (block,) in blocks(likelihoods):
+            total += block.T @ (1 / (block @ prior))
+        following = prior * total / len(likelihoods)
         if (following - prior).abs().max() < 1e-6:
             return following
         prior = following

@@ -217,7 +217,7 @@ def _stages(model: nn.Module, images: Tensor) -> list[str] | None:
             names.append(name)
             if x.shape == expected.shape and torch.allclose(x, expected, atol=1e-5):
                 return names
-    except (AttributeError, TypeError, RuntimeError):
+    except (AttributeError, TypeError, ValueError, RuntimeError):
         return None  # this architecture does more between its stages than passing a tensor on
     finally:
         model.train(training)
