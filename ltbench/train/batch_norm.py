@@ -1,6 +1,6 @@
 """Batch norm in several processes: whose images share statistics, and running statistics that agree."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -21,13 +21,14 @@ def batch_norms(network: nn.Module) -> Iterator[_BatchNorm]:
 
 
 @contextmanager
-def statistics_at_rest(network: nn.Module) -> Iterator[None]:
-    """Let norms in training mode update copies of their running statistics, which are then forgotten.
+def statistics_at_rest(network: nn.Module, but: Sequence[nn.Module] = ()) -> Iterator[None]:
+    """Let norms in training mode, but for some, update copies of their running statistics, which are then forgotten.
 
     Without ``track_running_stats`` they would update none, but then keep fewer tensors for the backward pass, which
     torch's checkpointing refuses.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._NormBase)]
+    norms = [norm for norm in norms if not any(norm is one for one in but)]
     own = [(norm, name, buffer) for norm in norms if norm.training for name, buffer in norm.named_buffers()]
     for norm, name, buffer in own:
         setattr(norm, name, buffer.clone())
@@ -36,6 +37,23 @@ def statistics_at_rest(network: nn.Module) -> Iterator[None]:
     finally:
         for norm, name, buffer in own:
             setattr(norm, name, buffer)
+
+
+@contextmanager
+def without_images(network: nn.Module) -> Iterator[None]:
+    """Pass something through a network in place of images that this process lacks.
+
+    Norms of its own keep their running statistics; synchronised ones take those of the other processes' images.
+    """
+    synchronised = [norm for norm in batch_norms(network) if _is_synchronised(norm)]
+    for norm in synchronised:
+        vars(norm)["without_images"] = True
+    try:
+        with statistics_at_rest(network, but=synchronised):
+            yield
+    finally:
+        for norm in synchronised:
+            del vars(norm)["without_images"]
 
 
 def synchronise(network: nn.Module, group: Group) -> None:
@@ -61,7 +79,11 @@ def synchronise(network: nn.Module, group: Group) -> None:
 
 def synchronised(network: nn.Module) -> bool:
     """Whether ``synchronise`` has been at it."""
-    return any("forward" in vars(norm) for norm in batch_norms(network))
+    return any(map(_is_synchronised, batch_norms(network)))
+
+
+def _is_synchronised(norm: _BatchNorm) -> bool:
+    return "forward" in vars(norm)
 
 
 def images_together(network: nn.Module, batch_size: int, group: Group, accumulate: int) -> int | None:
@@ -79,7 +101,7 @@ def _over_all(module: _BatchNorm, group: Group, x: Tensor) -> Tensor:
         return unchanged
     with torch.autocast(x.device.type, enabled=False):
         values = x.to(torch.promote_types(x.dtype, torch.float32))
-        mean, variance, count = _statistics(values, group)
+        mean, variance, count = _statistics(values, group, counts="without_images" not in vars(module))
         if module.running_mean is not None and module.running_var is not None:
             assert module.num_batches_tracked is not None
             module.num_batches_tracked.add_(1)
@@ -97,16 +119,16 @@ def _over_all(module: _BatchNorm, group: Group, x: Tensor) -> Tensor:
     return normalised
 
 
-def _statistics(values: Tensor, group: Group) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and biased variance (C,) over all processes, from those of each: Chan et al. (1979)."""
+def _statistics(values: Tensor, group: Group, *, counts: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and biased variance (C,) over all processes whose values count, from those of each: Chan et al. (1979)."""
     channels = values.shape[1]
     variance, mean = torch.var_mean(values, (0, *range(2, values.ndim)), correction=0)
-    count = values.new_tensor([values.numel() / channels])
+    count = values.new_tensor([values.numel() / channels if counts else 0])
     rows = group.gather_rows(torch.cat([mean, variance, count]))
-    means, variances, counts = torch.split(rows, [channels, channels, 1], 1)
-    shares = counts / counts.sum()
+    means, variances, numbers = torch.split(rows, [channels, channels, 1], 1)
+    shares = numbers / numbers.sum()
     mean = (shares * means).sum(0)
-    return mean, (shares * (variances + (means - mean).square())).sum(0), counts.sum()
+    return mean, (shares * (variances + (means - mean).square())).sum(0), numbers.sum()
 
 
 def average_statistics(network: nn.Module, group: Group) -> None:

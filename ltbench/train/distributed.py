@@ -180,24 +180,6 @@ def check_divisible(cls: type[Method], name: str, batch_size: int, group: Group,
         )
 
 
-def check_last_batch(sizes: Sequence[int], group: Group) -> None:
-    """Refuse epochs in which a process would be left out that others want something of.
-
-    Args:
-        sizes: of the whole batches.
-        group: the processes.
-
-    Raises:
-        LtbenchError: if a batch has fewer than two images for every process.
-    """
-    if group.size > 1 and min(sizes) < 2 * group.size:
-        raise LtbenchError(
-            f"the last batch has {min(sizes)} images, too few for {group.size} processes that look at each other's",
-            where="torchrun --nproc-per-node",
-            hint="start fewer processes, or choose another --batch-size",
-        )
-
-
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, lengths: list[int], rank: int) -> Tensor:

@@ -16,8 +16,8 @@ from ltbench.config import Recipe
 from ltbench.data.loading import Epoch, Loader
 from ltbench.errors import LtbenchWarning, TrainingFailedError
 from ltbench.method import Batch, Method, Progress, Stage
-from ltbench.train.batch_norm import average_statistics, images_together, synchronised
-from ltbench.train.distributed import ALONE, Group, check_last_batch
+from ltbench.train.batch_norm import average_statistics, images_together
+from ltbench.train.distributed import ALONE, Group
 from ltbench.train.history import Division, EpochRecord, History, Watch
 from ltbench.train.recompute import recomputed
 from ltbench.train.schedule import PlannedStage, plan
@@ -211,8 +211,6 @@ class _Trainer:
             share=self.share,
             **({"gather": self.group.gather} if self.whole else {}),
         )
-        if self.method.coupled or synchronised(self.method):
-            check_last_batch(batches.sizes, self.group)
         self._set_rate(planned.lrs[self.epoch])
         for step in range(self.step, len(batches)):
             self.step = step

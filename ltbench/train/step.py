@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ltbench.errors import TrainingFailedError
 from ltbench.method import Batch, Loss, Method, Progress
-from ltbench.train.batch_norm import statistics_at_rest, synchronised
+from ltbench.train.batch_norm import synchronised, without_images
 from ltbench.train.distributed import ALONE, Group
 from ltbench.train.sharding import is_divided, own_part
 
@@ -88,6 +88,7 @@ class Step:
         self.group, self.accumulate = group, accumulate
         self.count = 1  # of pieces, in every process alike, since a forward pass may speak to other processes
         self.left_out = False  # whether some process has no images
+        self.needs_all = group.size > 1 and (shard or method.coupled or synchronised(method))  # in every pass
         self.notes: list[str] = []
         self.notes += ["activations recomputed"] if recomputes else []
         self.notes += ["parameters divided"] if shard else []
@@ -171,7 +172,7 @@ class Step:
             loss.total.backward()  # type: ignore[no-untyped-call]
             sums[0] += loss.total.detach()
             sums[1] += loss.weight
-        if self.shard and not len(batch.labels):
+        if self.needs_all and not len(batch.labels):
             self._take_part(batch, at)
         gradients = self._gradients()
         self.group.add([sums, *(gradient for gradient in gradients if not is_divided(gradient))])
@@ -180,8 +181,9 @@ class Step:
         return sums[0], sums[1]
 
     def _take_part(self, batch: Batch, at: Progress) -> None:
-        """Pass through a network whose parameters the processes exchange, without images and leaving no trace."""
-        with statistics_at_rest(self.method):
+        """Tell the other processes, in a forward and a backward pass, what they wait for: there are no images here."""
+        at = replace(at, gather=lambda own: self.group.gather(own[:0]))
+        with without_images(self.method):
             (0 * self._loss(blank(batch), at).total).backward()  # type: ignore[no-untyped-call]
 
     def _gradients(self) -> list[Tensor]:

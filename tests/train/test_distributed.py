@@ -252,8 +252,9 @@ def test_losses_that_couple_images_gather_those_of_all_processes(name, together,
         return trained(cls, path, group, prepare=lambda method: batch_norm.synchronise(method, group))
 
     alone = trained(cls, tmp_path / "alone.pt")
-    for other in together(2, work):
-        assert_agree(alone, other, 1e-7)
+    for processes in (2, 4):  # of four, one has none of the six images of the last batch
+        for other in together(processes, work):
+            assert_agree(alone, other, 1e-7)
 
 
 def resnet(experts=1, **options):
@@ -271,9 +272,10 @@ def test_synchronised_batch_norm_is_that_of_one_process(together, doubled, tmp_p
         )  # fmt: skip
 
     expected = work(ALONE)
-    for found in together(2, work):
-        assert_agree(expected, found, 1e-6)
-        assert found[2].divisions == [Division(2, 1, 17)]
+    for processes in (2, 4):  # of four, one has none of the six images of the last batch
+        for found in together(processes, work):
+            assert_agree(expected, found, 1e-6)
+            assert found[2].divisions == [Division(processes, 1, 17)]
 
 
 def test_process_local_statistics_are_equal_in_all_processes_after_every_epoch(together, tmp_path, monkeypatch):

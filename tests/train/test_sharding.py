@@ -173,15 +173,6 @@ def test_synchronised_batch_norm_in_divided_networks(together, tmp_path):
         assert_agree(expected, found)
 
 
-@pytest.mark.parametrize(("name", "build"), [("lade", None), ("ce", CONVOLUTIONS)])
-def test_a_batch_too_small_for_processes_that_look_at_each_others_images(name, build, together, tmp_path):
-    def work(group):
-        with pytest.raises(LtbenchError, match="the last batch has 6 images, too few for 4 processes"):
-            trained(name, tmp_path / "c", group, build=build, synchronised=build is not None)
-
-    together(4, work)
-
-
 class Teacher(Method):
     """Cross entropy, and a second network that follows the first."""
 
