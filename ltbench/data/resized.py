@@ -18,13 +18,11 @@ import io
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
@@ -33,7 +31,7 @@ from ltbench.atomic import write_bytes
 from ltbench.data.decoding import read_rgb, rgb
 from ltbench.data.download import Watch, silent
 from ltbench.data.source import ImageFiles
-from ltbench.data.streaming import share_of_cores
+from ltbench.data.streaming import share_of_cores, single_threads
 from ltbench.errors import LtbenchError
 from ltbench.places import cache_dir
 
@@ -118,8 +116,7 @@ def _make(pairs: list[tuple[Path, Path]], side: int, watch: Watch) -> None:
     order = np.random.default_rng().permutation(len(pieces))
     damaged: list[Path] = []
     done = 0
-    # Every core has its thread, which must not start threads of its own for each operation.
-    pool = ThreadPoolExecutor(share_of_cores(), "ltbench scaling", torch.set_num_threads, (1,))
+    pool = single_threads(share_of_cores(), "ltbench scaling")
     try:
         for piece, bad in pool.map(lambda i: (pieces[i], _make_some(pieces[i], side)), order.tolist()):
             damaged += bad

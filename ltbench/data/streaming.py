@@ -41,6 +41,12 @@ def share_of_cores() -> int:
     return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
+def single_threads(workers: int, name: str) -> ThreadPoolExecutor:
+    """Threads, one a core perhaps, that do not start threads of their own for each of torch's operations."""
+    torch.get_num_threads()  # the caller's own number: a thread that has not computed yet would take over that of these
+    return ThreadPoolExecutor(workers, name, torch.set_num_threads, (1,))
+
+
 class Streamed(Loader):
     """Image files, decoded anew each time.
 
@@ -113,8 +119,7 @@ class Streamed(Loader):
             for part in parts:
                 yield self._finish(*self._begin(part, _at_once))
             return
-        # Every core has its worker, which must not start threads of its own for each operation.
-        pool = ThreadPoolExecutor(self._workers, "ltbench decoding", torch.set_num_threads, (1,))
+        pool = single_threads(self._workers, "ltbench decoding")
         waiting: deque[tuple[Tensor, list[Future[None]]]] = deque()
         try:
             for part in parts:

@@ -1,5 +1,8 @@
 """Streamed image files: the same batches whatever the number of workers, torchvision's pixels, damage by name."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -255,3 +258,18 @@ def test_a_recipe_with_contrastive_views_decodes_each_image_once(files, monkeypa
     batches = [made.batch(step) for step in range(len(made))]
     assert len(read) == len(files)
     assert all(not torch.equal(batch.views[1], batch.views[2]) for batch in batches)
+
+
+def test_decoding_leaves_the_threads_of_the_process_alone():
+    # In a process of its own, which has not computed anything before.
+    program = """
+import torch
+from ltbench.data.streaming import single_threads
+with single_threads(2, "decoding") as pool:
+    assert list(pool.map(lambda _: torch.get_num_threads(), range(4))) == [1] * 4
+print(torch.get_num_threads())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "OMP_NUM_THREADS": "3"}, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "3", done.stderr
