@@ -181,7 +181,7 @@ def deferred(recipe: Recipe, share: float = 0.8) -> tuple[Stage, ...]:
 
 @dataclass
 class Progress:
-    """Where training is. ``forward`` may read ``fraction`` and ``gather`` only, so that it compiles whole."""
+    """Where training is. For ``forward``, which must compile whole: ``fraction``, ``gather`` and ``first`` only."""
 
     seed: int
     stage: Stage
@@ -195,6 +195,8 @@ class Progress:
     """Share of all training that is done; for ``prepare``, not for ``forward``."""
     gather: Callable[[Tensor], Tensor] = lambda tensor: tensor
     """Concatenate a tensor over processes along its first axis, gradients too; the identity in one process."""
+    first: int = 0
+    """Where this process's images begin among those of all; they follow one another. 0 in one process."""
 
     def generator(self, stream: str) -> np.random.Generator:
         """A private generator for one purpose in this step."""

@@ -1,6 +1,6 @@
 """BCL: balanced contrastive learning."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -23,9 +23,17 @@ from ltbench.method import (
 )
 from ltbench.models.heads import projector
 from ltbench.recipes.augmentations import IMAGENET_RANDAUGMENT, IMAGENET_SIMCLR
+from ltbench.train.batch_norm import sees_parameters
 
 
-def balanced_contrast(features: Tensor, prototypes: Tensor, labels: Tensor, temperature: float) -> Tensor:
+def balanced_contrast(
+    features: Tensor,
+    prototypes: Tensor,
+    labels: Tensor,
+    temperature: float,
+    gather: Callable[[Tensor], Tensor] = lambda own: own,
+    first: int = 0,
+) -> Tensor:
     """Supervised contrast in whose normaliser each class counts as one: the mean over its images and its prototype.
 
     An anchor is compared with all views of all images but itself, and with a prototype of every class, so that no
@@ -36,19 +44,23 @@ def balanced_contrast(features: Tensor, prototypes: Tensor, labels: Tensor, temp
         prototypes: (C, D) of unit length.
         labels: (B,) class indices.
         temperature: of the similarities.
+        gather: puts a tensor of this process together with those of others, with whose images it is compared as well.
+        first: where this process's images begin among those of all.
 
     Returns:
         (B,) in nats: the mean over an image's views.
     """
     views, batch, _ = features.shape
-    classes = len(prototypes)
+    anchors, classes = slice(views * first, views * (first + batch)), len(prototypes)
+    everyone = gather(features.flatten(0, 1))  # all views of one process's images, then those of the next
     with torch.autocast(features.device.type, enabled=False):
         dtype = torch.promote_types(features.dtype, torch.float32)
-        members = torch.cat([features.flatten(0, 1), prototypes]).to(dtype)
-        similar = members[: views * batch] @ members.T / temperature
-    labels = torch.cat([labels.repeat(views), torch.arange(classes, device=labels.device)])
-    itself = torch.eye(views * batch, len(labels), dtype=torch.bool, device=labels.device)
-    same = labels[: views * batch, None] == labels
+        members = torch.cat([everyone, prototypes]).to(dtype)
+        similar = members[anchors] @ members.T / temperature
+    labels = torch.cat([gather(labels.repeat(views)), torch.arange(classes, device=labels.device)])
+    places = torch.arange(len(labels), device=labels.device)
+    itself = places[anchors, None] == places
+    same = labels[anchors, None] == labels
     sizes = F.one_hot(labels, classes).sum(0)[labels] - same.to(dtype)
     normaliser = (similar - sizes.clamp(min=1).log()).masked_fill(itself, -torch.inf).logsumexp(1, keepdim=True)
     positive = same & ~itself
@@ -87,6 +99,7 @@ class BCL(Method):
     revision = 1
     views = ("train", "contrast", "contrast")
     coupled = True
+    gathers = True
     config: Config
     paper = Paper(
         title="Balanced Contrastive Learning for Long-Tailed Visual Recognition",
@@ -128,6 +141,7 @@ class BCL(Method):
         hidden, dimension = (512, 128) if features <= 64 else (features, 1024)
         self.projection = projector(features, hidden, dimension)
         self.prototypes = projector(features, hidden, dimension)
+        sees_parameters(self.prototypes)
 
     @property
     def logit_prior(self) -> float:
@@ -146,7 +160,7 @@ class BCL(Method):
 
         def per_sample(labels: Tensor) -> Tensor:
             adjusted = logit_adjusted_cross_entropy(logits, labels, self.log_prior, self.log_prior.new_ones(()))
-            contrast = balanced_contrast(compared, prototypes, labels, config.temperature)
+            contrast = balanced_contrast(compared, prototypes, labels, config.temperature, at.gather, at.first)
             return config.ce_weight * adjusted + config.contrast_weight * contrast
 
         return batch.loss(per_sample)

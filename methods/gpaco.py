@@ -21,7 +21,7 @@ from ltbench.method import (
     Range,
 )
 from ltbench.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_RANDAUGMENT
-from ltbench_methods.paco import Queue, paco_loss
+from ltbench_methods.paco import Queue, larger_label, paco_loss
 
 
 class GPaCo(Method):
@@ -53,6 +53,7 @@ class GPaCo(Method):
     revision = 1
     views = ("train", "contrast")
     coupled = True
+    gathers = True
     config: Config
     paper = Paper(
         title="Generalized Parametric Contrastive Learning",
@@ -123,17 +124,18 @@ class GPaCo(Method):
         """The mean over both views of the loss against class centres, both views and queue."""
         encoded = [self._encode(view) for view in batch.views]
         compared, logits = torch.cat([own for own, _ in encoded]), torch.cat([own for _, own in encoded])
-        features = torch.cat([compared, self.queue.keys])
-        self.queue.offer(encoded[1][0].detach(), batch)
+        features = torch.cat([at.gather(compared), self.queue.keys])  # one process's views together, then the next's
+        self.queue.offer(at.gather(encoded[1][0].detach()), at.gather(larger_label(batch)))
 
         def per_sample(labels: Tensor) -> Tensor:
             anchors: Tensor = paco_loss(
                 features,
-                torch.cat([labels, labels, self.queue.labels]),
+                torch.cat([at.gather(labels.repeat(2)), self.queue.labels]),
                 logits,
                 self.log_prior,
                 alpha=self.config.alpha,
                 temperature=self.config.temperature,
+                first=2 * at.first,
             )
             return anchors.view(2, -1).mean(0)
 

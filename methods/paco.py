@@ -24,6 +24,7 @@ from ltbench.method import (
 )
 from ltbench.models.heads import projector
 from ltbench.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_RANDAUGMENT
+from ltbench.train.batch_norm import synchronised
 
 
 def paco_loss(
@@ -36,6 +37,7 @@ def paco_loss(
     temperature: float,
     beta: float = 1.0,
     gamma: float = 1.0,
+    first: int = 0,
 ) -> Tensor:
     """Cross entropy over class centres and images at once, with several positives of different weight.
 
@@ -43,7 +45,7 @@ def paco_loss(
     weight alpha. Log probabilities are taken over all centres and all images but the anchor; images count gamma.
 
     Args:
-        features: (A + R, D) of unit length; the first A are the anchors.
+        features: (A + R, D) of unit length; A that follow one another are the anchors.
         labels: (A + R,) class indices; -1 is no class.
         logits: (A, C) of the anchors, without the prior.
         log_prior: (C,).
@@ -51,21 +53,23 @@ def paco_loss(
         temperature: of the similarities.
         beta: weight of the class centre.
         gamma: weight of the images in the normaliser, > 0.
+        first: where the anchors begin.
 
     Returns:
         (A,) in nats.
     """
-    anchors, classes = logits.shape
+    anchors, classes = slice(first, first + len(logits)), logits.shape[1]
     with torch.autocast(features.device.type, enabled=False):
         dtype = torch.promote_types(features.dtype, torch.float32)
         features = features.to(dtype)
         centres = logits.to(dtype) + log_prior
-        images = features[:anchors] @ features.T / temperature
-    itself = torch.eye(anchors, len(features), dtype=torch.bool, device=features.device)
+        images = features[anchors] @ features.T / temperature
+    places = torch.arange(len(features), device=features.device)
+    itself = places[anchors, None] == places
     counted = (images + math.log(gamma)).masked_fill(itself, -torch.inf)
     normaliser = torch.cat([centres, counted], 1).logsumexp(1, keepdim=True)
-    same = (labels[:anchors, None] == labels) & ~itself
-    weights = torch.cat([beta * F.one_hot(labels[:anchors], classes), alpha * same], 1)
+    same = (labels[anchors, None] == labels) & ~itself
+    weights = torch.cat([beta * F.one_hot(labels[anchors], classes), alpha * same], 1).to(dtype)
     values = torch.cat([centres, images], 1) - normaliser
     return -(weights * values).sum(1) / weights.sum(1)
 
@@ -92,11 +96,8 @@ class Queue(nn.Module):
         self.register_buffer("next_keys", self.keys.clone(), persistent=False)
         self.register_buffer("next_labels", self.labels.clone(), persistent=False)
 
-    def offer(self, keys: Tensor, batch: Batch) -> None:
-        """Keys of a batch's images, (B, dimension); of mixed labels, the one with the larger share counts."""
-        labels = batch.labels
-        if batch.mixed_labels is not None and batch.weight is not None:
-            labels = torch.where(batch.weight >= 0.5, labels, batch.mixed_labels)
+    def offer(self, keys: Tensor, labels: Tensor) -> None:
+        """Keys of a batch's images, (B, dimension), and their classes, (B,); of those of all processes."""
         self.next_keys.copy_(torch.cat([keys, self.keys])[: len(self.keys)])
         self.next_labels.copy_(torch.cat([labels, self.labels])[: len(self.labels)])
 
@@ -106,6 +107,13 @@ class Queue(nn.Module):
         self.labels.copy_(self.next_labels)
 
 
+def larger_label(batch: Batch) -> Tensor:
+    """(B,) the labels; of two mixed ones, that with the larger share."""
+    if batch.mixed_labels is None or batch.weight is None:
+        return batch.labels
+    return torch.where(batch.weight >= 0.5, batch.labels, batch.mixed_labels)
+
+
 class PaCo(Method):
     """Supervised contrast with momentum keys, in which learnable class centres - the classifier - are positives too.
 
@@ -113,7 +121,8 @@ class PaCo(Method):
     and owe their batch norm's small batches to that: here a batch is split into parts of at least ``virtual_batch``
     images, and the parts of the keys are taken across those of the queries, which stands for the shuffling between
     GPUs. The queue starts with random vectors of no class, where theirs have random labels. Mixed images wait in
-    the queue under the label with the larger share.
+    the queue under the label with the larger share. Several processes each split their own share, and their keys are
+    not taken across processes; synchronised batch norm joins the processes' parts to ``virtual_batch`` images.
     """
 
     class Config(MethodConfig):
@@ -138,6 +147,7 @@ class PaCo(Method):
     revision = 1
     views = ("train", "contrast")
     coupled = True
+    gathers = True
     config: Config
     paper = Paper(
         title="Parametric Contrastive Learning",
@@ -206,15 +216,16 @@ class PaCo(Method):
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
         """The loss of the queries against class centres, queries, keys and queue."""
-        parts = max(1, len(batch.labels) // self.config.virtual_batch)
+        parts = self._parts(batch, at)
         encoded = [self._query(part) for part in torch.tensor_split(batch.images, parts)]
         queries, logits = torch.cat([query for query, _ in encoded]), torch.cat([own for _, own in encoded])
         with torch.no_grad():
-            keys = _across(self._key, batch.views[1], parts)
-            self.queue.offer(keys, batch)
-        features = torch.cat([queries, keys, self.queue.keys])
+            keys = at.gather(_across(self._key, batch.views[1], parts))
+            self.queue.offer(keys, at.gather(larger_label(batch)))
+        features = torch.cat([at.gather(queries), keys, self.queue.keys])
 
         def per_sample(labels: Tensor) -> Tensor:
+            labels = at.gather(labels)
             return paco_loss(
                 features,
                 torch.cat([labels, labels, self.queue.labels]),
@@ -222,6 +233,7 @@ class PaCo(Method):
                 self.log_prior,
                 alpha=self.config.alpha,
                 temperature=self.config.temperature,
+                first=at.first,
             )
 
         return batch.loss(per_sample)
@@ -231,6 +243,13 @@ class PaCo(Method):
         self.queue.advance()
         for keys, queries in ((self.key_network, self.network), (self.key_projection, self.projection)):
             torch._foreach_lerp_(list(keys.parameters()), list(queries.parameters()), 1 - self.config.momentum)
+
+    def _parts(self, batch: Batch, at: Progress) -> int:
+        """How many parts each process's images are split into; as many in all, since norms may be synchronised."""
+        images, processes = len(at.gather(batch.labels)), len(at.gather(batch.labels[:1]))
+        own = images // processes  # at least
+        together = images if processes > 1 and synchronised(self) else own
+        return max(1, min(together // self.config.virtual_batch, own))
 
     def _query(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features = self.network.features(images)

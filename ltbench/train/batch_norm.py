@@ -44,16 +44,27 @@ def without_images(network: nn.Module) -> Iterator[None]:
     """Pass something through a network in place of images that this process lacks.
 
     Norms of its own keep their running statistics; synchronised ones take those of the other processes' images.
+    Those of parameters go on as everywhere.
     """
     synchronised = [norm for norm in batch_norms(network) if _is_synchronised(norm)]
+    of_parameters = [norm for norm in batch_norms(network) if _sees_parameters(norm)]
     for norm in synchronised:
         vars(norm)["without_images"] = True
     try:
-        with statistics_at_rest(network, but=synchronised):
+        with statistics_at_rest(network, but=[*synchronised, *of_parameters]):
             yield
     finally:
         for norm in synchronised:
             del vars(norm)["without_images"]
+
+
+def sees_parameters(network: nn.Module) -> None:
+    """Say of a part of a method that it sees parameters, equal in all processes, in place of images.
+
+    Its norms need no synchronising, which would count each row once a process.
+    """
+    for norm in batch_norms(network):
+        vars(norm)["sees_parameters"] = True
 
 
 def synchronise(network: nn.Module, group: Group) -> None:
@@ -71,7 +82,7 @@ def synchronise(network: nn.Module, group: Group) -> None:
     """
     if group.size == 1:
         return
-    for module in batch_norms(network):
+    for module in (norm for norm in batch_norms(network) if not _sees_parameters(norm)):
         if type(module) not in (*_PLAIN, BatchNormAct2d):
             raise LtbenchError(f"{type(module).__name__} cannot be synchronised", where="--sync-batch-norm")
         module.forward = partial(_over_all, module, group)  # type: ignore[method-assign]
@@ -84,6 +95,10 @@ def synchronised(network: nn.Module) -> bool:
 
 def _is_synchronised(norm: _BatchNorm) -> bool:
     return "forward" in vars(norm)
+
+
+def _sees_parameters(norm: _BatchNorm) -> bool:
+    return "sees_parameters" in vars(norm)
 
 
 def images_together(network: nn.Module, batch_size: int, group: Group, accumulate: int) -> int | None:

@@ -308,7 +308,7 @@ class _Trainer:
     def _progress(self, planned: PlannedStage, steps: int) -> Progress:
         done = (self.epoch + self.step / steps) / planned.epochs
         share = self._share(steps)
-        gather = {"gather": self.group.gather} if self.group.size > 1 else {}
+        gather: dict[str, Any] = {"gather": self.group.gather} if self.group.size > 1 else {}
         return Progress(self.seed, planned.stage, self.epoch, self.step, torch.tensor(done), share, **gather)
 
     def _share(self, steps: int) -> float:

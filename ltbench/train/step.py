@@ -129,7 +129,8 @@ class Step:
         size = len(batch.labels) if size is None else size
         self.count = min(self.accumulate, max(1, size // (2 * self.group.size)))
         self.left_out = size < 2 * self.group.size
-        at = replace(at, fraction=self.fraction.fill_(at.fraction))
+        first = self.group.share(size, least=2).start
+        at = replace(at, fraction=self.fraction.fill_(at.fraction), first=first)
         shape = _shape(batch)
         if shape not in self.recorded and self.recorder is not None and self.taken[shape] >= WARM_UP:
             self._record(shape, batch, at)
@@ -182,7 +183,7 @@ class Step:
 
     def _take_part(self, batch: Batch, at: Progress) -> None:
         """Tell the other processes, in a forward and a backward pass, what they wait for: there are no images here."""
-        at = replace(at, gather=lambda own: self.group.gather(own[:0]))
+        at = replace(at, gather=lambda own: self.group.gather(own[:0]), first=0)
         with without_images(self.method):
             (0 * self._loss(blank(batch), at).total).backward()  # type: ignore[no-untyped-call]
 

@@ -43,6 +43,22 @@ def test_repeating_the_images_of_another_class_changes_nothing():
     torch.testing.assert_close(often[0], once[0])
 
 
+def test_images_of_other_processes_are_compared_too():
+    # Two processes, of three images and two; what is gathered has a process's views together.
+    draws = torch.Generator().manual_seed(0)
+    features = F.normalize(torch.randn(2, 5, 8, generator=draws), dim=2)
+    prototypes = F.normalize(torch.randn(3, 8, generator=draws), dim=1)
+    labels = torch.tensor([0, 1, 0, 2, 1])
+    whole = balanced_contrast(features, prototypes, labels, 0.1)
+
+    def first_and(own):  # the second process gathers its features, then their labels
+        rows = features[:, :3].flatten(0, 1) if own.ndim == 2 else labels[:3].repeat(2)
+        return torch.cat([rows, own])
+
+    second = balanced_contrast(features[:, 3:], prototypes, labels[3:], 0.1, first_and, 3)
+    torch.testing.assert_close(second, whole[3:])
+
+
 def test_without_contrast_it_is_the_logit_adjusted_loss():
     subject = Subject(BCL)
     method = subject.make(contrast_weight=0.0, ce_weight=2.0)

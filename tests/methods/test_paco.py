@@ -43,6 +43,15 @@ def test_without_images_it_is_the_balanced_softmax():
     torch.testing.assert_close(loss, expected)
 
 
+def test_anchors_need_not_come_first():
+    draws = torch.Generator().manual_seed(0)
+    features, logits = torch.randn(7, 4, generator=draws), torch.randn(5, 3, generator=draws)
+    labels, log_prior = torch.tensor([0, 1, 1, 2, 0, 1, -1]), torch.tensor([0.5, 0.3, 0.2]).log()
+    whole = paco_loss(features, labels, logits, log_prior, alpha=0.5, temperature=1.0)
+    some = paco_loss(features, labels, logits[2:4], log_prior, alpha=0.5, temperature=1.0, first=2)
+    torch.testing.assert_close(some, whole[2:4])
+
+
 def step(subject, method):
     (stage,) = subject.stages(method)
     batch, at = subject.batch(method, stage)

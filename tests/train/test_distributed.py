@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import signal
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from ltbench.data.source import ImageFiles, LabelledImages
 from ltbench.data.streaming import Streamed
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.evaluate.predict import predict
-from ltbench.method import ClassPrior
+from ltbench.method import ClassPrior, Method
 from ltbench.models.experts import Backbone, ExpertNetwork
 from ltbench.models.heads import HEADS
 from ltbench.train import batch_norm
@@ -242,19 +243,53 @@ def test_processes_decode_their_own_images_and_train_as_one(
         assert_agree(alone, found)
 
 
-@pytest.mark.parametrize("name", ["lade", "mdcs", "ride", "proco"])
-def test_losses_that_couple_images_gather_those_of_all_processes(name, together, doubled, tmp_path):
+COUPLED = [
+    *((name, {}) for name in ("lade", "mdcs", "ride", "proco", "bcl", "paco", "gpaco")),
+    *((name, {"mixup": 0.4}) for name in ("bcl", "paco", "gpaco")),
+    ("paco", {"queue": 20, "momentum": 0.5}),  # a queue that is soon all keys, and a key network that follows
+]
+
+
+@pytest.mark.parametrize(("name", "settings"), COUPLED)
+def test_losses_that_couple_images_gather_those_of_all_processes(name, settings, together, doubled, tmp_path):
     cls = registry.method(name)
     assert cls.coupled and cls.gathers
 
     def work(group):
         path = tmp_path / f"{group.size}.pt"
-        return trained(cls, path, group, prepare=lambda method: batch_norm.synchronise(method, group))
+        return trained(cls, path, group, prepare=lambda method: batch_norm.synchronise(method, group), **settings)
 
-    alone = trained(cls, tmp_path / "alone.pt")
+    alone = trained(cls, tmp_path / "alone.pt", **settings)
     for processes in (2, 4):  # of four, one has none of the six images of the last batch
         for other in together(processes, work):
             assert_agree(alone, other, 1e-7)
+
+
+@pytest.mark.parametrize(("synchronised", "parts"), [(True, [4, 4, 2]), (False, [2, 2, 1])])
+def test_paco_takes_as_many_parts_in_all_processes(synchronised, parts, together, doubled, tmp_path):
+    # Batches of 17, 17 and 6, of which three processes have 4, 4 and 2, and the last one 5, 5 and none. Parts have two
+    # images or more of a process, or, where norms are synchronised, of all: but then one at least of each process.
+    cls, taken = registry.method("paco"), []
+    told = nullcontext() if synchronised else pytest.warns(LtbenchWarning, match="batch norm sees 4 of the 17 images")
+
+    def work(group):
+        with pytest.MonkeyPatch.context() as patch, told:
+            count = cls._parts
+            patch.setattr(cls, "_parts", lambda *of: (taken.append(count(*of)), taken[-1])[1])
+            found = trained(
+                cls, tmp_path / "c.pt", group, virtual_batch=2,
+                recipe=RECIPE.model_copy(update={"epochs": 1}),
+                prepare=lambda method: batch_norm.synchronise(method, group) if synchronised else None,
+            )  # fmt: skip
+        counts = [name for name in found[0] if name.endswith("num_batches_tracked")]  # a process's own passes
+        return {name: value for name, value in found[0].items() if name not in counts}, *found[1:], taken
+
+    first, *others = together(4, work)
+    assert first[3] == parts
+    assert all(np.isfinite(value).all() for value in first[0].values())
+    for other in others:
+        assert other[3] == parts
+        assert_agree(first, other, 0)
 
 
 def resnet(experts=1, **options):
@@ -344,20 +379,27 @@ def test_a_run_whose_process_is_killed_goes_on_with_any_number_of_processes(late
         assert found[2].images == alone["gcl"][2].images
 
 
+class Coupled(Method):
+    """Couples the images of a batch and gathers none."""
+
+    coupled = True
+
+
 @pytest.mark.parametrize(
     ("name", "group", "accumulate", "words"),
     [
         ("paco", ALONE, 2, "couples the images of a batch\n  where: --accumulate"),
         ("lade", ALONE, 2, "couples"),
-        ("bcl", Group(0, 2), 1, "takes in one process's"),
+        ("coupled", Group(0, 2), 1, "takes in one process's"),
         ("ce", ALONE, 0, "1 x 0 parts"),
         ("ce", ALONE, 9, "--batch-size"),
         ("ce", Group(0, 9), 1, "--nproc-per-node"),
     ],
 )
 def test_what_would_change_results_is_refused(name, group, accumulate, words):
+    cls = Coupled if name == "coupled" else registry.method(name)
     with pytest.raises(LtbenchError, match=re.escape(words)):
-        check_divisible(registry.method(name), name, 17, group, accumulate)
+        check_divisible(cls, name, 17, group, accumulate)
 
 
 def test_a_process_that_has_ended_is_spoken_of(together):
