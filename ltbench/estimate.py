@@ -112,6 +112,7 @@ def estimate(
     processes: Sequence[int] = (1,),
     rounds: int = 3,
     accumulate: int = 1,
+    checkpoint_activations: bool = False,
     compiled: bool | None = None,
 ) -> Estimate:
     """Time the steps of a run on random images.
@@ -124,6 +125,7 @@ def estimate(
             less. What processes tell each other is not.
         rounds: how often each stage is timed.
         accumulate: parts of a share whose gradients are added up.
+        checkpoint_activations: whether they are computed again in the backward pass.
         compiled: whether to compile steps; None: as the run would.
 
     Raises:
@@ -139,7 +141,7 @@ def estimate(
                 hint="each needs two images or more for every part",
             )
     sizes, where = sizes_of(config, folder), choose_device(device)
-    ways = _Ways(config, config.recipe, sizes, where, rounds, accumulate, compiled)
+    ways = _Ways(config, config.recipe, sizes, where, rounds, accumulate, checkpoint_activations, compiled)
     method = ways.method()
     found = {count: ways.share(count) for count in sorted(processes, reverse=True)}  # the least memory first
     return Estimate(
@@ -153,7 +155,7 @@ def estimate(
         tuple(
             estimate(
                 base, folder, device=device, processes=processes, rounds=rounds, accumulate=accumulate,
-                compiled=compiled,
+                checkpoint_activations=checkpoint_activations, compiled=compiled,
             )
             for base in registry.method(config.method).uses(config).values()
         ),
@@ -190,6 +192,7 @@ class _Ways:
     device: torch.device
     rounds: int
     accumulate: int
+    checkpoint_activations: bool
     compiled: bool | None
 
     def method(self) -> Method:
@@ -232,6 +235,7 @@ class _Ways:
                 compiled=compiled,
                 unlabelled=images,
                 accumulate=self.accumulate,
+                recompute=self.checkpoint_activations,
             )  # fmt: skip
         times = []
         for one in planned:

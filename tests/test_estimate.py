@@ -53,6 +53,12 @@ def test_a_large_data_set_need_not_be_there(name, cli):
     assert "MB of gradients after each step" in done.out
 
 
+def test_it_is_told_how_steps_would_be_taken(tmp_path):
+    config = RunConfig(method="ce", epochs=1)
+    (share,) = estimate(config, tmp_path, rounds=1, accumulate=2, checkpoint_activations=True).shares
+    assert "activations recomputed" in share.how
+
+
 @pytest.mark.parametrize("processes", ["0", "64", "1,x"])
 def test_numbers_of_processes_that_cannot_be(processes, cli):
     done = cli("estimate", "--processes", processes)

@@ -8,6 +8,7 @@ from ltbench.cli.options import (
     Accumulate,
     Backbone,
     BatchSize,
+    CheckpointActivations,
     Compiled,
     DataDir,
     Device,
@@ -41,6 +42,7 @@ def estimate(
     precision: Precision = None,
     compiled: Compiled = None,
     accumulate: Accumulate = 1,
+    checkpoint_activations: CheckpointActivations = False,
     processes: Annotated[str, typer.Option(help="Numbers of processes (GPUs) that would share a run")] = "1",
     rounds: Annotated[int, typer.Option(min=1, help="How often steps are timed")] = 3,
     methods_dir: MethodsDir = None,
@@ -64,6 +66,6 @@ def estimate(
         console.show_estimate(
             estimate(
                 config, data_folder(data_dir), device=device, processes=counts, rounds=rounds, accumulate=accumulate,
-                compiled=compiled,
+                checkpoint_activations=checkpoint_activations, compiled=compiled,
             )
         )  # fmt: skip
