@@ -142,8 +142,8 @@ def estimate(
             )
     sizes, where = sizes_of(config, folder), choose_device(device)
     ways = _Ways(config, config.recipe, sizes, where, rounds, accumulate, checkpoint_activations, compiled)
-    method = ways.method()
     found = {count: ways.share(count) for count in sorted(processes, reverse=True)}  # the least memory first
+    method = ways.method()  # not before: a second network would count as memory of the steps
     return Estimate(
         config,
         sizes,
