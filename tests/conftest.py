@@ -1,5 +1,6 @@
 """Fixtures that many tests share."""
 
+import os
 import signal
 import sys
 import warnings
@@ -14,6 +15,17 @@ import torch
 
 torch.set_num_threads(1)  # the networks of the tests are too small to share out
 GOLDEN = Path(__file__).parent / "golden"
+SEED = int(os.environ.get("LTBENCH_TEST_SEED", "0"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Draw the same weights whatever ran before: a test that fails in one order fails in all.
+
+    A hook and no fixture, since fixtures of a module are made before a test's own. Another ``LTBENCH_TEST_SEED``
+    shows which tests pass by the luck of their draw.
+    """
+    torch.manual_seed(SEED)
 
 
 @pytest.fixture(scope="session")
