@@ -18,8 +18,6 @@ _TABLED = {
     "solarize_add": pixels.solarize_add,
     "autocontrast": pixels.autocontrast,
     "equalize": pixels.equalize,
-    "brightness": pixels.brightness,
-    "contrast": pixels.contrast,
 }
 _GEOMETRIC = {
     "rotate": pixels.rotate,
@@ -29,6 +27,8 @@ _GEOMETRIC = {
     "translate_y": pixels.translate_y,
 }
 _OTHER: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "brightness": pixels.brightness,
+    "contrast": pixels.contrast,
     "saturation": pixels.saturation,
     "sharpness": pixels.sharpness,
     "hue": pixels.hue,
