@@ -50,7 +50,7 @@ class Group:
         parts = min(self.size, max(1, count // least))
         if self.rank >= parts:
             return slice(count, count)
-        return slice(self.rank * count // parts, (self.rank + 1) * count // parts)
+        return portion(count, self.rank, parts)
 
     def agree(self, *wishes: bool) -> tuple[bool, ...]:
         """Of each wish, whether any process has it."""
@@ -119,6 +119,11 @@ class Group:
 
 
 ALONE = Group()
+
+
+def portion(count: int, index: int, of: int) -> slice:
+    """Which of ``count`` things are in one of so many parts of equal size, up to one."""
+    return slice(index * count // of, (index + 1) * count // of)
 
 
 @contextmanager
