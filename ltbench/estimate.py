@@ -16,11 +16,12 @@ from ltbench.data.listed import Listed
 from ltbench.data.loading import Resident
 from ltbench.data.source import ImageFiles, LabelledImages
 from ltbench.device import choose_device
-from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.errors import LtbenchWarning
 from ltbench.evaluate.predict import predict
 from ltbench.experiment import resolve
 from ltbench.method import Method
 from ltbench.records import multiply_adds, peak_memory
+from ltbench.train.distributed import Group, check_divisible
 from ltbench.train.fit import fit
 from ltbench.train.schedule import plan
 from ltbench.train.state import NoCheckpoint
@@ -129,17 +130,13 @@ def estimate(
         compiled: whether to compile steps; None: as the run would.
 
     Raises:
-        LtbenchError: for bad input, or a batch with too few images for so many processes.
+        LtbenchError: for bad input, or what a run refuses with so many processes.
     """
     config = resolve(config)
     assert isinstance(config.recipe, Recipe)
+    cls = registry.method(config.method)
     for count in processes:
-        if count < 1 or config.recipe.batch_size < 2 * count * accumulate:
-            raise LtbenchError(
-                f"a batch of {config.recipe.batch_size} images cannot be shared out to {count} processes",
-                where="--processes",
-                hint="each needs two images or more for every part",
-            )
+        check_divisible(cls, config.method, config.recipe.batch_size, Group(size=count), accumulate, "--processes")
     sizes, where = sizes_of(config, folder), choose_device(device)
     ways = _Ways(config, config.recipe, sizes, where, rounds, accumulate, checkpoint_activations, compiled)
     found = {count: ways.share(count) for count in sorted(processes, reverse=True)}  # the least memory first
@@ -157,7 +154,7 @@ def estimate(
                 base, folder, device=device, processes=processes, rounds=rounds, accumulate=accumulate,
                 checkpoint_activations=checkpoint_activations, compiled=compiled,
             )
-            for base in registry.method(config.method).uses(config).values()
+            for base in cls.uses(config).values()
         ),
     )  # fmt: skip
 

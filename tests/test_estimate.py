@@ -6,6 +6,7 @@ from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.estimate import estimate
+from ltbench.method import Method
 
 LARGE = {"imagenet-lt": (115_846, 50_000, 1000), "inaturalist2018": (437_513, 24_426, 8142)}
 
@@ -64,6 +65,28 @@ def test_numbers_of_processes_that_cannot_be(processes, cli):
     done = cli("estimate", "--processes", processes)
     assert done.code == 2
     assert "--processes" in done.err
+
+
+class Coupled(Method):
+    """Couples the images of a batch and gathers none."""
+
+    coupled = True
+
+
+def test_what_a_run_refuses_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(LtbenchError, match=r"paco couples the images of a batch\n  where: --accumulate"):
+        estimate(RunConfig(method="paco"), tmp_path, accumulate=2)
+    monkeypatch.setattr(registry, "method", lambda name: Coupled)
+    with pytest.raises(LtbenchError, match=r"takes in one process's\n  where: --processes"):
+        estimate(RunConfig(method="ce"), tmp_path, processes=[1, 2])
+
+
+@pytest.mark.parametrize("command", ["estimate", "run"])
+def test_a_batch_has_one_part_or_more(command, cli):
+    done = cli(command, "--accumulate", "0")
+    assert done.code == 2
+    assert "--accumulate" in done.err
+    assert "0 is not in the range" in done.err
 
 
 def test_a_data_set_without_published_sizes_must_be_there(tmp_path):

@@ -155,7 +155,14 @@ def joined(device: str) -> Iterator[Group]:
     dist.destroy_process_group()  # not after an error: others may not be there to part from
 
 
-def check_divisible(cls: type[Method], name: str, batch_size: int, group: Group, accumulate: int) -> None:
+def check_divisible(
+    cls: type[Method],
+    name: str,
+    batch_size: int,
+    group: Group,
+    accumulate: int,
+    processes: str = "torchrun --nproc-per-node",
+) -> None:
     """Refuse what would change results.
 
     Args:
@@ -164,11 +171,15 @@ def check_divisible(cls: type[Method], name: str, batch_size: int, group: Group,
         batch_size: global.
         group: the processes.
         accumulate: parts of a process's share whose gradients are added up.
+        processes: the option that says how many there are.
 
     Raises:
         LtbenchError: if the loss needs the whole batch at once, or parts would be too small.
     """
-    where = "--accumulate" if accumulate != 1 else "torchrun --nproc-per-node"
+    where = "--accumulate" if accumulate != 1 else processes
+    if min(group.size, accumulate) < 1:
+        message = f"a batch cannot be split into {group.size} x {accumulate} parts"
+        raise LtbenchError(message, where=where, hint="give a number from 1")
     if cls.coupled and accumulate > 1:
         hint = "leave --accumulate out; more processes or a smaller --batch-size also save memory"
         raise LtbenchError(f"the loss of {name} couples the images of a batch", where=where, hint=hint)
@@ -177,7 +188,7 @@ def check_divisible(cls: type[Method], name: str, batch_size: int, group: Group,
         raise LtbenchError(
             f"the loss of {name} couples the images of a batch and takes in one process's", where=where, hint=hint
         )
-    if accumulate < 1 or (accumulate * group.size > 1 and batch_size < 2 * accumulate * group.size):
+    if accumulate * group.size > 1 and batch_size < 2 * accumulate * group.size:
         raise LtbenchError(
             f"a batch of {batch_size} images cannot be split into {group.size} x {accumulate} parts of two or more",
             where=where,
