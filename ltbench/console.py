@@ -127,13 +127,17 @@ def show_estimate(found: Estimate) -> None:
     align = ["left" if title == "stage" else "right" for title in titles]
     if rows:
         out.print(escape(tabulate(rows, titles, "simple", disable_numparse=True, colalign=align)))
-        left = [
-            *(["decoding, where it does not keep pace (ltbench bench --only loading measures it)"] * sizes.streamed),
-            *([f"the exchange of {found.gradient_bytes / 1e6:.0f} MB of gradients after each step"] * (processes > 1)),
-        ]
+        made = "decoding and augmentation, where they do not keep pace (ltbench bench --only loading measures them)"
+        left = [made if sizes.streamed else "augmentation"]
+        if processes > 1:
+            left += [
+                f"the exchange of {found.gradient_bytes / 1e6:.0f} MB of gradients after each step",
+                *(["that of a batch's pixels, which each process mixes or changes as a whole"] * found.changes_batches),
+                *(["what the loss takes in from other processes"] * found.gathers),
+            ]
         out.print(
             f"steps: {'; '.join(dict.fromkeys(share.how for share in found.shares))}. In all: the shortest, so often"
-            + "".join([f"; not in it: {', and '.join(left)}"] * bool(left))
+            f"; not in it: {', and '.join(left)}"
         )
     else:
         out.print("it trains nothing of its own")

@@ -2,7 +2,8 @@
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from ltbench.data.listed import Listed
 from ltbench.data.loading import Resident
 from ltbench.data.source import ImageFiles, LabelledImages
 from ltbench.device import choose_device
-from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.errors import LtbenchError, LtbenchWarning, TrainingFailedError
 from ltbench.evaluate.predict import predict
 from ltbench.experiment import resolve
 from ltbench.method import Method
 from ltbench.records import multiply_adds, peak_memory
-from ltbench.train.fit import fit
+from ltbench.train.distributed import Group, check_divisible
+from ltbench.train.fit import changes_batches, fit
 from ltbench.train.schedule import plan
 from ltbench.train.state import NoCheckpoint
 from ltbench.train.step import WORTH_COMPILING
@@ -32,6 +34,12 @@ STEPS = {"cpu": 1}
 
 EVALUATED = {"cpu": 32}
 """Images whose evaluation is timed, by device: 1024 elsewhere."""
+
+LESS_FOR_STEPS = (
+    "--accumulate, --checkpoint-activations, a smaller --batch-size or more --processes take less; "
+    "so does ltbench run --shard, which is not timed here"
+)
+LESS_FOR_EVALUATION = "a smaller --image-size or --precision bf16 takes less"
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ class Share:
 
     processes: int
     batch: int
-    """Images that it takes of every batch."""
+    """Images that it takes of every batch, at most: the others wait for the slowest one."""
     stages: tuple[StageTime, ...]
     how: str
     """How steps are carried out."""
@@ -96,6 +104,10 @@ class Estimate:
     shares: tuple[Share, ...]
     evaluation_seconds: float
     """For all test images, in one process."""
+    changes_batches: bool
+    """Whether each of several processes gets all pixels of a batch and mixes or changes them."""
+    gathers: bool
+    """Whether the loss takes in the images of other processes."""
     starts_from: "tuple[Estimate, ...]"
 
     @property
@@ -129,21 +141,22 @@ def estimate(
         compiled: whether to compile steps; None: as the run would.
 
     Raises:
-        LtbenchError: for bad input, or a batch with too few images for so many processes.
+        LtbenchError: for bad input, what a run refuses with so many processes, or steps that fail.
     """
     config = resolve(config)
     assert isinstance(config.recipe, Recipe)
+    cls = registry.method(config.method)
     for count in processes:
-        if count < 1 or config.recipe.batch_size < 2 * count * accumulate:
-            raise LtbenchError(
-                f"a batch of {config.recipe.batch_size} images cannot be shared out to {count} processes",
-                where="--processes",
-                hint="each needs two images or more for every part",
-            )
+        check_divisible(cls, config.method, config.recipe.batch_size, Group(size=count), accumulate, "--processes")
     sizes, where = sizes_of(config, folder), choose_device(device)
     ways = _Ways(config, config.recipe, sizes, where, rounds, accumulate, checkpoint_activations, compiled)
-    found = {count: ways.share(count) for count in sorted(processes, reverse=True)}  # the least memory first
-    method = ways.method()  # not before: a second network would count as memory of the steps
+    found = {}
+    for count in sorted(processes, reverse=True):  # the least memory first
+        with _explained(config.method, f"--processes {count}", LESS_FOR_STEPS):
+            found[count] = ways.share(count)
+    with _explained(config.method, "evaluation", LESS_FOR_EVALUATION):
+        method = ways.method()  # not before: a second network would count as memory of the steps
+        evaluation_seconds = ways.evaluation_seconds(method)
     return Estimate(
         config,
         sizes,
@@ -151,13 +164,15 @@ def estimate(
         sum(weight.numel() for weight in method.network.parameters()),
         multiply_adds(method, sizes.shape),
         tuple(found[count] for count in processes),
-        ways.evaluation_seconds(method),
+        evaluation_seconds,
+        changes_batches(method),
+        cls.gathers,
         tuple(
             estimate(
                 base, folder, device=device, processes=processes, rounds=rounds, accumulate=accumulate,
                 checkpoint_activations=checkpoint_activations, compiled=compiled,
             )
-            for base in registry.method(config.method).uses(config).values()
+            for base in cls.uses(config).values()
         ),
     )  # fmt: skip
 
@@ -180,6 +195,25 @@ def sizes_of(config: RunConfig, folder: Path) -> Sizes:
         data.shape,
         isinstance(data.train, ImageFiles),
     )
+
+
+@contextmanager
+def _explained(method: str, where: str, less: str) -> Iterator[None]:
+    """Say in the user's words why something cannot be measured for which a run would be stored as failed."""
+    try:
+        yield
+    except LtbenchError:
+        raise
+    except torch.OutOfMemoryError as error:
+        raise LtbenchError(f"{method} does not fit: {str(error).splitlines()[0]}", where=where, hint=less) from None
+    except TrainingFailedError as error:
+        hint = "the images are random: see whether ltbench run --epochs 1 fails, too"
+        raise LtbenchError(f"{method} fails: {error}", where=where, hint=hint) from None
+    except Exception as error:
+        place = registry.blame(error, registry.method(method))
+        if place is None:
+            raise
+        raise LtbenchError(f"{method} fails: {type(error).__name__}: {error}", where=place) from None
 
 
 @dataclass(frozen=True)
@@ -209,7 +243,7 @@ class _Ways:
 
     def share(self, processes: int) -> Share:
         """Time the share of one of so many processes."""
-        method, batch = self.method(), self.recipe.batch_size // processes
+        method, batch = self.method(), -(-self.recipe.batch_size // processes)
         planned = plan(method.stages(self.recipe), self.recipe)
         steps = -(-self.sizes.images // self.recipe.batch_size)
         together = STEPS.get(self.device.type, 20)

@@ -59,7 +59,9 @@ TensorBoard = Annotated[
 ]
 Accumulate = Annotated[
     int,
-    typer.Option(help="Parts of a batch, one after the other, whose gradients are added up: less memory, same batch"),
+    typer.Option(
+        min=1, help="Parts of a batch, one after the other, whose gradients are added up: less memory, same batch"
+    ),
 ]
 CheckpointActivations = Annotated[
     bool,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ltbench.errors import LtbenchError
-from ltbench.train.distributed import Group
+from ltbench.train.distributed import Group, portion
 
 _PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -103,11 +103,11 @@ def _sees_parameters(norm: _BatchNorm) -> bool:
 
 def images_together(network: nn.Module, batch_size: int, group: Group, accumulate: int) -> int | None:
     """How many images of a full batch share statistics, at least; None without batch norm."""
-    norms = list(batch_norms(network))
-    if not norms:
+    if next(batch_norms(network), None) is None:
         return None
-    together = group.size == 1 or synchronised(network)
-    return batch_size // (accumulate if together else accumulate * group.size)
+    shares = [range(batch_size)[Group(rank, group.size).share(batch_size, least=2)] for rank in range(group.size)]
+    together = sum if synchronised(network) else min
+    return min(together(len(share[portion(len(share), i, accumulate)]) for share in shares) for i in range(accumulate))
 
 
 def _over_all(module: _BatchNorm, group: Group, x: Tensor) -> Tensor:

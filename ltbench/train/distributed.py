@@ -50,7 +50,7 @@ class Group:
         parts = min(self.size, max(1, count // least))
         if self.rank >= parts:
             return slice(count, count)
-        return slice(self.rank * count // parts, (self.rank + 1) * count // parts)
+        return portion(count, self.rank, parts)
 
     def agree(self, *wishes: bool) -> tuple[bool, ...]:
         """Of each wish, whether any process has it."""
@@ -145,6 +145,11 @@ class Group:
 ALONE = Group()
 
 
+def portion(count: int, index: int, of: int) -> slice:
+    """Which of ``count`` things are in one of so many parts of equal size, up to one."""
+    return slice(index * count // of, (index + 1) * count // of)
+
+
 @contextmanager
 def joined(device: str) -> Iterator[Group]:
     """Meet the other processes that ``torchrun`` has started, if it has; they part when the context is left.
@@ -174,7 +179,14 @@ def joined(device: str) -> Iterator[Group]:
     dist.destroy_process_group()  # not after an error: others may not be there to part from
 
 
-def check_divisible(cls: type[Method], name: str, batch_size: int, group: Group, accumulate: int) -> None:
+def check_divisible(
+    cls: type[Method],
+    name: str,
+    batch_size: int,
+    group: Group,
+    accumulate: int,
+    processes: str = "torchrun --nproc-per-node",
+) -> None:
     """Refuse what would change results.
 
     Args:
@@ -183,11 +195,15 @@ def check_divisible(cls: type[Method], name: str, batch_size: int, group: Group,
         batch_size: global.
         group: the processes.
         accumulate: parts of a process's share whose gradients are added up.
+        processes: the option that says how many there are.
 
     Raises:
         LtbenchError: if the loss needs the whole batch at once, or parts would be too small.
     """
-    where = "--accumulate" if accumulate != 1 else "torchrun --nproc-per-node"
+    where = "--accumulate" if accumulate != 1 else processes
+    if min(group.size, accumulate) < 1:
+        message = f"a batch cannot be split into {group.size} x {accumulate} parts"
+        raise LtbenchError(message, where=where, hint="give a number from 1")
     if cls.coupled and accumulate > 1:
         hint = "leave --accumulate out; more processes or a smaller --batch-size also save memory"
         raise LtbenchError(f"the loss of {name} couples the images of a batch", where=where, hint=hint)
@@ -196,7 +212,7 @@ def check_divisible(cls: type[Method], name: str, batch_size: int, group: Group,
         raise LtbenchError(
             f"the loss of {name} couples the images of a batch and takes in one process's", where=where, hint=hint
         )
-    if accumulate < 1 or (accumulate * group.size > 1 and batch_size < 2 * accumulate * group.size):
+    if accumulate * group.size > 1 and batch_size < 2 * accumulate * group.size:
         raise LtbenchError(
             f"a batch of {batch_size} images cannot be split into {group.size} x {accumulate} parts of two or more",
             where=where,

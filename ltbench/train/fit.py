@@ -120,9 +120,7 @@ class _Trainer:
         self.compiled = self._pays(train) if compiled is None else compiled
         self.trainable = {name for name, weight in method.named_parameters() if weight.requires_grad}
         self.resting = [module for module in method.modules() if not module.training]
-        mixing = method.config.mixup or method.config.cutmix or method.config.cmo
-        changes = mixing or type(method).prepare is not Method.prepare
-        self.whole = group.size > 1 and bool(changes)  # whether batches are changed whole, before they are shared out
+        self.whole = group.size > 1 and changes_batches(method)  # which are then shared out afterwards
         self.stage, self.epoch, self.step = 0, 0, 0
         self.sums = torch.zeros(2, dtype=torch.float64, device=self.device)  # of the epoch: loss and weight
 
@@ -354,6 +352,12 @@ def _scale(stage: Stage, name: str) -> float:
     """The learning-rate factor of a parameter: that of the longest prefix that fits."""
     fitting = [prefix for prefix in stage.lr_scale if name.startswith(prefix)]
     return stage.lr_scale[max(fitting, key=len)] if fitting else 1.0
+
+
+def changes_batches(method: Method) -> bool:
+    """Whether a method mixes images or changes batches otherwise, for which it must see them whole."""
+    mixing = method.config.mixup or method.config.cutmix or method.config.cmo
+    return bool(mixing) or type(method).prepare is not Method.prepare
 
 
 def load_trained(method: Method, checkpoint: Checkpoint, device: torch.device) -> bool:

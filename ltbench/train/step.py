@@ -19,7 +19,7 @@ from torch import Tensor
 from ltbench.errors import TrainingFailedError
 from ltbench.method import Batch, Loss, Method, Progress
 from ltbench.train.batch_norm import synchronised, without_images
-from ltbench.train.distributed import ALONE, Group
+from ltbench.train.distributed import ALONE, Group, portion
 from ltbench.train.sharding import is_divided, own_part
 
 Work = Callable[[], None]
@@ -261,7 +261,7 @@ def pieces(batch: Batch, count: int) -> Iterator[Batch]:
     """A batch in pieces of equal size, up to one image; an empty batch has none."""
     size = len(batch.labels)
     for i in range(count if size else 0):
-        yield part(batch, slice(i * size // count, (i + 1) * size // count))
+        yield part(batch, portion(size, i, count))
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:
