@@ -104,7 +104,11 @@ class RunConfig(Frozen):
         description="shorter side, in pixels, to which image files are scaled once and kept; it changes pixels",
     )
     decode: Literal["cpu", "gpu"] = Field("cpu", description="what decodes image files; a GPU rounds otherwise")
-    sync_batch_norm: bool = Field(False, description="batch norm takes its statistics over all processes' images")
+    batch_norm_images: int | None = Field(
+        None,
+        ge=2,
+        description="images of a batch that share batch-norm statistics; by default those of a process's pass",
+    )
     validation: bool = Field(False, description="hold out 20 % of each training class")
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(0, ge=0, lt=2**32)

@@ -165,13 +165,22 @@ def command(config: RunConfig, path: Path) -> str:
     if not _comes_with_ltbench(recipe, config):
         return shlex.join(["ltbench", "run", "--config", str(path), *_folders(config), "--rerun"])
     words = ["ltbench", "run", "--method", config.method, "--dataset", config.dataset]
-    for flag in ("imbalance_ratio", "data_seed", "image_size", "cache_resized", "backbone", "precision"):
+    options = (
+        "imbalance_ratio",
+        "data_seed",
+        "image_size",
+        "cache_resized",
+        "batch_norm_images",
+        "backbone",
+        "precision",
+    )
+    for flag in options:
         value = getattr(config, flag)
         if value is not None:
             words += [f"--{flag.replace('_', '-')}", _setting(value)]
     words += ["--recipe", recipe.name, "--epochs", str(recipe.epochs), "--lr", _setting(recipe.lr)]
     words += ["--batch-size", str(recipe.batch_size), "--seeds", str(config.seed)]
-    flags = ("pretrained", "validation", "sync_batch_norm")
+    flags = ("pretrained", "validation")
     words += [f"--{flag.replace('_', '-')}" for flag in flags if getattr(config, flag)]
     words += ["--decode-on-gpu"] if config.decode == "gpu" else []
     for name, value in config.hyperparameters.items():

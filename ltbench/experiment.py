@@ -28,7 +28,7 @@ from ltbench.monitor.tensorboard import Board, check_installed
 from ltbench.provenance import provenance, software
 from ltbench.records import data_record, multiply_adds, paper_record, peak_memory, shot_groups
 from ltbench.store import Cost, CurvePoint, Division, MethodRecord, Metrics, Result, Status, Store
-from ltbench.train.batch_norm import synchronise
+from ltbench.train.batch_norm import processes_together, synchronise
 from ltbench.train.distributed import ALONE, Group, check_divisible
 from ltbench.train.fit import fit, load_trained
 from ltbench.train.history import History
@@ -158,6 +158,9 @@ class _Run:
         check_divisible(self.cls, config.method, self.recipe.batch_size, self.group, around.accumulate)
         if around.shard:
             check_shardable(self.group)
+        images = config.batch_norm_images  # of which nothing depends on the number of processes
+        ways = (self.recipe.batch_size, self.group, around.accumulate)
+        self.norms_together = 1 if images is None else processes_together(images, *ways)
         self.data: Dataset = dataset.load(self.source, config, around.data_dir)
         self.revision = registry.revision(self.cls)
         self.id = run_id(config, self.revision, self.data.fingerprint)
@@ -283,8 +286,7 @@ class _Run:
         validation = self._loader(held_out) if held_out is not None else None
         test = self._loader(self.data.test) if self.around.test else None
         adapts = (self.data.test if self.around.test else held_out) if self.cls.transductive else None
-        if self.config.sync_batch_norm:
-            synchronise(method, self.group)
+        synchronise(method, self.group, self.norms_together)
         history = fit(
             method,
             self._loader(self.data.train),

@@ -74,7 +74,7 @@ CHANGES = [
     {"lr": 0.2},
     {"batch_size": 32},
     {"precision": "bf16"},
-    {"sync_batch_norm": True},
+    {"batch_norm_images": 32},
     {"cache_resized": 256},
     {"decode": "gpu"},
     {"validation": True},

@@ -72,9 +72,9 @@ CheckpointActivations = Annotated[
 Shard = Annotated[
     bool, typer.Option("--shard", help="Divide the network's parameters over the processes of torchrun: less memory")
 ]
-SyncBatchNorm = Annotated[
-    bool | None,
-    typer.Option("--sync-batch-norm", help="Batch norm's statistics over the images of all processes, not each one's"),
+BatchNormImages = Annotated[
+    int | None,
+    typer.Option(help="Images that share batch norm's statistics, e.g. the whole batch  [default: of each process]"),
 ]
 ResultFolders = Annotated[
     list[Path] | None, typer.Option("--results", help="Folder of results; several may be given  [default: results]")

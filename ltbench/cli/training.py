@@ -8,6 +8,7 @@ import typer
 from ltbench.cli.options import (
     Accumulate,
     Backbone,
+    BatchNormImages,
     BatchSize,
     CacheResized,
     CheckpointActivations,
@@ -27,7 +28,6 @@ from ltbench.cli.options import (
     RecipeName,
     Settings,
     Shard,
-    SyncBatchNorm,
     TensorBoard,
     Workers,
     add_methods,
@@ -74,7 +74,7 @@ def run(
     accumulate: Accumulate = 1,
     checkpoint_activations: CheckpointActivations = False,
     shard: Shard = False,
-    sync_batch_norm: SyncBatchNorm = None,
+    batch_norm_images: BatchNormImages = None,
     parallel: Parallel = 1,
     tensorboard: TensorBoard = None,
     methods_dir: MethodsDir = None,
@@ -94,7 +94,7 @@ def run(
         given(
             method=method, dataset=dataset, backbone=backbone, imbalance_ratio=imbalance_ratio, seeds=seeds,
             epochs=epochs, recipe=recipe, lr=lr, batch_size=batch_size, image_size=image_size, data_seed=data_seed,
-            precision=precision, pretrained=pretrained, validation=validation, sync_batch_norm=sync_batch_norm,
+            precision=precision, pretrained=pretrained, validation=validation, batch_norm_images=batch_norm_images,
             cache_resized=cache_resized, decode="gpu" if decode_on_gpu else None,
             hyperparameters=hyperparameters(settings),
         ),

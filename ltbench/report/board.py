@@ -29,7 +29,6 @@ _SETTING_ROOTS = (
     "precision",
     "revision",
     "epochs",
-    "sync_batch_norm",
     "batch_norm_images",
 )
 _ALWAYS_NAMED = ("cache_resized", "decode")

@@ -97,7 +97,7 @@ def _shared(
         "data": data,
         "transductive": transductive,
         "track": track,
-        "batch_norm_images": batch_norm,
+        "batch_norm_images": batch_norm or settings["batch_norm_images"],
         "setting": canonical_json([settings, revision, data, *([batch_norm] if batch_norm else [])]),
     }
     return {**row, "table": canonical_json([row[name] for name in TABLE_KEYS])}

@@ -43,7 +43,7 @@ def statistics_at_rest(network: nn.Module, but: Sequence[nn.Module] = ()) -> Ite
 def without_images(network: nn.Module) -> Iterator[None]:
     """Pass something through a network in place of images that this process lacks.
 
-    Norms of its own keep their running statistics; synchronised ones take those of the other processes' images.
+    Norms of its own keep their running statistics; synchronised ones take those of their neighbours' images.
     Those of parameters go on as everywhere.
     """
     synchronised = [norm for norm in batch_norms(network) if _is_synchronised(norm)]
@@ -67,8 +67,8 @@ def sees_parameters(network: nn.Module) -> None:
         vars(norm)["sees_parameters"] = True
 
 
-def synchronise(network: nn.Module, group: Group) -> None:
-    """Let batch norms in training mode take their statistics over the images of all processes.
+def synchronise(network: nn.Module, group: Group, together: int | None = None) -> None:
+    """Let batch norms in training mode take their statistics over the images of several processes.
 
     The modules stay what they are, with the same names and types, so that checkpoints and all that looks at layers
     see no difference. torch's ``SyncBatchNorm`` does this too, but on GPUs alone.
@@ -76,25 +76,28 @@ def synchronise(network: nn.Module, group: Group) -> None:
     Args:
         network: changed in place.
         group: the processes.
+        together: how many of them, neighbours, share statistics, a divisor of their number; all by default.
 
     Raises:
         LtbenchError: for a kind of batch norm that computes more than the usual.
     """
-    if group.size == 1:
+    together = group.size if together is None else together
+    if together == 1:
         return
     for module in (norm for norm in batch_norms(network) if not _sees_parameters(norm)):
         if type(module) not in (*_PLAIN, BatchNormAct2d):
-            raise LtbenchError(f"{type(module).__name__} cannot be synchronised", where="--sync-batch-norm")
-        module.forward = partial(_over_all, module, group)  # type: ignore[method-assign]
+            raise LtbenchError(f"{type(module).__name__} cannot be synchronised", where="--batch-norm-images")
+        vars(module)["together"] = together
+        module.forward = partial(_over_neighbours, module, group)  # type: ignore[method-assign]
 
 
-def synchronised(network: nn.Module) -> bool:
-    """Whether ``synchronise`` has been at it."""
-    return any(map(_is_synchronised, batch_norms(network)))
+def synchronised(network: nn.Module) -> int:
+    """How many processes share statistics: 1 unless ``synchronise`` has been at it."""
+    return next((vars(norm)["together"] for norm in batch_norms(network) if _is_synchronised(norm)), 1)
 
 
 def _is_synchronised(norm: _BatchNorm) -> bool:
-    return "forward" in vars(norm)
+    return "together" in vars(norm)
 
 
 def _sees_parameters(norm: _BatchNorm) -> bool:
@@ -105,22 +108,58 @@ def images_together(network: nn.Module, batch_size: int, group: Group, accumulat
     """How many images of a full batch share statistics, at least; None without batch norm."""
     if next(batch_norms(network), None) is None:
         return None
+    return _images_together(synchronised(network), batch_size, group, accumulate)
+
+
+def processes_together(images: int, batch_size: int, group: Group, accumulate: int) -> int:
+    """How many processes must share statistics for them to be of a number of images.
+
+    Args:
+        images: of a full batch, in each of its passes.
+        batch_size: global.
+        group: the processes.
+        accumulate: parts of a process's share of a batch.
+
+    Raises:
+        LtbenchError: if no number of processes will do.
+    """
+    numbers = [number for number in range(1, group.size + 1) if not group.size % number]
+    found = {_images_together(number, batch_size, group, accumulate): number for number in numbers}
+    if images not in found:
+        raise LtbenchError(
+            f"a batch of {batch_size} in {group.size} x {accumulate} parts (processes x --accumulate) can have batch "
+            f"norm over {' or '.join(map(str, found))} images, not {images}",
+            where="--batch-norm-images",
+            hint="other numbers of processes and of --accumulate have other parts, e.g. one process and "
+            f"--accumulate {max(1, batch_size // images)}",
+        )
+    return found[images]
+
+
+def _images_together(together: int, batch_size: int, group: Group, accumulate: int) -> int:
     shares = [range(batch_size)[Group(rank, group.size).share(batch_size, least=2)] for rank in range(group.size)]
-    together = sum if synchronised(network) else min
-    return min(together(len(share[portion(len(share), i, accumulate)]) for share in shares) for i in range(accumulate))
+    pieces = [[len(share[portion(len(share), i, accumulate)]) for i in range(accumulate)] for share in shares]
+    return min(
+        sum(own[i] for own in pieces[begin : begin + together])
+        for begin in range(0, group.size, together)
+        for i in range(accumulate)
+    )
 
 
-def _over_all(module: _BatchNorm, group: Group, x: Tensor) -> Tensor:
+def _over_neighbours(module: _BatchNorm, group: Group, x: Tensor) -> Tensor:
     if not module.training:
         unchanged: Tensor = type(module).forward(module, x)
         return unchanged
     with torch.autocast(x.device.type, enabled=False):
         values = x.to(torch.promote_types(x.dtype, torch.float32))
-        mean, variance, count = _statistics(values, group, counts="without_images" not in vars(module))
+        mean, variance, count = _statistics(
+            values, group, vars(module)["together"], counts="without_images" not in vars(module)
+        )
         if module.running_mean is not None and module.running_var is not None:
             assert module.num_batches_tracked is not None
             module.num_batches_tracked.add_(1)
             rate = module.momentum if module.momentum is not None else 1 / module.num_batches_tracked.float()
+            rate = rate * (count > 0).to(module.running_mean.dtype)
             module.running_mean.lerp_(mean.detach().to(module.running_mean.dtype), rate)
             unbiased = variance.detach() * count / (count - 1)
             module.running_var.lerp_(unbiased.to(module.running_var.dtype), rate)
@@ -134,16 +173,22 @@ def _over_all(module: _BatchNorm, group: Group, x: Tensor) -> Tensor:
     return normalised
 
 
-def _statistics(values: Tensor, group: Group, *, counts: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and biased variance (C,) over all processes whose values count, from those of each: Chan et al. (1979)."""
+def _statistics(values: Tensor, group: Group, together: int, *, counts: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and biased variance (C,) over the neighbours whose values count, from those of each: Chan et al. (1979).
+
+    Where none of them count, over all: what comes of it is thrown away, but must be finite.
+    """
     channels = values.shape[1]
     variance, mean = torch.var_mean(values, (0, *range(2, values.ndim)), correction=0)
     count = values.new_tensor([values.numel() / channels if counts else 0])
     rows = group.gather_rows(torch.cat([mean, variance, count]))
-    means, variances, numbers = torch.split(rows, [channels, channels, 1], 1)
+    begin = group.rank // together * together
+    means, variances, numbers = torch.split(rows[begin : begin + together], [channels, channels, 1], 1)
+    counted = numbers.sum()
+    numbers = torch.where(counted > 0, numbers, 1)
     shares = numbers / numbers.sum()
     mean = (shares * means).sum(0)
-    return mean, (shares * (variances + (means - mean).square())).sum(0), numbers.sum()
+    return mean, (shares * (variances + (means - mean).square())).sum(0), counted
 
 
 def average_statistics(network: nn.Module, group: Group) -> None:

@@ -88,7 +88,7 @@ class Step:
         self.group, self.accumulate = group, accumulate
         self.count = 1  # of pieces, in every process alike, since a forward pass may speak to other processes
         self.left_out = False  # whether some process has no images
-        self.needs_all = group.size > 1 and (shard or method.coupled or synchronised(method))  # in every pass
+        self.needs_all = group.size > 1 and (shard or method.coupled or synchronised(method) > 1)  # in every pass
         self.notes: list[str] = []
         self.notes += ["activations recomputed"] if recomputes else []
         self.notes += ["parameters divided"] if shard else []
@@ -100,7 +100,7 @@ class Step:
         if not method.compiles and (compiled or recorder):
             self.notes.append("the method's step depends on its data")
             compiled, recorder = False, None
-        if group.size > 1 and compiled and (method.coupled or synchronised(method)):
+        if group.size > 1 and compiled and (method.coupled or synchronised(method) > 1):
             self.notes.append("not compiled: the forward pass takes in other processes' images")
             compiled = False
         self.recorder = recorder

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from ltbench.errors import LtbenchError
 from ltbench.method import Batch
-from ltbench.train.batch_norm import images_together, synchronise
+from ltbench.train.batch_norm import images_together, processes_together, synchronise
 from ltbench.train.distributed import ALONE, Group
 from ltbench.train.step import part, pieces
 
@@ -15,7 +16,7 @@ from ltbench.train.step import part, pieces
 def norm(group, synchronised):
     network = nn.BatchNorm1d(1)
     if synchronised:
-        synchronise(network, group)
+        synchronise(network, group, None if synchronised is True else synchronised)
     return network
 
 
@@ -28,6 +29,33 @@ def test_as_many_images_share_statistics_as_in_the_smallest_pass(processes, accu
     smallest = min(map(sum if synchronised else min, passes))
     group = Group(0, processes)
     assert images_together(norm(group, synchronised), size, group, accumulate) == smallest
+
+
+@given(st.integers(1, 9), st.integers(1, 4), st.integers(0, 40), st.integers(2, 99))
+def test_a_number_of_images_is_kept_or_refused(processes, accumulate, more, images):
+    size, group = 2 * processes * accumulate + more, Group(0, processes)
+    try:
+        together = processes_together(images, size, group, accumulate)
+    except LtbenchError as error:
+        assert f"images, not {images}" in str(error)
+        everything = (norm(group, together) for together in range(1, processes + 1) if not processes % together)
+        assert images not in [images_together(one, size, group, accumulate) for one in everything]
+    else:
+        assert images_together(norm(group, together), size, group, accumulate) == images
+
+
+@pytest.mark.parametrize(
+    ("images", "processes", "accumulate", "together"),
+    [(64, 1, 1, 1), (32, 1, 2, 1), (64, 4, 1, 4), (32, 4, 1, 2), (16, 4, 1, 1), (16, 4, 2, 2), (10, 6, 1, 1)],
+)
+def test_processes_that_share_the_statistics_of_a_batch_of_64(images, processes, accumulate, together):
+    assert processes_together(images, 64, Group(0, processes), accumulate) == together
+
+
+def test_what_is_possible_is_said():
+    with pytest.raises(LtbenchError, match="norm over 16 or 32 or 64 images, not 8") as caught:
+        processes_together(8, 64, Group(0, 4), 1)
+    assert "--accumulate 8" in str(caught.value)
 
 
 @pytest.mark.parametrize(

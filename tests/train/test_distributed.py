@@ -247,6 +247,32 @@ def test_synchronised_batch_norm_is_that_of_one_process(together, doubled, tmp_p
             assert found[2].divisions == [Division(processes, 1, 17)]
 
 
+def test_neighbours_share_statistics_as_the_parts_of_one_process_do(together, doubled, tmp_path):
+    # Of a batch of 19 two processes have the first 9 images, two the other 10; of the last batch's two one has both.
+    recipe = SHORT.model_copy(update={"batch_size": 19})
+
+    def work(group, accumulate=1):
+        path = tmp_path / f"{group.size}.pt"
+        with pytest.warns(LtbenchWarning, match="batch norm sees 9 of the 19 images"):
+            return trained(
+                registry.method("balpoe"), path, group, accumulate, build=resnet, recipe=recipe,
+                prepare=lambda method: batch_norm.synchronise(method, group, 2 if group.size > 1 else 1),
+            )  # fmt: skip
+
+    expected = work(ALONE, accumulate=2)
+    running = [name for name in expected[0] if "running" in name or "tracked" in name]  # twice a step in one process
+    assert running
+    first, *others = together(4, work)
+    for found in others:
+        assert_agree(first, found, 0)
+    assert all(np.isfinite(first[0][name]).all() for name in running)
+    for state in (expected[0], first[0]):
+        for name in running:
+            del state[name]
+    assert_agree(expected, first, 1e-8)
+    assert first[2].divisions == [Division(4, 1, 9)]
+
+
 def test_process_local_statistics_are_equal_in_all_processes_after_every_epoch(together, tmp_path, monkeypatch):
     run_epoch = training._Trainer._run_stage
 

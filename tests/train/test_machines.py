@@ -36,7 +36,7 @@ def machines(together, tmp_path):
 
 
 def config(**more):
-    return RunConfig(method="ce", epochs=2, sync_batch_norm=True, **more)
+    return RunConfig(**{"method": "ce", "epochs": 2, "batch_size": 64, "batch_norm_images": 64, **more})
 
 
 def test_a_sweep_goes_on_where_only_the_first_machine_has_results(machines, tmp_path):
@@ -71,7 +71,7 @@ def test_machines_with_other_images_are_refused(machines, folders):
 
 
 def test_machines_with_other_options_are_refused(machines):
-    for said in machines([config()], accumulate=(1, 2)):
+    for said in machines([config(batch_norm_images=32)], accumulate=(1, 2)):
         assert "another --accumulate" in said
         assert "2 there, 1 in the first one" in said
 
