@@ -22,6 +22,15 @@ class LtbenchError(Exception):
         super().__init__("\n".join(lines))
 
 
+def out_of_memory(error: Exception) -> LtbenchError:
+    """The error for what does not fit into the memory of a device."""
+    return LtbenchError(
+        "out of memory",
+        where=str(error).splitlines()[0],
+        hint="use --checkpoint-activations, --accumulate 2, --shard in several processes, or a smaller --batch-size",
+    )
+
+
 class TrainingFailedError(Exception):
     """Training cannot go on, e.g. the loss is not finite. The run is stored as failed with this reason."""
 

@@ -17,7 +17,7 @@ from ltbench.data.dataset import Dataset
 from ltbench.data.loading import Loader
 from ltbench.data.source import Images, Source
 from ltbench.device import choose_device, own_device
-from ltbench.errors import LtbenchError, TrainingFailedError
+from ltbench.errors import LtbenchError, TrainingFailedError, out_of_memory
 from ltbench.evaluate import calibration
 from ltbench.evaluate.measure import measure, of_images
 from ltbench.evaluate.predict import predict
@@ -25,7 +25,7 @@ from ltbench.lock import exclusive
 from ltbench.method import Method
 from ltbench.monitor.heartbeat import FILE, Heart
 from ltbench.monitor.tensorboard import Board, check_installed
-from ltbench.provenance import provenance
+from ltbench.provenance import provenance, software
 from ltbench.records import data_record, multiply_adds, paper_record, peak_memory, shot_groups
 from ltbench.store import Cost, CurvePoint, Division, MethodRecord, Metrics, Result, Status, Store
 from ltbench.train.batch_norm import synchronise
@@ -92,7 +92,8 @@ def run(config: RunConfig, around: Surroundings | None = None) -> Result:
 def run_or_recall(config: RunConfig, around: Surroundings | None = None) -> tuple[Result, bool]:
     """Like ``run``; also says whether the result was stored already."""
     one = _Run(resolve(config), around or Surroundings())
-    stored = one.stored()
+    one.check_alike()
+    stored = one.group.from_first(one.stored)  # machines need share no folder of results
     return (stored, True) if stored is not None else (one.result(), False)
 
 
@@ -171,6 +172,13 @@ class _Run:
         self.used: dict[str, str] = {}
         self.used_seconds = 0.0
 
+    def check_alike(self) -> None:
+        """Refuse processes, on other machines perhaps, that would carry out something else and mix the two."""
+        if self.group.size > 1:
+            options = {"--accumulate": self.around.accumulate, "--shard": self.around.shard, "device": self.device.type}
+            facts = {"revision of the method": self.revision, "data": self.data.fingerprint, **options, **software()}
+            self.group.check_alike(self.config.model_dump(mode="json") | facts)
+
     def result(self) -> Result:
         """The stored result, or that of training now; waits for another process that trains this run."""
         stored = self.group.from_first(self.stored)
@@ -203,7 +211,7 @@ class _Run:
             result = self._trained_and_measured(method)
         except (TrainingFailedError, torch.OutOfMemoryError) as error:
             if self.group.size > 1 and isinstance(error, torch.OutOfMemoryError):
-                raise  # the others know nothing of it
+                raise out_of_memory(error) from None  # not stored: the others know nothing of it
             self.checkpoint.delete()
             result = self._record(method, "failed", reason=str(error).splitlines()[0])
         except LtbenchError:

@@ -33,6 +33,13 @@ def git_state() -> dict[str, Any] | None:
     return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain", "--", "ltbench", "methods"))}
 
 
+def software() -> dict[str, str | None]:
+    """What machines must have alike that carry out a run together."""
+    found = versions()
+    commit = (git_state() or {}).get("commit")
+    return {"version of ltbench": found["ltbench"], "commit of ltbench": commit, "version of torch": found["torch"]}
+
+
 def hardware(device: torch.device) -> dict[str, Any]:
     """Processor, cores, threads and accelerator."""
     found: dict[str, Any] = {

@@ -236,14 +236,15 @@ def colour_jitter(images: Tensor, draws: Tensor, strengths: tuple[float, ...], c
         strengths: of brightness, contrast, saturation and hue.
         chance: that an image is changed at all.
     """
-    numbers = torch.tensor([NUMBERS[name] if s else 0 for name, s in zip(_JITTER, strengths, strict=True)])
+    numbers = torch.tensor([NUMBERS[name] for name in _JITTER], device=images.device)
     low = torch.tensor([max(0.0, 1 - s) for s in strengths[:3]] + [-strengths[3]], device=images.device)
     high = torch.tensor([1 + s for s in strengths[:3]] + [strengths[3]], device=images.device)
     values = low + (high - low) * draws[:, 2:]
-    orders = torch.tensor(list(permutations(range(4))), device=images.device)
+    changing = [[place for place in order if strengths[place]] for order in permutations(range(4))]
+    orders = torch.tensor(changing, device=images.device)
     order = orders[(draws[:, 1] * len(orders)).long()]
-    which = torch.where(draws[:, :1] < chance, numbers.to(images.device)[order], 0)
-    for step in range(4):
+    which = torch.where(draws[:, :1] < chance, numbers[order], 0)
+    for step in range(order.shape[1]):
         images = perform(images, which[:, step], values.gather(1, order)[:, step])
     return images
 

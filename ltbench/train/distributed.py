@@ -10,7 +10,7 @@ overlap with the backward pass.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -70,6 +70,30 @@ class Group:
             dist.broadcast_object_list(found, src=0, device=torch.device("cpu"))
         value: T = found[0]
         return value
+
+    def check_alike(self, facts: Mapping[str, object]) -> None:
+        """Refuse to begin together what is not the same run for all.
+
+        Args:
+            facts: by name, what each process must have like the first one.
+
+        Raises:
+            LtbenchError: in every process, if one differs.
+        """
+        if self.size == 1:
+            return
+        found: list[Any] = [None] * self.size
+        with all_there():
+            dist.all_gather_object(found, dict(facts))
+        first = found[0]
+        for rank, theirs in enumerate(found):
+            for name in {**first, **theirs}:
+                if theirs.get(name) != first.get(name):
+                    raise LtbenchError(
+                        f"process {rank} of this run has another {name} than the first one",
+                        where=f"{theirs.get(name)} there, {first.get(name)} in the first one",
+                        hint="give every machine the same command, data and version of ltbench",
+                    )
 
     def add(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors by their sums over the processes."""
