@@ -134,7 +134,7 @@ def estimate(
         folder: --data-dir, for data sets whose sizes are not published ones.
         device: to measure on.
         processes: for each number: one process's share of every batch is measured, since a step of fewer images takes
-            less. What processes tell each other is not.
+            less. What processes tell each other is not, nor the mixing of whole batches in each.
         rounds: how often each stage is timed.
         accumulate: parts of a share whose gradients are added up.
         checkpoint_activations: whether they are computed again in the backward pass.
