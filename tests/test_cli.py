@@ -157,6 +157,7 @@ REPRODUCED = [
     {"imbalance_ratio": 12.3456789, "precision": "bf16", "validation": True, "pretrained": True},
     {"hyperparameters": {"mixup": 0.123456789, "taus": [-0.5, 1.23456789]}},
     {"hyperparameters": {"taus": [1]}},
+    {"batch_norm_images": 32},
     {"hyperparameters": {"taus": [[0.0] * 10, [2.0] * 9 + [1.23456789]]}},
     {"dataset": "folder-lt", "backbone": "resnet18", "image_size": 96, "cache_resized": 128, "decode": "gpu"},
     {"method": "logit_adjustment_posthoc", "validation": True, "hyperparameters": {"select_tau": True}},

@@ -76,6 +76,8 @@ BAD = [
     (["run", "--config", "bad_recipe.toml"], ["bad_recipe.toml", "'lrr'", "did you mean lr"]),
     (["run", "--config", "damaged.json"], ["damaged.json", "not a valid result"]),
     (["run", "--config", "results"], ["results", "cannot read the file"]),
+    (["run", "--batch-norm-images", "1"], ["batch_norm_images", "greater than or equal to 2"]),
+    (["run", "--batch-norm-images", "20"], ["--batch-norm-images", "over 64 images, not 20", "--accumulate 3"]),
     (["run", "--recipe", "none.toml"], ["none.toml", "cannot read the file"]),
     (["run", "--recipe", "recipe_of_its_own.toml"], ["recipe_of_its_own.toml", "'epoch'", "did you mean epochs"]),
     (["run", "--methods-dir", "none"], ["none", "methods folder is not there"]),
