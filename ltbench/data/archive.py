@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ltbench.data.download import Watch, silent
+from ltbench.data.download import Watch, disk_fault, silent
 from ltbench.errors import LtbenchError
 
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, RuntimeError)
@@ -34,10 +34,11 @@ def unpack(archive: Path, into: Path, watch: Watch = silent, *, nested: bool = F
         How many files were written.
 
     Raises:
-        LtbenchError: for a damaged archive, or a member that is refused (which).
+        LtbenchError: for a damaged archive, a member that is refused (which), or what cannot be read or written.
     """
-    total, written = archive.stat().st_size, 0
+    written = 0
     try:
+        total = archive.stat().st_size
         into.mkdir(parents=True, exist_ok=True)
         with archive.open("rb") as stream:
             for name, size, content in _files(stream, archive, into, nested):
@@ -50,11 +51,7 @@ def unpack(archive: Path, into: Path, watch: Watch = silent, *, nested: bool = F
             hint="fetch it again",
         ) from None
     except OSError as error:
-        raise LtbenchError(
-            f"cannot unpack {archive.name}: {error.strerror or error}",
-            where=error.filename or into.absolute(),
-            hint="make room or the folder writable; the same command then goes on from there",
-        ) from None
+        raise disk_fault(f"cannot unpack {archive.name}", error, into) from None
     return written
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ltbench.data.archive import unpack
-from ltbench.data.download import Watch, check, fetch, require_space, silent
+from ltbench.data.download import Watch, check, disk_fault, fetch, require_space, silent
 from ltbench.data.listed import Archive, Listed
 from ltbench.errors import LtbenchError
 from ltbench.lock import exclusive
@@ -89,7 +89,10 @@ def _get(archive: Archive, folder: Path, watch: Watch) -> None:
         assert archive.url is not None
         fetch(archive.url, file, md5=archive.md5, watch=watch)
     unpack(file, folder / archive.into, watch, nested=archive.nested)
-    _mark(folder, archive).touch()
+    try:
+        _mark(folder, archive).touch()
+    except OSError as error:
+        raise disk_fault(f"cannot note that {archive.file} is unpacked", error, folder) from None
 
 
 def _room(folder: Path, archive: Archive) -> int:

@@ -75,6 +75,8 @@ class Server:
         self.breaks = []
         """Bytes after which one answer after the other breaks off."""
         self.ranges, self.status, self.length = True, None, True
+        self.busy = []
+        """Status and Retry-After of the first answers."""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -93,6 +95,12 @@ class Server:
     def answer(self, request):
         content, asked = self.files.get(request.path.strip("/")), request.headers.get("Range")
         self.asked.append(asked)
+        if self.busy:
+            status, wanted = self.busy.pop(0)
+            request.send_response(status)
+            request.send_header("Retry-After", wanted)
+            request.end_headers()
+            return
         if self.status or content is None:
             request.send_error(self.status or 404)
             return
@@ -106,7 +114,7 @@ class Server:
         if begin:
             request.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
         if self.length:
-            request.send_header("Content-Length", str(len(content) - begin))
+            request.send_header("Content-Length", str(len(content) - begin) if self.length is True else self.length)
         request.end_headers()
         request.wfile.write(content[begin:][: self.breaks.pop(0) if self.breaks else None])
 

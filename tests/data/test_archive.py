@@ -226,3 +226,8 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     with pytest.raises(LtbenchError, match=r"cannot unpack images\.tar: No space left on device") as caught:
         unpack(tar(tmp_path / "images.tar", FILES), tmp_path / "into")
     assert "the same command then goes on from there" in str(caught.value)
+
+
+def test_an_archive_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(LtbenchError, match=r"cannot unpack images\.tar: No such file"):
+        unpack(tmp_path / "images.tar", tmp_path / "into")

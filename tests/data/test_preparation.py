@@ -7,6 +7,7 @@ import shutil
 import tarfile
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -321,3 +322,19 @@ def test_an_archive_that_was_half_unpacked_is_unpacked_whole_without_lists(site,
     with pytest.raises(LtbenchError, match="unpacked ILSVRC2012_img_train"):
         data.source.prepare(data.folder)
     assert all((data.folder / path).is_file() for path in data.all_paths("train"))
+
+
+def test_a_folder_that_may_not_be_written_is_told(site, server, cli, monkeypatch):
+    data = site("imagenet-lt").write_images().write_lists()
+    fetch_by_hand(data, server)
+    (data.folder / data.all_paths("train")[0]).rename(data.folder / "elsewhere.JPEG")
+
+    def refuse(path, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    done = cli("data", "prepare", "imagenet-lt", "--data-dir", data.folder)
+    assert done.code == 2
+    assert "cannot note that ILSVRC2012_img_train.tar is unpacked: Permission denied" in done.err
+    assert f"where: {data.folder}/.ILSVRC2012_img_train.tar.unpacked" in done.err
+    assert "the folder readable and writable" in done.err
