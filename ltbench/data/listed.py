@@ -340,7 +340,7 @@ def _spread(one: SplitList, images: str) -> SplitList:
 
 def class_sizes(one: SplitList, classes: int) -> NDArray[np.int64]:
     """(C,) how many images of each class a list names."""
-    return np.bincount(one.labels, minlength=classes)[:classes].astype(np.int64)
+    return np.bincount(one.labels[one.labels < classes], minlength=classes).astype(np.int64)
 
 
 @cache
