@@ -99,7 +99,7 @@ class Listed(Source):
             raise LtbenchError(
                 f"{self.name}: {faults[0]}{more}",
                 where=folder.absolute(),
-                hint=f"ltbench data verify {self.name} --data-dir {folder} tells all that is wrong",
+                hint=f"{self.command('verify', folder)} tells all that is wrong",
             )
         folders = self.class_folders(lists["train"])
         layouts = self.layouts_in(folder, lists, folders)
@@ -258,7 +258,7 @@ class Listed(Source):
             names = ", ".join(" or ".join(self.parts[part].lists) for part in by_hand)
             steps.append(f"fetch {names} from {self.lists_from}; put them in {folder}")
         loaded = ", ".join(f"{one.file} ({in_gb(one.size)})" for one in archives if one.url)
-        command = f"ltbench data prepare {self.name} --data-dir {folder}"
+        command = self.command("prepare", folder)
         steps.append(f"{command}, which downloads {loaded}" if loaded else command)
         return "\n         ".join(f"{number}. {step}" for number, step in enumerate(steps, start=1))
 

@@ -65,6 +65,24 @@ def class_folders(write_image):
     return write
 
 
+@pytest.fixture
+def closed(monkeypatch):
+    """Take away the right to look into a folder, also from root: ``closed(folder)``."""
+
+    def close(folder):
+        look, walk = Path.stat, Path.iterdir
+
+        def refuse(path, kept, *args, **kwargs):
+            if folder in (path.parent if kept is look else path, *path.parents):
+                raise PermissionError(13, "Permission denied", str(path))
+            return kept(path, *args, **kwargs)
+
+        monkeypatch.setattr(Path, "stat", lambda path, **how: refuse(path, look, **how))
+        monkeypatch.setattr(Path, "iterdir", lambda path: refuse(path, walk))
+
+    return close
+
+
 class Server:
     """A web server on this machine that can break off, forget about ranges, or refuse."""
 
