@@ -89,7 +89,7 @@ def reading(folder: Path) -> Iterator[None]:
         raise LtbenchError(
             "permission denied in the data folder",
             where=error.filename or folder.absolute(),
-            hint="make it readable, with what is in it (chmod -R u+rX), and for ltbench data prepare writable",
+            hint=f"make it readable: chmod -R u+rX {shlex.quote(str(folder))}; ltbench data prepare also writes there",
         ) from None
 
 

@@ -219,7 +219,7 @@ def test_a_folder_that_is_not_readable_is_told(tiny, cli, closed):
         done = cli(*words, *about)
         assert done.code == 2
         assert f"permission denied in the data folder\n  where: {data.folder}/data_256" in done.err
-        assert "chmod -R u+rX" in done.err
+        assert f"chmod -R u+rX {data.folder};" in done.err
     assert f"places-lt                 not readable: {data.folder}/data_256\n" in cli("doctor", *about).out
 
 
