@@ -88,12 +88,17 @@ def is_jpeg(encoded: NDArray[np.uint8]) -> bool:
 
 
 def is_cut_off(encoded: NDArray[np.uint8]) -> bool:
-    """Whether a JPEG file has no end behind its last scan, as one whose download stopped in a file of the full size.
+    """Whether a JPEG file has no end behind its pixels, as one whose download stopped in a file of the full size.
 
     Decoders fill in grey. What follows the end does not matter: cameras and programs add things.
     """
-    content = encoded.tobytes()
-    return is_jpeg(encoded) and content.rfind(_END) < content.rfind(_SCAN)
+    if not is_jpeg(encoded):
+        return False
+    content, at = encoded.tobytes(), 2
+    while content.startswith(b"\xff", at) and not content.startswith(_SCAN, at):  # segments, one with a preview perhaps
+        filling = content.startswith(b"\xff\xff", at)
+        at += 1 if filling else 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    return _END not in content[at:]
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

@@ -339,3 +339,11 @@ def test_the_name_of_a_decoded_copy_stays(tmp_path, class_folders, monkeypatch):
     about = f"{file}\0{file.stat().st_size}\0{0}\n"
     name = hashlib.blake2b(b"8" + about.encode(), digest_size=16).hexdigest()
     assert (cache_dir() / "decoded" / f"{name}.npy").exists(), "as before: nothing is decoded anew"
+
+
+def test_a_class_folder_that_is_not_readable_is_told(tmp_path, class_folders, cli, closed):
+    class_folders(tmp_path, {"a": 3, "b": 3})
+    closed(tmp_path / "b")
+    done = cli("run", "--dataset", "folder-lt", "--data-dir", tmp_path)
+    assert done.code == 2
+    assert f"permission denied in the data folder\n  where: {tmp_path}/b" in done.err

@@ -164,7 +164,7 @@ def test_a_jpeg_that_stops_in_a_file_of_the_full_size_is_damaged(tiny):
     content = padded.read_bytes()
     padded.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
     longer.write_bytes(content[: len(content) // 2] + bytes(2 * len(content)))
-    whole.write_bytes(whole.read_bytes() + bytes(10_000) + b"what a camera adds")
+    whole.write_bytes(whole.read_bytes() + bytes(10_000) + b"a film, as telephones add one: \xff\xda")
     for file in (thumbnail, cut):  # with an image, and so an end, in the header
         Image.open(file).save(file, "JPEG", exif=b"Exif\0\0" + content)
     content = cut.read_bytes()
