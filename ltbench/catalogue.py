@@ -10,10 +10,12 @@ from ltbench.config import RunConfig, validated
 from ltbench.data import dataset, resized, verification
 from ltbench.data.download import Watch, in_gb, silent
 from ltbench.data.listed import Listed
-from ltbench.data.source import Source
+from ltbench.data.source import Source, reading
 from ltbench.data.verification import Verification
 
 Lines = list[tuple[str, str]]
+ARGUMENT = "NAME"
+"""Where the command line has a data set's name, for errors."""
 
 
 def entries(kind: str) -> Lines:
@@ -43,7 +45,10 @@ def health(folder: Path) -> Lines:
         source = registry.dataset(known)
         comes = type(source).prepare is not Source.prepare
         missing = f"ltbench data prepare {known}" if comes else "give its folder with --data-dir"
-        lines.append((known, "ready" if source.available(folder) else f"not there; {missing}"))
+        try:
+            lines.append((known, "ready" if source.available(folder) else f"not there; {missing}"))
+        except PermissionError as error:
+            lines.append((known, f"not readable: {error.filename}"))
     return lines
 
 
@@ -53,16 +58,24 @@ def prepare(name: str, folder: Path, watch: Watch = silent) -> str:
     Raises:
         LtbenchError: if something fails, or steps are left to the user (which).
     """
-    source = registry.dataset(name)
-    return source.prepare(folder, watch) if isinstance(source, Listed) else source.prepare(folder)
+    source = registry.dataset(name, where=ARGUMENT)
+    with reading(folder):
+        return source.prepare(folder, watch) if isinstance(source, Listed) else source.prepare(folder)
 
 
 def verify_files(name: str, folder: Path, *, decode: bool = False, watch: Watch = silent) -> Verification:
-    """Check the lists of a data set and the files that they name; empty for data sets without lists."""
-    source = registry.dataset(name)
-    if not isinstance(source, Listed):
-        return Verification()
-    return verification.verify(source, folder, decode=decode, watch=watch)
+    """Check the lists of a data set and the files that they name; of a data set without lists only with ``decode``.
+
+    Raises:
+        LtbenchError: if it may not be read; for a data set without lists if it is missing or damaged.
+    """
+    source = registry.dataset(name, where=ARGUMENT)
+    with reading(folder):
+        if isinstance(source, Listed):
+            return verification.verify(source, folder, decode=decode, watch=watch)
+        if decode:
+            return verification.decode_all(source.load(folder, source.image_size), watch)
+    return Verification()
 
 
 def verify(name: str, folder: Path, imbalance_ratio: float | None = None) -> Lines:
@@ -71,7 +84,7 @@ def verify(name: str, folder: Path, imbalance_ratio: float | None = None) -> Lin
     Raises:
         LtbenchError: if it is missing or damaged.
     """
-    source = registry.dataset(name)
+    source = registry.dataset(name, where=ARGUMENT)
     ratio = source.imbalance_ratio if imbalance_ratio is None else imbalance_ratio
     settings = {"dataset": name, "imbalance_ratio": ratio, "image_size": source.image_size}
     config = validated(RunConfig, settings)
@@ -95,8 +108,9 @@ def test_order(name: str, folder: Path, image_size: int | None = None) -> pd.Dat
     Raises:
         LtbenchError: if the data is missing or damaged.
     """
-    source = registry.dataset(name)
-    data = source.load(folder, image_size or source.image_size)
+    source = registry.dataset(name, where=ARGUMENT)
+    with reading(folder):
+        data = source.load(folder, image_size or source.image_size)
     labels = data.test.labels
     images = data.test_names or range(len(labels))
     return pd.DataFrame({"label": labels, "class": [data.classes[label] for label in labels], "image": images})

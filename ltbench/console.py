@@ -191,9 +191,12 @@ def command(config: RunConfig, path: Path) -> str:
 def _folders(config: RunConfig) -> list[str]:
     """The options for folders that a run needs and a result does not name."""
     words = []
-    known = config.dataset in registry.dataset_names()
-    if known and not registry.dataset(config.dataset).available(places.data_dir()):
-        words += ["--data-dir", "DIR"]
+    try:
+        known = config.dataset in registry.dataset_names()
+        there = not known or registry.dataset(config.dataset).available(places.data_dir())
+    except PermissionError:
+        there = False
+    words += [] if there else ["--data-dir", "DIR"]
     if config.method not in registry.method_names() or registry.folder_of(config.method):
         words += ["--methods-dir", str(registry.folder_of(config.method) or "DIR")]
     return words

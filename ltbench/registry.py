@@ -115,8 +115,12 @@ def dataset_names() -> list[str]:
     return sorted({*_DATASETS, *_entry_points("datasets")})
 
 
-def dataset(name: str) -> "Source":
+def dataset(name: str, *, where: str = "--dataset") -> "Source":
     """A data set.
+
+    Args:
+        name: its name.
+        where: it was given, for the error.
 
     Raises:
         LtbenchError: if the name is unknown.
@@ -130,7 +134,7 @@ def dataset(name: str) -> "Source":
         return found()
     if name in loaders:
         return loaders[name]()()
-    raise unknown("data set", name, dataset_names(), where="--dataset")
+    raise unknown("data set", name, dataset_names(), where=where)
 
 
 def backbone_names() -> list[str]:

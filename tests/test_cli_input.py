@@ -62,6 +62,7 @@ BAD = [
     (["tune", "--method", "ce,balpoe"], ["one method is tuned at a time", "--method"]),
     # what the command line itself refuses
     (["run", "--methd", "ce"], ["No such option", "--methd", "--method"]),
+    (["run", "--cache-resized", "0"], ["Invalid value for '--cache-resized'", "4"]),
     (["run", "--epochs", "many"], ["--epochs", "valid integer"]),
     (["run", "--precision", "fp64"], ["--precision", "'fp64'"]),
     (["report", "--format", "docx"], ["--format", "'docx'", "latex"]),
@@ -98,11 +99,15 @@ BAD = [
     (["show", "none/result.json"], ["no run 'none/result.json'"]),
     (["show", "/none/result.json"], ["no run '/none/result.json'"]),
     (["show", "damaged"], ["results/digits-lt/ce/damaged.json", "not a valid result"]),
-    (["data", "verify", "mnist"], ["unknown data set 'mnist'"]),
+    (["data", "verify", "mnist"], ["unknown data set 'mnist'", "where: NAME"]),
     (["data", "verify", "digits-lt", "--imbalance-ratio", "0.5"], ["imbalance_ratio", "0.5"]),
     (["data", "verify", "cifar10-lt", "--data-dir", "none"], ["none", "no data found"]),
     (["data", "verify", "inaturalist2018", "--data-dir", "none"], ["train2018.json", "data prepare inaturalist2018"]),
-    (["data", "prepare", "mnist"], ["unknown data set 'mnist'"]),
+    (["data", "prepare", "mnist"], ["unknown data set 'mnist'", "where: NAME"]),
+    (["data", "order", "mnist"], ["unknown data set 'mnist'", "where: NAME"]),
+    (["run", "--dataset", "imagenet-lt", "--data-dir", "no dir"], ["prepare imagenet-lt --data-dir 'no dir'"]),
+    (["data", "verify", "places-lt", "--data-dir", "no dir"], ["data prepare places-lt --data-dir 'no dir' then gets"]),
+    (["run", "--dataset", "cifar10-lt", "--data-dir", "no dir"], ["prepare cifar10-lt --data-dir 'no dir' downloads"]),
 ]
 
 

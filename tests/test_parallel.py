@@ -299,7 +299,10 @@ def test_ctrl_c_stops_all_runs_which_save_and_the_same_command_goes_on(cli, tmp_
     os.killpg(started.pid, signal.SIGINT)
     out, err = started.communicate(timeout=30)
     assert (started.returncode, out) == (130, "")
-    assert err == "ltbench: stopped; the same command goes on from the last checkpoint (without --rerun)\n"
+    assert err == (
+        "ltbench: stopped; the same command goes on from the last checkpoint (without --rerun), "
+        "a download where it stopped\n"
+    )
     assert not any(map(alive, workers))
     assert outcomes(tmp_path) == [(0, "interrupted"), (1, "interrupted")]
     saved = {path: path.stat().st_mtime_ns for path in checkpoints()}

@@ -57,7 +57,10 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as ended:
         if ended.code == 130:  # typer's for a KeyboardInterrupt
-            say("ltbench: stopped; the same command goes on from the last checkpoint (without --rerun)")
+            say(
+                "ltbench: stopped; the same command goes on from the last checkpoint (without --rerun), "
+                "a download where it stopped"
+            )
         raise
 
 

@@ -28,8 +28,10 @@ BatchSize = Annotated[int | None, typer.Option(help="Global batch size")]
 CacheResized = Annotated[
     int | None,
     typer.Option(
+        min=4,
+        max=4096,
         help="Scale image files once, to this shorter side, and decode the copies, which are kept in the cache: "
-        "faster, other pixels  [default: the files themselves]"
+        "faster, other pixels  [default: the files themselves]",
     ),
 ]
 DecodeOnGpu = Annotated[

@@ -102,7 +102,9 @@ def verify(
     name: str,
     data_dir: DataDir = None,
     imbalance_ratio: Ratio = None,
-    decode: Annotated[bool, typer.Option("--decode", help="Decode every image file, to find damaged ones")] = False,
+    decode: Annotated[
+        bool, typer.Option("--decode", help="Decode every image file, to find those that are cut off or no images")
+    ] = False,
 ) -> None:
     """Check a data set whole, lists and files, and print its sizes and fingerprints."""
     from ltbench import catalogue, console
@@ -114,9 +116,9 @@ def verify(
         typer.echo(f"{title:<26}{about}")
     if found.faults:
         raise LtbenchError(
-            f"{name} is not as published:\n" + "\n".join(f"    {fault}" for fault in found.faults),
+            f"{name} is not as it should be:\n" + "\n".join(f"    {fault}" for fault in found.faults),
             where=folder.absolute(),
-            hint=f"ltbench data prepare {name} --data-dir {folder} gets what is missing; replace what is damaged",
+            hint=found.remedy,
         )
     for title, about in catalogue.verify(name, folder, imbalance_ratio):
         typer.echo(f"{title:<26}{about}")

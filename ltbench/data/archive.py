@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ltbench.data.download import Watch, silent
+from ltbench.data.download import Watch, disk_fault, silent
 from ltbench.errors import LtbenchError
 
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, RuntimeError)
@@ -34,10 +34,11 @@ def unpack(archive: Path, into: Path, watch: Watch = silent, *, nested: bool = F
         How many files were written.
 
     Raises:
-        LtbenchError: for a damaged archive, or a member that is refused (which).
+        LtbenchError: for a damaged archive, a member that is refused (which), or what cannot be read or written.
     """
-    total, written = archive.stat().st_size, 0
+    written = 0
     try:
+        total = archive.stat().st_size
         into.mkdir(parents=True, exist_ok=True)
         with archive.open("rb") as stream:
             for name, size, content in _files(stream, archive, into, nested):
@@ -50,11 +51,7 @@ def unpack(archive: Path, into: Path, watch: Watch = silent, *, nested: bool = F
             hint="fetch it again",
         ) from None
     except OSError as error:
-        raise LtbenchError(
-            f"cannot unpack {archive.name}: {error.strerror or error}",
-            where=error.filename or into.absolute(),
-            hint="make room or the folder writable; the same command then goes on from there",
-        ) from None
+        raise disk_fault(f"cannot unpack {archive.name}", error, into) from None
     return written
 
 
@@ -69,16 +66,20 @@ def _files(stream: IO[bytes], archive: Path, into: Path, nested: bool) -> Iterat
                 yield name, size, content
                 continue
             folder = PurePosixPath(name).stem
+            if folder in ("", ".", ".."):  # of a file called ".", "..tar" or "...tar"
+                raise _refused(archive, name, "its path leaves the folder")
             with tarfile.open(fileobj=content) as inner:
-                for image, its_size, its_content in _tar_files(inner, archive, into):
+                for image, its_size, its_content in _tar_files(inner, archive, into, folder):
                     yield f"{folder}/{image}", its_size, its_content
 
 
-def _tar_files(tar: tarfile.TarFile, archive: Path, into: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
+def _tar_files(
+    tar: tarfile.TarFile, archive: Path, into: Path, folder: str = "."
+) -> Iterator[tuple[str, int, IO[bytes]]]:
     for member in tar:
         if not (member.isreg() or member.isdir()):
             raise _refused(archive, member.name, "it is a link or a device")
-        _check_path(archive, member.name, into)
+        _check_path(archive, member.name, into, folder)
         content = tar.extractfile(member)
         if content is not None:
             yield member.name, member.size, content
@@ -97,11 +98,12 @@ def _zip_files(stream: IO[bytes], archive: Path, into: Path) -> Iterator[tuple[s
                     yield member.filename, member.file_size, content
 
 
-def _check_path(archive: Path, name: str, into: Path) -> None:
+def _check_path(archive: Path, name: str, into: Path, folder: str = ".") -> None:
+    """Refuse a member whose path, in a folder of ``into``, leaves ``into``."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name:
         raise _refused(archive, name, "its path leaves the folder")
-    if not (into / path).resolve().is_relative_to(into.resolve()):
+    if not (into / folder / path).resolve().is_relative_to(into.resolve()):
         raise _refused(archive, name, "a link that lies in the folder leads out of it")
 
 

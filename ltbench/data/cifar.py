@@ -38,8 +38,7 @@ class Cifar(Source):
         raise LtbenchError(
             f"{self.name}: no data found",
             where=f"{folder.absolute()} (looked for {self.unpacked}/, {self.packed} and train/<class>/)",
-            hint=f"ltbench data prepare {self.name} --data-dir {folder} downloads it; "
-            "or point --data-dir at a folder that has it",
+            hint=f"{self.command('prepare', folder)} downloads it; or point --data-dir at a folder that has it",
         )
 
     def prepare(self, folder: Path) -> str:
@@ -81,7 +80,7 @@ class Cifar(Source):
                 raise LtbenchError(
                     f"{self.name}: the archive is damaged or incomplete: {str(error).splitlines()[0]}",
                     where=found.absolute(),
-                    hint=f"delete it and run: ltbench data prepare {self.name} --data-dir {folder}",
+                    hint=f"delete it and run: {self.command('prepare', folder)}",
                 ) from None
             images = np.ascontiguousarray(np.asarray(part.data).transpose(0, 3, 1, 2))
             parts.append(LabelledImages(images, np.asarray(part.targets, dtype=np.int64)))

@@ -16,7 +16,7 @@ from ltbench.data.download import Watch, silent
 from ltbench.data.loading import Loader, Resident
 from ltbench.data.longtail import ShotRule
 from ltbench.data.resized import copies
-from ltbench.data.source import ImageFiles, Images, LabelledImages, RawData, Source
+from ltbench.data.source import ImageFiles, Images, LabelledImages, RawData, Source, reading
 from ltbench.data.streaming import Streamed
 from ltbench.errors import LtbenchError
 
@@ -117,7 +117,8 @@ def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
             where="--cache-resized",
             hint=f"give at least {config.image_size}; 256 goes with 224",
         )
-    raw = source.load(folder, config.image_size)
+    with reading(folder):
+        raw = source.load(folder, config.image_size)
     asked = {"--cache-resized": config.cache_resized is not None, "--decode-on-gpu": config.decode == "gpu"}
     if any(asked.values()) and isinstance(raw.train, LabelledImages):
         raise LtbenchError(

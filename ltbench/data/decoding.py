@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from ltbench.data.source import unreadable
 from ltbench.errors import LtbenchError
 
 try:
@@ -26,7 +27,7 @@ UNREADABLE = (
     Image.DecompressionBombError,
 )
 """What Pillow raises for a file that is truncated or no image."""
-_JPEG = b"\xff\xd8\xff"
+_JPEG, _SCAN, _END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
 
 
 def read_rgb(file: Path) -> Tensor:
@@ -47,7 +48,7 @@ def stored(file: Path) -> NDArray[np.uint8]:
     try:
         return np.fromfile(file, dtype=np.uint8)
     except OSError as error:
-        raise LtbenchError(f"an image cannot be read: {error.strerror}", where=file) from None
+        raise unreadable(file, error) from None
 
 
 def rgb(encoded: NDArray[np.uint8], file: Path) -> Tensor:
@@ -84,6 +85,20 @@ def rgb(encoded: NDArray[np.uint8], file: Path) -> Tensor:
 def is_jpeg(encoded: NDArray[np.uint8]) -> bool:
     """Whether bytes begin as a JPEG file does."""
     return encoded[: len(_JPEG)].tobytes() == _JPEG
+
+
+def is_cut_off(encoded: NDArray[np.uint8]) -> bool:
+    """Whether a JPEG file has no end behind its pixels, as one whose download stopped in a file of the full size.
+
+    Decoders fill in grey. What follows the end does not matter: cameras and programs add things.
+    """
+    if not is_jpeg(encoded):
+        return False
+    content, at = encoded.tobytes(), 2
+    while content.startswith(b"\xff", at) and not content.startswith(_SCAN, at):  # segments, one with a preview perhaps
+        filling = content.startswith(b"\xff\xff", at)
+        at += 1 if filling else 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    return _END not in content[at:]
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

@@ -20,9 +20,13 @@ CHUNK = 2**20
 TIMEOUT = 60.0
 """Seconds of silence after which a connection counts as lost."""
 ATTEMPTS = 5
-"""In a row that may end without a single byte."""
+"""In a row that may end without getting further than the best before them."""
 PAUSE = 2.0
-"""Seconds before the first of them is repeated; then twice that, and so on."""
+"""Seconds before the next attempt; after one in vain twice that, and so on."""
+LONGEST_PAUSE = 300.0
+"""Seconds that a server may ask for at most."""
+_COME_BACK = {408, 429}
+"""What a server that is busy answers, beside 500 and more."""
 _OWN_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 
 
@@ -46,31 +50,33 @@ def fetch(url: str, file: Path, *, md5: str, watch: Watch = silent) -> None:
     if file.exists():
         return
     part = file.with_name(file.name + ".part")
-    in_vain = 0
+    furthest, in_vain = _size(part), 0
     while True:
-        before = _size(part)
+        asked_for = 0.0
         try:
             if _go_on(url, part, watch):
                 break
             reason: object = "the connection was lost"
         except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, urllib.error.HTTPError) and error.code < 500:
-                raise LtbenchError(f"cannot download {file.name}: {error}", where=url, hint=_by_hand(file)) from None
+            if isinstance(error, urllib.error.HTTPError):
+                if error.code < 500 and error.code not in _COME_BACK:
+                    raise LtbenchError(
+                        f"cannot download {file.name}: {error}", where=url, hint=_by_hand(file)
+                    ) from None
+                asked_for = _asked_for(error)
             if isinstance(error, OSError) and error.errno in _OWN_DISK:
-                raise LtbenchError(
-                    f"cannot save {file.name}: {error.strerror}",
-                    where=part.absolute(),
-                    hint="make room or the folder writable; the same command then goes on from there",
-                ) from None
+                raise disk_fault(f"cannot save {file.name}", error, part) from None
             reason = getattr(error, "reason", None) or error
-        in_vain = in_vain + 1 if _size(part) == before else 0
+        have = _size(part)
+        in_vain = in_vain + 1 if have <= furthest else 0
+        furthest = max(furthest, have)
         if in_vain == ATTEMPTS:
             raise LtbenchError(
-                f"the download of {file.name} stopped after {before:,} bytes: {reason}",
+                f"the download of {file.name} stopped after {have:,} bytes: {reason}",
                 where=url,
                 hint=f"the same command goes on from there; or {_by_hand(file)}",
             )
-        time.sleep(PAUSE * in_vain)
+        time.sleep(max(PAUSE * (1 + in_vain), asked_for))
     check(part, md5, watch, otherwise="it was deleted; run the same command again")
     part.replace(file)
 
@@ -85,14 +91,17 @@ def check(file: Path, md5: str, watch: Watch = silent, *, otherwise: str) -> Non
         otherwise: what to do if they differ.
 
     Raises:
-        LtbenchError: if they do.
+        LtbenchError: if they do, or the file cannot be read.
     """
     total, done, found = _size(file), 0, hashlib.md5(usedforsecurity=False)
-    with file.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            found.update(chunk)
-            done += len(chunk)
-            watch(f"checking {file.name.removesuffix('.part')}", done, total)
+    try:
+        with file.open("rb") as stream:
+            while chunk := stream.read(CHUNK):
+                found.update(chunk)
+                done += len(chunk)
+                watch(f"checking {file.name.removesuffix('.part')}", done, total)
+    except OSError as error:
+        raise disk_fault(f"cannot read {file.name}", error, file) from None
     if found.hexdigest() != md5:
         if file.suffix == ".part":
             file.unlink()
@@ -120,6 +129,15 @@ def require_space(folder: Path, size: int, what: str) -> None:
         )
 
 
+def disk_fault(what: str, error: OSError, where: Path) -> LtbenchError:
+    """The error for a file that cannot be read or written, or a disk that is full."""
+    return LtbenchError(
+        f"{what}: {error.strerror or error}",
+        where=error.filename or where.absolute(),
+        hint="make room, or the folder readable and writable; the same command then goes on from there",
+    )
+
+
 def in_gb(size: int) -> str:
     """Bytes in words."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"
@@ -127,6 +145,12 @@ def in_gb(size: int) -> str:
 
 def _by_hand(file: Path) -> str:
     return f"fetch it by other means and put it at {file.absolute()}"
+
+
+def _asked_for(error: urllib.error.HTTPError) -> float:
+    """The pause in seconds that a busy server asks for; 0 if it does not, or gives a date."""
+    wanted = error.headers.get("Retry-After", "")
+    return min(float(wanted), LONGEST_PAUSE) if wanted.isdecimal() else 0.0
 
 
 def _size(file: Path) -> int:
@@ -142,8 +166,8 @@ def _go_on(url: str, part: Path, watch: Watch) -> bool:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
             anew = answer.status != 206 or not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
             have = 0 if anew else have  # a server that knows no ranges sends all of it again
-            length = answer.headers.get("Content-Length")
-            total = have + int(length) if length else 0
+            length = answer.length  # None where the server does not tell it, or tells nonsense
+            total = have + length if length else 0
             require_space(part.parent, total - have, f"the rest of {part.stem}")
             with part.open("wb" if anew else "ab") as stream:
                 have = _copy(answer, stream, have, total, f"downloading {part.stem}", watch)

@@ -108,7 +108,8 @@ def decode(files: list[Path], image_size: int) -> NDArray[np.uint8]:
     stamp = hashlib.blake2b(str(image_size).encode(), digest_size=16)
     for file in files:
         status = file.stat()
-        stamp.update(f"{file.absolute()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        about = f"{file.absolute()}\0{status.st_size}\0{status.st_mtime_ns}\n"
+        stamp.update(about.encode(errors="surrogateescape"))  # the data folder may be called anything
     cached = cache_dir() / "decoded" / f"{stamp.hexdigest()}.npy"
     if cached.exists():
         stored: NDArray[np.uint8] = np.load(cached, mmap_mode="r", allow_pickle=False)
@@ -152,6 +153,7 @@ def _listing(folder: Path) -> tuple[list[Path], NDArray[np.int64], tuple[str, ..
         own = sorted(file for file in name.iterdir() if file.is_file() and not file.name.startswith("."))
         if not own:
             raise LtbenchError("a class folder has no images", where=name, hint="add images or remove the folder")
+        _refuse_odd_names([name, *own])
         files += own
         labels += [label] * len(own)
     if len(names) < 2:
@@ -161,6 +163,19 @@ def _listing(folder: Path) -> tuple[list[Path], NDArray[np.int64], tuple[str, ..
             hint="put the images of each class into a folder named after the class",
         )
     return files, np.array(labels, dtype=np.int64), tuple(name.name for name in names)
+
+
+def _refuse_odd_names(paths: list[Path]) -> None:
+    """Refuse names that results and lists of images, which are UTF-8, could not hold."""
+    for path in paths:
+        try:
+            path.name.encode()
+        except UnicodeEncodeError:
+            raise LtbenchError(
+                "the name of a file or folder is not UTF-8",
+                where=str(path).encode(errors="backslashreplace").decode(),
+                hint="rename it; convmv renames many at once",
+            ) from None
 
 
 def _names(files: list[Path], folder: Path, chosen: NDArray[np.bool_] | None = None) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ class Listed(Source):
             raise LtbenchError(
                 f"{self.name}: {faults[0]}{more}",
                 where=folder.absolute(),
-                hint=f"ltbench data verify {self.name} --data-dir {folder} tells all that is wrong",
+                hint=f"{self.command('verify', folder)} tells all that is wrong",
             )
         folders = self.class_folders(lists["train"])
         layouts = self.layouts_in(folder, lists, folders)
@@ -224,7 +224,7 @@ class Listed(Source):
     def absent(self, folder: Path) -> list[str]:
         """What is not there, in words: lists, and folders of images; a quick look."""
         lists = [part for part in self.parts if self.list_file(folder, part) is None]
-        sets = [images for images in self.layouts if not self._has_folder(folder, images)]
+        sets = [images for images in self.layouts if not self.has_folder(folder, images)]
         return [
             *(f"the list {' or '.join(self.parts[part].lists)}" for part in lists),
             *(self._images(images) for images in sets),
@@ -240,15 +240,16 @@ class Listed(Source):
             hint=self.steps(folder, [one for one in self.archives if not self._begun(folder, one)], absent),
         )
 
-    def steps(self, folder: Path, archives: Sequence[Archive], parts: Sequence[str]) -> str:
+    def steps(self, folder: Path, archives: Sequence[Archive], parts: Sequence[str], wrong: Sequence[Path] = ()) -> str:
         """What is left to do, numbered.
 
         Args:
             folder: --data-dir.
             archives: that are not there.
-            parts: whose lists are not there.
+            parts: whose lists are not there, or wrong.
+            wrong: lists that are there, but not as published.
         """
-        steps = []
+        steps = [f"delete {file}, or make it right" for file in wrong]
         for page in dict.fromkeys(one.page for one in archives if one.url is None):
             files = " and ".join(f"{one.file} ({in_gb(one.size)})" for one in archives if one.page == page)
             steps.append(f"fetch {files} from {page}; put them in {folder}")
@@ -257,7 +258,7 @@ class Listed(Source):
             names = ", ".join(" or ".join(self.parts[part].lists) for part in by_hand)
             steps.append(f"fetch {names} from {self.lists_from}; put them in {folder}")
         loaded = ", ".join(f"{one.file} ({in_gb(one.size)})" for one in archives if one.url)
-        command = f"ltbench data prepare {self.name} --data-dir {folder}"
+        command = self.command("prepare", folder)
         steps.append(f"{command}, which downloads {loaded}" if loaded else command)
         return "\n         ".join(f"{number}. {step}" for number, step in enumerate(steps, start=1))
 
@@ -319,10 +320,10 @@ class Listed(Source):
         """Whether an archive is there, or some of what it gives."""
         if archive.part is not None and self.list_file(folder, archive.part):
             return True
-        unpacked = archive.images is not None and self._has_folder(folder, archive.images)
+        unpacked = archive.images is not None and self.has_folder(folder, archive.images)
         return unpacked or (folder / archive.file).is_file()
 
-    def _has_folder(self, folder: Path, images: str) -> bool:
+    def has_folder(self, folder: Path, images: str) -> bool:
         """Whether a folder is there that holds a set of images in one of its layouts, and is not empty."""
         places = (folder / layout.partition("{")[0] for layout in self.layouts[images])
         return any(place.is_dir() and any(place.iterdir()) for place in places)
@@ -339,7 +340,7 @@ def _spread(one: SplitList, images: str) -> SplitList:
 
 def class_sizes(one: SplitList, classes: int) -> NDArray[np.int64]:
     """(C,) how many images of each class a list names."""
-    return np.bincount(one.labels, minlength=classes)[:classes].astype(np.int64)
+    return np.bincount(one.labels[one.labels < classes], minlength=classes).astype(np.int64)
 
 
 @cache

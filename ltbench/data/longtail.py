@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench import draws
-from ltbench.data.source import ImageFiles
-from ltbench.errors import LtbenchError
+from ltbench.data.source import ImageFiles, unreadable
 
 Labels = NDArray[np.int64]
 
@@ -118,7 +117,7 @@ def fingerprint_files(files: ImageFiles) -> str:
         try:
             size = (files.root / name).stat().st_size
         except OSError as error:
-            raise LtbenchError(f"an image cannot be read: {error.strerror}", where=files.root / name) from None
+            raise unreadable(files.root / name, error) from None
         lines.append(f"{name.rpartition('/')[2]}\0{size}\0{label}\n")
     return hashlib.blake2b("".join(sorted(lines)).encode(), digest_size=8).hexdigest()
 

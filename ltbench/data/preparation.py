@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ltbench.data.archive import unpack
-from ltbench.data.download import Watch, check, fetch, require_space, silent
+from ltbench.data.download import Watch, check, disk_fault, fetch, require_space, silent
 from ltbench.data.listed import Archive, Listed
 from ltbench.errors import LtbenchError
 from ltbench.lock import exclusive
@@ -29,33 +29,44 @@ def prepare(source: Listed, folder: Path, watch: Watch = silent) -> str:
         unpacked = [name for name in source.list_archives if (folder / name).is_file()]
         for name in unpacked:
             unpack(folder / name, folder, watch)
-        wanted = [archive for archive in source.archives if not is_there(source, folder, archive)]
-        here = [archive for archive in wanted if archive.url or (folder / archive.file).is_file()]
-        require_space(folder, sum(_room(folder, archive) for archive in here), f"what is to be had of {source.name}")
-        for archive in here:
-            _get(archive, folder, watch)
-        left = [archive for archive in wanted if archive not in here]
-        lists = [part for part in source.parts if source.list_file(folder, part) is None]
-        done = f"unpacked {', '.join(one.file for one in here)}; the archives may be deleted" if here else ""
-        if left or lists:
+        done: list[Archive] = []
+        left: list[Archive] = []
+        for lists in (True, False):  # which images are wanted, the lists tell
+            wanted = [one for one in source.archives if bool(one.part) == lists and not is_there(source, folder, one)]
+            here = [archive for archive in wanted if archive.url or (folder / archive.file).is_file()]
+            room = sum(_room(folder, archive) for archive in here)
+            require_space(folder, room, f"what is to be had of {source.name}")
+            for archive in here:
+                _get(archive, folder, watch)
+            done += here
+            left += [archive for archive in wanted if archive not in here]
+        said = f"unpacked {', '.join(one.file for one in done)}; the archives may be deleted" if done else ""
+        absent = [part for part in source.parts if source.list_file(folder, part) is None]
+        found = source.read(folder)
+        wrong = {part: faults for part, faults in source.faults(found).items() if faults}
+        if left or absent or wrong:
+            faults = "".join(f"\n    {fault}" for one in wrong.values() for fault in one)
             raise LtbenchError(
-                f"{source.name} is not ready yet" + (f", though a part of it is: {done}" if done else ""),
+                f"{source.name} is not ready yet" + (f", though a part of it is: {said}" if said else "") + faults,
                 where=folder.absolute(),
-                hint=source.steps(folder, left, lists),
+                hint=source.steps(folder, left, [*absent, *wrong], [found[part].file for part in wrong]),
             )
-    return f"{source.name} is in {folder.absolute()}{done and ': ' + done}"
+    return f"{source.name} is in {folder.absolute()}{said and ': ' + said}"
 
 
 def is_there(source: Listed, folder: Path, archive: Archive) -> bool:
     """Whether what an archive gives is there: its list, or all of its images that the lists name.
 
-    As long as a list is missing, an archive counts as there once it has been unpacked.
+    As long as a list is missing or wrong, images count as there once their archive has been unpacked, or if there are
+    some and no archive that may be half unpacked.
     """
     if archive.part is not None:
         return source.list_file(folder, archive.part) is not None
+    assert archive.images is not None
     lists = source.read(folder)
     if set(lists) != set(source.parts) or any(source.faults(lists).values()):
-        return _mark(folder, archive).exists()
+        some = source.has_folder(folder, archive.images) and not (folder / archive.file).is_file()
+        return some or _mark(folder, archive).exists()
     folders = source.class_folders(lists["train"])
     layouts = source.layouts_in(folder, lists, folders)
     if archive.images not in layouts:
@@ -78,7 +89,10 @@ def _get(archive: Archive, folder: Path, watch: Watch) -> None:
         assert archive.url is not None
         fetch(archive.url, file, md5=archive.md5, watch=watch)
     unpack(file, folder / archive.into, watch, nested=archive.nested)
-    _mark(folder, archive).touch()
+    try:
+        _mark(folder, archive).touch()
+    except OSError as error:
+        raise disk_fault(f"cannot note that {archive.file} is unpacked", error, folder) from None
 
 
 def _room(folder: Path, archive: Archive) -> int:

@@ -30,7 +30,7 @@ from torchvision.transforms.v2 import functional as transforms
 from ltbench.atomic import write_bytes
 from ltbench.data.decoding import read_rgb, rgb
 from ltbench.data.download import Watch, silent
-from ltbench.data.source import ImageFiles
+from ltbench.data.source import ImageFiles, unreadable
 from ltbench.data.streaming import share_of_cores, single_threads
 from ltbench.errors import LtbenchError
 from ltbench.places import cache_dir
@@ -95,7 +95,7 @@ def _name(file: str) -> str:
     try:
         status = os.stat(file)  # noqa: PTH116 - a Path for each of half a million files takes seconds
     except OSError as error:
-        raise LtbenchError(f"an image cannot be read: {error.strerror}", where=file) from None
+        raise unreadable(Path(file), error) from None
     about = f"{_WAY}\0{status.st_size}\0{status.st_mtime_ns}\0".encode() + os.fsencode(file)
     digest = hashlib.blake2b(about, digest_size=16).hexdigest()
     return f"{digest[:2]}/{digest[2:]}.jpg"

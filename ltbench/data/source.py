@@ -1,6 +1,9 @@
 """What a data set is to the harness: the interface that each file of this room implements."""
 
+import shlex
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -64,6 +67,32 @@ class RawData:
     """The official validation set, which a run with --validation uses instead of a part of the training images."""
 
 
+def unreadable(image: Path, error: OSError) -> LtbenchError:
+    """The error for an image file that is not there or may not be read."""
+    return LtbenchError(
+        f"an image cannot be read: {error.strerror}",
+        where=image,
+        hint="put it in its place, readable; ltbench data verify NAME --data-dir DIR tells all that a data set lacks",
+    )
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Turn a refusal of the operating system, in --data-dir, into the error for it.
+
+    Raises:
+        LtbenchError: naming the file or folder.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise LtbenchError(
+            "permission denied in the data folder",
+            where=error.filename or folder.absolute(),
+            hint=f"make it readable: chmod -R u+rX {shlex.quote(str(folder))}; ltbench data prepare also writes there",
+        ) from None
+
+
 class Source(ABC):
     """A data set by name. Third parties register subclasses under the entry point ``ltbench.datasets``."""
 
@@ -98,8 +127,16 @@ class Source(ABC):
         return f"{self.name} needs no preparation"
 
     def available(self, folder: Path) -> bool:
-        """Whether ``load`` would find its files; a quick look."""
+        """Whether ``load`` would find its files; a quick look.
+
+        Raises:
+            PermissionError: if it may not look.
+        """
         return True
+
+    def command(self, verb: str, folder: Path) -> str:
+        """``ltbench data VERB`` for this data set, to be pasted into a shell."""
+        return shlex.join(["ltbench", "data", verb, self.name, "--data-dir", str(folder)])
 
     def fixed_size(self, image_size: int) -> None:
         """Refuse an image size other than the data set's own.

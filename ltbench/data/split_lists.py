@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from ltbench.errors import LtbenchError
 
+_HINT = "make the list right, or delete it and fetch it again"
+
 
 @dataclass(frozen=True)
 class SplitList:
@@ -58,10 +60,12 @@ def read(file: Path, roots: Mapping[str, str], otherwise: str) -> SplitList:
     sets, folders, images, labels = [], [], [], []
     for line, path, label in _annotations(file) if file.suffix == ".json" else _lines(file):
         parts = [part for part in path.split("/") if part not in ("", ".")]
-        if not parts or path[0] == "/" or ".." in parts or "\\" in path:
-            raise LtbenchError(f"{path!r} is no path inside a folder of images", where=_place(file, line))
-        if label < 0:
-            raise LtbenchError(f"{label} is no label", where=_place(file, line))
+        if not parts or path[0] == "/" or ".." in parts or "\\" in path or not path.isprintable():
+            raise LtbenchError(
+                f"{path[:80]!r} is no path inside a folder of images", where=_place(file, line), hint=_HINT
+            )
+        if not 0 <= label < 2**31:
+            raise LtbenchError(f"{label} is no label", where=_place(file, line), hint=_HINT)
         rooted = parts[0] in roots and len(parts) > 1
         sets.append(roots[parts[0]] if rooted else otherwise)
         folders.append(sys.intern("/".join(parts[rooted:-1])))  # a few thousand, of half a million images
@@ -99,7 +103,7 @@ def _lines(file: Path) -> Iterator[tuple[int, str, int]]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise LtbenchError(f"the list cannot be read: {error}", where=file.absolute()) from None
+        raise LtbenchError(f"the list cannot be read: {error}", where=file.absolute(), hint=_HINT) from None
     for number, line in enumerate(text.splitlines(), start=1):
         try:
             path, label = line.rsplit(maxsplit=1)
@@ -107,7 +111,7 @@ def _lines(file: Path) -> Iterator[tuple[int, str, int]]:
         except ValueError:
             if line.strip():
                 words = f"{line.strip()[:80]!r} is no path and label"
-                raise LtbenchError(words, where=_place(file, number)) from None
+                raise LtbenchError(words, where=_place(file, number), hint=_HINT) from None
 
 
 def _annotations(file: Path) -> Iterator[tuple[int, str, int]]:
@@ -116,11 +120,11 @@ def _annotations(file: Path) -> Iterator[tuple[int, str, int]]:
         stored = json.loads(file.read_bytes())
         labels = {one["image_id"]: int(one["category_id"]) for one in stored["annotations"]}
         named = [(0, str(one["file_name"]), labels[one["id"]]) for one in stored["images"]]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise LtbenchError(
             f"the annotations cannot be read: {type(error).__name__}: {error}",
             where=file.absolute(),
-            hint="fetch the file again",
+            hint=_HINT,
         ) from None
     return iter(named)
 

@@ -1,16 +1,20 @@
-"""ltbench data verify, for data sets of official lists: every list and every image, and all that is wrong with them."""
+"""ltbench data verify: every list of a data set that has them, every image file, and all that is wrong with them."""
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from ltbench.data import split_lists
-from ltbench.data.decoding import read_rgb
+from ltbench.data.decoding import is_cut_off, rgb
 from ltbench.data.download import Watch, silent
 from ltbench.data.listed import SHOWN, Listed, class_sizes
 from ltbench.data.longtail import ShotRule
+from ltbench.data.source import ImageFiles, RawData
 from ltbench.data.split_lists import SplitList
 from ltbench.errors import LtbenchError
 
@@ -26,6 +30,8 @@ class Verification:
     """A title and a few words about each thing."""
     faults: list[str] = field(default_factory=list)
     """A sentence about each thing that is wrong; none if all is well."""
+    remedy: str = "replace what is damaged"
+    """What to do about them."""
 
 
 def verify(source: Listed, folder: Path, *, decode: bool = False, watch: Watch = silent) -> Verification:
@@ -34,10 +40,15 @@ def verify(source: Listed, folder: Path, *, decode: bool = False, watch: Watch =
     Args:
         source: the data set.
         folder: --data-dir.
-        decode: open every image and decode it whole; otherwise it must be there and not be empty.
+        decode: open every image and decode it whole; otherwise it must be there and not be empty. An image that is
+            cut off is found so; damage in its middle may pass, since decoders fill in what they cannot read.
         watch: told about the progress, in images.
     """
-    found = Verification()
+    prepare = source.command("prepare", folder)
+    found = Verification(
+        remedy=f"delete a list that is wrong, or make it right; {prepare} then gets what is missing, or tells where "
+        "to fetch it; replace what is damaged"
+    )
     found.faults += [f"missing: {one}" for one in source.absent(folder)]
     lists = _lists(source, folder, found)
     if "train" not in lists:
@@ -56,6 +67,23 @@ def verify(source: Listed, folder: Path, *, decode: bool = False, watch: Watch =
             found.faults.append(f"{one.file.name} is {words}")
     _repeated(source, lists, folders, found)
     _check_images(source, folder, lists, folders, found, decode, watch)
+    return found
+
+
+def decode_all(data: RawData, watch: Watch = silent) -> Verification:
+    """Decode the image files of a data set without lists. Images in memory have been decoded to get there.
+
+    Args:
+        data: the data set.
+        watch: told about the progress, in images.
+    """
+    found = Verification()
+    parts = [part for part in (data.train, data.validation, data.test) if isinstance(part, ImageFiles)]
+    if parts:
+        paths = [part.root / name for part in parts for name in part.names.tolist()]
+        _check_files(parts[0].root, paths, found, True, watch)
+    else:
+        found.lines.append(("images", "are kept in memory, decoded; --decode adds nothing"))
     return found
 
 
@@ -117,10 +145,14 @@ def _check_images(
         for path, images in zip(source.paths(one, folders, {**official, **layouts}), one.sets, strict=True)
         if images in layouts
     ]
+    _check_files(folder, paths, found, decode, watch)
+
+
+def _check_files(folder: Path, paths: Sequence[Path], found: Verification, decode: bool, watch: Watch) -> None:
     states = dict(zip(paths, _each(paths, _decoded if decode else _present, watch), strict=True))
-    for state, words in (("missing", "images are missing"), ("damaged", "images are damaged")):
+    for state in ("missing", "not readable", "damaged"):
         names = [str(path.relative_to(folder)) for path, own in states.items() if own == state]
-        found.faults += _first([f"{state}: {name}" for name in names], words)
+        found.faults += _first([f"{state}: {name}" for name in names], f"images are {state}")
     well = sum(state == "well" for state in states.values())
     found.lines.append(("images", f"{well:,} of {len(states):,} {'decode' if decode else 'are there and not empty'}"))
 
@@ -134,9 +166,10 @@ def _each(paths: Sequence[Path], state: Callable[[Path], str], watch: Watch) -> 
 
 def _present(path: Path) -> str:
     try:
-        return "well" if path.stat().st_size else "damaged"
-    except OSError:
-        return "missing"
+        status = path.stat()
+    except OSError as error:
+        return "not readable" if isinstance(error, PermissionError) else "missing"
+    return "well" if stat.S_ISREG(status.st_mode) and status.st_size else "damaged"
 
 
 def _decoded(path: Path) -> str:
@@ -145,10 +178,13 @@ def _decoded(path: Path) -> str:
     if state != "well":
         return state
     try:
-        read_rgb(path)
-    except LtbenchError:
+        encoded = np.fromfile(path, dtype=np.uint8)
+        rgb(encoded, path)
+    except PermissionError:
+        return "not readable"
+    except (OSError, LtbenchError):
         return "damaged"
-    return "well"
+    return "damaged" if is_cut_off(encoded) else "well"
 
 
 def _first(faults: Sequence[str], words: str) -> list[str]:

@@ -65,6 +65,24 @@ def class_folders(write_image):
     return write
 
 
+@pytest.fixture
+def closed(monkeypatch):
+    """Take away the right to look into a folder, also from root: ``closed(folder)``."""
+
+    def close(folder):
+        look, walk = Path.stat, Path.iterdir
+
+        def refuse(path, kept, *args, **kwargs):
+            if folder in (path.parent if kept is look else path, *path.parents):
+                raise PermissionError(13, "Permission denied", str(path))
+            return kept(path, *args, **kwargs)
+
+        monkeypatch.setattr(Path, "stat", lambda path, **how: refuse(path, look, **how))
+        monkeypatch.setattr(Path, "iterdir", lambda path: refuse(path, walk))
+
+    return close
+
+
 class Server:
     """A web server on this machine that can break off, forget about ranges, or refuse."""
 
@@ -75,6 +93,8 @@ class Server:
         self.breaks = []
         """Bytes after which one answer after the other breaks off."""
         self.ranges, self.status, self.length = True, None, True
+        self.busy = []
+        """Status and Retry-After of the first answers."""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -93,6 +113,12 @@ class Server:
     def answer(self, request):
         content, asked = self.files.get(request.path.strip("/")), request.headers.get("Range")
         self.asked.append(asked)
+        if self.busy:
+            status, wanted = self.busy.pop(0)
+            request.send_response(status)
+            request.send_header("Retry-After", wanted)
+            request.end_headers()
+            return
         if self.status or content is None:
             request.send_error(self.status or 404)
             return
@@ -106,7 +132,7 @@ class Server:
         if begin:
             request.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
         if self.length:
-            request.send_header("Content-Length", str(len(content) - begin))
+            request.send_header("Content-Length", str(len(content) - begin) if self.length is True else self.length)
         request.end_headers()
         request.wfile.write(content[begin:][: self.breaks.pop(0) if self.breaks else None])
 

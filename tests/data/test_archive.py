@@ -140,6 +140,30 @@ def test_folders_of_a_nested_archive_stay_inside(tmp_path):
         unpack(packed, tmp_path / "into", nested=True)
 
 
+@pytest.mark.parametrize("name", [".", "..tar", "...tar", "a/...tar"])
+def test_the_name_of_a_nested_archive_must_make_a_folder(tmp_path, name):
+    inner = tar(tmp_path / "inner.tar", {"ltbench-evil.jpg": b"evil"}).read_bytes()
+    packed = tar(tmp_path / "train.tar", {name: inner})
+    into = tmp_path / "deep" / "into"
+    into.mkdir(parents=True)
+    before = outside(tmp_path)
+    with pytest.raises(LtbenchError, match="its path leaves the folder"):
+        unpack(packed, into, nested=True)
+    assert outside(tmp_path) == before
+    assert contents(into) == {}
+
+
+def test_a_link_in_place_of_a_nested_archives_folder_is_not_followed_out_of_it(tmp_path):
+    inner = tar(tmp_path / "inner.tar", {"1.jpg": b"evil"}).read_bytes()
+    (tmp_path / "elsewhere").mkdir()
+    into = tmp_path / "into"
+    into.mkdir()
+    (into / "n01").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(LtbenchError, match="a link that lies in the folder leads out of it"):
+        unpack(tar(tmp_path / "train.tar", {"n01.tar": inner}), into, nested=True)
+    assert contents(tmp_path / "elsewhere") == {}
+
+
 @pytest.mark.parametrize("kind", ["absolute", "upwards", "upwards inside", "windows", "drive", "link"])
 def test_a_hostile_zip_is_refused_by_name(tmp_path, kind):
     name, why = HOSTILE[kind]
@@ -202,3 +226,8 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     with pytest.raises(LtbenchError, match=r"cannot unpack images\.tar: No space left on device") as caught:
         unpack(tar(tmp_path / "images.tar", FILES), tmp_path / "into")
     assert "the same command then goes on from there" in str(caught.value)
+
+
+def test_an_archive_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(LtbenchError, match=r"cannot unpack images\.tar: No such file"):
+        unpack(tmp_path / "images.tar", tmp_path / "into")

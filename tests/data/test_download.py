@@ -22,6 +22,15 @@ def _no_pauses(monkeypatch):
 
 
 @pytest.fixture
+def pauses(monkeypatch):
+    """The pauses that were made, in seconds."""
+    made = []
+    monkeypatch.setattr(download, "PAUSE", 2.0)
+    monkeypatch.setattr(download.time, "sleep", made.append)
+    return made
+
+
+@pytest.fixture
 def site(server):
     server.files["images.tar"] = CONTENT
     return server
@@ -90,8 +99,17 @@ def test_a_server_without_ranges_sends_all_of_it_again(site, file):
     assert len(site.asked) == 2
 
 
-def test_a_server_that_does_not_tell_the_length_is_believed_until_the_check(site, file):
-    site.length = False
+def test_a_server_without_ranges_that_always_breaks_off_is_not_asked_for_ever(site, file, pauses):
+    site.ranges, site.breaks = False, [100_000, 150_000] + [100_000, 120_000] * 10
+    with pytest.raises(LtbenchError, match=r"stopped after .* bytes: the connection was lost"):
+        fetch(site.url("images.tar"), file, md5=MD5)
+    assert len(site.asked) == 2 + download.ATTEMPTS
+    assert pauses == [2, 2, 4, 6, 8, 10], "a pause after every break"
+
+
+@pytest.mark.parametrize("length", [False, "nonsense"])
+def test_a_server_that_does_not_tell_the_length_is_believed_until_the_check(site, file, length):
+    site.length = length
     fetch(site.url("images.tar"), file, md5=MD5)
     assert file.read_bytes() == CONTENT
 
@@ -118,6 +136,14 @@ def test_a_server_that_is_overloaded_is_asked_again_but_not_for_ever(site, file)
         fetch(site.url("images.tar"), file, md5=MD5)
     assert len(site.asked) == download.ATTEMPTS
     assert "the same command goes on from there" in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [408, 429, 503])
+def test_a_server_that_is_busy_is_asked_again_when_it_says(site, file, pauses, status):
+    site.busy = [(status, "7"), (status, "1"), (status, "86400"), (status, "Fri, 01 Jan 2027 00:00:00 GMT")]
+    fetch(site.url("images.tar"), file, md5=MD5)
+    assert file.read_bytes() == CONTENT
+    assert pauses == [7, 6, download.LONGEST_PAUSE, 10]
 
 
 def test_a_connection_that_always_breaks_keeps_what_arrived(site, file):
@@ -168,6 +194,13 @@ def test_a_file_of_the_user_that_is_damaged_is_left_alone(tmp_path):
         check(file, MD5, otherwise="fetch it again")
     assert "to do: fetch it again" in str(caught.value)
     assert file.exists()
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path):
+    (tmp_path / "images.tar").mkdir()
+    with pytest.raises(LtbenchError, match=r"cannot read images\.tar: Is a directory") as caught:
+        check(tmp_path / "images.tar", MD5, otherwise="fetch it again")
+    assert "the same command then goes on from there" in str(caught.value)
 
 
 def test_room_is_looked_for_where_the_folder_will_be(tmp_path):

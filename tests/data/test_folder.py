@@ -1,5 +1,6 @@
 """folder-lt on real image files: formats, the stored split, the cache, and every error's words."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ltbench.data import folder as image_folder
 from ltbench.data.folder import SPLIT_FILE, Folder, decode, read
 from ltbench.data.longtail import fingerprint
 from ltbench.errors import LtbenchError
+from ltbench.places import cache_dir
 
 WHITE = (255, 255, 255)
 
@@ -305,3 +307,43 @@ def test_a_changed_file_is_decoded_again(tmp_path, write_image, decoded):
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     assert decode([file], 8).min() == 200
     assert len(decoded) == 2
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("name", [b"train/a/caf\xe9.png", b"train/caf\xe9/1.png"])
+def test_a_name_that_is_not_utf_8_is_told(tmp_path, class_folders, cli, monkeypatch, name, streamed):
+    monkeypatch.setattr(image_folder, "STREAMED_ABOVE", 0 if streamed else 2**31)
+    for part in ("train", "test"):
+        class_folders(tmp_path / part, {"a": 3, "b": 3})
+    odd = tmp_path / os.fsdecode(name)
+    odd.parent.mkdir(exist_ok=True)
+    (tmp_path / "train/a/000.png").rename(odd)
+    done = cli("data", "verify", "folder-lt", "--data-dir", tmp_path)
+    assert done.code == 2
+    assert "is not UTF-8" in done.err
+    assert "caf\\udce9" in done.err
+    assert "rename it" in done.err
+
+
+def test_the_data_folder_may_be_called_anything(tmp_path, class_folders):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    class_folders(folder, {"a": 3, "b": 3})
+    assert len(read(folder, 8).train) == 4
+
+
+def test_the_name_of_a_decoded_copy_stays(tmp_path, class_folders, monkeypatch):
+    class_folders(tmp_path, {"é": 1})
+    file = tmp_path / "é/000.png"
+    os.utime(file, ns=(0, 0))
+    decode([file], 8)
+    about = f"{file}\0{file.stat().st_size}\0{0}\n"
+    name = hashlib.blake2b(b"8" + about.encode(), digest_size=16).hexdigest()
+    assert (cache_dir() / "decoded" / f"{name}.npy").exists(), "as before: nothing is decoded anew"
+
+
+def test_a_class_folder_that_is_not_readable_is_told(tmp_path, class_folders, cli, closed):
+    class_folders(tmp_path, {"a": 3, "b": 3})
+    closed(tmp_path / "b")
+    done = cli("run", "--dataset", "folder-lt", "--data-dir", tmp_path)
+    assert done.code == 2
+    assert f"permission denied in the data folder\n  where: {tmp_path}/b" in done.err

@@ -227,8 +227,11 @@ BAD = [
     ("train/n01440764/a.JPEG 0\ntrain/n01440764/b.JPEG zero\n", "is no path and label", ", line 2"),
     ("train/../../secret.JPEG 0\n", "is no path inside a folder", ", line 1"),
     ("/etc/secret.JPEG 0\n", "is no path inside a folder", ", line 1"),
+    ("train/a\0.JPEG 0\n", "'train/a\\x00.JPEG' is no path inside a folder", ", line 1"),
     ("train/a.JPEG -1\n", "-1 is no label", ", line 1"),
+    ("train/a.JPEG 99999999999999999999999\n", "99999999999999999999999 is no label", ", line 1"),
     ("n01440764_1.JPEG 0\n" * 14, "1.JPEG does not tell the folder of class 0", ""),
+    ("train/n01440764/a.JPEG 2147483647\n", "label 2147483647, but there are 4 classes, from 0", ""),
     ("train/n01440764/a.JPEG 4\n", "label 4, but there are 4 classes, from 0", ""),
 ]
 
@@ -244,7 +247,16 @@ def test_a_malformed_list_names_the_line(tiny, text, words, place):
     assert f"{data.list('train').name}{place}" in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00train", b"{", b"[]", b'{"images": [{"id": 1}], "annotations": []}'])
+UNREADABLE = [
+    b"\xff\xfe\x00train",
+    b"{",
+    b"[]",
+    b'{"images": [{"id": 1}], "annotations": []}',
+    b'{"images": [], "annotations": [{"image_id": 1, "category_id": 1e999}]}',
+]
+
+
+@pytest.mark.parametrize("content", UNREADABLE)
 def test_a_list_that_cannot_be_read_is_named(tiny, content):
     data = tiny("inaturalist2018").write_images().write_lists()
     name = "train2018.json" if content[:1] in b"[{" else "iNaturalist18_train.txt"

@@ -7,6 +7,7 @@ import shutil
 import tarfile
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -240,14 +241,13 @@ def test_a_hostile_archive_of_a_server_writes_nothing_outside(site, server, cli,
     assert not list(data.folder.parent.parent.glob("**/evil.jpg"))
 
 
-def test_room_for_all_of_it_is_looked_for_first(site, server, monkeypatch):
+def test_room_for_the_images_is_looked_for_before_they_are_fetched(site, server, monkeypatch):
     data = site("inaturalist2018")
-    sizes = [archive.size for archive in data.source.archives]
-    need = 2 * sum(sizes)  # each archive, and what it holds
+    need = 2 * size(data)  # the archive, and what it holds
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=need - 1))
     with pytest.raises(LtbenchError, match=r"what is to be had of inaturalist2018 takes .* but .* are free"):
         data.source.prepare(data.folder)
-    assert server.asked == []
+    assert len(server.asked) == 2, "the lists alone"
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=need))
     data.source.prepare(data.folder)
 
@@ -266,7 +266,75 @@ def test_wrong_lists_do_not_stop_the_unpacking(site, server):
     fetch_by_hand(data, server)
     data.write_lists()
     data.list("test").write_text("val/a.JPEG 7\n")
-    data.source.prepare(data.folder)
+    with pytest.raises(LtbenchError, match="unpacked ILSVRC2012_img_train") as caught:
+        data.source.prepare(data.folder)
+    assert "ImageNet_LT_test.txt: label 7, but there are 4 classes, from 0" in str(caught.value)
     assert all((data.folder / path).is_file() for path in data.all_paths("train"))
     with pytest.raises(LtbenchError, match="label 7"):
         data.source.load(data.folder, 224)
+
+
+@EACH
+def test_images_that_were_unpacked_by_other_means_are_not_fetched_again(site, server, cli, monkeypatch, name):
+    data = site(name).write_images()
+    lists = [archive for archive in data.source.archives if archive.part]
+    small = SimpleNamespace(free=2 * sum(one.size for one in lists))  # room for lists, not for the images
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: small)
+    done = cli("data", "prepare", name, "--data-dir", data.folder)
+    assert len(server.asked) == len(lists)
+    if lists:
+        assert (done.code, done.err) == (0, "")
+        return
+    assert done.code == 2
+    assert f"1. fetch {data.list('train').name}" in done.err
+    assert not any(archive.file in done.err for archive in data.source.archives)
+    data.write_lists()
+    done = cli("data", "prepare", name, "--data-dir", data.folder)
+    assert (done.code, done.err, server.asked) == (0, "", [])
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_list_that_is_wrong_is_told_and_nothing_is_fetched_for_it(site, server, cli, marked):
+    data = site("places-lt").write_images().write_lists()
+    for archive in data.source.archives if marked else ():
+        (data.folder / f".{archive.file}.unpacked").touch()
+    file = data.list("train")
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
+    done = cli("data", "prepare", "places-lt", "--data-dir", data.folder)
+    assert (done.code, server.asked) == (2, [])
+    for words in ("places-lt is not ready yet", "Places_LT_train.txt: 13 images, expected 14",
+                  f"1. delete {file}, or make it right", "2. fetch Places_LT_train.txt"):  # fmt: skip
+        assert words in done.err
+    file.write_text(data.text("train"))
+    assert cli("data", "prepare", "places-lt", "--data-dir", data.folder).code == 0
+
+
+def test_an_archive_that_was_half_unpacked_is_unpacked_whole_without_lists(site, server):
+    data = site("imagenet-lt")
+    fetch_by_hand(data, server)
+
+    def stop(words, done, of):
+        if words.startswith("unpacking"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        preparation.prepare(data.source, data.folder, stop)
+    with pytest.raises(LtbenchError, match="unpacked ILSVRC2012_img_train"):
+        data.source.prepare(data.folder)
+    assert all((data.folder / path).is_file() for path in data.all_paths("train"))
+
+
+def test_a_folder_that_may_not_be_written_is_told(site, server, cli, monkeypatch):
+    data = site("imagenet-lt").write_images().write_lists()
+    fetch_by_hand(data, server)
+    (data.folder / data.all_paths("train")[0]).rename(data.folder / "elsewhere.JPEG")
+
+    def refuse(path, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    done = cli("data", "prepare", "imagenet-lt", "--data-dir", data.folder)
+    assert done.code == 2
+    assert "cannot note that ILSVRC2012_img_train.tar is unpacked: Permission denied" in done.err
+    assert f"where: {data.folder}/.ILSVRC2012_img_train.tar.unpacked" in done.err
+    assert "the folder readable and writable" in done.err

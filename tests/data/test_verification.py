@@ -3,6 +3,7 @@
 import pytest
 from PIL import Image
 
+from ltbench.data import folder as image_folder
 from ltbench.data.split_lists import blob_id
 from ltbench.data.verification import verify
 
@@ -152,6 +153,82 @@ def test_verify_on_the_command_line(tiny, cli):
     done = cli("data", "verify", "places-lt", "--data-dir", data.folder, "--decode")
     assert done.code == 2
     assert "Traceback" not in done.err
-    for words in (f"missing: {gone}", f"damaged: {cut}", "places-lt is not as published", "ltbench data prepare"):
+    for words in (f"missing: {gone}", f"damaged: {cut}", "places-lt is not as it should be", "ltbench data prepare"):
         assert words in done.err
     assert "train images" in done.out, "what is well is told too"
+
+
+def test_a_jpeg_that_stops_in_a_file_of_the_full_size_is_damaged(tiny):
+    data = tiny("imagenet-lt").write_images().write_lists()
+    padded, longer, whole, thumbnail, cut = (data.folder / path for path in data.all_paths("train")[:5])
+    content = padded.read_bytes()
+    padded.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    longer.write_bytes(content[: len(content) // 2] + bytes(2 * len(content)))
+    whole.write_bytes(whole.read_bytes() + bytes(10_000) + b"a film, as telephones add one: \xff\xda")
+    for file in (thumbnail, cut):  # with an image, and so an end, in the header
+        Image.open(file).save(file, "JPEG", exif=b"Exif\0\0" + content)
+    content = cut.read_bytes()
+    half = (content.rfind(b"\xff\xda") + len(content)) // 2
+    cut.write_bytes(content[:half] + bytes(len(content) - half))
+    assert verify(data.source, data.folder).faults == []
+    faults = verify(data.source, data.folder, decode=True).faults
+    assert faults == [f"damaged: {file.relative_to(data.folder)}" for file in (padded, longer, cut)]
+
+
+def test_a_folder_in_place_of_an_image_is_no_image(tiny):
+    data = tiny("places-lt").write_images().write_lists()
+    path = data.all_paths("train")[0]
+    (data.folder / path).unlink()
+    (data.folder / path).mkdir()
+    assert verify(data.source, data.folder).faults == [f"damaged: {path}"]
+
+
+def test_image_files_of_the_users_own_are_decoded(tmp_path, class_folders, cli, monkeypatch):
+    class_folders(tmp_path, {"a": 3, "b": 3})
+    words = ("data", "verify", "folder-lt", "--data-dir", tmp_path)
+    done = cli(*words, "--decode")
+    assert (done.code, done.err) == (0, "")
+    assert "are kept in memory, decoded; --decode adds nothing" in done.out
+    monkeypatch.setattr(image_folder, "STREAMED_ABOVE", 0)
+    done = cli(*words, "--decode")
+    assert (done.code, done.err) == (0, "")
+    assert "6 of 6 decode" in done.out
+    cut = tmp_path / "a" / "001.png"
+    cut.write_bytes(cut.read_bytes()[:100])
+    assert cli(*words).code == 0
+    done = cli(*words, "--decode")
+    assert done.code == 2
+    for fault in ("folder-lt is not as it should be", "damaged: a/001.png", "to do: replace what is damaged"):
+        assert fault in done.err
+
+
+def test_a_wrong_list_must_go_before_another_is_fetched(tiny, cli):
+    data = tiny("inaturalist2018").write_images().write_lists()
+    file = data.list("train")
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
+    done = cli("data", "verify", "inaturalist2018", "--data-dir", data.folder)
+    assert "to do: delete a list that is wrong, or make it right; ltbench data prepare inaturalist2018" in done.err
+
+
+def test_a_folder_that_is_not_readable_is_told(tiny, cli, closed):
+    data = tiny("places-lt").write_images().write_lists()
+    closed(data.folder / "data_256")
+    about = ("--data-dir", data.folder)
+    for words in (["data", "verify", "places-lt"], ["data", "prepare", "places-lt"], ["data", "order", "places-lt"],
+                  ["run", "--dataset", "places-lt"]):  # fmt: skip
+        done = cli(*words, *about)
+        assert done.code == 2
+        assert f"permission denied in the data folder\n  where: {data.folder}/data_256" in done.err
+        assert f"chmod -R u+rX {data.folder};" in done.err
+    assert f"places-lt                 not readable: {data.folder}/data_256\n" in cli("doctor", *about).out
+
+
+def test_images_that_are_not_readable_are_told_beside_the_missing(tiny, closed):
+    data = tiny("places-lt").write_images().write_lists()
+    gone, folder = data.all_paths("train")[0], data.folder / "data_256/z"
+    (data.folder / gone).unlink()
+    hidden = [path for part in data.source.parts for path in data.all_paths(part) if path.startswith("data_256/z")]
+    data.source.layouts_in = lambda *args: data.source.official_layouts()
+    closed(folder)
+    faults = verify(data.source, data.folder).faults
+    assert faults == [f"missing: {gone}", *(f"not readable: {path}" for path in hidden)]
