@@ -158,9 +158,8 @@ class _Run:
         check_divisible(self.cls, config.method, self.recipe.batch_size, self.group, around.accumulate)
         if around.shard:
             check_shardable(self.group)
-        images = config.batch_norm_images  # of which nothing depends on the number of processes
-        ways = (self.recipe.batch_size, self.group, around.accumulate)
-        self.norms_together = 1 if images is None else processes_together(images, *ways)
+        images, ways = config.batch_norm_images, (self.recipe.batch_size, self.group, around.accumulate)
+        self.norms_together = processes_together(images, *ways) if images else 1  # processes that share statistics
         self.data: Dataset = dataset.load(self.source, config, around.data_dir)
         self.revision = registry.revision(self.cls)
         self.id = run_id(config, self.revision, self.data.fingerprint)
@@ -236,7 +235,10 @@ class _Run:
 
     def make_method(self) -> Method:
         """The untrained method, on the device."""
-        return untrained(self.config, self.data.train_counts.tolist(), self.data.shape, self.device)
+        try:
+            return untrained(self.config, self.data.train_counts.tolist(), self.data.shape, self.device)
+        except torch.OutOfMemoryError as error:
+            raise out_of_memory(error) from None
 
     def trained(self) -> Method:
         """The trained method, trained now if its weights are not in the cache."""
