@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -47,6 +48,17 @@ def single_threads(workers: int, name: str) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, name, torch.set_num_threads, (1,))
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute with one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class Streamed(Loader):
     """Image files, decoded anew each time.
 
@@ -84,6 +96,14 @@ class Streamed(Loader):
         )
         self._files, self._on_device = data, on_device
         self._workers = share_of_cores() if workers is None else workers
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) float32 from uint8, channels last in memory.
+
+        On a CPU by one thread: of several, each waits for the others by keeping a core busy, which decoding needs.
+        """
+        with _one_thread():
+            return super().normalised(images)
 
     def plain(self, batch_size: int | None = None, share: Share = everything) -> Iterator[Batch]:
         """All images once, in order, their centres; or this process's share of the batches."""

@@ -259,6 +259,19 @@ def test_a_recipe_with_contrastive_views_decodes_each_image_once(files, monkeypa
     assert all(not torch.equal(batch.views[1], batch.views[2]) for batch in batches)
 
 
+def test_batches_are_normalised_by_one_thread_and_the_others_are_there_again(files, monkeypatch):
+    threads = []
+    monkeypatch.setattr(Loader, "normalised", lambda self, images: threads.append(torch.get_num_threads()) or images)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for _ in Streamed(files, 32, (0.5,) * 3, (0.25,) * 3, torch.device("cpu"), workers=2).plain():
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(threads) == {1}
+
+
 def test_decoding_leaves_the_threads_of_the_process_alone():
     def said(program):  # by a process of its own, which has not computed anything before
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
