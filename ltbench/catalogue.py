@@ -38,8 +38,11 @@ def health(folder: Path) -> Lines:
     lines.append(("device", f"{name}: {machine.get('accelerator') or machine['processor']}"))
     lines.append(("cores, threads", f"{machine['cores']}, {machine['threads']}"))
     lines.append(("cache folder", f"{places.cache_dir()} (set $LTBENCH_CACHE to move it)"))
-    for side, files, size in resized.held():
-        lines.append((f"images scaled to {side}", f"{files:,}, {in_gb(size)}, in {resized.folder() / side}"))
+    try:
+        for side, files, size in resized.held():
+            lines.append((f"images scaled to {side}", f"{files:,}, {in_gb(size)}, in {resized.folder() / side}"))
+    except PermissionError as error:
+        lines.append(("images scaled", f"not readable: {error.filename}"))
     lines.append(("data folder", str(folder.absolute())))
     for known in registry.dataset_names():
         source = registry.dataset(known)

@@ -95,7 +95,7 @@ def show(result: Result, path: Path) -> None:
     for name, value in rows.items():
         table.add_row(name, escape(value))
     out.print(table)
-    again = external.command(result) or command(config, path)
+    again = external.command(result) or command(config, path, result.cost.divisions if result.cost else ())
     out.print(f"reproduce  {escape(again)}")  # one line, to be copied
 
 
@@ -158,13 +158,24 @@ def _duration(seconds: float) -> str:
     return f"{minutes:.1f} min" if minutes >= 2 else f"{seconds:.1f} s"
 
 
-def command(config: RunConfig, path: Path) -> str:
-    """The command that runs the same again; for a recipe of the user's own, from the result file."""
+def command(config: RunConfig, path: Path, divisions: Sequence[Division] = ()) -> str:
+    """The command that runs the same again; for a recipe of the user's own, from the result file.
+
+    Args:
+        config: of the run.
+        path: of its result.
+        divisions: how its batches were divided, of which the last way is repeated.
+    """
     recipe = config.recipe
     assert isinstance(recipe, Recipe)
+    processes, accumulate = (divisions[-1].processes, divisions[-1].accumulate) if divisions else (1, 1)
+    start = ["ltbench", "run"]
+    if processes > 1:
+        start = ["torchrun", "--standalone", "--nproc-per-node", str(processes), "-m", *start]
+    rest = [*_folders(config), *(["--accumulate", str(accumulate)] if accumulate > 1 else []), "--rerun"]
     if not _comes_with_ltbench(recipe, config):
-        return shlex.join(["ltbench", "run", "--config", str(path), *_folders(config), "--rerun"])
-    words = ["ltbench", "run", "--method", config.method, "--dataset", config.dataset]
+        return shlex.join([*start, "--config", str(path), *rest])
+    words = [*start, "--method", config.method, "--dataset", config.dataset]
     options = (
         "imbalance_ratio",
         "data_seed",
@@ -185,7 +196,7 @@ def command(config: RunConfig, path: Path) -> str:
     words += ["--decode-on-gpu"] if config.decode == "gpu" else []
     for name, value in config.hyperparameters.items():
         words += ["--set", f"{name}={_setting(value)}"]
-    return shlex.join([*words, *_folders(config), "--rerun"])
+    return shlex.join([*words, *rest])
 
 
 def _folders(config: RunConfig) -> list[str]:

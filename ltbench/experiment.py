@@ -28,7 +28,7 @@ from ltbench.monitor.tensorboard import Board, check_installed
 from ltbench.provenance import provenance, software
 from ltbench.records import data_record, multiply_adds, paper_record, peak_memory, shot_groups
 from ltbench.store import Cost, CurvePoint, Division, MethodRecord, Metrics, Result, Status, Store
-from ltbench.train.batch_norm import processes_together, synchronise
+from ltbench.train.batch_norm import check_has_batch_norm, processes_together, synchronise
 from ltbench.train.distributed import ALONE, Group, check_divisible
 from ltbench.train.fit import fit, load_trained
 from ltbench.train.history import History
@@ -177,8 +177,10 @@ class _Run:
     def check_alike(self) -> None:
         """Refuse processes, on other machines perhaps, that would carry out something else and mix the two."""
         if self.group.size > 1:
-            options = {"--accumulate": self.around.accumulate, "--shard": self.around.shard, "device": self.device.type}
+            names = ("accumulate", "checkpoint_activations", "shard", "compiled", "rerun")
+            options = {f"--{name.replace('_', '-')}": getattr(self.around, name) for name in names}
             facts = {"revision of the method": self.revision, "data": self.data.fingerprint, **options, **software()}
+            facts["device"] = self.device.type
             self.group.check_alike(self.config.model_dump(mode="json") | facts)
 
     def result(self) -> Result:
@@ -288,7 +290,9 @@ class _Run:
         validation = self._loader(held_out) if held_out is not None else None
         test = self._loader(self.data.test) if self.around.test else None
         adapts = (self.data.test if self.around.test else held_out) if self.cls.transductive else None
-        synchronise(method, self.group, self.norms_together)
+        if self.config.batch_norm_images:
+            check_has_batch_norm(method)
+            synchronise(method, self.group, self.norms_together)
         history = fit(
             method,
             self._loader(self.data.train),

@@ -248,7 +248,7 @@ class PaCo(Method):
         """How many parts each process's images are split into; as many in all, since norms may be synchronised."""
         images, processes = len(at.gather(batch.labels)), len(at.gather(batch.labels[:1]))
         own = images // processes  # at least
-        together = images * synchronised(self) // processes
+        together = images * min(synchronised(self), processes) // processes
         return max(1, min(together // self.config.virtual_batch, own))
 
     def _query(self, images: Tensor) -> tuple[Tensor, Tensor]:

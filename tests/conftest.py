@@ -15,8 +15,8 @@ import pytest
 import torch
 
 torch.set_num_threads(1)  # the networks of the tests are too small to share out
-# A forked process frees nothing that tests before it have left: sessions of onnxruntime would wait for their threads, which
-# are not there.
+# A forked process frees nothing that earlier tests have left: a session of onnxruntime would wait for threads that are
+# not there.
 os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)
 GOLDEN = Path(__file__).parent / "golden"
 SEED = int(os.environ.get("LTBENCH_TEST_SEED", "0"))

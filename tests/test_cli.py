@@ -13,7 +13,7 @@ import pytest
 from ltbench import console, experiment, registry
 from ltbench.config import Recipe, RunConfig
 from ltbench.experiment import resolve
-from ltbench.store import Store, read
+from ltbench.store import Division, Store, read
 
 RUN = ("run", "--epochs", 1, "--device", "cpu")
 
@@ -178,6 +178,16 @@ def test_the_command_to_reproduce_a_run_describes_the_same_run(cli, monkeypatch,
     ((configs, rerun),) = asked
     assert [resolve(one) for one in configs] == [config]
     assert rerun
+
+
+def test_a_run_of_several_processes_is_reproduced_by_as_many(tmp_path):
+    config = resolve(RunConfig(batch_norm_images=16))
+    ways = [Division(processes=1, accumulate=4, batch_norm_images=16)]
+    ways.append(Division(processes=2, accumulate=2, batch_norm_images=16))
+    words = console.command(config, tmp_path / "result.json", ways)
+    assert words.startswith("torchrun --standalone --nproc-per-node 2 -m ltbench run --method balpoe")
+    assert "--batch-norm-images 16" in words
+    assert "--accumulate 2" in words
 
 
 @pytest.mark.parametrize("name", ["mine", "standard"])

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from ltbench import draws
 from ltbench.atomic import write_bytes, write_text
-from ltbench.data.decoding import UNREADABLE, as_rgb
+from ltbench.data.decoding import UNREADABLE, as_rgb, is_cut_off
 from ltbench.data.source import ImageFiles, Images, LabelledImages, RawData, Source
 from ltbench.errors import LtbenchError
 from ltbench.places import cache_dir
@@ -133,6 +133,8 @@ def decode_one(file: Path, size: int) -> NDArray[np.uint8] | None:
     try:
         with Image.open(file) as opened:
             image = as_rgb(ImageOps.exif_transpose(opened))
+        if is_cut_off(np.fromfile(file, dtype=np.uint8)):
+            return None
     except UNREADABLE:
         return None
     if image.size != (size, size):

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ltbench import places
 from ltbench.errors import LtbenchError
 
 
@@ -78,7 +79,7 @@ def unreadable(image: Path, error: OSError) -> LtbenchError:
 
 @contextmanager
 def reading(folder: Path) -> Iterator[None]:
-    """Turn a refusal of the operating system, in --data-dir, into the error for it.
+    """Turn a refusal of the operating system, in --data-dir or in the cache, into the error for it.
 
     Raises:
         LtbenchError: naming the file or folder.
@@ -86,9 +87,13 @@ def reading(folder: Path) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
+        where = Path(error.filename or folder).absolute()
+        if where.is_relative_to(places.cache_dir().absolute()):
+            hint = "make it readable and writable, or set $LTBENCH_CACHE to another folder"
+            raise LtbenchError("permission denied in the cache folder", where=where, hint=hint) from None
         raise LtbenchError(
             "permission denied in the data folder",
-            where=error.filename or folder.absolute(),
+            where=where,
             hint=f"make it readable: chmod -R u+rX {shlex.quote(str(folder))}; ltbench data prepare also writes there",
         ) from None
 

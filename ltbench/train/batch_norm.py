@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ltbench.errors import LtbenchError
-from ltbench.train.distributed import Group, portion
+from ltbench.train.distributed import ALONE, Group, portion
 
 _PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -111,6 +111,12 @@ def images_together(network: nn.Module, batch_size: int, group: Group, accumulat
     return _images_together(synchronised(network), batch_size, group, accumulate)
 
 
+def check_has_batch_norm(network: nn.Module) -> None:
+    """Refuse a network that a number of images would mean nothing to."""
+    if next(batch_norms(network), None) is None:
+        raise LtbenchError("the network has no batch norm", where="--batch-norm-images", hint="leave the option out")
+
+
 def processes_together(images: int, batch_size: int, group: Group, accumulate: int) -> int:
     """How many processes must share statistics for them to be of a number of images.
 
@@ -126,12 +132,15 @@ def processes_together(images: int, batch_size: int, group: Group, accumulate: i
     numbers = [number for number in range(1, group.size + 1) if not group.size % number]
     found = {_images_together(number, batch_size, group, accumulate): number for number in numbers}
     if images not in found:
+        parts = range(1, batch_size // 2 + 1)
+        fitting = (
+            f"one process and --accumulate {k}" for k in parts if _images_together(1, batch_size, ALONE, k) == images
+        )
         raise LtbenchError(
             f"a batch of {batch_size} in {group.size} x {accumulate} parts (processes x --accumulate) can have batch "
             f"norm over {' or '.join(map(str, found))} images, not {images}",
             where="--batch-norm-images",
-            hint="other numbers of processes and of --accumulate have other parts, e.g. one process and "
-            f"--accumulate {max(1, batch_size // images)}",
+            hint=f"it takes other parts: {next(fitting, 'more processes, or another --batch-size')}",
         )
     return found[images]
 

@@ -85,15 +85,13 @@ class Group:
         found: list[Any] = [None] * self.size
         with all_there():
             dist.all_gather_object(found, dict(facts))
-        first = found[0]
         for rank, theirs in enumerate(found):
-            for name in {**first, **theirs}:
-                if theirs.get(name) != first.get(name):
-                    raise LtbenchError(
-                        f"process {rank} of this run has another {name} than the first one",
-                        where=f"{theirs.get(name)} there, {first.get(name)} in the first one",
-                        hint="give every machine the same command, data and version of ltbench",
-                    )
+            for name, there, first in _differences(theirs, found[0]):
+                raise LtbenchError(
+                    f"process {rank} of this run has another {name} than the first one",
+                    where=f"{there} there, {first} in the first one",
+                    hint="give every machine the same command, data and version of ltbench",
+                )
 
     def add(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors by their sums over the processes."""
@@ -143,6 +141,18 @@ class Group:
 
 
 ALONE = Group()
+
+
+def _differences(
+    one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, object, object]]:
+    """Name and both values of what differs, also in mappings within."""
+    for name in {**other, **one}:
+        here, there = one.get(name), other.get(name)
+        if isinstance(here, Mapping) and isinstance(there, Mapping):
+            yield from _differences(here, there, f"{prefix}{name}.")
+        elif here != there:
+            yield prefix + name, here, there
 
 
 def portion(count: int, index: int, of: int) -> slice:

@@ -196,6 +196,15 @@ def _truncated(folder, make):
     file.write_bytes(file.read_bytes()[:100])
 
 
+def _cut_off_in_a_file_of_full_size(folder, make):
+    make(folder, {"ant": 3, "bee": 3})
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    file = folder / "ant" / "camera.jpg"
+    Image.fromarray(noise).save(file)
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+
+
 def _a_text_file(folder, make):
     make(folder, {"ant": 3, "bee": 3})
     (folder / "ant" / "notes.txt").write_text("the best ants")
@@ -246,6 +255,7 @@ def _a_test_image_that_is_gone(folder, make):
     [
         (_no_folder, ["not there", "data/nowhere", "--data-dir"]),
         (_truncated, ["1 of 6", "truncated", "data/bee/001.png"]),
+        (_cut_off_in_a_file_of_full_size, ["1 of 7", "truncated", "data/ant/camera.jpg"]),
         (_a_text_file, ["1 of 7", "no images", "data/ant/notes.txt"]),
         (_exif_of_the_wrong_kind, ["1 of 7", "data/ant/camera.jpg"]),
         (_an_empty_class, ["no images", "data/cat"]),

@@ -223,6 +223,19 @@ def test_a_folder_that_is_not_readable_is_told(tiny, cli, closed):
     assert f"places-lt                 not readable: {data.folder}/data_256\n" in cli("doctor", *about).out
 
 
+def test_a_cache_that_is_not_readable_is_told(cli, closed, tmp_path, monkeypatch, class_folders):
+    class_folders(tmp_path / "data", {"ant": 3, "bee": 3})
+    monkeypatch.setenv("LTBENCH_CACHE", str(tmp_path / "cache"))
+    for name in ("decoded", "resized"):
+        (tmp_path / "cache" / name).mkdir(parents=True)
+    closed(tmp_path / "cache")
+    done = cli("run", "--dataset", "folder-lt", "--data-dir", tmp_path / "data", "--image-size", 32)
+    assert done.code == 2
+    assert "permission denied in the cache folder" in done.err
+    assert "$LTBENCH_CACHE" in done.err
+    assert f"images scaled             not readable: {tmp_path}/cache" in cli("doctor").out
+
+
 def test_images_that_are_not_readable_are_told_beside_the_missing(tiny, closed):
     data = tiny("places-lt").write_images().write_lists()
     gone, folder = data.all_paths("train")[0], data.folder / "data_256/z"

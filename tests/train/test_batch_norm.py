@@ -55,7 +55,10 @@ def test_processes_that_share_the_statistics_of_a_batch_of_64(images, processes,
 def test_what_is_possible_is_said():
     with pytest.raises(LtbenchError, match="norm over 16 or 32 or 64 images, not 8") as caught:
         processes_together(8, 64, Group(0, 4), 1)
-    assert "--accumulate 8" in str(caught.value)
+    assert "one process and --accumulate 8" in str(caught.value)
+    with pytest.raises(LtbenchError, match="norm over 64 images, not 48") as caught:
+        processes_together(48, 64, ALONE, 1)
+    assert "--accumulate" not in str(caught.value).splitlines()[-1]
 
 
 @pytest.mark.parametrize(

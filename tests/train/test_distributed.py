@@ -226,6 +226,21 @@ def test_paco_takes_as_many_parts_in_all_processes(synchronised, parts, together
         assert_agree(first, other, 0)
 
 
+def test_paco_keeps_its_parts_large_where_a_process_has_no_images(together, doubled, tmp_path):
+    # Of 40 images in batches of 37 the last one has three, all of them the first process's: in one part, not three.
+    recipe = SHORT.model_copy(update={"batch_size": 37})
+
+    def work(group):
+        return trained(
+            registry.method("paco"), tmp_path / "c.pt", group, build=resnet, recipe=recipe, virtual_batch=2,
+            prepare=lambda method: batch_norm.synchronise(method, group),
+        )  # fmt: skip
+
+    first, second = together(2, work)
+    assert np.isfinite(first[1]).all()
+    assert_agree(first, second, 0)
+
+
 def resnet(experts=1, **options):
     """A network with batch norm, of a branch's and of a trunk's."""
     build = Backbone("cifar_resnet20", classes=len(COUNTS), channels=3, image_size=8, head="cosine")

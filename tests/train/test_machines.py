@@ -1,6 +1,7 @@
 """Several machines, each with folders of its own: they do one run, or none."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,18 +16,20 @@ from ltbench.experiment import Surroundings, run_or_recall
 
 @pytest.fixture
 def machines(together, tmp_path):
-    """Carry out runs one after another on two machines; what each gives: results, or the words of an error."""
+    """Carry out runs one after another on two machines; what each gives: results, or the words of an error.
 
-    def call(configs, data_dirs=(None, None), accumulate=(1, 1), place="."):
+    The second one may be given other runs, and other surroundings.
+    """
+
+    def call(configs, others=None, place=".", data_dirs=(tmp_path, tmp_path), **second):
         def work(group):
             own = tmp_path / place / f"machine {group.rank}"
             os.environ["LTBENCH_CACHE"] = str(own / "cache")
-            data = {"data_dir": data_dirs[group.rank]} if data_dirs[group.rank] else {}
-            around = Surroundings(
-                out=own / "results", device="cpu", group=group, accumulate=accumulate[group.rank], **data
-            )
+            around = Surroundings(out=own / "results", device="cpu", group=group, data_dir=data_dirs[group.rank])
+            if not group.leads:
+                around = replace(around, **second)
             try:
-                return [run_or_recall(config, around) for config in configs]
+                return [run_or_recall(config, around) for config in (configs if group.leads else others or configs)]
             except LtbenchError as error:
                 return str(error)
 
@@ -70,10 +73,23 @@ def test_machines_with_other_images_are_refused(machines, folders):
     assert said[0].startswith("process 1 of this run has another data than the first one")
 
 
-def test_machines_with_other_options_are_refused(machines):
-    for said in machines([config(batch_norm_images=32)], accumulate=(1, 2)):
-        assert "another --accumulate" in said
+def test_what_differs_within_a_recipe_is_named(machines):
+    for said in machines([config(epochs=1)], [config(epochs=2)]):
+        assert "another recipe.epochs than the first one" in said
         assert "2 there, 1 in the first one" in said
+
+
+@pytest.mark.parametrize(("option", "value"), [("accumulate", 2), ("checkpoint_activations", True), ("rerun", True)])
+def test_machines_with_other_options_are_refused(machines, option, value):
+    for said in machines([config(batch_norm_images=32)], **{option: value}):
+        assert f"another --{option.replace('_', '-')} than" in said
+        assert f"{value} there" in said
+
+
+def test_a_number_of_images_for_batch_norm_takes_a_network_that_has_it(machines, folders):
+    without = config(dataset="folder-lt", image_size=32, backbone="test_vit")
+    for said in machines([without], data_dirs=(folders[0], folders[0])):
+        assert "has no batch norm" in said
 
 
 def test_a_process_without_enough_memory_says_what_needs_less(machines, monkeypatch):
