@@ -177,7 +177,7 @@ class _Run:
     def check_alike(self) -> None:
         """Refuse processes, on other machines perhaps, that would carry out something else and mix the two."""
         if self.group.size > 1:
-            names = ("accumulate", "checkpoint_activations", "shard", "compiled", "rerun")
+            names = ("accumulate", "checkpoint_activations", "shard", "rerun")
             options = {f"--{name.replace('_', '-')}": getattr(self.around, name) for name in names}
             facts = {"revision of the method": self.revision, "data": self.data.fingerprint, **options, **software()}
             facts["device"] = self.device.type
