@@ -78,7 +78,7 @@ BAD = [
     (["run", "--config", "damaged.json"], ["damaged.json", "not a valid result"]),
     (["run", "--config", "results"], ["results", "cannot read the file"]),
     (["run", "--batch-norm-images", "1"], ["batch_norm_images", "greater than or equal to 2"]),
-    (["run", "--batch-norm-images", "20"], ["--batch-norm-images", "over 64 images, not 20", "--accumulate 3"]),
+    (["run", "--batch-norm-images", "32"], ["--batch-norm-images", "over 64 images, not 32", "--accumulate 2"]),
     (["run", "--recipe", "none.toml"], ["none.toml", "cannot read the file"]),
     (["run", "--recipe", "recipe_of_its_own.toml"], ["recipe_of_its_own.toml", "'epoch'", "did you mean epochs"]),
     (["run", "--methods-dir", "none"], ["none", "methods folder is not there"]),
