@@ -122,22 +122,22 @@ def resolve(config: RunConfig) -> RunConfig:
         recipe = recipes.recipe(recipe, source.recipe_table)
     overrides = {name: getattr(config, name) for name in ("epochs", "lr", "batch_size")}
     given = {name: value for name, value in {**overrides, "head": cls.head}.items() if value is not None}
-    ratio = config.imbalance_ratio
+    ratio = source.imbalance_ratio if config.imbalance_ratio is None else config.imbalance_ratio
     return config.replace(
-        imbalance_ratio=source.imbalance_ratio if ratio is None else ratio,
+        imbalance_ratio=ratio,
         image_size=config.image_size or source.image_size,
         backbone=backbone,
         recipe=Recipe.model_validate({**recipe.model_dump(), **given}),
-        hyperparameters=_hyperparameters(cls, config),
+        hyperparameters=_hyperparameters(cls, config, ratio),
         **dict.fromkeys(overrides),
     )
 
 
-def _hyperparameters(cls: type[Method], config: RunConfig) -> dict[str, Any]:
+def _hyperparameters(cls: type[Method], config: RunConfig, ratio: float | None) -> dict[str, Any]:
     where, kind = "--set", f"hyper-parameter of {config.method}"
     given = validated(cls.Config, config.hyperparameters, where=where, kind=kind)
     explicit = given.model_dump(include=given.model_fields_set)
-    defaults = cls.Config.dataset_defaults.get(config.dataset, {})
+    defaults = cls.Config.defaults_for(config.dataset, ratio)
     settings = validated(cls.Config, {**defaults, **explicit}, where=where, kind=kind)
     return settings.model_dump(mode="json", exclude_none=True)  # what is off leaves no trace in a run id
 

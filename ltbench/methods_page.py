@@ -8,7 +8,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from ltbench import registry
-from ltbench.method import Choice, Claim, Method, Range
+from ltbench.method import Choice, Method, Range
 from ltbench.mixing import Mixing
 from ltbench.report.frame import load_results
 from ltbench.report.published import headlines
@@ -82,9 +82,9 @@ def _row(name: str, cls: type[Method], costs: pd.DataFrame) -> list[str]:
 
 def _claimed(cls: type[Method]) -> str:
     """Published accuracies with the default hyper-parameters, or, where there are none, with any."""
-    claims = cls.paper.claims if cls.paper else ()
-    usual = [claim for claim in claims if isinstance(claim, str)]
-    return "; ".join(headlines(usual) or headlines(claim.key for claim in claims if isinstance(claim, Claim)))
+    claims = cls.paper.all_claims if cls.paper else ()
+    usual = [claim.key for claim in claims if not claim.settings]
+    return "; ".join(headlines(usual) or headlines(claim.key for claim in claims))
 
 
 def _settings(cls: type[Method]) -> str:

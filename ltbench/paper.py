@@ -7,12 +7,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Claim:
-    """Published figures of a method with other hyper-parameters than its defaults."""
+    """Published figures of a method, where their key alone does not say how they were reached."""
 
     key: str
     """Rows of ``ltbench/report/published.csv``: method, data set, imbalance ratio, backbone, epochs, joined by "|"."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Its hyper-parameters where they are not the defaults; ``...``: on, its source does not say with which value."""
+    differs: tuple[str, ...] = ()
+    """What else its authors did otherwise than the method here, in words, e.g. another network."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class Paper:
     """Whose weights its authors report, e.g. "last epoch" or "best epoch on the test set"; None: not known."""
     draw: str | None = None
     """Whose draw of images its authors' CIFAR-LT has: "Cao et al." (LDAM's code, as here) or "Cui et al."."""
+
+    @property
+    def all_claims(self) -> tuple[Claim, ...]:
+        """The claims, the plain keys among them as claims of the default hyper-parameters."""
+        return tuple(claim if isinstance(claim, Claim) else Claim(claim) for claim in self.claims)
 
     @property
     def bibtex(self) -> str:

@@ -73,8 +73,8 @@ def fitting_claims(cls: type[Method], config: RunConfig) -> dict[str, list[str]]
     Hyper-parameters that tell one published figure of the method from another, and those of mixing, must be the
     run's; where others differ from the defaults, that is said.
     """
-    claims = [one if isinstance(one, Claim) else Claim(one) for one in (cls.paper.claims if cls.paper else ())]
-    defaults = {**cls.Config.dataset_defaults.get(config.dataset, {})}
+    claims = cls.paper.all_claims if cls.paper else ()
+    defaults = cls.Config.defaults_for(config.dataset, config.imbalance_ratio)
     usual = _plain(cls.Config.model_validate(defaults))
     own = {**usual, **config.hyperparameters}
     found = {}
@@ -87,7 +87,7 @@ def fitting_claims(cls: type[Method], config: RunConfig) -> dict[str, list[str]]
             words = [f"{name} {_word(own[name])} (reported: not stated)" for name in sorted(unsaid)]
             others = [name for name in own if name not in telling and own[name] != theirs.get(name)]
             words += [f"{name} {_word(own[name])} (reported: {_word(theirs.get(name))})" for name in others]
-            found[claim.key] = words
+            found[claim.key] = words + list(claim.differs)
     return found
 
 

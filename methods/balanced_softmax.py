@@ -2,7 +2,7 @@
 
 from ltbench.losses import logit_adjusted_cross_entropy
 from ltbench.method import Batch, Loss, Method, Paper, Progress
-from ltbench.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT
+from ltbench.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET
 
 
 class BalancedSoftmax(Method):
@@ -36,7 +36,18 @@ class BalancedSoftmax(Method):
                 "warmup": 0.06,  # 800 steps; theirs start at half the rate
                 "augment": CIFAR_AUTOAUGMENT_CUTOUT,
                 "head": "linear",
-            }
+            },
+            "imagenet-lt": {  # theirs is a ResNet-10
+                "epochs": 90,
+                "batch_size": 512,
+                "lr": 0.2,
+                "nesterov": False,
+                "weight_decay": 5e-4,
+                "schedule": "cosine",
+                "warmup": 0,
+                "augment": IMAGENET,
+                "head": "linear",
+            },
         },
     )
 

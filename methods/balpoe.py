@@ -17,6 +17,7 @@ from ltbench.method import (
     Choice,
     Claim,
     ClassPrior,
+    DatasetDefaults,
     Loss,
     Method,
     MethodConfig,
@@ -48,7 +49,8 @@ class BalPoE(Method):
         )
         width: float = Field(1.0, gt=0, le=1, description="of the experts' stages: 1 as published, or 0.75")
 
-        dataset_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        dataset_defaults: ClassVar[DatasetDefaults] = {
+            "cifar10-lt": {"mixup": 0.8},
             "imagenet-lt": {"taus": (0.0, 1.25, 2.5), "mixup": 0.3},
             "inaturalist2018": {"taus": (-1.0, 1.0, 3.0), "mixup": 0.2},
         }

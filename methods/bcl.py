@@ -1,7 +1,7 @@
 """BCL: balanced contrastive learning."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from ltbench.method import (
     Batch,
     Choice,
     ClassPrior,
+    DatasetDefaults,
     Loss,
     Method,
     MethodConfig,
@@ -86,7 +87,7 @@ class BCL(Method):
         contrast_weight: float = Field(0.35, ge=0, description="weight of the contrast")
         temperature: float = Field(0.1, gt=0, description="of the similarities between images")
 
-        dataset_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        dataset_defaults: ClassVar[DatasetDefaults] = {
             "imagenet-lt": {"temperature": 0.07},
             "inaturalist2018": {"temperature": 0.07},
         }
@@ -129,7 +130,19 @@ class BCL(Method):
                 "augment": IMAGENET_RANDAUGMENT,
                 "contrast": IMAGENET_SIMCLR,
                 "head": "cosine",
-            }
+            },
+            "inaturalist2018": {
+                "epochs": 100,
+                "batch_size": 256,
+                "lr": 0.2,
+                "nesterov": False,
+                "weight_decay": 1e-4,
+                "schedule": "cosine",
+                "warmup": 0.0,
+                "augment": IMAGENET_RANDAUGMENT,
+                "contrast": IMAGENET_SIMCLR,
+                "head": "cosine",
+            },
         },
         checkpoint="best epoch on the validation set",
         draw="Cao et al.",

@@ -1,7 +1,7 @@
 """cRT: the classifier of a cross-entropy network, trained anew on balanced classes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -12,6 +12,7 @@ from ltbench.method import (
     Batch,
     Choice,
     Claim,
+    DatasetDefaults,
     Loss,
     MethodConfig,
     Paper,
@@ -45,12 +46,12 @@ class ClassifierRetraining(SecondStage):
 
         epochs: int = Field(10, ge=1, description="of the second stage, beside the recipe's")
 
-        dataset_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"inaturalist2018": {"epochs": 30}}
+        dataset_defaults: ClassVar[DatasetDefaults] = {"inaturalist2018": {"epochs": 30}}
         space: ClassVar[Mapping[str, Range | Choice]] = {"epochs": Choice((5, 10, 20, 30)), "mixup": Range(0.0, 1.0)}
 
     family = "two stages"
     first = "ce"
-    revision = 1
+    revision = 2
     config: Config
     paper = Paper(
         title="Decoupling Representation and Classifier for Long-Tailed Recognition",

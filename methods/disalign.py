@@ -29,15 +29,17 @@ from ltbench.second_stage import SecondStage
 class DisAlign(SecondStage):
     """Freeze the whole CE run and learn to shift and scale its logits by class, with a weight from the image.
 
-    Zhang et al. (CVPR 2021): z' = (1 - g) z + g (a z + b) with a magnitude a and a margin b for each class and a
-    confidence g = sigmoid(w x + w_0) of the features x. The loss is cross entropy with generalised re-weighting,
-    classes weighted by (1 / pi)^rho. Images are drawn uniformly, the frozen batch norms go on updating their running
-    statistics, and w starts at 0.1, with which g begins near 1 on non-negative features.
+    Zhang et al. (CVPR 2021): z' = (1 + g a) z + g b with a magnitude a and a margin b for each class and a confidence
+    g = sigmoid(w x + w_0) of the features x, as in the classification layer of the authors' code (cvpods), which made
+    their figure for ImageNet-LT. There a starts at 1, b at 0 and w at 0.1, with which g begins near 1 on non-negative
+    features and z' near 2 z; weight decay draws a and b to 0, where z' = z. The loss is cross entropy with generalised
+    re-weighting, classes weighted by (1 / pi)^rho. Images are drawn uniformly, and the frozen batch norms go on
+    updating their running statistics. The second stage starts at the recipe's rate; theirs, too, is that of the first
+    stage.
 
-    Departures: a starts at 1 and b at 0, from the first stage's predictions, as in the authors' segmentation code;
-    copies of their classification layer, whose original could not be read, write (1 + g a) z + g b with a = 1, the
-    same family begun at (1 + g) z. The second stage starts at the recipe's rate; theirs, too, is that of the first
-    stage. Mixing belongs to the first stage.
+    Departures: the authors' segmentation code has (1 - g) z + g (a z + b), which is the same family with a - 1 for a
+    and starts at z. On a cosine classifier g is of the features as they are, where their layer normalises them first.
+    Mixing belongs to the first stage.
     """
 
     class Config(MethodConfig):
@@ -50,7 +52,7 @@ class DisAlign(SecondStage):
 
     family = "two stages"
     first = "ce"
-    revision = 1
+    revision = 2
     config: Config
     class_weights: Tensor
     paper = Paper(
@@ -108,7 +110,7 @@ class DisAlign(SecondStage):
 
 
 def aligned(logits: Tensor, confidence: Tensor, magnitude: Tensor, margin: Tensor) -> Tensor:
-    """(1 - g) z + g (a z + b).
+    """(1 + g a) z + g b.
 
     Args:
         logits: (..., C), z.
@@ -116,7 +118,7 @@ def aligned(logits: Tensor, confidence: Tensor, magnitude: Tensor, margin: Tenso
         magnitude: (C,), a.
         margin: (C,), b.
     """
-    return (1 - confidence) * logits + confidence * (magnitude * logits + margin)
+    return (1 + confidence * magnitude) * logits + confidence * margin
 
 
 def generalised_weights(counts: Tensor, rho: float) -> Tensor:

@@ -1,7 +1,7 @@
 """Label-aware smoothing: the more images a class has, the more its labels are smoothed."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -12,6 +12,7 @@ from ltbench.method import (
     Batch,
     Choice,
     ClassPrior,
+    DatasetDefaults,
     Loss,
     Method,
     MethodConfig,
@@ -26,7 +27,7 @@ class LabelAwareSmoothing(Method):
 
     Zhong et al. (CVPR 2021). There it is the loss of MiSLAS's second stage, on class-balanced samples of a frozen
     network; here it trains the network from the start, alone and on all images, to show what it does by itself. The
-    method of the paper is ``mislas``. Its values for CIFAR-100-LT at imbalance ratio 50 are 0.3 and 0, at 10 0.2 and 0.
+    method of the paper is ``mislas``, whose values for each data set and imbalance ratio it has.
     """
 
     class Config(MethodConfig):
@@ -38,7 +39,12 @@ class LabelAwareSmoothing(Method):
             "concave", description="of the factor between them, as a function of the count"
         )
 
-        dataset_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        dataset_defaults: ClassVar[DatasetDefaults] = {
+            "cifar10-lt": {"smooth_head": 0.3, "smooth_tail": 0.0},
+            ("cifar10-lt", 50): {"smooth_head": 0.2},
+            ("cifar10-lt", 10): {"smooth_head": 0.1},
+            ("cifar100-lt", 50): {"smooth_head": 0.3, "smooth_tail": 0.0},
+            ("cifar100-lt", 10): {"smooth_head": 0.2, "smooth_tail": 0.0},
             "imagenet-lt": {"smooth_head": 0.3, "smooth_tail": 0.0},
             "inaturalist2018": {"smooth_head": 0.3, "smooth_tail": 0.0},
         }

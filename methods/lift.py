@@ -82,7 +82,13 @@ class LIFT(Method):
                 "warmup": 0,
                 "augment": INATURALIST,
             }
-            for table, epochs in {"cifar": 10, "folder": 10, "imagenet-lt": 10, "inaturalist2018": 20}.items()
+            for table, epochs in {
+                "cifar": 10,
+                "folder": 10,
+                "imagenet-lt": 10,
+                "inaturalist2018": 20,
+                "places-lt": 10,
+            }.items()
         },
         draw="Cao et al.",
     )

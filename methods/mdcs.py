@@ -13,6 +13,7 @@ from ltbench.method import (
     Batch,
     Choice,
     ClassPrior,
+    DatasetDefaults,
     Loss,
     Method,
     MethodConfig,
@@ -21,7 +22,13 @@ from ltbench.method import (
     Range,
 )
 from ltbench.models.experts import ExpertNetwork
-from ltbench.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, CIFAR_ROTATED, IMAGENET, IMAGENET_RANDAUGMENT
+from ltbench.recipes.augmentations import (
+    CIFAR_AUTOAUGMENT_CUTOUT,
+    CIFAR_ROTATED,
+    IMAGENET,
+    IMAGENET_RANDAUGMENT,
+    INATURALIST,
+)
 
 WARMUP = 0.05
 """Share of training over which the distillation grows to its full weight: 20 of 400 epochs."""
@@ -50,6 +57,7 @@ class MDCS(Method):
         distill: float = Field(0.6, ge=0, description="weight of the distillation")
         width: float = Field(0.75, gt=0, le=1, description="of the experts' stages: 0.75 as published, or 1")
 
+        dataset_defaults: ClassVar[DatasetDefaults] = {"places-lt": {"width": 1.0}}
         space: ClassVar[Mapping[str, Range | Choice]] = {"distill": Range(0.0, 2.0), "mixup": Range(0.0, 1.0)}
 
     family = "experts"
@@ -85,14 +93,24 @@ class MDCS(Method):
                 "augment": IMAGENET,
                 "contrast": IMAGENET_RANDAUGMENT,
             },
-            # The loader of the published code is missing, and with it the two views.
-            "inaturalist2018": {
+            "inaturalist2018": {  # the published loader makes one view, this; no second one is published
                 "epochs": 400,
                 "batch_size": 512,
                 "lr": 0.2,
                 "weight_decay": 2e-4,
                 "milestones": (0.5, 0.75, 0.95),
                 "warmup": 0.0125,
+                "augment": INATURALIST,
+            },
+            "places-lt": {  # of a pre-trained network, whose own layers have a tenth of this rate there
+                "epochs": 30,
+                "batch_size": 64,
+                "lr": 0.01,
+                "weight_decay": 4e-4,
+                "milestones": (1 / 3, 2 / 3),
+                "warmup": 0.0,
+                "augment": IMAGENET,
+                "contrast": IMAGENET_RANDAUGMENT,
             },
         },
     )

@@ -1,7 +1,7 @@
 """MiSLAS: mixup in the first stage, label-aware smoothing of the classifier in the second."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -14,6 +14,7 @@ from ltbench.method import (
     Batch,
     Choice,
     ClassPrior,
+    DatasetDefaults,
     Loss,
     MethodConfig,
     Paper,
@@ -37,9 +38,9 @@ class MiSLAS(SecondStage):
 
     Departures: classes are drawn at random, where the published code visits them in a shuffled cycle and takes four
     images at each visit; the rate of the second stage starts at the recipe's, which is theirs (0.1) at their batch
-    sizes; the last epoch counts, not the best on the test set. The defaults are those of CIFAR-100-LT at imbalance
-    ratio 100, which theirs depend on: at 50 ``smooth_head=0.3``, ``smooth_tail=0``, ``lr_factor=0.1``, at 10 the
-    same with ``smooth_head=0.2``.
+    sizes; the last epoch counts, not the best on the test set; on Places-LT the whole network trains in the first
+    stage, where theirs trains a new last block on a frozen network. The defaults are those of CIFAR-100-LT at
+    imbalance ratio 100; the authors' values for its other ratios and for other data sets are filled in by themselves.
     """
 
     class Config(MethodConfig):
@@ -52,10 +53,15 @@ class MiSLAS(SecondStage):
         lr_factor: float = Field(0.2, gt=0, description="of the classifier's rate in the second stage")
         shift_norms: bool = Field(True, description="whether batch norms update their statistics in the second stage")
 
-        dataset_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        dataset_defaults: ClassVar[DatasetDefaults] = {
             "cifar10-lt": {"smooth_head": 0.3, "smooth_tail": 0.0, "lr_factor": 0.5, "shift_norms": False},
+            ("cifar10-lt", 50): {"smooth_head": 0.2, "lr_factor": 0.2},
+            ("cifar10-lt", 10): {"smooth_head": 0.1, "lr_factor": 0.2},
+            ("cifar100-lt", 50): {"smooth_head": 0.3, "smooth_tail": 0.0, "lr_factor": 0.1},
+            ("cifar100-lt", 10): {"smooth_head": 0.2, "smooth_tail": 0.0, "lr_factor": 0.1},
             "imagenet-lt": {"mixup": 0.2, "smooth_head": 0.3, "smooth_tail": 0.0, "lr_factor": 0.05},
             "inaturalist2018": {"mixup": 0.2, "smooth_head": 0.3, "smooth_tail": 0.0, "lr_factor": 0.05},
+            "places-lt": {"mixup": 0.2, "lr_factor": 0.05},
         }
         space: ClassVar[Mapping[str, Range | Choice]] = {
             "mixup": Range(0.0, 1.0),

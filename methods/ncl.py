@@ -15,6 +15,7 @@ from ltbench.method import (
     Batch,
     Choice,
     ClassPrior,
+    DatasetDefaults,
     Loss,
     Method,
     MethodConfig,
@@ -48,6 +49,7 @@ class NCL(Method):
         factor: float = Field(0.6, ge=0, description="weight of imitation, over all classes and over the hard ones")
         hard_categories: float = Field(0.3, gt=0, le=1, description="hard classes of an image, as a share of all")
 
+        dataset_defaults: ClassVar[DatasetDefaults] = {"places-lt": {"hard_categories": 0.335}}  # 122 of 365
         space: ClassVar[Mapping[str, Range | Choice]] = {
             "factor": Range(0.1, 1.0),
             "hard_categories": Range(0.1, 0.6),
@@ -101,6 +103,7 @@ class NCL(Method):
                 "weight_decay": 2e-4,
                 "schedule": "cosine",
                 "warmup": 0.0,
+                "augment": IMAGENET_RANDAUGMENT,
                 "head": "cosine",
             },
         },

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from ltbench.method import (
     Batch,
     Choice,
     ClassPrior,
+    DatasetDefaults,
     Loss,
     Method,
     MethodConfig,
@@ -23,7 +24,7 @@ from ltbench.method import (
     Range,
 )
 from ltbench.models.heads import projector
-from ltbench.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_RANDAUGMENT
+from ltbench.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_BLURRED, IMAGENET_RANDAUGMENT
 from ltbench.train.batch_norm import synchronised
 
 
@@ -134,9 +135,10 @@ class PaCo(Method):
         momentum: float = Field(0.999, ge=0, lt=1, description="of the key network's moving average")
         virtual_batch: int = Field(32, ge=2, description="images at least that share batch-norm statistics")
 
-        dataset_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        dataset_defaults: ClassVar[DatasetDefaults] = {
             "imagenet-lt": {"alpha": 0.05, "temperature": 0.2, "queue": 8192},
             "inaturalist2018": {"alpha": 0.05, "temperature": 0.2, "queue": 8192},
+            "places-lt": {"alpha": 0.05, "temperature": 0.2, "queue": 8192},
         }
         space: ClassVar[Mapping[str, Range | Choice]] = {
             "alpha": Range(0.005, 0.1, log=True),
@@ -182,7 +184,7 @@ class PaCo(Method):
                 },
                 "head": "linear",
             },
-            "imagenet-lt": {  # ResNet-50's; ResNeXt-50's first view is stronger
+            "imagenet-lt": {  # ResNet-50's; ResNeXt-50's first view is stronger, its temperature 0.07
                 "epochs": 400,
                 "batch_size": 128,
                 "lr": 0.02,
@@ -191,13 +193,19 @@ class PaCo(Method):
                 "schedule": "cosine",
                 "warmup": 0.025,
                 "augment": IMAGENET_RANDAUGMENT,
-                "contrast": {
-                    "crop": (0.08, 1.0),
-                    "flip": True,
-                    "jitter": (0.4, 0.4, 0.4, 0.0),
-                    "grey": 0.2,
-                    "blur": 0.5,
-                },
+                "contrast": IMAGENET_BLURRED,
+                "head": "linear",
+            },
+            "inaturalist2018": {
+                "epochs": 400,
+                "batch_size": 128,
+                "lr": 0.02,
+                "nesterov": False,
+                "weight_decay": 1e-4,
+                "schedule": "cosine",
+                "warmup": 0.025,
+                "augment": IMAGENET_RANDAUGMENT,
+                "contrast": IMAGENET_BLURRED,
                 "head": "linear",
             },
         },

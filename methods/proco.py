@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from ltbench.method import (
     Batch,
     Choice,
     ClassPrior,
+    DatasetDefaults,
     Loss,
     Method,
     MethodConfig,
@@ -106,7 +107,7 @@ class ProCo(Method):
         contrast_weight: float = Field(1.0, ge=0, description="weight of the contrast beside the classifier's loss")
         temperature: float = Field(0.1, gt=0, description="of the similarities between features")
 
-        dataset_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        dataset_defaults: ClassVar[DatasetDefaults] = {
             "imagenet-lt": {"temperature": 0.07},
             "inaturalist2018": {"temperature": 0.07},
         }
@@ -159,6 +160,18 @@ class ProCo(Method):
                 "lr": 0.1,
                 "nesterov": False,
                 "weight_decay": 5e-4,
+                "schedule": "cosine",
+                "warmup": 0.0,
+                "augment": IMAGENET_RANDAUGMENT,
+                "contrast": IMAGENET_SIMCLR,
+                "head": "cosine",
+            },
+            "inaturalist2018": {
+                "epochs": 90,
+                "batch_size": 256,
+                "lr": 0.2,
+                "nesterov": False,
+                "weight_decay": 1e-4,
                 "schedule": "cosine",
                 "warmup": 0.0,
                 "augment": IMAGENET_RANDAUGMENT,

@@ -1,7 +1,7 @@
 """RIDE: diverse experts that are re-weighted late."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -15,6 +15,7 @@ from ltbench.method import (
     Choice,
     Claim,
     ClassPrior,
+    DatasetDefaults,
     Loss,
     Method,
     MethodConfig,
@@ -60,7 +61,7 @@ class RIDE(Method):
         )
         distill: bool = Field(False, description="learn from a run with six experts")
 
-        dataset_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        dataset_defaults: ClassVar[DatasetDefaults] = {
             "imagenet-lt": {"diversity": -0.2, "reweight": 0.02},
             "inaturalist2018": {"diversity": -0.2, "reweight": 0.015},
         }

@@ -1,7 +1,7 @@
 """SADE: three experts for long-tailed, balanced and reversed class frequencies."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -13,6 +13,7 @@ from ltbench.method import (
     Batch,
     Choice,
     ClassPrior,
+    DatasetDefaults,
     Loss,
     Method,
     MethodConfig,
@@ -41,9 +42,9 @@ class SADE(Method):
         tau: float = Field(2.0, ge=0, description="strength of the reversed prior in the third expert's loss")
         width: float = Field(0.75, gt=0, le=1, description="of the experts' stages: 0.75 as published, or 1")
 
-        dataset_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        dataset_defaults: ClassVar[DatasetDefaults] = {
             "inaturalist2018": {"tau": 1.0},
-            "places-lt": {"tau": 1.0},
+            "places-lt": {"tau": 1.0, "width": 1.0},
         }
         space: ClassVar[Mapping[str, Range | Choice]] = {"tau": Range(0.5, 3.0), "mixup": Range(0.0, 1.0)}
 
@@ -93,6 +94,15 @@ class SADE(Method):
                 "milestones": (0.6, 0.8),
                 "warmup": 0.05,
                 "augment": INATURALIST,
+            },
+            "places-lt": {  # of a pre-trained network, whose own layers have a tenth of this rate there
+                "epochs": 30,
+                "batch_size": 128,
+                "lr": 0.01,
+                "weight_decay": 4e-4,
+                "milestones": (1 / 3, 2 / 3),
+                "warmup": 0.0,
+                "augment": IMAGENET,
             },
         },
         checkpoint="last epoch",

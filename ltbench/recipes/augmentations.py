@@ -18,3 +18,5 @@ IMAGENET_SIMCLR = Augment(
     crop=(0.08, 1.0), flip=True, jitter=(0.4, 0.4, 0.4, 0.1), jitter_chance=0.8, grey=0.2
 )  # fmt: skip
 """Contrastive views without blur: BCL and ProCo."""
+IMAGENET_BLURRED = IMAGENET.model_copy(update={"grey": 0.2, "blur": 0.5})
+"""Contrastive views of PaCo, and of GPaCo on iNaturalist."""
