@@ -9,7 +9,8 @@ class BalancedSoftmax(Method):
     """Cross entropy of z + log n, so that the bare logits z belong to a balanced test set.
 
     Ren et al. (NeurIPS 2020), theorem 1. Equal to the logit adjustment loss with tau = 1; listed under its own
-    name because papers do. BalPoE with one expert is this with mixup.
+    name because papers do. BalPoE with one expert is this with mixup. The authors' warm-up for CIFAR starts at half of
+    the rate, that of ``--recipe paper`` near zero.
     """
 
     family = "loss"

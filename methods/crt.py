@@ -33,12 +33,13 @@ class ClassifierRetraining(SecondStage):
     """Freeze the backbone of the CE run and train a new classifier on classes drawn alike.
 
     Kang et al. (ICLR 2020), "cRT": the long tail spoils the classifier more than the features. As in the published
-    code the frozen batch norms go on updating their running statistics, now of balanced batches, and the second
-    stage starts at the rate of the first.
+    code the frozen batch norms go on updating their running statistics, now of balanced batches, the second stage
+    starts at the rate of the first, and a linear head gets new weights that are uniform within 1 / sqrt(D).
 
     Departures: every image of a batch is of a class drawn at random, where the published sampler visits the classes
     in a shuffled cycle and takes four images at each visit; in expectation the two are the same. Mixing belongs to
-    the first stage; the second sees images as they are.
+    the first stage; the second sees images as they are. A cosine head, which the published code has not, gets new
+    weights as it had at first. On Places-LT the published second stage has a rate of its own (0.1, batches of 256).
     """
 
     class Config(MethodConfig):

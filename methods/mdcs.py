@@ -46,8 +46,9 @@ class MDCS(Method):
     and it needs no other network. SHIKE fuses features of different depths in a network of its own.
 
     Departures: the published strong view is AutoAugment with Cutout; under the shared recipe it is the "contrast"
-    view (SimCLR's), and ``--recipe paper`` has the published ones. The weight of the distillation grows from step to
-    step, not from epoch to epoch, over a twentieth of training, as 20 epochs are of the published 400.
+    view (SimCLR's), and ``--recipe paper`` has the published ones, but for iNaturalist, where one alone is published.
+    The weight of the distillation grows from step to step, not from epoch to epoch, over a twentieth of training, as 20
+    epochs are of the published 400.
     """
 
     class Config(MethodConfig):

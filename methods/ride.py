@@ -44,10 +44,11 @@ class RIDE(Method):
 
     Departures: without the router of the second stage, which saves work and not errors; the prediction is the mean
     of all experts. ``diversity=0`` only leaves the term out; the published code then also trains the mean of the
-    experts. Distillation: each expert learns from the teacher, and the mean over experts is added to the loss; the
-    published code has the mean logits learn from it, in a loop that multiplies the whole loss by the number of
-    experts (the ratio of the two parts is the same). Our teacher is in evaluation mode, and trained with this run's
-    settings; the published ones, on CIFAR, have a diversity of -0.1 for the teacher and -0.2 for what learns from it.
+    experts. Distillation: each expert learns from the teacher, and the mean over experts is added to the loss, since
+    the other terms are one an expert, too, and the published loop runs over the experts; but inside the loop the
+    published code has the mean logits learn from the teacher, and multiplies the whole loss by the number of experts
+    (the ratio of the two parts is the same). Which of the two the paper means could not be read: its text was not at
+    hand. Our teacher is in evaluation mode, and trained with this run's settings, as the published one for CIFAR is.
     """
 
     class Config(MethodConfig):
