@@ -37,6 +37,25 @@ def test_both_stages_by_hand(method_with_logits, batch_of):
     np.testing.assert_allclose(method.network.logits.grad[0, 0].numpy(), [slope, -slope], rtol=1e-5)
 
 
+def test_each_label_of_a_mixed_image_has_noise_of_its_own(method_with_logits, batch_of):
+    # Cosines (0.5, 0.5) and largest cloud 0.5. Label 0 with noise 0.6: 30 (0.5, 0.2) = (15, 6), so ln(1 + e^-9).
+    # Label 1 with noise 0.2: 30 (0.5, 0.4) = (15, 12), so ln(1 + e^3). Shares 0.3 and 0.7.
+    method = method_with_logits("gcl", np.full((1, 1, 2), 15.0), np.array([100, 1]))
+    batch, at = batch_of(np.array([0])), at_rest(Stage())
+    noise = torch.tensor([[[0.9, 0.6]], [[0.9, 0.2]]])
+    mixed = {"mixed_labels": torch.tensor([1]), "weight": torch.tensor(0.3)}
+    loss = method(replace(batch, views=(*batch.views, *noise), **mixed), at).mean
+    assert loss.item() == pytest.approx(0.3 * np.log1p(np.exp(-9)) + 0.7 * np.log1p(np.exp(3)), rel=1e-5)
+
+
+@pytest.mark.parametrize(("mixup", "drawn"), [(0.0, 1), (1.0, 2)])
+def test_noise_is_drawn_for_as_many_labels_as_an_image_has(mixup, drawn, method_with_logits, batch_of):
+    method = method_with_logits("gcl", np.zeros((1, 1, 3)), np.array([9, 3, 1]), mixup=mixup)
+    _, *noise = method.prepare(batch_of(np.zeros(4, int)), at_rest(Stage())).views
+    assert [one.shape for one in noise] == [(4, 3)] * drawn
+    assert drawn == 1 or not torch.equal(*noise)
+
+
 def test_noise_is_half_normal_and_belongs_to_the_step(method_with_logits, batch_of):
     method = method_with_logits("gcl", np.zeros((1, 1, 10)), np.arange(10, 0, -1))
     batch, at = batch_of(np.zeros(4000, int)), at_rest(Stage())

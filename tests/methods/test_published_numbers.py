@@ -1,0 +1,422 @@
+"""What the authors' own code computes, as numbers, for every case of ``tests/golden/more_losses.npz``."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from ltbench import recipes, registry
+from ltbench.config import Recipe
+from ltbench.losses import label_aware_smoothing, logit_adjusted_cross_entropy
+from ltbench.method import Batch, ClassPrior, Method, Stage
+from ltbench.mixing import cutmix, mixup, paste, remix
+from ltbench.models.experts import ExpertNetwork
+from ltbench.models.heads import CosineLinear
+from ltbench.train.fit import at_rest
+from ltbench.train.schedule import plan
+from ltbench_methods.gcl import SCALE
+from ltbench_methods.lade import density_regulariser
+from ltbench_methods.lift import AdaptedBlock, Adapter
+from ltbench_methods.mdcs import WARMUP
+from ltbench_methods.paco import paco_loss
+from ltbench_methods.proco import expected_logits
+from tests.conftest import GOLDEN
+
+ARCHIVE = np.load(GOLDEN / "more_losses.npz")
+Case = dict[str, Any]
+CHECKS: dict[str, Callable[..., None]] = {}
+"""What is done with the cases whose names begin so."""
+
+
+def cases() -> dict[str, Case]:
+    found: dict[str, Case] = {}
+    for name in ARCHIVE.files:
+        case, _, entry = name.partition("/")
+        value = torch.from_numpy(np.asarray(ARCHIVE[name]))
+        found.setdefault(case, {})[entry] = value if value.ndim else value.item()
+    return found
+
+
+CASES = cases()
+
+
+def check(*prefixes: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    def add(function: Callable[..., None]) -> Callable[..., None]:
+        CHECKS.update(dict.fromkeys(prefixes, function))
+        return function
+
+    return add
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_numbers_are_those_of_the_authors_code(name, method_with_logits, batch_of):
+    (prefix,) = [prefix for prefix in CHECKS if name.startswith(prefix)]
+    CHECKS[prefix](CASES[name], name=name, make=method_with_logits, batch_of=batch_of)
+
+
+def test_no_check_is_idle():
+    assert all(any(name.startswith(prefix) for name in CASES) for prefix in CHECKS)
+
+
+def same(found: torch.Tensor, want: torch.Tensor) -> None:
+    torch.testing.assert_close(found.detach(), want.to(found.dtype), rtol=1e-4, atol=1e-5)
+
+
+def same_loss(found: torch.Tensor, want: float) -> None:
+    assert found.item() == pytest.approx(want, rel=1e-5)
+
+
+def same_loss_and_gradient(method: Method, batch: Batch, case: Case, stage: Stage | None = None) -> None:
+    """Of a method on ``FixedLogits``."""
+    loss = method(batch, at_rest(stage or Stage())).mean
+    same_loss(loss, case["loss"])
+    loss.backward()
+    gradient = method.network.logits.grad
+    same(gradient if case["grad"].ndim == 3 else gradient[0], case["grad"])
+
+
+def on_features(name: str, case: Case, **settings: Any) -> tuple[Method, nn.Linear, Batch]:
+    """A method on a network whose features are its pixels, the weights of its head, and a batch of these features."""
+    classes, dimension = case["weight"].shape
+    head = nn.Linear(dimension, classes, bias="bias" in case)
+    head.weight.data = case["weight"].clone()
+    if "bias" in case:
+        head.bias.data = case["bias"].clone()
+    network = ExpertNetwork(nn.Identity(), [nn.Flatten()], [head])
+    cls = registry.method(name)
+    counts = case.get("class_counts", torch.ones(classes, dtype=torch.long))
+    method = cls(lambda **kwargs: network, ClassPrior(counts), cls.Config(**settings))
+    labels = case.get("targets", torch.zeros(len(case["features"]), dtype=torch.long))
+    images = case["features"].view(len(labels), 1, 1, dimension)
+    return method, head, Batch((images,), torch.arange(len(labels)), labels)
+
+
+def rates(method: str, table: str, stage: int) -> tuple[float, ...]:
+    """The learning rates of a stage under the authors' recipe."""
+    cls = registry.method(method)
+    recipe = recipes.of_paper(method, cls.paper.recipes, table)
+    network = ExpertNetwork(nn.Identity(), [nn.Flatten()], [nn.Linear(2, 2)])
+    made = cls(lambda **kwargs: network, ClassPrior(torch.tensor([2, 1])), cls.Config())
+    return plan(made.stages(recipe), recipe)[stage].lrs
+
+
+@check("lade_0")
+def lade(case, make, batch_of, **_):
+    method = make("lade", case["logits"][None], case["class_counts"], alpha=case["alpha"], square=case["square"])
+    same_loss_and_gradient(method, batch_of(case["targets"]), case)
+    prior = ClassPrior(case["class_counts"]).log
+    same_loss(density_regulariser(case["logits"], case["targets"], prior, case["square"]), case["regulariser"])
+
+
+@check("lade_rates_after_warmup")
+def lade_rates(case, **_):
+    np.testing.assert_allclose(rates("lade", "cifar", 0)[5:], case["rates"], rtol=1e-4)
+
+
+@check("gcl_0", "gcl_mixup")
+def gcl(case, name, make, batch_of, **_):
+    counts = case["class_counts"]
+    method = make("gcl", SCALE * case["cosines"][None], counts, noise=case.get("noise_mul", 0.5))
+    stages = {stage.name: stage for stage in method.stages(Recipe())}
+    stage = stages["classifier" if name.endswith("stage2") else "train"]
+    method.begin(stage, None)
+    stated = {"margin": method.margin, "scale": method.scale, "gamma": method.focus}
+    assert {key: value.item() for key, value in stated.items() if key in case} == {
+        key: pytest.approx(case[key]) for key in stated if key in case
+    }
+    batch = batch_of(case["targets"])
+    batch = replace(batch, views=(*batch.views, case["noise"].abs().clamp(max=1)))
+    if "permutation" in case:
+        batch = replace(batch, mixed_labels=batch.labels[case["permutation"]], weight=torch.tensor(case["weight"]))
+    same_loss_and_gradient(method, batch, {**case, "grad": case["grad_cosines"] / SCALE}, stage)
+
+
+@check("gcl_first_stage_rates", "gcl_second_stage_rates")
+def gcl_rates(case, name, **_):
+    stage = 1 if "second" in name else 0
+    np.testing.assert_allclose(rates("gcl", "cifar", stage), case["rates"], rtol=1e-4, atol=1e-12)
+
+
+@check("mdcs")
+def mdcs(case, make, batch_of, **_):
+    method = make("mdcs", case["logits_weak_strong"], case["class_counts"])
+    at = at_rest(Stage())
+    at.fraction = torch.tensor(WARMUP * case["epoch"] / case["warmup_epochs"])
+    loss = method(batch_of(case["targets"], views=2), at).mean
+    same_loss(loss, case["loss"])
+    loss.backward()
+    same(method.network.logits.grad, case["grad"])
+
+
+@check("gpaco")
+def gpaco(case, **_):
+    features, logits = case["features"].clone().requires_grad_(), case["logits"].clone().requires_grad_()
+    prior = ClassPrior(case["class_counts"]).log
+    weights = {"alpha": case["alpha"], "temperature": case["temperature"]}
+    loss = paco_loss(features, case["labels"], logits, prior, **weights).mean()
+    same_loss(loss, case["loss"])
+    loss.backward()
+    same(features.grad, case["grad_features"])
+    same(logits.grad, case["grad_logits"])
+    assert len(features) - len(logits) == case["queue"]
+
+
+@check("vs_0")
+def vector_scaling(case, make, batch_of, **_):
+    method = make("vs", case["logits"][None], case["class_counts"], gamma=case["gamma"], tau=case["tau"])
+    same_loss_and_gradient(method, batch_of(case["targets"]), case)
+
+
+@check("vs_rates")
+def vector_scaling_rates(case, **_):
+    np.testing.assert_allclose(rates("vs", "cifar", 0), case["rates"], rtol=1e-4)
+
+
+@check("class_balanced")
+def class_balanced(case, make, batch_of, **_):
+    method = make("class_balanced", case["logits"][None], case["class_counts"], beta=case["beta"])
+    same(method.class_weights, case["weights"])
+    same_loss_and_gradient(method, batch_of(case["targets"]), case)
+
+
+@check("focal")
+def focal(case, make, batch_of, **_):
+    method = make("focal", case["logits"][None], torch.ones(case["logits"].shape[1]), gamma=case["gamma"])
+    same_loss_and_gradient(method, batch_of(case["targets"]), case)
+
+
+@check("mislas_0")
+def mislas(case, **_):
+    smoothing = {"smooth_head": case["smooth_head"], "smooth_tail": case["smooth_tail"]}
+    method, head, batch = on_features("mislas", case, **smoothing)
+    method.scales.data = case["scales"].clone()
+    same(method.smoothing, case["smoothing"])
+    loss = method(batch, at_rest(Stage())).mean
+    same_loss(loss, case["loss"])
+    loss.backward()
+    same(head.weight.grad, case["grad_weight"])
+    same(head.bias.grad, case["grad_bias"])
+    same(method.scales.grad, case["grad_scales"])
+
+
+@check("mislas_rates")
+def mislas_rates(case, **_):
+    whole = np.array(rates("mislas", "cifar", 0))
+    np.testing.assert_allclose(whole, case["scales"], rtol=1e-4)
+    factor = registry.method("mislas").Config().lr_factor
+    np.testing.assert_allclose(factor * whole, case["classifier"], rtol=1e-4)
+
+
+@check("las_factors")
+def smoothing_factors(case, name, **_):
+    own = CASES["mislas_0"]
+    shape = name.removeprefix("las_factors_")
+    same(label_aware_smoothing(case["class_counts"], own["smooth_head"], own["smooth_tail"], shape), case["smoothing"])
+
+
+@check("lws_0")
+def lws(case, **_):
+    method, _, batch = on_features("lws", case)
+    method.scales.data = case["scales"].clone()
+    same(method.predict(batch.images), case["logits"])
+    loss = method(batch, at_rest(Stage())).mean
+    same_loss(loss, case["loss"])
+    loss.backward()
+    same(method.scales.grad, case["grad_scales"])
+
+
+@check("crt_0", "crt_1")
+def crt(case, **_):
+    method, head, batch = on_features("crt", case)
+    loss = method(batch, at_rest(Stage())).mean
+    same_loss(loss, case["loss"])
+    loss.backward()
+    same(head.weight.grad, case["grad_weight"])
+    same(head.bias.grad, case["grad_bias"])
+
+
+@check("crt_rates", "lws_rates")
+def classifier_rates(case, name, **_):
+    np.testing.assert_allclose(rates(name.removesuffix("_rates"), "imagenet-lt", 0), case["rates"], rtol=1e-4)
+
+
+@check("tau_norm")
+def tau_norm(case, **_):
+    method, _, batch = on_features("tau_norm", case, tau=case["tau"])
+    same(method.predict(batch.images), case["logits"])
+
+
+@check("remix")
+def remixed(case, make, batch_of, **_):
+    method = make("remix", case["logits"][None], case["class_counts"], remix=case["kappa"])
+    drawn = SimpleNamespace(beta=lambda *alpha: case["weight"], permutation=lambda images: case["permutation"].numpy())
+    plain = replace(batch_of(case["targets"]), views=(case["images"],))
+    batch = remix(mixup(plain, 1.0, drawn), case["class_counts"], case["kappa"])
+    same(batch.images, case["mixed"])
+    same(batch.weight, case["shares"])
+    same_loss_and_gradient(method, batch, case)
+
+
+@check("cutmix", "cmo")
+def pasted(case, name, make, batch_of, **_):
+    other = replace(batch_of(case["other_targets"]), views=(case["other"],))
+    plain = replace(batch_of(case["targets"]), views=(case["images"],))
+    batch = paste(plain, other, case["alpha"], drawing_the_box(case))
+    same(batch.images, case["pasted"])
+    same_loss(batch.weight, case["share"])
+    same_loss_and_gradient(make("ce", case["logits"][None], torch.ones(case["logits"].shape[1])), batch, case)
+    if name.startswith("cutmix"):  # the other images are those of the batch in another order
+        order = [int((case["images"] == image).flatten(1).all(1).nonzero()[0]) for image in case["other"]]
+        drawn = drawing_the_box(case)
+        drawn.permutation = lambda images: np.array(order)
+        whole = cutmix(plain, case["alpha"], drawn)
+        assert torch.equal(whole.images, batch.images)
+        assert torch.equal(whole.mixed_labels, case["other_targets"])
+
+
+def drawing_the_box(case: Case) -> SimpleNamespace:
+    """A generator whose draws lead to the case's box: a side and a centre that the borders cut to it."""
+    inside = (case["pasted"] != case["images"]).any(1).any(0)
+    length = len(inside)
+    spans = [(int(line.nonzero()[0]), int(line.nonzero()[-1]) + 1) for line in (inside.any(1), inside.any(0))]
+    half, centres = next(
+        (half, centres)
+        for half in range(1, length // 2 + 1)
+        for centres in itertools.product(range(length), repeat=2)
+        if [(max(0, centre - half), min(length, centre + half)) for centre in centres] == spans
+    )
+    area, drawn = (2 * half / length + 1e-9) ** 2, iter(centres)
+    return SimpleNamespace(beta=lambda *alpha: 1 - area, integers=lambda high: next(drawn))
+
+
+class GivenViews(nn.Module):
+    """Experts whose logits (M, B, C) belong to the view that is asked for, by its first pixel."""
+
+    def __init__(self, views: torch.Tensor) -> None:
+        super().__init__()
+        self.views = views
+
+    def experts(self, images: torch.Tensor) -> torch.Tensor:
+        return self.views[int(images.flatten()[0])]
+
+
+@check("sade_tta")
+def aggregation_at_test_time(case, make, **_):
+    steps, _, experts, size, classes = case["logits"].shape
+    method = make("sade_tta", torch.zeros(experts, size, classes), torch.ones(classes))
+    recipe = Recipe(lr=case["lr"])
+    kept = {"lr": recipe.lr, "momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
+    optimiser = torch.optim.SGD([method.aggregation], nesterov=recipe.nesterov, **kept)
+    views = tuple(torch.full((size, 1, 1, 1), float(view)) for view in range(2))
+    batch = Batch(views, torch.arange(size), torch.full((size,), -1))
+    at = at_rest(Stage())
+    for step in range(steps):
+        method.network = GivenViews(case["logits"][step])
+        optimiser.zero_grad()
+        loss = method(batch, at).mean
+        loss.backward()
+        if step == 0:
+            same_loss(loss, case["first_loss"])
+            same(method.aggregation.grad, case["first_grad"])
+        optimiser.step()
+        with torch.no_grad():
+            method.after_step(at)
+        same(method.aggregation, case["weights"][step])
+
+
+@check("proco")
+def proco(case, **_):
+    # The published recurrence for the Bessel function is inaccurate where the concentration is far above D, and the
+    # published concentration leaves R^2 out of D - R^2.
+    projections = case["projections"].clone().requires_grad_()
+    logits = expected_logits(F.normalize(projections, dim=1), case["means"], case["temperature"])
+    centred = logits - logits.mean(1, keepdim=True)
+    torch.testing.assert_close(centred.detach(), case["logits_centred"], rtol=1e-2, atol=1e-2)
+    prior = ClassPrior(case["class_counts"]).log
+    loss = logit_adjusted_cross_entropy(logits, case["targets"], prior, torch.tensor(1.0)).mean()
+    assert loss.item() == pytest.approx(case["loss"], rel=1e-2)
+    loss.backward()
+    torch.testing.assert_close(projections.grad, case["grad_projections"], rtol=1e-2, atol=1e-2)
+
+
+ADAPTER = {"ln": "norm", "down_proj": "down", "up_proj": "up"}
+"""The authors' names of an adapter's layers, and ours."""
+
+
+def load_adapter(adapter: Adapter, case: Case, prefix: str = "") -> None:
+    state = {
+        f"{ours}.{part}": case[f"{prefix}{theirs}_{part}"]
+        for theirs, ours in ADAPTER.items()
+        for part in ("weight", "bias")
+    }
+    adapter.load_state_dict({**state, "scale": case[f"{prefix}scale"]})
+
+
+@check("lift_adapter")
+def adapter_alone(case, **_):
+    width, dimension = case["down_proj_weight"].shape
+    adapter = Adapter(dimension, width)
+    load_adapter(adapter, case)
+    x = case["x"].clone().requires_grad_()
+    output = adapter(x)
+    same(output, case["output"])
+    output.backward(case["upstream"])
+    gradients = {
+        "x": x,
+        "down": adapter.down.weight,
+        "up": adapter.up.weight,
+        "scale": adapter.scale,
+        "norm": adapter.norm.weight,
+    }
+    for name, weight in gradients.items():
+        same(weight.grad, case[f"grad_{name}"])
+
+
+class Pooled(nn.Module):
+    """Features of a vision transformer: its class token, normalised."""
+
+    def __init__(self, model: VisionTransformer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.model.forward_head(self.model.forward_features(images), pre_logits=True)
+
+
+@check("lift_network")
+def whole_network(case, **_):
+    state = {name.removeprefix("vit_"): value for name, value in case.items() if name.startswith("vit_")}
+    classes, dimension = case["head"].shape
+    patch = state["patch_embed_proj_weight"].shape[-1]
+    blocks = sum(name.endswith("norm1_weight") for name in state)
+    vit = VisionTransformer(
+        img_size=case["images"].shape[-1], patch_size=patch, embed_dim=dimension, depth=blocks, num_heads=2,
+        num_classes=0,
+    )  # fmt: skip
+    vit.load_state_dict({name: state[name.replace(".", "_")] for name in vit.state_dict()})
+    network = ExpertNetwork(nn.Identity(), [Pooled(vit)], [CosineLinear(dimension, classes)])
+    cls = registry.method("lift")
+    method = cls(lambda **kwargs: network, ClassPrior(case["class_counts"]), cls.Config()).eval()
+    method.network.heads[0].weight.data = case["head"].clone()
+    adapters = [module.adapter for module in method.network.modules() if isinstance(module, AdaptedBlock)]
+    assert len(adapters) == blocks
+    for number, adapter in enumerate(adapters):
+        load_adapter(adapter, case, f"adapter{number}_")
+    batch = Batch((case["images"],), torch.arange(len(case["targets"])), case["targets"])
+    same(method.predict(batch.images), case["logits"])
+    loss = method(batch, at_rest(Stage())).mean
+    same_loss(loss, case["loss"])
+    loss.backward()
+    same(method.network.heads[0].weight.grad, case["grad_head"])
+    for number, adapter in enumerate(adapters):
+        weights = {"down": adapter.down.weight, "up": adapter.up.weight, "scale": adapter.scale}
+        for name, weight in {**weights, "norm": adapter.norm.weight}.items():
+            same(weight.grad, case[f"grad_{name}{number}"])
