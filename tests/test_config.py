@@ -284,7 +284,11 @@ class Tabled(Method):
     class Config(MethodConfig):
         strength: float = 1.0
         other: float = 1.0
-        dataset_defaults: ClassVar = {"digits-lt": {"strength": 2.0, "other": 2.0, "mixup": 2.0}}
+        dataset_defaults: ClassVar = {
+            "digits-lt": {"strength": 2.0, "other": 2.0, "mixup": 2.0},
+            ("digits-lt", 50): {"other": 3.0},
+            ("cifar10-lt", 50): {"strength": 4.0},
+        }
 """
 
 
@@ -296,3 +300,11 @@ def test_a_setting_beats_the_methods_table_for_the_data_set_which_beats_its_defa
     assert config.hyperparameters == {"mixup": 2, "strength": 1, "other": 2}
     elsewhere = resolve(RunConfig(method="tabled", dataset="cifar10-lt"))
     assert elsewhere.hyperparameters == {"mixup": 0, "strength": 1, "other": 1}
+    # What is said of a ratio comes before what is said of every ratio, and after what a run says.
+    other_ratio = RunConfig(method="tabled", imbalance_ratio=50.0)
+    assert resolve(other_ratio).hyperparameters == {"mixup": 2, "strength": 2, "other": 3}
+    given = other_ratio.replace(hyperparameters={"other": 1.0})
+    assert resolve(given).hyperparameters == {"mixup": 2, "strength": 2, "other": 1}
+    for ratio, strength in {10: 1, 50: 4}.items():  # without values of the data set
+        elsewhere = resolve(RunConfig(method="tabled", dataset="cifar10-lt", imbalance_ratio=ratio))
+        assert elsewhere.hyperparameters["strength"] == strength

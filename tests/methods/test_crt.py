@@ -1,11 +1,13 @@
 """cRT: a new classifier on a frozen backbone, balanced classes, and the CE run that two-stage methods share."""
 
+import pytest
 import torch
 
 from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.conformance import RECIPE, Subject
 from ltbench.experiment import Surroundings, run
+from ltbench.models.heads import HEADS, reinitialise
 from ltbench.train.fit import at_rest
 
 
@@ -27,6 +29,15 @@ def test_the_old_classifier_is_forgotten():
     old = method.network.heads[0].weight.detach().clone()
     method.begin(stage, subject.train)
     assert not torch.isclose(method.network.heads[0].weight, old).any(1).all()
+
+
+@pytest.mark.parametrize(("head", "deviation"), [("linear", (3 * 2048) ** -0.5), ("cosine", 2048**-0.5)])
+def test_a_new_linear_classifier_is_drawn_as_in_the_published_code(head, deviation):
+    # torch's own: uniform within 1 / sqrt(2048), so 0.0128. A cosine head's weights have length 1.
+    layer = HEADS[head](2048, 100)
+    reinitialise(layer)
+    assert layer.weight.std().item() == pytest.approx(deviation, rel=0.02)
+    assert layer.weight.abs().max() <= 2048**-0.5 if head == "linear" else not hasattr(layer, "bias")
 
 
 def test_classes_are_drawn_alike():

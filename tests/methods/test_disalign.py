@@ -56,7 +56,7 @@ def test_it_starts_at_one_plus_the_confidence_times_the_networks_logits():
     subject = Subject(registry.method("disalign"))
     method = subject.make().eval()
     images = next(subject.test.plain()).images
-    confidence = torch.sigmoid(method.confidence(method.network.features(images)))[0]
+    confidence = torch.sigmoid(method.confidence(method.network.features(images)))[0].detach()
     assert float(confidence.min()) > 0.5
     torch.testing.assert_close(method.predict(images), (1 + confidence) * method.network(images))
 

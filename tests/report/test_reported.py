@@ -172,3 +172,12 @@ def test_claims_are_in_the_table_and_their_settings_are_the_methods(name):
 def test_claims_of_balpoe_on_imagenet_are_those_of_its_own_taus():
     found = fitting_claims(registry.method("balpoe"), resolve(RunConfig(method="balpoe", dataset="imagenet-lt")))
     assert any(key.startswith("BalPoE|ImageNet-LT|") for key in found)
+
+
+def test_what_the_authors_did_otherwise_is_said_beside_their_figures():
+    key = "LADE|CIFAR-100-LT|100|ResNet-32|standard (200)"
+    run = resolve(RunConfig(method="lade", dataset="cifar100-lt", hyperparameters={"alpha": 0.2}))
+    words = fitting_claims(registry.method("lade"), run)[key]
+    assert words[0] == "alpha 0.2 (reported: 0.1)"
+    assert any("128 features" in one for one in words)
+    assert any("warm-up" in one for one in words)
