@@ -33,11 +33,12 @@ This page is made by
 Every method can be trained with mixup, CutMix, Remix and CMO (`--set mixup=0.4`, `cutmix=1`, `remix=3`, `cmo=0.5`). A
 batch is mixed in one way: by CMO with its chance, else by mixup or CutMix, each in half of the batches where both are
 on. Hyper-parameters: default, and in brackets what `ltbench tune` searches. Cost: training time over that of cross
-entropy, the shortest run of each, with the runs that it starts from{where}; larger networks have other ratios. Claims:
-accuracies that have been published about the method, in percent, from the lowest to the highest that a source gives for
-any length of training, by its authors or by a paper that compares with it, with a recipe that need not be that of a
-leaderboard here. They are rows of [published.csv](../ltbench/report/published.csv), where each has its source, and
-where there are more; an empty cell means that none is there. `ltbench report` sets them beside what was measured.
+entropy, the shortest run of each, with the runs that it starts from{where}; larger networks have other ratios. The cell
+is empty where the two were not measured on one machine. Claims: accuracies that have been published about the method,
+in percent, from the lowest to the highest that a source gives for any length of training, by its authors or by a paper
+that compares with it, with a recipe that need not be that of a leaderboard here. They are rows of
+[published.csv](../ltbench/report/published.csv), where each has its source, and where there are more; an empty cell
+means that none is there. `ltbench report` sets them beside what was measured.
 """
 
 
@@ -61,9 +62,13 @@ def render(folders: Sequence[Path]) -> str:
 
 
 def relative_costs(runs: pd.DataFrame) -> pd.DataFrame:
-    """Training time over cross entropy's: methods down, data sets across; shortest runs of equal length."""
+    """Training time over cross entropy's: methods down, data sets across; shortest runs of equal length.
+
+    Times are compared on equal hardware alone; a method without a run where cross entropy has one is left out.
+    """
     done = runs[(runs["status"] == "done") & runs["training_seconds"].notna() & (runs["recipe.name"] == "standard")]
-    shortest = done.groupby(["dataset", "recipe.epochs", "precision", "method"])["training_seconds"].min().unstack()
+    alike = ["dataset", "recipe.epochs", "precision", "hardware"]
+    shortest = done.groupby([*alike, "method"])["training_seconds"].min().unstack()
     if "ce" not in shortest:
         return pd.DataFrame()
     ratios = shortest.div(shortest["ce"], axis=0).dropna(how="all")

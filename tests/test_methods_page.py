@@ -41,6 +41,19 @@ def test_costs_are_ratios_of_the_shortest_runs_of_equal_length(tmp_path, make_re
     assert costs["digits-lt"].dropna().to_dict() == {"ce": 1.0, "balpoe": 2.5}
 
 
+def test_times_are_compared_on_one_machine_alone(tmp_path, make_result):
+    slow, fast = ({"hardware": {"processor": name}} for name in ("slow", "fast"))
+    for method, seconds, provenance in (
+        ("ce", 10.0, fast), ("balpoe", 30.0, fast), ("sade", 90.0, slow), ("ce", 50.0, slow), ("ncl", 99.0, {}),
+    ):  # fmt: skip
+        seed = 1 if provenance is slow else 0
+        result = make_result(method, seed, cost={"training_seconds": seconds})
+        Store(tmp_path).save(result.model_copy(update={"provenance": provenance}))
+    assert relative_costs(load_results(tmp_path))["digits-lt"].dropna().to_dict() == {
+        "ce": 1.0, "balpoe": 3.0, "sade": 1.8,
+    }  # fmt: skip
+
+
 def test_without_cross_entropy_there_are_no_costs(tmp_path, make_result):
     Store(tmp_path).save(make_result("balpoe", 0))
     assert isinstance(relative_costs(load_results(tmp_path)), pd.DataFrame)

@@ -37,8 +37,8 @@ def frame(stored: Collection) -> pd.DataFrame:
     """One row a run.
 
     Columns: ``run_id``, ``status``, the settings (``recipe.lr``, ``hyperparameters.mixup`` and so on), the test metrics
-    in percent, costs, ``path``, ``setting`` (equal for runs that differ in their seed only) and ``table`` (equal for
-    runs that may stand in one table).
+    in percent, costs, ``hardware`` (as JSON), ``path``, ``setting`` (equal for runs that differ in their seed only) and
+    ``table`` (equal for runs that may stand in one table).
     """
     rows = pd.DataFrame([_row(result, stored.paths[name]) for name, result in stored.results.items()])
     rows.attrs["problems"] = list(stored.problems)
@@ -62,6 +62,7 @@ def _row(result: Result, path: Path) -> dict[str, Any]:
         ),
         **{name: getattr(test, name, None) for name in METRICS},
         **{name: getattr(cost, name, None) for name in COSTS},
+        "hardware": canonical_json(result.provenance.get("hardware", {})),
         "tuning_trials": (result.tuning or {}).get("trials"),
         "path": str(path),
     }
