@@ -123,7 +123,16 @@ def _notes(name: str, cls: type[Method]) -> str:
     if cls.paper is not None:
         paper = cls.paper
         source = [f"*{paper.title}*, {paper.authors.replace(' and ', ', ')}, {paper.venue} {paper.year}."]
-    return "\n\n".join([f"### {name}", *rest, *source]) + "\n"
+    return "\n\n".join([f"### {name}", *rest, *_elsewhere(cls), *source]) + "\n"
+
+
+def _elsewhere(cls: type[Method]) -> list[str]:
+    """The values that stand in for the defaults on some data sets, in a sentence; none if there are none."""
+    values = []
+    for key, settings in cls.Config.dataset_defaults.items():
+        where = key if isinstance(key, str) else f"{key[0]} at imbalance ratio {key[1]:g}"
+        values.append(f"{where}: {', '.join(f'{name} {_shown(value)}' for name, value in settings.items())}")
+    return [f"Its authors' values, taken where none are given, on {'; on '.join(values)}."] if values else []
 
 
 def _paragraphs(cls: type[Method]) -> list[str]:

@@ -12,6 +12,7 @@ from ltbench.method import (
     Batch,
     Choice,
     ClassPrior,
+    DatasetDefaults,
     Loss,
     Method,
     MethodConfig,
@@ -19,6 +20,7 @@ from ltbench.method import (
     Progress,
     Range,
 )
+from ltbench.recipes.augmentations import CIFAR
 
 
 class ClassBalanced(Method):
@@ -35,6 +37,7 @@ class ClassBalanced(Method):
 
         beta: float = Field(0.9999, ge=0, lt=1, description="0 weighs all classes alike, near 1 by inverse frequency")
 
+        dataset_defaults: ClassVar[DatasetDefaults] = {"inaturalist2018": {"beta": 0.999}}  # beside a focal loss there
         space: ClassVar[Mapping[str, Range | Choice]] = {
             "beta": Choice((0.9, 0.99, 0.999, 0.9999)),
             "mixup": Range(0.0, 1.0),
@@ -49,6 +52,21 @@ class ClassBalanced(Method):
         authors="Yin Cui and Menglin Jia and Tsung-Yi Lin and Yang Song and Serge Belongie",
         venue="IEEE/CVF Conference on Computer Vision and Pattern Recognition",
         year=2019,
+        recipes={
+            "cifar": {
+                "epochs": 200,
+                "batch_size": 128,
+                "lr": 0.1,
+                "nesterov": False,
+                "weight_decay": 2e-4,
+                "milestones": (0.8, 0.9),
+                "gamma": 0.01,
+                "warmup": 0.025,
+                "augment": CIFAR,
+                "head": "linear",
+            }
+        },
+        draw="Cui et al.",
     )
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:

@@ -41,6 +41,13 @@ def test_costs_are_ratios_of_the_shortest_runs_of_equal_length(tmp_path, make_re
     assert costs["digits-lt"].dropna().to_dict() == {"ce": 1.0, "balpoe": 2.5}
 
 
+def test_the_page_tells_values_by_data_set_and_imbalance_ratio():
+    page = render([])
+    said = "on cifar10-lt: smooth_head 0.3, smooth_tail 0; on cifar10-lt at imbalance ratio 50: smooth_head 0.2; on"
+    assert f"Its authors' values, taken where none are given, {said}" in page
+    assert "### ce\n" in page and "values, taken" not in page.split("### ce\n")[1].split("###")[0]
+
+
 def test_times_are_compared_on_one_machine_alone(tmp_path, make_result):
     slow, fast = ({"hardware": {"processor": name}} for name in ("slow", "fast"))
     for method, seconds, provenance in (

@@ -56,6 +56,9 @@ VALUES = {
     ("bcl", "inaturalist2018", None): {"temperature": 0.07, "ce_weight": 1, "contrast_weight": 0.35},
     ("proco", "cifar10-lt", 50): {"temperature": 0.1},
     ("proco", "imagenet-lt", None): {"temperature": 0.07},
+    # Class-balanced loss, BETA of cifar_im_trainval_cb.sh and tpu/run_inat2018.sh
+    ("class_balanced", "cifar10-lt", 50): {"beta": 0.9999},
+    ("class_balanced", "inaturalist2018", None): {"beta": 0.999},
     # cRT and LWS, num_epochs of config/*/cls_*.yaml
     ("crt", "imagenet-lt", None): {"epochs": 10},
     ("crt", "inaturalist2018", None): {"epochs": 30},
@@ -68,6 +71,7 @@ RECIPES = {
     ("gpaco", "inaturalist2018"): (400, 128, 0.04, 1e-4, "cosine"),
     ("bcl", "inaturalist2018"): (100, 256, 0.2, 1e-4, "cosine"),
     ("proco", "inaturalist2018"): (90, 256, 0.2, 1e-4, "cosine"),
+    ("class_balanced", "cifar10-lt"): (200, 128, 0.1, 2e-4, "step"),
     ("balanced_softmax", "imagenet-lt"): (90, 512, 0.2, 5e-4, "cosine"),
     ("sade", "places-lt"): (30, 128, 0.01, 4e-4, "step"),
     ("mdcs", "places-lt"): (30, 64, 0.01, 4e-4, "step"),
