@@ -12,6 +12,7 @@ from ltbench.method import (
     BackboneFactory,
     Batch,
     Choice,
+    Claim,
     ClassPrior,
     DatasetDefaults,
     Loss,
@@ -66,7 +67,10 @@ class GPaCo(Method):
         year=2023,
         claims=(
             "GPaCo|ImageNet-LT|256|ResNet-50|400",
-            "GPaCo|ImageNet-LT|256|ResNeXt-50-32x4d|400",
+            Claim(
+                "GPaCo|ImageNet-LT|256|ResNeXt-50-32x4d|400",
+                differs=("the authors' alpha is 0.05 there, their rate 0.06, and RandAugment has three operations",),
+            ),
             "GPaCo|iNaturalist-2018|500|ResNet-50|400",
         ),
         recipes={

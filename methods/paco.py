@@ -14,6 +14,7 @@ from ltbench.method import (
     BackboneFactory,
     Batch,
     Choice,
+    Claim,
     ClassPrior,
     DatasetDefaults,
     Loss,
@@ -159,7 +160,7 @@ class PaCo(Method):
         claims=(
             *(f"PaCo|CIFAR-100-LT|{ratio}|ResNet-32|400" for ratio in (10, 50, 100)),
             "PaCo|ImageNet-LT|256|ResNet-50|400",
-            "PaCo|ImageNet-LT|256|ResNeXt-50-32x4d|400",
+            Claim("PaCo|ImageNet-LT|256|ResNeXt-50-32x4d|400", differs=("the authors' temperature is 0.07 there",)),
             "PaCo|ImageNet-LT|256|ResNeXt-50-32x4d|90",
             "PaCo|ImageNet-LT|256|ResNeXt-50-32x4d|200",
             "PaCo|iNaturalist-2018|500|ResNet-50|400",

@@ -79,7 +79,7 @@ def test_an_unknown_recipe_and_one_without_the_data_set_are_refused():
 def test_the_recipe_of_a_methods_authors_loads_for_every_table_they_name(name):
     paper = registry.method(name).paper
     own = paper.recipes if paper else {}
-    assert set(own) <= {"cifar", "folder", "imagenet-lt", "inaturalist2018"}
+    assert set(own) <= {"cifar", "folder", "imagenet-lt", "inaturalist2018", "places-lt"}
     for table in own:
         recipe = recipes.of_paper(name, own, table)
         assert recipe.name == "paper"
