@@ -1,4 +1,4 @@
-"""LADE by hand: its code is public, its numbers are not among the golden ones."""
+"""LADE by hand."""
 
 import numpy as np
 import pytest
