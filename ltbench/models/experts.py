@@ -15,7 +15,7 @@ import math
 import operator
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import timm
@@ -216,7 +216,7 @@ def divide(model: nn.Module, shape: tuple[int, int, int]) -> tuple[fx.Graph, fx.
     """
     model = copy.deepcopy(model)
     try:
-        graph = _trace(model)
+        graph = _trace(model, shape)
         first = _first_own(model, graph)
         if first is None:
             return None
@@ -227,28 +227,89 @@ def divide(model: nn.Module, shape: tuple[int, int, int]) -> tuple[fx.Graph, fx.
 
 
 class _Tracer(fx.Tracer):
-    """Follows the code of a network itself, and that of no module in it."""
+    """Follows the code of a network itself, and that of no module in it.
+
+    Args:
+        answers: to what that code asks about shapes, in order: truth values, and lengths of what it loops over.
+    """
 
     proxy_buffer_attributes = True
+
+    def __init__(self, answers: Sequence[int] = ()) -> None:
+        super().__init__()
+        self._answers = iter(answers)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether a module is one call: all but the network, and what merely holds its stages."""
         _, *names = module_qualified_name.split(".")
         return bool(names) and not (len(names) == 1 and names[0] in CONTAINERS and isinstance(m, nn.Sequential))
 
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """A truth value that the code needs now."""
+        return bool(self._answer(obj.node, bool))
 
-def _trace(model: nn.Module) -> fx.Graph:
-    """What a network computes; its own code must do the same in training as in evaluation."""
-    graphs = []
-    for training in (True, False):
-        graph = _Tracer().trace(Whole(model).train(training))
-        for node in graph.nodes:
-            if node.op in ("call_module", "get_attr"):
-                node.target = node.target.removeprefix("model.")
-        graphs.append(graph)
-    if graphs[0].python_code("self").src != graphs[1].python_code("self").src:
+    def iter(self, obj: fx.Proxy) -> Iterator[fx.Proxy]:
+        """The items of what the code loops over."""
+        return iter([obj[i] for i in range(self._answer(obj.node, len))])
+
+    def _answer(self, node: fx.Node, ask: Callable[[Any], int]) -> int:
+        answer = next(self._answers, None)
+        if answer is None:
+            raise _Question(node, ask)
+        return answer
+
+
+class _Question(Exception):
+    """What tracing must know of a value before it can go on."""
+
+    def __init__(self, node: fx.Node, ask: Callable[[Any], int]) -> None:
+        self.node, self.ask = node, ask
+
+    def answer(self, model: nn.Module, shape: tuple[int, int, int]) -> int:
+        """The answer for images of a shape.
+
+        Raises:
+            ValueError: if it depends on more than their shape.
+        """
+        graph = fx.Graph()
+        copies: dict[fx.Node, fx.Node] = {}
+        for node in self.node.graph.nodes:
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+        graph.output(copies[self.node])
+        begin = fx.GraphModule(model, graph)
+        values = [begin(torch.zeros(batch, *shape)) for batch in (2, 3)]
+        answers = {self.ask(value) for value in values}
+        if len(answers) > 1 or any(isinstance(value, Tensor) for value in values):
+            raise ValueError("the network's code depends on the images")
+        return answers.pop()
+
+
+@torch.no_grad()
+def _trace(model: nn.Module, shape: tuple[int, int, int]) -> fx.Graph:
+    """What a network computes from images of a shape, in training and in evaluation.
+
+    Raises:
+        ValueError: if its own code does something else in training than to drop out features.
+    """
+    network, answers = Whole(model).eval(), list[int]()
+    while True:
+        try:
+            graph, training = _Tracer(answers).trace(network), _Tracer(answers).trace(network.train())
+            break
+        except _Question as question:
+            answers.append(question.answer(network.eval(), shape))
+    for node, other in zip(list(graph.nodes), list(training.nodes), strict=True):
+        for name, value in node.kwargs.items():
+            if value is False and other.kwargs.get(name) is True:
+                for one in (node, other):
+                    with one.graph.inserting_before(one):
+                        one.update_kwarg(name, one.graph.create_node("get_attr", "training"))
+    if graph.python_code("self").src != training.python_code("self").src:
         raise ValueError("the network's code asks whether it trains")
-    return graphs[1]
+    for node in graph.nodes:
+        if node.op in ("call_module", "get_attr"):
+            node.target = node.target.removeprefix("model.")
+    return graph
 
 
 def _unit(node: fx.Node) -> str | None:
