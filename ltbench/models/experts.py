@@ -51,6 +51,11 @@ class Part(nn.Module):
                 owner, _, own_name = name.rpartition(".")
                 self.model.get_submodule(owner).register_buffer(own_name, buffer, persistent=False)
 
+    @property
+    def modules_with_parameters(self) -> list[str]:
+        """The stages, blocks and other layers of the network that are in this part."""
+        return list(dict.fromkeys(_stage_of(name) for name, _ in self.model.named_parameters()))
+
     def forward(self, x: Any) -> Any:
         """What a branch takes from (B, channels, H, W) images, or (B, D) features from that."""
         return self.model(x)
@@ -313,10 +318,12 @@ def _trace(model: nn.Module, shape: tuple[int, int, int]) -> fx.Graph:
 
 
 def _unit(node: fx.Node) -> str | None:
-    """The stage, the block or else the child of the network that a node calls."""
-    if node.op != "call_module":
-        return None
-    names = str(node.target).split(".")
+    return _stage_of(str(node.target)) if node.op == "call_module" else None
+
+
+def _stage_of(name: str) -> str:
+    """The stage, the block or else the child of a network that a module or a parameter belongs to."""
+    names = name.split(".")
     return ".".join(names[:2] if names[0] in CONTAINERS else names[:1])
 
 
@@ -390,11 +397,11 @@ def _same_function(model: nn.Module, trunk: fx.Graph, branch: fx.Graph, shape: t
     early, late = Part(model, trunk), Part(model, branch)
     own = [{id(weight) for weight in part.parameters()} for part in (early, late)]
     with torch.random.fork_rng(devices=[]):
-        with torch.no_grad():
-            expected = Whole(model)(image)
         shared = early(image)
         found = torch.stack([late(shared), late(shared)])
         found.sum().backward()
+        with torch.no_grad():
+            expected = Whole(model)(image)  # last: some layers keep what they worked out without gradient
     same = torch.allclose(found, expected.expand_as(found), rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
     trained = all(weight.grad is not None for part in (early, late) for weight in part.parameters())
     return same and trained and own[0].isdisjoint(own[1])
