@@ -83,7 +83,7 @@ def show(result: Result, path: Path) -> None:
         **({"copies": f"of shorter side {config.cache_resized}"} if config.cache_resized else {}),
         **({"decoded": "on a GPU"} if config.decode == "gpu" else {}),
         **({} if scored else {"backbone": f"{config.backbone}, {config.image_size} pixels, {config.precision}"}),
-        **({"experts": _experts(result)} if _experts(result) else {}),
+        **_experts(result),
         "recipe": recipe
         if isinstance(recipe, str)
         else f"{recipe.name}: {_words(recipe.model_dump(exclude={'name'}))}",
@@ -100,12 +100,12 @@ def show(result: Result, path: Path) -> None:
     out.print(f"reproduce  {escape(again)}")  # one line, to be copied
 
 
-def _experts(result: Result) -> str | None:
-    """How several experts divide the backbone."""
-    count = len(result.test.expert_mean_probability) if result.test else 0
+def _experts(result: Result) -> dict[str, str]:
+    """How several experts divide the backbone, as a row; none for one network."""
     if result.experts is not None:
-        return str(result.experts)
-    return f"{count}; which stages they share is not on record" if count > 1 else None
+        return {"experts": str(result.experts)}
+    count = len(result.test.expert_mean_probability) if result.test else 0
+    return {"experts": f"{count}; which stages they share is not on record"} if count > 1 else {}
 
 
 def show_estimate(found: Estimate) -> None:

@@ -255,7 +255,7 @@ class _Tracer(fx.Tracer):
 
     def iter(self, obj: fx.Proxy) -> Iterator[fx.Proxy]:
         """The items of what the code loops over."""
-        return iter([obj[i] for i in range(self._answer(obj.node, len))])
+        return iter([obj[i] for i in range(self._answer(obj.node, len))])  # type: ignore[index]
 
     def _answer(self, node: fx.Node, ask: Callable[[Any], int]) -> int:
         answer = next(self._answers, None)
@@ -264,7 +264,7 @@ class _Tracer(fx.Tracer):
         return answer
 
 
-class _Question(Exception):
+class _Question(Exception):  # noqa: N818  (no error: tracing begins again with its answer)
     """What tracing must know of a value before it can go on."""
 
     def __init__(self, node: fx.Node, ask: Callable[[Any], int]) -> None:
@@ -340,7 +340,8 @@ def _first_own(model: nn.Module, graph: fx.Graph) -> fx.Node | None:
     nodes = list(graph.nodes)
     begin = next(i for i, node in enumerate(nodes) if _unit(node) == stages[-own])
     # A ReLU ahead of it stays in the trunk: experts must not change in place what they share.
-    return next(node for node in nodes[begin:] if _unit(node) and _has_parameters(model, node))
+    later: Iterator[fx.Node] = iter(nodes[begin:])
+    return next(node for node in later if _unit(node) and _has_parameters(model, node))
 
 
 def _is_transformer(model: nn.Module) -> bool:
@@ -399,7 +400,7 @@ def _same_function(model: nn.Module, trunk: fx.Graph, branch: fx.Graph, shape: t
     with torch.random.fork_rng(devices=[]):
         shared = early(image)
         found = torch.stack([late(shared), late(shared)])
-        found.sum().backward()
+        torch.autograd.backward(found.sum())
         with torch.no_grad():
             expected = Whole(model)(image)  # last: some layers keep what they worked out without gradient
     same = torch.allclose(found, expected.expand_as(found), rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
@@ -416,6 +417,6 @@ def _randomise(model: nn.Module, generator: torch.Generator) -> None:
         else:
             weight.uniform_(0, 1, generator=generator)
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
-            for statistic in (module.running_mean, module.running_var):
-                statistic.uniform_(0.5, 1.5, generator=generator)
+        for name, buffer in module.named_buffers(recurse=False):
+            if name in ("running_mean", "running_var"):
+                buffer.uniform_(0.5, 1.5, generator=generator)
