@@ -276,7 +276,7 @@ class _Run:
         if figures is None or cost is None or len(figures.expert_mean_probability) < 2:
             return True
         settings = self.config.replace(seed=0, pretrained=False).model_dump_json()
-        experts, parameters = _network(settings, tuple(self.data.train_counts.tolist()), self.data.shape)
+        experts, parameters = _network(settings, self.revision, tuple(self.data.train_counts.tolist()), self.data.shape)
         return parameters == cost.parameters if stored.experts is None else experts == stored.experts
 
     def _start_from(self, method: Method) -> None:
@@ -415,8 +415,17 @@ class _Run:
 
 
 @lru_cache
-def _network(settings: str, counts: tuple[int, ...], shape: tuple[int, int, int]) -> tuple[ExpertsRecord | None, int]:
-    """How experts divide the network of a run with these settings, as JSON text, and its number of parameters."""
+def _network(
+    settings: str, revision: str, counts: tuple[int, ...], shape: tuple[int, int, int]
+) -> tuple[ExpertsRecord | None, int]:
+    """How experts divide the network of a run, and its number of parameters; worked out once for all seeds.
+
+    Args:
+        settings: of the run, as JSON text.
+        revision: of its method, which others of the same name do not share.
+        counts: (C,) images of each class to train on.
+        shape: of an image: channels, height, width.
+    """
     with warnings.catch_warnings(action="ignore", category=LtbenchWarning):
         network = untrained(RunConfig.model_validate_json(settings), counts, shape, torch.device("cpu")).network
     return experts_record(network), sum(weight.numel() for weight in network.parameters())

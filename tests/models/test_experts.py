@@ -5,10 +5,12 @@ import warnings
 import pytest
 import timm
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.models.experts import Backbone, Whole, divide
+from ltbench.models.heads import HEADS
 
 
 def backbone(name: str, size: int = 32, **options) -> Backbone:
@@ -31,21 +33,17 @@ FAMILIES = [
     ("resnetv2_50", 32, {"layers": (1, 1, 1, 1)}, "stages.1"),
     ("test_nfnet", 32, {}, "stages.1"),
     ("regnety_002", 32, {}, "s2"),
-    ("gernet_s", 32, {}, "stages.1"),
     ("repvgg_a0", 32, {}, "stages.1"),
-    ("mobileone_s0", 32, {}, "stages.1"),
     ("botnet26t_256", 64, {}, "stages.1"),
     ("cs3darknet_s", 64, {}, "stages.1"),
     ("ese_vovnet19b_slim_dw", 64, {}, "stages.1"),
     ("selecsls42b", 64, {}, "features.2"),
     ("densenet121", 32, {"growth_rate": 8, "block_config": (2, 2, 2, 2)}, "features.transition1"),
     ("vgg11", 32, {"mlp_ratio": 0.02}, "features.10"),
-    ("vgg11_bn", 32, {"mlp_ratio": 0.02}, "features.14"),
     ("dpn48b", 32, {}, "features.conv3_4"),
     ("dla46_c", 32, {}, "level2"),
     ("hrnet_w18_small", 32, {}, "transition2"),
     ("inception_v3", 96, {}, WHOLE),
-    ("inception_v4", 96, {}, "features.10"),
     ("legacy_xception", 64, {}, "block6"),
     ("inception_next_atto", 64, {}, "stages.1"),
     ("tresnet_m", 64, {"layers": (1, 1, 1, 1)}, WHOLE),
@@ -64,14 +62,13 @@ FAMILIES = [
     ("fasternet_t0", 64, {}, "stages.1"),
     ("convnext_atto", 32, {}, "stages.1"),
     ("convnextv2_atto", 32, {}, "stages.1"),
-    ("convmixer_768_32", 32, {"dim": 16, "depth": 8}, "blocks.3"),
+    ("convmixer_768_32", 32, {}, "blocks.15"),
     ("poolformer_s12", 32, {}, "stages.1"),
-    ("caformer_s18", 32, {"depths": (1, 1, 1, 1), "dims": (16, 32, 64, 64)}, "stages.1"),
     ("mambaout_femto", 64, {}, "stages.1"),
-    ("focalnet_tiny_srf", 64, {"embed_dim": 12}, "layers.1"),
-    ("mixer_s32_224", 64, {"embed_dim": 32}, "blocks.3"),
-    ("resmlp_12_224", 32, {"embed_dim": 32}, "blocks.5"),
-    ("gmlp_ti16_224", 32, {"embed_dim": 32, "num_blocks": 8}, "blocks.3"),
+    ("focalnet_tiny_srf", 64, {}, "layers.1"),
+    ("mixer_s32_224", 64, {}, "blocks.3"),
+    ("resmlp_12_224", 32, {}, "blocks.5"),
+    ("gmlp_ti16_224", 32, {}, "blocks.14"),
     ("sequencer2d_s", 64, {"layers": (1, 1, 2, 1), "embed_dims": (24, 24, 48, 48)}, "stages.1"),
     ("vit_tiny_patch16_224", 64, {}, "blocks.8"),
     ("test_vit", 32, {}, "blocks.3"),
@@ -90,19 +87,19 @@ FAMILIES = [
     ("xcit_nano_12_p16_224", 32, {}, "blocks.8"),
     ("convit_tiny", 224, {"depth": 4, "local_up_to_layer": 2}, "blocks.2"),
     ("tnt_s_patch16_224", 32, {"embed_dim": 48, "depth": 8, "num_heads_outer": 3}, "blocks.5"),
-    ("volo_d1_224", 64, {"layers": (1, 1, 1, 1), "embed_dims": (24, 48, 48, 48), "num_heads": (2, 2, 2, 2)}, WHOLE),
+    ("volo_d1_224", 64, {}, WHOLE),
     ("crossvit_tiny_240", 240, {}, "blocks.0"),
     ("hiera_tiny_224", 64, {"embed_dim": 24, "num_heads": 1}, "blocks.8"),
     ("swin_tiny_patch4_window7_224", 56, SMALL_SWIN, "layers.1"),
     ("swinv2_tiny_window8_256", 64, SMALL_SWIN, "layers.1"),
     ("swinv2_cr_tiny_224", 64, SMALL_SWIN, "stages.1"),
-    ("nest_tiny", 64, {"embed_dims": (24, 48, 96), "num_heads": (1, 2, 4), "depths": (1, 1, 2)}, "levels.0"),
+    ("nest_tiny", 64, {}, "levels.0"),
     ("maxvit_pico_rw_256", 64, {}, "stages.1"),
     ("coatnet_pico_rw_224", 64, {}, "stages.1"),
     ("coat_tiny", 32, {}, WHOLE),
     ("gcvit_xxtiny", 64, {}, "stages.1"),
     ("davit_tiny", 64, {"depths": (1, 1, 1, 1), "embed_dims": (12, 24, 48, 48), "num_heads": (1, 2, 3, 3)}, "stages.1"),
-    ("mvitv2_tiny", 64, {"depths": (1, 1, 2, 1), "embed_dim": 24}, "stages.1"),
+    ("mvitv2_tiny", 64, {}, "stages.1"),
     ("pvt_v2_b0", 64, {}, "stages.1"),
     ("twins_svt_small", 64, {}, WHOLE),
     ("pit_ti_224", 64, {}, "transformers.0"),
@@ -267,3 +264,106 @@ def test_heads(kind):
     scaled = network.classify(10 * features)
     assert torch.allclose(logits, scaled, atol=1e-4) == (kind == "cosine")
     assert kind == "linear" or logits.abs().max() <= 30.0001
+
+
+def multiply_adds(network, size):
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.eval().experts(torch.zeros(1, 3, size, size))
+    return counter.get_total_flops() // 2
+
+
+def test_experts_of_a_transformer_whose_blocks_start_as_the_identity_keep_them_all():
+    # Layer scales of 1e-5 once made the network look complete after its patch embedding.
+    build = backbone("vit_relpos_small_patch16_224", 32)
+    one, three = (multiply_adds(build(experts), 32) for experts in (1, 3))
+    block = 12 * 384**2 * 4  # of a token: queries, keys, values, projection, two layers of 4 x 384; four tokens
+    assert three - one == pytest.approx(2 * 3 * block, rel=0.01)  # three of twelve blocks of two more experts
+
+
+def test_efficientnet_experts_keep_the_last_norm():
+    network = backbone("efficientnet_b0", 32)(2)
+    own = network.branches[0].modules_with_parameters
+    assert own == ["blocks.3", "blocks.4", "blocks.5", "blocks.6", "conv_head", "bn2"]
+
+
+def test_dividing_leaves_initial_weights_as_they_were_drawn():
+    # Stored results rest on this order of draws: the networks of the branches, one image, the trunk, the heads.
+    torch.manual_seed(0)
+    network = backbone("cifar_resnet20")(2)
+    after = torch.get_rng_state()
+    torch.manual_seed(0)
+    branches = [timm.create_model("cifar_resnet20", num_classes=0) for _ in range(2)]
+    torch.rand(1, 3, 32, 32)
+    trunk = timm.create_model("cifar_resnet20", num_classes=0)
+    heads = [HEADS["linear"](64, 7) for _ in range(2)]
+    assert torch.equal(torch.get_rng_state(), after)
+    for made, drawn in zip(
+        [network.trunk.model, *(branch.model for branch in network.branches), *network.heads],
+        [trunk, *branches, *heads],
+        strict=True,
+    ):
+        expected = drawn.state_dict()
+        assert all(torch.equal(value, expected[name]) for name, value in made.state_dict().items())
+
+
+def test_dividing_leaves_the_network_and_torchs_random_state_alone():
+    model = timm.create_model("densenet121", num_classes=0, drop_rate=0.5, block_config=(1, 1, 1, 1))
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    before = torch.get_rng_state()
+    assert divide(model, (3, 32, 32)) is not None
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.training
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+class Looking(nn.Module):
+    """A network whose code looks at its images, or at whether it trains."""
+
+    def __init__(self, question):
+        super().__init__()
+        self.question = question
+        self.layer1, self.layer2 = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def forward_features(self, x):
+        x = self.layer1(x)
+        return self.layer2(-x if self.question(self, x) else x)
+
+    def forward_head(self, x, pre_logits):
+        return x.mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("question", "divided"),
+    [
+        (lambda model, x: x.shape[2] == 8, True),
+        (lambda model, x: x.mean() > 0, False),
+        (lambda model, x: x.shape[0] == 2, False),
+        (lambda model, x: model.training, False),
+    ],
+    ids=["size", "pixels", "batch", "training"],
+)
+def test_networks_that_compute_what_no_graph_says_are_not_divided(question, divided):
+    assert (divide(Looking(question), (3, 8, 8)) is not None) == divided
+
+
+class Sharing(Looking):
+    """A network that uses a layer of its trunk again."""
+
+    def forward_features(self, x):
+        return self.layer1(self.layer2(self.layer1(x))[:, :3])
+
+
+class InPlace(Looking):
+    """A network whose last stage changes its input."""
+
+    def __init__(self):
+        super().__init__(None)
+        self.layer2 = nn.Sequential(nn.Hardswish(inplace=True), nn.Conv2d(4, 4, 1))
+
+    def forward_features(self, x):
+        return self.layer2(self.layer1(x))
+
+
+@pytest.mark.parametrize("model", [Sharing(None), InPlace()], ids=["a shared layer", "a change in place"])
+def test_networks_whose_parts_would_disturb_each_other_are_not_divided(model):
+    assert divide(model, (3, 8, 8)) is None
