@@ -26,7 +26,7 @@ from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.models import resnet_cifar  # noqa: F401  (registers the networks with timm)
 from ltbench.models.heads import HEADS
 
-CONTAINERS = ("stages", "blocks", "layers", "features", "levels", "transformers", "dense_stages")
+CONTAINERS = ("stages", "blocks", "layers", "features", "levels", "transformers", "network", "dense_stages")
 """Attributes under which timm's networks keep their stages or blocks, where these are not children themselves."""
 STAGE = r"(layer|stage|s|level|block|cell_)\d+"
 """Names of those that are."""
@@ -219,8 +219,8 @@ def divide(model: nn.Module, shape: tuple[int, int, int]) -> tuple[fx.Graph, fx.
     Returns:
         None if the network has no stages, or cannot be divided between them.
     """
-    model = copy.deepcopy(model)
     try:
+        model = copy.deepcopy(model)
         graph = _trace(model, shape)
         first = _first_own(model, graph)
         if first is None:

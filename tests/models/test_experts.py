@@ -87,7 +87,7 @@ FAMILIES = [
     ("xcit_nano_12_p16_224", 32, {}, "blocks.8"),
     ("convit_tiny", 224, {"depth": 4, "local_up_to_layer": 2}, "blocks.2"),
     ("tnt_s_patch16_224", 32, {"embed_dim": 48, "depth": 8, "num_heads_outer": 3}, "blocks.5"),
-    ("volo_d1_224", 64, {}, WHOLE),
+    ("volo_d1_224", 64, {}, "network.1"),
     ("crossvit_tiny_240", 240, {}, "blocks.0"),
     ("hiera_tiny_224", 64, {"embed_dim": 24, "num_heads": 1}, "blocks.8"),
     ("swin_tiny_patch4_window7_224", 56, SMALL_SWIN, "layers.1"),
