@@ -19,17 +19,18 @@ def backbone(name: str, size: int = 32, **options) -> Backbone:
 
 # Each row: what is built, with options where its smallest member is large; the last stage or block that experts share.
 WHOLE = "complete networks"
+SMALL_RESNET = {"layers": (1, 1, 1, 1), "channels": (32, 64, 128, 128)}
 SMALL_VIT = {"embed_dim": 48, "depth": 8, "num_heads": 3}
 SMALL_SWIN = {"embed_dim": 12, "depths": (1, 2, 1, 1), "num_heads": (1, 2, 2, 4)}
 FAMILIES = [
     ("cifar_resnet20", 16, {}, "layer1"),
-    ("resnet18", 32, {}, "layer2"),
-    ("resnext50_32x4d", 32, {}, "layer2"),
-    ("seresnet18", 32, {}, "layer2"),
-    ("skresnet18", 32, {}, "layer2"),
+    ("resnet18", 32, SMALL_RESNET, "layer2"),
+    ("resnext50_32x4d", 32, SMALL_RESNET, "layer2"),
+    ("seresnet18", 32, SMALL_RESNET, "layer2"),
+    ("skresnet18", 32, SMALL_RESNET, "layer2"),
     ("resnest14d", 64, {}, "layer2"),
     ("legacy_seresnet18", 32, {}, "layer1"),
-    ("res2net50_14w_8s", 32, {"layers": (1, 1, 1, 1)}, "layer2"),
+    ("res2net50_14w_8s", 32, SMALL_RESNET, "layer2"),
     ("resnetv2_50", 32, {"layers": (1, 1, 1, 1)}, "stages.1"),
     ("test_nfnet", 32, {}, "stages.1"),
     ("regnety_002", 32, {}, "s2"),
@@ -189,11 +190,13 @@ def test_trunk_and_branch_compute_what_the_whole_network_does(name, size, option
     torch.manual_seed(2)  # of dropout
     expected = whole(images)
     torch.manual_seed(2)
-    close(branch(trunk(images)), expected)
+    shared_values = trunk(images)
+    found = branch(shared_values)
+    close(found, expected)
     expected.sum().backward()
     assert names[0].isdisjoint(names[1])
     assert names[0] | names[1] == {key for key, weight in whole.model.named_parameters() if weight.grad is not None}
-    network.experts(images).sum().backward()
+    network.classify(torch.stack([network.branches[0](shared_values), found])).sum().backward()
     assert [key for key, weight in network.named_parameters() if weight.grad is None] == []
 
 
