@@ -45,11 +45,6 @@ class Part(nn.Module):
         super().__init__()
         self.model = fx.GraphModule(model, graph)
         self.stages = _units(graph)
-        persistent = model.state_dict()
-        for name, buffer in self.model.named_buffers():  # fx makes all of them persistent that no module holds
-            if name not in persistent:
-                owner, _, own_name = name.rpartition(".")
-                self.model.get_submodule(owner).register_buffer(own_name, buffer, persistent=False)
 
     @property
     def modules_with_parameters(self) -> list[str]:
@@ -220,13 +215,14 @@ def divide(model: nn.Module, shape: tuple[int, int, int]) -> tuple[fx.Graph, fx.
         None if the network has no stages, or cannot be divided between them.
     """
     try:
-        model = copy.deepcopy(model)
-        graph = _trace(model, shape)
-        first = _first_own(model, graph)
-        if first is None:
-            return None
-        trunk, branch = _cut(graph, first)
-        return (trunk, branch) if _same_function(model, trunk, branch, shape) else None
+        with torch.random.fork_rng(devices=[]):
+            model = copy.deepcopy(model)
+            graph = _trace(model, shape)
+            first = _first_own(model, graph)
+            if first is None:
+                return None
+            trunk, branch = _cut(graph, first)
+            return (trunk, branch) if _same_function(model, trunk, branch, shape) else None
     except Exception:  # tracing meets code that it cannot follow, in as many ways as there are networks
         return None
 
@@ -282,7 +278,7 @@ class _Question(Exception):  # noqa: N818  (no error: tracing begins again with 
             copies[node] = graph.node_copy(node, copies.__getitem__)
         graph.output(copies[self.node])
         begin = fx.GraphModule(model, graph)
-        values = [begin(torch.zeros(batch, *shape)) for batch in (2, 3)]
+        values = [begin(torch.zeros(batch, *shape)) for batch in (1, 2)]
         answers = {self.ask(value) for value in values}
         if len(answers) > 1 or any(isinstance(value, Tensor) for value in values):
             raise ValueError("the network's code depends on the images")
@@ -397,12 +393,11 @@ def _same_function(model: nn.Module, trunk: fx.Graph, branch: fx.Graph, shape: t
     image = torch.rand(1, *shape, generator=generator)
     early, late = Part(model, trunk), Part(model, branch)
     own = [{id(weight) for weight in part.parameters()} for part in (early, late)]
-    with torch.random.fork_rng(devices=[]):
-        shared = early(image)
-        found = torch.stack([late(shared), late(shared)])
-        torch.autograd.backward(found.sum())
-        with torch.no_grad():
-            expected = Whole(model)(image)  # last: some layers keep what they worked out without gradient
+    shared = early(image)
+    found = torch.stack([late(shared), late(shared)])
+    torch.autograd.backward(found.sum())
+    with torch.no_grad():
+        expected = Whole(model)(image)  # last: some layers keep what they worked out without gradient
     same = torch.allclose(found, expected.expand_as(found), rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
     trained = all(weight.grad is not None for part in (early, late) for weight in part.parameters())
     return same and trained and own[0].isdisjoint(own[1])

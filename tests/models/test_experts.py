@@ -147,8 +147,9 @@ def _perturbed(name: str, value: torch.Tensor) -> torch.Tensor:
 
 def loaded(part, state: dict):
     """A part of a network with the weights that are its own; the names of those of its parameters."""
-    assert part.model.load_state_dict(state, strict=False).missing_keys == []
-    return {name for name, _ in part.model.named_parameters()}
+    names = {name for name, _ in part.model.named_parameters()}
+    assert names.isdisjoint(part.model.load_state_dict(state, strict=False).missing_keys)
+    return names
 
 
 def close(found, expected):
@@ -340,7 +341,7 @@ class Looking(nn.Module):
     [
         (lambda model, x: x.shape[2] == 8, True),
         (lambda model, x: x.mean() > 0, False),
-        (lambda model, x: x.shape[0] == 2, False),
+        (lambda model, x: x.shape[0] == 1, False),
         (lambda model, x: model.training, False),
     ],
     ids=["size", "pixels", "batch", "training"],
