@@ -38,14 +38,12 @@ FAMILIES = [
     ("botnet26t_256", 64, {}, "stages.1"),
     ("cs3darknet_s", 64, {}, "stages.1"),
     ("ese_vovnet19b_slim_dw", 64, {}, "stages.1"),
-    ("selecsls42b", 64, {}, "features.2"),
     ("densenet121", 32, {"growth_rate": 8, "block_config": (2, 2, 2, 2)}, "features.transition1"),
     ("vgg11", 32, {"mlp_ratio": 0.02}, "features.10"),
     ("dpn48b", 32, {}, "features.conv3_4"),
     ("dla46_c", 32, {}, "level2"),
     ("hrnet_w18_small", 32, {}, "transition2"),
     ("inception_v3", 96, {}, WHOLE),
-    ("legacy_xception", 64, {}, "block6"),
     ("inception_next_atto", 64, {}, "stages.1"),
     ("tresnet_m", 64, {"layers": (1, 1, 1, 1)}, WHOLE),
     ("efficientnet_b0", 32, {}, "blocks.2"),
@@ -63,10 +61,8 @@ FAMILIES = [
     ("fasternet_t0", 64, {}, "stages.1"),
     ("convnext_atto", 32, {}, "stages.1"),
     ("convnextv2_atto", 32, {}, "stages.1"),
-    ("convmixer_768_32", 32, {}, "blocks.15"),
     ("poolformer_s12", 32, {}, "stages.1"),
     ("mambaout_femto", 64, {}, "stages.1"),
-    ("focalnet_tiny_srf", 64, {}, "layers.1"),
     ("mixer_s32_224", 64, {}, "blocks.3"),
     ("resmlp_12_224", 32, {}, "blocks.5"),
     ("gmlp_ti16_224", 32, {}, "blocks.14"),
@@ -88,34 +84,41 @@ FAMILIES = [
     ("xcit_nano_12_p16_224", 32, {}, "blocks.8"),
     ("convit_tiny", 224, {"depth": 4, "local_up_to_layer": 2}, "blocks.2"),
     ("tnt_s_patch16_224", 32, {"embed_dim": 48, "depth": 8, "num_heads_outer": 3}, "blocks.5"),
-    ("volo_d1_224", 64, {}, "network.1"),
-    ("crossvit_tiny_240", 240, {}, "blocks.0"),
     ("hiera_tiny_224", 64, {"embed_dim": 24, "num_heads": 1}, "blocks.8"),
     ("swin_tiny_patch4_window7_224", 56, SMALL_SWIN, "layers.1"),
     ("swinv2_tiny_window8_256", 64, SMALL_SWIN, "layers.1"),
     ("swinv2_cr_tiny_224", 64, SMALL_SWIN, "stages.1"),
-    ("nest_tiny", 64, {}, "levels.0"),
-    ("maxvit_pico_rw_256", 64, {}, "stages.1"),
-    ("coatnet_pico_rw_224", 64, {}, "stages.1"),
     ("coat_tiny", 32, {}, WHOLE),
-    ("gcvit_xxtiny", 64, {}, "stages.1"),
     ("davit_tiny", 64, {"depths": (1, 1, 1, 1), "embed_dims": (12, 24, 48, 48), "num_heads": (1, 2, 3, 3)}, "stages.1"),
-    ("mvitv2_tiny", 64, {}, "stages.1"),
     ("pvt_v2_b0", 64, {}, "stages.1"),
-    ("twins_svt_small", 64, {}, WHOLE),
     ("pit_ti_224", 64, {}, "transformers.0"),
     ("levit_128s", 64, {}, "stages.0"),
-    ("tiny_vit_5m_224", 64, {}, "stages.1"),
     ("efficientformerv2_s0", 64, {}, "stages.1"),
     ("efficientvit_m0", 64, {}, "stages.0"),
     ("efficientvit_b0", 64, {}, "stages.1"),
     ("mobilevit_xxs", 64, {}, "stages.1"),
     ("mobilevitv2_050", 64, {}, "stages.1"),
     ("edgenext_xx_small", 64, {}, "stages.1"),
+    ("swiftformer_xs", 64, {}, "stages.1"),
+]
+# Families whose smallest member is large, or has many layers.
+LARGE_FAMILIES = [
+    ("convmixer_768_32", 32, {}, "blocks.15"),
+    ("focalnet_tiny_srf", 64, {}, "layers.1"),
+    ("mvitv2_tiny", 64, {}, "stages.1"),
+    ("volo_d1_224", 64, {}, "network.1"),
+    ("nest_tiny", 64, {}, "levels.0"),
+    ("crossvit_tiny_240", 240, {}, "blocks.0"),
+    ("maxvit_pico_rw_256", 64, {}, "stages.1"),
+    ("coatnet_pico_rw_224", 64, {}, "stages.1"),
+    ("gcvit_xxtiny", 64, {}, "stages.1"),
+    ("tiny_vit_5m_224", 64, {}, "stages.1"),
     ("fastvit_t8", 64, {}, "stages.1"),
     ("repvit_m0_9", 64, {}, "stages.1"),
-    ("swiftformer_xs", 64, {}, "stages.1"),
     ("visformer_tiny", 64, {}, "patch_embed2"),
+    ("selecsls42b", 64, {}, "features.2"),
+    ("legacy_xception", 64, {}, "block6"),
+    ("twins_svt_small", 64, {}, WHOLE),
 ]
 
 
@@ -159,7 +162,9 @@ def close(found, expected):
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "options", "shared"), FAMILIES, ids=lambda value: value if type(value) is str else ""
+    ("name", "size", "options", "shared"),
+    [*FAMILIES, *(pytest.param(*row, marks=pytest.mark.slow) for row in LARGE_FAMILIES)],
+    ids=lambda value: value if type(value) is str else "",
 )
 def test_trunk_and_branch_compute_what_the_whole_network_does(name, size, options, shared):
     build = Small(name, size, options)
