@@ -215,7 +215,8 @@ def divide(model: nn.Module, shape: tuple[int, int, int]) -> tuple[fx.Graph, fx.
         None if the network has no stages, or cannot be divided between them.
     """
     try:
-        with torch.random.fork_rng(devices=[]):
+        # Whatever the caller has switched off, gradients are looked at.
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
             model = copy.deepcopy(model)
             graph = _trace(model, shape)
             first = _first_own(model, graph)
@@ -399,7 +400,8 @@ def _same_function(model: nn.Module, trunk: fx.Graph, branch: fx.Graph, shape: t
     with torch.no_grad():
         expected = Whole(model)(image)  # last: some layers keep what they worked out without gradient
     same = torch.allclose(found, expected.expand_as(found), rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
-    trained = all(weight.grad is not None for part in (early, late) for weight in part.parameters())
+    weights = [weight for part in (early, late) for weight in part.parameters() if weight.requires_grad]
+    trained = all(weight.grad is not None for weight in weights)
     return same and trained and own[0].isdisjoint(own[1])
 
 

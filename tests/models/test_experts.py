@@ -325,6 +325,12 @@ def test_dividing_leaves_the_network_and_torchs_random_state_alone():
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_the_division_does_not_depend_on_whether_gradients_are_wanted(context):
+    with context():
+        assert backbone("cifar_resnet20", 8)(2).trunk.modules_with_parameters == ["conv1", "bn1", "layer1"]
+
+
 class Looking(nn.Module):
     """A network whose code looks at its images, or at whether it trains."""
 
