@@ -83,6 +83,7 @@ def show(result: Result, path: Path) -> None:
         **({"copies": f"of shorter side {config.cache_resized}"} if config.cache_resized else {}),
         **({"decoded": "on a GPU"} if config.decode == "gpu" else {}),
         **({} if scored else {"backbone": f"{config.backbone}, {config.image_size} pixels, {config.precision}"}),
+        **_experts(result),
         "recipe": recipe
         if isinstance(recipe, str)
         else f"{recipe.name}: {_words(recipe.model_dump(exclude={'name'}))}",
@@ -97,6 +98,14 @@ def show(result: Result, path: Path) -> None:
     out.print(table)
     again = external.command(result) or command(config, path, result.cost.divisions if result.cost else ())
     out.print(f"reproduce  {escape(again)}")  # one line, to be copied
+
+
+def _experts(result: Result) -> dict[str, str]:
+    """How several experts divide the backbone, as a row; none for one network."""
+    if result.experts is not None:
+        return {"experts": str(result.experts)}
+    count = len(result.test.expert_mean_probability) if result.test else 0
+    return {"experts": f"{count}; which stages they share is not on record"} if count > 1 else {}
 
 
 def show_estimate(found: Estimate) -> None:

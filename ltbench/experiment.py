@@ -1,10 +1,12 @@
 """The spine: RunConfig -> data -> method -> fit -> predict -> metrics -> Result."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from ltbench.data.dataset import Dataset
 from ltbench.data.loading import Loader
 from ltbench.data.source import Images, Source
 from ltbench.device import choose_device, own_device
-from ltbench.errors import LtbenchError, TrainingFailedError, out_of_memory
+from ltbench.errors import LtbenchError, LtbenchWarning, TrainingFailedError, out_of_memory
 from ltbench.evaluate import calibration
 from ltbench.evaluate.measure import measure, of_images
 from ltbench.evaluate.predict import predict
@@ -26,8 +28,8 @@ from ltbench.method import Method
 from ltbench.monitor.heartbeat import FILE, Heart
 from ltbench.monitor.tensorboard import Board, check_installed
 from ltbench.provenance import provenance, software
-from ltbench.records import data_record, multiply_adds, paper_record, peak_memory, shot_groups
-from ltbench.store import Cost, CurvePoint, Division, MethodRecord, Metrics, Result, Status, Store
+from ltbench.records import data_record, experts_record, multiply_adds, paper_record, peak_memory, shot_groups
+from ltbench.store import Cost, CurvePoint, Division, ExpertsRecord, MethodRecord, Metrics, Result, Status, Store
 from ltbench.train.batch_norm import check_has_batch_norm, processes_together, synchronise
 from ltbench.train.distributed import ALONE, Group, check_divisible
 from ltbench.train.fit import fit, load_trained
@@ -260,10 +262,22 @@ class _Run:
         stored = self.store.get(self.config, self.id)
         if self.around.rerun or stored is None or stored.status != "done" or stored.config != self.config:
             return None  # equal names, other settings: a default has changed since
-        if stored.test is None and self.around.test:
+        if (stored.test is None and self.around.test) or not self._has_network_of(stored):
             return None
         self.board.recall(stored, self.store.path(self.config, self.id))
         return stored
+
+    def _has_network_of(self, stored: Result) -> bool:
+        """Whether a run today would train the network of a stored result, and not one that is divided otherwise.
+
+        A result that is older than its division on record is known by its number of parameters.
+        """
+        figures, cost = stored.test or next(iter(stored.metrics.values()), None), stored.cost
+        if figures is None or cost is None or len(figures.expert_mean_probability) < 2:
+            return True
+        settings = self.config.replace(seed=0, pretrained=False).model_dump_json()
+        experts, parameters = _network(settings, self.revision, tuple(self.data.train_counts.tolist()), self.data.shape)
+        return parameters == cost.parameters if stored.experts is None else experts == stored.experts
 
     def _start_from(self, method: Method) -> None:
         runs: dict[str, Method] = {}
@@ -378,6 +392,7 @@ class _Run:
             ),
             metrics=metrics or {},
             **(about_images or {}),
+            experts=experts_record(method.network),
             curve=[CurvePoint.model_validate(one, from_attributes=True) for one in (history.curve if history else ())],
             cost=cost,
             tuning=dict(self.around.tuning) if self.around.tuning else None,
@@ -397,3 +412,20 @@ class _Run:
             peak_memory_bytes=peak_memory(self.device),
             peak_memory_of="device" if self.device.type == "cuda" else "process",
         )
+
+
+@lru_cache
+def _network(
+    settings: str, revision: str, counts: tuple[int, ...], shape: tuple[int, int, int]
+) -> tuple[ExpertsRecord | None, int]:
+    """How experts divide the network of a run, and its number of parameters; worked out once for all seeds.
+
+    Args:
+        settings: of the run, as JSON text.
+        revision: of its method, which others of the same name do not share.
+        counts: (C,) images of each class to train on.
+        shape: of an image: channels, height, width.
+    """
+    with warnings.catch_warnings(action="ignore", category=LtbenchWarning):
+        network = untrained(RunConfig.model_validate_json(settings), counts, shape, torch.device("cpu")).network
+    return experts_record(network), sum(weight.numel() for weight in network.parameters())

@@ -15,7 +15,8 @@ from ltbench.data.dataset import Dataset
 from ltbench.data.source import ImageFiles
 from ltbench.method import Claim, Method, MethodConfig
 from ltbench.mixing import Mixing
-from ltbench.store import DataRecord, PaperRecord
+from ltbench.models.experts import ExpertNetwork, Part
+from ltbench.store import DataRecord, ExpertsRecord, PaperRecord
 
 
 def shot_groups(data: Dataset) -> dict[str, list[int]]:
@@ -106,6 +107,16 @@ def _plain(settings: MethodConfig) -> dict[str, Any]:
 
 def _word(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else json.dumps(value)
+
+
+def experts_record(network: ExpertNetwork) -> ExpertsRecord | None:
+    """How several experts divide the backbone; None for one."""
+    if len(network.branches) == 1:
+        return None
+    shared, own = (
+        part.modules_with_parameters if isinstance(part, Part) else [] for part in (network.trunk, network.branches[0])
+    )
+    return ExpertsRecord(count=len(network.branches), shared=shared, own=own)
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """The result of a run and the folder of results: one JSON file a run, written whole, readable without ltbench."""
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Any, Literal
@@ -134,6 +135,31 @@ class Division(Frozen):
     )
 
 
+class ExpertsRecord(Frozen):
+    """How the backbone is divided among several experts, by the names of its modules that have parameters."""
+
+    count: int
+    shared: list[str] = Field(description="that all experts share; none where each expert is a complete network")
+    own: list[str] = Field(description="that each expert has for itself; none where it is a complete network")
+
+    def __str__(self) -> str:
+        if not self.shared:
+            return f"{self.count} complete networks"
+        return f"{self.count}, which share {_in_words(self.shared)}; each has its own {_in_words(self.own)}"
+
+
+def _in_words(names: list[str]) -> str:
+    """A list of names; more than two in a row whose numbers follow each other as "blocks.0 to blocks.8"."""
+    rows: list[list[str]] = []
+    for name in names:
+        stem, digits = re.fullmatch(r"(.*?)(\d*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
+        if rows and digits and digits != "0" and rows[-1][-1] == f"{stem}{int(digits) - 1}":
+            rows[-1].append(name)
+        else:
+            rows.append([name])
+    return ", ".join(f"{row[0]} to {row[-1]}" if len(row) > 2 else ", ".join(row) for row in rows)
+
+
 class Cost(Frozen):
     """What the run took."""
 
@@ -184,6 +210,9 @@ class Result(Frozen):
     outcomes: Outcomes | None = Field(None, description="of the test images")
     shift: ShiftTable | None = Field(None, description="null where the method would have to adapt to each set anew")
     curve: list[CurvePoint] = Field(default_factory=list)
+    experts: ExpertsRecord | None = Field(
+        None, description="null for one network, and in results older than this field"
+    )
     cost: Cost | None = None
     tuning: dict[str, Any] | None = Field(None, description="trials that chose the hyper-parameters")
     provenance: dict[str, Any]

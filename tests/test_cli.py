@@ -210,7 +210,15 @@ def test_show_prints_a_run_and_a_command_that_can_be_copied(cli, tmp_path, train
     for name in (path.stem[:5], path.stem, path):
         shown = cli("show", name)
         assert (shown.code, shown.err) == (0, "")
-        for word in (f"{result.run_id} (done)", "mixup=0.3", "taus=0,1,2", "cifar_resnet20", "standard", "validation"):
+        for word in (
+            f"{result.run_id} (done)",
+            "mixup=0.3",
+            "taus=0,1,2",
+            "cifar_resnet20",
+            "standard",
+            "validation",
+            "3, which share conv1, bn1, layer1; each has its own layer2, layer3",
+        ):
             assert word in shown.out, word
         assert f"top-1 {result.test.top1:.2f}" in shown.out
     reproduce = shown.out.splitlines()[-1].removeprefix("reproduce ").strip()

@@ -12,7 +12,7 @@ from ltbench import places, registry
 from ltbench.config import RunConfig
 from ltbench.data.digits import Digits
 from ltbench.data.source import RawData
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.experiment import Surroundings, run
 from ltbench.sweep import run_all
 
@@ -255,6 +255,48 @@ def test_a_stored_run_whose_settings_have_other_values_now_is_run_again(around):
     assert len(steps) == 8 + 1, "trained anew, although a finished checkpoint lies under this name"
     assert again.run_id == result.run_id
     assert again.config.recipe.gamma == 0.1
+
+
+def as_if_of_another_division(result, around, *, recorded):
+    """Store a run of experts, and its weights, as if it had been made when stages were lost."""
+    (path,) = around.out.rglob("*.json")
+    older = json.loads(path.read_text())
+    older["cost"]["parameters"] -= 1000
+    if recorded:
+        older["experts"]["own"] = older["experts"]["own"][:-1]
+    else:
+        del older["experts"]
+    path.write_text(json.dumps(older))
+    checkpoint = places.cache_dir() / "runs" / result.run_id / "checkpoint.pt"
+    state = torch.load(checkpoint, weights_only=True)
+    state["method"] = {name: value for name, value in state["method"].items() if ".layer3." not in name}
+    torch.save(state, checkpoint)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_stored_run_of_experts_that_were_divided_otherwise_is_run_again(around, recorded):
+    config = RunConfig(method="balpoe", epochs=1)
+    result = run(config, around)
+    assert result.experts.shared == ["conv1", "bn1", "layer1"]
+    assert result.experts.own == ["layer2", "layer3"]
+    as_if_of_another_division(result, around, recorded=recorded)
+    with pytest.warns(LtbenchWarning, match="divided otherwise"):
+        again = run(config, around)
+    assert again.run_id == result.run_id
+    assert again.cost.parameters == result.cost.parameters
+    assert again.metrics == result.metrics
+
+
+def test_a_stored_run_of_experts_that_is_older_than_its_division_on_record_stays_stored(around):
+    config = RunConfig(method="balpoe", epochs=1)
+    run(config, around)
+    (path,) = around.out.rglob("*.json")
+    older = json.loads(path.read_text())
+    del older["experts"]
+    path.write_text(json.dumps(older))
+    steps = []
+    again = run(config, replace(around, watch=lambda share, words: steps.append(share)))
+    assert (steps, again.experts) == ([], None)
 
 
 def test_bf16_trains_and_keeps_its_weights_in_single_precision(around):

@@ -16,7 +16,7 @@ from ltbench.atomic import write_bytes, write_text
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.experiment import Surroundings, run
-from ltbench.store import SCHEMA_VERSION, Store, read
+from ltbench.store import SCHEMA_VERSION, ExpertsRecord, Store, read
 
 
 @contextmanager
@@ -202,3 +202,17 @@ def test_a_damaged_stored_run_is_not_silently_replaced(tmp_path):
     with pytest.raises(LtbenchError, match="not a valid result"):
         run(config, around)
     assert path.read_text() == "{"
+
+
+@pytest.mark.parametrize(
+    ("shared", "own", "words"),
+    [
+        (["pos_embed", *(f"blocks.{i}" for i in range(9))], ["blocks.9", "blocks.10", "norm"],
+         "3, which share pos_embed, blocks.0 to blocks.8; each has its own blocks.9, blocks.10, norm"),
+        (["conv1", "bn1", "layer1"], ["layer2", "layer3"],
+         "3, which share conv1, bn1, layer1; each has its own layer2, layer3"),
+        ([], [], "3 complete networks"),
+    ],
+)  # fmt: skip
+def test_the_division_among_experts_in_words(shared, own, words):
+    assert str(ExpertsRecord(count=3, shared=shared, own=own)) == words

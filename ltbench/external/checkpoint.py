@@ -18,7 +18,7 @@ from ltbench.external.rows import IMPORTED, check_row, declared_recipe, refuse_t
 from ltbench.method import Method
 from ltbench.models.published_resnets import Architecture, read_network
 from ltbench.models.state_file import read_state
-from ltbench.records import data_record, multiply_adds, peak_memory
+from ltbench.records import data_record, experts_record, multiply_adds, peak_memory
 from ltbench.store import Cost, MethodRecord, Result, Store
 
 
@@ -76,6 +76,7 @@ def import_checkpoint(
         method=MethodRecord(revision=IMPORTED, logit_prior=logit_prior, transductive=False, uses={}),
         metrics={"test": measure(predictions.logits, predictions.labels, predictions.experts, record.groups)},
         **of_images(predictions, record, logit_prior=logit_prior, transductive=False),
+        experts=experts_record(network),
         cost=cost,
         provenance={
             IMPORTED: {"file": file.name, "sha256": digest, "network": str(architecture)},

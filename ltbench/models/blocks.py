@@ -20,8 +20,8 @@ def blocks(network: ExpertNetwork) -> list[nn.Module]:
 
 def _of_part(part: nn.Module) -> Iterator[nn.Module]:
     for name, child in part.model.named_children() if isinstance(part, Part | Whole) else ():
-        if name in CONTAINERS and isinstance(child, nn.Sequential | nn.ModuleList):
-            for stage in child:
+        if name in CONTAINERS and type(child) in (nn.Sequential, nn.ModuleList, nn.Module):  # the last one is fx's
+            for stage in child.children():
                 yield from _of_stage(stage)
         elif re.fullmatch(STAGE, name):
             yield from _of_stage(child)

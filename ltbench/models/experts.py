@@ -3,52 +3,57 @@
 Which stages an expert owns: layer2 and layer3 of a CIFAR ResNet, layer3 and layer4 of a ResNet or ResNeXt (both as
 published for RIDE, SADE and BalPoE), the last half of the stages of other staged networks, the last quarter of the
 blocks of a transformer.
+
+torch.fx writes down what the whole network computes as a graph of calls, whose calls before the first own stage are the
+trunk; all that crosses from there on is handed to the branches. So trunk and branch compute what the whole network does
+whatever its weights are, and the division depends on the architecture alone. Networks whose graph cannot be written
+down, or whose parts do not compute the same with random weights, are not divided.
 """
 
+import copy
 import math
+import operator
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import timm
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.models import resnet_cifar  # noqa: F401  (registers the networks with timm)
 from ltbench.models.heads import HEADS
 
-CONTAINERS = ("stages", "blocks", "layers", "features")
+CONTAINERS = ("stages", "blocks", "layers", "features", "levels", "transformers", "network", "dense_stages")
 """Attributes under which timm's networks keep their stages or blocks, where these are not children themselves."""
-STAGE = r"(layer|stage|s)\d+"
+STAGE = r"(layer|stage|s|level|block|cell_)\d+"
 """Names of those that are."""
-_EMBED = "embed"  # stands for all that a vision transformer does before its blocks
 _THREE_QUARTERS = {"CifarResNet": (16, 24, 48), "ResNet": (64, 128, 192, 384)}
 
 
 class Part(nn.Module):
-    """A run of consecutive stages of a timm network; what comes before and after is dropped from it.
+    """The trunk or a branch of a timm network: a part of its graph, with the modules that it calls.
 
     Args:
-        model: a timm network without classifier; it is taken apart.
-        stages: names of all its stages, in order.
-        first: index of the first stage of the experts.
-        trunk: whether this part is the stages before ``first``, or those from it on and the pooling.
+        model: a timm network without classifier; the part shares its modules.
+        graph: takes images, or what the trunk gives; gives what a branch takes, or (B, D) features.
     """
 
-    def __init__(self, model: nn.Module, stages: list[str], first: int, *, trunk: bool) -> None:
+    def __init__(self, model: nn.Module, graph: fx.Graph) -> None:
         super().__init__()
-        self.stages = stages[:first] if trunk else stages[first:]
-        self.pools = not trunk
-        _drop(model, stages[first:] + _after(model, stages) if trunk else stages[:first])
-        self.model = model
+        self.model = fx.GraphModule(model, graph)
+        self.stages = _units(graph)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """What the next part takes, or (B, D) features if this one pools."""
-        for name in self.stages:
-            x = _run(self.model, name, x)
-        return _pooled(self.model, x) if self.pools else x
+    @property
+    def modules_with_parameters(self) -> list[str]:
+        """The stages, blocks and other layers of the network that are in this part."""
+        return list(dict.fromkeys(_stage_of(name) for name, _ in self.model.named_parameters()))
+
+    def forward(self, x: Any) -> Any:
+        """What a branch takes from (B, channels, H, W) images, or (B, D) features from that."""
+        return self.model(x)
 
 
 class Whole(nn.Module):
@@ -60,7 +65,8 @@ class Whole(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D) features."""
-        return _pooled(self.model, self.model.forward_features(x))  # type: ignore[operator]
+        features: Tensor = self.model.forward_head(self.model.forward_features(x), pre_logits=True)  # type: ignore[operator]
+        return features
 
 
 class ExpertNetwork(nn.Module):
@@ -190,82 +196,224 @@ class Backbone:
             network.train()
 
     def _split(self, models: list[nn.Module], width: float) -> tuple[nn.Module, list[nn.Module]] | None:
-        stages = _stages(models[0], torch.rand(1, *self.shape))
-        if stages is None:
+        torch.rand(1, *self.shape)  # the initial weights that are drawn after it are those of stored results
+        graphs = divide(models[0], self.shape)
+        if graphs is None:
             return None
-        first = _first_own(models[0], stages)
-        trunk = Part(self._create(width), stages, first, trunk=True)
-        return trunk, [Part(model, stages, first, trunk=False) for model in models]
+        trunk, branch = graphs
+        return Part(self._create(width), trunk), [Part(model, branch) for model in models]
 
 
-def _pooled(model: nn.Module, x: Tensor) -> Tensor:
-    """(B, D) features from a network's last feature maps."""
-    features: Tensor = model.forward_head(x, pre_logits=True)  # type: ignore[operator]
-    return features
+def divide(model: nn.Module, shape: tuple[int, int, int]) -> tuple[fx.Graph, fx.Graph] | None:
+    """The graphs of the trunk and of a branch of a network.
+
+    Args:
+        model: a timm network without classifier; left as it is.
+        shape: of an image: channels, height, width.
+
+    Returns:
+        None if the network has no stages, or cannot be divided between them.
+    """
+    try:
+        # Whatever the caller has switched off, gradients are looked at.
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+            model = copy.deepcopy(model)
+            graph = _trace(model, shape)
+            first = _first_own(model, graph)
+            if first is None:
+                return None
+            trunk, branch = _cut(graph, first)
+            return (trunk, branch) if _same_function(model, trunk, branch, shape) else None
+    except Exception:  # tracing meets code that it cannot follow, in as many ways as there are networks
+        return None
+
+
+class _Tracer(fx.Tracer):
+    """Follows the code of a network itself, and that of no module in it.
+
+    Args:
+        answers: to what that code asks about shapes, in order: truth values, and lengths of what it loops over.
+    """
+
+    proxy_buffer_attributes = True
+
+    def __init__(self, answers: Sequence[int] = ()) -> None:
+        super().__init__()
+        self._answers = iter(answers)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether a module is one call: all but the network, and what merely holds its stages."""
+        _, *names = module_qualified_name.split(".")
+        return bool(names) and not (len(names) == 1 and names[0] in CONTAINERS and isinstance(m, nn.Sequential))
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """A truth value that the code needs now."""
+        return bool(self._answer(obj.node, bool))
+
+    def iter(self, obj: fx.Proxy) -> Iterator[fx.Proxy]:
+        """The items of what the code loops over."""
+        return iter([obj[i] for i in range(self._answer(obj.node, len))])  # type: ignore[index]
+
+    def _answer(self, node: fx.Node, ask: Callable[[Any], int]) -> int:
+        answer = next(self._answers, None)
+        if answer is None:
+            raise _Question(node, ask)
+        return answer
+
+
+class _Question(Exception):  # noqa: N818  (no error: tracing begins again with its answer)
+    """What tracing must know of a value before it can go on."""
+
+    def __init__(self, node: fx.Node, ask: Callable[[Any], int]) -> None:
+        self.node, self.ask = node, ask
+
+    def answer(self, model: nn.Module, shape: tuple[int, int, int]) -> int:
+        """The answer for images of a shape.
+
+        Raises:
+            ValueError: if it depends on more than their shape.
+        """
+        graph = fx.Graph()
+        copies: dict[fx.Node, fx.Node] = {}
+        for node in self.node.graph.nodes:
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+        graph.output(copies[self.node])
+        begin = fx.GraphModule(model, graph)
+        values = [begin(torch.zeros(batch, *shape)) for batch in (1, 2)]
+        answers = {self.ask(value) for value in values}
+        if len(answers) > 1 or any(isinstance(value, Tensor) for value in values):
+            raise ValueError("the network's code depends on the images")
+        return answers.pop()
 
 
 @torch.no_grad()
-def _stages(model: nn.Module, images: Tensor) -> list[str] | None:
-    """The names of the stages that one after the other make up ``forward_features``; None if none do."""
-    training = model.training
-    model.eval()
-    try:
-        expected = model.forward_features(images)  # type: ignore[operator]
-        x, names = images, []
-        for name in _candidates(model):
-            x = _run(model, name, x)
-            names.append(name)
-            if x.shape == expected.shape and torch.allclose(x, expected, atol=1e-5):
-                return names
-    except (AttributeError, TypeError, ValueError, RuntimeError):
-        return None  # this architecture does more between its stages than passing a tensor on
-    finally:
-        model.train(training)
-    return None
+def _trace(model: nn.Module, shape: tuple[int, int, int]) -> fx.Graph:
+    """What a network computes from images of a shape, in training and in evaluation.
+
+    Raises:
+        ValueError: if its own code does something else in training than to drop out features.
+    """
+    network, answers = Whole(model).eval(), list[int]()
+    while True:
+        try:
+            graph, training = _Tracer(answers).trace(network), _Tracer(answers).trace(network.train())
+            break
+        except _Question as question:
+            answers.append(question.answer(network.eval(), shape))
+    for node, other in zip(list(graph.nodes), list(training.nodes), strict=True):
+        for name, value in node.kwargs.items():
+            if value is False and other.kwargs.get(name) is True:
+                for one in (node, other):
+                    with one.graph.inserting_before(one):
+                        one.update_kwarg(name, one.graph.create_node("get_attr", "training"))
+    if graph.python_code("self").src != training.python_code("self").src:
+        raise ValueError("the network's code asks whether it trains")
+    for node in graph.nodes:
+        if node.op in ("call_module", "get_attr"):
+            node.target = node.target.removeprefix("model.")
+    return graph
 
 
-def _candidates(model: nn.Module) -> Iterator[str]:
-    embedding = ("patch_embed", "pos_drop", "patch_drop", "norm_pre") if _is_transformer(model) else ()
-    if embedding:
-        yield _EMBED
-    for name, child in model.named_children():
-        if name in CONTAINERS and isinstance(child, nn.Sequential):
-            yield from (f"{name}.{part}" for part, _ in child.named_children())
-        elif name not in embedding:
-            yield name
+def _unit(node: fx.Node) -> str | None:
+    return _stage_of(str(node.target)) if node.op == "call_module" else None
 
 
-def _run(model: nn.Module, name: str, x: Any) -> Any:
-    if name == _EMBED:
-        return model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(x))))  # type: ignore[operator]
-    return model.get_submodule(name)(x)
+def _stage_of(name: str) -> str:
+    """The stage, the block or else the child of a network that a module or a parameter belongs to."""
+    names = name.split(".")
+    return ".".join(names[:2] if names[0] in CONTAINERS else names[:1])
+
+
+def _units(graph: fx.Graph) -> list[str]:
+    return list(dict.fromkeys(unit for node in graph.nodes if (unit := _unit(node)) is not None))
+
+
+def _first_own(model: nn.Module, graph: fx.Graph) -> fx.Node | None:
+    """The first call that each expert has for itself; None in a network without stages."""
+    stages = [unit for unit in _units(graph) if "." in unit or re.fullmatch(STAGE, unit)]
+    own = math.ceil(len(stages) / 4) if _is_transformer(model) else math.ceil(len(stages) / 2)
+    if not 0 < own < len(stages):
+        return None
+    nodes = list(graph.nodes)
+    begin = next(i for i, node in enumerate(nodes) if _unit(node) == stages[-own])
+    # A ReLU ahead of it stays in the trunk: experts must not change in place what they share.
+    later: Iterator[fx.Node] = iter(nodes[begin:])
+    return next(node for node in later if _unit(node) and _has_parameters(model, node))
 
 
 def _is_transformer(model: nn.Module) -> bool:
-    return hasattr(model, "_pos_embed") and hasattr(model, "blocks")
+    """Whether the blocks of a network have attention and are all in one list."""
+    blocks = getattr(model, "blocks", ())
+    return any("attn" in name for block in blocks for name, _ in block.named_children())
 
 
-def _first_own(model: nn.Module, stages: list[str]) -> int:
-    """The index in ``stages`` of the first one that each expert has for itself."""
-    units = [i for i, name in enumerate(stages) if re.fullmatch(rf"{STAGE}|\w+\.\w+", name)]
-    if not units:
-        return len(stages)
-    shared = len(units) - math.ceil(len(units) / 4) if _is_transformer(model) else len(units) // 2
-    return units[shared]
+def _has_parameters(model: nn.Module, node: fx.Node) -> bool:
+    return next(model.get_submodule(str(node.target)).parameters(), None) is not None
 
 
-def _after(model: nn.Module, stages: list[str]) -> list[str]:
-    """Children that run after the stages: pooling and its norm."""
-    used = {name.split(".")[0] for name in stages}
-    embedding = {"patch_embed", "pos_drop", "patch_drop", "norm_pre"} if _EMBED in used else set()
-    return [name for name, _ in model.named_children() if name not in used | embedding]
+def _cut(graph: fx.Graph, first: fx.Node) -> tuple[fx.Graph, fx.Graph]:
+    """A graph in two: the nodes before one, whose last one gives all that is needed later on, and the others."""
+    nodes = list(graph.nodes)
+    before, after = nodes[: nodes.index(first)], nodes[nodes.index(first) :]
+    late = set(after)
+    needed = [node for node in before if not late.isdisjoint(node.users)]
+    parameters, crossing = _by_kind(needed)
+    trunk, branch = fx.Graph(), fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in before:
+        if node.op != "get_attr" or not late.issuperset(node.users):
+            copies[node] = trunk.node_copy(node, copies.__getitem__)
+    handed = tuple(copies[node] for node in crossing)
+    trunk.output(handed[0] if len(handed) == 1 else handed)
+    shared = branch.placeholder("shared")
+    copies = {
+        node: shared if len(crossing) == 1 else branch.call_function(operator.getitem, (shared, i))
+        for i, node in enumerate(crossing)
+    }
+    for node in [*parameters, *after]:
+        copies[node] = branch.node_copy(node, copies.__getitem__)
+    return trunk, branch
 
 
-def _drop(model: nn.Module, stages: list[str]) -> None:
-    for name in stages:
-        if name == _EMBED:
-            model.patch_embed = nn.Identity()
-            model.norm_pre = nn.Identity()
-            model.pos_embed = model.cls_token = model.reg_token = None  # type: ignore[assignment]
+def _by_kind(nodes: list[fx.Node]) -> tuple[list[fx.Node], list[fx.Node]]:
+    """Parameters and buffers, which each part looks up for itself, and computed values."""
+    return [node for node in nodes if node.op == "get_attr"], [node for node in nodes if node.op != "get_attr"]
+
+
+def _same_function(model: nn.Module, trunk: fx.Graph, branch: fx.Graph, shape: tuple[int, int, int]) -> bool:
+    """Whether two branches on a trunk compute what a network does, and leave no parameter without gradient.
+
+    Args:
+        model: gets other weights, and evaluation mode.
+        trunk: a graph.
+        branch: likewise.
+        shape: of an image.
+    """
+    generator = torch.Generator().manual_seed(0)
+    _randomise(model.eval(), generator)
+    image = torch.rand(1, *shape, generator=generator)
+    early, late = Part(model, trunk), Part(model, branch)
+    own = [{id(weight) for weight in part.parameters()} for part in (early, late)]
+    shared = early(image)
+    found = torch.stack([late(shared), late(shared)])
+    torch.autograd.backward(found.sum())
+    with torch.no_grad():
+        expected = Whole(model)(image)  # last: some layers keep what they worked out without gradient
+    same = torch.allclose(found, expected.expand_as(found), rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+    weights = [weight for part in (early, late) for weight in part.parameters() if weight.requires_grad]
+    trained = all(weight.grad is not None for weight in weights)
+    return same and trained and own[0].isdisjoint(own[1])
+
+
+@torch.no_grad()
+def _randomise(model: nn.Module, generator: torch.Generator) -> None:
+    """Give a network weights that no initialisation has: no block is the identity, no norm at rest."""
+    for weight in model.parameters():
+        if weight.ndim > 1:
+            weight.normal_(0, (weight.shape[0] / weight.numel()) ** 0.5, generator=generator)
         else:
-            model.set_submodule(name, nn.Identity())
+            weight.uniform_(0, 1, generator=generator)
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if name in ("running_mean", "running_var"):
+                buffer.uniform_(0.5, 1.5, generator=generator)

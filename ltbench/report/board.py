@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -221,6 +222,10 @@ def _labels(runs: pd.DataFrame) -> dict[str, str]:
         differing = [name for name in named if not pd.isna(row[name]) and row[name] != usual.get(name)]
         search = [f"tuned in {row['tuning_trials']:g} trials"] if searched else []
         labels[str(setting)] = ", ".join([row["method"], *search, *(_named(name, row[name]) for name in differing)])
+    uses = Counter(labels.values())
+    for setting, row in settings.iterrows():  # experts that divide the backbone otherwise
+        if uses[labels[str(setting)]] > 1 and pd.notna(row["parameters"]):
+            labels[str(setting)] += f", {row['parameters']:,.0f} parameters"
     return labels
 
 

@@ -59,6 +59,8 @@ class Difference:
         differing = {part.name: set(part.differs) for part in self.parts}
         told = ["settings"] if differing["settings"] - {"seed"} else []
         told += ["the revision of the method"] if "revision" in differing["method"] else []
+        if not told and "parameters" in differing["cost"]:
+            told = ["the stages that experts share"]
         what = f"as two rows, since {' and '.join(told)} differ" if told else "averaged: only their seeds differ"
         elsewhere = " They were made on different hardware: training times say little." if differing["hardware"] else ""
         return f"They may stand in one table, {what}.{elsewhere}"

@@ -59,6 +59,7 @@ def _row(result: Result, path: Path) -> dict[str, Any]:
             result.method.transductive,
             result.method.track or "",
             _batch_norm(result),
+            cost.parameters if cost else None,
         ),
         **{name: getattr(test, name, None) for name in METRICS},
         **{name: getattr(cost, name, None) for name in COSTS},
@@ -86,6 +87,7 @@ def _shared(
     transductive: bool,
     track: str,
     batch_norm: str | None,
+    parameters: int | None,
 ) -> dict[str, Any]:
     """What runs have in common that differ in their seed only, worked out once for all of them."""
     settings = json.loads(config)
@@ -99,7 +101,8 @@ def _shared(
         "transductive": transductive,
         "track": track,
         "batch_norm_images": batch_norm or settings["batch_norm_images"],
-        "setting": canonical_json([settings, revision, data, *([batch_norm] if batch_norm else [])]),
+        # Equal settings and another number of parameters: experts that divide the backbone otherwise.
+        "setting": canonical_json([settings, revision, data, *([batch_norm] if batch_norm else []), parameters]),
     }
     return {**row, "table": canonical_json([row[name] for name in TABLE_KEYS])}
 

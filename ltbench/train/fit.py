@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -329,6 +329,10 @@ class _Trainer:
         state = self.checkpoint.load(self.device)
         if state is None:
             return False
+        if not _fits(state["method"], self.method):
+            message = "the checkpoint is of a network that is divided otherwise: training starts anew"
+            warnings.warn(message, LtbenchWarning, stacklevel=2)
+            return False
         self.stage, self.epoch, self.step = state["position"]
         self.method.load_state_dict(state["method"])
         stored = state["history"]
@@ -360,10 +364,16 @@ def changes_batches(method: Method) -> bool:
     return bool(mixing) or type(method).prepare is not Method.prepare
 
 
+def _fits(state: Mapping[str, Tensor], method: Method) -> bool:
+    """Whether saved weights are those of the method's network, which an older version may have divided otherwise."""
+    own = method.state_dict()
+    return own.keys() == state.keys() and all(own[name].shape == value.shape for name, value in state.items())
+
+
 def load_trained(method: Method, checkpoint: Checkpoint, device: torch.device) -> bool:
     """Load the weights of a finished run into a method; False if there is no checkpoint of one."""
     state = checkpoint.load(device)
-    if state is None or state["optimiser"] is not None:
+    if state is None or state["optimiser"] is not None or not _fits(state["method"], method):
         return False
     method.load_state_dict(state["method"])
     return True

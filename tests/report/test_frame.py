@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from ltbench.errors import LtbenchError
+from ltbench.report.board import leaderboards
+from ltbench.report.collection import collect
 from ltbench.report.find import find_run
 from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, flatten, load_results
 from ltbench.store import Store
@@ -62,6 +64,16 @@ def test_runs_that_differ_otherwise_have_settings_of_their_own_in_one_table(tmp_
     frame = load_results(tmp_path)
     assert not same(frame, "setting")
     assert same(frame, "table")
+
+
+def test_experts_that_divide_the_backbone_otherwise_are_never_averaged(tmp_path, make_result):
+    for seed, parameters in enumerate((270_000, 270_000, 180_000)):
+        Store(tmp_path).save(make_result("balpoe", seed, cost={"parameters": parameters}))
+    (board,) = leaderboards(collect([tmp_path]))
+    assert dict(zip(board.rows["label"], board.rows["seeds"], strict=True)) == {
+        "balpoe, 270,000 parameters": "0,1",
+        "balpoe, 180,000 parameters": "2",
+    }
 
 
 @pytest.mark.parametrize(
