@@ -102,8 +102,14 @@ def verify(name: str, folder: Path, imbalance_ratio: float | None = None) -> Lin
     ]
 
 
-def test_order(name: str, folder: Path, image_size: int | None = None) -> pd.DataFrame:
+def test_order(name: str, folder: Path, image_size: int | None = None, *, keep_untested: bool = False) -> pd.DataFrame:
     """The test images of a data set in the order in which they are predicted.
+
+    Args:
+        name: of the data set.
+        folder: --data-dir.
+        image_size: side in pixels; None: the data set's own.
+        keep_untested: whether classes may lack test images.
 
     Returns:
         One row an image: ``label``, ``class`` and ``image``, which is its file, or its position in the official data.
@@ -112,8 +118,9 @@ def test_order(name: str, folder: Path, image_size: int | None = None) -> pd.Dat
         LtbenchError: if the data is missing or damaged.
     """
     source = registry.dataset(name, where=ARGUMENT)
+    read = source.load_keeping_untested if keep_untested else source.load
     with reading(folder):
-        data = source.load(folder, image_size or source.image_size)
+        data = read(folder, image_size or source.image_size)
     labels = data.test.labels
     images = data.test_names or range(len(labels))
     return pd.DataFrame({"label": labels, "class": [data.classes[label] for label in labels], "image": images})

@@ -191,7 +191,7 @@ def command(config: RunConfig, path: Path, divisions: Sequence[Division] = ()) -
             words += [f"--{flag.replace('_', '-')}", _setting(value)]
     words += ["--recipe", recipe.name, "--epochs", str(recipe.epochs), "--lr", _setting(recipe.lr)]
     words += ["--batch-size", str(recipe.batch_size), "--seeds", str(config.seed)]
-    flags = ("pretrained", "validation")
+    flags = ("pretrained", "validation", "keep_classes_without_test_images")
     words += [f"--{flag.replace('_', '-')}" for flag in flags if getattr(config, flag)]
     words += ["--decode-on-gpu"] if config.decode == "gpu" else []
     for name, value in config.hyperparameters.items():
