@@ -158,6 +158,16 @@ def _duration(seconds: float) -> str:
     return f"{minutes:.1f} min" if minutes >= 2 else f"{seconds:.1f} s"
 
 
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: the first column words, the others numbers; the last row are totals."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for position, head in enumerate(columns):
+        table.add_column(head, justify="right" if position else "left", overflow="fold")
+    for position, row in enumerate(rows):
+        table.add_row(*map(escape, row), style="bold" if position == len(rows) - 1 else None)
+    out.print(table)
+
+
 def command(config: RunConfig, path: Path, divisions: Sequence[Division] = ()) -> str:
     """The command that runs the same again; for a recipe of the user's own, from the result file.
 

@@ -101,10 +101,11 @@ class Arranged:
         """What a user should know before the numbers: a sentence each."""
         notes = list(self.found.notes)
         if skipped := self.found.skipped_words():
-            notes.append(f"not used: {skipped}; ltbench data verify folder-lt lists all")
-        return [*notes, *self.duplicate_notes(), *self._untested()]
+            notes.append(f"not used: {skipped}; ltbench data verify folder-lt lists them")
+        return [*notes, *self.duplicate_notes(), *self.untested_notes()]
 
-    def _untested(self) -> list[str]:
+    def untested_notes(self) -> list[str]:
+        """Classes without test images."""
         sizes = np.bincount(self.parts["test"].labels, minlength=len(self.found.classes))
         names = [self.found.classes[label] for label in np.flatnonzero(sizes == 0)]
         if not names:

@@ -130,7 +130,7 @@ def _below(folder: Path, skip: Callable[[Path, str], None]) -> Iterator[Path]:
             elif file.is_file():
                 yield file
             else:
-                skip(file, "links that lead nowhere" if file.is_symlink() else "no files (devices, pipes)")
+                skip(file, "links that lead nowhere" if file.is_symlink() else "devices or pipes")
 
 
 def _raise(error: OSError) -> None:
@@ -221,7 +221,7 @@ def _classes(
             if is_image(file):
                 images.append(file)
             else:
-                found.skipped.append((file, "no images, by name and content"))
+                found.skipped.append((file, "files that are no images"))
         if not images:
             if may_be_empty:
                 continue
