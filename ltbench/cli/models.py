@@ -2,6 +2,7 @@
 
 import io
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -59,8 +60,10 @@ def predict(
     add_methods(methods_dir)
     files, others = labelling.image_files(images)
     predictor = _restored(run, results, data_dir, device)
-    if others:
-        say(f"ltbench: note: left out, not named like an image: {others[0]}" + _and_more(others))
+    gone = [file for file in others if not file.exists()]
+    for kind, left in (("a link that leads nowhere", gone), ("not named like an image", set(others) - set(gone))):
+        if left:
+            say(f"ltbench: note: left out, {kind}: {min(left)}" + _and_more(left))
     if several := labelling.with_several_frames(files):
         say(f"ltbench: note: of several frames the first is labelled: {several[0]}" + _and_more(several))
     reasons: dict[Path, str] = {}
@@ -78,7 +81,7 @@ def predict(
         raise typer.Exit(1)
 
 
-def _and_more(files: list[Path]) -> str:
+def _and_more(files: Collection[Path]) -> str:
     return f" and {len(files) - 1} more" if len(files) > 1 else ""
 
 

@@ -130,9 +130,11 @@ KINDS += [grey_16_bit_pgm, colour_key, grey_key, palette_with_alpha, cmyk, lab]
 @pytest.mark.parametrize("draw", KINDS)
 def test_pixels_have_their_brightness_in_memory_and_as_files(draw, tmp_path):
     file, left, right = draw(tmp_path)
+    rounded = 1 if draw is lab else 0  # by the colour management
     for pixels in both(file):
-        np.testing.assert_array_equal(pixels[:, :, :4], np.broadcast_to(np.reshape(left, (3, 1, 1)), (3, 8, 4)))
-        np.testing.assert_array_equal(pixels[:, :, 4:], np.broadcast_to(np.reshape(right, (3, 1, 1)), (3, 8, 4)))
+        for columns, colour in ((slice(0, 4), left), (slice(4, 8), right)):
+            want = np.broadcast_to(np.reshape(colour, (3, 1, 1)), (3, 8, 4))
+            np.testing.assert_allclose(pixels[:, :, columns], want, atol=rounded)
 
 
 @pytest.mark.parametrize(
@@ -214,12 +216,12 @@ print("photograph", decode_one(Path("photograph.png"), 32).shape)
 def test_a_claim_of_too_many_pixels_is_refused_before_they_get_memory(tmp_path):
     """Files of some hundred bytes; 20,000 x 20,000 pixels would take 1.2 GB, and did, several times over.
 
-    A photograph of a hundred megapixels is none of them, and nothing warns of it.
+    A photograph of 90 megapixels, of which Pillow would warn, is none of them, and nothing is said of it.
     """
     (tmp_path / "a.jpg").write_bytes(claiming("JPEG", 20_000, 20_000))
     (tmp_path / "a.png").write_bytes(claiming("PNG", 20_000, 20_000))
     assert (tmp_path / "a.jpg").stat().st_size < 1000
-    Image.new("1", (12_000, 8_500)).save(tmp_path / "photograph.png")
+    Image.new("1", (9_500, 9_500)).save(tmp_path / "photograph.png")
     done = subprocess.run([sys.executable, "-c", BOMBS], cwd=tmp_path, capture_output=True, text=True, check=True)
     said = done.stdout
     assert said.count(f"the image has more than {MAX_PIXELS:,} pixels\n  where: a.jpg\n") == 2
