@@ -1,5 +1,6 @@
 """ltbench data verify for a user's folder: what a run will use, by class, what it will not, and why."""
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from ltbench.data.download import Watch, in_gb
 from ltbench.data.folder import Arranged, UnreadableImagesError, arrange, load
 from ltbench.data.folder_split import split_file
 from ltbench.data.verification import AT_ONCE, Verification
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, LtbenchWarning
 
 NAMED = 20
 """How many of many files of one kind are named."""
@@ -57,7 +58,8 @@ def verify_folder(folder: Path, image_size: int, *, keep_untested: bool, decode:
     streamed = arranged.is_streamed(image_size)
     if not streamed:
         try:
-            load(arranged, image_size)
+            with warnings.catch_warnings(action="ignore", category=LtbenchWarning):  # what it notes is told below
+                load(arranged, image_size)
         except UnreadableImagesError as error:
             faults |= {fault.file: fault.reason for fault in error.faults}
     elif decode:
