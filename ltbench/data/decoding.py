@@ -50,6 +50,9 @@ _BITS_PER_SAMPLE = 258
 _STRIP = 2**22
 """Pixels of an image that are converted to RGB at a time."""
 
+# Pillow's own blocks of 16 MB stay in a thread's part of the heap when they are freed: six large images, one after the
+# other in six threads, would hold the memory of six. Larger blocks go back to the system.
+Image.core.set_block_size(2**26)  # type: ignore[attr-defined]  # documented, though not exported
 # Pillow warns at half of its limit. Ours is its limit, and what is below it is decoded within `PIXELS_AT_ONCE`.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -157,7 +160,7 @@ def opened(stream: BinaryIO | Path, file: Path) -> Iterator[Image.Image]:
         file: for the error.
 
     Raises:
-        UnreadableImageError: if it is no image, or has more than `MAX_PIXELS`.
+        UnreadableImageError: if it is no image, has more than `MAX_PIXELS`, or pixels of an unknown range.
     """
     try:
         image = Image.open(stream)
@@ -171,17 +174,19 @@ def opened(stream: BinaryIO | Path, file: Path) -> Iterator[Image.Image]:
     with image:
         width, height = image.size
         if width * height > MAX_PIXELS:
-            reason = f"the image has {width} x {height} pixels, more than {MAX_PIXELS:,} in all"
+            too_many = f"the image has {width} x {height} pixels, more than {MAX_PIXELS:,} in all"
+            raise UnreadableImageError(file, too_many)
+        if reason := _unknown_range(image):
             raise UnreadableImageError(file, reason)
         with _budget.holding(width * height):
             yield image
 
 
 def upright_rgb(image: Image.Image, file: Path) -> Image.Image:
-    """Decode an open image to RGB, upright as its EXIF data say.
+    """Decode an image that is `opened` to RGB, upright as its EXIF data say.
 
     Raises:
-        UnreadableImageError: naming the file, if it is truncated, or of a kind that has no known range of values.
+        UnreadableImageError: naming the file, if it is truncated.
     """
     try:
         image.load()
@@ -189,14 +194,18 @@ def upright_rgb(image: Image.Image, file: Path) -> Image.Image:
         return as_rgb(image)
     except Image.DecompressionBombError:
         raise UnreadableImageError(file, f"the image has more than {MAX_PIXELS:,} pixels") from None
-    except UnknownRangeError as error:
-        raise UnreadableImageError(file, str(error)) from None
     except UNREADABLE:
         raise UnreadableImageError(file, TRUNCATED) from None
 
 
-class UnknownRangeError(Exception):
-    """An image whose values have no range that its file would tell, so that nobody knows what is black and white."""
+def _unknown_range(image: Image.Image) -> str | None:
+    """Why nobody knows which values of an image are black and white, as far as its header tells; None if they are."""
+    if image.mode == "F":
+        return "its pixels are floating-point numbers, whose range is not known; save it with 8 bits"
+    # 16-bit grey has this mode too in PNG (of older versions of Pillow) and in PGM, which scales it to 16 bits.
+    if image.mode == "I" and image.format not in ("PNG", "PPM"):
+        return "its pixels are 32-bit or signed integers, whose range is not known; save it with 8 or 16 bits"
+    return None
 
 
 def is_jpeg(encoded: NDArray[np.uint8]) -> bool:
@@ -241,14 +250,10 @@ def several_frames(file: Path) -> bool:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """Any image in colour: 12- and 16-bit grey scaled to 8 bits, what is transparent on white.
-
-    Raises:
-        UnknownRangeError: for floating-point and 32-bit pixels, and 16-bit ones with a sign.
-    """
+    """Any image that is `opened` in colour: 12- and 16-bit grey scaled to 8 bits, what is transparent on white."""
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
-    if image.mode.startswith(("I", "F")):
+    if image.mode.startswith("I"):
         return _scaled_grey(image).convert("RGB")
     made = Image.new("RGB", image.size)
     width, height = image.size
@@ -264,13 +269,6 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 def _scaled_grey(image: Image.Image) -> Image.Image:
     """8-bit grey from the high bits of 12- or 16-bit grey, which Pillow would clip to white."""
-    if image.mode == "F":
-        raise UnknownRangeError("its pixels are floating-point numbers, whose range is not known; save it with 8 bits")
-    # 16-bit grey has the mode "I" in PNG (of older versions of Pillow) and in PGM, which scales it to 16 bits.
-    if image.mode == "I" and image.format not in ("PNG", "PPM"):
-        raise UnknownRangeError(
-            "its pixels are 32-bit or signed integers, whose range is not known; save it with 8 or 16 bits"
-        )
     bits = 16
     if image.format == "TIFF":
         bits = int(image.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0])  # type: ignore[attr-defined]

@@ -1,8 +1,10 @@
 """Byte-identical files: which images are copies of one another."""
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,8 @@ from numpy.typing import NDArray
 from ltbench.atomic import write_bytes
 from ltbench.places import cache_dir
 
-_BEGINNING = 2**16
-"""Bytes that are compared before whole files are."""
+_END = 4096
+"""Bytes of the ends of files that are compared before whole files are. Files of one camera begin alike."""
 
 
 def stamp(files: Iterable[Path], *about: object) -> str:
@@ -33,7 +35,7 @@ def stamp(files: Iterable[Path], *about: object) -> str:
 def find_duplicates(files: Sequence[Path]) -> NDArray[np.int64]:
     """Which files have the same bytes.
 
-    Only files of one size are read, and whole only if they begin alike; the answer is kept in the cache.
+    Only files of one size are read, and whole only if they end alike; the answer is kept in the cache.
 
     Returns:
         (N,) for each file the position of the first one that has the same bytes, its own if there is none before it.
@@ -44,27 +46,29 @@ def find_duplicates(files: Sequence[Path]) -> NDArray[np.int64]:
         return stored
     first = np.arange(len(files))
     for alike in _alike(range(len(files)), lambda i: files[i].stat().st_size):
-        for begun in _alike(alike, lambda i: _digest(files[i], _BEGINNING)):
-            for same in _alike(begun, lambda i: _digest(files[i])):
+        for ending in _alike(alike, lambda i: _digest(files[i], _END)):
+            for same in _alike(ending, lambda i: _digest(files[i])):
                 first[same] = same[0]
     write_bytes(cached, lambda stream: np.save(stream, first, allow_pickle=False))
     return first
 
 
-def _alike(some: Iterable[int], key: Callable[[int], Hashable]) -> list[list[int]]:
+def _alike(some: Sequence[int], key: Callable[[int], Hashable]) -> list[list[int]]:
     """The groups of two or more that share a key; None is shared with nobody."""
     groups = defaultdict(list)
-    for i in some:
-        groups[key(i)].append(i)
+    with ThreadPoolExecutor() as pool:
+        for i, own in zip(some, pool.map(key, some), strict=True):
+            groups[own].append(i)
     return [group for shared, group in groups.items() if shared is not None and len(group) > 1]
 
 
 def _digest(file: Path, length: int | None = None) -> bytes | None:
-    """Of the beginning of a file, or of all of it; None if it is empty or cannot be read, which decoding will tell."""
+    """Of the end of a file, or of all of it; None if it is empty or cannot be read, which decoding will tell."""
     try:
         with file.open("rb") as stream:
             if length is None:
                 return hashlib.file_digest(stream, hashlib.blake2b).digest()
-            return stream.read(length) or None
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - length))
+            return stream.read() or None
     except OSError:
         return None

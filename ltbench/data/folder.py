@@ -131,12 +131,11 @@ class Arranged:
     def _in_two_classes(self) -> list[str]:
         labels = np.concatenate([part.labels for part in self.parts.values()])
         groups = np.concatenate([self.duplicates[part] for part in self.parts])
-        names = [self.found.name(file) for file in self.files]
         order = np.lexsort((labels, groups))
         odd = np.flatnonzero((np.diff(groups[order]) == 0) & (np.diff(labels[order]) != 0))
         if not len(odd):
             return []
-        one, two = names[order[odd[0]]], names[order[odd[0] + 1]]
+        one, two = (self.found.shown(self.files[order[odd[0] + i]]) for i in (0, 1))
         return [f"{len(odd)} images stand in more than one class, e.g. {one} and {two}, which have the same bytes"]
 
     def repeated(self, part: str) -> NDArray[np.bool_]:
@@ -146,7 +145,7 @@ class Arranged:
         return ~np.isin(np.arange(len(pairs)), first)
 
     def _name(self, part: str, position: int) -> str:
-        return self.found.name(self.parts[part].files[position])
+        return self.found.shown(self.parts[part].files[position])
 
 
 def arrange(folder: Path, *, keep_untested: bool = False, needs_test: bool = False) -> Arranged:
@@ -229,7 +228,7 @@ def load(arranged: Arranged, image_size: int) -> RawData:
             part: LabelledImages(some, own.labels)
             for (part, own), some in zip(parts.items(), np.split(pixels, ends[:-1]), strict=True)
         }
-        if names := [found.name(arranged.files[i]) for i in _with_frames(arranged.files, image_size)]:
+        if names := [found.shown(arranged.files[i]) for i in _with_frames(arranged.files, image_size)]:
             shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
             message = f"of {len(names)} images with several frames the first is used: {shown}"
             warnings.warn(message, LtbenchWarning, stacklevel=3)

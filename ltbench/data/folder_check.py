@@ -65,7 +65,7 @@ def verify_folder(folder: Path, image_size: int, *, keep_untested: bool, decode:
     elif decode:
         faults |= _read(arranged, _decoded, watch, "decoding")[0]
     found = Verification(remedy="replace what is damaged, or remove it")
-    found.faults = _named([f"damaged: {arranged.found.name(file)}: {reason}" for file, reason in faults.items()])
+    found.faults = _named([f"damaged: {arranged.found.shown(file)}: {reason}" for file, reason in faults.items()])
     count = len(arranged.files)
     state = f"{count - len(faults):,} of {count:,} {'decode' if decode else 'have a header'}, and stay files"
     if not streamed:
@@ -135,7 +135,7 @@ def _about_images(arranged: Arranged, headers: Sequence[tuple[Path, _Header]]) -
     )
     kinds = Counter(header.kind for _, header in headers)
     yield "kinds", ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    if several := [arranged.found.name(file) for file, header in headers if header.frames]:
+    if several := [arranged.found.shown(file) for file, header in headers if header.frames]:
         yield (
             "several frames",
             f"{len(several)} images, of which the first frame is used: " + ", ".join(_named(several)),
@@ -149,7 +149,7 @@ def _notes(arranged: Arranged) -> Iterator[tuple[str, str]]:
         yield "note", note
     reasons = Counter(reason for _, reason in arranged.found.skipped)
     for reason, count in reasons.items():
-        names = [arranged.found.name(path) for path, why in arranged.found.skipped if why == reason]
+        names = [arranged.found.shown(path) for path, why in arranged.found.skipped if why == reason]
         yield "not used", f"{count} {reason}: {', '.join(_named(names))}"
 
 

@@ -53,12 +53,17 @@ class Listing:
         """A path as it is below the root."""
         return path.relative_to(self.root).as_posix()
 
+    def shown(self, path: Path) -> str:
+        """The same for a terminal: what it cannot show, or would obey, as its code."""
+        name = self.name(path)
+        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
+
     def skipped_words(self) -> str:
         """How many files are not used, by reason and with the first names; litter left out. "" if there are none."""
         counts = Counter(reason for _, reason in self.skipped if reason != LITTER)
         words = []
         for reason, count in counts.items():
-            own = [self.name(path) for path, why in self.skipped if why == reason]
+            own = [self.shown(path) for path, why in self.skipped if why == reason]
             words.append(f"{count} {reason} ({_few(own)})")
         return "; ".join(words)
 

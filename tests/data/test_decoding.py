@@ -1,6 +1,7 @@
 """Image files to pixels: every kind of pixel at its right brightness or refused by name, and bounds on memory."""
 
 import io
+import shutil
 import struct
 import subprocess
 import sys
@@ -195,12 +196,19 @@ def claiming(kind, width, height):
 BOMBS = """
 import sys
 from pathlib import Path
-from ltbench.data.decoding import read_rgb
-from ltbench.data.folder import decode_one
+from ltbench.data import decoding
+from ltbench.data.decoding import read_rgb, several_frames
+from ltbench.data.folder import decode, decode_one
 
 def peak():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 
+pixels = 4000 * 4000
+decoding._budget = decoding._PixelBudget(pixels)
+before = peak()
+decode([Path(f"large{i}.png") for i in range(6)], 32)
+print("together", peak() - before)
+decoding._budget = decoding._PixelBudget(decoding.PIXELS_AT_ONCE)
 before = peak()
 for name in ("a.jpg", "a.png"):
     for read in (read_rgb, lambda file: decode_one(file, 32)):
@@ -209,25 +217,31 @@ for name in ("a.jpg", "a.png"):
         except Exception as error:
             print(error)
 print("peak", peak() - before)
-print("photograph", decode_one(Path("photograph.png"), 32).shape)
+print("photograph", several_frames(Path("photograph.png")))
 """
 
 
 def test_a_claim_of_too_many_pixels_is_refused_before_they_get_memory(tmp_path):
     """Files of some hundred bytes; 20,000 x 20,000 pixels would take 1.2 GB, and did, several times over.
 
+    Six large images take the memory of as many as there is room for: here of one, 64 MB, and not of six.
+
     A photograph of 90 megapixels, of which Pillow would warn, is none of them, and nothing is said of it.
     """
     (tmp_path / "a.jpg").write_bytes(claiming("JPEG", 20_000, 20_000))
     (tmp_path / "a.png").write_bytes(claiming("PNG", 20_000, 20_000))
     assert (tmp_path / "a.jpg").stat().st_size < 1000
-    Image.new("1", (9_500, 9_500)).save(tmp_path / "photograph.png")
+    (tmp_path / "photograph.png").write_bytes(claiming("PNG", 9_500, 9_500))
+    Image.new("RGB", (4000, 4000)).save(tmp_path / "large0.png", compress_level=1)
+    for i in range(1, 6):
+        shutil.copy(tmp_path / "large0.png", tmp_path / f"large{i}.png")
     done = subprocess.run([sys.executable, "-c", BOMBS], cwd=tmp_path, capture_output=True, text=True, check=True)
     said = done.stdout
     assert said.count(f"the image has more than {MAX_PIXELS:,} pixels\n  where: a.jpg\n") == 2
     assert said.count(f"the image has more than {MAX_PIXELS:,} pixels\n  where: a.png\n") == 2
     assert int(said.partition("peak ")[2].split()[0]) < 100_000, "kilobytes"
-    assert "photograph (3, 32, 32)" in said
+    assert int(said.partition("together ")[2].split()[0]) < 150_000
+    assert "photograph False" in said
     assert done.stderr == ""
 
 

@@ -216,3 +216,10 @@ def test_classes_of_train_may_lack_test_images_if_that_is_wanted(tree):
 def test_folders_beside_the_parts_are_named(tree):
     found = find(tree(*two("train"), *two("test"), "extra/1.png"))
     assert found.skipped_words() == "1 folders beside train/ and test/ (extra)"
+
+
+def test_names_that_a_terminal_would_obey_or_cannot_show_are_spelt_out(tree):
+    folder = tree("ant/1.png", "bee/1.png")
+    (folder / "ant" / "a\x1b[31m.txt").write_text("x")
+    (folder / "ant" / os.fsdecode(b"b\xe9.txt")).write_text("x")
+    assert find(folder).skipped_words() == r"2 files that are no images (ant/a\x1b[31m.txt, ant/b\udce9.txt)"
