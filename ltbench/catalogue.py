@@ -1,5 +1,6 @@
 """What there is: methods, data sets, backbones, recipes, and the state of the installation."""
 
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -9,9 +10,12 @@ from ltbench import places, provenance, recipes, registry
 from ltbench.config import RunConfig, validated
 from ltbench.data import dataset, resized, verification
 from ltbench.data.download import Watch, in_gb, silent
+from ltbench.data.folder import Folder
+from ltbench.data.folder_check import verify_folder
 from ltbench.data.listed import Listed
 from ltbench.data.source import Source, reading
 from ltbench.data.verification import Verification
+from ltbench.errors import LtbenchWarning
 
 Lines = list[tuple[str, str]]
 ARGUMENT = "NAME"
@@ -66,8 +70,12 @@ def prepare(name: str, folder: Path, watch: Watch = silent) -> str:
         return source.prepare(folder, watch) if isinstance(source, Listed) else source.prepare(folder)
 
 
-def verify_files(name: str, folder: Path, *, decode: bool = False, watch: Watch = silent) -> Verification:
-    """Check the lists of a data set and the files that they name; of a data set without lists only with ``decode``.
+def verify_files(
+    name: str, folder: Path, *, decode: bool = False, keep_untested: bool = False, watch: Watch = silent
+) -> Verification:
+    """Check the lists of a data set and the files that they name, or what lies in a user's folder.
+
+    Files of a data set that has no lists and is no such folder are checked only with ``decode``.
 
     Raises:
         LtbenchError: if it may not be read; for a data set without lists if it is missing or damaged.
@@ -76,12 +84,16 @@ def verify_files(name: str, folder: Path, *, decode: bool = False, watch: Watch 
     with reading(folder):
         if isinstance(source, Listed):
             return verification.verify(source, folder, decode=decode, watch=watch)
+        if isinstance(source, Folder):
+            return verify_folder(
+                folder, source.image_size, keep_untested=keep_untested, decode=decode, watch=watch
+            )  # fmt: skip
         if decode:
             return verification.decode_all(source.load(folder, source.image_size), watch)
     return Verification()
 
 
-def verify(name: str, folder: Path, imbalance_ratio: float | None = None) -> Lines:
+def verify(name: str, folder: Path, imbalance_ratio: float | None = None, *, keep_untested: bool = False) -> Lines:
     """Load a data set as a run would and describe it.
 
     Raises:
@@ -90,8 +102,11 @@ def verify(name: str, folder: Path, imbalance_ratio: float | None = None) -> Lin
     source = registry.dataset(name, where=ARGUMENT)
     ratio = source.imbalance_ratio if imbalance_ratio is None else imbalance_ratio
     settings = {"dataset": name, "imbalance_ratio": ratio, "image_size": source.image_size}
-    config = validated(RunConfig, settings)
-    data = dataset.load(source, config, folder)
+    config = validated(RunConfig, {**settings, "keep_classes_without_test_images": keep_untested})
+    with warnings.catch_warnings():
+        if isinstance(source, Folder):  # verify_files has told them
+            warnings.simplefilter("ignore", LtbenchWarning)
+        data = dataset.load(source, config, folder)
     groups = {group: len(members) for group, members in data.shots.groups(data.counts).items()}
     return [
         ("classes", str(len(data.classes))),
@@ -102,8 +117,14 @@ def verify(name: str, folder: Path, imbalance_ratio: float | None = None) -> Lin
     ]
 
 
-def test_order(name: str, folder: Path, image_size: int | None = None) -> pd.DataFrame:
+def test_order(name: str, folder: Path, image_size: int | None = None, *, keep_untested: bool = False) -> pd.DataFrame:
     """The test images of a data set in the order in which they are predicted.
+
+    Args:
+        name: of the data set.
+        folder: --data-dir.
+        image_size: side in pixels; None: the data set's own.
+        keep_untested: whether classes may lack test images.
 
     Returns:
         One row an image: ``label``, ``class`` and ``image``, which is its file, or its position in the official data.
@@ -112,8 +133,9 @@ def test_order(name: str, folder: Path, image_size: int | None = None) -> pd.Dat
         LtbenchError: if the data is missing or damaged.
     """
     source = registry.dataset(name, where=ARGUMENT)
+    read = source.load_keeping_untested if keep_untested else source.load
     with reading(folder):
-        data = source.load(folder, image_size or source.image_size)
+        data = read(folder, image_size or source.image_size)
     labels = data.test.labels
     images = data.test_names or range(len(labels))
     return pd.DataFrame({"label": labels, "class": [data.classes[label] for label in labels], "image": images})

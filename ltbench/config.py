@@ -110,6 +110,9 @@ class RunConfig(Frozen):
         description="images of a batch that share batch-norm statistics; by default those of a process's pass",
     )
     validation: bool = Field(False, description="hold out 20 % of each training class")
+    keep_classes_without_test_images: bool = Field(
+        False, description="train on classes of a folder of images that have no test images, instead of refusing them"
+    )
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(0, ge=0, lt=2**32)
 

@@ -167,6 +167,16 @@ def _duration(seconds: float) -> str:
     return f"{minutes:.1f} min" if minutes >= 2 else f"{seconds:.1f} s"
 
 
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: the first column words, the others numbers; the last row are totals."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for position, head in enumerate(columns):
+        table.add_column(head, justify="right" if position else "left", overflow="fold")
+    for position, row in enumerate(rows):
+        table.add_row(*map(escape, row), style="bold" if position == len(rows) - 1 else None)
+    out.print(table)
+
+
 def command(config: RunConfig, path: Path, divisions: Sequence[Division] = ()) -> str:
     """The command that runs the same again; for a recipe of the user's own, from the result file.
 
@@ -200,7 +210,7 @@ def command(config: RunConfig, path: Path, divisions: Sequence[Division] = ()) -
             words += [f"--{flag.replace('_', '-')}", _setting(value)]
     words += ["--recipe", recipe.name, "--epochs", str(recipe.epochs), "--lr", _setting(recipe.lr)]
     words += ["--batch-size", str(recipe.batch_size), "--seeds", str(config.seed)]
-    flags = ("pretrained", "validation")
+    flags = ("pretrained", "validation", "keep_classes_without_test_images")
     words += [f"--{flag.replace('_', '-')}" for flag in flags if getattr(config, flag)]
     words += ["--decode-on-gpu"] if config.decode == "gpu" else []
     for name, value in config.hyperparameters.items():

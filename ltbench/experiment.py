@@ -163,6 +163,7 @@ class _Run:
         images, ways = config.batch_norm_images, (self.recipe.batch_size, self.group, around.accumulate)
         self.norms_together = processes_together(images, *ways) if images else 1  # processes that share statistics
         self.data: Dataset = dataset.load(self.source, config, around.data_dir)
+        self.config = config = dataset.effective(config, self.data)
         self.revision = registry.revision(self.cls)
         self.id = run_id(config, self.revision, self.data.fingerprint)
         self.folder = places.cache_dir() / "runs" / self.id

@@ -78,6 +78,7 @@ CHANGES = [
     {"cache_resized": 256},
     {"decode": "gpu"},
     {"validation": True},
+    {"keep_classes_without_test_images": True},
     {"hyperparameters": {"mixup": 0.1}},
     {"seed": 1},
 ]

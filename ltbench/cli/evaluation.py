@@ -12,6 +12,7 @@ from ltbench.cli.options import (
     DataDir,
     DataSeed,
     ImageSize,
+    KeepUntested,
     MethodsDir,
     Ratio,
     ResultFolders,
@@ -112,6 +113,7 @@ def score(
     data_dir: DataDir = None,
     data_seed: DataSeed = None,
     image_size: ImageSize = None,
+    keep_classes_without_test_images: KeepUntested = None,
     train_counts: Annotated[
         Path | None, typer.Option(help="Training images by class, a line or JSON entry a class in label order")
     ] = None,
@@ -136,7 +138,10 @@ def score(
     from ltbench.config import RunConfig, validated
     from ltbench.external.score import score as measured
 
-    settings = given(imbalance_ratio=imbalance_ratio, data_seed=data_seed, image_size=image_size)
+    settings = given(
+        imbalance_ratio=imbalance_ratio, data_seed=data_seed, image_size=image_size,
+        keep_classes_without_test_images=keep_classes_without_test_images,
+    )  # fmt: skip
     config = validated(RunConfig, {**settings, "method": name, "dataset": dataset, "recipe": recipe, "seed": seed})
     result, path = measured(
         file, config, data_dir=data_folder(data_dir), train_counts=train_counts, logit_prior=logit_prior,
@@ -151,13 +156,16 @@ def order(
     name: str,
     data_dir: DataDir = None,
     image_size: ImageSize = None,
+    keep_classes_without_test_images: KeepUntested = None,
     output: Annotated[Path | None, typer.Option(help="File to write  [default: standard output]")] = None,
 ) -> None:
     """Print the test images in the order in which ltbench score takes predictions: label, class, image, as CSV."""
     from ltbench import catalogue
     from ltbench.atomic import write_text
 
-    text = catalogue.test_order(name, data_folder(data_dir), image_size).to_csv(index=False)
+    text = catalogue.test_order(
+        name, data_folder(data_dir), image_size, keep_untested=bool(keep_classes_without_test_images)
+    ).to_csv(index=False)
     if output is None:
         sys.stdout.write(text)
     else:

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +13,7 @@ from ltbench.cli.options import (
     DataSeed,
     Device,
     ImageSize,
+    KeepUntested,
     MethodsDir,
     Ratio,
     ResultFolders,
@@ -58,9 +60,14 @@ def predict(
     add_methods(methods_dir)
     files, others = labelling.image_files(images)
     predictor = _restored(run, results, data_dir, device)
-    if others:
-        say(f"ltbench: note: left out, not named like an image: {others[0]}" + _and_more(others))
-    found = labelling.logits_of(predictor, files)
+    gone = [file for file in others if not file.exists()]
+    for kind, left in (("a link that leads nowhere", gone), ("not named like an image", set(others) - set(gone))):
+        if left:
+            say(f"ltbench: note: left out, {kind}: {min(left)}" + _and_more(left))
+    if several := labelling.with_several_frames(files):
+        say(f"ltbench: note: of several frames the first is labelled: {several[0]}" + _and_more(several))
+    reasons: dict[Path, str] = {}
+    found = labelling.logits_of(predictor, files, reasons.__setitem__)
     if output is None:
         damaged = labelling.write_csv(sys.stdout, predictor.card.classes, found, top)
     else:
@@ -68,13 +75,13 @@ def predict(
         damaged = labelling.write_csv(text, predictor.card.classes, found, top)
         write_text(output, text.getvalue())
     for file in damaged:
-        say(f"left out: {file}: truncated, or no image")
+        say(f"left out: {file}: {reasons[file]}")
     say(f"{len(files) - len(damaged)} of {len(files)} images labelled" + (f": {output}" if output else ""))
     if damaged:
         raise typer.Exit(1)
 
 
-def _and_more(files: list[Path]) -> str:
+def _and_more(files: Collection[Path]) -> str:
     return f" and {len(files) - 1} more" if len(files) > 1 else ""
 
 
@@ -129,6 +136,7 @@ def import_checkpoint(
     data_dir: DataDir = None,
     data_seed: DataSeed = None,
     image_size: ImageSize = None,
+    keep_classes_without_test_images: KeepUntested = None,
     recipe: DeclaredRecipe = "external",
     seed: Annotated[int, typer.Option(help="Of the training run, to tell its repetitions apart")] = 0,
     logit_prior: LogitPrior = None,
@@ -144,7 +152,10 @@ def import_checkpoint(
     from ltbench.config import RunConfig, validated
     from ltbench.external.checkpoint import import_checkpoint as imported
 
-    settings = given(imbalance_ratio=imbalance_ratio, data_seed=data_seed, image_size=image_size)
+    settings = given(
+        imbalance_ratio=imbalance_ratio, data_seed=data_seed, image_size=image_size,
+        keep_classes_without_test_images=keep_classes_without_test_images,
+    )  # fmt: skip
     config = validated(RunConfig, {**settings, "method": name, "dataset": dataset, "recipe": recipe, "seed": seed})
     result, path, network = imported(
         file, config, data_dir=data_folder(data_dir), logit_prior=logit_prior, device=device, out=out

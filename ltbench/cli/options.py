@@ -38,6 +38,13 @@ DecodeOnGpu = Annotated[
     bool | None,
     typer.Option("--decode-on-gpu", help="Decode image files there, a few at a time (nvJPEG, which rounds otherwise)"),
 ]
+KeepUntested = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-classes-without-test-images",
+        help="Train on classes of a folder that have no test images, instead of refusing them; theirs is n/a",
+    ),
+]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the images, pixels")]
 Backbone = Annotated[str | None, typer.Option(help="Any timm model, or cifar_resnet20 to 56")]
 Pretrained = Annotated[bool | None, typer.Option("--pretrained", help="Start from timm's weights")]

@@ -14,6 +14,7 @@ from ltbench.cli.options import (
     Device,
     Epochs,
     ImageSize,
+    KeepUntested,
     MethodsDir,
     Precision,
     Ratio,
@@ -38,6 +39,7 @@ def estimate(
     image_size: ImageSize = None,
     settings: Settings = None,
     data_dir: DataDir = None,
+    keep_classes_without_test_images: KeepUntested = None,
     device: Device = "auto",
     precision: Precision = None,
     compiled: Compiled = None,
@@ -60,6 +62,7 @@ def estimate(
     flags = given(
         method=method, dataset=dataset, backbone=backbone, imbalance_ratio=imbalance_ratio, epochs=epochs,
         recipe=recipe, batch_size=batch_size, image_size=image_size, precision=precision,
+        keep_classes_without_test_images=keep_classes_without_test_images,
         hyperparameters=hyperparameters(settings),
     )  # fmt: skip
     for config in sweep.expand([{}], flags):

@@ -9,6 +9,7 @@ import typer
 from ltbench.cli.options import (
     DataDir,
     Device,
+    KeepUntested,
     MethodsDir,
     Ratio,
     add_methods,
@@ -105,20 +106,26 @@ def verify(
     decode: Annotated[
         bool, typer.Option("--decode", help="Decode every image file, to find those that are cut off or no images")
     ] = False,
+    keep_classes_without_test_images: KeepUntested = None,
 ) -> None:
-    """Check a data set whole, lists and files, and print its sizes and fingerprints."""
+    """Check a data set whole, lists and files, and print its sizes and fingerprints.
+
+    Of a folder of your own: the images of each class in each part, what is not used and why, copies, sizes.
+    """
     from ltbench import catalogue, console
 
-    folder = data_folder(data_dir)
+    folder, keep = data_folder(data_dir), bool(keep_classes_without_test_images)
     with console.file_bars() as watch:
-        found = catalogue.verify_files(name, folder, decode=decode, watch=watch)
+        found = catalogue.verify_files(name, folder, decode=decode, keep_untested=keep, watch=watch)
     for title, about in found.lines:
         typer.echo(f"{title:<26}{about}")
+    if found.rows:
+        console.show_table(found.columns, found.rows)
     if found.faults:
         raise LtbenchError(
             f"{name} is not as it should be:\n" + "\n".join(f"    {fault}" for fault in found.faults),
             where=folder.absolute(),
             hint=found.remedy,
         )
-    for title, about in catalogue.verify(name, folder, imbalance_ratio):
+    for title, about in catalogue.verify(name, folder, imbalance_ratio, keep_untested=keep):
         typer.echo(f"{title:<26}{about}")

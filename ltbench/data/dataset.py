@@ -117,8 +117,9 @@ def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
             where="--cache-resized",
             hint=f"give at least {config.image_size}; 256 goes with 224",
         )
+    read = source.load_keeping_untested if config.keep_classes_without_test_images else source.load
     with reading(folder):
-        raw = source.load(folder, config.image_size)
+        raw = read(folder, config.image_size)
     asked = {"--cache-resized": config.cache_resized is not None, "--decode-on-gpu": config.decode == "gpu"}
     if any(asked.values()) and isinstance(raw.train, LabelledImages):
         raise LtbenchError(
@@ -126,12 +127,14 @@ def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
             where=" and ".join(option for option, given in asked.items() if given),
             hint="leave it out; it is for data sets that stay files",
         )
-    train = _long_tailed(source, raw, config)
+    kept = _long_tailed(source, raw, config)
+    train = raw.train if kept is None else raw.train.take(kept)
     counts = _counts(train.labels, len(raw.classes))
     _refuse_empty(raw.classes, counts, config.imbalance_ratio)
     validation = raw.validation if config.validation else None
     if config.validation and validation is None:
-        held = longtail.hold_out(train.labels, config.data_seed)
+        same = raw.duplicates if kept is None or raw.duplicates is None else raw.duplicates[kept]
+        held = longtail.hold_out(train.labels, config.data_seed, duplicates=same)
         if not held.any():
             raise LtbenchError(
                 "no class has two training images, so that none can be held out for validation",
@@ -144,13 +147,26 @@ def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
     return Dataset(raw.classes, train, validation, raw.test, counts, ShotRule(), mean, std, *how)
 
 
-def _long_tailed(source: Source, raw: RawData, config: RunConfig) -> Images:
+def effective(config: RunConfig, data: Dataset) -> RunConfig:
+    """The settings of a run without those that change nothing on its data, so that they do not change its id.
+
+    Args:
+        config: of the run.
+        data: that it loads.
+    """
+    if config.keep_classes_without_test_images and _counts(data.test.labels, len(data.classes)).all():
+        return config.replace(keep_classes_without_test_images=False)
+    return config
+
+
+def _long_tailed(source: Source, raw: RawData, config: RunConfig) -> NDArray[np.int64] | None:
+    """Which training images are kept; None for all."""
     if config.imbalance_ratio is None:
-        return raw.train
+        return None
     available = _counts(raw.train.labels, len(raw.classes))
     largest = source.largest or longtail.largest_head(available, config.imbalance_ratio)
     counts = longtail.profile(largest, len(raw.classes), config.imbalance_ratio)
-    return raw.train.take(longtail.select(raw.train.labels, counts, config.data_seed))
+    return longtail.select(raw.train.labels, counts, config.data_seed)
 
 
 def _refuse_empty(classes: tuple[str, ...], counts: NDArray[np.int64], ratio: float | None) -> None:

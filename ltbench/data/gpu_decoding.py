@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from ltbench.data.decoding import UNREADABLE, is_jpeg, rgb, stored
+from ltbench.data.decoding import MAX_PIXELS, UNREADABLE, is_jpeg, rgb, stored
 from ltbench.errors import LtbenchError
 
 try:
@@ -89,6 +89,7 @@ def _usual(encoded: NDArray[np.uint8]) -> bool:
             about = opened.info
             colours = opened.mode == "RGB" and about.get("adobe_transform", 1) == 1
             upright = opened.getexif().get(ExifTags.Base.Orientation, 1) == 1
-            return colours and upright and "progressive" not in about
+            small = opened.width * opened.height <= MAX_PIXELS  # what is not, the CPU refuses by name
+            return small and colours and upright and "progressive" not in about
     except UNREADABLE:
         return False

@@ -63,15 +63,45 @@ def select(labels: Labels, counts: Labels, seed: int = 0) -> Labels:
     return np.concatenate(kept)
 
 
-def hold_out(labels: Labels, seed: int, share: float = 0.2) -> NDArray[np.bool_]:
+def take_whole(order: Labels, size: int, duplicates: Labels | None = None) -> Labels:
+    """The first so many of some images, in which copies of one image stay together.
+
+    Args:
+        order: (K,) images in the order in which they are asked.
+        size: how many to take; where copies do not fit in, fewer, but one image at least, with its copies.
+        duplicates: (N,) for every image one that has the same bytes, the same for all copies; None: there are none.
+
+    Returns:
+        At most ``size`` of them, or the smallest set of copies; never all of them, so that it may be none.
+    """
+    if duplicates is None:
+        return order[:size]
+    group = duplicates[order]
+    names, sizes = np.unique(group, return_counts=True)
+    taken: list[int] = []
+    room = size
+    for name in dict.fromkeys(group.tolist()):
+        own = int(sizes[np.searchsorted(names, name)])
+        if own <= room:
+            taken.append(name)
+            room -= own
+    if not taken and size > 0 and len(names) > 1:
+        taken.append(min(dict.fromkeys(group.tolist()), key=lambda name: sizes[np.searchsorted(names, name)]))
+    return order[np.isin(group, taken)]
+
+
+def hold_out(labels: Labels, seed: int, share: float = 0.2, duplicates: Labels | None = None) -> NDArray[np.bool_]:
     """Which images form the validation part: a share of each class, rounded half up.
 
-    A class of two or more images gives at least one and keeps at least one; a class of one keeps it.
+    A class of two or more images gives at least one and keeps at least one; a class of one keeps it. Copies of one
+    image stay together: a class may give fewer for that, and a class that has nothing but copies of one image gives
+    none.
 
     Args:
         labels: (N,).
         seed: of the draw; the same for every run on this data.
         share: of each class.
+        duplicates: (N,) as `take_whole` takes them.
 
     Returns:
         (N,) True for validation.
@@ -81,7 +111,9 @@ def hold_out(labels: Labels, seed: int, share: float = 0.2) -> NDArray[np.bool_]
     for label in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == label))
         size = min(max(int(share * len(members) + 0.5), 1), len(members) - 1)
-        held[members[:size]] = True
+        held[take_whole(members, size, duplicates)] = True
+    if duplicates is not None:  # copies that stand in two classes, one of which gave them
+        held &= ~np.isin(duplicates, duplicates[~held])
     return held
 
 

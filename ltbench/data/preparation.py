@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ltbench.data.archive import unpack
+from ltbench.data.archive import MAX_UNPACKED, unpack
 from ltbench.data.download import Watch, check, disk_fault, fetch, require_space, silent
 from ltbench.data.listed import Archive, Listed
 from ltbench.errors import LtbenchError
@@ -88,7 +88,9 @@ def _get(archive: Archive, folder: Path, watch: Watch) -> None:
     else:
         assert archive.url is not None
         fetch(archive.url, file, md5=archive.md5, watch=watch)
-    unpack(file, folder / archive.into, watch, nested=archive.nested)
+    # JPEG files and lists are no smaller packed than so.
+    limit = max(MAX_UNPACKED, 2 * archive.size)
+    unpack(file, folder / archive.into, watch, nested=archive.nested, limit=limit)
     try:
         _mark(folder, archive).touch()
     except OSError as error:

@@ -40,7 +40,7 @@ AT_A_TIME = 32
 SHOWN = 5
 """How many of many damaged files are named."""
 QUALITY = 95
-_WAY = "1"
+_WAY = "2"
 """Of making copies; to be raised when it changes, so that older ones are not taken for new ones."""
 
 

@@ -46,13 +46,13 @@ def shifted(labels: Labels, train_counts: Labels, distribution: LabelShift) -> L
 
     Returns:
         Indices into ``labels``, in class order. The largest class has as many images as the classes allow; a class
-        may have none.
+        may have none. Classes that have none in ``labels`` are left out of the ranking.
     """
-    classes = len(train_counts)
+    available = np.bincount(labels, minlength=len(train_counts))
     rank = np.argsort(-train_counts, kind="stable")
+    rank = rank[available[rank] > 0]
     if distribution.direction == "backward":
         rank = rank[::-1]
-    available = np.bincount(labels, minlength=classes)[rank]
-    counts = np.empty(classes, dtype=np.int64)
-    counts[rank] = profile(largest_head(available, distribution.ratio), classes, distribution.ratio)
+    counts = np.zeros(len(train_counts), dtype=np.int64)
+    counts[rank] = profile(largest_head(available[rank], distribution.ratio), len(rank), distribution.ratio)
     return select(labels, counts)

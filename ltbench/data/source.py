@@ -66,6 +66,9 @@ class RawData:
     """Of the test images in their order: files, or positions in the official data; () where they are in its order."""
     validation: Images | None = None
     """The official validation set, which a run with --validation uses instead of a part of the training images."""
+    duplicates: NDArray[np.int64] | None = None
+    """(N,) a number for every training image that its byte-identical copies share; None: there are none, or nobody
+    looked. A validation part that is held out takes all copies of an image or none."""
 
 
 def unreadable(image: Path, error: OSError) -> LtbenchError:
@@ -126,6 +129,18 @@ class Source(ABC):
         Raises:
             LtbenchError: if it is missing or damaged: what was looked for, where, and how to get it.
         """
+
+    def load_keeping_untested(self, folder: Path, image_size: int) -> RawData:
+        """Read the data with classes that have no test images, which are trained on all the same.
+
+        Raises:
+            LtbenchError: as `load`; or if there cannot be such classes.
+        """
+        raise LtbenchError(
+            f"every class of {self.name} has test images",
+            where="--keep-classes-without-test-images",
+            hint="leave the option out; it is for folder-lt",
+        )
 
     def prepare(self, folder: Path) -> str:
         """Download or set up what can be; returns what was done, in a sentence."""

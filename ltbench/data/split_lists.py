@@ -120,7 +120,7 @@ def _annotations(file: Path) -> Iterator[tuple[int, str, int]]:
         stored = json.loads(file.read_bytes())
         labels = {one["image_id"]: int(one["category_id"]) for one in stored["annotations"]}
         named = [(0, str(one["file_name"]), labels[one["id"]]) for one in stored["images"]]
-    except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise LtbenchError(
             f"the annotations cannot be read: {type(error).__name__}: {error}",
             where=file.absolute(),

@@ -28,6 +28,10 @@ class Verification:
 
     lines: list[tuple[str, str]] = field(default_factory=list)
     """A title and a few words about each thing."""
+    columns: tuple[str, ...] = ()
+    """Heads of a table."""
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+    """Its rows."""
     faults: list[str] = field(default_factory=list)
     """A sentence about each thing that is wrong; none if all is well."""
     remedy: str = "replace what is damaged"

@@ -1,7 +1,7 @@
 """A trained run on image files: which class, and how probable."""
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import repeat
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ltbench.data.decoding import read_rgb
+from ltbench.data.decoding import UnreadableImageError, read_rgb, several_frames
 from ltbench.data.folder import decode_one
+from ltbench.data.image_names import is_named_like_an_image
 from ltbench.data.loading import Resident
 from ltbench.data.resized import as_copied
 from ltbench.data.source import LabelledImages
@@ -29,7 +30,7 @@ AT_A_TIME = 1024
 
 
 def image_files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """The image files among some paths, and the files in folders that are not named like images.
+    """The image files among some paths, and what in folders is not named like an image, or a link that leads nowhere.
 
     Args:
         paths: files, which are taken whatever their name, and folders, which are searched to the bottom; what begins
@@ -38,15 +39,14 @@ def image_files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     Raises:
         LtbenchError: if a path is not there, or there is no image.
     """
-    Image.init()
-    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     files: list[Path] = []
     others: list[Path] = []
     for path in paths:
         if not path.exists():
             raise LtbenchError("there is no such file or folder", where=path.absolute(), hint="give images to label")
         for file in _below(path) if path.is_dir() else (path,):
-            (files if file == path or file.suffix.lower() in suffixes else others).append(file)
+            wanted = file == path or (is_named_like_an_image(file) and file.is_file())
+            (files if wanted else others).append(file)
     if not files:
         raise LtbenchError(
             "there are no images" + (f", only {len(others)} other files" if others else ""),
@@ -56,13 +56,25 @@ def image_files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     return list(dict.fromkeys(files)), others
 
 
+def with_several_frames(files: Sequence[Path]) -> list[Path]:
+    """The files that have several frames or pages, of which the first is labelled."""
+    with ThreadPoolExecutor() as pool:
+        return [file for file, several in zip(files, pool.map(several_frames, files), strict=True) if several]
+
+
 def _below(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+        if not path.is_dir() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
             yield path
 
 
-def logits_of(predictor: Predictor, files: Sequence[Path]) -> Iterator[tuple[Path, Tensor | None]]:
+def _untold(file: Path, reason: str) -> None:
+    """Tell nobody."""
+
+
+def logits_of(
+    predictor: Predictor, files: Sequence[Path], left_out: Callable[[Path, str], None] = _untold
+) -> Iterator[tuple[Path, Tensor | None]]:
     """Every file with its logits (C,), in order; None where it cannot be read as an image.
 
     The same steps as in evaluation: an image of the test set gets the logits that it got there.
@@ -70,6 +82,7 @@ def logits_of(predictor: Predictor, files: Sequence[Path]) -> Iterator[tuple[Pat
     Args:
         predictor: on the device to predict on.
         files: of images of any size; scaled and cut as the run's test images.
+        left_out: told about each file that cannot be used, and why.
 
     Raises:
         LtbenchError: if the run takes images that are neither grey nor of three colours.
@@ -82,19 +95,32 @@ def logits_of(predictor: Predictor, files: Sequence[Path]) -> Iterator[tuple[Pat
         some = files[start : start + AT_A_TIME]
         with ThreadPoolExecutor() as pool:
             decode = partial(_streamed, copied=card.config.cache_resized) if card.streamed else decode_one
-            decoded = list(pool.map(decode, some, repeat(side)))
-        images = [image if channels == 3 else _grey(image) for image in decoded if image is not None]
+            decoded = list(pool.map(partial(_decoded_or_reason, decode), some, repeat(side)))
+        images = [image for image in decoded if not isinstance(image, str)]
+        if channels == 1:
+            images = [_grey(image) for image in images]
         found = iter(_predicted(predictor, np.stack(images)) if images else ())
         for file, image in zip(some, decoded, strict=True):
-            yield file, None if image is None else next(found)
+            if isinstance(image, str):
+                left_out(file, image)
+            yield file, None if isinstance(image, str) else next(found)
 
 
-def _streamed(file: Path, side: int, copied: int | None) -> NDArray[np.uint8] | None:
-    """As evaluation sees an image of a data set that is streamed, maybe from copies; None where it cannot be read."""
+def _decoded_or_reason(
+    decode: Callable[[Path, int], NDArray[np.uint8]], file: Path, side: int
+) -> NDArray[np.uint8] | str:
+    """The pixels, or in words why there are none."""
     try:
-        image = read_rgb(file)
-    except LtbenchError:
-        return None
+        return decode(file, side)
+    except UnreadableImageError as error:
+        return error.reason
+    except LtbenchError as error:
+        return str(error).partition("\n")[0]
+
+
+def _streamed(file: Path, side: int, copied: int | None) -> NDArray[np.uint8]:
+    """As evaluation sees an image of a data set that is streamed, maybe from copies."""
+    image = read_rgb(file)
     return centre(as_copied(image, copied) if copied else image, side).numpy()
 
 

@@ -96,7 +96,8 @@ def _filled_in(config: RunConfig, found: Architecture, folder: Path) -> tuple[Ru
         recipe=declared_recipe(config.recipe, source.recipe_table),
         hyperparameters={"experts": found.experts, "width": found.width, "head": found.head},
     )
-    return config, dataset.load(source, config, folder)
+    data = dataset.load(source, config, folder)
+    return dataset.effective(config, data), data
 
 
 def _check_fit(found: Architecture, data: Dataset, file: Path, name: str) -> None:

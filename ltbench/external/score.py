@@ -98,7 +98,7 @@ def _known(config: RunConfig, folder: Path) -> tuple[RunConfig, DataRecord, Labe
         recipe=declared_recipe(config.recipe, source.recipe_table),
     )
     data = dataset.load(source, config, folder)
-    return config, data_record(data), data.test.labels
+    return dataset.effective(config, data), data_record(data), data.test.labels
 
 
 def _unknown(config: RunConfig, given: Given, file: Path) -> tuple[RunConfig, DataRecord, Labels]:

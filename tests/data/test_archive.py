@@ -1,8 +1,12 @@
 """Unpacking: tar, compressed and nested, and zip; what is hostile is refused, what is interrupted goes on."""
 
+import gzip
 import io
 import os
 import stat
+import struct
+import subprocess
+import sys
 import tarfile
 import zipfile
 
@@ -231,3 +235,149 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
 def test_an_archive_that_is_not_there_is_told(tmp_path):
     with pytest.raises(LtbenchError, match=r"cannot unpack images\.tar: No such file"):
         unpack(tmp_path / "images.tar", tmp_path / "into")
+
+
+END = bytes(1024)
+
+
+def raw(name, content=b"", *, kind=tarfile.REGTYPE, size=None):
+    """A tar header and content as they stand in the file, right or wrong."""
+    member = tarfile.TarInfo(name)
+    member.type, member.size = kind, len(content) if size is None else size
+    return member.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % 512)
+
+
+def extended(**records):
+    """A PAX header for the member that follows."""
+    content = b""
+    for key, value in records.items():
+        record = b" " + key.replace("_", ".").encode() + b"=" + value + b"\n"
+        length = len(record) + len(str(len(record) + 2))
+        content += str(length).encode() + record
+    return raw("pax", content, kind=tarfile.XHDTYPE)
+
+
+def with_size(field):
+    """A header whose size is written as no program would."""
+    header = bytearray(raw("n.jpg"))
+    header[124:136] = field
+    total = sum(header[:148]) + sum(header[156:512]) + 256
+    header[148:156] = b"%06o\0 " % total
+    return bytes(header)
+
+
+FIRST = raw("1.jpg", b"one")
+ODD = {
+    "empty name": (raw("", b"x"), "holds '', which is refused: it has no name"),
+    "name of a folder": (raw(".", b"x"), "holds '.', which is refused: its path leaves the folder"),
+    "sparse": (raw("s.jpg", b"abc", kind=tarfile.GNUTYPE_SPARSE), "holds 's.jpg', which is refused: it is a sparse"),
+    "sparse map": (extended(GNU_sparse_map=b"a,b", GNU_sparse_size=b"7") + raw("2.jpg"), "is damaged or incomplete"),
+    "sparse 1.0": (
+        extended(GNU_sparse_major=b"1", GNU_sparse_minor=b"0", GNU_sparse_realsize=b"zz") + raw("2.jpg", b"two"),
+        "is damaged or incomplete",
+    ),
+    "negative size": (with_size(b"\xff" * 12), "damaged or incomplete: a header claims -1 bytes"),
+    "negative PAX size": (
+        extended(size=b"-1024") + raw("2.jpg"),
+        "damaged or incomplete: a header claims -1,024 bytes",
+    ),
+    "chain of headers": (extended(a=b"b") * 3000 + raw("2.jpg"), "is damaged or incomplete"),
+    "zero byte": (extended(path=b"a\0b") + raw("2.jpg"), "which is refused: its path leaves the folder"),
+    "long name": (extended(path=b"a" * 5000) + raw("2.jpg"), "which is refused: its name has 5000 bytes"),
+    "long path": (extended(path=b"a/" * 2500 + b"x") + raw("2.jpg"), "which is refused: its name has 5001 bytes"),
+    "twice": (raw("./1.jpg", b"four"), "./1.jpg', which is refused: it is there twice"),
+    "file in a file": (raw("1.jpg/2.jpg", b"x"), "which is refused: a file and a folder have one name"),
+    "file on a folder": (raw("a/b", b"x") + raw("a", b"y"), "a', which is refused: a file and a folder have one name"),
+    "claimed size": (raw("big.jpg", size=2**32), "it is more than the 1,073,741,824 bytes that are expected at most"),
+    "unknown kind": (raw("f", kind=b"6"), "holds 'f', which is refused: it is a link or a device"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_tar_with_odd_headers_is_refused(tmp_path, kind, nested):
+    member, words = ODD[kind]
+    content = FIRST + member + END
+    packed = tmp_path / "images.tar"
+    packed.write_bytes(raw("n01.tar", content) + END if nested else content)
+    with pytest.raises(LtbenchError) as caught:
+        unpack(packed, tmp_path / "into", nested=nested)
+    assert words in str(caught.value)
+    assert contents(tmp_path / "into")["n01/1.jpg" if nested else "1.jpg"] == b"one"
+
+
+def test_a_tar_may_begin_with_its_folder(tmp_path):
+    packed = tmp_path / "images.tar"
+    packed.write_bytes(raw("./", kind=tarfile.DIRTYPE) + FIRST + END)
+    assert unpack(packed, tmp_path / "into") == 1
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XGLTYPE])
+def test_a_header_that_claims_memory_does_not_get_it(tmp_path, kind):
+    """A compressed file of 1 MB whose header has 256 MB, which tarfile would read whole."""
+    packed = tmp_path / "images.tar.gz"
+    with gzip.open(packed, "wb", compresslevel=1) as stream:
+        stream.write(FIRST + raw("header", kind=kind, size=2**28))
+        for _ in range(2**6):
+            stream.write(bytes(2**22))
+    code = (
+        "import resource, sys; from pathlib import Path; from ltbench.data.archive import unpack\n"
+        "now = 4096 * int(Path('/proc/self/statm').read_text().split()[0])\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (now + 2**27, now + 2**27))\n"
+        "unpack(Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, packed, tmp_path / "into"], capture_output=True, text=True)
+    assert "LtbenchError: the archive images.tar.gz is damaged or incomplete" in done.stderr
+    assert "a header claims 268,435,456 bytes" in done.stderr
+
+
+@pytest.mark.parametrize("pack", [tar, zipped])
+def test_what_comes_out_has_a_bound(tmp_path, pack):
+    name = "lists.zip" if pack is zipped else "lists.tar"
+    packed = pack(tmp_path / name, {"a.txt": bytes(10_000), "b.txt": bytes(10_000), "c.txt": b""})
+    assert unpack(packed, tmp_path / "all", limit=24_096) == 3
+    with pytest.raises(LtbenchError, match=r"holds 'c.txt', which is refused: it is more than the 24,095 bytes"):
+        unpack(packed, tmp_path / "some", limit=24_095)  # an empty file counts as a block of 4,096
+    assert sorted(contents(tmp_path / "some")) == ["a.txt", "b.txt"]
+
+
+def _spoiled(place, value, own, in_list):
+    """A zip of one member with some bytes of its headers changed: at ``own`` in its own, ``in_list`` in the list."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("a.txt", bytes(1000))
+    content = bytearray(stream.getvalue())
+    for begin, offset in ((0, own), (content.find(b"PK\1\2"), in_list)):
+        if offset is not None:
+            content[begin + offset : begin + offset + len(value)] = value
+    place.write_bytes(content)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("value", "own", "in_list", "words"),
+    [
+        (b"\x01", 6, 8, "is encrypted"),
+        (b"\x63\0", 8, 10, "compression method is not supported"),
+        (struct.pack("<I", 10), None, 24, "Bad CRC-32"),
+        (struct.pack("<I", 2**31), None, 24, "it is more than"),
+        (struct.pack("<I", 2**31 - 1), None, 42, "is damaged or incomplete"),
+        (b"\0\0", 26, 28, "is damaged or incomplete"),
+    ],
+)
+def test_a_zip_with_odd_headers_is_refused_and_leaves_nothing(tmp_path, value, own, in_list, words):
+    packed = _spoiled(tmp_path / "lists.zip", value, own, in_list)
+    for _ in range(2):  # nor may the second attempt find a file of the right size there
+        with pytest.raises(LtbenchError, match=words):
+            unpack(packed, tmp_path / "into")
+    assert contents(tmp_path / "into") == {}
+
+
+def test_a_zip_that_has_a_member_twice_is_refused(tmp_path):
+    packed = tmp_path / "lists.zip"
+    with zipfile.ZipFile(packed, "w") as stream, pytest.warns(UserWarning, match="Duplicate name"):
+        stream.writestr("a.txt", "1")
+        stream.writestr("a.txt", "22")
+    with pytest.raises(LtbenchError, match=r"holds 'a.txt', which is refused: it is there twice"):
+        unpack(packed, tmp_path / "into")
+    assert contents(tmp_path / "into") == {"a.txt": b"1"}

@@ -162,7 +162,7 @@ def test_a_class_added_later_gets_test_images_and_the_others_keep_theirs(tmp_pat
     class_folders(tmp_path, {"bee": 10, "cat": 10})
     read(tmp_path, 8)
     before = set((tmp_path / SPLIT_FILE).read_text().split())
-    class_folders(tmp_path, {"ant": 10})
+    class_folders(tmp_path, {"ant": 10}, seed=1)
     data = read(tmp_path, 8)
     assert np.bincount(data.test.labels).tolist() == [2, 2, 2]
     added = set((tmp_path / SPLIT_FILE).read_text().split()) - before
@@ -205,9 +205,9 @@ def _cut_off_in_a_file_of_full_size(folder, make):
     file.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
 
 
-def _a_text_file(folder, make):
+def _a_text_file_named_like_an_image(folder, make):
     make(folder, {"ant": 3, "bee": 3})
-    (folder / "ant" / "notes.txt").write_text("the best ants")
+    (folder / "ant" / "notes.png").write_text("the best ants")
 
 
 def _exif_of_the_wrong_kind(folder, make):
@@ -256,7 +256,7 @@ def _a_test_image_that_is_gone(folder, make):
         (_no_folder, ["not there", "data/nowhere", "--data-dir"]),
         (_truncated, ["1 of 6", "truncated", "data/bee/001.png"]),
         (_cut_off_in_a_file_of_full_size, ["1 of 7", "truncated", "data/ant/camera.jpg"]),
-        (_a_text_file, ["1 of 7", "no images", "data/ant/notes.txt"]),
+        (_a_text_file_named_like_an_image, ["1 of 7", "no image", "data/ant/notes.png"]),
         (_exif_of_the_wrong_kind, ["1 of 7", "data/ant/camera.jpg"]),
         (_an_empty_class, ["no images", "data/cat"]),
         (_one_class, ["1 class folders", "at least two", "/data"]),
@@ -341,14 +341,14 @@ def test_the_data_folder_may_be_called_anything(tmp_path, class_folders):
     assert len(read(folder, 8).train) == 4
 
 
-def test_the_name_of_a_decoded_copy_stays(tmp_path, class_folders, monkeypatch):
+def test_the_name_of_a_decoded_copy_tells_how_it_was_decoded(tmp_path, class_folders, monkeypatch):
     class_folders(tmp_path, {"é": 1})
     file = tmp_path / "é/000.png"
     os.utime(file, ns=(0, 0))
     decode([file], 8)
     about = f"{file}\0{file.stat().st_size}\0{0}\n"
-    name = hashlib.blake2b(b"8" + about.encode(), digest_size=16).hexdigest()
-    assert (cache_dir() / "decoded" / f"{name}.npy").exists(), "as before: nothing is decoded anew"
+    name = hashlib.blake2b(b"2 8" + about.encode(), digest_size=16).hexdigest()
+    assert (cache_dir() / "decoded" / f"{name}.npy").exists(), "and not b'8', by which older versions call theirs"
 
 
 def test_a_class_folder_that_is_not_readable_is_told(tmp_path, class_folders, cli, closed):

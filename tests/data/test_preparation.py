@@ -183,6 +183,37 @@ def test_lists_are_taken_from_the_archive_that_their_authors_hand_out(site, cli)
     assert data.list("train", "Places_LT_v2").read_text() == data.text("train")
 
 
+@pytest.mark.parametrize(("name", "words"), [("", "it has no name"), ("list.txt", "it is more than the 9,000 bytes")])
+def test_an_odd_archive_of_lists_is_refused(site, cli, monkeypatch, name, words):
+    monkeypatch.setitem(preparation.unpack.__kwdefaults__, "limit", 9_000)
+    data = site("places-lt")
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        member = tarfile.TarInfo(name)
+        member.size = 10_000
+        archive.addfile(member, io.BytesIO(bytes(10_000)))
+    monkeypatch.setattr(type(data.source), "list_archives", ("lists.tar",))
+    (data.folder / "lists.tar").write_bytes(content.getvalue())
+    done = cli("data", "prepare", "places-lt", "--data-dir", data.folder)
+    assert done.code == 2
+    assert f"lists.tar holds {name!r}, which is refused: {words}" in done.err
+    assert not (data.folder / "list.txt").exists()
+
+
+def test_images_may_take_twice_the_size_of_their_archive(site, monkeypatch):
+    data = site("places-lt")
+    limits = {}
+    monkeypatch.setattr(
+        preparation, "unpack", lambda archive, into, watch, *, nested, limit: limits.setdefault(archive.name, limit)
+    )
+    monkeypatch.setattr(preparation, "check", lambda *_, **__: None)
+    large, small = replace(data.source.archives[0], size=10**12), replace(data.source.archives[1], size=10)
+    for archive in (large, small):
+        (data.folder / archive.file).touch()
+        preparation._get(archive, data.folder, lambda *_: None)
+    assert limits == {large.file: 2 * 10**12, small.file: 2**30}
+
+
 @pytest.mark.parametrize("when", ["downloading", "checking", "unpacking"])
 def test_an_interrupted_preparation_goes_on(site, server, when, monkeypatch):
     data = site("inaturalist2018")

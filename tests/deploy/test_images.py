@@ -2,10 +2,12 @@
 
 import csv
 import io
+import struct
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ltbench.deploy.images import image_files, write_csv
 from ltbench.errors import LtbenchError
@@ -95,6 +97,36 @@ def test_damaged_files_are_named_and_the_others_labelled(trained, write_pixels, 
         "left out: in/b.png: truncated, or no image",
         "left out: in/c.png: truncated, or no image",
         "1 of 3 images labelled: labels.csv",
+    ]
+
+
+def test_what_cannot_be_used_is_named_with_the_reason(trained, write_pixels, tmp_path, cli):
+    """A header that claims 20,000 x 20,000 pixels gets no memory; see tests/data/test_decoding.py for how much."""
+    folder = tmp_path / "in"
+    write_pixels(folder / "a.png", np.zeros((8, 8)))
+    Image.new("L", (16, 16)).save(folder / "bomb.jpg")
+    content = bytearray((folder / "bomb.jpg").read_bytes())
+    at = content.index(b"\xff\xc0") + 5
+    content[at : at + 4] = struct.pack(">HH", 20_000, 20_000)
+    (folder / "bomb.jpg").write_bytes(content)
+    (folder / "empty.jpg").touch()
+    Image.fromarray(np.zeros((8, 8), dtype=np.float32)).save(folder / "float.tif")
+    (folder / "gone.png").symlink_to(tmp_path / "nowhere")
+    frames = [Image.new("L", (8, 8), level) for level in (0, 99, 200)]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
+    called = cli("predict", trained("ce").path, "in", "--output", "labels.csv")
+    assert called.code == 1
+    rows = rows_of((tmp_path / "labels.csv").read_text())
+    assert [row["file"] for row in rows] == ["in/a.png", "in/moving.gif"]
+    assert [*rows[0].values()][1:] == [*rows[1].values()][1:], "the first frame is as black as the other image"
+    reason = "its pixels are floating-point numbers, whose range is not known; save it with 8 bits"
+    assert called.err.splitlines() == [
+        "ltbench: note: left out, a link that leads nowhere: in/gone.png",
+        "ltbench: note: of several frames the first is labelled: in/moving.gif",
+        "left out: in/bomb.jpg: the image has more than 178,956,970 pixels",
+        "left out: in/empty.jpg: the file is empty",
+        f"left out: in/float.tif: {reason}",
+        "2 of 5 images labelled: labels.csv",
     ]
 
 

@@ -88,11 +88,11 @@ def test_a_checkpoint_becomes_a_row(images, checkpoint, tmp_path, cli, monkeypat
 def test_golden_logits_through_the_importer(golden_networks, tmp_path, cli):
     """100 classes of one training and one test image: the network that is kept gives the published logits."""
     case = golden_networks("resnet32_3_experts_cosine")
-    for part in ("train", "test"):
+    for part, level in (("train", 0), ("test", 100)):
         for c in range(100):
             path = tmp_path / "mine" / part / f"{c:02}" / "a.png"
             path.parent.mkdir(parents=True)
-            Image.fromarray(np.full((8, 8, 3), c, dtype=np.uint8)).save(path)
+            Image.fromarray(np.full((8, 8, 3), level + c, dtype=np.uint8)).save(path)
     state = {name[6:]: torch.from_numpy(np.array(value)) for name, value in case.items() if name.startswith("state/")}
     torch.save({"state_dict": {"backbone." + name: value for name, value in state.items()}}, tmp_path / "model.pth")
     called = cli("import-checkpoint", "model.pth", "--name", "golden", *OPTIONS)

@@ -209,7 +209,7 @@ def test_the_order_of_an_image_folder_is_by_class_and_name(cli, tmp_path):
             for name in names:
                 path = tmp_path / "images" / part / group / f"{name}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                Image.new("RGB", (8, 8)).save(path)
+                Image.new("RGB", (8, 8), tuple(f"{part[1]}{group[0]}{name}".encode())).save(path)  # none twice
     done = cli("data", "order", "folder-lt", "--data-dir", "images")
     expected = [f"{label},{name},test/{name}/{file}.png" for label, name in enumerate(("ant", "cat")) for file in "xyz"]
     assert done.out.splitlines() == ["label,class,image", *expected]
