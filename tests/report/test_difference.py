@@ -122,3 +122,10 @@ def test_the_terminal_shows_the_same(make_result):
     assert found.verdict in text
     assert all(cell in text for row in cells(found) for cell in row)
     assert all(line in text for line in equal(found))
+
+
+def test_experts_that_divide_the_backbone_otherwise_are_two_rows(make_result):
+    one, other = (
+        make_result("balpoe", seed, cost={"parameters": size}) for seed, size in enumerate((270_000, 180_000))
+    )
+    assert "as two rows, since the stages that experts share differ" in difference(one, other).verdict
