@@ -224,6 +224,8 @@ def divide(model: nn.Module, shape: tuple[int, int, int]) -> tuple[fx.Graph, fx.
                 return None
             trunk, branch = _cut(graph, first)
             return (trunk, branch) if _same_function(model, trunk, branch, shape) else None
+    except (MemoryError, torch.OutOfMemoryError):
+        raise  # the division depends on the architecture, and not on the machine
     except Exception:  # tracing meets code that it cannot follow, in as many ways as there are networks
         return None
 
