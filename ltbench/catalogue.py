@@ -21,9 +21,11 @@ ARGUMENT = "NAME"
 def entries(kind: str) -> Lines:
     """Name and a few words for everything of a kind: methods, datasets, backbones or recipes."""
     if kind == "methods":
-        return [(name, _first_line(registry.method(name).__doc__)) for name in registry.method_names()]
+        methods = registry.loadable(registry.method_names(), registry.method)
+        return [(name, _first_line(cls.__doc__)) for name, cls in methods.items()]
     if kind == "datasets":
-        return [(name, registry.dataset(name).summary) for name in registry.dataset_names()]
+        sources = registry.loadable(registry.dataset_names(), registry.dataset)
+        return [(name, source.summary) for name, source in sources.items()]
     if kind == "backbones":
         return [(name, "") for name in registry.backbone_names()]
     shared = [(name, "for " + ", ".join(recipes.tables(name))) for name in recipes.names()]
@@ -44,14 +46,16 @@ def health(folder: Path) -> Lines:
     except PermissionError as error:
         lines.append(("images scaled", f"not readable: {error.filename}"))
     lines.append(("data folder", str(folder.absolute())))
-    for known in registry.dataset_names():
-        source = registry.dataset(known)
+    registry.loadable(registry.method_names(), registry.method)  # warns of those that do not load
+    for known, source in registry.loadable(registry.dataset_names(), registry.dataset).items():
         comes = type(source).prepare is not Source.prepare
         missing = f"ltbench data prepare {known}" if comes else "give its folder with --data-dir"
         try:
             lines.append((known, "ready" if source.available(folder) else f"not there; {missing}"))
-        except PermissionError as error:
+        except OSError as error:
             lines.append((known, f"not readable: {error.filename}"))
+        except Exception as error:  # of another package's data set
+            lines.append((known, f"faulty: {type(error).__name__}: {error}"))
     return lines
 
 

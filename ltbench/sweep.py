@@ -34,9 +34,9 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def parse_methods(text: str) -> list[str]:
-    """Method names from "ce,balpoe"; "all" is every method."""
+    """Method names from "ce,balpoe"; "all" is every method that loads."""
     if text == "all":
-        return registry.method_names()
+        return list(registry.loadable(registry.method_names(), registry.method))
     return list(dict.fromkeys(name.strip() for name in text.split(",")))
 
 
