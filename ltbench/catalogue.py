@@ -1,7 +1,11 @@
 """What there is: methods, data sets, backbones, recipes, and the state of the installation."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -10,7 +14,7 @@ from ltbench.config import RunConfig, validated
 from ltbench.data import dataset, resized, verification
 from ltbench.data.download import Watch, in_gb, silent
 from ltbench.data.listed import Listed
-from ltbench.data.source import Source, reading
+from ltbench.data.source import ImageFiles, Images, Source, reading
 from ltbench.data.verification import Verification
 
 Lines = list[tuple[str, str]]
@@ -106,8 +110,27 @@ def verify(name: str, folder: Path, imbalance_ratio: float | None = None) -> Lin
     ]
 
 
-def test_order(name: str, folder: Path, image_size: int | None = None) -> pd.DataFrame:
-    """The test images of a data set in the order in which they are predicted.
+Part = Literal["train", "validation", "test"]
+
+
+def image_order(
+    name: str,
+    folder: Path,
+    image_size: int | None = None,
+    part: Part = "test",
+    imbalance_ratio: float | None = None,
+    data_seed: int = 0,
+) -> pd.DataFrame:
+    """The images of a part of a data set in the order in which ltbench has them.
+
+    Args:
+        name: of the data set.
+        folder: --data-dir.
+        image_size: side in pixels; None: the data set's own.
+        part: test; train: the long-tailed training images, before any are held out; validation: those that a run with
+            --validation holds out of them, or the official validation set.
+        imbalance_ratio: of the training images; None: the data set's own.
+        data_seed: draws the training images.
 
     Returns:
         One row an image: ``label``, ``class`` and ``image``, which is its file, or its position in the official data.
@@ -116,11 +139,27 @@ def test_order(name: str, folder: Path, image_size: int | None = None) -> pd.Dat
         LtbenchError: if the data is missing or damaged.
     """
     source = registry.dataset(name, where=ARGUMENT)
+    ratio = source.imbalance_ratio if imbalance_ratio is None else imbalance_ratio
+    settings = {"dataset": name, "imbalance_ratio": ratio, "data_seed": data_seed, "validation": part == "validation"}
+    config = validated(RunConfig, settings)
     with reading(folder):
-        data = source.load(folder, image_size or source.image_size)
-    labels = data.test.labels
-    images = data.test_names or range(len(labels))
-    return pd.DataFrame({"label": labels, "class": [data.classes[label] for label in labels], "image": images})
+        raw = source.load(folder, image_size or source.image_size)
+    named: dict[str, Images | None] = {"test": _named(raw.test, raw.test_names)}
+    if part != "test":  # names take the place of the images
+        official = None if raw.validation is None else _named(raw.validation, ())
+        whole = replace(raw, train=_named(raw.train, raw.train_names), validation=official)
+        named["train"], named["validation"], _ = dataset.divide(source, whole, config)
+    found = named[part]
+    assert isinstance(found, ImageFiles)
+    classes = [raw.classes[label] for label in found.labels]
+    return pd.DataFrame({"label": found.labels, "class": classes, "image": found.names})
+
+
+def _named(images: Images, names: Sequence[str]) -> ImageFiles:
+    """Images by name: as given, as their files are called, or by position."""
+    if isinstance(images, ImageFiles) and not names:
+        return images
+    return ImageFiles(Path(), np.array(names or [str(place) for place in range(len(images))]), images.labels)
 
 
 def _first_line(doc: str | None) -> str:

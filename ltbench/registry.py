@@ -59,6 +59,8 @@ def add_method_file(file: Path) -> str:
     name = file.stem
     if not file.is_file():
         raise LtbenchError("the method file is not there", where=file.absolute(), hint="give one file, my_method.py")
+    if file.suffix != ".py":
+        raise LtbenchError("a method file's name ends in .py", where=file, hint="give one file, my_method.py")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise LtbenchError(f"'{name}' is no method name", where=file, hint="use small letters, digits and _")
     if name in _builtin_methods() or name in _entry_points("methods"):
@@ -182,6 +184,14 @@ def check_backbone(name: str) -> None:
 
     if not timm.is_model(name):
         raise unknown("backbone", name, backbone_names(), where="--backbone")
+    architecture, dot, _ = name.partition(".")
+    try:
+        known = not dot or timm.get_pretrained_cfg(name) is not None
+    except RuntimeError:  # timm's, for a tag that it does not know
+        known = False
+    if not known:
+        tagged: list[str] = timm.list_models(f"{architecture}.*", pretrained=True)
+        raise unknown("backbone", name, [architecture, *tagged], where="--backbone")
 
 
 def _builtin_methods() -> set[str]:

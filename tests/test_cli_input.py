@@ -36,7 +36,7 @@ BAD = [
     (["run", "--device", "meta"], ["device 'meta' is not supported", "--device"]),
     # values
     (["run", "--imbalance-ratio", "0.5"], ["imbalance_ratio", "greater than or equal to 1", "0.5"]),
-    (["run", "--imbalance-ratio", "nan"], ["imbalance_ratio", "nan"]),
+    (["run", "--imbalance-ratio", "nan"], ["--imbalance-ratio", "nan is no finite number"]),
     (
         ["run", "--imbalance-ratio", "1e6"],
         ["1e+06 leaves no image for 6 of 10 classes: 4, 5, 6, 7, 8, 9", "138 images"],

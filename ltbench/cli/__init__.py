@@ -80,9 +80,9 @@ def _call() -> None:
         say(f"ltbench: {error}")
         sys.exit(2)
     except Exception as error:
-        if os.environ.get(TRACEBACK):
-            raise
         words, code = explained(error)
+        if code == 1 and os.environ.get(TRACEBACK):
+            raise
         say(f"ltbench: {words}")
         sys.exit(code)
 

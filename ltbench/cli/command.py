@@ -94,7 +94,7 @@ def flush_output() -> None:
 
 def explained(error: Exception) -> tuple[str, int]:
     """An error in words for the user, and the exit code: 2 for bad input or surroundings, 1 for a fault of ltbench."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # the latter are PyTorch's words
         error = out_of_memory(error)
     if isinstance(error, OSError):
         error = _of_system(error)
@@ -117,7 +117,9 @@ def _of_system(error: OSError) -> LtbenchError:
         Path.cwd()
     except OSError:
         return LtbenchError("the current folder is not there any more", hint="change to a folder that is there")
-    where = " -> ".join(os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes))
+    where = " -> ".join(
+        os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)
+    )
     hints = {
         errno.ENOSPC: "free some disk space",
         errno.EDQUOT: "free some disk space",

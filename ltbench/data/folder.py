@@ -65,7 +65,8 @@ def read(folder: Path, image_size: int, *, needs_test: bool = False) -> RawData:
     files, labels, classes = _listing(folder)
     tests = _stored_split(folder, files, labels)
     whole = _images(folder, files, labels, image_size)
-    return RawData(whole.take(~tests), whole.take(tests), classes, _names(files, folder, tests))
+    names = _names(files, folder, tests)
+    return RawData(whole.take(~tests), whole.take(tests), classes, names, train_names=_names(files, folder, ~tests))
 
 
 def _read_parts(folder: Path, image_size: int, needs_test: bool) -> RawData:
@@ -75,7 +76,8 @@ def _read_parts(folder: Path, image_size: int, needs_test: bool) -> RawData:
             raise LtbenchError("there is train/ but no test/", where=folder.absolute(), hint="unpack test/ too")
         tests = _stored_split(folder, files, labels)
         whole = _images(folder, files, labels, image_size)
-        return RawData(whole.take(~tests), whole.take(tests), classes, _names(files, folder, tests))
+        names = _names(files, folder, tests)
+        return RawData(whole.take(~tests), whole.take(tests), classes, names, train_names=_names(files, folder, ~tests))
     test_files, test_labels, test_classes = _listing(folder / "test")
     if classes != test_classes:
         odd = sorted(set(classes) ^ set(test_classes))
@@ -87,7 +89,7 @@ def _read_parts(folder: Path, image_size: int, needs_test: bool) -> RawData:
     together = len(files) + len(test_files)
     train = _images(folder, files, labels, image_size, together)
     test = _images(folder, test_files, test_labels, image_size, together)
-    return RawData(train, test, classes, _names(test_files, folder))
+    return RawData(train, test, classes, _names(test_files, folder), train_names=_names(files, folder))
 
 
 def _images(

@@ -66,6 +66,8 @@ class RawData:
     """Of the test images in their order: files, or positions in the official data; () where they are in its order."""
     validation: Images | None = None
     """The official validation set, which a run with --validation uses instead of a part of the training images."""
+    train_names: tuple[str, ...] = ()
+    """Of the training images, as ``test_names``."""
 
 
 def unreadable(image: Path, error: OSError) -> LtbenchError:

@@ -59,7 +59,8 @@ def import_checkpoint(
     architecture, network = read_network(read_state(file), file)
     config, data = _filled_in(config, architecture, data_dir)
     _check_fit(architecture, data, file, config.dataset)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
     card = _card(config, data, run_id(config, f"{IMPORTED} {digest}", data.fingerprint), logit_prior)
     refuse_twice(store, config, card.run_id, data.fingerprints)
     method = build(card).method
@@ -78,7 +79,7 @@ def import_checkpoint(
         **of_images(predictions, record, logit_prior=logit_prior, transductive=False),
         cost=cost,
         provenance={
-            IMPORTED: {"file": file.name, "sha256": digest, "network": str(architecture)},
+            IMPORTED: {"file": places.printable(file.name), "sha256": digest, "network": str(architecture)},
             **provenance.provenance(where, started),
         },
     )

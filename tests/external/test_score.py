@@ -163,7 +163,7 @@ def test_experts_are_kept(file, tmp_path):
 def test_a_file_without_labels_is_taken_in_order_and_that_is_said(cli, file):
     done = cli("score", file(logits=guesses()), *DIGITS)
     assert done.code == 0
-    assert "the order of its images could not be checked" in done.err
+    assert "their order could not be checked" in done.err
     (result,) = collect(["results"]).results.values()
     assert result.provenance["scored"]["labels"] == "not given"
 
@@ -261,7 +261,7 @@ BAD = [
     ({"logits": FINE}, ["--dataset", "digit-lt"], ["unknown data set 'digit-lt'", "--train-counts", "digits-lt"]),
     ({"logits": FINE}, ["--recipe", "standart"], ["unknown recipe 'standart'"]),
     ({"logits": FINE}, ["--recipe", "paper"], ["--recipe", "external"]),
-    ({"logits": FINE}, ["--logit-prior", "nan"], ["nan is no exponent", "--logit-prior"]),
+    ({"logits": FINE}, ["--logit-prior", "nan"], ["nan is no finite number", "--logit-prior"]),
     ({"logits": FINE}, ["--imbalance-ratio", "0.5"], ["imbalance_ratio", "0.5"]),
     ({"logits": FINE}, ["--out", "mine.npz/results"], ["results cannot be saved"]),
     ({"logits": FINE}, ["--train-counts", "counts.txt"], ["ltbench has the data set 'digits-lt'", "--train-counts"]),
@@ -273,7 +273,7 @@ BAD += [
     ({"logits": FINE, "labels": LABELS}, [*OWN, "--recipe", "standard"], ["--recipe", "TOML"]),
     ({"logits": FINE, "labels": LABELS}, OWN, ["label 9 for 3 counts", "counts.txt"]),
     ({"logits": FINE[:, :4], "labels": LABELS % 2}, OWN, ["4 classes, but own has 3"]),
-    ({"logits": FINE, "labels": LABELS}, [*OWN[:3], "none.txt"], ["none.txt", "cannot read the counts"]),
+    ({"logits": FINE, "labels": LABELS}, [*OWN[:3], "none.txt"], ["none.txt", "cannot read the file"]),
     ({"logits": FINE, "labels": LABELS}, ["--dataset", "../own", *OWN[2:]], ["'../own' is no name", "--dataset"]),
 ]
 
