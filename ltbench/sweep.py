@@ -14,7 +14,6 @@ from ltbench.experiment import Surroundings, run_or_recall
 from ltbench.parallel import RunWatch, run_parallel
 from ltbench.store import Result, read
 
-
 MOST_SEEDS = 10_000
 """Of one list; more are a slip of the keyboard, and each would be a run."""
 

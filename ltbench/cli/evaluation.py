@@ -165,7 +165,7 @@ def order(
     image_size: ImageSize = None,
     output: Annotated[Path | None, typer.Option(help="File to write  [default: standard output]")] = None,
 ) -> None:
-    """Print the images of a data set in the order of ltbench, which ltbench score takes: label, class, image, as CSV."""
+    """Print the images of a data set in the order that ltbench score takes: label, class, image, as CSV."""
     from ltbench import catalogue
     from ltbench.atomic import write_text
 

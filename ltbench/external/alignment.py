@@ -1,12 +1,14 @@
 """Which class a column is of, and which image a row, where a file of predictions names them."""
 
 import re
+import warnings
 from collections.abc import Hashable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from ltbench.data.longtail import Labels
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, LtbenchWarning
 
 
 def column_order(given: Sequence[str], own: Sequence[str], *, where: object = None) -> Labels | None:
@@ -55,9 +57,20 @@ def row_order(given: Sequence[str], own: Sequence[str], *, where: object = None)
     return _places(theirs, ours, "image", where)
 
 
-def natural_order_differs(names: Sequence[str]) -> bool:
-    """Whether "10" comes after "9" in one usual order of these names and before it in the other."""
-    return sorted(names) != sorted(names, key=_by_numbers)
+def warn_of_two_orders(classes: Sequence[str], file: Path, todo: str) -> None:
+    """Warn where a file names no classes and these have two usual orders, with "10" after "9" or before it.
+
+    Args:
+        classes: (C,) names, in the data set's order.
+        file: that names none.
+        todo: what to do about it.
+    """
+    if sorted(classes) != sorted(classes, key=_by_numbers):
+        message = (
+            f"{file.name} does not name its classes, and names with numbers have two usual orders. Here the first "
+            f"outputs must be of {', '.join(classes[:4])}; if they are not, all figures are wrong. To do: {todo}"
+        )
+        warnings.warn(message, LtbenchWarning, stacklevel=4)
 
 
 def renumbering(given: Labels, own: Labels) -> dict[int, int] | None:

@@ -14,6 +14,7 @@ from ltbench.device import choose_device
 from ltbench.errors import LtbenchError
 from ltbench.evaluate.measure import measure, of_images
 from ltbench.evaluate.predict import Predictions, predict
+from ltbench.external.alignment import warn_of_two_orders
 from ltbench.external.rows import IMPORTED, check_row, declared_recipe, refuse_twice
 from ltbench.method import Method
 from ltbench.models.published_resnets import Architecture, read_network
@@ -59,6 +60,7 @@ def import_checkpoint(
     architecture, network = read_network(read_state(file), file)
     config, data = _filled_in(config, architecture, data_dir)
     _check_fit(architecture, data, file, config.dataset)
+    warn_of_two_orders(data.classes, file, "see how the code that trained it numbers the classes")
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     card = _card(config, data, run_id(config, f"{IMPORTED} {digest}", data.fingerprint), logit_prior)

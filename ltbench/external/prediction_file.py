@@ -305,7 +305,8 @@ def _check_scores(found: PredictionFile, name: str, axes: tuple[str, ...]) -> No
 
 def _scores(array: Array, name: str, kind: str, file: Path) -> Floats:
     """Logits in float32, of logits or probabilities."""
-    wrong = ~(np.abs(array) < LARGEST)
+    bound = min(LARGEST, float(np.finfo(array.dtype).max)) if array.dtype.kind == "f" else LARGEST
+    wrong = ~(np.abs(array) <= bound)
     if wrong.any():
         place = tuple(int(one[0]) for one in np.nonzero(wrong))
         raise LtbenchError(

@@ -17,7 +17,7 @@ from ltbench.data.longtail import Labels, ShotRule
 from ltbench.errors import LtbenchError, LtbenchWarning, unknown
 from ltbench.evaluate.measure import measure, of_images
 from ltbench.evaluate.predict import Predictions
-from ltbench.external.alignment import column_order, natural_order_differs, renumbering, row_order
+from ltbench.external.alignment import column_order, renumbering, row_order, warn_of_two_orders
 from ltbench.external.prediction_file import Given, PredictionFile, open_predictions, read_counts
 from ltbench.external.rows import EXTERNAL, SCORED, check_row, check_word, declared_recipe, refuse_twice
 from ltbench.places import printable
@@ -207,13 +207,8 @@ def _aligned(
         if order is not None and first is not None:
             message = f"{given.file.name}: its {what} are in another order than the data set's (the first: {first[0]}) "
             warnings.warn(message + "and were put in that order by their names", LtbenchWarning, stacklevel=3)
-    if given.classes is None and given.labels is None and natural_order_differs(classes):
-        message = (
-            f"{given.file.name} does not name the classes, and for names like these there are two usual orders: here "
-            f"the first columns must be {', '.join(classes[:4])}. To do: store classes=..., the names in the columns' "
-            "order"
-        )
-        warnings.warn(message, LtbenchWarning, stacklevel=3)
+    if given.classes is None and given.labels is None:
+        warn_of_two_orders(classes, given.file, "store classes=..., the names in the columns' order")
     return (given if columns is None and rows is None else given.take(rows=rows, columns=columns)), told
 
 
@@ -229,8 +224,8 @@ def _check_labels(given: Given, labels: Labels, classes: Sequence[str], name: st
         return
     first = int(np.flatnonzero(given.labels != labels)[0])
     theirs, ours = int(given.labels[first]), int(labels[first])
-    where = f"{given.file}: image {first} has the label {theirs}, which is class '{classes[theirs]}' here, and is of "
-    where += f"class '{classes[ours]}' ({ours})"
+    where = f"{given.file}: image {first} is of class '{classes[theirs]}' (label {theirs}) there, and of class "
+    where += f"'{classes[ours]}' (label {ours}) in {name}"
     numbers = renumbering(given.labels, labels)
     if numbers is not None and given.classes is None:
         raise LtbenchError(
