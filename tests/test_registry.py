@@ -335,9 +335,9 @@ def test_a_method_that_ends_the_program_while_it_trains_is_a_failed_run(cli, met
     assert done.code == 1
     states = {one.config.method: one for one in map(read, (tmp_path / "results").rglob("*.json"))}
     assert {name: one.status for name, one in states.items()} == {"ends": "failed", "ce": "done"}
-    assert "SystemExit: 0 (ends.py, line 9)" in states["ends"].reason
+    assert "SystemExit: 0 (ends.py, line 10)" in states["ends"].reason
     checked = cli("check", folder / "ends.py")
-    assert (checked.code, "SystemExit: 0 (ends.py, line 9)" in checked.out) == (1, True)
+    assert (checked.code, "SystemExit: 0 (ends.py, line 10)" in checked.out) == (1, True)
 
 
 def test_code_that_ends_the_program_anywhere_else_is_named(cli, method_file):
