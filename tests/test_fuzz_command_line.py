@@ -64,7 +64,7 @@ SETTINGS = [
     "mixup", "mixup=", "=1", "mixup=a=b=c", "mixup=1=2", "taus=0,1,2", "taus=[0,1", f"taus={DEEP}", f"taus={DIGITS}",
     f"mixup={DIGITS}", "mixup=1e400", "mixup=nan", "mixup=NaN", "mixup=-Infinity", "mixup=null", "mixup=true",
     "mixup=-0", "mixup=0x10", "mixup=[]", "mixup={}", 'mixup={"a":1}', "mixup=\udcff", "taus=1e308,1e308",
-    f"experts={10**12}", "experts=-1", "experts=0", "experts=1e9", "width=0", "width=1e9", "width=1e-9", "mixup mixup=1",
+    f"experts={10**12}", "experts=-1", "experts=0", "experts=1e9", "width=0", "width=1e9", "width=1e-9",
     " mixup = 0.1 ", "cutmix=1e308", "remix=1e308", "cmo=2", "taus=" + ",".join("1" * 200), "\x1b=1", "tau=1e300",
 ]  # fmt: skip
 WORDS = {  # options that take other values than numbers, names and files

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from ltbench.cli import evaluation, models, planning, reporting, tools, training, watching
-from ltbench.cli.command import TRACEBACK, Command, explained, flush_output, prepare_streams
+from ltbench.cli.command import TRACEBACK, Command, check_folder, explained, flush_output, prepare_streams
 from ltbench.cli.options import say
 from ltbench.errors import LtbenchError, LtbenchWarning
 
@@ -71,6 +71,7 @@ def _call() -> None:
     """Carry out the command of the command line; always ends with SystemExit."""
     try:
         try:
+            check_folder()
             app()
         finally:
             flush_output()

@@ -1,5 +1,6 @@
 """What all commands have in common: arguments that are refused, the streams, and how a fault is told."""
 
+import codecs
 import errno
 import math
 import os
@@ -62,20 +63,48 @@ def _refusal(ctx: Any, names: list[str], words: str) -> typer.BadParameter:
     return typer.BadParameter(words, ctx=ctx, param_hint=f"'{'/'.join(names)}'")
 
 
+_IN_ASCII = {"─": "-", "━": "=", "│": "|", "±": "+-", "≈": "~", "×": "x", "→": "->", "…": "...", "–": "-", "█": "#"}
+
+
+def _replace_unencodable(error: UnicodeError) -> tuple[str, int]:
+    """The characters that an encoding lacks: the signs of tables by others like them, letters by escapes."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    plain = [_IN_ASCII.get(one) or one.encode("ascii", "backslashreplace").decode() for one in lacking]
+    return "".join(plain), error.end
+
+
+codecs.register_error("ltbench", _replace_unencodable)
+
+
 def prepare_streams() -> None:
     """Let output fail for no character and no closed stream.
 
-    What an encoding lacks is printed as an escape. A closed standard output is replaced by the null device, under its
-    own number: otherwise the next file that is opened would get the number, and the output of libraries.
+    What an encoding lacks is printed as an escape, or as a sign like it. A closed standard output is replaced by the null
+    device, under its own number: otherwise the next file that is opened would get the number, and the output of libraries.
     """
     for name, number in (("stdout", 1), ("stderr", 2)):
         stream: TextIO | None = getattr(sys, name)
         if stream is None:
             with suppress(OSError):
                 _discard(number)
-                setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False))
+                setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", errors="ltbench", closefd=False))
         elif hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="ltbench")
+
+
+def check_folder() -> None:
+    """Refuse to work in a folder that has been removed, where PyTorch ends the process.
+
+    Raises:
+        LtbenchError: if so.
+    """
+    try:
+        Path.cwd()
+    except OSError:
+        hint = "change to a folder that is there"
+        raise LtbenchError("the current folder is not there any more", hint=hint) from None
 
 
 def flush_output() -> None:
@@ -113,10 +142,6 @@ def explained(error: Exception) -> tuple[str, int]:
 
 def _of_system(error: OSError) -> LtbenchError:
     """What the operating system refuses."""
-    try:
-        Path.cwd()
-    except OSError:
-        return LtbenchError("the current folder is not there any more", hint="change to a folder that is there")
     where = " -> ".join(
         os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)
     )
