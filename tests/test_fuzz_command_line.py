@@ -187,6 +187,17 @@ NASTY = [
     ["score", "big.npz", "--name", "x", "--dataset", "digits-lt"],
     ["score", "huge.npz", "--name", "x", "--dataset", "digits-lt", "--logit-prior", "1"],
     ["score", "wrong.npz", "--name", "x", "--dataset", "digits-lt"],
+    ["run", *FINE["run",], "--out", "out\udcff"],
+    ["run", *FINE["run",], "--data-dir", "data\udcff", "--methods-dir", "m\udcff"],
+    ["tune", *FINE["tune",], "--out", "tune\udcff"],
+    ["score", *FINE["score",], "--out", "out\udcff"],
+    ["import-checkpoint", *FINE["import-checkpoint",], "--out", "out\udcff", "--device", "cpu"],
+    ["report", "--results", "out\udcff"],
+    ["report", "--results", "out\udcff", "--format", "md", "--title", "a"],
+    ["report", "--results", "out\udcff", "--format", "html"],
+    ["watch", "--results", "out\udcff"],
+    ["evaluate", "--all", "--results", "out\udcff", "--format", "json"],
+    ["import-checkpoint", "nan.pth", *EXTERNAL],
     ["data", "order", "digits-lt", "--image-size", "-8"],
     ["data", "order", "folder-lt", "--data-dir", "images"],
     ["data", "verify", "folder-lt", "--data-dir", "images", "--decode"],
@@ -293,6 +304,7 @@ def world(tmp_path_factory):
     build = Backbone("cifar_resnet20", classes=10, channels=1, image_size=8, head="linear")
     published = {published_name(name, several=False): value for name, value in build(1).state_dict().items()}
     torch.save(published, folder / "cifar.pth")
+    torch.save({**published, "conv1.weight": published["conv1.weight"] / 0}, folder / "nan.pth")
     (folder / "weights.safetensors").write_bytes(noise.bytes(500))
     np.savez(folder / "wrong.npz", logits=np.zeros((400, 10), dtype=object))
     np.savez(folder / "huge.npz", logits=noise.normal(size=(400, 10)) * 9e29)

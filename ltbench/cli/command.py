@@ -81,8 +81,8 @@ codecs.register_error("ltbench", _replace_unencodable)
 def prepare_streams() -> None:
     """Let output fail for no character and no closed stream.
 
-    What an encoding lacks is printed as an escape, or as a sign like it. A closed standard output is replaced by the null
-    device, under its own number: otherwise the next file that is opened would get the number, and the output of libraries.
+    What an encoding lacks is printed as an escape, or as a sign like it. A closed standard output is replaced by the
+    null device, under its own number: the next file that is opened would get it otherwise, and what libraries print.
     """
     for name, number in (("stdout", 1), ("stderr", 2)):
         stream: TextIO | None = getattr(sys, name)

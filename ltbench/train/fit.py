@@ -26,6 +26,9 @@ from ltbench.train.state import Checkpoint
 from ltbench.train.step import RECORDERS, WORTH_COMPILING, Step, part
 from ltbench.train.stopping import stop_requests
 
+_MISFITS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+"""What comes of a checkpoint that can be read and has another content."""
+
 
 def fit(
     method: Method,
@@ -329,7 +332,22 @@ class _Trainer:
         state = self.checkpoint.load(self.device)
         if state is None:
             return False
+        initial = {name: value.clone() for name, value in self.method.state_dict().items()}
+        try:
+            return self._take_up(state)
+        except _MISFITS as error:
+            message = f"the checkpoint {self.checkpoint.path} does not fit the run ({_first_line(error)})"
+            warnings.warn(f"{message}: training starts anew", LtbenchWarning, stacklevel=4)
+            self.method.load_state_dict(initial)
+            self.stage, self.epoch, self.step = 0, 0, 0
+            self.optimiser, self.history = None, History()
+            self.sums.zero_()
+            return False
+
+    def _take_up(self, state: dict[str, Any]) -> bool:
         self.stage, self.epoch, self.step = state["position"]
+        if not 0 <= self.stage <= len(self.stages):
+            raise ValueError(f"there is no stage {self.stage}")
         self.method.load_state_dict(state["method"])
         stored = state["history"]
         curve = [EpochRecord(**point) for point in stored["curve"]]
@@ -348,6 +366,10 @@ class _Trainer:
         return True
 
 
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def _scale(stage: Stage, name: str) -> float:
     """The learning-rate factor of a parameter: that of the longest prefix that fits."""
     fitting = [prefix for prefix in stage.lr_scale if name.startswith(prefix)]
@@ -363,9 +385,12 @@ def changes_batches(method: Method) -> bool:
 def load_trained(method: Method, checkpoint: Checkpoint, device: torch.device) -> bool:
     """Load the weights of a finished run into a method; False if there is no checkpoint of one."""
     state = checkpoint.load(device)
-    if state is None or state["optimiser"] is not None:
+    if state is None or state.get("optimiser") is not None:
         return False
-    method.load_state_dict(state["method"])
+    try:
+        method.load_state_dict(state["method"])
+    except _MISFITS:  # of another network, or no weights at all
+        return False
     return True
 
 
