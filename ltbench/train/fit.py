@@ -363,6 +363,10 @@ class _Trainer:
             # Its rates and flags are the recipe's and this device's; only what it has learnt is taken over.
             own = self.optimiser.state_dict()["param_groups"]
             self.optimiser.load_state_dict({"state": state["optimiser"]["state"], "param_groups": own})
+            for weight, learnt in self.optimiser.state.items():
+                buffer = learnt.get("momentum_buffer")
+                if buffer is not None and buffer.shape != weight.shape:
+                    raise ValueError(f"a momentum is {tuple(buffer.shape)} and not {tuple(weight.shape)}")
         return True
 
 

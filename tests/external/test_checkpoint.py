@@ -165,5 +165,5 @@ def test_weights_that_are_not_finite_are_refused(images, checkpoint, tmp_path, c
     torch.save(stored, tmp_path / "weights.pth")
     called = cli("import-checkpoint", "weights.pth", "--name", "theirs", *OPTIONS)
     assert called.code == 2
-    assert "1 entries with NaN or infinity (conv1.weight)" in called.err
+    assert "1 entries (conv1.weight) with NaN or infinity" in called.err
     assert not list(tmp_path.rglob("results/**/*.json"))

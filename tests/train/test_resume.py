@@ -191,7 +191,7 @@ def test_a_damaged_checkpoint_is_remarked_on_and_training_starts_anew(tmp_path, 
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished_run(tmp_path_factory):
     """A finished run: its result, and its checkpoint as it was before the last step."""
     folder = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
@@ -213,9 +213,9 @@ def finished(tmp_path_factory):
     ],
     ids=["shape", "weight", "weights", "position", "history", "optimiser", "stage"],
 )
-def test_a_checkpoint_of_the_right_form_and_other_content_is_not_taken_up(finished, tmp_path, change):
+def test_a_checkpoint_of_the_right_form_and_other_content_is_not_taken_up(finished_run, tmp_path, change):
     """Training starts anew with the weights that it would have started with: what was read in part leaves no trace."""
-    result, state = finished
+    result, state = finished_run
     state = {**state, "method": {name: value + 1 for name, value in state["method"].items()}}
     change(state)
     path = places.cache_dir() / "runs" / result.run_id / "checkpoint.pt"
@@ -226,8 +226,8 @@ def test_a_checkpoint_of_the_right_form_and_other_content_is_not_taken_up(finish
     assert (again.status, again.metrics) == ("done", result.metrics)
 
 
-def test_a_checkpoint_that_holds_a_list_is_not_taken_up(finished, tmp_path):
-    result, _ = finished
+def test_a_checkpoint_that_holds_a_list_is_not_taken_up(finished_run, tmp_path):
+    result, _ = finished_run
     path = places.cache_dir() / "runs" / result.run_id / "checkpoint.pt"
     path.parent.mkdir(parents=True)
     torch.save([1, 2], path)
