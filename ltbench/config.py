@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ltbench.errors import LtbenchError, unknown
-from ltbench.reading import read_text
+from ltbench.reading import read_small
 
 Model = TypeVar("Model", bound=BaseModel)
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -169,8 +169,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         LtbenchError: if it is missing or malformed.
     """
+    content = read_small(path)
     try:
-        return tomllib.loads(read_text(path))
+        return tomllib.loads(content.decode())
     except RecursionError:
         raise LtbenchError("not a valid TOML file: it is nested too deeply", where=path) from None
     except ValueError as error:
