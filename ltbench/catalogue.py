@@ -1,8 +1,12 @@
 """What there is: methods, data sets, backbones, recipes, and the state of the installation."""
 
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -13,7 +17,7 @@ from ltbench.data.download import Watch, in_gb, silent
 from ltbench.data.folder import Folder
 from ltbench.data.folder_check import verify_folder
 from ltbench.data.listed import Listed
-from ltbench.data.source import Source, reading
+from ltbench.data.source import ImageFiles, Images, Source, reading
 from ltbench.data.verification import Verification
 from ltbench.errors import LtbenchWarning
 
@@ -25,9 +29,11 @@ ARGUMENT = "NAME"
 def entries(kind: str) -> Lines:
     """Name and a few words for everything of a kind: methods, datasets, backbones or recipes."""
     if kind == "methods":
-        return [(name, _first_line(registry.method(name).__doc__)) for name in registry.method_names()]
+        methods = registry.loadable(registry.method_names(), registry.method)
+        return [(name, _first_line(cls.__doc__)) for name, cls in methods.items()]
     if kind == "datasets":
-        return [(name, registry.dataset(name).summary) for name in registry.dataset_names()]
+        sources = registry.loadable(registry.dataset_names(), registry.dataset)
+        return [(name, source.summary) for name, source in sources.items()]
     if kind == "backbones":
         return [(name, "") for name in registry.backbone_names()]
     shared = [(name, "for " + ", ".join(recipes.tables(name))) for name in recipes.names()]
@@ -48,14 +54,16 @@ def health(folder: Path) -> Lines:
     except PermissionError as error:
         lines.append(("images scaled", f"not readable: {error.filename}"))
     lines.append(("data folder", str(folder.absolute())))
-    for known in registry.dataset_names():
-        source = registry.dataset(known)
+    registry.loadable(registry.method_names(), registry.method)  # warns of those that do not load
+    for known, source in registry.loadable(registry.dataset_names(), registry.dataset).items():
         comes = type(source).prepare is not Source.prepare
         missing = f"ltbench data prepare {known}" if comes else "give its folder with --data-dir"
         try:
             lines.append((known, "ready" if source.available(folder) else f"not there; {missing}"))
-        except PermissionError as error:
+        except OSError as error:
             lines.append((known, f"not readable: {error.filename}"))
+        except Exception as error:  # of another package's data set
+            lines.append((known, f"faulty: {type(error).__name__}: {error}"))
     return lines
 
 
@@ -117,8 +125,30 @@ def verify(name: str, folder: Path, imbalance_ratio: float | None = None, *, kee
     ]
 
 
-def test_order(name: str, folder: Path, image_size: int | None = None, *, keep_untested: bool = False) -> pd.DataFrame:
-    """The test images of a data set in the order in which they are predicted.
+Part = Literal["train", "validation", "test"]
+
+
+def image_order(
+    name: str,
+    folder: Path,
+    image_size: int | None = None,
+    part: Part = "test",
+    imbalance_ratio: float | None = None,
+    data_seed: int = 0,
+    *,
+    keep_untested: bool = False,
+) -> pd.DataFrame:
+    """The images of a part of a data set in the order in which ltbench has them.
+
+    Args:
+        name: of the data set.
+        folder: --data-dir.
+        image_size: side in pixels; None: the data set's own.
+        part: test; train: the long-tailed training images, before any are held out; validation: those that a run with
+            --validation holds out of them, or the official validation set.
+        imbalance_ratio: of the training images; None: the data set's own.
+        data_seed: draws the training images.
+        keep_untested: whether classes may lack test images.
 
     Args:
         name: of the data set.
@@ -133,12 +163,28 @@ def test_order(name: str, folder: Path, image_size: int | None = None, *, keep_u
         LtbenchError: if the data is missing or damaged.
     """
     source = registry.dataset(name, where=ARGUMENT)
+    ratio = source.imbalance_ratio if imbalance_ratio is None else imbalance_ratio
+    settings = {"dataset": name, "imbalance_ratio": ratio, "data_seed": data_seed, "validation": part == "validation"}
+    config = validated(RunConfig, settings)
     read = source.load_keeping_untested if keep_untested else source.load
     with reading(folder):
-        data = read(folder, image_size or source.image_size)
-    labels = data.test.labels
-    images = data.test_names or range(len(labels))
-    return pd.DataFrame({"label": labels, "class": [data.classes[label] for label in labels], "image": images})
+        raw = read(folder, image_size or source.image_size)
+    named: dict[str, Images | None] = {"test": _named(raw.test, raw.test_names)}
+    if part != "test":  # names take the place of the images
+        official = None if raw.validation is None else _named(raw.validation, raw.validation_names)
+        whole = replace(raw, train=_named(raw.train, raw.train_names), validation=official)
+        named["train"], named["validation"], _ = dataset.divide(source, whole, config)
+    found = named[part]
+    assert isinstance(found, ImageFiles)
+    classes = [raw.classes[label] for label in found.labels]
+    return pd.DataFrame({"label": found.labels, "class": classes, "image": found.names})
+
+
+def _named(images: Images, names: Sequence[str]) -> ImageFiles:
+    """Images by name: as given, as their files are called, or by position."""
+    if isinstance(images, ImageFiles) and not names:
+        return images
+    return ImageFiles(Path(), np.array(names or [str(place) for place in range(len(images))]), images.labels)
 
 
 def _first_line(doc: str | None) -> str:

@@ -10,10 +10,13 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ltbench.errors import LtbenchError, unknown
+from ltbench.reading import read_small
 
 Model = TypeVar("Model", bound=BaseModel)
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
+MOST_EPOCHS, LARGEST_BATCH = 1_000_000, 10_000_000
+"""Beyond every use; a schedule or a batch beyond them would fill the memory."""
 
 
 class Frozen(BaseModel):
@@ -47,8 +50,8 @@ class Recipe(Frozen):
     """How a network is trained; the same for every method of a comparison."""
 
     name: str = "custom"
-    epochs: int = Field(200, ge=1)
-    batch_size: int = Field(128, ge=2, description="global batch size, images")
+    epochs: int = Field(200, ge=1, le=MOST_EPOCHS)
+    batch_size: int = Field(128, ge=2, le=LARGEST_BATCH, description="global batch size, images")
     lr: float = Field(0.1, gt=0, description="peak learning rate of SGD")
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = True
@@ -93,9 +96,9 @@ class RunConfig(Frozen):
     backbone: str | None = None
     pretrained: bool = False
     recipe: str | Recipe = "standard"
-    epochs: int | None = Field(None, ge=1)
+    epochs: int | None = Field(None, ge=1, le=MOST_EPOCHS)
     lr: float | None = Field(None, gt=0)
-    batch_size: int | None = Field(None, ge=2)
+    batch_size: int | None = Field(None, ge=2, le=LARGEST_BATCH)
     precision: Literal["fp32", "bf16"] = "fp32"
     cache_resized: int | None = Field(
         None,
@@ -107,6 +110,7 @@ class RunConfig(Frozen):
     batch_norm_images: int | None = Field(
         None,
         ge=2,
+        le=LARGEST_BATCH,
         description="images of a batch that share batch-norm statistics; by default those of a process's pass",
     )
     validation: bool = Field(False, description="hold out 20 % of each training class")
@@ -168,12 +172,14 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         LtbenchError: if it is missing or malformed.
     """
+    content = read_small(path)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LtbenchError(f"cannot read the file: {error.strerror}", where=path) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise LtbenchError(f"not a valid TOML file: {error}", where=path) from None
+        return tomllib.loads(content.decode())
+    except RecursionError:
+        raise LtbenchError("not a valid TOML file: it is nested too deeply", where=path) from None
+    except ValueError as error:
+        reason = str(error).partition(";")[0]  # of a number with thousands of digits, what follows is for programmers
+        raise LtbenchError(f"not a valid TOML file: {reason}", where=path) from None
 
 
 def _explained(model: type[BaseModel], error: ValidationError, where: object, kind: str) -> LtbenchError:
@@ -190,9 +196,18 @@ def _explained(model: type[BaseModel], error: ValidationError, where: object, ki
     if first["type"] == "extra_forbidden":
         return unknown(kind, str(first["loc"][-1]), inner.model_fields, where=where)
     reason = first["msg"].removeprefix("Value error, ")
-    shown = f" (got {first['input']!r})" if first["loc"] else ""
+    shown = f" (got {_shown(first['input'])})" if first["loc"] else ""
     hint = f"{name}: {field.description}" if field is not None and field.description else None
     return LtbenchError(f"{name or 'settings'}: {reason}{shown}", where=where, hint=hint)
+
+
+def _shown(value: object) -> str:
+    """A value for a message, which may be of any length."""
+    try:
+        text = repr(value)
+    except ValueError:  # the interpreter writes no number of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 200 else f"{text[:150]}... of {len(text)} characters"
 
 
 def _record(annotation: Any) -> type[BaseModel] | None:

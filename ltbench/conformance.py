@@ -133,11 +133,11 @@ def run(cls: type[Method]) -> Iterator[Outcome]:
                     warnings.simplefilter("ignore", LtbenchWarning)
                     function(Subject(cls, torch.device(device)))
                 yield Outcome(title, passed=True)
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # a method may call sys.exit
                 yield Outcome(title, passed=False, message=_explained(error, cls))
 
 
-def _explained(error: Exception, cls: type[Method]) -> str:
+def _explained(error: BaseException, cls: type[Method]) -> str:
     message = f"{type(error).__name__}: {error}" if not isinstance(error, AssertionError) else str(error)
     place = registry.blame(error, cls)
     return f"{message} ({place})" if place else message

@@ -26,7 +26,7 @@ def out_of_memory(error: Exception) -> LtbenchError:
     """The error for what does not fit into the memory of a device."""
     return LtbenchError(
         "out of memory",
-        where=str(error).splitlines()[0],
+        where=next(iter(str(error).splitlines()), None),
         hint="use --checkpoint-activations, --accumulate 2, --shard in several processes, or a smaller --batch-size",
     )
 

@@ -209,7 +209,9 @@ def _explained(method: str, where: str, less: str) -> Iterator[None]:
     except TrainingFailedError as error:
         hint = "the images are random: see whether ltbench run --epochs 1 fails, too"
         raise LtbenchError(f"{method} fails: {error}", where=where, hint=hint) from None
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # also of a method that calls sys.exit
         place = registry.blame(error, registry.method(method))
         if place is None:
             raise

@@ -223,14 +223,14 @@ class _Run:
             result = self._record(method, "failed", reason=str(error).splitlines()[0])
         except LtbenchError:
             raise
-        except Exception as error:
+        except KeyboardInterrupt:
+            self._save(self._record(method, "interrupted", reason="stopped by the user"))
+            raise
+        except BaseException as error:  # also of a method that calls sys.exit
             place = registry.blame(error, self.cls)
             if place is None or self.group.size > 1:
                 raise
             result = self._record(method, "failed", reason=f"{type(error).__name__}: {error} ({place})")
-        except KeyboardInterrupt:
-            self._save(self._record(method, "interrupted", reason="stopped by the user"))
-            raise
         self._save(result)
         return result
 

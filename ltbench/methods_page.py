@@ -49,7 +49,7 @@ def render(folders: Sequence[Path]) -> str:
         folders: of results, for the costs; none for a page without them.
     """
     costs = relative_costs(load_results(*folders)) if folders else pd.DataFrame()
-    methods = {name: registry.method(name) for name in registry.method_names()}
+    methods = registry.loadable(registry.method_names(), registry.method)
     where = f", on {', then '.join(map(str, costs.columns))}" if len(costs) else ""
     parts = [_INTRODUCTION.format(where=where)]
     for family, title in FAMILIES.items():

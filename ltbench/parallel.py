@@ -349,7 +349,7 @@ def _carried_out(job: _Job, around: Surroundings, method_files: Sequence[Path]) 
         return "result", run_or_recall(job.config, around)
     except LtbenchError as error:
         return "error", error
-    except Exception:  # a fault of ours: not every exception can be sent, its traceback can
+    except (Exception, SystemExit):  # a fault of ours: not every exception can be sent, its traceback can
         return "error", RuntimeError(f"in a worker process:\n{traceback.format_exc()}")
 
 

@@ -14,3 +14,8 @@ def cache_dir() -> Path:
 def data_dir() -> Path:
     """Where data sets are looked for without --data-dir: $LTBENCH_DATA, or ./data."""
     return Path(os.environ.get("LTBENCH_DATA") or "data")
+
+
+def printable(name: str) -> str:
+    """A file's name as text that can be stored: bytes that are not UTF-8 become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()

@@ -8,17 +8,20 @@ import pkgutil
 import re
 import sys
 import traceback
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ltbench.errors import LtbenchError, unknown
+from ltbench.errors import LtbenchError, LtbenchWarning, unknown
 
 if TYPE_CHECKING:
     from ltbench.data.source import Source
     from ltbench.method import Method
+
+Loaded = TypeVar("Loaded")
 
 _from_folders: dict[str, Path] = {}
 _DATASETS = {
@@ -56,6 +59,8 @@ def add_method_file(file: Path) -> str:
     name = file.stem
     if not file.is_file():
         raise LtbenchError("the method file is not there", where=file.absolute(), hint="give one file, my_method.py")
+    if file.suffix != ".py":
+        raise LtbenchError("a method file's name ends in .py", where=file, hint="give one file, my_method.py")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise LtbenchError(f"'{name}' is no method name", where=file, hint="use small letters, digits and _")
     if name in _builtin_methods() or name in _entry_points("methods"):
@@ -65,7 +70,7 @@ def add_method_file(file: Path) -> str:
 
 
 def method_names() -> list[str]:
-    """Every method that can be run, by name."""
+    """Every method, by name; that of a faulty file or package cannot be loaded."""
     return sorted({*_builtin_methods(), *_entry_points("methods"), *_from_folders})
 
 
@@ -73,15 +78,22 @@ def method(name: str) -> "type[Method]":
     """The class of a method.
 
     Raises:
-        LtbenchError: if the name is unknown or its file cannot be loaded.
+        LtbenchError: if the name is unknown, or its file or the package that registers it is at fault.
     """
+    from ltbench.method import Method
+
     if name in _from_folders:
         return _method_of(_load_file(_from_folders[name]), name)
     if name in _builtin_methods():
         return _method_of(importlib.import_module(f"ltbench_methods.{name}"), name)
     if name in _entry_points("methods"):
-        loaded: type[Method] | ModuleType = _entry_points("methods")[name].load()
-        return _method_of(loaded, name) if isinstance(loaded, ModuleType) else loaded
+        entry = _entry_points("methods")[name]
+        loaded = _load_entry_point(entry)
+        if isinstance(loaded, ModuleType):
+            return _method_of(loaded, name)
+        if not (inspect.isclass(loaded) and issubclass(loaded, Method)):
+            raise _faulty(entry, f"it is no subclass of Method and no module with one, but {loaded!r}")
+        return loaded
     raise unknown("method", name, method_names(), where="--method")
 
 
@@ -123,18 +135,31 @@ def dataset(name: str, *, where: str = "--dataset") -> "Source":
         where: it was given, for the error.
 
     Raises:
-        LtbenchError: if the name is unknown.
+        LtbenchError: if the name is unknown, or the package that registers it is at fault.
     """
-    loaders: dict[str, Callable[[], type[Source]]] = {
-        known: entry.load for known, entry in _entry_points("datasets").items()
-    }
     if name in _DATASETS:
         module, _, attribute = _DATASETS[name].partition(":")
         found: type[Source] = getattr(importlib.import_module(module), attribute)
         return found()
-    if name in loaders:
-        return loaders[name]()()
+    if name in _entry_points("datasets"):
+        return _source_of(_entry_points("datasets")[name])
     raise unknown("data set", name, dataset_names(), where=where)
+
+
+def loadable(names: Iterable[str], load: Callable[[str], Loaded]) -> dict[str, Loaded]:
+    """What loads, by name: what a method file or another package spoils is left out, with a warning that names it.
+
+    Args:
+        names: of methods or data sets.
+        load: ``method`` or ``dataset``.
+    """
+    found = {}
+    for name in names:
+        try:
+            found[name] = load(name)
+        except LtbenchError as error:
+            warnings.warn(f"'{name}' is left out: {error}", LtbenchWarning, stacklevel=2)
+    return found
 
 
 def backbone_names() -> list[str]:
@@ -159,6 +184,14 @@ def check_backbone(name: str) -> None:
 
     if not timm.is_model(name):
         raise unknown("backbone", name, backbone_names(), where="--backbone")
+    architecture, dot, _ = name.partition(".")
+    try:
+        known = not dot or timm.get_pretrained_cfg(name) is not None
+    except RuntimeError:  # timm's, for a tag that it does not know
+        known = False
+    if not known:
+        tagged: list[str] = timm.list_models(f"{architecture}.*", pretrained=True)
+        raise unknown("backbone", name, [architecture, *tagged], where="--backbone")
 
 
 def _builtin_methods() -> set[str]:
@@ -171,6 +204,49 @@ def _entry_points(kind: str) -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=f"ltbench.{kind}")}
 
 
+def _load_entry_point(entry: EntryPoint) -> Any:
+    """What another package registers.
+
+    Raises:
+        LtbenchError: if its code raises anything, SystemExit included.
+    """
+    try:
+        return entry.load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise _faulty(entry, f"{type(error).__name__}: {error}") from None
+
+
+def _source_of(entry: EntryPoint) -> "Source":
+    from ltbench.data.source import Source
+
+    cls = _load_entry_point(entry)
+    if not (inspect.isclass(cls) and issubclass(cls, Source)):
+        raise _faulty(entry, f"it is no subclass of Source, but {cls!r}")
+    try:
+        source: Source = cls()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise _faulty(entry, f"{type(error).__name__}: {error}") from None
+    needed = ("name", "summary", "recipe_table", "backbone", "image_size")
+    lacking = [name for name in needed if not hasattr(source, name)]
+    if lacking:
+        raise _faulty(entry, f"{cls.__name__} does not say its {', '.join(lacking)}")
+    return source
+
+
+def _faulty(entry: EntryPoint, what: str) -> LtbenchError:
+    package = entry.dist.name if entry.dist is not None else entry.module.partition(".")[0]
+    kind = entry.group.removeprefix("ltbench.")
+    return LtbenchError(
+        f"the entry point '{entry.name}' of the package {package} cannot be loaded: {what}",
+        where=f"{entry.group}: {entry.name} = {entry.value}",
+        hint=f"update or uninstall {package}; ltbench's own {kind} do not need it",
+    )
+
+
 def _load_file(file: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"ltbench_user_methods.{file.stem}", file)
     assert spec is not None and spec.loader is not None
@@ -178,7 +254,9 @@ def _load_file(file: Path) -> ModuleType:
     sys.modules[spec.name] = module  # where inspect and pydantic look up a class's module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, too
         del sys.modules[spec.name]
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
         line = getattr(error, "lineno", None) or (lines[-1] if lines else None)

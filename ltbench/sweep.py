@@ -14,29 +14,38 @@ from ltbench.experiment import Surroundings, run_or_recall
 from ltbench.parallel import RunWatch, run_parallel
 from ltbench.store import Result, read
 
+MOST_SEEDS = 10_000
+"""Of one list; more are a slip of the keyboard, and each would be a run."""
+
 
 def parse_seeds(text: str) -> list[int]:
     """Seeds from "0-4", "0,2,5" or "3".
 
     Raises:
-        LtbenchError: for anything else, and for a range that runs backwards.
+        LtbenchError: for anything else, for a range that runs backwards, and for too many.
     """
-    seeds: list[int] = []
+    seeds: dict[int, None] = {}  # in order, each once
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        match = re.fullmatch(r"\s*([0-9]{1,10})(?:-([0-9]{1,10}))?\s*", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if first > last:
+            shown = text if len(text) <= 100 else f"{text[:100]}..."
             raise LtbenchError(
-                f"'{text}' is no list of seeds", where="--seeds", hint="write 0-4 or 0,2,5, the smaller first"
+                f"'{shown}' is no list of seeds", where="--seeds", hint="write 0-4 or 0,2,5, the smaller first"
             )
-        seeds += range(first, last + 1)
-    return list(dict.fromkeys(seeds))
+        if last - first < MOST_SEEDS:
+            seeds.update(dict.fromkeys(range(first, last + 1)))
+        if last - first >= MOST_SEEDS or len(seeds) > MOST_SEEDS:
+            raise LtbenchError(
+                f"more than {MOST_SEEDS:,} seeds", where="--seeds", hint="each is a run; start them in several sweeps"
+            )
+    return list(seeds)
 
 
 def parse_methods(text: str) -> list[str]:
-    """Method names from "ce,balpoe"; "all" is every method."""
+    """Method names from "ce,balpoe"; "all" is every method that loads."""
     if text == "all":
-        return registry.method_names()
+        return list(registry.loadable(registry.method_names(), registry.method))
     return list(dict.fromkeys(name.strip() for name in text.split(",")))
 
 

@@ -235,6 +235,128 @@ def test_a_file_cannot_take_the_name_of_another_packages_method(entry_points, me
         registry.add_method_file(method_file("mine", MINE))
 
 
+FAULTY = {
+    "exits": "raise SystemExit(0)",
+    "interrupts": "raise GeneratorExit('odd')",
+    "raises": "1 / 0",
+    "imports": "import no_such_package",
+    "odd": "class Odd(BaseException):\n    pass\nraise Odd('odd')",
+    "wrong": "Thing = 3\nclass Other:\n    pass\nclass Two:\n    def __init__(self):\n        raise SystemExit(3)",
+}
+
+
+@pytest.fixture
+def faulty_package(tmp_path, monkeypatch, entry_points):
+    """Another package, of which nothing loads: registered as methods and as data sets."""
+    for name, text in FAULTY.items():
+        (tmp_path / f"faulty_{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    references = {
+        **{f"bad_{name}": f"faulty_{name}:Thing" for name in FAULTY},
+        "bad_lacking": "faulty_wrong:Nothing",
+        "bad_class": "faulty_wrong:Other",
+        "bad_start": "faulty_wrong:Two",
+        "bad_away": "no_such_module:Thing",
+    }
+    entry_points(
+        *((f"ltbench.{kind}", name, value) for kind in ("methods", "datasets") for name, value in references.items()),
+        ("ltbench.methods", "theirs", "ltbench_methods.balpoe:BalPoE"),
+    )
+    return sorted(references)
+
+
+@pytest.mark.filterwarnings("default::ltbench.errors.LtbenchWarning")
+@pytest.mark.parametrize("kind", ["methods", "datasets"])
+def test_a_faulty_package_is_left_out_of_lists_by_name(cli, faulty_package, kind):
+    done = cli("list", kind)
+    listed = {line.split()[0] for line in done.out.splitlines()}
+    assert done.code == 0
+    assert listed >= (BUILT_IN | {"theirs"} if kind == "methods" else {"digits-lt", "folder-lt"})
+    assert not listed & set(faulty_package)
+    for name in faulty_package:
+        assert f"'{name}' is left out: the entry point '{name}' of the package " in done.err
+    assert "ZeroDivisionError: division by zero" in done.err
+    assert "uninstall" in done.err
+
+
+@pytest.mark.filterwarnings("default::ltbench.errors.LtbenchWarning")
+def test_a_faulty_package_does_not_keep_the_doctor_from_work(cli, faulty_package):
+    done = cli("doctor")
+    assert done.code == 0
+    assert "digits-lt                 ready" in done.out
+    assert all(done.err.count(f"'{name}' is left out") >= 1 for name in faulty_package)
+
+
+@pytest.mark.parametrize(("option", "other"), [("--method", "methods"), ("--dataset", "datasets")])
+def test_what_a_faulty_package_registers_is_an_error_where_it_is_named(cli, faulty_package, option, other):
+    for name in faulty_package:
+        done = cli("run", option, name, "--device", "cpu")
+        assert (done.code, done.out) == (2, "")
+        assert f"the entry point '{name}' of the package" in done.err
+        assert f"ltbench.{other}: {name} = " in done.err
+
+
+@pytest.mark.filterwarnings("default::ltbench.errors.LtbenchWarning")
+def test_all_methods_are_those_that_load(faulty_package):
+    from ltbench.sweep import parse_methods
+
+    assert not set(parse_methods("all")) & set(faulty_package)
+
+
+@pytest.mark.parametrize("ending", ["import sys\nsys.exit()", "raise SystemExit(0)", "raise BaseException('odd')"])
+def test_a_method_file_cannot_end_the_program(cli, method_file, ending):
+    path = method_file("ends", ending)
+    for words in (
+        ["check", path],
+        ["run", "--methods-dir", path.parent, "--method", "ends"],
+        ["estimate", "--methods-dir", path.parent, "--method", "ends"],
+    ):
+        done = cli(*words)
+        assert done.code == 2
+        assert "the method file cannot be loaded: " in done.err
+        assert str(path) in done.err
+
+
+@pytest.mark.filterwarnings("default::ltbench.errors.LtbenchWarning")
+def test_a_method_file_that_does_not_load_is_left_out_of_the_list(cli, method_file):
+    method_file("fine", MINE)
+    folder = method_file("ends", "raise SystemExit(0)").parent
+    done = cli("list", "methods", "--methods-dir", folder)
+    assert done.code == 0
+    assert "fine                      A method of my own." in done.out
+    assert "'ends' is left out" in done.err
+
+
+def test_a_method_that_ends_the_program_while_it_trains_is_a_failed_run(cli, method_file, tmp_path):
+    from ltbench.store import read
+
+    folder = method_file("ends", MINE.replace("return batch", "raise SystemExit(0)\n            return batch")).parent
+    done = cli("run", "--methods-dir", folder, "--method", "ends,ce", "--epochs", 1, "--device", "cpu")
+    assert done.code == 1
+    states = {one.config.method: one for one in map(read, (tmp_path / "results").rglob("*.json"))}
+    assert {name: one.status for name, one in states.items()} == {"ends": "failed", "ce": "done"}
+    assert "SystemExit: 0 (ends.py, line 10)" in states["ends"].reason
+    checked = cli("check", folder / "ends.py")
+    assert (checked.code, "SystemExit: 0 (ends.py, line 10)" in checked.out) == (1, True)
+
+
+def test_code_that_ends_the_program_anywhere_else_is_named(cli, method_file):
+    text = MINE.replace(
+        "def forward", "@classmethod\n        def uses(cls, config):\n            exit()\n\n        def forward"
+    )
+    folder = method_file("ends", text).parent
+    done = cli("run", "--methods-dir", folder, "--method", "ends", "--epochs", 1, "--device", "cpu")
+    assert done.code in (1, 2)
+    assert "ends.py" in done.out + done.err
+
+
+@pytest.mark.parametrize("name", ["resnet50.nosuchtag", "resnet50.", "resnet50.a1_in1k.x", "cifar_resnet20.tag", "."])
+def test_a_tag_that_timm_does_not_know_is_an_unknown_backbone(name):
+    with pytest.raises(LtbenchError, match="unknown backbone"):
+        registry.check_backbone(name)
+    registry.check_backbone("resnet50.a1_in1k")
+
+
 def test_another_package_cannot_replace_what_is_built_in(entry_points):
     entry_points(
         ("ltbench.methods", "ce", "ltbench_methods.balpoe:BalPoE"),

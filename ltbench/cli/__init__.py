@@ -1,5 +1,6 @@
 """The command line: parses, calls, prints. Heavy imports wait inside the commands, so that --help is fast."""
 
+import os
 import signal
 import sys
 import warnings
@@ -9,6 +10,7 @@ from typing import Any
 import typer
 
 from ltbench.cli import evaluation, models, planning, reporting, tools, training, watching
+from ltbench.cli.command import TRACEBACK, Command, check_folder, explained, flush_output, prepare_streams
 from ltbench.cli.options import say
 from ltbench.errors import LtbenchError, LtbenchWarning
 
@@ -39,22 +41,23 @@ for command in (
     tools.bench,
     tools.check,
 ):
-    app.command()(command)
-app.command("list")(tools.list_names)
-data_app.command()(tools.prepare)
-data_app.command()(tools.verify)
-data_app.command()(evaluation.order)
+    app.command(cls=Command)(command)
+app.command("list", cls=Command)(tools.list_names)
+data_app.command(cls=Command)(tools.prepare)
+data_app.command(cls=Command)(tools.verify)
+data_app.command(cls=Command)(evaluation.order)
 
 
 def main() -> None:
-    """The ``ltbench`` command: errors of the user are one message and exit code 2, never a traceback."""
+    """The ``ltbench`` command: errors are one message, and a traceback only for who asks for it.
+
+    Exit codes: 0; 1 where a run has failed, or ltbench itself; 2 for bad input or surroundings; 130 after Ctrl-C.
+    """
+    prepare_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     warnings.showwarning = _show_warning(warnings.showwarning)
     try:
-        app()
-    except LtbenchError as error:
-        say(f"ltbench: {error}")
-        sys.exit(2)
+        _call()
     except SystemExit as ended:
         if ended.code == 130:  # typer's for a KeyboardInterrupt
             say(
@@ -62,6 +65,27 @@ def main() -> None:
                 "a download where it stopped"
             )
         raise
+
+
+def _call() -> None:
+    """Carry out the command of the command line; always ends with SystemExit."""
+    try:
+        try:
+            check_folder()
+            app()
+        finally:
+            flush_output()
+    except BrokenPipeError:  # of a reader that has seen enough, e.g. head
+        sys.exit(1)
+    except LtbenchError as error:
+        say(f"ltbench: {error}")
+        sys.exit(2)
+    except Exception as error:
+        words, code = explained(error)
+        if code == 1 and os.environ.get(TRACEBACK):
+            raise
+        say(f"ltbench: {words}")
+        sys.exit(code)
 
 
 def _show_warning(others: Callable[..., None]) -> Callable[..., None]:

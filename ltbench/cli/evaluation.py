@@ -36,7 +36,9 @@ def evaluate(
     runs: Annotated[list[str] | None, typer.Argument(help="Run ids, first digits of them, or result files")] = None,
     results: ResultFolders = None,
     every: Annotated[bool, typer.Option("--all", help="Every finished run of the results folders")] = False,
-    bins: Annotated[int | None, typer.Option(min=1, help="Of the calibration errors  [default: 15]")] = None,
+    bins: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Of the calibration errors  [default: 15]")
+    ] = None,
     shots: Annotated[
         str | None,
         typer.Option(metavar="MANY,FEW", help="More training images are many-shot, fewer few-shot  [default: 100,20]"),
@@ -105,7 +107,10 @@ def evaluate(
 def score(
     file: Annotated[
         Path,
-        typer.Argument(help="NumPy archive: logits or probabilities (N, C); perhaps labels (N,), experts (M, N, C)"),
+        typer.Argument(
+            help="NumPy archive: logits or probabilities (N, C); perhaps labels (N,), experts (M, N, C), and the names "
+            "classes (C,) and files (N,), by which columns and rows are put in order"
+        ),
     ],
     name: Annotated[str, typer.Option(help="Of the row; no method of ltbench")],
     dataset: Annotated[str, typer.Option(help="Data set; one that ltbench does not have needs --train-counts")],
@@ -147,25 +152,45 @@ def score(
         file, config, data_dir=data_folder(data_dir), train_counts=train_counts, logit_prior=logit_prior,
         transductive=transductive, out=out,
     )  # fmt: skip
-    if result.provenance["scored"]["labels"] == "not given":
-        say("ltbench: note: the file has no labels, so that the order of its images could not be checked")
+    about = result.provenance["scored"]
+    if about["labels"] == "not given" and "images" not in about:
+        say("ltbench: note: the file has neither labels nor names of images: their order could not be checked")
     console.out.print(console.line(result, path))
 
 
 def order(
     name: str,
+    part: Annotated[
+        Literal["test", "train", "validation"],
+        typer.Option(help="Images to list; train: the long-tailed ones; validation: those that --validation holds out"),
+    ] = "test",
     data_dir: DataDir = None,
+    imbalance_ratio: Ratio = None,
+    data_seed: DataSeed = None,
     image_size: ImageSize = None,
     keep_classes_without_test_images: KeepUntested = None,
     output: Annotated[Path | None, typer.Option(help="File to write  [default: standard output]")] = None,
 ) -> None:
-    """Print the test images in the order in which ltbench score takes predictions: label, class, image, as CSV."""
+    """Print the images of a data set in the order that ltbench score takes: label, class, image, as CSV."""
     from ltbench import catalogue
     from ltbench.atomic import write_text
 
-    text = catalogue.test_order(
-        name, data_folder(data_dir), image_size, keep_untested=bool(keep_classes_without_test_images)
-    ).to_csv(index=False)
+    if part == "test" and (imbalance_ratio is not None or data_seed is not None):
+        raise LtbenchError(
+            "the test images do not depend on the imbalance of the training images",
+            where="--imbalance-ratio, --data-seed",
+            hint="leave them out, or add --part train",
+        )
+    found = catalogue.image_order(
+        name,
+        data_folder(data_dir),
+        image_size,
+        part,
+        imbalance_ratio,
+        data_seed or 0,
+        keep_untested=bool(keep_classes_without_test_images),
+    )
+    text = found.to_csv(index=False, lineterminator="\n")
     if output is None:
         sys.stdout.write(text)
     else:
@@ -226,9 +251,10 @@ def _shot_rule(text: str | None) -> "ShotRule | None":
         many, few = map(int, text.split(","))
     except ValueError:
         many, few = -1, 0
-    if not 0 <= few <= many:
+    if not 0 <= few <= many < 2**31:  # more images than any class has
+        shown = text if len(text) <= 100 else f"{text[:100]}..."
         raise LtbenchError(
-            f"'{text}' is no shot rule", where="--shots", hint="write MANY,FEW, e.g. 100,20: many > 100, few < 20"
+            f"'{shown}' is no shot rule", where="--shots", hint="write MANY,FEW, e.g. 100,20: many > 100, few < 20"
         )
     return ShotRule(many, few)
 

@@ -57,7 +57,9 @@ Parallel = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=0, help="Threads that decode image files that are not kept in memory  [default: one a core]"),
+    typer.Option(
+        min=0, max=1000, help="Threads that decode image files that are not kept in memory  [default: one a core]"
+    ),
 ]
 Compiled = Annotated[
     bool | None, typer.Option("--compile/--no-compile", help="Compile training steps  [default: long runs on a GPU]")
@@ -101,10 +103,16 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+MOST_AT_ONCE = 1000
+
+
 def check_parallel(count: int) -> None:
-    """Refuse fewer than one run at once."""
+    """Refuse fewer than one run at once, and more than a machine has room for."""
     if count < 1:
         raise LtbenchError(f"{count} runs at once are too few", where="--parallel", hint="give a number from 1")
+    if count > MOST_AT_ONCE:
+        hint = f"give a number up to {MOST_AT_ONCE}; each run is a process"
+        raise LtbenchError("so many runs at once are too many", where="--parallel", hint=hint)
 
 
 def hyperparameters(settings: list[str] | None) -> dict[str, Any]:
@@ -114,7 +122,12 @@ def hyperparameters(settings: list[str] | None) -> dict[str, Any]:
         name, equals, text = setting.partition("=")
         if not equals:
             raise LtbenchError(f"'{setting}' sets nothing", where="--set", hint="write --set NAME=VALUE")
-        found[name.strip()] = _value(text.strip())
+        try:
+            found[name.strip()] = _value(text.strip())
+        except (ValueError, RecursionError):
+            raise LtbenchError(
+                f"the value of '{name.strip()}' has thousands of digits, or is nested thousands deep", where="--set"
+            ) from None
     return found
 
 

@@ -127,6 +127,26 @@ def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
             where=" and ".join(option for option, given in asked.items() if given),
             hint="leave it out; it is for data sets that stay files",
         )
+    train, validation, counts = divide(source, raw, config)
+    mean, std = source.statistics or _statistics(train)
+    how = config.image_size, config.cache_resized, config.decode
+    return Dataset(raw.classes, train, validation, raw.test, counts, ShotRule(), mean, std, *how)
+
+
+def divide(source: Source, raw: RawData, config: RunConfig) -> tuple[Images, Images | None, NDArray[np.int64]]:
+    """The images that a run trains on, and those that it holds out for validation if it does.
+
+    Args:
+        source: the data set.
+        raw: its images.
+        config: of the run: imbalance ratio, data seed, and whether it holds images out.
+
+    Returns:
+        Both parts, and (C,) images of each class in both together; of an official validation set none.
+
+    Raises:
+        LtbenchError: if the ratio leaves a class empty (which), or nothing can be held out.
+    """
     kept = _long_tailed(source, raw, config)
     train = raw.train if kept is None else raw.train.take(kept)
     counts = _counts(train.labels, len(raw.classes))
@@ -142,9 +162,7 @@ def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
                 hint="add images, or run without validation",
             )
         train, validation = train.take(~held), train.take(held)
-    mean, std = source.statistics or _statistics(train)
-    how = config.image_size, config.cache_resized, config.decode
-    return Dataset(raw.classes, train, validation, raw.test, counts, ShotRule(), mean, std, *how)
+    return train, validation, counts
 
 
 def effective(config: RunConfig, data: Dataset) -> RunConfig:

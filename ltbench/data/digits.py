@@ -34,5 +34,6 @@ class Digits(Source):
         for label in range(10):
             tests[generator.permutation(np.flatnonzero(labels == label))[:TEST_PER_CLASS]] = True
         whole = LabelledImages(images, labels)
-        positions = tuple(map(str, np.flatnonzero(tests)))
-        return RawData(whole.take(~tests), whole.take(tests), tuple(str(digit) for digit in range(10)), positions)
+        train, test = (tuple(map(str, np.flatnonzero(part))) for part in (~tests, tests))
+        classes = tuple(str(digit) for digit in range(10))
+        return RawData(whole.take(~tests), whole.take(tests), classes, test, train_names=train)

@@ -232,13 +232,16 @@ def load(arranged: Arranged, image_size: int) -> RawData:
             shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
             message = f"of {len(names)} images with several frames the first is used: {shown}"
             warnings.warn(message, LtbenchWarning, stacklevel=3)
+    names = {part: tuple(found.name(file) for file in own.files) for part, own in parts.items()}
     return RawData(
         images["train"],
         images["test"],
         found.classes,
-        tuple(found.name(file) for file in parts["test"].files),
+        names["test"],
         images.get("validation"),
         arranged.duplicates["train"],
+        names["train"],
+        names.get("validation", ()),
     )
 
 

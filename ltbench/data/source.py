@@ -69,6 +69,10 @@ class RawData:
     duplicates: NDArray[np.int64] | None = None
     """(N,) a number for every training image that its byte-identical copies share; None: there are none, or nobody
     looked. A validation part that is held out takes all copies of an image or none."""
+    train_names: tuple[str, ...] = ()
+    """Of the training images, as ``test_names``."""
+    validation_names: tuple[str, ...] = ()
+    """Of the official validation set, as ``test_names``."""
 
 
 def unreadable(image: Path, error: OSError) -> LtbenchError:

@@ -14,6 +14,7 @@ from ltbench.device import choose_device
 from ltbench.errors import LtbenchError
 from ltbench.evaluate.measure import measure, of_images
 from ltbench.evaluate.predict import Predictions, predict
+from ltbench.external.alignment import warn_of_two_orders
 from ltbench.external.rows import IMPORTED, check_row, declared_recipe, refuse_twice
 from ltbench.method import Method
 from ltbench.models.published_resnets import Architecture, read_network
@@ -59,7 +60,9 @@ def import_checkpoint(
     architecture, network = read_network(read_state(file), file)
     config, data = _filled_in(config, architecture, data_dir)
     _check_fit(architecture, data, file, config.dataset)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    warn_of_two_orders(data.classes, file, "see how the code that trained it numbers the classes")
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
     card = _card(config, data, run_id(config, f"{IMPORTED} {digest}", data.fingerprint), logit_prior)
     refuse_twice(store, config, card.run_id, data.fingerprints)
     method = build(card).method
@@ -79,7 +82,7 @@ def import_checkpoint(
         experts=experts_record(network),
         cost=cost,
         provenance={
-            IMPORTED: {"file": file.name, "sha256": digest, "network": str(architecture)},
+            IMPORTED: {"file": places.printable(file.name), "sha256": digest, "network": str(architecture)},
             **provenance.provenance(where, started),
         },
     )

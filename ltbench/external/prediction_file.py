@@ -2,22 +2,32 @@
 
 import csv
 import json
+import lzma
+import math
+import os
+import warnings
 import zipfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.data.longtail import Labels
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.reading import read_text
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
 LARGEST = 1e30
 """Beyond it float32 has no room for differences of logits."""
+LARGEST_FILE = 2**33
+"""Bytes of all arrays together. Three experts on iNaturalist 2018 take 3.2 GB in float32."""
+MOST_EXPERTS, MOST_ENTRIES = 100, 100
 SUM_TOLERANCE = 1e-3
 """By which probabilities may miss one: half precision misses it by less."""
 
@@ -32,36 +42,140 @@ class Given:
     experts: Floats
     """(M, N, C); the combined prediction where the file has no experts."""
     labels: Labels | None
-    """(N,)."""
+    """(N,) column of the true class."""
+    classes: list[str] | None = None
+    """(C,) names of the columns' classes."""
+    images: list[str] | None = None
+    """(N,) names of the rows' images: files, or positions in the official data."""
+
+    def take(self, *, rows: Labels | None = None, columns: Labels | None = None) -> "Given":
+        """The same predictions in another order.
+
+        Args:
+            rows: (N,) those of the new rows in the old order; None: as they are.
+            columns: (C,) likewise; labels are renumbered with them.
+        """
+        row = slice(None) if rows is None else rows
+        column = slice(None) if columns is None else columns
+        labels = self.labels
+        if labels is not None:
+            labels = (labels if columns is None else np.argsort(columns)[labels])[row]
+        return replace(
+            self,
+            logits=np.ascontiguousarray(self.logits[row][:, column]),
+            experts=np.ascontiguousarray(self.experts[:, row][:, :, column]),
+            labels=labels,
+            classes=None if self.classes is None else np.array(self.classes)[column].tolist(),
+            images=None if self.images is None else np.array(self.images)[row].tolist(),
+        )
 
 
-def read_predictions(file: Path) -> Given:
-    """Read a NumPy archive (.npz) of predictions.
+@dataclass(frozen=True)
+class _Header:
+    """What an array's first bytes say of it."""
 
-    It has ``logits`` or ``probabilities``, (N, C), and may have ``experts``, (M, N, C), of the same kind and
-    ``labels``, (N,). The logarithm is taken of probabilities, none less than float32's smallest normal number, so that
-    a probability of 0 for the true class costs 87 nats.
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True)
+class PredictionFile:
+    """A NumPy archive of predictions of which the headers have been read, and no array."""
+
+    file: Path
+    kind: str
+    """logits or probabilities."""
+    headers: dict[str, _Header]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Images and classes."""
+        images, classes = self.headers[self.kind].shape
+        return images, classes
+
+    @property
+    def unread(self) -> list[str]:
+        """Entries that nothing is known about."""
+        return sorted(self.headers.keys() - _ENTRIES)
+
+    def read(self) -> Given:
+        """Read the arrays.
+
+        Raises:
+            LtbenchError: for numbers that are not finite, probabilities that do not sum to one, labels that are no
+                classes, and names that are no text.
+        """
+        wanted = [name for name in self.headers if name in _ENTRIES and name != _ABOUT]
+        with _explained(self.file), np.load(self.file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in wanted}
+        logits = _scores(arrays[self.kind], self.kind, self.kind, self.file)
+        experts = logits[None]
+        if "experts" in arrays:
+            experts = _scores(arrays["experts"], "experts", self.kind, self.file)
+        names = next((arrays[name] for name in _IMAGES if name in arrays), None)
+        return Given(
+            self.file,
+            logits,
+            experts,
+            _labels(arrays, self.shape, self.file),
+            _names(arrays["classes"]) if "classes" in arrays else None,
+            None if names is None else _names(names),
+        )
+
+
+_IMAGES = ("files", "images")
+_ABOUT = "about"  # of a run's own logits: nothing to be read here
+_ENTRIES = {"logits", "probabilities", "experts", "labels", "classes", *_IMAGES, _ABOUT}
+
+
+def open_predictions(file: Path) -> PredictionFile:
+    """Look at a NumPy archive (.npz) of predictions, without unpacking it.
+
+    It has ``logits`` or ``probabilities``, (N, C), and may have ``experts``, (M, N, C), of the same kind, ``labels``,
+    (N,) columns of the true classes, ``classes``, (C,) names of the columns, and ``files`` (or ``images``), (N,) names
+    of the rows. The logarithm is taken of probabilities, none less than float32's smallest normal number, so that a
+    probability of 0 for the true class costs 87 nats.
 
     Raises:
-        LtbenchError: if there is no such file, or for pickled arrays, wrong shapes, numbers that are not finite,
-            probabilities that do not sum to one, and labels that are no classes.
+        LtbenchError: if there is no such file, or for pickled arrays, shapes that do not fit and too much data.
     """
-    arrays = _arrays(file)
-    kinds = [kind for kind in ("logits", "probabilities") if kind in arrays]
+    headers = _headers(file)
+    kinds = [kind for kind in ("logits", "probabilities") if kind in headers]
     if len(kinds) != 1:
         raise LtbenchError(
-            "both logits and probabilities" if kinds else f"no logits; the file has {', '.join(arrays) or 'nothing'}",
+            "both logits and probabilities" if kinds else f"no logits; the file has {', '.join(headers) or 'nothing'}",
             where=file,
             hint="store one of them: np.savez(FILE, logits=..., labels=...)",
         )
-    kind = kinds[0]
-    logits = _scores(arrays[kind], kind, kind, file, ("images", "classes"))
-    experts = logits[None]
-    if "experts" in arrays:
-        experts = _scores(arrays["experts"], "experts", kind, file, ("experts", "images", "classes"))
-        if experts.shape[1:] != logits.shape:
-            raise LtbenchError(f"experts are {experts.shape}, but {kind} are {logits.shape}", where=file)
-    return Given(file, logits, experts, _labels(arrays, logits.shape, file))
+    found = PredictionFile(file, kinds[0], headers)
+    _check_scores(found, found.kind, ("images", "classes"))
+    if "experts" in headers:
+        _check_scores(found, "experts", ("experts", "images", "classes"))
+        shape = headers["experts"].shape
+        if shape[1:] != found.shape:
+            raise LtbenchError(f"experts are {shape}, but {found.kind} are {found.shape}", where=file)
+        if shape[0] > MOST_EXPERTS:
+            raise LtbenchError(f"{shape[0]} experts are more than {MOST_EXPERTS}", where=file)
+    if all(name in headers for name in _IMAGES):
+        raise LtbenchError(f"both {' and '.join(_IMAGES)}, which mean the same", where=file)
+    images, classes = found.shape
+    for name, length, kinds_of_type, words in (
+        ("labels", images, "iu", "integers"),
+        ("classes", classes, "USiu", "text"),
+        *((name, images, "USiu", "text") for name in _IMAGES),
+    ):
+        one = headers.get(name)
+        if one is not None and (one.shape != (length,) or one.dtype.kind not in kinds_of_type):
+            if one.dtype.hasobject:
+                raise LtbenchError(
+                    f"{name}: pickled objects are not read",
+                    where=file,
+                    hint="np.array(..., dtype=str) makes text of names",
+                )
+            raise LtbenchError(
+                f"{name} are {one.dtype} of the shape {one.shape} and not {words} of ({length},)", where=file
+            )
+    return found
 
 
 def read_counts(file: Path) -> tuple[list[str], Labels]:
@@ -77,14 +191,14 @@ def read_counts(file: Path) -> tuple[list[str], Labels]:
         LtbenchError: if it cannot be read, or for counts below one.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_text(file)
         cells = _json_cells(text) if file.suffix == ".json" else _csv_cells(text)
         counts = np.array([int(str(count)) for _, count in cells], dtype=np.int64)
-    except OSError as error:
-        raise LtbenchError(f"cannot read the counts: {error.strerror}", where=file) from None
-    except (ValueError, TypeError, AttributeError, OverflowError, csv.Error) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, csv.Error) as error:
         raise LtbenchError(
-            f"not one count a class: {error}", where=file, hint="write a line a class: the count, or name,count"
+            f"not one count a class: {str(error).partition(';')[0]}",
+            where=file,
+            hint="write a line a class: the count, or name,count",
         ) from None
     if len(counts) < 2 or counts.min() < 1:
         raise LtbenchError("there must be two classes and an image of each at least", where=file)
@@ -109,39 +223,105 @@ def _csv_cells(text: str) -> list[tuple[str, Any]]:
     return [(row[0].strip() if len(row) > 1 else "", row[-1].strip()) for row in rows]
 
 
-def _arrays(file: Path) -> dict[str, Array]:
-    try:
+def _headers(file: Path) -> dict[str, _Header]:
+    """What the arrays of an archive are, checked against the sizes that it says they have."""
+    found: dict[str, _Header] = {}
+    with _explained(file):
+        if file.exists() and not file.is_file():
+            raise ValueError("it is no file")
         with file.open("rb") as stream:
             if not zipfile.is_zipfile(stream):
                 raise ValueError("it is no .npz file")
-        with np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        with zipfile.ZipFile(file) as archive:
+            for member in archive.infolist():
+                if not member.filename.endswith(".npy"):
+                    continue
+                name = member.filename.removesuffix(".npy")
+                if len(found) == MOST_ENTRIES:
+                    raise ValueError(f"it has more than {MOST_ENTRIES} arrays")
+                if name in found:
+                    raise ValueError(f"it has {name} twice")
+                with archive.open(member) as content:
+                    header = _header(content)
+                    size = member.file_size - content.tell()
+                if name in _ENTRIES and not header.dtype.hasobject:
+                    expected = math.prod(header.shape) * header.dtype.itemsize
+                    if size != expected:
+                        raise ValueError(f"{name} has {size:,} bytes where {header.shape} needs {expected:,}")
+                found[name] = header
+    size = sum(math.prod(one.shape) * one.dtype.itemsize for name, one in found.items() if name in _ENTRIES)
+    if size > LARGEST_FILE:
+        raise LtbenchError(
+            f"unpacked, the predictions would take {size / 1e9:.1f} GB, over {LARGEST_FILE / 1e9:.1f}",
+            where=file,
+            hint="store them in float16, or without experts",
+        )
+    return found
+
+
+def _header(stream: IO[bytes]) -> _Header:
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"an array has the format {version}, which is not one of plain numbers")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    if min(shape, default=0) < 0:
+        raise ValueError(f"an array has the shape {shape}")
+    return _Header(shape, dtype)
+
+
+@contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    """Turn what may come of a file that is no archive of arrays into the error for it."""
+    try:
+        yield
     except OSError as error:
         raise LtbenchError(f"cannot read the predictions: {error.strerror or error}", where=file) from None
-    except (ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        pickled = "allow_pickle" in str(error)
+    except (
+        ValueError, TypeError, EOFError, KeyError, RuntimeError, NotImplementedError, OverflowError, SyntaxError,
+        zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+    ) as error:  # fmt: skip
         raise LtbenchError(
-            "not a NumPy archive of numbers: " + ("pickled objects are not read" if pickled else str(error)),
+            f"not a NumPy archive of numbers: {error}",
             where=file,
             hint="store plain arrays: np.savez(FILE, logits=..., labels=...)",
         ) from None
 
 
-def _scores(array: Array, name: str, kind: str, file: Path, axes: tuple[str, ...]) -> Floats:
-    """Logits in float32, of logits or probabilities of the shape that ``axes`` say."""
-    if array.ndim != len(axes) or 0 in array.shape:
-        raise LtbenchError(f"{name} have the shape {array.shape} and not ({', '.join(axes)})", where=file)
-    if array.dtype.kind not in "fiu":
-        raise LtbenchError(f"{name} are no real numbers, but {array.dtype}", where=file)
-    wrong = ~(np.abs(array) < LARGEST)
+def _check_scores(found: PredictionFile, name: str, axes: tuple[str, ...]) -> None:
+    """Refuse what are no logits or probabilities of the shape that ``axes`` say."""
+    shape, dtype = found.headers[name].shape, found.headers[name].dtype
+    if dtype.hasobject:
+        raise LtbenchError(
+            f"{name}: pickled objects are not read",
+            where=found.file,
+            hint="store plain arrays: np.savez(FILE, logits=..., labels=...)",
+        )
+    if len(shape) != len(axes) or 0 in shape:
+        raise LtbenchError(f"{name} have the shape {shape} and not ({', '.join(axes)})", where=found.file)
+    if dtype.kind not in "fiu":
+        raise LtbenchError(f"{name} are no real numbers, but {dtype}", where=found.file)
+
+
+def _scores(array: Array, name: str, kind: str, file: Path) -> Floats:
+    """Logits in float32, of logits or probabilities."""
+    bound = min(LARGEST, float(np.finfo(array.dtype).max)) if array.dtype.kind == "f" else LARGEST
+    wrong = ~(np.abs(array) <= bound)
     if wrong.any():
         place = tuple(int(one[0]) for one in np.nonzero(wrong))
         raise LtbenchError(
             f"{name}: {int(wrong.sum())} are NaN, infinite or beyond {LARGEST:g}, the first at {place}", where=file
         )
-    if kind == "logits":
-        return array.astype(np.float32)
     sums = array.sum(-1, dtype=np.float64)
+    if kind == "logits":
+        if array.shape[-1] > 1 and array.min() >= 0 and (np.abs(sums - 1) <= SUM_TOLERANCE).all():
+            warnings.warn(
+                f"{name} look like probabilities: no number is negative and every row sums to one. Calibration and "
+                f"likelihood are wrong if they are. To do: store them as probabilities=..., or store np.log of them",
+                LtbenchWarning,
+                stacklevel=4,
+            )
+        return np.ascontiguousarray(array, dtype=np.float32)
     wrong = (array.min(-1) < 0) | (np.abs(sums - 1) > SUM_TOLERANCE)
     if wrong.any():
         place = tuple(int(one[0]) for one in np.nonzero(wrong))
@@ -154,16 +334,19 @@ def _scores(array: Array, name: str, kind: str, file: Path, axes: tuple[str, ...
     return np.log(np.maximum(array.astype(np.float32), np.finfo(np.float32).tiny))
 
 
-def _labels(arrays: dict[str, Array], shape: tuple[int, ...], file: Path) -> Labels | None:
+def _labels(arrays: dict[str, Array], shape: tuple[int, int], file: Path) -> Labels | None:
     if "labels" not in arrays:
         return None
-    labels, (images, classes) = arrays["labels"], shape
-    if labels.shape != (images,) or labels.dtype.kind not in "iu":
-        raise LtbenchError(
-            f"labels are {labels.dtype} of the shape {labels.shape} and not integers of ({images},)", where=file
-        )
+    labels, classes = arrays["labels"], shape[1]
     if labels.min() < 0 or labels.max() >= classes:
         raise LtbenchError(
             f"labels lie from {labels.min()} to {labels.max()} and not from 0 to {classes - 1}", where=file
         )
     return labels.astype(np.int64)
+
+
+def _names(array: Array) -> list[str]:
+    """Names as text, of which numbers and bytes are others ways of writing."""
+    if array.dtype.kind == "S":
+        return [os.fsdecode(name) for name in array.tolist()]
+    return [str(name) for name in array.tolist()]

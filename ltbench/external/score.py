@@ -1,6 +1,8 @@
 """Anybody's predictions as a result: logits or probabilities from a file become a row, without porting the method."""
 
 import hashlib
+import warnings
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,15 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ltbench import places, provenance, registry
+from ltbench import catalogue, places, provenance, registry
 from ltbench.config import RunConfig, canonical_json, run_id
 from ltbench.data import dataset
 from ltbench.data.longtail import Labels, ShotRule
-from ltbench.errors import LtbenchError, unknown
+from ltbench.errors import LtbenchError, LtbenchWarning, unknown
 from ltbench.evaluate.measure import measure, of_images
 from ltbench.evaluate.predict import Predictions
-from ltbench.external.prediction_file import Given, read_counts, read_predictions
+from ltbench.external.alignment import column_order, renumbering, row_order, warn_of_two_orders
+from ltbench.external.prediction_file import Given, PredictionFile, open_predictions, read_counts
 from ltbench.external.rows import EXTERNAL, SCORED, check_row, check_word, declared_recipe, refuse_twice
+from ltbench.places import printable
 from ltbench.records import data_record
 from ltbench.store import DataRecord, MethodRecord, Result, Store
 
@@ -34,7 +38,8 @@ def score(
     """Measure predictions that were made elsewhere, and store them as a run is stored.
 
     Args:
-        file: NumPy archive, see ``prediction_file.read_predictions``.
+        file: NumPy archive, see ``prediction_file.open_predictions``. Classes and images that it names may be in any
+            order.
         config: what they are of. ``method`` is the row's name and no registered method's; ``recipe`` is "external", or
             names the recipe that the user says the model was trained under.
         data_dir: folder of the data set.
@@ -54,15 +59,22 @@ def score(
     check_row(config.method, logit_prior)
     store = Store(out)
     store.check_writable()
-    given = read_predictions(file)
+    opened = open_predictions(file)
+    if opened.unread:
+        known = "logits, probabilities, experts, labels, classes and files"
+        message = f"{file.name}: {', '.join(opened.unread)} are not read; what is known: {known}"
+        warnings.warn(message, LtbenchWarning, stacklevel=2)
     if train_counts is None:
         config, data, labels = _known(config, data_dir or places.data_dir())
-        _check_order(given, labels, config.dataset)
+        _check_sizes(opened, len(labels), len(data.classes), config.dataset)
+        given, told = _aligned(opened.read(), data.classes, lambda: _image_names(config, data_dir))
+        _check_labels(given, labels, data.classes, config.dataset)
     else:
-        config, data, labels = _unknown(config, given, train_counts)
-    if given.logits.shape[1] != len(data.classes):
-        raise LtbenchError(f"{given.logits.shape[1]} classes, but {config.dataset} has {len(data.classes)}", where=file)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        given, names, counts = _with_counts(opened, config, train_counts)
+        given, told = _aligned(given, names, None)
+        config, data, labels = _unknown(config, given, names, counts, train_counts)
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
     checked = "of the file" if train_counts else "not given" if given.labels is None else "equal to the data set's"
     predictions = Predictions(torch.from_numpy(given.logits), torch.from_numpy(given.experts), torch.from_numpy(labels))
     result = Result(
@@ -74,8 +86,8 @@ def score(
         metrics={"test": measure(predictions.logits, predictions.labels, predictions.experts, data.groups)},
         **of_images(predictions, data, logit_prior=logit_prior, transductive=transductive),
         provenance={
-            SCORED: {"file": file.name, "sha256": digest, "labels": checked}
-            | ({"train_counts": train_counts.name} if train_counts else {}),
+            SCORED: {"file": printable(file.name), "sha256": digest, "labels": checked, **told}
+            | ({"train_counts": printable(train_counts.name)} if train_counts else {}),
             "versions": provenance.versions(),
             "git": provenance.git_state(),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -101,8 +113,8 @@ def _known(config: RunConfig, folder: Path) -> tuple[RunConfig, DataRecord, Labe
     return dataset.effective(config, data), data_record(data), data.test.labels
 
 
-def _unknown(config: RunConfig, given: Given, file: Path) -> tuple[RunConfig, DataRecord, Labels]:
-    """The same for a data set that is known by its training counts and by the labels in the file."""
+def _with_counts(opened: PredictionFile, config: RunConfig, file: Path) -> tuple[Given, list[str], Labels]:
+    """Predictions for a data set that is known by its training counts: they, its classes and its counts."""
     check_word(config.dataset, "--dataset")
     if config.dataset in registry.dataset_names():
         raise LtbenchError(
@@ -114,10 +126,10 @@ def _unknown(config: RunConfig, given: Given, file: Path) -> tuple[RunConfig, Da
         raise LtbenchError(
             "the counts say what the data set is", where="--train-counts", hint="leave the other data options out"
         )
-    if given.labels is None:
+    if "labels" not in opened.headers:
         raise LtbenchError(
             f"there are no labels, which ltbench does not have for '{config.dataset}'",
-            where=given.file,
+            where=opened.file,
             hint="store them as well: np.savez(FILE, logits=..., labels=...)",
         )
     if isinstance(config.recipe, str) and config.recipe != EXTERNAL and not config.recipe.endswith(".toml"):
@@ -125,10 +137,24 @@ def _unknown(config: RunConfig, given: Given, file: Path) -> tuple[RunConfig, Da
             "ltbench's recipes are for its own data sets", where="--recipe", hint="give the recipe as a TOML file"
         )
     names, counts = read_counts(file)
+    images, classes = opened.shape
+    if classes < len(counts):
+        _check_sizes(opened, images, len(counts), config.dataset)
+    given = opened.read()
+    assert given.labels is not None
     if given.labels.max() >= len(counts):
         raise LtbenchError(
             f"label {given.labels.max()} for {len(counts)} counts, which are of 0 to {len(counts) - 1}", where=file
         )
+    _check_sizes(opened, images, len(counts), config.dataset)
+    return given, names, counts
+
+
+def _unknown(
+    config: RunConfig, given: Given, names: list[str], counts: Labels, file: Path
+) -> tuple[RunConfig, DataRecord, Labels]:
+    """What ``_known`` gives, for a data set that is known by its training counts and by the labels in the file."""
+    assert given.labels is not None
     shots = ShotRule()
     data = DataRecord(
         fingerprints={"train": _fingerprint(counts), "test": _fingerprint(given.labels)},
@@ -142,22 +168,84 @@ def _unknown(config: RunConfig, given: Given, file: Path) -> tuple[RunConfig, Da
     return config.replace(recipe=declared_recipe(config.recipe, "")), data, given.labels
 
 
-def _check_order(given: Given, labels: Labels, name: str) -> None:
-    """Refuse predictions that are not of the data set's test images in their order."""
-    if len(given.logits) != len(labels):
+def _check_sizes(opened: PredictionFile, images: int, classes: int, name: str) -> None:
+    """Refuse predictions for other numbers of images and classes, before they are read."""
+    theirs, columns = opened.shape
+    if theirs != images:
         raise LtbenchError(
-            f"predictions for {len(given.logits)} images, but {name} has {len(labels)} test images", where=given.file
+            f"predictions for {theirs} images, but {name} has {images} test images",
+            where=opened.file,
+            hint=f"predict those that this prints: ltbench data order {name}",
         )
+    if columns != classes:
+        raise LtbenchError(f"{columns} classes, but {name} has {classes}", where=opened.file)
+
+
+def _aligned(
+    given: Given, classes: Sequence[str], images: Callable[[], Sequence[str]] | None
+) -> tuple[Given, dict[str, str]]:
+    """Predictions in the order of the data set, by the names that the file gives, and what was done with them.
+
+    Args:
+        given: the predictions.
+        classes: of the data set, in its order.
+        images: the names of its test images, in their order; None where they are not known.
+    """
+    told = {}
+    columns = rows = None
+    if given.classes is not None:
+        columns = column_order(given.classes, classes, where=f"{given.file}: classes")
+        told["classes"] = "as in the data set" if columns is None else "put in the data set's order"
+    if given.images is not None:
+        if images is None:
+            message = "the names of the images are not read: ltbench has none for this data set"
+            warnings.warn(message, LtbenchWarning, stacklevel=3)
+        else:
+            rows = row_order(given.images, images(), where=f"{given.file}: names of the images")
+            told["images"] = "as in the data set" if rows is None else "put in the data set's order"
+    for what, order, first in (("columns", columns, given.classes), ("rows", rows, given.images)):
+        if order is not None and first is not None:
+            message = f"{given.file.name}: its {what} are in another order than the data set's (the first: {first[0]}) "
+            warnings.warn(message + "and were put in that order by their names", LtbenchWarning, stacklevel=3)
+    if given.classes is None and given.labels is None:
+        warn_of_two_orders(classes, given.file, "store classes=..., the names in the columns' order")
+    return (given if columns is None and rows is None else given.take(rows=rows, columns=columns)), told
+
+
+def _image_names(config: RunConfig, folder: Path | None) -> list[str]:
+    """The names of the test images, as ltbench data order prints them."""
+    order = catalogue.image_order(config.dataset, folder or places.data_dir(), config.image_size)
+    return [str(name) for name in order["image"]]
+
+
+def _check_labels(given: Given, labels: Labels, classes: Sequence[str], name: str) -> None:
+    """Refuse predictions whose labels are not those of the data set's test images in their order."""
     if given.labels is None or np.array_equal(given.labels, labels):
         return
     first = int(np.flatnonzero(given.labels != labels)[0])
+    theirs, ours = int(given.labels[first]), int(labels[first])
+    where = f"{given.file}: image {first} is of class '{classes[theirs]}' (label {theirs}) there, and of class "
+    where += f"'{classes[ours]}' (label {ours}) in {name}"
+    numbers = renumbering(given.labels, labels)
+    if numbers is not None and given.classes is None:
+        raise LtbenchError(
+            f"the classes are in another order than in {name}: what the file calls {theirs} is class '{classes[ours]}'",
+            where=where,
+            hint="store the names in the order of the columns: np.savez(FILE, logits=..., labels=..., classes=...)",
+        )
+    if numbers is not None:
+        raise LtbenchError(
+            "the labels do not count the classes as the file's own list of classes does",
+            where=where,
+            hint="store as labels the columns of the true classes",
+        )
     same = np.array_equal(np.sort(given.labels), np.sort(labels))
     raise LtbenchError(
         f"the labels are those of {name}'s test images in another order"
         if same
         else f"the labels are not those of {name}'s test images",
-        where=f"{given.file}: image {first} is of class {given.labels[first]} here and of class {labels[first]} there",
-        hint=f"predict in the order that this prints: ltbench data order {name}",
+        where=where,
+        hint=f"predict in the order that this prints: ltbench data order {name}; or store files=..., its images' names",
     )
 
 

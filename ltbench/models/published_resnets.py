@@ -83,6 +83,13 @@ def read_network(state: Mapping[str, Tensor], where: object) -> tuple[Architectu
             where=where,
             hint="give a state dictionary of a published CIFAR ResNet, with nothing added or taken away",
         )
+    wrong = [name for name, value in found.items() if not value.isfinite().all()]
+    if wrong:
+        raise LtbenchError(
+            f"{_listed('entries', wrong)} with NaN or infinity",
+            where=where,
+            hint="its training has diverged, or the file is damaged",
+        )
     # Batch norms count batches since PyTorch 0.4.1 only; their predictions do not depend on it.
     network.load_state_dict({ours[name][0]: value for name, value in found.items()}, strict=False)
     return architecture, network

@@ -26,6 +26,9 @@ from ltbench.train.state import Checkpoint
 from ltbench.train.step import RECORDERS, WORTH_COMPILING, Step, part
 from ltbench.train.stopping import stop_requests
 
+_MISFITS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+"""What comes of a checkpoint that can be read and has another content."""
+
 
 def fit(
     method: Method,
@@ -329,11 +332,22 @@ class _Trainer:
         state = self.checkpoint.load(self.device)
         if state is None:
             return False
-        if not _fits(state["method"], self.method):
-            message = "the checkpoint is of a network that is divided otherwise: training starts anew"
-            warnings.warn(message, LtbenchWarning, stacklevel=2)
+        initial = {name: value.clone() for name, value in self.method.state_dict().items()}
+        try:
+            return self._take_up(state)
+        except _MISFITS as error:
+            message = f"the checkpoint {self.checkpoint.path} does not fit the run ({_first_line(error)})"
+            warnings.warn(f"{message}: training starts anew", LtbenchWarning, stacklevel=4)
+            self.method.load_state_dict(initial)
+            self.stage, self.epoch, self.step = 0, 0, 0
+            self.optimiser, self.history = None, History()
+            self.sums.zero_()
             return False
+
+    def _take_up(self, state: dict[str, Any]) -> bool:
         self.stage, self.epoch, self.step = state["position"]
+        if not 0 <= self.stage <= len(self.stages):
+            raise ValueError(f"there is no stage {self.stage}")
         self.method.load_state_dict(state["method"])
         stored = state["history"]
         curve = [EpochRecord(**point) for point in stored["curve"]]
@@ -349,7 +363,15 @@ class _Trainer:
             # Its rates and flags are the recipe's and this device's; only what it has learnt is taken over.
             own = self.optimiser.state_dict()["param_groups"]
             self.optimiser.load_state_dict({"state": state["optimiser"]["state"], "param_groups": own})
+            for weight, learnt in self.optimiser.state.items():
+                buffer = learnt.get("momentum_buffer")
+                if buffer is not None and buffer.shape != weight.shape:
+                    raise ValueError(f"a momentum is {tuple(buffer.shape)} and not {tuple(weight.shape)}")
         return True
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _scale(stage: Stage, name: str) -> float:
@@ -364,18 +386,15 @@ def changes_batches(method: Method) -> bool:
     return bool(mixing) or type(method).prepare is not Method.prepare
 
 
-def _fits(state: Mapping[str, Tensor], method: Method) -> bool:
-    """Whether saved weights are those of the method's network, which an older version may have divided otherwise."""
-    own = method.state_dict()
-    return own.keys() == state.keys() and all(own[name].shape == value.shape for name, value in state.items())
-
-
 def load_trained(method: Method, checkpoint: Checkpoint, device: torch.device) -> bool:
     """Load the weights of a finished run into a method; False if there is no checkpoint of one."""
     state = checkpoint.load(device)
-    if state is None or state["optimiser"] is not None or not _fits(state["method"], method):
+    if state is None or state.get("optimiser") is not None:
         return False
-    method.load_state_dict(state["method"])
+    try:
+        method.load_state_dict(state["method"])
+    except _MISFITS:  # of another network, or no weights at all
+        return False
     return True
 
 

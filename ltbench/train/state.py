@@ -55,7 +55,7 @@ class Checkpoint:
             message = f"the checkpoint {self.path} cannot be read ({type(error).__name__}): training starts anew"
             warnings.warn(message, LtbenchWarning, stacklevel=2)
             return None
-        return state if state.get("settings") == self.settings else None
+        return state if isinstance(state, dict) and state.get("settings") == self.settings else None
 
     def delete(self) -> None:
         """Remove the file, if it is there."""

@@ -135,7 +135,7 @@ def test_a_declared_recipe_stands_beside_its_rows(images, checkpoint, tmp_path, 
         ({"channels": 1}, {}, "the network is for 1 image channels, but folder-lt has 3"),
         ({}, {"--name": "balpoe"}, "there is a method 'balpoe' that ltbench trains itself"),
         ({}, {"--name": "../x"}, "'../x' is no name"),
-        ({}, {"--logit-prior": "nan"}, "nan is no exponent"),
+        ({}, {"--logit-prior": "nan"}, "nan is no finite number"),
         ({}, {"--recipe": "paper"}, "there is no authors' recipe on record"),
         ({}, {"--recipe": "standrad"}, "unknown recipe 'standrad'"),
         ({}, {"--dataset": "folder"}, "unknown data set 'folder'"),
@@ -155,3 +155,15 @@ def test_a_single_published_network_is_read_back(checkpoint, tmp_path):
     state = torch.load(tmp_path / "weights.pth")["state_dict"]
     _, found = read_network(state, "weights.pth")
     assert all(torch.equal(found.state_dict()[name], value) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(images, checkpoint, tmp_path, cli, value):
+    checkpoint()
+    stored = torch.load(tmp_path / "weights.pth")
+    next(iter(stored["state_dict"].values())).view(-1)[3] = value
+    torch.save(stored, tmp_path / "weights.pth")
+    called = cli("import-checkpoint", "weights.pth", "--name", "theirs", *OPTIONS)
+    assert called.code == 2
+    assert "1 entries (conv1.weight) with NaN or infinity" in called.err
+    assert not list(tmp_path.rglob("results/**/*.json"))

@@ -17,6 +17,8 @@ from ltbench.report.board import leaderboards
 from ltbench.report.collection import collect
 from ltbench.store import Store, read
 
+pytestmark = pytest.mark.filterwarnings("default::ltbench.errors.LtbenchWarning")  # the command line prints them
+
 DIGITS = ("--name", "mine", "--dataset", "digits-lt")
 LABELS = registry.dataset("digits-lt").load(None, 8).test.labels
 
@@ -163,7 +165,7 @@ def test_experts_are_kept(file, tmp_path):
 def test_a_file_without_labels_is_taken_in_order_and_that_is_said(cli, file):
     done = cli("score", file(logits=guesses()), *DIGITS)
     assert done.code == 0
-    assert "the order of its images could not be checked" in done.err
+    assert "their order could not be checked" in done.err
     (result,) = collect(["results"]).results.values()
     assert result.provenance["scored"]["labels"] == "not given"
 
@@ -178,7 +180,7 @@ def test_a_transductive_model_has_a_table_of_its_own(cli, file):
 def test_a_data_set_that_ltbench_does_not_have(cli, file, tmp_path):
     (tmp_path / "counts.csv").write_text("class,images\nant,120\nbee,20\ncow,3\n")
     labels = np.array([0, 1, 1, 2])
-    path = file(logits=np.eye(3)[[0, 1, 0, 2]], labels=labels)
+    path = file(logits=5 * np.eye(3)[[0, 1, 0, 2]], labels=labels)
     done = cli("score", path, "--name", "mine", "--dataset", "insects", "--train-counts", "counts.csv")
     assert done.code == 0, done.err
     (result,) = collect(["results"]).results.values()
@@ -210,9 +212,30 @@ def test_the_order_of_an_image_folder_is_by_class_and_name(cli, tmp_path):
                 path = tmp_path / "images" / part / group / f"{name}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.new("RGB", (8, 8), tuple(f"{part[1]}{group[0]}{name}".encode())).save(path)  # none twice
-    done = cli("data", "order", "folder-lt", "--data-dir", "images")
-    expected = [f"{label},{name},test/{name}/{file}.png" for label, name in enumerate(("ant", "cat")) for file in "xyz"]
-    assert done.out.splitlines() == ["label,class,image", *expected]
+    for part, names in {"train": "abc", "test": "xyz"}.items():
+        done = cli("data", "order", "folder-lt", "--data-dir", "images", "--part", part)
+        groups = enumerate(("ant", "cat"))
+        expected = [f"{label},{name},{part}/{name}/{file}.png" for label, name in groups for file in names]
+        assert done.out.splitlines() == ["label,class,image", *expected]
+
+
+@pytest.mark.parametrize(("options", "ratio"), [([], 20), (["--imbalance-ratio", 5, "--data-seed", 3], 5)])
+def test_the_order_of_the_training_images_is_that_of_a_run(cli, options, ratio):
+    """Positions in scikit-learn's digits lead to the very images that a run trains on and holds out."""
+    from sklearn.datasets import load_digits
+
+    from ltbench.data import dataset
+
+    config = RunConfig(imbalance_ratio=ratio, image_size=8, data_seed=3 if options else 0)
+    whole = dataset.load(registry.dataset("digits-lt"), config, None)
+    held = dataset.load(registry.dataset("digits-lt"), config.replace(validation=True), None)
+    pixels = np.round(load_digits().images * (255 / 16)).astype(np.uint8)[:, None]
+    for part, images in {"train": whole.train, "validation": held.validation}.items():
+        done = cli("data", "order", "digits-lt", "--part", part, *options)
+        rows = [line.split(",") for line in done.out.splitlines()[1:]]
+        assert [int(label) for label, _, _ in rows] == images.labels.tolist()
+        assert np.array_equal(pixels[[int(position) for _, _, position in rows]], images.images)
+    assert cli("data", "order", "digits-lt", "--imbalance-ratio", 5).code == 2, "the test images have no such ratio"
 
 
 def changed(array, place, value):
@@ -261,7 +284,7 @@ BAD = [
     ({"logits": FINE}, ["--dataset", "digit-lt"], ["unknown data set 'digit-lt'", "--train-counts", "digits-lt"]),
     ({"logits": FINE}, ["--recipe", "standart"], ["unknown recipe 'standart'"]),
     ({"logits": FINE}, ["--recipe", "paper"], ["--recipe", "external"]),
-    ({"logits": FINE}, ["--logit-prior", "nan"], ["nan is no exponent", "--logit-prior"]),
+    ({"logits": FINE}, ["--logit-prior", "nan"], ["nan is no finite number", "--logit-prior"]),
     ({"logits": FINE}, ["--imbalance-ratio", "0.5"], ["imbalance_ratio", "0.5"]),
     ({"logits": FINE}, ["--out", "mine.npz/results"], ["results cannot be saved"]),
     ({"logits": FINE}, ["--train-counts", "counts.txt"], ["ltbench has the data set 'digits-lt'", "--train-counts"]),
@@ -273,7 +296,7 @@ BAD += [
     ({"logits": FINE, "labels": LABELS}, [*OWN, "--recipe", "standard"], ["--recipe", "TOML"]),
     ({"logits": FINE, "labels": LABELS}, OWN, ["label 9 for 3 counts", "counts.txt"]),
     ({"logits": FINE[:, :4], "labels": LABELS % 2}, OWN, ["4 classes, but own has 3"]),
-    ({"logits": FINE, "labels": LABELS}, [*OWN[:3], "none.txt"], ["none.txt", "cannot read the counts"]),
+    ({"logits": FINE, "labels": LABELS}, [*OWN[:3], "none.txt"], ["none.txt", "cannot read the file"]),
     ({"logits": FINE, "labels": LABELS}, ["--dataset", "../own", *OWN[2:]], ["'../own' is no name", "--dataset"]),
 ]
 
@@ -331,3 +354,177 @@ def test_lost_logits_come_back_by_the_command_that_is_named(cli, file, tmp_path,
     assert cli("evaluate", "--all").code == 0
     (after,) = collect(["results"]).results.values()
     assert after.model_dump(exclude={"provenance"}) == before.model_dump(exclude={"provenance"})
+
+
+@pytest.fixture
+def numbered(tmp_path):
+    """An image folder with the classes 0 to 10, which its loader has in the order 0, 1, 10, 2, ...; and its labels."""
+    from PIL import Image
+
+    for part, count in {"train": 2, "test": 3}.items():
+        for name in range(11):
+            for number in range(count):
+                path = tmp_path / "images" / part / str(name) / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (8, 8), (20 * name, number, 0)).save(path)
+    return np.repeat(np.arange(11), 3)
+
+
+NUMBERED = ("--name", "mine", "--dataset", "folder-lt", "--data-dir", "images", "--image-size", 8)
+BY_TEXT = sorted(map(str, range(11)))  # "0", "1", "10", "2", ...
+
+
+def only_result():
+    (result,) = collect(["results"]).results.values()
+    return result
+
+
+def test_columns_in_the_order_of_numbers_are_put_right_by_their_names(cli, file, numbered):
+    """A model whose class 10 is its last column; every image of class 10 is predicted right, every 9 as a 10."""
+    truth = np.array([int(name) for name in BY_TEXT])[numbered]  # in the order of the folder: 0 0 0 1 1 1 10 10 10 2...
+    logits = 9.0 * np.eye(11)[np.where(truth == 9, 10, truth)]
+    classes = [str(number) for number in range(11)]
+    experts = np.stack([logits, -logits])
+    done = cli("score", file(logits=logits, experts=experts, labels=truth, classes=classes), *NUMBERED)
+    assert done.code == 0, done.err
+    assert "its columns are in another order" in done.err
+    result = only_result()
+    assert result.data.classes == BY_TEXT
+    correct = dict(zip(BY_TEXT, result.test.correct, strict=True))
+    assert correct == {name: 0 if name == "9" else 3 for name in BY_TEXT}
+    mean = dict(zip(BY_TEXT, result.test.expert_mean_probability[0], strict=True))
+    assert mean["10"] == pytest.approx(2 / 11, abs=1e-2)
+    assert result.provenance["scored"]["classes"] == "put in the data set's order"
+
+
+def test_columns_in_the_right_order_are_left_alone(cli, file, numbered):
+    logits = 9.0 * np.eye(11)[numbered]
+    done = cli("score", file(logits=logits, classes=np.array(BY_TEXT, dtype="S"), labels=numbered), *NUMBERED)
+    assert (done.code, done.err) == (0, "")
+    assert only_result().test.top1 == 100
+    assert only_result().provenance["scored"]["classes"] == "as in the data set"
+
+
+def test_rows_are_put_right_by_the_names_of_their_images(cli, file, numbered):
+    shuffled = np.random.default_rng(0).permutation(33)
+    names = np.array([f"/elsewhere/test/{name}/{number}.png" for name in BY_TEXT for number in range(3)])
+    guess = np.where(np.arange(33) == 32, 0, numbered)  # the last image of class 9 is taken for a 0
+    logits = 9.0 * np.eye(11)[guess]
+    path = file(logits=logits[shuffled], labels=numbered[shuffled], files=names[shuffled])
+    done = cli("score", path, *NUMBERED)
+    assert done.code == 0, done.err
+    assert "its rows are in another order" in done.err
+    assert only_result().test.correct == [3] * 10 + [2]
+
+
+def test_rows_by_position_and_without_labels(cli, file):
+    """Positions in scikit-learn's digits, as numbers; the truth comes from ltbench."""
+    order = [line.split(",") for line in cli("data", "order", "digits-lt").out.splitlines()[1:]]
+    positions = np.array([int(position) for _, _, position in order])
+    backwards = positions[::-1]
+    done = cli("score", file(logits=9.0 * np.eye(10)[LABELS[::-1]], images=backwards), *DIGITS)
+    assert done.code == 0
+    assert "could not be checked" not in done.err
+    assert only_result().test.top1 == 100
+
+
+def test_names_with_two_usual_orders_are_warned_of_where_none_are_given(cli, file, numbered):
+    done = cli("score", file(logits=9.0 * np.eye(11)[numbered]), *NUMBERED)
+    assert done.code == 0
+    assert "the first outputs must be of 0, 1, 10, 2" in " ".join(done.err.split())
+    quiet = cli("score", file(logits=guesses()), *DIGITS)
+    assert "two usual orders" not in quiet.err, "0 to 9 have one"
+
+
+def test_labels_of_another_numbering_blame_the_right_class(cli, file, numbered):
+    truth = np.array([int(name) for name in BY_TEXT])[numbered]
+    done = cli("score", file(logits=9.0 * np.eye(11)[truth], labels=truth), *NUMBERED)
+    assert done.code == 2
+    assert "what the file calls 10 is class '10'" in done.err, "and not '9', which stands at place 10 here"
+    assert "image 6 is of class '9' (label 10) there, and of class '10' (label 2) in folder-lt" in done.err
+    assert "classes=..." in done.err
+
+
+NAMES = [str(digit) for digit in range(10)]
+WRONG_NAMES = [
+    ({"classes": NAMES[:9]}, ["classes are <U1 of the shape (9,) and not text of (10,)"]),
+    ({"classes": [*NAMES[:9], "ten"]}, ["'9' is missing", "'ten' is none of the data set's", "classes"]),
+    ({"classes": [*NAMES[:9], "8"]}, ["the class '8' is named twice"]),
+    ({"classes": np.array(NAMES, dtype=object)}, ["classes: pickled objects are not read", "dtype=str"]),
+    ({"classes": np.arange(10) / 1}, ["classes are float64"]),
+    ({"classes": NAMES[::-1], "labels": LABELS}, ["labels do not count the classes as the file's own list"]),
+    ({"files": np.arange(400)}, ["the names of the images are not those of the data set"]),
+    ({"files": np.zeros(400, dtype=int)}, ["the image '0' is named twice"]),
+    ({"files": np.arange(399)}, ["files are int64 of the shape (399,)"]),
+    ({"files": np.arange(400), "images": np.arange(400)}, ["both files and images"]),
+    ({"experts": np.zeros((101, 400, 10), dtype=np.float16)}, ["101 experts are more than 100"]),
+]
+
+
+@pytest.mark.parametrize(("arrays", "parts"), WRONG_NAMES, ids=lambda value: str(list(value))[:40])
+def test_names_that_do_not_fit_are_refused(cli, file, tmp_path, arrays, parts):
+    done = cli("score", file(**{"logits": FINE, **arrays}), *DIGITS)
+    assert done.code == 2
+    assert all(part in done.err for part in parts), done.err
+    assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(
+    "logits",
+    [FINE.astype(np.float16), FINE.astype(">f4"), np.asfortranarray(FINE), (100 * FINE).astype(np.int16), FINE],
+    ids=["float16", "big-endian", "Fortran order", "integers", "float64"],
+)
+def test_any_kind_of_real_numbers_in_any_layout_counts_the_same(file, tmp_path, logits):
+    result, _ = score(file(logits=logits, labels=LABELS), RunConfig(method="mine", recipe=EXTERNAL), out=tmp_path)
+    assert result.test.correct == np.bincount(LABELS[FINE.argmax(1) == LABELS], minlength=10).tolist()
+
+
+def test_probabilities_under_the_name_of_logits_are_warned_of(cli, file):
+    probabilities = np.exp(FINE) / np.exp(FINE).sum(1, keepdims=True)
+    done = cli("score", file(logits=probabilities.astype(np.float16), labels=LABELS), *DIGITS)
+    assert done.code == 0
+    assert "look like probabilities" in done.err
+    assert "probabilities=" in done.err
+    assert "np.log" in done.err
+    assert "look like" not in cli("score", file(logits=np.abs(FINE), labels=LABELS), *DIGITS, "--seed", 1).err
+
+
+def test_entries_that_nothing_is_known_about_are_named(cli, file):
+    done = cli("score", file(logits=FINE, labels=LABELS, class_names=NAMES), *DIGITS)
+    assert done.code == 0
+    assert "class_names are not read" in done.err
+
+
+@pytest.mark.parametrize("entry", ["logits", "experts", "labels", "classes"])
+def test_a_small_file_that_unpacks_to_gigabytes_is_refused_unread(cli, tmp_path, entry):
+    """4 GB of zeros in 4 MB: what its headers say is enough, and no memory is taken."""
+    import tracemalloc
+    import zipfile
+
+    shapes = {"logits": (10**8, 10), "experts": (10**6, 400, 10), "labels": (5 * 10**8,), "classes": (10**9,)}
+    kinds = {"logits": "<f4", "experts": "|u1", "labels": "<i8", "classes": "<U1"}
+    header = {"descr": kinds[entry], "fortran_order": False, "shape": shapes[entry]}
+    with zipfile.ZipFile(tmp_path / "mine.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        if entry != "logits":
+            with archive.open("logits.npy", "w") as member:
+                np.save(member, FINE)
+        with archive.open(f"{entry}.npy", "w", force_zip64=True) as member:
+            np.lib.format.write_array_header_1_0(member, header)
+            for _ in range(5 if entry == "logits" else 0):
+                member.write(bytes(2**20))
+    tracemalloc.start()
+    done = cli("score", "mine.npz", *DIGITS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert done.code == 2
+    assert entry in done.err
+    assert "mine.npz" in done.err
+    assert peak < 2**26
+
+
+def test_a_file_for_too_many_images_is_not_unpacked(cli, file, monkeypatch):
+    path = file(logits=np.zeros((10**6, 10), dtype=np.float32))
+    monkeypatch.setattr(np, "load", None)
+    done = cli("score", path, *DIGITS)
+    assert (done.code, "predictions for 1000000 images, but digits-lt has 400" in done.err) == (2, True)

@@ -13,6 +13,7 @@ import torch
 
 from ltbench import atomic, places, registry
 from ltbench.config import RunConfig
+from ltbench.errors import LtbenchWarning
 from ltbench.experiment import Surroundings, run
 from ltbench.store import Result
 
@@ -187,3 +188,48 @@ def test_a_damaged_checkpoint_is_remarked_on_and_training_starts_anew(tmp_path, 
     around.out.joinpath(f"digits-lt/ce/{first.run_id}.json").unlink()
     with pytest.warns(LtbenchWarning, match="cannot be read"):
         assert run(config, around).metrics == first.metrics
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    """A finished run: its result, and its checkpoint as it was before the last step."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LTBENCH_CACHE", str(folder))
+        result = run(RunConfig(method="ce", epochs=1), Surroundings(device="cpu", out=folder / "results"))
+        return result, torch.load(places.cache_dir() / "runs" / result.run_id / "checkpoint.pt", weights_only=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state["method"].update({name: torch.ones(3, 3, 3) for name in list(state["method"])[-1:]}),
+        lambda state: state["method"].popitem(),
+        lambda state: state.pop("method"),
+        lambda state: state.update(position="here"),
+        lambda state: state.update(history={"curve": [{"loss": 1.0}]}),
+        lambda state: state.update(position=(0, 0, 1), optimiser={"state": {0: 3}}),
+        lambda state: state.update(position=(7, 0, 0)),
+    ],
+    ids=["shape", "weight", "weights", "position", "history", "optimiser", "stage"],
+)
+def test_a_checkpoint_of_the_right_form_and_other_content_is_not_taken_up(finished_run, tmp_path, change):
+    """Training starts anew with the weights that it would have started with: what was read in part leaves no trace."""
+    result, state = finished_run
+    state = {**state, "method": {name: value + 1 for name, value in state["method"].items()}}
+    change(state)
+    path = places.cache_dir() / "runs" / result.run_id / "checkpoint.pt"
+    path.parent.mkdir(parents=True)
+    torch.save(state, path)
+    with pytest.warns(LtbenchWarning, match="does not fit the run .*: training starts anew"):
+        again = run(RunConfig(method="ce", epochs=1), Surroundings(device="cpu", out=tmp_path / "results"))
+    assert (again.status, again.metrics) == ("done", result.metrics)
+
+
+def test_a_checkpoint_that_holds_a_list_is_not_taken_up(finished_run, tmp_path):
+    result, _ = finished_run
+    path = places.cache_dir() / "runs" / result.run_id / "checkpoint.pt"
+    path.parent.mkdir(parents=True)
+    torch.save([1, 2], path)
+    again = run(RunConfig(method="ce", epochs=1), Surroundings(device="cpu", out=tmp_path / "results"))
+    assert again.metrics == result.metrics

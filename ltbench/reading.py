@@ -1,0 +1,44 @@
+"""Small files of the user: read only if they are files, and not without end."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from ltbench.errors import LtbenchError
+
+LARGEST = 2**25
+"""Bytes of a file of settings, counts or names, at most."""
+
+
+def read_small(path: Path, *, largest: int = LARGEST) -> bytes:
+    """The content of a file.
+
+    Raises:
+        LtbenchError: if it is missing, unreadable, no regular file (a device or a pipe may have no end) or too large.
+    """
+    try:
+        about = path.stat()
+        if stat.S_ISDIR(about.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(about.st_mode):
+            raise LtbenchError("cannot read the file: it is a device or a pipe", where=path, hint="save it as a file")
+        if about.st_size > largest:
+            raise LtbenchError(f"cannot read the file: it has {about.st_size:,} bytes, over {largest:,}", where=path)
+        return path.read_bytes()
+    except OSError as error:
+        raise LtbenchError(f"cannot read the file: {error.strerror}", where=path) from None
+    except ValueError as error:  # a zero byte in the name
+        raise LtbenchError(f"cannot read the file: {error}", where=ascii(str(path))) from None
+
+
+def read_text(path: Path) -> str:
+    """The content of a small UTF-8 text file.
+
+    Raises:
+        LtbenchError: also if it is not UTF-8.
+    """
+    try:
+        return read_small(path).decode()
+    except UnicodeDecodeError as error:
+        raise LtbenchError(f"not a text file in UTF-8: {error.reason} at byte {error.start}", where=path) from None
