@@ -22,13 +22,13 @@ from tabulate import tabulate
 from ltbench.report.compare import accuracy_interval
 
 HERE = Path(__file__).parent
-TABLES = 1500
-"""Simulated test sets of a cell: 95 % has a standard error of 0.6 points."""
+TABLES = 1000
+"""Simulated test sets of a cell: 95 % has a standard error of 0.7 points."""
 DIFFICULTY = 2.0
 """Standard deviation of d_i: two runs of equal skill disagree on a minority of the images that either gets wrong."""
 SPREADS = {"images only": 0.0, "both": 1.0, "seeds dominate": 4.0}
 """Standard deviation of a run's true accuracy over seeds, in standard errors of an accuracy over the images."""
-IMAGES, ACCURACIES, SEEDS = (400, 2000, 10_000), (0.5, 0.9, 0.98), (1, 2, 3, 4, 5)
+IMAGES, ACCURACIES, SEEDS = (400, 10_000), (0.5, 0.9, 0.98), (1, 2, 3, 4, 5)
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(25)
 Array = NDArray[np.float64]
 
@@ -56,6 +56,10 @@ class Case:
             chances[:, number] = np.where(pattern, right, 1 - right).prod(-1) @ (_WEIGHTS / _WEIGHTS.sum())
         return patterns, rng.multinomial(self.images, chances / chances.sum(1, keepdims=True))
 
+    def numbers(self) -> list[int]:
+        """That seed the random generator: a case is the same whatever else is simulated."""
+        return [self.seeds, self.images, round(100 * self.accuracy), round(self.spread)]
+
     def latent(self) -> tuple[float, float]:
         """The skill and the standard deviation of the seeds' effects that make the accuracy and its spread."""
         quantile = float(ndtri(self.accuracy))
@@ -65,46 +69,56 @@ class Case:
         return quantile * float(np.sqrt(of_images**2 + effect**2)), effect
 
 
-def two_way_bootstrap(right: NDArray[np.bool_]) -> tuple[float, float]:
-    """The normal interval with the variance that a bootstrap over seeds and images has: what ltbench had before."""
-    runs, images = right.shape
-    variance = right.mean(0).var() / images + right.mean(1).var() / runs
-    half = norm.ppf(0.975) * np.sqrt(variance)
-    return 100 * (right.mean() - half), 100 * (right.mean() + half)
+def _ours(patterns: NDArray[np.bool_], counts: NDArray[np.int64]) -> Array:
+    return np.array([accuracy_interval(np.repeat(patterns.T, count, axis=1)) for count in counts])
 
 
-def satterthwaite(right: NDArray[np.bool_]) -> tuple[float, float]:
+def _variances(patterns: NDArray[np.bool_], counts: NDArray[np.int64]) -> tuple[Array, Array, Array]:
+    """(tables,) mean accuracy, its variance by the images, and that by the seeds: 0 of one seed."""
+    images = counts.sum(1)
+    accuracies = counts @ patterns / images[:, None]
+    means = accuracies.mean(1)
+    of_images = ((patterns.mean(1) - means[:, None]) ** 2 * counts).sum(1) / images**2
+    runs = patterns.shape[1]
+    return means, of_images, accuracies.var(1, ddof=1) / runs if runs > 1 else np.zeros(len(counts))
+
+
+def satterthwaite(patterns: NDArray[np.bool_], counts: NDArray[np.int64]) -> Array:
     """Both variances added, and Student's t with Satterthwaite's degrees of freedom."""
-    runs, images = right.shape
-    of_images = right.mean(0).var(ddof=1) / images
-    of_seeds = right.mean(1).var(ddof=1) / runs if runs > 1 else 0.0
-    variance = of_images + of_seeds
-    freedom = variance**2 / (of_seeds**2 / (runs - 1)) if of_seeds else np.inf
-    half = t.ppf(0.975, freedom) * np.sqrt(variance)
-    return 100 * (right.mean() - half), 100 * (right.mean() + half)
+    means, of_images, of_seeds = _variances(patterns, counts)
+    variance, seeds = of_images + of_seeds, patterns.shape[1]
+    freedom = np.divide(variance**2 * (seeds - 1), of_seeds**2, out=np.full(len(counts), 1e9), where=of_seeds > 0)
+    return _around(means, t.ppf(0.975, freedom) * np.sqrt(variance))
 
 
-INTERVALS = {"ltbench": accuracy_interval, "Satterthwaite": satterthwaite, "two-way bootstrap": two_way_bootstrap}
+def two_way_bootstrap(patterns: NDArray[np.bool_], counts: NDArray[np.int64]) -> Array:
+    """The normal interval with the variance that a bootstrap over seeds and images has."""
+    means, of_images, of_seeds = _variances(patterns, counts)
+    seeds = patterns.shape[1]
+    return _around(means, norm.ppf(0.975) * np.sqrt(of_images + of_seeds * (seeds - 1) / seeds))
 
 
-def coverage(case: Case, tables: int, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
+def _around(means: Array, half: Array) -> Array:
+    return 100 * np.stack([means - half, means + half], axis=1)
+
+
+INTERVALS = {"ltbench": _ours, "Satterthwaite": satterthwaite, "two-way bootstrap": two_way_bootstrap}
+
+
+def coverage(case: Case, tables: int) -> dict[str, tuple[float, float]]:
     """Percent of intervals that cover the truth, and their median width in points, for every kind of interval."""
-    patterns, counts = case.draw(tables, rng)
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in INTERVALS}
-    for count in counts:
-        right = np.repeat(patterns, count, axis=0).T
-        for name, interval in INTERVALS.items():
-            found[name].append(interval(right))
-    return {name: _summary(np.array(ends), 100 * case.accuracy) for name, ends in found.items()}
+    drawn = case.draw(tables, np.random.default_rng(case.numbers()))
+    return {name: _summary(interval(*drawn), 100 * case.accuracy) for name, interval in INTERVALS.items()}
 
 
-def macro_coverage(seeds: int, spread: float, tables: int, rng: np.random.Generator) -> tuple[float, float]:
+def macro_coverage(seeds: int, spread: float, tables: int) -> tuple[float, float]:
     """The same of the mean class accuracy of 10 classes with 400 to 10 test images and accuracies of 98 to 50 %."""
     sizes = np.geomspace(400, 10, 10).round().astype(int)
     accuracies = np.linspace(0.98, 0.5, 10)
     error = np.sqrt((accuracies * (1 - accuracies) / sizes).sum()) / len(sizes)
     weights = np.repeat(1 / (len(sizes) * sizes), sizes)
     ends = []
+    rng = np.random.default_rng([seeds, round(spread)])
     labels = np.repeat(np.arange(len(sizes)), sizes)
     quantiles = ndtri(accuracies)
     of_images = np.sqrt(1 + DIFFICULTY**2)
@@ -130,13 +144,12 @@ def table(
     tables: int = TABLES,
 ) -> pd.DataFrame:
     """A line a case: percent of intervals that cover the truth, and the median width in points."""
-    rng = np.random.default_rng(0)
     lines = []
     for name, spread in SPREADS.items():
         for accuracy, size, count in itertools.product(accuracies, images, seeds):
             if count == 1 and spread:
                 continue
-            found = coverage(Case(count, size, accuracy, spread), tables, rng)
+            found = coverage(Case(count, size, accuracy, spread), tables)
             shown = {kind: f"{covered:.1f} ({width:.1f})" for kind, (covered, width) in found.items()}
             lines.append({"spread": name, "accuracy": f"{accuracy:.0%}", "images": size, "seeds": count, **shown})
     return pd.DataFrame(lines)
@@ -144,11 +157,10 @@ def table(
 
 def macro_table(tables: int = TABLES) -> pd.DataFrame:
     """A line a case."""
-    rng = np.random.default_rng(1)
     lines = []
     for (name, spread), count in itertools.product(SPREADS.items(), SEEDS):
         if count > 1 or not spread:
-            covered, width = macro_coverage(count, spread, tables, rng)
+            covered, width = macro_coverage(count, spread, tables)
             lines.append({"spread": name, "seeds": count, "ltbench": f"{covered:.1f} ({width:.1f})"})
     return pd.DataFrame(lines)
 

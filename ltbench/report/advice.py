@@ -118,7 +118,7 @@ def _holds(others: Sequence[Row], near: Sequence[Row]) -> str:
     if not near:
         return f"{told}."
     alike, untested = [row for row in near if _tested(row)], [row for row in near if not _tested(row)]
-    parts = [f"not than {_listed(alike)}"] if alike else []
+    parts = [f"no significant lead over {_listed(alike)}"] if alike else []
     if untested:
         parts.append(f"{_listed(untested)} could not be tested")
     return f"{told}; {'; '.join(parts)}."

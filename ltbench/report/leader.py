@@ -1,5 +1,6 @@
 """Which row of a table leads, and which rows are significantly worse: one paired comparison for place, bold and tie."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -84,7 +85,7 @@ def compare_with_leader(scores: Floats) -> Comparison:
     there = ~np.isnan(scores)
     present: NDArray[np.bool_] = there.any(1)
     seeds = table_seeds(there[present])
-    complete: NDArray[np.bool_] = there[:, seeds].all(1) & present & seeds.any()
+    complete: NDArray[np.bool_] = np.asarray(there[:, seeds].all(1) & present & seeds.any())
     if not complete.any():
         unknown, none = np.full(len(scores), np.nan), np.zeros(len(scores), np.int64)
         return Comparison(seeds, complete, None, False, present, unknown, none, unknown)
@@ -96,26 +97,23 @@ def compare_with_leader(scores: Floats) -> Comparison:
     differences = np.where(used, scores[reference] - scores, 0).sum(1)
     behind = np.divide(differences, shared, out=np.full(len(scores), np.nan), where=shared > 0).round(9) + 0.0
     p = np.full(len(scores), np.nan)
-    for row, of in _groups(complete, used, there, reference):
-        if used[row[0]].sum() >= FEWEST:
-            among = scores[np.ix_(of, used[row[0]])]
-            found = dict(zip(of, one_sided_p(among, np.array(of.index(reference))), strict=True))
-            p[row] = [found[one] for one in row]
+    for rows, among, pattern in _groups(complete, used, there):
+        if pattern.sum() >= FEWEST and len(among) > 1:
+            found = one_sided_p(scores[np.ix_(among, pattern)], np.searchsorted(among, reference))
+            p[rows] = found[np.searchsorted(among, rows)]
     p[reference] = np.nan
     leads = not (behind < 0).any()
     return Comparison(seeds, complete, reference, leads, present, behind, shared, adjusted(p, int(seeds.sum())))
 
 
 def _groups(
-    complete: NDArray[np.bool_], used: NDArray[np.bool_], there: NDArray[np.bool_], reference: int
-) -> list[tuple[list[int], list[int]]]:
-    """Rows to test at once, and the rows with all of their seeds, by which spreads are estimated."""
-    whole = [int(row) for row in np.flatnonzero(complete)]
-    groups = [(whole, whole)]
-    for row in map(int, np.flatnonzero(~complete & used.any(1))):
-        others = [other for other in whole if there[other, used[row]].all()]
-        groups.append(([row], [*others, row]))
-    return [(rows, of) for rows, of in groups if reference in of and len(of) > 1]
+    complete: NDArray[np.bool_], used: NDArray[np.bool_], there: NDArray[np.bool_]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]]:
+    """Rows that are compared on the same seeds, these with the complete rows that have them all, and the seeds."""
+    for pattern in np.unique(used[used.any(1)], axis=0):
+        rows = np.flatnonzero((used == pattern).all(1))
+        others = np.flatnonzero(complete & there[:, pattern].all(1))
+        yield rows, np.union1d(rows, others), pattern
 
 
 def one_sided_p(scores: Floats, best: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -196,15 +194,12 @@ def _smallest_p(p: float, rows: int, seeds: int) -> float:
 def _quantiles(rows: int, seeds: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Probabilities, and the logarithm of the smallest p that is below it with that probability."""
     table = _simulated()
-    log_p = np.stack([_along(np.log(rows), np.log(part.index), part) for part in _by_seeds(table)])
-    inverse = np.array([1 / count for count in table.index.levels[0]])  # type: ignore[union-attr]
+    parts = {int(str(count)): part.droplevel("seeds") for count, part in table.groupby(level="seeds")}
+    inverse = np.array([1 / count for count in parts])
+    log_p = np.stack([_along(np.log(rows), np.log(part.index.to_numpy(float)), part) for part in parts.values()])
     order = inverse.argsort()
-    at = np.array([np.interp(1 / seeds, inverse[order], column[order]) for column in log_p.T])
+    at = [np.interp(1 / seeds, inverse[order], column[order]) for column in log_p.T]
     return np.array([*map(float, table.columns), 1.0]), np.array([*at, np.log(0.5)])
-
-
-def _by_seeds(table: pd.DataFrame) -> list[pd.DataFrame]:
-    return [table.loc[count] for count in table.index.levels[0]]  # type: ignore[union-attr]
 
 
 def _along(place: float, places: Floats, table: pd.DataFrame) -> NDArray[np.float64]:

@@ -148,8 +148,8 @@ def test_interval_over_seeds_and_images_by_hand():
 
 
 def test_interval_of_the_mean_over_classes_weights_images():
-    # Class 0 has 60 images, all right; class 1 has 15, 6 of them wrong: mean (1 + 0.6) / 2 = 80 %. Weights 1/120, 1/30.
-    # Images: (60 (0.2)^2 / 120^2 + (9 (0.2)^2 + 6 (0.8)^2) / 30^2) 75/74 = 4.8986e-3, times t_74^2 = 1.99254^2 = 3.97024;
+    # Class 0 has 60 images, all right; class 1 has 15, 6 of them wrong: mean (1 + 0.6) / 2 = 80 %. Weights 1/120 and
+    # 1/30. Images: (60 (0.2)^2 / 120^2 + (9 (0.2)^2 + 6 (0.8)^2) / 30^2) 75/74 = 4.8986e-3, times t_74^2 = 3.97024;
     # over 0.8 * 0.2: r = 0.121554. Centre (0.8 + r/2) / (1 + r) = 0.767486, half-width
     # sqrt(0.0194486 + r^2 / 4) / (1 + r) = 0.135643.
     labels = np.repeat([0, 1], [60, 15])

@@ -47,21 +47,20 @@ def test_simulated_runs_have_the_accuracy_and_the_spread_that_were_asked_for(int
 @pytest.mark.parametrize(("seeds", "accuracy"), [(3, 0.5), (3, 0.9), (5, 0.9), (5, 0.98)])
 def test_intervals_of_accuracies_cover_the_truth(intervals, spread, seeds, accuracy):
     case = intervals.Case(seeds, images=2000, accuracy=accuracy, spread=spread)
-    covered, _ = intervals.coverage(case, 600, np.random.default_rng(1))["ltbench"]
+    covered, _ = intervals.coverage(case, 600)["ltbench"]
     assert 92 <= covered <= 98.5
 
 
 def test_intervals_of_one_seed_and_of_class_means_cover_the_truth(intervals):
-    rng = np.random.default_rng(2)
-    covered, _ = intervals.coverage(intervals.Case(1, 400, 0.98, 0.0), 600, rng)["ltbench"]
+    covered, _ = intervals.coverage(intervals.Case(1, 400, 0.98, 0.0), 600)["ltbench"]
     assert 92 <= covered <= 98
     for seeds, spread in ((1, 0.0), (3, 0.0), (3, 4.0)):
-        assert 92 <= intervals.macro_coverage(seeds, spread, 600, rng)[0] <= 99
+        assert 92 <= intervals.macro_coverage(seeds, spread, 600)[0] <= 99
 
 
 def test_what_was_there_before_covers_too_little_where_seeds_dominate(intervals):
     case = intervals.Case(seeds=3, images=2000, accuracy=0.9, spread=4.0)
-    covered, _ = intervals.coverage(case, 600, np.random.default_rng(1))["two-way bootstrap"]
+    covered, _ = intervals.coverage(case, 600)["two-way bootstrap"]
     assert covered < 85
 
 
@@ -76,6 +75,15 @@ def test_tables_of_equal_rows_have_a_false_claim_in_five_percent(comparisons, ro
         assert level <= 7.5, name
         if name in ("all equal", "all equal, seeds matter (sd 3)"):
             assert level >= 2.8, name
+
+
+@pytest.mark.parametrize(("rows", "seeds"), [(2, 3), (5, 4), (12, 5)])
+def test_the_simulated_procedure_is_that_of_the_tables(comparisons, rows, seeds):
+    rng = np.random.default_rng(7)
+    scores = comparisons.draw(np.linspace(3, 0, rows), np.geomspace(0.5, 2, rows), seeds, 60, rng)
+    tables = np.stack([leader.compare_with_leader(one).beaten(0.05) for one in scores])
+    assert tables.any()
+    assert np.array_equal(comparisons.ltbench(scores), tables)
 
 
 def test_it_finds_more_than_corrections_that_keep_the_level_and_holms_does_not(comparisons):
