@@ -193,25 +193,43 @@ def _smallest_p(p: float, rows: int, seeds: int) -> float:
 @cache
 def _quantiles(rows: int, seeds: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Probabilities, and the logarithm of the smallest p that is below it with that probability."""
-    table = _simulated()
-    parts = {int(str(count)): part.droplevel("seeds") for count, part in table.groupby(level="seeds")}
-    inverse = np.array([1 / count for count in parts])
-    log_p = np.stack([_along(np.log(rows), np.log(part.index.to_numpy(float)), part) for part in parts.values()])
-    order = inverse.argsort()
-    at = [np.interp(1 / seeds, inverse[order], column[order]) for column in log_p.T]
-    return np.array([*map(float, table.columns), 1.0]), np.array([*at, np.log(0.5)])
+    simulated = _simulated()
+    of_rows = _between(np.log(rows), simulated.log_rows, simulated.log_p)
+    fewest, most = simulated.inverse_seeds[[0, -1]]
+    at = _between(float(np.clip(1 / seeds, fewest, most)), simulated.inverse_seeds, of_rows)
+    return simulated.probabilities, np.array([*at, np.log(0.5)])
 
 
-def _along(place: float, places: Floats, table: pd.DataFrame) -> NDArray[np.float64]:
-    """Logarithms of a table's columns between its rows; beyond the last row on the line through the last two."""
-    values = np.log(table.to_numpy())
-    if place > places[-1]:
-        slope = (values[-1] - values[-2]) / (places[-1] - places[-2])
-        return np.asarray(values[-1] + slope * (place - places[-1]))
-    return np.array([np.interp(place, places, column) for column in values.T])
+def _between(place: float, places: Floats, values: Floats) -> NDArray[np.float64]:
+    """Values (P, ...) at ascending places (P,), linear between two, and beyond them on the line of the last two."""
+    right = int(np.clip(np.searchsorted(places, place), 1, len(places) - 1))
+    share = (place - places[right - 1]) / (places[right] - places[right - 1])
+    return np.asarray(values[right - 1] + share * (values[right] - values[right - 1]))
+
+
+@dataclass(frozen=True)
+class _Simulated:
+    """Quantiles of the smallest p of equal rows; made by benchmarks/statistics/comparisons.py."""
+
+    log_rows: NDArray[np.float64]
+    """(R,)"""
+    inverse_seeds: NDArray[np.float64]
+    """(S,)"""
+    probabilities: NDArray[np.float64]
+    """(Q + 1,) up to 1, the one of a p of 0.5."""
+    log_p: NDArray[np.float64]
+    """(R, S, Q)"""
 
 
 @cache
-def _simulated() -> pd.DataFrame:
-    """The smallest p by seeds and rows, a column a probability; made by benchmarks/statistics/comparisons.py."""
-    return pd.read_csv(Path(str(files(__package__) / "smallest_p.csv")), index_col=["seeds", "rows"])
+def _simulated() -> _Simulated:
+    table = pd.read_csv(Path(str(files(__package__) / "smallest_p.csv")))
+    table = table.sort_values(["rows", "seeds"], ascending=[True, False])
+    rows, seeds = table["rows"].unique(), table["seeds"].unique()
+    values = table.drop(columns=["rows", "seeds"])
+    return _Simulated(
+        log_rows=np.log(rows),
+        inverse_seeds=1 / seeds,
+        probabilities=np.array([*map(float, values.columns), 1.0]),
+        log_p=np.log(values.to_numpy()).reshape(len(rows), len(seeds), -1),
+    )

@@ -134,7 +134,7 @@ def test_the_best_of_other_metrics_is_that_of_the_shared_seeds_too(make_result):
     assert labels[board.bold["ece"]] == "b"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
         st.sampled_from("abcd"),

@@ -93,20 +93,22 @@ def test_the_smallest_of_many_p_values_is_adjusted_the_most_and_none_below_a_sma
     ratio = found / p
     assert ratio[2] > ratio[3] > ratio[0] > 1
     assert found[3] <= found[4]
+    # a committed quantile: of 5 rows on 5 seeds, in 5 % of tables the smallest is below it
+    assert adjusted(np.array([0.003018, 1.0, 1.0, 1.0]), 5)[0] == pytest.approx(0.05)
     # the last is the comparison of two rows, either of which may come out best
     assert adjusted(np.array([0.01]), 5) == pytest.approx([0.02])
     assert adjusted(np.full(3, NAN), 5).tolist() == pytest.approx([NAN] * 3, nan_ok=True)
 
 
-@settings(deadline=None)
-@given(st.integers(2, 400), st.integers(3, 200), st.floats(0, 1), st.floats(0, 1))
+@settings(max_examples=50, deadline=None)
+@given(st.integers(2, 300), st.integers(3, 200), st.floats(1e-12, 1), st.floats(1e-12, 1))
 def test_adjusted_values_are_probabilities_that_grow_with_p_and_with_the_number_of_rows(rows, seeds, low, high):
     low, high = sorted((low, high))
     several = np.array([low, *[1.0] * (rows - 2)])
     found = adjusted(several, seeds)[0]
     assert 0 <= found <= 1
     assert found <= adjusted(np.array([high, *[1.0] * (rows - 2)]), seeds)[0] + 1e-12
-    assert found >= min(1, low) * (1 - 1e-9)
+    assert found >= low * (1 - 1e-9)
 
 
 def test_a_row_that_loses_every_shared_seed_is_not_first_for_its_other_seeds():
@@ -163,7 +165,7 @@ def loses_all(scores, row, other):
     return both.any() and (scores[row][both] < scores[other][both]).all()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(unequal())
 def test_no_row_leads_that_loses_all_shared_seeds_or_lacks_any(scores):
     found = compare_with_leader(scores)
@@ -178,7 +180,7 @@ def test_no_row_leads_that_loses_all_shared_seeds_or_lacks_any(scores):
         assert all(np.nanmean(scores[found.reference] - scores[other]) > 0 for other in others)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(unequal(), st.randoms())
 def test_the_order_of_rows_and_seeds_and_a_common_shift_change_nothing(scores, random):
     rows, seeds = list(range(len(scores))), list(range(scores.shape[1]))
