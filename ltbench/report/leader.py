@@ -77,7 +77,12 @@ def compare_with_leader(scores: Floats) -> Comparison:
     The best row is chosen by the same runs that it is then tested on, and the runs are few. Each row gets a one-sided
     p value of a paired t test against the best row (``one_sided_p``), and that is adjusted for the choice of the best
     row and for the number of rows by the distribution that the smallest of these p values has where all rows are equal
-    (``adjusted``). LEVELS
+    (``adjusted``).
+
+    In simulated tables of 2 to 36 rows on 3 to 10 seeds, where all or some rows are equally good, a row that is as good
+    as the one that came out best is called worse in 4.5 to 5.8 % of tables if all rows spread alike, and in 0.5 to 7.1 %
+    if their standard deviations differ (0.4 beside 5). Holm's correction of paired t tests has up to 27 % there, pooled
+    variances up to 89 %; benchmarks/statistics/comparisons.md, with their power.
 
     Args:
         scores: (k, S) figures, the higher the better; NaN where there is no run. Of several best rows the first counts.

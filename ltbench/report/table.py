@@ -27,12 +27,12 @@ NOTE = (
     "adjusted). ≈: not significantly worse than the best in the column that ranks. Neither where rows share fewer than "
     "three seeds. †: the row lacks some of these seeds and is neither first nor bold. Plain text has a star for bold. "
     "In simulated tables of equally good rows, some row is called worse than the best in 5 % of tables where all rows "
-    "spread alike over seeds, and in 1 to 6 % where they do not."
+    "spread alike over seeds, and in 0 to 7 % where they do not."
 )
 DIFFERENCES_NOTE = (
     "Differences: the 95 % interval of an accuracy is about another seed and other test images, with one seed about "
-    "images only; it covers the truth in 94 to 97 % of simulated cases with three seeds or more, and with two in 90 "
-    "to 97 %. That of ECE holds 95 % of 1000 bootstrap samples over seeds and images; with few seeds it is somewhat "
+    "images only; in simulation it covers the truth in 94 to 97 % of cases with three seeds or more, with two in 89 to "
+    "97 %, and in fewer where seeds spread widely on a small and nearly solved test set. That of ECE holds 95 % of 1000 bootstrap samples over seeds and images; with few seeds it is somewhat "
     "too narrow, and it is mirrored at the measured value, since resampling adds to an ECE: it may lie below it. "
     "Behind: points behind the best row, mean over the seeds that both have, their number in brackets where it is not "
     "n. p: paired test over these, adjusted for the number of rows and for the choice of the best row by the same "
