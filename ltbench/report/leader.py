@@ -80,15 +80,15 @@ def compare_with_leader(scores: Floats) -> Comparison:
     (``adjusted``).
 
     In simulated tables of 2 to 36 rows on 3 to 10 seeds, where all or some rows are equally good, a row that is as good
-    as the one that came out best is called worse in 4.5 to 5.8 % of tables if all rows spread alike, and in 0.5 to 7.1 %
-    if their standard deviations differ (0.4 beside 5). Holm's correction of paired t tests has up to 27 % there, pooled
-    variances up to 89 %; benchmarks/statistics/comparisons.md, with their power.
+    as the one that came out best is called worse in 4.5 to 5.8 % of tables if all rows spread alike, and in 0.4 to
+    7.0 % if their standard deviations differ (0.4 beside 5). Holm's correction of paired t tests has up to 27 % there,
+    pooled variances up to 89 %; benchmarks/statistics/comparisons.md, with their power.
 
     Args:
         scores: (k, S) figures, the higher the better; NaN where there is no run. Of several best rows the first counts.
     """
     there = ~np.isnan(scores)
-    present: NDArray[np.bool_] = there.any(1)
+    present: NDArray[np.bool_] = np.asarray(there.any(1))
     seeds = table_seeds(there[present])
     complete: NDArray[np.bool_] = np.asarray(there[:, seeds].all(1) & present & seeds.any())
     if not complete.any():
@@ -104,7 +104,7 @@ def compare_with_leader(scores: Floats) -> Comparison:
     p = np.full(len(scores), np.nan)
     for rows, among, pattern in _groups(complete, used, there):
         if pattern.sum() >= FEWEST and len(among) > 1:
-            found = one_sided_p(scores[np.ix_(among, pattern)], np.searchsorted(among, reference))
+            found = one_sided_p(scores[np.ix_(among, pattern)], np.array(np.searchsorted(among, reference)))
             p[rows] = found[np.searchsorted(among, rows)]
     p[reference] = np.nan
     leads = not (behind < 0).any()

@@ -31,14 +31,14 @@ NOTE = (
 )
 DIFFERENCES_NOTE = (
     "Differences: the 95 % interval of an accuracy is about another seed and other test images, with one seed about "
-    "images only; in simulation it covers the truth in 94 to 97 % of cases with three seeds or more, with two in 89 to "
-    "97 %, and in fewer where seeds spread widely on a small and nearly solved test set. That of ECE holds 95 % of 1000 bootstrap samples over seeds and images; with few seeds it is somewhat "
-    "too narrow, and it is mirrored at the measured value, since resampling adds to an ECE: it may lie below it. "
-    "Behind: points behind the best row, mean over the seeds that both have, their number in brackets where it is not "
-    "n. p: paired test over these, adjusted for the number of rows and for the choice of the best row by the same "
-    "runs. Rank: mean over the table's seeds; a row that lacks one has no rank. Wins: comparisons with another row on "
-    "the same seed that the row wins, a tie being half a win. All is about these data and settings: other data may "
-    "rank methods otherwise."
+    "images only; in simulation it covers the truth in 94 to 97 % of cases with three seeds or more, with two in 89 "
+    "to 97 %, and in fewer where seeds spread widely on a small and nearly solved test set. That of ECE holds 95 % of "
+    "1000 bootstrap samples over seeds and images; with few seeds it is somewhat too narrow, and it is mirrored at "
+    "the measured value, since resampling adds to an ECE: it may lie below it. Behind: points behind the best row, "
+    "mean over the seeds that both have, their number in brackets where it is not n. p: paired test over these, "
+    "adjusted for the number of rows and for the choice of the best row by the same runs. Rank: mean over the table's "
+    "seeds; a row that lacks one has no rank. Wins: comparisons with another row on the same seed that the row wins, "
+    "a tie being half a win. All is about these data and settings: other data may rank methods otherwise."
 )
 
 
