@@ -127,13 +127,13 @@ def _board(runs: pd.DataFrame, stored: Collection) -> Board:
     compared = {name: compare_with_leader(values) for name, values in scores.items()}
     ranking = compared[metric]
     ranks, shape, friedman = _ranks(scores[metric], ranking)
-    reference, best, bold = None, {}, {}
-    if ranking.reference is not None:
-        reference = rows["setting"][ranking.reference]
-    for name, one in compared.items():
-        if one.reference is not None and one.leads:
-            best[name] = rows["setting"][one.reference]
-            bold |= {name: best[name]} if one.wins(compare.ALPHA) else {}
+    reference = None if ranking.reference is None else str(rows["setting"][ranking.reference])
+    best = {
+        name: str(rows["setting"][one.reference])
+        for name, one in compared.items()
+        if one.reference is not None and one.leads
+    }
+    bold = {name: setting for name, setting in best.items() if compared[name].wins(compare.ALPHA)}
     rows = rows.assign(**_behind(scores[metric], ranking, seeds), rank=ranks)
     # The reference first, also among those that are level with it; without a comparison by the rows' own means.
     rows["first"] = rows["setting"] != reference

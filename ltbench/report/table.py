@@ -101,7 +101,7 @@ def about_seeds(board: Board) -> str:
 def ahead_of_reference(board: Board) -> str:
     """Which rows that lack seeds are ahead of the best row that has them all; for a table without a first row."""
     ahead = [str(row["label"]) for row in board.rows.to_dict("records") if row["behind"] < 0]
-    reference = board.rows.set_index("setting")["label"][board.reference]
+    (reference,) = board.rows["label"][board.rows["setting"] == board.reference]
     verb = "is" if len(ahead) == 1 else "are"
     return f"{', '.join(ahead)} {verb} ahead of {reference}, the best row that lacks none, on the seeds that both have"
 
