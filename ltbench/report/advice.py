@@ -10,6 +10,7 @@ import pandas as pd
 from ltbench.external.rows import IMPORTED, SCORED
 from ltbench.report.board import Board
 from ltbench.report.collection import Collection
+from ltbench.report.table import ahead_of_reference
 from ltbench.store import Metrics
 
 Row = dict[Any, Any]
@@ -29,8 +30,8 @@ _MORE_SEEDS = "ltbench run --seeds 0-4"
 def advise(board: Board, stored: Collection | None = None) -> str:
     """A few sentences for somebody who has to choose a method by this table.
 
-    They say no more than the table: no row is called better than another unless the two are told apart, and what is not
-    known is said to be so.
+    They say no more than the table: no row is called better than another unless the difference is significant, leads
+    and gains are the paired differences on the seeds that both have, and what is not known is said to be so.
 
     Args:
         board: a table; columns that it lacks, or that are not known, are done without.
@@ -38,9 +39,11 @@ def advise(board: Board, stored: Collection | None = None) -> str:
             nothing about rare classes.
     """
     rows: list[Row] = board.rows.to_dict("records")
+    if not board.leads:
+        return " ".join(filter(None, [_no_leader(board), _seeds(rows, stored)]))
     best, others = rows[0], rows[1:]
     tests = [one.test for one in _results(best, stored) if one.test is not None]
-    closing = [_calibration(best, tests, validation=bool(board.key.get("validation"))), _few_shot(best, others)]
+    closing = [_calibration(best, tests, validation=bool(board.key.get("validation"))), _few_shot(best, board)]
     if not others:
         sentences = [
             f"{_name(best)} is the only row of this table, so there is nothing to compare it with.",
@@ -52,11 +55,17 @@ def advise(board: Board, stored: Collection | None = None) -> str:
             _verdict(best, others, near),
             _lead(best, others[0], board.metric),
             _holds(others, near),
-            _against_plainest(rows, board.metric, stored),
-            _cheaper(best, near, board.metric),
+            _against_plainest(rows, stored),
+            _cheaper(best, near),
         ]
     sentences += [*closing, _seeds(rows, stored)]
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _no_leader(board: Board) -> str:
+    if board.reference is None:
+        return "Nothing can be recommended: no seeds are shared by half of the rows, so there is no comparison."
+    return f"Nothing can be recommended: {ahead_of_reference(board)}."
 
 
 def _verdict(best: Row, others: Sequence[Row], near: Sequence[Row]) -> str:
@@ -67,13 +76,25 @@ def _verdict(best: Row, others: Sequence[Row], near: Sequence[Row]) -> str:
             "Nothing can be recommended yet: no two rows have been tested against each other, "
             f"for which they need at least {FEWEST_SEEDS} seeds in common."
         )
-    return f"Accuracy alone does not decide: {_name(best)} is first, but not told apart from every other row."
+    return f"Accuracy alone does not decide: {_name(best)} is first, but not significantly better than every other row."
 
 
 def _lead(best: Row, following: Row, metric: str) -> str:
-    lead = f"{best[metric] - following[metric]:.1f}"
+    behind = _number(following, "behind")
+    reached = f"{_name(best)} reaches {_figure(best, metric)}"
+    if behind is None:
+        return f"{reached}."
+    lead = f"{behind:.1f}"
     where = f"level with {_name(following)}" if lead == "0.0" else f"{lead} points more than {_name(following)}"
-    return f"{_name(best)} reaches {_figure(best, metric)}, {where}, the next."
+    return f"{reached}, {where}, the next{_on_fewer(following)}."
+
+
+def _on_fewer(row: Row) -> str:
+    """On how many seeds a row that lacks some was compared."""
+    if not row.get("lacks_seeds"):
+        return ""
+    shared = row["behind_n"]
+    return f" (on the {shared} seed{'s' * (shared > 1)} that both have)"
 
 
 def _figure(row: Row, metric: str) -> str:
@@ -91,13 +112,13 @@ def _holds(others: Sequence[Row], near: Sequence[Row]) -> str:
         return ""
     apart = len(others) - len(near)
     told = (
-        f"Paired tests over seeds tell it apart from {_all_of(apart, len(others))} (5 % level, corrected by Holm for "
-        "their number)"
+        f"Paired tests over seeds find it significantly better than {_all_of(apart, len(others))} (5 % level, adjusted "
+        "for their number and for the choice of the best)"
     )
     if not near:
         return f"{told}."
     alike, untested = [row for row in near if _tested(row)], [row for row in near if not _tested(row)]
-    parts = [f"not from {_listed(alike)}"] if alike else []
+    parts = [f"no significant lead over {_listed(alike)}"] if alike else []
     if untested:
         parts.append(f"{_listed(untested)} could not be tested")
     return f"{told}; {'; '.join(parts)}."
@@ -109,7 +130,7 @@ def _all_of(some: int, whole: int) -> str:
     return f"{some or 'none'} of {whole} other rows" if whole > 1 else "no other row"
 
 
-def _against_plainest(rows: Sequence[Row], metric: str, stored: Collection | None) -> str:
+def _against_plainest(rows: Sequence[Row], stored: Collection | None) -> str:
     """The gain over the row that does least, and its price."""
     best = rows[0]
     known = [row for row in rows if _positive(row, "training_seconds")]
@@ -120,7 +141,10 @@ def _against_plainest(rows: Sequence[Row], metric: str, stored: Collection | Non
     what = "cheapest row that does nothing about rare classes" if plain else "cheapest row to train"
     if baseline is best:
         return f"It is itself the {what}."
-    gain = f"{best[metric] - baseline[metric]:.1f} points"
+    behind = _number(baseline, "behind")
+    if behind is None:
+        return f"{_name(baseline)}, the {what}, has no seed in common with it."
+    gain = f"{behind:.1f} points"
     sure = "which may be chance" if _tested(baseline) else "which is not tested"
     price = [
         f"{ratio:.1f} times its {name}"
@@ -129,7 +153,7 @@ def _against_plainest(rows: Sequence[Row], metric: str, stored: Collection | Non
     ]
     cost = f"takes {' and '.join(price)}" if price else "costs what is not known"
     holds = "which holds" if _told_apart(baseline) else sure
-    return f"Over {_name(baseline)}, the {what}, it gains {gain}, {holds}, and {cost}."
+    return f"Over {_name(baseline)}, the {what}, it gains {gain}{_on_fewer(baseline)}, {holds}, and {cost}."
 
 
 def _plain(row: Row, stored: Collection | None) -> bool:
@@ -140,14 +164,13 @@ def _plain(row: Row, stored: Collection | None) -> bool:
     )
 
 
-def _cheaper(best: Row, near: Sequence[Row], metric: str) -> str:
-    """The first of those that were tested, are not told apart from the best row, and took half of its time or less."""
+def _cheaper(best: Row, near: Sequence[Row]) -> str:
+    """The first of those that were tested, are not significantly worse, and took half of the time or less."""
     for row in near:
         ratio = _ratio(row, best, "training_seconds")
         if ratio is not None and ratio <= _CHEAPER and _tested(row):
-            behind = f"{best[metric] - row[metric]:.1f}"
             took = f"{_name(row)} took {ratio:.2f} times its training time"
-            return f"Where cost counts: {took} and is {behind} points behind."
+            return f"Where cost counts: {took} and is {row['behind']:.1f} points behind{_on_fewer(row)}."
     return ""
 
 
@@ -183,16 +206,15 @@ def _tendency(tests: Sequence[Metrics]) -> str:
     return f"{words}; where it is {low:.0f} to {high:.0f} % sure, {100 * right[place] / total[place]:.1f} % are right"
 
 
-def _few_shot(best: Row, others: Sequence[Row]) -> str:
+def _few_shot(best: Row, board: Board) -> str:
     few, many = _number(best, "few"), _number(best, "many")
     if few is None:
         return ""
     beside = f", on many-shot classes {many:.1f} %" if many is not None else ""
-    better = [row for row in others if (_number(row, "few") or 0) >= few + 0.05]
     text = f"On few-shot classes it has {few:.1f} %{beside}"
-    if better:
-        top = max(better, key=lambda row: float(row["few"]))
-        text += f"; the highest mean there is {top['few']:.1f} %, of {_name(top)}"
+    top = next((row for row in board.rows.to_dict("records") if row["setting"] == board.best.get("few")), None)
+    if top is not None and top["setting"] != best["setting"] and f"{top['few']:.1f}" != f"{few:.1f}":
+        text += f"; the best there is {_name(top)} with {top['few']:.1f} %"
     return f"{text}."
 
 
@@ -204,7 +226,7 @@ def _seeds(rows: Sequence[Row], stored: Collection | None) -> str:
         # Nobody but their makers can train more of those that come from elsewhere.
         more = "" if all(_from_elsewhere(row, stored) for row in short) else f": {_MORE_SEEDS} adds some"
         return f"{what} fewer than {FEWEST_SEEDS} seeds{more}."
-    if any((_number(row, "behind_n") or 0) < FEWEST_SEEDS for row in rows[1:]):
+    if any((_number(row, "behind_n") or 0) < FEWEST_SEEDS or row.get("lacks_seeds") for row in rows):
         return f"Run all methods on the same seeds ({_MORE_SEEDS}), so that every row can be tested."
     return ""
 
@@ -232,10 +254,8 @@ def _tested(row: Row) -> bool:
 
 
 def _told_apart(row: Row) -> bool:
-    """Whether the row is behind the best one by more than chance."""
-    # A best mean over other seeds may be the worse one on the seeds that both have: that is no lead.
-    ahead = (_number(row, "behind") or 0) < 0
-    return _tested(row) and bool(row.get("told_apart")) and not ahead
+    """Whether the row is significantly worse than the best one."""
+    return _tested(row) and bool(row.get("told_apart"))
 
 
 def _ratio(row: Row, other: Row, column: str) -> float | None:

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +17,11 @@ from ltbench.external.rows import IMPORTED, SCORED
 from ltbench.report import compare, intervals
 from ltbench.report.collection import Collection
 from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, frame
+from ltbench.report.leader import Comparison, compare_with_leader
 from ltbench.store import Result
 
 COMPARED = ("top1", "macro", "many", "medium", "few", "ece", "mce")
-"""Metrics whose best value is tested against all others."""
+"""Metrics whose best row is tested against all others."""
 LOWER_IS_BETTER = {"nll", "brier", "ece", "mce", "overconfidence", "adaptive_ece", "classwise_ece"}
 _NOT_IN_LABELS = {"method", "seed", "recipe.name"}
 _SETTING_ROOTS = (
@@ -34,6 +36,8 @@ _SETTING_ROOTS = (
 )
 _ALWAYS_NAMED = ("cache_resized", "decode")
 """Settings that change pixels for the sake of speed: said even where all rows have them."""
+LACKS_SEEDS = "†"
+"""Ends the label of a row that lacks some of the seeds on which its table compares."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +50,28 @@ class Board:
     metric: str
     """That ranks the rows: top1, or macro where the classes of the test set are not equally frequent."""
     rows: pd.DataFrame
-    """One row a setting, the best first.
+    """One row a setting, in the order of ``behind``.
 
-    ``setting, label, method, seeds, n, run_ids``; for each metric its mean and ``_sd`` over seeds, percent; the costs'
-    means, but of training time the shortest; ``_low`` and ``_high`` of top1, macro and ece, the 95 % bootstrap
-    interval. And from the ranking metric: ``behind``, the mean difference to the best row on the ``behind_n`` seeds
-    that both have, points; ``p`` of it, paired and adjusted (NaN where too few seeds are shared), ``told_apart``;
-    ``rank``, the mean over ``blocks`` seeds; ``wins``, the share of comparisons with another row on a seed that the row
-    wins.
+    ``setting, label, method, seeds, n, run_ids``; for each metric its mean and ``_sd`` over the row's own seeds,
+    percent; the costs' means, but of training time the shortest; ``_low`` and ``_high`` of top1, macro and ece, the
+    95 % interval. And from the ranking metric: ``behind``, the mean difference to the reference on the ``behind_n``
+    seeds that both have, points; ``p`` of it, paired and adjusted (NaN where too few seeds are shared), ``told_apart``;
+    ``comparable``, the reference's mean on the table's seeds less ``behind``; ``lacks_seeds``, those of the table's
+    seeds that the row lacks, by commas; ``rank``, the mean over the table's seeds; ``wins``, the share of comparisons
+    with another row on a seed that the row wins.
     """
-    holds: frozenset[str]
-    """The metrics whose best value is told apart from that of every other row."""
+    reference: str | None
+    """The setting that the others are compared with: the best of the rows that have all of the table's seeds."""
+    leads: bool
+    """Whether the reference is first: no row that lacks seeds is ahead of it on the seeds that both have."""
+    best: Mapping[str, str]
+    """Metric -> the setting that is best on the table's seeds, and behind no row on the seeds that both have."""
+    bold: Mapping[str, str]
+    """The same where the best is significantly better than every other row."""
+    seeds: tuple[int, ...]
+    """On which the table compares: those that at least half of the rows have (``leader.table_seeds``)."""
     blocks: int
-    """Seeds that more than half of the rows have; the rows that have them all are ranked."""
+    """Their number; the rows that have them all are ranked."""
     critical_difference: float | None
     """Of mean ranks; None where there are not enough rows or blocks, as for ``friedman``."""
     friedman: float | None
@@ -111,64 +124,73 @@ def _board(runs: pd.DataFrame, stored: Collection) -> Board:
     balanced = all(_balanced(stored.results[run_id]) for run_id in runs["run_id"])
     metric = "top1" if balanced else "macro"
     rows = rows.sort_values([metric, "label"], ascending=[False, True]).rename_axis("setting").reset_index()
-    scores = _scores(runs, rows["setting"])
-    rows = rows.assign(**_behind(scores[metric]))
-    ranks, shape, friedman = _ranks(scores[metric])
+    seeds, scores = _scores(runs, rows["setting"])
+    compared = {name: compare_with_leader(values) for name, values in scores.items()}
+    ranking = compared[metric]
+    ranks, shape, friedman = _ranks(scores[metric], ranking)
+    reference = None if ranking.reference is None else str(rows["setting"][ranking.reference])
+    best = {
+        name: str(rows["setting"][one.reference])
+        for name, one in compared.items()
+        if one.reference is not None and one.leads
+    }
+    bold = {name: setting for name, setting in best.items() if compared[name].wins(compare.ALPHA)}
+    rows = rows.assign(**_behind(scores[metric], ranking, seeds), rank=ranks)
+    # The reference first, also among those that are level with it; without a comparison by the rows' own means.
+    rows["first"] = rows["setting"] != reference
+    rows = rows.sort_values(["behind", "first"], kind="stable", ignore_index=True).drop(columns="first")
+    rows["label"] += np.where(rows["lacks_seeds"] == "", "", f" {LACKS_SEEDS}")
     return Board(
         title=_title(runs.iloc[0]),
         key={name: runs.iloc[0][name] for name in TABLE_KEYS},
         metric=metric,
-        rows=rows.assign(rank=ranks),
-        holds=frozenset(name for name in COMPARED if _holds(scores[name])),
+        rows=rows,
+        reference=reference,
+        leads=ranking.leads,
+        best=best,
+        bold=bold,
+        seeds=tuple(seed for seed, used in zip(seeds, ranking.seeds, strict=True) if used),
         blocks=shape[1],
         critical_difference=_known(compare.critical_difference(*shape)),
         friedman=_known(friedman),
     )
 
 
-def _scores(runs: pd.DataFrame, settings: pd.Series) -> dict[str, NDArray[np.float64]]:
-    """Of each compared metric the table's (rows, seeds), the higher the better; NaN where there is no run."""
+def _scores(runs: pd.DataFrame, settings: pd.Series) -> tuple[list[int], dict[str, NDArray[np.float64]]]:
+    """Seeds, and of each compared metric the (rows, seeds), the higher the better; NaN where there is no run."""
     pivot = runs.pivot(index="setting", columns="seed", values=list(COMPARED)).loc[list(settings)]
     scores = {name: pivot[name].to_numpy(dtype=float) for name in COMPARED}
-    return {name: -values if name in LOWER_IS_BETTER else values for name, values in scores.items()}
+    seeds = list(map(int, pivot[COMPARED[0]].columns))
+    return seeds, {name: -values if name in LOWER_IS_BETTER else values for name, values in scores.items()}
 
 
-def _behind(scores: NDArray[np.float64]) -> dict[str, Any]:
-    """The columns that compare each row with the first, which is the best."""
-    differences = scores[0] - scores
-    shared = (~np.isnan(differences)).sum(1)
-    p = compare.against_best(scores, 0)
+def _behind(scores: NDArray[np.float64], ranking: Comparison, seeds: Sequence[int]) -> dict[str, Any]:
+    """The columns that compare each row with the reference."""
+    there = ~np.isnan(scores)
+    lacking = [[seed for seed, lacks in zip(seeds, ranking.seeds & ~row, strict=True) if lacks] for row in there]
     return {
-        "behind": np.divide(np.nansum(differences, 1), shared, out=np.full(len(scores), np.nan), where=shared > 0),
-        "behind_n": shared,
-        "p": p,
-        "told_apart": p < compare.ALPHA,
+        "behind": ranking.behind,
+        "behind_n": ranking.shared,
+        "p": ranking.p,
+        "told_apart": ranking.beaten(compare.ALPHA),
+        "comparable": _mean(scores, ranking) - ranking.behind,
+        "lacks_seeds": [",".join(map(str, one)) for one in lacking],
         "wins": compare.win_rates(scores),
     }
 
 
-def _ranks(scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[int, int], float]:
-    """Mean rank of each row, the rows and seeds that it is among, and the p of Friedman's test.
+def _mean(scores: NDArray[np.float64], ranking: Comparison) -> float:
+    """The reference's, on the table's seeds."""
+    return math.nan if ranking.reference is None else float(scores[ranking.reference, ranking.seeds].mean())
 
-    A seed counts that more than half of the rows have, and a row that has all of these.
-    """
-    there = ~np.isnan(scores)
-    blocks = 2 * there.sum(0) > len(scores)
-    whole = there[:, blocks].all(1)
-    ranked = scores[np.ix_(whole, blocks)]
+
+def _ranks(scores: NDArray[np.float64], ranking: Comparison) -> tuple[NDArray[np.float64], tuple[int, int], float]:
+    """Mean rank of each row that has all of the table's seeds, their numbers, and the p of Friedman's test."""
+    ranked = scores[np.ix_(ranking.complete, ranking.seeds)]
     ranks = np.full(len(scores), np.nan)
-    if blocks.any():
-        ranks[whole] = compare.average_ranks(ranked)
-    return ranks, (int(whole.sum()), int(blocks.sum())), compare.friedman_p(ranked)
-
-
-def _holds(scores: NDArray[np.float64]) -> bool:
-    """Whether the best row is told apart from every other that has the metric."""
-    scores = scores[~np.isnan(scores).all(1)]
-    if len(scores) < 2:
-        return False
-    best = int(np.nanmean(scores, axis=1).argmax())
-    return bool((np.delete(compare.against_best(scores, best), best) < compare.ALPHA).all())
+    if ranked.size:
+        ranks[ranking.complete] = compare.average_ranks(ranked)
+    return ranks, ranked.shape, compare.friedman_p(ranked)
 
 
 def _balanced(result: Result) -> bool:

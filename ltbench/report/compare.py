@@ -18,6 +18,7 @@ SAMPLES = 1000
 FEWEST = 3
 """Seeds that two rows must share for a test."""
 _BINS = 15
+_ROUNDING = 1e-12
 _BLOCK = 256
 """Runs to resample at a time, so that memory does not grow with their number."""
 _IMAGES, _SEEDS = 1, 2  # streams of the random generator
@@ -29,56 +30,85 @@ class Resampled:
 
     drawn: NDArray[np.float32]
     """How often a sample has each image; columns sum to N."""
-    by_class: NDArray[np.float32]
-    """The weight of each image in a sample's mean class accuracy; columns sum to 1."""
+    weights: NDArray[np.float64]
+    """(N,) the weight of each image in the mean class accuracy; they sum to 1."""
 
 
 def resample_images(labels: NDArray[np.int64]) -> Resampled:
     """Draw the images of a test set with replacement; always the same draws for as many images.
 
     Args:
-        labels: (N,) classes. One that a sample lacks does not count in its mean class accuracy.
+        labels: (N,) classes.
     """
-    drawn = _draw(len(labels), _IMAGES)
-    _, index = np.unique(labels, return_inverse=True)
-    belongs = sparse.csr_array((np.ones(len(labels), np.float32), (index, np.arange(len(labels)))))
-    images = belongs @ drawn  # (C, B)
-    weights = np.divide(1, images, out=np.zeros_like(images), where=images > 0) / (images > 0).sum(0)
-    return Resampled(drawn, (drawn * weights[index]).astype(np.float32))
+    _, index, images = np.unique(labels, return_inverse=True, return_counts=True)
+    return Resampled(_draw(len(labels), _IMAGES), 1 / (len(images) * images[index]))
 
 
 def intervals(right: NDArray[np.bool_], confidence: Floats, images: Resampled) -> dict[str, Interval]:
-    """95 % bootstrap intervals of the mean over seeds, in percent: top1, macro, ece.
+    """95 % intervals of the mean over seeds, in percent: top1, macro, ece.
 
-    Seeds and test images are both drawn with replacement, independently of each other (the pigeonhole bootstrap,
-    Owen, Annals of Applied Statistics 2007), so the interval is about another seed and other images; with one run it
-    is about other images only. Few seeds understate their own variance by (n - 1) / n: from three to five runs the
-    intervals are somewhat too narrow.
-
-    Accuracies get percentile intervals. The plug-in ECE is biased upwards, and more so under resampling; the basic
-    (reflected) interval takes the bias off (Davison & Hinkley, Bootstrap Methods and their Application, 1997, 5.2),
-    cut at 0.
+    They are about another seed and other images; with one run about other images only. Those of accuracies are
+    ``accuracy_interval``'s. For that of ECE seeds and test images are both drawn with replacement, independently of
+    each other (the pigeonhole bootstrap, Owen, Annals of Applied Statistics 2007). Few seeds understate their own
+    variance by (n - 1) / n there: from three to five runs it is somewhat too narrow. The plug-in ECE is biased upwards,
+    and more so under resampling; the basic (reflected) interval takes the bias off (Davison & Hinkley, Bootstrap
+    Methods and their Application, 1997, 5.2), cut at 0.
 
     Args:
         right: (n, N) which of the N images each of the n runs classifies correctly.
         confidence: (n, N) the probability of the predicted class.
         images: bootstrap samples of the test set.
     """
-    hits = right.astype(np.float32)
     excess = excess_by_bin(right, confidence)
     measured = float(calibration_errors(excess, np.ones((right.shape[1], 1), np.float32)).mean())
-    samples = {
-        "top1": 100 / right.shape[1] * (hits @ images.drawn),
-        "macro": 100 * (hits @ images.by_class),
-        "ece": calibration_errors(excess, images.drawn),
-    }
-    drawn = _seeds(len(right))
-    over_seeds = {name: np.einsum("nb,nb->b", values, drawn) / len(right) for name, values in samples.items()}
+    samples = np.einsum("nb,nb->b", calibration_errors(excess, images.drawn), _seeds(len(right))) / len(right)
     return {
-        "top1": percentile_interval(over_seeds["top1"]),
-        "macro": percentile_interval(over_seeds["macro"]),
-        "ece": basic_interval(measured, over_seeds["ece"]),
+        "top1": accuracy_interval(right),
+        "macro": accuracy_interval(right, images.weights),
+        "ece": basic_interval(measured, samples),
     }
+
+
+def accuracy_interval(right: NDArray[np.bool_], weights: Floats | None = None) -> Interval:
+    """95 % interval of the mean accuracy over seeds, in percent: of another seed on other images.
+
+    Two sources of variance add up, that of the runs about the seeds and that of the images. With acc_r the accuracy of
+    run r of n, c_i the share of runs that classify image i correctly and w_i its weight:
+
+    - images: the sum of w_i^2 (c_i - mean)^2, N / (N - 1) times;
+    - seeds: the variance of acc_r over n, less what the draw of the images adds to it, the sum of w_i^2 c_i (1 - c_i)
+      over n - 1, and not below 0.
+
+    Each is multiplied by the square of its own quantile of Student's t, with N - 1 and n - 1 degrees of freedom, and
+    the sum is the squared half-width (Zou & Donner, Statistics in Medicine 2008). The interval is Wilson's (Journal of
+    the American Statistical Association 1927) of a share with that half-width: within 0 to 100, and not of width 0
+    where all images are right. With one run it is about the images only.
+
+    How often it covers the truth in simulation: benchmarks/statistics/accuracy_intervals.md.
+
+    Args:
+        right: (n, N) which of the N images each of the n runs classifies correctly.
+        weights: (N,) of the images, summing to 1; None for equal ones. 1 / (C N_c) makes the mean over classes.
+    """
+    runs, images = right.shape
+    weights = np.full(images, 1 / images) if weights is None else weights
+    shares = right.mean(0)
+    mean = float(shares @ weights)
+    squares = weights**2
+    of_images = float(squares @ (shares - mean) ** 2) * images / max(images - 1, 1)
+    width = stats.t.ppf(1 - ALPHA / 2, max(images - 1, 1)) ** 2 * of_images
+    if runs > 1:
+        drawn = float(squares @ (shares * (1 - shares))) / (runs - 1)
+        of_seeds = max(0.0, float((right @ weights).var(ddof=1)) / runs - drawn)
+        width += stats.t.ppf(1 - ALPHA / 2, runs - 1) ** 2 * of_seeds
+    # Half-width squared over p (1 - p): of a share of M independent images, z^2 / M. Where all images are right, or
+    # none is, that of the images; else no less than if every run had images of its own.
+    z2 = float(stats.norm.ppf(1 - ALPHA / 2)) ** 2 * float(squares.sum())
+    binomial = mean * (1 - mean)
+    ratio = max(width / binomial, z2 / runs) if binomial > _ROUNDING else z2
+    middle = (mean + ratio / 2) / (1 + ratio)
+    half = float(np.sqrt(binomial * ratio + ratio**2 / 4)) / (1 + ratio)
+    return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
 
 
 def excess_by_bin(right: NDArray[np.bool_], confidence: Floats) -> sparse.csr_array:
@@ -139,56 +169,6 @@ def _draw(count: int, stream: int) -> NDArray[np.float32]:
     for sample in range(SAMPLES):
         drawn[:, sample] = np.bincount(generator.integers(count, size=count), minlength=count)
     return drawn
-
-
-def paired_p(first: Floats, second: Floats) -> float:
-    """Two-sided p of the paired t test over the seeds that both have.
-
-    Args:
-        first: (seeds,) figures of one setting, NaN where there is no run.
-        second: (seeds,) of the other.
-
-    Returns:
-        1 where all pairs are equal. NaN for fewer than three pairs, and where all differ by the same: the spread,
-        without which there is no test, cannot be estimated then.
-    """
-    both = ~np.isnan(first) & ~np.isnan(second)
-    differences = (first - second)[both].round(9)
-    if both.sum() < FEWEST:
-        return float("nan")
-    if np.ptp(differences) == 0:
-        return float("nan") if differences[0] else 1.0
-    return float(stats.ttest_rel(first[both], second[both]).pvalue)
-
-
-def holm(p: Floats) -> NDArray[np.float64]:
-    """Adjust p values for their number by the step-down procedure of Holm (Scandinavian Journal of Statistics 1979).
-
-    Args:
-        p: (k,); what is NaN was not tested and does not count.
-    """
-    adjusted = np.full(len(p), np.nan)
-    tested = np.flatnonzero(~np.isnan(p))
-    order = tested[np.argsort(p[tested], kind="stable")]
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
-    return adjusted
-
-
-def against_best(scores: Floats, best: int) -> NDArray[np.float64]:
-    """Holm-adjusted p of every row against the best one; NaN for itself.
-
-    Comparing with the best only asks fewer questions than comparing all pairs: the idea of multiple comparisons with
-    the best (Hsu, Annals of Statistics 1981), where the rows that are not told apart form a set that holds the true
-    best. Here the tests are pairwise and the best is the best of these very runs, so the level is not exact: where all
-    of 2 to 31 rows were equal on 3 to 10 simulated seeds, a given one was told apart from the best in under 3 % of
-    tables, but some row of the table in up to 22 %.
-
-    Args:
-        scores: (k, seeds) figures of the rows, NaN where there is no run.
-        best: its row.
-    """
-    p = [float("nan") if row == best else paired_p(scores[best], scores[row]) for row in range(len(scores))]
-    return holm(np.array(p))
 
 
 def average_ranks(scores: Floats) -> NDArray[np.float64]:

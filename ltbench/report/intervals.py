@@ -1,4 +1,4 @@
-"""Bootstrap intervals of a table's rows, from the stored outcomes of the test images."""
+"""Intervals of a table's rows, from the stored outcomes of the test images."""
 
 import warnings
 from collections.abc import Iterable, Mapping

@@ -46,7 +46,7 @@ def _latex(table: Table) -> str:
     rows = [[_bold(cell, cell, "@@{}@@") for cell in row] for row in table.rows]  # marks that survive the escaping
     text = tabulate(rows, table.header, tablefmt="latex_booktabs", colalign=_align(table), disable_numparse=True)
     text = re.sub(r"@@(.+?)@@", r"\\textbf{\1}", text)
-    text = text.replace("±", r"$\pm$").replace("≈", r"$\approx$")
+    text = text.replace("±", r"$\pm$").replace("≈", r"$\approx$").replace("†", r"$\dagger$")
     caption = f"% {table.caption}\n" if table.caption else ""
     return f"% {table.title}\n{text}\n{caption}"
 
@@ -137,12 +137,19 @@ def _width(table: Table, label: int | None = None) -> int:
 
 
 def records(boards: Iterable[Board]) -> list[dict[str, Any]]:
-    """Every column of every row, for machines; what is not known is None."""
+    """Every column of every row, for machines; what is not known is None.
+
+    ``first`` is whether a row leads its table, ``bold`` names the metrics in which it is significantly better than
+    every other row, ``table_seeds`` are the seeds on which the table compares.
+    """
     return [
         {
             "board": board.title,
             "ranked_by": board.metric,
             **{str(name): _plain(value) for name, value in row.items()},
+            "first": board.leads and row["setting"] == board.reference,
+            "bold": ",".join(metric for metric, setting in board.bold.items() if setting == row["setting"]),
+            "table_seeds": ",".join(map(str, board.seeds)),
             "common_seeds": board.blocks,
             "critical_difference": board.critical_difference,
             "friedman_p": board.friedman,

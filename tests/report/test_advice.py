@@ -21,13 +21,23 @@ def row(label="a", **values):
     usual = {
         "n": 5, "top1": 60.0, "top1_low": 59.0, "top1_high": 61.0, "macro": 50.0, "many": 80.0, "few": 30.0, "ece": 2.0,
         "training_seconds": 100.0, "multiply_adds": 1e6, "p": NAN, "told_apart": False,
-        "behind": 1.0, "behind_n": 5,
+        "behind": 1.0, "behind_n": 5, "lacks_seeds": "",
     }  # fmt: skip
-    return {"label": label, "run_ids": [], **usual, **values}
+    return {"label": label, "setting": label, "run_ids": [], **usual, **values}
 
 
-def said(*rows, metric="top1", validation=False):
-    shown = {"title": "a table", "key": {"validation": validation}, "metric": metric, "rows": pd.DataFrame(list(rows))}
+def said(*rows, metric="top1", validation=False, best=None):
+    """The advice about a table whose first row leads.
+
+    Args:
+        rows: as ``row`` makes them; behind is the difference to the first row.
+        best: metric -> the setting that is best in it.
+    """
+    rows = [{**one, "behind": rows[0][metric] - one[metric]} if one["behind"] == 1 else one for one in rows]
+    shown = {
+        "title": "a table", "key": {"validation": validation}, "metric": metric, "rows": pd.DataFrame(rows),
+        "leads": True, "reference": rows[0]["setting"], "best": best or {},
+    }  # fmt: skip
     unseen: dict = {field.name: None for field in fields(Board)}
     return advise(Board(**{**unseen, **shown}))
 
@@ -41,11 +51,11 @@ def test_a_difference_that_holds_is_a_recommendation_with_its_gain_and_price():
     )
     assert text == (
         "Take c (mixup=0.4), as far as accuracy decides. c (mixup=0.4) reaches 62.0 % accuracy (mean of 5 seeds, 95 % "
-        "interval 61.2 to 62.9), 1.5 points more than a, the next. Paired tests over seeds tell it apart from all 2 "
-        "other rows (5 % level, corrected by Holm for their number). Over b, the cheapest row to train, it gains 4.0 "
-        "points, which holds, and takes 3.0 times its training time and 2.0 times its multiply-adds an image. The ECE "
-        "of c (mixup=0.4) is 2.0 %: its confidence is near its accuracy on average. On few-shot classes it has 30.0 %, "
-        "on many-shot classes 80.0 %."
+        "interval 61.2 to 62.9), 1.5 points more than a, the next. Paired tests over seeds find it significantly "
+        "better than all 2 other rows (5 % level, adjusted for their number and for the choice of the best). Over b, "
+        "the cheapest row to train, it gains 4.0 points, which holds, and takes 3.0 times its training time and 2.0 "
+        "times its multiply-adds an image. The ECE of c (mixup=0.4) is 2.0 %: its confidence is near its accuracy on "
+        "average. On few-shot classes it has 30.0 %, on many-shot classes 80.0 %."
     )
 
 
@@ -57,8 +67,11 @@ def test_where_the_difference_may_be_chance_a_cheaper_row_is_named():
         row("d", top1=61.0, p=0.2, training_seconds=80.0),
         row("e", top1=40.0, p=0.001, told_apart=True, training_seconds=70.0),
     )
-    assert text.startswith("Accuracy alone does not decide: a is first, but not told apart from every other row.")
-    assert "apart from 1 of 4 other rows (5 % level, corrected by Holm for their number); not from b, c and d." in text
+    assert text.startswith(
+        "Accuracy alone does not decide: a is first, but not significantly better than every other row."
+    )
+    assert "significantly better than 1 of 4 other rows (5 % level, adjusted" in text
+    assert "the choice of the best); no significant lead over b, c and d." in text
     assert "Where cost counts: c took 0.30 times its training time and is 0.5 points behind." in text
     assert "Take " not in text
 
@@ -80,13 +93,42 @@ def test_the_only_row_is_compared_with_nothing():
 
 def test_seeds_that_are_not_shared_are_asked_for():
     text = said(row("a", top1=62.0), row("b", p=0.3), row("c", behind_n=2))
-    assert "not from b; c could not be tested." in text
+    assert "no significant lead over b; c could not be tested." in text
     assert "Run all methods on the same seeds (ltbench run --seeds 0-4)" in text
 
 
-def test_a_best_mean_that_is_behind_on_the_seeds_of_both_is_no_lead():
-    text = said(row("a", top1=62.0), row("b", p=0.01, told_apart=True, behind=-1.0))
-    assert text.startswith("Accuracy alone does not decide")
+def test_leads_and_gains_are_differences_on_the_seeds_of_both():
+    # By their own means b is 4.0 behind, on the two seeds that both have 0.5.
+    text = said(
+        row("a", top1=62.0, training_seconds=200.0), row("b †", top1=58.0, behind=0.5, behind_n=2, lacks_seeds="2,3,4")
+    )
+    assert "0.5 points more than b †, the next (on the 2 seeds that both have)." in text
+    assert (
+        "Over b †, the cheapest row to train, it gains 0.5 points (on the 2 seeds that both have), which is not" in text
+    )
+    assert "Run all methods on the same seeds (ltbench run --seeds 0-4), so that every row can be tested." in text
+    text = said(row("a", training_seconds=90.0), row("b", top1=61.0, behind=0.4, p=0.5, training_seconds=30.0))
+    assert "Where cost counts: b took 0.33 times its training time and is 0.4 points behind." in text
+
+
+def test_where_no_row_is_first_nothing_is_recommended(tmp_path, make_result):
+    for method, scores in {"a": (60.0, 61.0, 62.0), "b": (50.0, 51.1, 52.0), "c": (60.5, 61.5)}.items():
+        for seed, top1 in enumerate(scores):
+            Store(tmp_path).save(make_result(method, seed, top1=top1))
+    (board,) = leaderboards(collect([tmp_path]))
+    assert advise(board) == (
+        "Nothing can be recommended: c † is ahead of a, the best row that lacks none, on the seeds that both have. "
+        "1 of 3 rows have fewer than 3 seeds: ltbench run --seeds 0-4 adds some."
+    )
+
+
+def test_the_best_of_few_shot_classes_is_that_of_the_table():
+    rows = row("a", top1=62.0, few=30.0), row("b", few=35.0), row("c †", few=50.0, lacks_seeds="4")
+    assert "it has 30.0 %, on many-shot classes 80.0 %; the best there is b with 35.0 %." in said(
+        *rows, best={"few": "b"}
+    )
+    assert "the best there" not in said(*rows, best={"few": "a"})
+    assert "the best there" not in said(*rows)  # none is best
 
 
 def test_equal_rows_are_level():

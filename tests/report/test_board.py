@@ -3,12 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ltbench.errors import LtbenchWarning
 from ltbench.report.board import leaderboards
 from ltbench.report.collection import Collection
 from ltbench.report.compare import intervals, resample_images
 from ltbench.report.reasons import split_reasons
+from ltbench.report.table import Bold, leaderboard
 
 LABELS = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2])
 
@@ -44,7 +47,7 @@ def test_where_an_outcome_is_not_known_there_is_no_interval(make_full_result, ma
             outcomes(make_full_result, "balpoe", 0, right),
         )
     )
-    assert board.rows.set_index("label")["top1_low"].isna().to_dict() == {"ce": True, "balpoe": False}
+    assert board.rows.set_index("label")["top1_low"].isna().to_dict() == {"ce": True, "balpoe †": False}
 
 
 def test_damaged_outcomes_are_named_and_the_row_stays(make_full_result):
@@ -61,33 +64,106 @@ def test_damaged_outcomes_are_named_and_the_row_stays(make_full_result):
     assert any("give an accuracy of 66.67 and not 12.00; its row has no interval" in line for line in said)
 
 
+def runs_of(make_result, scores):
+    """Results by label: an accuracy a seed, None for no run."""
+    return [
+        make_result(name, seed, top1=top1)
+        for name, all_ in scores.items()
+        for seed, top1 in enumerate(all_)
+        if top1 is not None
+    ]
+
+
 def test_comparisons_are_over_common_seeds_and_ranks_over_those_of_most_rows(make_result):
-    scores = {"ce": (50.0, 52.0, 51.0), "sade": (60.0, 61.0, 62.0), "ride": (60.0, 63.0, 62.0), "focal": (70.0,)}
-    (board,) = leaderboards(
-        stored(*(make_result(name, seed, top1=top1) for name, all_ in scores.items() for seed, top1 in enumerate(all_)))
-    )
+    scores = {"ce": (50.0, 52.0, 51.0), "sade": (60.0, 61.0, 62.0), "ride": (60.0, 63.0, 62.0), "focal": (55.0,)}
+    (board,) = leaderboards(stored(*runs_of(make_result, scores)))
     rows = board.rows.set_index("label")
-    assert rows.index.tolist() == ["focal", "ride", "sade", "ce"]
-    # against the only run of focal, seed 0: 70 - 60, 70 - 60, 70 - 50
-    assert rows["behind"].to_dict() == {"focal": 0.0, "ride": 10.0, "sade": 10.0, "ce": 20.0}
-    assert rows["behind_n"].tolist() == [1, 1, 1, 1]
-    assert rows["p"].isna().all()
-    assert not rows["told_apart"].any()
+    assert rows.index.tolist() == ["ride", "sade", "focal †", "ce"]
+    assert (board.seeds, board.leads, board.reference) == ((0, 1, 2), True, rows["setting"]["ride"])
+    # against ride: (0 + 2 + 0) / 3; on seed 0 60 - 55; (10 + 11 + 11) / 3
+    assert rows["behind"].to_dict() == pytest.approx({"ride": 0.0, "sade": 2 / 3, "focal †": 5.0, "ce": 32 / 3})
+    assert rows["behind_n"].tolist() == [3, 3, 1, 3]
+    assert rows["lacks_seeds"].tolist() == ["", "", "1,2", ""]
+    assert rows["p"].isna().tolist() == [True, False, True, False]
+    # ride has 185 / 3 on the mean; focal, on seed 0 five points less
+    assert rows["comparable"].tolist() == pytest.approx([185 / 3, 61.0, 185 / 3 - 5, 51.0])
     # seeds 0 to 2 without focal, which lacks two of them: ride 1.5, 1, 1.5; sade 1.5, 2, 1.5; ce 3, 3, 3
     assert board.blocks == 3
     assert rows["rank"].to_dict() == pytest.approx(
-        {"focal": np.nan, "ride": 4 / 3, "sade": 5 / 3, "ce": 3.0}, nan_ok=True
+        {"ride": 4 / 3, "sade": 5 / 3, "focal †": np.nan, "ce": 3.0}, nan_ok=True
     )
     # Nemenyi for three rows and three blocks: 2.343 sqrt(3 * 4 / (6 * 3))
     assert board.critical_difference == pytest.approx(2.343 * np.sqrt(2 / 3), abs=1e-3)
-    # ride beats ce thrice, sade once, ties with it twice, loses to focal: 3 + 2 of 7
-    assert rows["wins"].to_dict() == pytest.approx({"focal": 1.0, "ride": 5 / 7, "sade": 4 / 7, "ce": 0.0})
+    # ride beats ce thrice, sade once, focal once, ties with sade twice: 5 + 1 of 7
+    assert rows["wins"].to_dict() == pytest.approx({"ride": 6 / 7, "sade": 5 / 7, "focal †": 1 / 3, "ce": 0.0})
+
+
+def test_the_loser_of_every_shared_seed_is_not_first_for_seeds_of_its_own(make_result):
+    # a is behind b by 10 on each of seeds 0 to 2, and has a mean of 76 thanks to two easy seeds of its own.
+    scores = {"a": (60.0, 61.0, 62.1, 98.0, 99.0), "b": (70.0, 71.2, 72.0), "c": (40.0, 41.0, 42.3)}
+    (board,) = leaderboards(stored(*runs_of(make_result, scores)))
+    assert board.rows["label"].tolist() == ["b", "a", "c"]
+    assert board.rows["top1"].tolist() == pytest.approx([71.066, 76.02, 41.1], abs=0.001)
+    assert board.rows["told_apart"].tolist() == [False, True, True]
+    assert board.bold["top1"] == board.best["top1"] == board.reference == board.rows["setting"][0]
+
+
+def test_no_row_is_first_where_one_that_lacks_seeds_is_ahead_of_the_best_of_the_others(make_result):
+    scores = {"a": (60.0, 61.0, 62.0), "b": (50.0, 51.1, 52.0), "c": (60.5, 61.5)}
+    (board,) = leaderboards(stored(*runs_of(make_result, scores)))
+    assert (board.leads, board.best.get("top1"), board.bold) == (False, None, {})
+    assert board.rows["label"].tolist() == ["c †", "a", "b"]
+    assert board.rows["behind"].tolist() == pytest.approx([-0.5, 0.0, 29.9 / 3])
+
+
+def test_rows_that_share_no_seeds_are_not_compared(make_result):
+    scores = {"a": (60.0, 61.0, 62.0), "b": (None, None, None, 50.0, 51.0, 52.0)}
+    (board,) = leaderboards(stored(*runs_of(make_result, scores)))
+    assert (board.reference, board.leads, board.seeds, dict(board.bold)) == (None, False, (), {})
+    assert board.rows["label"].tolist() == ["a", "b"]  # by their own means
+    assert board.rows["behind"].isna().all()
+
+
+def test_the_best_of_other_metrics_is_that_of_the_shared_seeds_too(make_result):
+    # On the seeds of both, b has the lower ECE; the mean over its own seeds is lower for a.
+    ece = {"a": (9.0, 9.1, 9.2, 1.0, 1.0), "b": (8.0, 8.2, 8.1), "c": (12.0, 12.3, 12.0)}
+    runs = [make_result(name, seed, ece=value) for name, all_ in ece.items() for seed, value in enumerate(all_)]
+    (board,) = leaderboards(stored(*runs))
+    labels = board.rows.set_index("setting")["label"]
+    assert board.rows.set_index("label")["ece"]["a"] == pytest.approx(5.86)
+    assert labels[board.bold["ece"]] == "b"
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(
+        st.sampled_from("abcd"),
+        st.lists(st.one_of(st.none(), st.integers(40, 45)), min_size=4, max_size=4).filter(any),
+        min_size=2,
+    )
+)
+def test_the_first_row_never_loses_all_shared_seeds(make_result, scores):
+    scores = {name: [top1 and float(top1) for top1 in all_] for name, all_ in scores.items()}
+    (board,) = leaderboards(stored(*runs_of(make_result, scores)))
+    (table,) = [leaderboard(board)]
+    first = board.rows["method"][0]
+    marked = [row[0] for row in table.rows if any(isinstance(cell, Bold) for cell in row)]
+    assert marked in ([], [first])
+    if board.leads:
+        assert board.rows["setting"][0] == board.reference
+        assert not board.rows["lacks_seeds"][0]
+        for other in scores.keys() - {first}:
+            shared = [(a, b) for a, b in zip(scores[first], scores[other], strict=True) if a and b]
+            assert not shared or not all(a < b for a, b in shared)
+    else:
+        assert not marked
+        assert "No row is first" in table.caption
 
 
 def test_one_row_is_compared_with_nothing(make_result):
     (board,) = leaderboards(stored(make_result()))
     (row,) = board.rows.to_dict("records")
-    assert (row["behind"], row["told_apart"], board.holds) == (0.0, False, frozenset())
+    assert (row["behind"], row["told_apart"], board.leads, dict(board.bold)) == (0.0, False, True, {})
     assert board.critical_difference is board.friedman is None
     assert pd.isna(row["p"])
     assert pd.isna(row["wins"])
@@ -112,8 +188,8 @@ def test_why_tables_are_split(make_result):
 
 
 def test_settings_are_named_as_they_are_set(make_result):
-    settings = [{"taus": [0.0, 1.0, 2.0]}, {"taus": [0.5, 1.5]}, {"taus": [[1.0, 0.5], 1.0]}, {"hard": True}]
-    runs = [make_result("balpoe", settings={"hyperparameters": one}) for one in settings]
+    values = [{"taus": [0.0, 1.0, 2.0]}, {"taus": [0.5, 1.5]}, {"taus": [[1.0, 0.5], 1.0]}, {"hard": True}]
+    runs = [make_result("balpoe", settings={"hyperparameters": one}) for one in values]
     (board,) = leaderboards(stored(*runs))
     shown = {"balpoe, taus=0,1,2", "balpoe, taus=0.5,1.5", "balpoe, taus=[[1.0, 0.5], 1.0]", "balpoe, hard=true"}
     assert set(board.rows["label"]) == shown

@@ -11,16 +11,14 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from ltbench.evaluate.calibration import reliability
 from ltbench.report.compare import (
-    against_best,
+    accuracy_interval,
     average_ranks,
     basic_interval,
     calibration_errors,
     critical_difference,
     excess_by_bin,
     friedman_p,
-    holm,
     intervals,
-    paired_p,
     percentile_interval,
     resample_images,
     win_rates,
@@ -28,54 +26,6 @@ from ltbench.report.compare import (
 
 NAN = float("nan")
 TABLES = arrays(float, array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=6), elements=st.integers(0, 5))
-
-
-def test_paired_t_test():
-    # differences 1, 2, 3: mean 2, sd 1, t = 2 / (1 / sqrt(3)) = sqrt(12); with two degrees of freedom
-    # p = 1 - t / sqrt(2 + t^2) = 1 - sqrt(12 / 14) = 0.0742
-    assert paired_p(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0])) == pytest.approx(1 - math.sqrt(12 / 14))
-
-
-def test_pairs_are_the_seeds_that_both_have():
-    first, second = np.array([2.0, 4.0, 6.0, 99.0, NAN]), np.array([1.0, 2.0, 3.0, NAN, 50.0])
-    assert paired_p(first, second) == pytest.approx(1 - math.sqrt(12 / 14))
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "p"),
-    [
-        ([1.0, 2.0], [3.0, 5.0], NAN),  # two pairs
-        ([1.0, 2.0, NAN], [3.0, 5.0, 7.0], NAN),
-        ([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], 1.0),  # equal throughout
-        ([1.0, 2.0, 3.0], [2.0, 3.0, 4.0], NAN),  # no spread to compare the difference with
-        ([0.1 + 0.2, 2.0, 3.0], [0.3, 2.0, 3.0], 1.0),  # equal but for rounding
-    ],
-)
-def test_where_there_is_no_test(first, second, p):
-    assert paired_p(np.array(first), np.array(second)) == pytest.approx(p, nan_ok=True)
-
-
-def test_holm():
-    # ascending .01, .03, .04, .2 times 4, 3, 2, 1 = .04, .09, .08, .2; none below the one before: .04, .09, .09, .2
-    assert holm(np.array([0.03, 0.2, 0.01, 0.04])) == pytest.approx([0.09, 0.2, 0.04, 0.09])
-    # two were not tested: .01 * 2, .04 * 1 and not below
-    assert holm(np.array([NAN, 0.04, 0.01, NAN])) == pytest.approx([NAN, 0.04, 0.02, NAN], nan_ok=True)
-    assert holm(np.array([0.6, 0.7])) == pytest.approx([1.0, 1.0])
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_holm_keeps_the_order_and_lies_between_no_correction_and_bonferronis(values):
-    p = np.array(values)
-    adjusted = holm(p)
-    assert (adjusted >= p).all()
-    assert (adjusted <= np.minimum(1, len(p) * p)).all()
-    assert (np.diff(adjusted[np.argsort(p, kind="stable")]) >= 0).all()
-
-
-def test_comparisons_with_the_best():
-    scores = np.array([[2.0, 4.0, 6.0], [1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [1.0, NAN, NAN]])
-    # of three other rows two are tested: 0.0742 * 2 and 1
-    assert against_best(scores, 0) == pytest.approx([NAN, 2 * (1 - math.sqrt(12 / 14)), 1.0, NAN], nan_ok=True)
 
 
 def test_average_ranks():
@@ -133,15 +83,12 @@ def test_intervals_of_bootstrap_samples():
 def test_images_are_drawn_with_replacement_and_always_in_the_same_way():
     labels = np.array([0, 0, 0, 0, 1, 1, 2])
     images = resample_images(labels)
-    assert images.drawn.shape == images.by_class.shape == (7, 1000)
+    assert images.drawn.shape == (7, 1000)
     assert (images.drawn.sum(0) == 7).all()
-    assert images.by_class.sum(0) == pytest.approx(1)
     assert np.array_equal(images.drawn, resample_images(labels).drawn)
     assert np.array_equal(images.drawn, resample_images(labels[::-1].copy()).drawn)
     assert images.drawn.mean(1) == pytest.approx(np.ones(7), abs=0.15)  # of 1000 binomials: deviation 0.03
-    sample = next(number for number in range(1000) if not images.drawn[6, number])  # no image of the third class
-    share = images.drawn[:4, sample].sum()
-    assert images.by_class[0, sample] == pytest.approx(images.drawn[0, sample] / share / 2)
+    assert images.weights == pytest.approx(np.array([3, 3, 3, 3, 6, 6, 12]) / 36)  # a third a class
 
 
 def test_calibration_error_of_a_sample():
@@ -172,20 +119,51 @@ def test_calibration_error_is_the_one_of_the_evaluation(images):
     assert ours == pytest.approx(reliability(torch.tensor(confidence), torch.tensor(right)).ece, abs=1e-3)
 
 
-def test_interval_over_images_is_that_of_a_share():
-    # 900 of 1000 right: deviation sqrt(0.9 * 0.1 / 1000) = 0.949 %, so 90 -+ 1.86
+def test_interval_of_one_run_is_wilsons_of_a_share():
+    # 900 of 1000: centre (900 + 1.96^2 / 2) / (1000 + 1.96^2) = 89.847 %, half-width
+    # 1.96 sqrt(1000 * 0.9 * 0.1 + 1.96^2 / 4) / (1000 + 1.96^2) = 1.862 %
     right = np.arange(1000)[None] < 900
     found = intervals(right, np.full((1, 1000), 0.9), resample_images(np.arange(1000) % 10))
-    assert found["top1"] == pytest.approx((90 - 1.86, 90 + 1.86), abs=0.25)
-    assert found["macro"] == pytest.approx((90 - 1.86, 90 + 1.86), abs=0.25)
+    assert found["top1"] == pytest.approx((89.847 - 1.862, 89.847 + 1.862), abs=0.01)
+    assert found["macro"] == found["top1"]
     assert found["ece"][0] == 0.0
 
 
-def test_interval_over_seeds():
-    # One run has all right and one none: a sample of two seeds has 0, 50 or 100 % with chances 1/4, 1/2, 1/4.
+@pytest.mark.parametrize("runs", [1, 3])
+def test_where_all_images_are_right_the_interval_is_wilsons_of_all_of_them(runs):
+    # of 100 of 100: 100 / (100 + 1.96^2) = 96.30 %
+    assert accuracy_interval(np.ones((runs, 100), bool)) == pytest.approx((96.30, 100), abs=0.005)
+    assert accuracy_interval(np.zeros((runs, 100), bool)) == pytest.approx((0, 3.70), abs=0.005)
+
+
+def test_interval_over_seeds_and_images_by_hand():
+    # Three runs miss 20, 10 and 0 of 100 images, the 10 among the 20: mean 90 %; 10 images have 1/3, 10 have 2/3.
+    # Images: (10 (17/30)^2 + 10 (7/30)^2 + 80 (1/10)^2) / 100^2 * 100/99 = 4.6016e-4, times t_99^2 = 3.9371.
+    # Seeds: variance of 0.8, 0.9, 1 over 3 = 0.01 / 3, less 20 (1/3) (2/3) / 100^2 / 2 = 2.2222e-4, is 3.1111e-3,
+    # times t_2^2 = 18.5128. Sum 0.0594071; over 0.9 * 0.1: 0.660079 = r. Centre (0.9 + r/2) / (1 + r) = 0.740952,
+    # half-width sqrt(0.0594071 + r^2 / 4) / (1 + r) = 0.247148.
+    right = np.arange(100) >= np.array([20, 10, 0])[:, None]
+    found = accuracy_interval(right)
+    assert found == pytest.approx((100 * (0.740952 - 0.247148), 100 * (0.740952 + 0.247148)), abs=0.01)
+
+
+def test_interval_of_the_mean_over_classes_weights_images():
+    # Class 0 has 60 images, all right; class 1 has 15, 6 of them wrong: mean (1 + 0.6) / 2 = 80 %. Weights 1/120 and
+    # 1/30. Images: (60 (0.2)^2 / 120^2 + (9 (0.2)^2 + 6 (0.8)^2) / 30^2) 75/74 = 4.8986e-3, times t_74^2 = 3.97024;
+    # over 0.8 * 0.2: r = 0.121554. Centre (0.8 + r/2) / (1 + r) = 0.767486, half-width
+    # sqrt(0.0194486 + r^2 / 4) / (1 + r) = 0.135643.
+    labels = np.repeat([0, 1], [60, 15])
+    right = np.arange(75)[None] >= 6
+    found = intervals(right[:, ::-1].copy(), np.full((1, 75), 0.8), resample_images(labels))
+    assert found["macro"] == pytest.approx((100 * (0.767486 - 0.135643), 100 * (0.767486 + 0.135643)), abs=0.01)
+
+
+def test_seeds_that_disagree_widely_leave_nearly_everything_open():
     right = np.array([[True] * 8, [False] * 8])
     found = intervals(right, np.ones((2, 8)), resample_images(np.zeros(8, int)))
-    assert found["top1"] == found["macro"] == (0.0, 100.0)
+    assert found["top1"] == found["macro"]
+    assert found["top1"][0] < 5
+    assert found["top1"][1] > 95
     # mean ECE: (0 + 100) / 2 = 50, its samples from 0 to 100, mirrored the same
     assert found["ece"] == (0.0, 100.0)
 
@@ -204,5 +182,7 @@ def test_runs_that_agree_have_the_interval_of_one():
 def test_intervals_are_percentages_in_order(right):
     found = intervals(right, np.full(right.shape, 0.7), resample_images(np.arange(12) % 3))
     for low, high in found.values():
-        assert 0 <= low <= high <= 100 + 1e-3
+        assert 0 <= low <= high <= 100
+    for metric in ("top1", "macro"):
+        assert found[metric][0] < found[metric][1]  # not even where all are right
     assert found["top1"][0] - 1e-3 <= 100 * right.mean() <= found["top1"][1] + 1e-3

@@ -249,12 +249,13 @@ def test_label_shift_has_a_table_for_each_knowledge_of_the_prior(read, make_full
         make_full_result("ce", 0, shift=shifted(unknown=80.0, known=95.0)),
         make_full_result("ce", 1, shift=shifted(unknown=90.0, known=95.0)),
         make_full_result("balpoe", 0, shift=shifted(unknown=70.0)),
+        make_full_result("balpoe", 1, shift=shifted(unknown=70.0)),
     )
     assert found.table("Accuracy in percent, prior unknown") == [
-        ["Method", "forward-50 7 images2 classes"], ["balpoe", "70.0"], ["ce", "85.0 ± 7.1"],
+        ["Method", "forward-50 7 images2 classes"], ["balpoe", "70.0 ± 0.0"], ["ce", "85.0 ± 7.1"],
     ]  # fmt: skip
     assert found.table("Accuracy in percent, prior known")[1:] == [["balpoe", "n/a"], ["ce", "95.0 ± 0.0"]]
-    assert found.table("ECE in percent, prior unknown")[1:] == [["balpoe", "3.0"], ["ce", "3.0 ± 0.0"]]
+    assert found.table("ECE in percent, prior unknown")[1:] == [["balpoe", "3.0 ± 0.0"], ["ce", "3.0 ± 0.0"]]
     assert not [table for table in found.tables if "prior estimated" in table["caption"]]
 
 

@@ -11,8 +11,9 @@ from ltbench.errors import LtbenchError
 from ltbench.report.board import leaderboards
 from ltbench.report.collection import Collection, collect
 from ltbench.report.contents import contents, parse_parts
-from ltbench.report.render import as_csv, as_json, latex, markdown
-from ltbench.report.table import Bold, Table, leaderboard
+from ltbench.report.page import page
+from ltbench.report.render import as_csv, as_json, latex, markdown, text
+from ltbench.report.table import Bold, Table, differences, leaderboard
 from ltbench.store import Store
 
 
@@ -170,9 +171,7 @@ def five(make_result, method, **figures):
     ]
 
 
-def test_only_a_best_that_is_told_apart_from_every_other_row_is_bold_and_the_lowest_error_is_the_best(
-    boards, make_result
-):
+def test_only_a_best_that_is_better_than_every_other_row_is_bold_and_the_lowest_error_is_the_best(boards, make_result):
     (board,) = boards(
         *five(
             make_result, "ce",
@@ -191,7 +190,7 @@ def test_only_a_best_that_is_told_apart_from_every_other_row_is_bold_and_the_low
     assert [row["MCE"] for row in shown.values()] == ["50.0 ± 0.0"] * 2
 
 
-def test_rows_that_are_not_told_apart_from_the_best_are_marked(boards, make_result):
+def test_rows_that_are_not_significantly_worse_than_the_best_are_marked(boards, make_result):
     (board,) = boards(
         *five(make_result, "balpoe", top1=(60.1, 61.2, 61.9, 63.1, 63.8)),
         *five(make_result, "sade", top1=(60.5, 60.0, 62.5, 62.0, 64.0)),
@@ -199,10 +198,55 @@ def test_rows_that_are_not_told_apart_from_the_best_are_marked(boards, make_resu
         make_result("focal", 0, top1=30.0),
     )
     shown = cells(markdown(tables([board])))
+    assert list(shown) == ["balpoe", "sade", "ce", "focal †"]
     assert [row["Acc"] for row in shown.values()] == ["62.0 ± 1.5", "≈ 61.8 ± 1.6", "42.0 ± 1.6", "30.0"]
     assert board.rows["told_apart"].tolist() == [False, False, True, False]
     assert board.rows["behind_n"].tolist() == [5, 5, 5, 1]
     assert board.rows["p"].isna().tolist() == [True, False, False, True]
+
+
+@pytest.fixture
+def unequal(boards, make_result):
+    """A table in which focal lacks seeds 1 to 4."""
+    return boards(
+        *five(make_result, "balpoe", top1=(60.1, 61.2, 61.9, 63.1, 63.8)),
+        *five(make_result, "ce", top1=(40.0, 41.0, 42.0, 43.0, 44.0)),
+        make_result("focal", 0, top1=30.0),
+    )
+
+
+def test_a_row_that_lacks_seeds_says_so_in_every_format(unequal, tmp_path):
+    (board,) = unequal
+    stored = collect([tmp_path])
+    said = "The table compares on seeds 0, 1, 2, 3, 4. Rows with † lack some (focal †: 1, 2, 3, 4), are compared"
+    for shown in (markdown, latex, text):
+        made = shown(contents(unequal, stored))
+        assert said in " ".join(made.split())
+        assert (r"focal $\dagger$" if shown is latex else "focal †") in made
+    page_text = page.render(stored, unequal, [tmp_path])
+    assert said in page_text
+    assert "focal †</a>" in page_text
+    rows = {row["label"]: row for row in json.loads(as_json(unequal))}
+    assert (rows["focal †"]["lacks_seeds"], rows["focal †"]["table_seeds"]) == ("1,2,3,4", "0,1,2,3,4")
+    assert [row["first"] for row in rows.values()] == [True, False, False]
+    assert pd.read_csv(io.StringIO(as_csv(unequal)))["lacks_seeds"].fillna("").tolist() == ["", "", "1,2,3,4"]
+    assert board.bold == {}  # focal could not be tested
+
+
+def test_nothing_is_called_best_where_a_row_that_lacks_seeds_is_ahead(boards, make_result, tmp_path):
+    (board,) = boards(
+        *five(make_result, "balpoe", top1=(60.1, 61.2, 61.9, 63.1, 63.8)),
+        *five(make_result, "ce", top1=(40.0, 41.0, 42.0, 43.0, 44.0)),
+        make_result("focal", 0, top1=70.0),
+    )
+    made = markdown(contents([board], collect([tmp_path])))
+    assert "No row is first: focal † is ahead of balpoe, the best row that lacks none, on the seeds that both" in made
+    assert "**" not in made
+    shown = cells(markdown([differences(board)]))
+    assert {label: row["Behind"] for label, row in shown.items()} == {
+        "focal †": "-9.9", "balpoe": "0.0", "ce": "20.0",
+    }  # fmt: skip
+    assert "Nothing can be recommended: focal † is ahead of balpoe" in made
 
 
 def test_where_the_test_set_is_not_balanced_the_mean_over_classes_ranks(boards, make_result):
@@ -268,7 +312,7 @@ def two_boards(boards, make_result):
 def test_json_holds_every_figure(two_boards):
     rows = json.loads(as_json(two_boards))
     assert [(row["board"].split(", ")[2], row["label"], row["n"]) for row in rows] == [
-        ("long recipe", "ce", 1), ("standard recipe", "logit_adjustment", 2), ("standard recipe", "ce", 1),
+        ("long recipe", "ce", 1), ("standard recipe", "logit_adjustment", 2), ("standard recipe", "ce †", 1),
     ]  # fmt: skip
     assert (rows[1]["top1"], rows[1]["top1_sd"], rows[1]["few"]) == (50.5, pytest.approx(math.sqrt(0.5)), None)
     assert (rows[2]["top1_sd"], rows[2]["few"]) == (None, 10.0)
@@ -298,7 +342,7 @@ def test_a_report_explains_itself(two_boards, tmp_path):
     stored = collect([tmp_path])
     page = markdown(contents(two_boards, stored, parse_parts("all")))
     assert page.count("\n#### Differences: ") == 2
-    for words in ("lower is better", "told apart", "bootstrap", "Holm", "somewhat too narrow"):
+    for words in ("lower is better", "significantly better", "bootstrap", "adjusted", "in 5 % of tables"):
         assert words in page
     why, counted, *advice = page.rstrip().split("\n\n")[-4:]
     assert why == "digits-lt has 2 tables, since results differ with: recipe (long / standard)."

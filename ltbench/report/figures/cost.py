@@ -17,20 +17,23 @@ MOST_NAMED = 32
 def draw(material: Material) -> Figure:
     """Accuracy against training time, relative to the shortest, and against multiply-adds of an image.
 
-    The line is the Pareto front: nobody who costs the same or less beats who is on it. Numbered on the left: those
-    on a front, and the best setting of each method; on the right, where many cost the same: those on the front.
+    The line is the Pareto front: nobody who costs the same or less beats who is on it. Accuracies are those on the
+    table's seeds; a row that lacks some is on no front, and is shown at the best row's accuracy less the difference on
+    the seeds that both have. Numbered on the left: those on a front, and the best setting of each method; on the right,
+    where many cost the same: those on the front.
 
     Raises:
         LtbenchError: if costs are not on record.
     """
-    settings = [one for one in material.finished() if one.row["training_seconds"] > 0]
+    settings = [one for one in material.ranked() if one.row["training_seconds"] > 0]
     if not settings:
         raise LtbenchError("the stored runs have no costs on record", hint="ltbench run --rerun stores them")
-    accuracy = np.array([one.row[material.metric] for one in settings])
+    accuracy = np.array([_comparable(one, material.metric) for one in settings])
+    complete = [place for place, one in enumerate(settings) if not one.row["lacks_seeds"] and one.row["behind_n"]]
     seconds = np.array([one.row["training_seconds"] for one in settings])
     work = np.array([one.row["multiply_adds"] for one in settings]) / 1e6
     costs = {"training time (shortest = 1)": seconds / seconds.min(), "multiply-adds of an image (million)": work}
-    fronts = [pareto(cost, accuracy) for cost in costs.values()]
+    fronts = [[complete[at] for at in pareto(cost[complete], accuracy[complete])] for cost in costs.values()]
     named = _named(settings, fronts)
     figure = Figure(figsize=(DOUBLE, max(2.8, 0.4 + 0.125 * len(named))))
     *panels, names = figure.subplots(1, 3, width_ratios=[1.2, 1, 1])
@@ -49,6 +52,12 @@ def draw(material: Material) -> Figure:
     for axes, cost, shown in zip(panels, costs.values(), (named, fronts[1]), strict=True):
         number_points(axes, cost, accuracy, {place: str(place + 1) for place in shown})
     return figure
+
+
+def _comparable(setting: Setting, metric: str) -> float:
+    """The accuracy beside those of the other rows; where there is no comparison, the mean over its own seeds."""
+    row = setting.row
+    return float(row[metric] if np.isnan(row["comparable"]) else row["comparable"])
 
 
 def pareto(cost: Sequence[float] | np.ndarray, accuracy: Sequence[float] | np.ndarray) -> list[int]:

@@ -57,7 +57,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Material:
-    """A leaderboard's settings, best first, and where they were read."""
+    """A leaderboard's settings, in its order, and where they were read."""
 
     board: Board | None
     settings: list[Setting]
@@ -86,7 +86,7 @@ class Material:
         Raises:
             LtbenchError: if there is no finished run.
         """
-        settings = list(self.finished() if among is None else among)
+        settings = self.ranked() if among is None else list(among)
         of_method: dict[str, list[Setting]] = {}
         for setting in settings:
             of_method.setdefault(setting.method, []).append(setting)
@@ -97,6 +97,14 @@ class Material:
             steps = np.linspace(0, len(best) - 1, min(most, len(best)))
             in_turn = [best[round(step)] for step in steps]
         return sorted(in_turn, key=settings.index)
+
+    def ranked(self) -> list[Setting]:
+        """All settings, best first; after them those that lack seeds of the table, since none of them is the best.
+
+        Raises:
+            LtbenchError: if there are none.
+        """
+        return sorted(self.finished(), key=lambda setting: setting.row["lacks_seeds"] != "")
 
     def finished(self) -> list[Setting]:
         """All settings.

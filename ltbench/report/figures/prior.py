@@ -23,7 +23,7 @@ def draw(material: Material) -> Figure:
         LtbenchError: if no method with experts was run.
     """
     several: dict[str, Setting] = {}
-    for setting in material.finished():
+    for setting in material.ranked():
         if setting.experts > 1:
             several.setdefault(setting.method, setting)
     if not several:

@@ -11,8 +11,8 @@ from ltbench.report.figures.style import BLUE, DOUBLE, GREY
 def draw(material: Material) -> Figure:
     """Average rank of every setting with a bar as wide as the critical difference: bars that are apart, differ.
 
-    Nemenyi's test at 5 %, as Demsar (JMLR 2006) has it; blocks are the seeds that all settings share. Grey: apart from
-    the best.
+    Nemenyi's test at 5 %, as Demsar (JMLR 2006) has it; blocks are the table's seeds, and a setting that lacks some is
+    left out, which the figure says. Grey: apart from the best.
 
     Raises:
         LtbenchError: if too few settings share too few seeds for a critical difference.
@@ -36,5 +36,7 @@ def draw(material: Material) -> Figure:
     axes.set(ylim=(len(rows) - 0.4, -0.6))
     axes.set_xticks([tick for tick in axes.get_xticks() if 1 <= tick <= len(rows)])  # bars reach beyond the ranks
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel(f"average rank over {board.blocks} seeds; critical difference {difference:.1f}")
+    left_out = len(board.rows) - len(rows)
+    without = f"; without {left_out} that lack{'s' * (left_out == 1)} some of these" if left_out else ""
+    axes.set_xlabel(f"average rank over {board.blocks} seeds{without}; critical difference {difference:.1f}")
     return figure

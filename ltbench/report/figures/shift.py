@@ -19,7 +19,7 @@ def draw(material: Material) -> Figure:
     Raises:
         LtbenchError: if no run has such figures.
     """
-    settings = material.finished()
+    settings = material.ranked()
     assert material.board is not None, "there are settings"
     found = dict(iter(under_shift(material.board, material.stored).groupby("setting")))
     able = [setting for setting in settings if setting.row["setting"] in found]

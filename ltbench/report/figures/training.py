@@ -16,7 +16,7 @@ def draw(material: Material) -> Figure:
     Raises:
         LtbenchError: if no run has a curve.
     """
-    able = [setting for setting in material.finished() if _length(setting)]
+    able = [setting for setting in material.ranked() if _length(setting)]
     if not able:
         raise LtbenchError(
             "no stored run has a training curve", hint="ltbench run stores one where something is trained"

@@ -72,28 +72,30 @@ _ACCURACY = {
 def _compared(board: Board) -> list[Column]:
     """What says whether rows differ."""
     metric = board.metric
-    best = board.rows["setting"].iloc[0]
+    reference = board.reference
+    first = "first" if board.leads else number(0, 1)
     return [
         Column(
             f"{metric}_low", "95 % interval", "%",
-            "Bootstrap over seeds and test images. The strip shows it on one scale for the whole table, "
-            "the mean as a dot.",
+            "About another seed and other test images; with one seed, about images only. The strip shows it on one "
+            "scale for the whole table, the mean as a dot.",
             lambda row: interval(row[f"{metric}_low"], row[f"{metric}_high"]),
         ),
         Column(
             "behind", "Behind", "points",
-            "Mean difference to the first row over the seeds that both have.",
-            lambda row: "first" if row["setting"] == best else number(row["behind"], 1), lower_first=True,
+            "Mean difference over the seeds that both have to the best of the rows that have all of the table's seeds. "
+            "In brackets how many seeds both have, where a row lacks some.",
+            lambda row: first if row["setting"] == reference else _behind(row), lower_first=True,
         ),
         Column(
-            "p", "p", "Holm",
-            "Of a paired test against the first row, adjusted for the number of rows (Holm). n/a with fewer than "
-            "3 common seeds. Above 0.05 the data do not tell the two apart.",
-            lambda row: "–" if row["setting"] == best else probability(row["p"]), lower_first=True,
+            "p", "p", "adjusted",
+            "Of a paired test against the best row, adjusted for the number of rows and for the choice of the best row "
+            "by the same runs. n/a with fewer than 3 common seeds. Above 0.05 the row is not significantly worse.",
+            lambda row: "–" if row["setting"] == reference else probability(row["p"]), lower_first=True,
         ),
         Column(
             "rank", "Rank", "mean",
-            f"Mean rank over the {board.blocks} seeds that most rows have, of the rows that have them; 1 is best."
+            f"Mean rank over the table's seeds ({board.blocks}), of the rows that have them all; 1 is best."
             + _critical(board),
             lambda row: number(row["rank"], 1), lower_first=True,
         ),
@@ -103,6 +105,11 @@ def _compared(board: Board) -> list[Column]:
             lambda row: number(row["wins"], 2),
         ),
     ]  # fmt: skip
+
+
+def _behind(row: Values) -> str:
+    seeds = f" ({row['behind_n']})" if row["lacks_seeds"] else ""
+    return number(row["behind"], 1) + seeds
 
 
 def _critical(board: Board) -> str:

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ltbench.report.advice import advise
-from ltbench.report.board import LOWER_IS_BETTER, Board
+from ltbench.report.board import Board
 from ltbench.report.collection import Collection
 from ltbench.report.figures.material import largest
 from ltbench.report.left_out import counted, left_out
@@ -27,6 +27,7 @@ from ltbench.report.page.shift import ShiftedBoard, shifted_boards
 from ltbench.report.page.views import ranked
 from ltbench.report.reasons import split_reasons
 from ltbench.report.reported import reported
+from ltbench.report.table import about_seeds
 from ltbench.store import DataRecord
 
 FAMILIES = {
@@ -61,7 +62,7 @@ class Cell:
     value: float | None
     """To sort by; None sorts last."""
     best: bool
-    """Whether it is the best of its column and told apart from all others."""
+    """Whether it is significantly better than all others of its column."""
     strip: Strip | None
 
 
@@ -77,6 +78,8 @@ class Section:
     shared: list[tuple[str, str]]
     shifted: list[ShiftedBoard]
     advice: str
+    seeds: str
+    """Which rows lack seeds of the table."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,7 @@ def _families(stored: Collection, boards: Sequence[Board]) -> list[Family]:
                     shared=shared_settings(board, stored),
                     shifted=shifted_boards(board, stored),
                     advice=advise(board, stored),
+                    seeds=about_seeds(board),
                 )
             )
         found.append(Family(name, title, meaning, sections))
@@ -166,17 +170,14 @@ def _families(stored: Collection, boards: Sequence[Board]) -> list[Family]:
 
 def _cells(board: Board, shown: Sequence[Column]) -> list[list[Cell]]:
     """The figures of a leaderboard, row by row."""
-    best = {
-        metric: board.rows[metric].min() if metric in LOWER_IS_BETTER else board.rows[metric].max()
-        for metric in board.holds
-    }
     rows = []
     for row in board.rows.to_dict("records"):
         cells = []
         for column in shown:
             value = None if pd.isna(row[column.key]) else float(row[column.key])
             strip = _strip(row, board) if column.key == f"{board.metric}_low" and value is not None else None
-            cells.append(Cell(column.text(row), value, value is not None and best.get(column.key) == value, strip))
+            best = value is not None and board.bold.get(column.key) == row["setting"]
+            cells.append(Cell(column.text(row), value, best, strip))
         rows.append(cells)
     return rows
 
