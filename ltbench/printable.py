@@ -18,9 +18,12 @@ def printable(text: str, keep: str = "\n\t") -> str:
         text: may come from anywhere.
         keep: characters that stay as they are. Of a name none should: a line of its own could be taken for ours.
     """
-    if text.isprintable():
-        return text
     kept = keep + _JOINERS
+    rest = text
+    for one in kept:
+        rest = rest.replace(one, "")
+    if rest.isprintable():
+        return text
     return "".join(one if one in kept or one.isprintable() else _written_out(one) for one in text)
 
 

@@ -83,7 +83,7 @@ def evaluate(
             if isinstance(found, LtbenchError):
                 raise found
             if store:
-                filled += _fill_in(*found)
+                filled += _fill_in(found[0])
             else:
                 rows.append(table.row(found[1], stored.evaluate(*found, view), view))
         except LtbenchError as error:
@@ -173,7 +173,7 @@ def _chosen(names: list[str], folders: list[Path], every: bool) -> Iterator[tupl
         raise LtbenchError("name the runs to evaluate, or give --all for every one", where="ltbench evaluate")
     if every:
         collection = collect(folders)
-        yield from (("a result file", LtbenchError(problem)) for problem in collection.problems)
+        yield from (("a result file", LtbenchError(problem)) for problem in collection.left_out)
         for name, result in collection.results.items():
             if result.test is not None:
                 yield name, (collection.paths[name], result)
@@ -186,11 +186,12 @@ def _chosen(names: list[str], folders: list[Path], every: bool) -> Iterator[tupl
             yield result.run_id, (path, result)
 
 
-def _fill_in(path: Path, result: "Result") -> bool:
+def _fill_in(path: Path) -> bool:
     """Add to a result file what it lacks; whether there was anything."""
     from ltbench.evaluate import stored
-    from ltbench.store import write
+    from ltbench.store import read, write
 
+    result = read(path)  # as it is, and not as a report shows it
     whole, added = stored.filled_in(result, stored.load(path, result))
     if added:
         write(path, whole)

@@ -22,10 +22,10 @@ def load_results(*folders: str | Path) -> pd.DataFrame:
     """Read every result below some folders; see ``frame`` for the columns.
 
     Args:
-        folders: results folders; a run that stands in several is taken from the first in which it is done.
+        folders: results folders; a run that stands in several is taken once; one whose copies contradict each other not at all.
 
     Returns:
-        One row a run. Files that could not be read are listed as messages in ``frame.attrs["problems"]``.
+        One row a run. Files that could not be read or count are listed as messages in ``frame.attrs["problems"]``.
 
     Raises:
         LtbenchError: if a folder is not there.
@@ -41,7 +41,7 @@ def frame(stored: Collection) -> pd.DataFrame:
     runs that may stand in one table).
     """
     rows = pd.DataFrame([_row(result, stored.paths[name]) for name, result in stored.results.items()])
-    rows.attrs["problems"] = list(stored.problems)
+    rows.attrs["problems"] = stored.left_out
     return rows
 
 
