@@ -7,6 +7,8 @@ since reports read thousands of results.
 import math
 from typing import TYPE_CHECKING, Any
 
+from ltbench.config import Recipe
+
 if TYPE_CHECKING:
     from ltbench.store import DataRecord, Metrics, Result
 
@@ -25,7 +27,9 @@ def check(result: "Result") -> None:
         ValueError: what contradicts what.
     """
     for name, values in (
-        ("config.hyperparameters", result.config.hyperparameters),
+        ("config", vars(result.config)),
+        ("config.recipe", vars(result.config.recipe) if isinstance(result.config.recipe, Recipe) else {}),
+        ("method.paper", vars(result.method.paper) if result.method.paper else {}),
         ("tuning", result.tuning),
         ("provenance", result.provenance),
         ("method.selected", result.method.selected),

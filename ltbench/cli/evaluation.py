@@ -1,6 +1,5 @@
 """ltbench evaluate, score and data order: figures from logits, a run's or anybody's."""
 
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +16,10 @@ from ltbench.cli.options import (
     ResultFolders,
     add_methods,
     data_folder,
+    emit,
     given,
     say,
+    tell,
 )
 from ltbench.errors import LtbenchError, unknown
 
@@ -90,7 +91,7 @@ def evaluate(
             failures[str(error)].append(name)
     failed = sum(map(len, failures.values()))
     if store:
-        typer.echo(f"{filled} of {count} results filled in, {count - filled - failed} lacked nothing")
+        tell(f"{filled} of {count} results filled in, {count - filled - failed} lacked nothing")
     elif rows:
         _print(rows, style)
     for message, names in failures.items():
@@ -155,18 +156,14 @@ def order(
 ) -> None:
     """Print the test images in the order in which ltbench score takes predictions: label, class, image, as CSV."""
     from ltbench import catalogue
-    from ltbench.atomic import write_text
 
     text = catalogue.test_order(name, data_folder(data_dir), image_size).to_csv(index=False)
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        write_text(output, text)
+    emit(text, output)
 
 
 def _chosen(names: list[str], folders: list[Path], every: bool) -> Iterator[tuple[str, Found]]:
     """The runs that are asked for by name, each with what is wrong where it cannot be read."""
-    from ltbench.report.collection import collect
+    from ltbench.report.collection import collect, shown
     from ltbench.report.find import find_run
 
     if every == bool(names):
@@ -183,7 +180,7 @@ def _chosen(names: list[str], folders: list[Path], every: bool) -> Iterator[tupl
         except LtbenchError as error:
             yield name, error
         else:
-            yield result.run_id, (path, result)
+            yield result.run_id, (path, shown(result))
 
 
 def _fill_in(path: Path) -> bool:
@@ -195,19 +192,18 @@ def _fill_in(path: Path) -> bool:
     whole, added = stored.filled_in(result, stored.load(path, result))
     if added:
         write(path, whole)
-        typer.echo(f"{path}: added {', '.join(added)}")
+        tell(f"{path}: added {', '.join(added)}")
     return bool(added)
 
 
 def _print(rows: "list[Row]", style: str) -> None:
-    from rich.console import Console
-
     from ltbench.evaluate import table
+    from ltbench.terminal import Terminal
 
     if style == "text":
-        table.show(rows, Console(highlight=False))
+        table.show(rows, Terminal())
     else:
-        sys.stdout.write(table.render(rows, style))
+        emit(table.render(rows, style), None)
 
 
 def _shot_rule(text: str | None) -> "ShotRule | None":

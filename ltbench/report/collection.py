@@ -55,7 +55,7 @@ def collect(folders: Iterable[str | Path]) -> Collection:
             files += 1
             try:
                 content = content_of(path)
-                result = _shown(parsed(content, path), content)
+                result = shown(parsed(content, path), content)
             except LtbenchError as error:
                 problems.append(str(error))
                 continue
@@ -124,26 +124,29 @@ def _same_runs(results: dict[str, Result]) -> list[list[str]]:
 
 
 def _conflict(path: Path, run_id: str, copies: Sequence[tuple[Result, Path]]) -> str:
-    others = ", ".join(printable_name(str(other)) for result, other in copies if other != path and result.status == "done")
+    others = ", ".join(
+        printable_name(str(other)) for result, other in copies if other != path and result.status == "done"
+    )
     return (
         f"{printable_name(str(path))}: run {run_id} stands in {others} with other numbers: "
         "none of these files counts; delete the wrong ones"
     )
 
 
-def _shown(result: Result, content: bytes) -> Result:
+def shown(result: Result, content: bytes | None = None) -> Result:
     """A result as it can be shown: every text printable and in one line, but for the lines of BibTeX.
 
     Args:
         result: as it was read.
-        content: of its file, which tells at once that most results have nothing to change.
+        content: of its file, if at hand: it tells at once that most results have nothing to change.
     """
     paper = result.method.paper
     bibtex = paper.bibtex if paper else ""
-    escapes = content.count(b"\\") - json.dumps(bibtex).count("\\")
-    plain = content.isascii() or content.decode().replace("\n", "").isprintable()
-    if plain and not escapes and b"\x7f" not in content and bibtex == printable(bibtex):
-        return result
+    if content is not None:
+        escapes = content.count(b"\\") - json.dumps(bibtex).count("\\")
+        plain = content.isascii() or content.decode().replace("\n", "").isprintable()
+        if plain and not escapes and b"\x7f" not in content and bibtex == printable(bibtex):
+            return result
     values = printable_values(result.model_dump(mode="json"))
     if paper:
         values["method"]["paper"]["bibtex"] = printable(bibtex)

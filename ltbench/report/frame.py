@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ltbench.config import Recipe, canonical_json
+from ltbench.printable import printable_name
 from ltbench.report.collection import Collection, collect
 from ltbench.store import Result
 
@@ -63,7 +64,7 @@ def _row(result: Result, path: Path) -> dict[str, Any]:
         **{name: getattr(test, name, None) for name in METRICS},
         **{name: getattr(cost, name, None) for name in COSTS},
         "tuning_trials": (result.tuning or {}).get("trials"),
-        "path": str(path),
+        "path": printable_name(str(path)),
     }
 
 
