@@ -63,7 +63,7 @@ def _descriptor(path: Path) -> bool:
         if place.parent.name == "fd" and place.parts[1:2] in (("dev",), ("proc",)):
             return True
         try:
-            link = os.readlink(place)
+            link = place.readlink()
         except OSError:
             return False
         place = Path(os.path.normpath(place.parent / link))
@@ -72,5 +72,5 @@ def _descriptor(path: Path) -> bool:
 
 def _write_into(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     sys.stdout.flush()  # what was printed before comes first
-    with open(path, "ab" if path.is_file() else "wb") as stream:
+    with path.open("ab" if path.is_file() else "wb") as stream:
         write(stream)

@@ -112,7 +112,7 @@ class DataRecord(Frozen):
     classes: list[str] = Field(min_length=1)
     counts: list[Count] = Field(description="training images by class, validation part included")
     trained_on: list[Count] = Field(description="training images by class, without the validation part")
-    shots: dict[Literal["many", "few"], Count] = Field(description="the rule: many > many, few < few")
+    shots: dict[str, Count] = Field(description="the rule: many > many, few < few")
     groups: dict[str, list[Count]] = Field(description="class labels of each shot group")
     without_validation: list[Count] = Field(description="classes too small to give a validation image")
     mean: tuple[float, ...] | None = Field(None, description="of each channel, pixels in [0, 1]; subtracted from them")

@@ -139,9 +139,8 @@ def _markdown(rows: list[Row]) -> str:
         ]
         header = ["Run", "Method", "Seed", *names.values()]
         align = ("left", "left", *["right"] * (len(header) - 2))
-        parts.append(
-            f"### {escaped_markdown(title)}\n\n{tabulate(body, header, 'github', colalign=align, disable_numparse=True)}\n"
-        )
+        table = tabulate(body, header, "github", colalign=align, disable_numparse=True)
+        parts.append(f"### {escaped_markdown(title)}\n\n{table}\n")
     return "\n".join([*parts, NOTE]) + "\n"
 
 

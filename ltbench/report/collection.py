@@ -210,7 +210,7 @@ def result_files(folder: Path, tell: Callable[[str], None]) -> list[Path]:
     found = []
     seen = set()
     for place, below, names in os.walk(folder, onerror=unreadable, followlinks=True):
-        about = os.stat(place)
+        about = Path(place).stat()
         if (about.st_dev, about.st_ino) in seen:  # a link leads back, or two lead here
             below.clear()
             continue

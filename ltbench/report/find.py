@@ -1,6 +1,5 @@
 """Finding one stored run."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,13 +8,20 @@ from ltbench.report.collection import result_files, the_run
 from ltbench.store import Result, read
 
 
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except OSError:  # a name that is too long, or in a folder that may not be read
+        return False
+
+
 def find_run(name: str, folders: Sequence[Path]) -> tuple[Result, Path]:
     """A stored run by result file, run id, or the first digits of one.
 
     Raises:
         LtbenchError: if there is none, several, or one whose copies contradict each other.
     """
-    if os.path.isfile(name):  # unlike pathlib's, False for what can be no name of a file
+    if _is_file(name):
         return read(Path(name)), Path(name)
     searched = ", ".join(str(folder) for folder in folders)
     unreadable: list[str] = []

@@ -23,7 +23,8 @@ def load_results(*folders: str | Path) -> pd.DataFrame:
     """Read every result below some folders; see ``frame`` for the columns.
 
     Args:
-        folders: results folders; a run that stands in several is taken once; one whose copies contradict each other not at all.
+        folders: results folders; a run that stands in several is taken once, or not at all if its copies contradict
+            each other.
 
     Returns:
         One row a run. Files that could not be read or count are listed as messages in ``frame.attrs["problems"]``.
