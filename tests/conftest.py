@@ -116,6 +116,11 @@ def _made_result(
         "training_images_per_second": 900.0, "evaluation_images_per_second": 9000.0,
         "peak_memory_bytes": 10**9, "peak_memory_of": "process",
     }  # fmt: skip
+    counts, groups = [20, 1], {"many": [], "medium": [0], "few": [1]}
+    if figures.get("many") is not None:
+        counts, groups = [200, 20, 1], {"many": [0], "medium": [1], "few": [2]}
+    elif "few" in figures and figures["few"] is None:
+        groups = {"many": [], "medium": [0, 1], "few": []}
     return Result(
         run_id=run_id(config, revision, data),
         status=status,
@@ -123,11 +128,8 @@ def _made_result(
         config=config,
         data=DataRecord(
             fingerprints={"train": data, "test": "f" * 16},
-            classes=["0", "1"], counts=[20, 1], trained_on=[20, 1], shots={"many": 100, "few": 20},
-            groups={"many": [], "medium": [0, 1], "few": []}
-            if "few" in figures and figures["few"] is None
-            else {"many": [], "medium": [0], "few": [1]},
-            without_validation=[],
+            classes=["0", "1", "2"][: len(counts)], counts=counts, trained_on=counts, shots={"many": 100, "few": 20},
+            groups=groups, without_validation=[],
         ),
         method=MethodRecord(
             revision=revision, logit_prior=None, transductive=transductive, track=track, uses={}
@@ -140,33 +142,35 @@ def _made_result(
 
 
 def _made_figures(**given: float | None) -> dict[str, Any]:
-    """Metrics of two classes with as many test images, which agree with their counts and bins.
+    """Metrics of two classes with as many test images, or three, which agree with their counts and bins.
 
     Args:
-        given: figures that are wanted; top1 is 50, and few is top1, unless said otherwise.
+        given: figures that are wanted; top1 is 50, and few is top1, unless said otherwise. There is a many-shot class
+            only where many is given. Medium is what makes top1 the mean.
     """
     images = 10**6
     top1 = float(given.get("top1") or given.get("macro") or 0.0) if {"top1", "macro"} & given.keys() else 50.0
     few = given["few"] if given.get("few") is not None else top1
-    by_class = [2 * top1 - few, few]
+    many = [given["many"]] if given.get("many") is not None else []
+    by_class = [*many, (2 + len(many)) * top1 - sum(many) - few, few]
     correct = [round(accuracy / 100 * images) for accuracy in by_class]
     ece, mce = given.get("ece", 50.0), given.get("mce", max(50.0, given.get("ece") or 0.0))
     assert ece is not None and mce is not None
-    in_error = round(2 * images * ece / mce) if mce else 0
+    whole, even = images * len(by_class), [1 / len(by_class)] * len(by_class)
+    in_error = round(whole * ece / mce) if mce else 0
     right = top1 / 100
     sure = right + mce / 100 if right + mce / 100 <= 1 else right - mce / 100
     return {
         **dict.fromkeys(("nll", "adaptive_ece", "classwise_ece", "overconfidence"), 50.0),
         "brier": 0.5,
         **given,
-        "top1": top1, "macro": top1, "worst_class": min(by_class), "many": None,
-        "medium": top1 if "few" in given and given["few"] is None else by_class[0],
+        "top1": top1, "macro": top1, "worst_class": min(by_class), "many": given.get("many"),
+        "medium": top1 if "few" in given and given["few"] is None else by_class[-2],
         "few": given.get("few", few), "ece": ece, "mce": mce,
         "bins": {
-            "count": [in_error, 2 * images - in_error], "confidence": [sure, right], "accuracy": [right, right],
+            "count": [in_error, whole - in_error], "confidence": [sure, right], "accuracy": [right, right],
         },
-        "correct": correct, "total": [images, images],
-        "mean_probability": [0.5, 0.5], "expert_mean_probability": [[0.5, 0.5]],
+        "correct": correct, "total": [images] * len(by_class), "mean_probability": even, "expert_mean_probability": [even],
     }  # fmt: skip
 
 
