@@ -31,7 +31,9 @@ def find_run(name: str, folders: Sequence[Path]) -> tuple[Result, Path]:
             copies.setdefault(path.stem, []).append(path)
     if not copies:
         raise LtbenchError(
-            f"no run '{name}'", where=searched, hint="run ids are the names of the files in there; see --results"
+            f"no run '{name}'",
+            where="; ".join([searched, *unreadable]),
+            hint="run ids are the names of the files in there; see --results",
         )
     if len(copies) > 1:
         ids = ", ".join(sorted(copies)[:5])
