@@ -46,20 +46,24 @@ def collect(folders: Iterable[str | Path]) -> Collection:
     Raises:
         LtbenchError: if a folder is not there.
     """
+    with no_search_for_cycles():
+        return _collected(folders)
+
+
+def _collected(folders: Iterable[str | Path]) -> Collection:
     copies: dict[str, list[tuple[Result, Path]]] = {}
     problems: list[str] = []
     unreadable: list[str] = []
     files = 0
-    with no_search_for_cycles():
-        for path in (path for folder in folders for path in result_files(Path(folder), unreadable.append)):
-            files += 1
-            try:
-                content = content_of(path)
-                result = shown(parsed(content, path), content)
-            except LtbenchError as error:
-                problems.append(str(error))
-                continue
-            copies.setdefault(result.run_id, []).append((result, path))
+    for path in (path for folder in folders for path in result_files(Path(folder), unreadable.append)):
+        files += 1
+        try:
+            content = content_of(path)
+            result = shown(parsed(content, path), content)
+        except LtbenchError as error:
+            problems.append(str(error))
+            continue
+        copies.setdefault(result.run_id, []).append((result, path))
     results: dict[str, Result] = {}
     paths: dict[str, Path] = {}
     conflicts: list[str] = []
@@ -116,10 +120,15 @@ def same_run(result: Result) -> tuple[str, ...]:
 
 def _same_runs(results: dict[str, Result]) -> list[list[str]]:
     """The ids of runs that stand there under several."""
-    ids: dict[tuple[str, ...], list[str]] = {}
+    near: dict[tuple[object, ...], list[str]] = {}  # what is found quickly, since hardly a run stands there twice
     for run_id, result in results.items():
+        config = result.config
         if result.test is not None and result.status == "done":
-            ids.setdefault(same_run(result), []).append(run_id)
+            key = (config.method, config.dataset, config.seed, result.method.revision, str(config.hyperparameters))
+            near.setdefault(key, []).append(run_id)
+    ids: dict[tuple[str, ...], list[str]] = {}
+    for run_id in (run_id for some in near.values() if len(some) > 1 for run_id in some):
+        ids.setdefault(same_run(results[run_id]), []).append(run_id)
     return [some for some in ids.values() if len(some) > 1]
 
 
