@@ -170,7 +170,8 @@ def _made_figures(**given: float | None) -> dict[str, Any]:
         "bins": {
             "count": [in_error, whole - in_error], "confidence": [sure, right], "accuracy": [right, right],
         },
-        "correct": correct, "total": [images] * len(by_class), "mean_probability": even, "expert_mean_probability": [even],
+        "correct": correct, "total": [images] * len(by_class),
+        "mean_probability": even, "expert_mean_probability": [even],
     }  # fmt: skip
 
 

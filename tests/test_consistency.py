@@ -43,7 +43,8 @@ def said(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("top1", 150.0), ("top1", -1.0), ("macro", 100.1), ("many", 101.0), ("few", -0.1), ("worst_class", 200.0), ("ece", -5.0),
+        ("top1", 150.0), ("top1", -1.0), ("macro", 100.1), ("many", 101.0), ("few", -0.1), ("worst_class", 200.0),
+        ("ece", -5.0),
         ("ece", 100.5), ("mce", -1.0), ("overconfidence", 101.0), ("adaptive_ece", -2.0), ("classwise_ece", 300.0),
         ("nll", -0.5), ("brier", 2.5), ("brier", -0.1), ("top1", 1e308),
     ],

@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -62,15 +63,16 @@ def test_a_device_stays(tmp_path):
     link = tmp_path / "null"
     link.symlink_to("/dev/null")
     for path in (link, "/dev/null"):
-        write_text(type(tmp_path)(path), "gone")
-    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+        write_text(Path(path), "gone")
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
     assert link.is_symlink()
 
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 @pytest.mark.parametrize("where", ["pipe", "file"])
 def test_standard_output_by_its_name_comes_after_what_was_printed(tmp_path, name, where):
-    code = f"from pathlib import Path; from ltbench.output import write_text; print('before'); write_text(Path({name!r}), 'x')"
+    imports = "from pathlib import Path; from ltbench.output import write_text"
+    code = f"{imports}; print('before'); write_text(Path({name!r}), 'x')"
     file = tmp_path / "out"
     with file.open("w") as stream:
         stream.write("kept\n")
