@@ -39,9 +39,9 @@ class Metrics(Frozen):
 
     top1: Percent
     macro: Percent
-    many: Percent | None = Field(description="mean class accuracy; null where the group has no class")
-    medium: Percent | None
-    few: Percent | None
+    many: float | None = Field(ge=0, le=100, description="mean class accuracy; null where the group has no class")
+    medium: float | None = Field(ge=0, le=100)
+    few: float | None = Field(ge=0, le=100)
     worst_class: Percent
     nll: NonNegative
     brier: float = Field(ge=0, le=2.0001)

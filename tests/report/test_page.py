@@ -136,7 +136,9 @@ def test_only_a_best_value_that_is_told_apart_is_bold(read, make_result):
     apart = {"balpoe": (60.0, 61.0, 62.0), "ce": (50.0, 51.1, 52.0)}
     found = read(*(make_result(name, seed, top1=top1) for name in apart for seed, top1 in enumerate(apart[name])))
     _, first, second = next(table for table in found.tables if "leaderboard" in table["class"])["rows"]
-    assert [cell["text"].split()[0] for cell in first if "best" in cell.get("class", "")] == ["61.0"] * 3  # with Med and Few
+    assert [cell["text"].split()[0] for cell in first if "best" in cell.get("class", "")] == [
+        "61.0"
+    ] * 3  # with Med and Few
     assert not [cell for cell in second if "best" in cell.get("class", "")]
 
 
