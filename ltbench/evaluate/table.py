@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from ltbench.data.longtail import ShotRule
 from ltbench.evaluate.stored import Evaluation, View
-from ltbench.report.render import escaped_markdown
+from ltbench.report.render import escaped_markdown, markdown_paragraph
 from ltbench.spreadsheet import csv
 from ltbench.store import Metrics, Result
 
@@ -140,7 +140,7 @@ def _markdown(rows: list[Row]) -> str:
         header = ["Run", "Method", "Seed", *names.values()]
         align = ("left", "left", *["right"] * (len(header) - 2))
         table = tabulate(body, header, "github", colalign=align, disable_numparse=True)
-        parts.append(f"### {escaped_markdown(title)}\n\n{table}\n")
+        parts.append(f"### {markdown_paragraph(title)}\n\n{table}\n")
     return "\n".join([*parts, NOTE]) + "\n"
 
 

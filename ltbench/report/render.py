@@ -35,14 +35,14 @@ def markdown(parts: Iterable[Part]) -> str:
 
 def _markdown(table: Table) -> str:
     rows = [[_bold(escaped_markdown(row[0]), row[0], "**{}**"), *map(_markdown_figure, row[1:])] for row in table.rows]
-    header = [escaped_markdown(table.header[0]), *map(_markdown_paragraph, table.header[1:])]
+    header = [escaped_markdown(table.header[0]), *map(markdown_paragraph, table.header[1:])]
     text = tabulate(rows, header, tablefmt="github", colalign=_align(table), disable_numparse=True)
-    caption = f"\n{_markdown_paragraph(table.caption)}\n" if table.caption else ""
+    caption = f"\n{markdown_paragraph(table.caption)}\n" if table.caption else ""
     return f"{'#' * (table.level + 2)} {escaped_markdown(table.title)}\n\n{text}\n{caption}"
 
 
 def _markdown_figure(cell: str) -> str:
-    return _bold(_markdown_paragraph(cell), cell, "**{}**")
+    return _bold(markdown_paragraph(cell), cell, "**{}**")
 
 
 def escaped_markdown(text: str) -> str:
@@ -51,7 +51,7 @@ def escaped_markdown(text: str) -> str:
     return _escaped_underscores_and_entities(text)
 
 
-def _markdown_paragraph(text: str) -> str:
+def markdown_paragraph(text: str) -> str:
     """A paragraph of ours with names from outside in it: what could begin a tag, a link, code and so on is escaped.
 
     Brackets around intervals and signs between numbers stay as they are.
