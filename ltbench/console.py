@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 from tabulate import tabulate
 
 from ltbench import places, registry, sweep
@@ -24,10 +24,13 @@ from ltbench.estimate import Estimate
 from ltbench.experiment import Surroundings, resolve
 from ltbench.external import rows as external
 from ltbench.parallel import RunWatch
+from ltbench.printable import printable_name
 from ltbench.provenance import hardware
+from ltbench.report.collection import shown
 from ltbench.store import Division, Metrics, Result, Store
+from ltbench.terminal import Terminal
 
-out = Console(highlight=False, soft_wrap=True)
+out = Terminal(soft_wrap=True)
 FIGURES = {"top1": "top-1", "many": "many", "medium": "medium", "few": "few", "ece": "ECE", "mce": "MCE"}
 
 
@@ -67,6 +70,7 @@ def tune(base: RunConfig, trials: int, folder: Path, around: Surroundings, worke
 
 def show(result: Result, path: Path) -> None:
     """Print a stored run."""
+    result = shown(result)
     config, recipe = result.config, result.config.recipe
     scored, imported = (result.provenance.get(name) for name in (external.SCORED, external.IMPORTED))
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -94,10 +98,10 @@ def show(result: Result, path: Path) -> None:
         "measured with" if scored or imported else "made with": _words(result.provenance.get("versions", {})),
     }
     for name, value in rows.items():
-        table.add_row(name, escape(value))
+        table.add_row(Text(name), Text(printable_name(value)))
     out.print(table)
     again = external.command(result) or command(config, path, result.cost.divisions if result.cost else ())
-    out.print(f"reproduce  {escape(again)}")  # one line, to be copied
+    out.print(Text(f"reproduce  {printable_name(again)}"))  # one line, to be copied
 
 
 def _experts(result: Result) -> dict[str, str]:
@@ -274,7 +278,7 @@ def _bars() -> Progress:
     parts = (TextColumn("{task.description:<28}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     return Progress(
         *parts,
-        console=Console(stderr=True),
+        console=Terminal(stderr=True),
         transient=True,
         redirect_stdout=False,  # results go to standard output, which this would send to standard error
         disable=not sys.stderr.isatty(),
@@ -290,11 +294,16 @@ def _print_above(bars: Progress, text: str) -> None:
 def line(result: Result, path: Path, recalled: bool = False) -> str:
     """A result in a few words, and where it is stored."""
     config = result.config
-    head = f"[bold]{config.method}[/bold] on {config.dataset}, seed {config.seed}: "
+    head = f"[bold]{_named(config.method)}[/bold] on {_named(config.dataset)}, seed {config.seed}: "
     if result.test is None:
-        return head + escape(f"{result.status}: {result.reason}\n  {path}")
+        return head + f"{_named(f'{result.status}: {result.reason}')}\n  {_named(path)}"
     note = " (stored already, not run again; --rerun forces it)" if recalled else ""
-    return f"{head}{_figures(result.test)}\n  {escape(str(path))}{note}"
+    return f"{head}{_figures(result.test)}\n  {_named(path)}{note}"
+
+
+def _named(text: object) -> str:
+    """A name from outside as markup of rich's: in one line, its brackets no tags."""
+    return escape(printable_name(str(text)))
 
 
 def _figures(metrics: Metrics) -> str:
@@ -318,7 +327,7 @@ def _scored(about: dict[str, str]) -> str:
 def _trial(trial: FrozenTrial) -> str:
     reason = trial.user_attrs.get("reason")
     outcome = reason or f"macro {trial.value:.2f}  ECE {trial.user_attrs['ece']:.2f}"
-    return escape(f"trial {trial.number}: {_words(trial.user_attrs['hyperparameters'])}: {outcome}")
+    return _named(f"trial {trial.number}: {_words(trial.user_attrs['hyperparameters'])}: {outcome}")
 
 
 def _words(values: object) -> str:

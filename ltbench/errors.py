@@ -3,9 +3,13 @@
 import difflib
 from collections.abc import Iterable
 
+from ltbench.printable import printable, printable_name
+
 
 class LtbenchError(Exception):
     """A fault in the user's input or surroundings. The command line prints it and exits with code 2.
+
+    What acts on a terminal is written out in its text, e.g. the escapes in a file's name.
 
     Args:
         what: what is wrong, in one sentence.
@@ -16,10 +20,10 @@ class LtbenchError(Exception):
     def __init__(self, what: str, *, where: object = None, hint: str | None = None) -> None:
         lines = [what]
         if where is not None:
-            lines.append(f"  where: {where}")
+            lines.append(f"  where: {printable_name(str(where))}")
         if hint is not None:
             lines.append(f"  to do: {hint}")
-        super().__init__("\n".join(lines))
+        super().__init__(printable("\n".join(lines)))
 
 
 def out_of_memory(error: Exception) -> LtbenchError:

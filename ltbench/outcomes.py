@@ -19,7 +19,7 @@ class Outcomes(Frozen):
     Enough for intervals over images, confusion matrices and other bins when the logits are gone.
     """
 
-    images: int
+    images: int = Field(ge=0, le=2 * 10**7)
     labels: str
     predicted: str = Field(description="the class with the highest probability")
     confidence: str = Field(description="its probability; 65535 stands for 1")
@@ -57,9 +57,12 @@ def _pack(values: NDArray[np.int64] | NDArray[np.float64]) -> str:
 
 def _unpack(text: str, images: int) -> NDArray[np.int64]:
     try:
-        values = np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), "<u2")
+        packed = base64.b64decode(text, validate=True)
+        stream = zlib.decompressobj()
+        unpacked = stream.decompress(packed, 2 * images + 2)  # no more, whatever there is
+        values = np.frombuffer(unpacked, "<u2", len(unpacked) // 2)
     except (binascii.Error, zlib.error) as error:
         raise ValueError(f"the outcomes of the test images are damaged: {error}") from None
-    if len(values) != images:
+    if len(values) != images or not stream.eof:
         raise ValueError(f"the outcomes are of {len(values)} images and not of {images}")
     return values.astype(np.int64)

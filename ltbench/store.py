@@ -1,52 +1,62 @@
 """The result of a run and the folder of results: one JSON file a run, written whole, readable without ltbench."""
 
+import os
 import re
+import stat
 import tempfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
+from ltbench import consistency
 from ltbench.atomic import write_text
-from ltbench.config import Frozen, Recipe, RunConfig
+from ltbench.config import Fraction, Frozen, NonNegative, Recipe, RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.outcomes import Outcomes
+from ltbench.printable import printable_name
 
 SCHEMA_VERSION: Literal[1] = 1
 Status = Literal["done", "failed", "interrupted"]
 TestPrior = Literal["unknown", "known", "estimated"]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""A number of things, small enough that every reader of JSON has it exactly."""
+RunId = Annotated[str, Field(pattern="^[0-9a-f]{12}$")]
+LARGEST_FILE = 64 * 2**20
+"""Bytes of a result file; ImageNet-21k with ten experts takes 10 MB."""
 
 
 class BinTable(Frozen):
     """The reliability table: 15 bins of equal width, (lower, upper]."""
 
-    count: list[int]
-    confidence: list[float]
-    accuracy: list[float]
+    count: list[Count] = Field(min_length=1)
+    confidence: list[Fraction]
+    accuracy: list[Fraction]
 
 
 class Metrics(Frozen):
     """Figures of one test distribution. Accuracies and calibration errors are percentages, 0 to 100."""
 
-    top1: float
-    macro: float
-    many: float | None = Field(description="mean class accuracy; null where the group has no class")
-    medium: float | None
-    few: float | None
-    worst_class: float
-    nll: float
-    brier: float
-    ece: float
-    mce: float
-    overconfidence: float
-    adaptive_ece: float
-    classwise_ece: float
+    top1: Percent
+    macro: Percent
+    many: float | None = Field(ge=0, le=100, description="mean class accuracy; null where the group has no class")
+    medium: float | None = Field(ge=0, le=100)
+    few: float | None = Field(ge=0, le=100)
+    worst_class: Percent
+    nll: NonNegative
+    brier: float = Field(ge=0, le=2.0001)
+    ece: Percent
+    mce: Percent
+    overconfidence: Percent
+    adaptive_ece: Percent
+    classwise_ece: Percent
     temperature_scaled: dict[str, float] | None = None
     bins: BinTable
-    correct: list[int] = Field(description="images classified correctly, by class")
-    total: list[int] = Field(description="images, by class")
-    mean_probability: list[float] = Field(description="mean predicted distribution of the combined prediction")
-    expert_mean_probability: list[list[float]] = Field(description="the same for every expert")
+    correct: list[Count] = Field(description="images classified correctly, by class")
+    total: list[Count] = Field(description="images, by class")
+    mean_probability: list[Fraction] = Field(description="mean predicted distribution of the combined prediction")
+    expert_mean_probability: list[list[Fraction]] = Field(description="the same for every expert")
 
 
 class ShiftTable(Frozen):
@@ -61,19 +71,19 @@ class ShiftTable(Frozen):
         description="what predictions were corrected by: nothing, the shifted set's class frequencies, or their "
         "estimate from its images without labels (transductive)",
     )
-    prior_error: list[float | None] = Field(
+    prior_error: list[Fraction | None] = Field(
         default_factory=list, description="of an estimated prior: total variation distance to the true one, 0 to 1"
     )
-    images: list[int] = Field(default_factory=list)
-    classes: list[int] = Field(default_factory=list, description="that have images")
-    top1: list[float] = Field(default_factory=list)
-    macro: list[float] = Field(default_factory=list, description="over the classes that have images")
-    many: list[float | None] = Field(default_factory=list)
-    medium: list[float | None] = Field(default_factory=list)
-    few: list[float | None] = Field(default_factory=list)
-    ece: list[float] = Field(default_factory=list)
-    mce: list[float] = Field(default_factory=list)
-    nll: list[float] = Field(default_factory=list)
+    images: list[Count] = Field(default_factory=list)
+    classes: list[Count] = Field(default_factory=list, description="that have images")
+    top1: list[Percent] = Field(default_factory=list)
+    macro: list[Percent] = Field(default_factory=list, description="over the classes that have images")
+    many: list[Percent | None] = Field(default_factory=list)
+    medium: list[Percent | None] = Field(default_factory=list)
+    few: list[Percent | None] = Field(default_factory=list)
+    ece: list[Percent] = Field(default_factory=list)
+    mce: list[Percent] = Field(default_factory=list)
+    nll: list[NonNegative] = Field(default_factory=list)
 
 
 class PaperRecord(Frozen):
@@ -100,12 +110,12 @@ class DataRecord(Frozen):
     """What the run was trained and tested on."""
 
     fingerprints: dict[str, str]
-    classes: list[str]
-    counts: list[int] = Field(description="training images by class, validation part included")
-    trained_on: list[int] = Field(description="training images by class, without the validation part")
-    shots: dict[str, int] = Field(description="the rule: many > many, few < few")
-    groups: dict[str, list[int]] = Field(description="class labels of each shot group")
-    without_validation: list[int] = Field(description="classes too small to give a validation image")
+    classes: list[str] = Field(min_length=1)
+    counts: list[Count] = Field(description="training images by class, validation part included")
+    trained_on: list[Count] = Field(description="training images by class, without the validation part")
+    shots: dict[str, Count] = Field(description="the rule: many > many, few < few")
+    groups: dict[str, list[Count]] = Field(description="class labels of each shot group")
+    without_validation: list[Count] = Field(description="classes too small to give a validation image")
     mean: tuple[float, ...] | None = Field(None, description="of each channel, pixels in [0, 1]; subtracted from them")
     std: tuple[float, ...] | None = Field(None, description="likewise; divided by")
     streamed: bool = Field(
@@ -128,9 +138,9 @@ class MethodRecord(Frozen):
 class Division(Frozen):
     """How the batches of training were divided."""
 
-    processes: int
-    accumulate: int = Field(description="parts of a process's share whose gradients were added up")
-    batch_norm_images: int | None = Field(
+    processes: int = Field(ge=1)
+    accumulate: int = Field(ge=1, description="parts of a process's share whose gradients were added up")
+    batch_norm_images: Count | None = Field(
         description="images of a full batch that shared batch-norm statistics, at least; null without batch norm"
     )
 
@@ -163,20 +173,20 @@ def _in_words(names: list[str]) -> str:
 class Cost(Frozen):
     """What the run took."""
 
-    parameters: int
-    multiply_adds: int = Field(description="of one image through all experts")
-    training_seconds: float | None = Field(
+    parameters: Count
+    multiply_adds: Count = Field(description="of one image through all experts")
+    training_seconds: NonNegative | None = Field(
         description="with those of the runs that it starts from; null where others have trained the weights"
     )
-    training_images_per_second: float | None
-    evaluation_images_per_second: float
+    training_images_per_second: NonNegative | None
+    evaluation_images_per_second: NonNegative
     training: str | None = Field(None, description="how steps were carried out (eager, compiled), and why not faster")
     evaluation: str | None = Field(None, description="how the network was run, e.g. with batch norm folded")
     divisions: list[Division] = Field(
         default_factory=list,
         description="how batches were divided, one after the other where it went on with other processes",
     )
-    peak_memory_bytes: int | None = Field(description="null where the system does not tell")
+    peak_memory_bytes: Count | None = Field(description="null where the system does not tell")
     peak_memory_of: Literal["device", "process"] = Field(
         description="of the device in this run, or of the process so far, runs before it included"
     )
@@ -200,7 +210,7 @@ class Result(Frozen):
     """One run."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    run_id: str
+    run_id: RunId
     status: Status
     reason: str | None = None
     config: RunConfig
@@ -216,6 +226,11 @@ class Result(Frozen):
     cost: Cost | None = None
     tuning: dict[str, Any] | None = Field(None, description="trials that chose the hyper-parameters")
     provenance: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        consistency.check(self)
+        return self
 
     @property
     def test(self) -> Metrics | None:
@@ -277,17 +292,57 @@ def read(path: Path) -> Result:
     """Read a result file.
 
     Raises:
-        LtbenchError: if it is damaged, of another schema, or no result at all.
+        LtbenchError: if it is damaged, contradicts itself, is of another schema, or no result at all.
+    """
+    return parsed(content_of(path), path)
+
+
+def parsed(content: bytes, path: Path) -> Result:
+    """The result that a file has; see ``read``.
+
+    Args:
+        content: of the file.
+        path: of the file, for messages.
     """
     try:
-        return Result.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise LtbenchError(f"cannot read the result: {error.strerror}", where=path) from None
+        return Result.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])[:_LONGEST]
+        message = first["msg"].removeprefix("Value error, ")
         raise LtbenchError(
-            f"not a valid result: {place}: {first['msg']}",
+            printable_name(f"not a valid result: {place or 'the file'}: {message}"),
             where=path,
             hint="restore the file, or delete it and run again",
         ) from None
+
+
+_LONGEST = 200
+"""Characters of a place in a file that a message names."""
+
+
+def content_of(path: Path) -> bytes:
+    """The bytes of a result file, which must be a regular one: a pipe might keep the reader waiting for ever.
+
+    Raises:
+        LtbenchError: if it cannot be read, is no regular file, or is too large for a result.
+    """
+    handle = None
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            kind = "Is a directory" if stat.S_ISDIR(about.st_mode) else "Not a regular file"
+            raise LtbenchError(f"cannot read the result: {kind}", where=path)
+        if about.st_size > LARGEST_FILE:
+            size = f"{about.st_size / 2**20:.0f} MiB, more than {LARGEST_FILE // 2**20}"
+            raise LtbenchError(f"not a valid result: the file has {size}", where=path)
+        content = os.read(handle, about.st_size + 1)
+        while len(content) < about.st_size and (more := os.read(handle, about.st_size)):
+            content += more
+        return content
+    except OSError as error:
+        raise LtbenchError(f"cannot read the result: {error.strerror}", where=path) from None
+    finally:
+        if handle is not None:
+            os.close(handle)

@@ -104,24 +104,23 @@ def _made_result(
     **figures: float | None,
 ) -> Any:
     from ltbench.config import Recipe, RunConfig, run_id
-    from ltbench.store import BinTable, Cost, DataRecord, MethodRecord, Metrics, Result
+    from ltbench.store import Cost, DataRecord, MethodRecord, Metrics, Result
 
     config = RunConfig(
         method=method, seed=seed, imbalance_ratio=20, image_size=8, backbone="cifar_resnet20",
         recipe=Recipe(**{"name": "standard", **(recipe or {})}), **(settings or {}),
     )  # fmt: skip
-    names = ("top1", "macro", "many", "medium", "few", "worst_class", "nll", "brier", "ece", "mce")
-    names += ("overconfidence", "adaptive_ece", "classwise_ece")
-    metrics = Metrics(
-        **{**dict.fromkeys(names, 50.0), **figures},
-        bins=BinTable(count=[2], confidence=[0.5], accuracy=[0.5]),
-        correct=[1, 0], total=[1, 1], mean_probability=[0.5, 0.5], expert_mean_probability=[[0.5, 0.5]],
-    )  # fmt: skip
+    metrics = Metrics(**_made_figures(**figures))
     costs = {
         "parameters": 270_000, "multiply_adds": 2_500_000, "training_seconds": 12.0,
         "training_images_per_second": 900.0, "evaluation_images_per_second": 9000.0,
         "peak_memory_bytes": 10**9, "peak_memory_of": "process",
     }  # fmt: skip
+    counts, groups = [20, 1], {"many": [], "medium": [0], "few": [1]}
+    if figures.get("many") is not None:
+        counts, groups = [200, 20, 1], {"many": [0], "medium": [1], "few": [2]}
+    elif "few" in figures and figures["few"] is None:
+        groups = {"many": [], "medium": [0, 1], "few": []}
     return Result(
         run_id=run_id(config, revision, data),
         status=status,
@@ -129,8 +128,8 @@ def _made_result(
         config=config,
         data=DataRecord(
             fingerprints={"train": data, "test": "f" * 16},
-            classes=["0", "1"], counts=[20, 1], trained_on=[20, 1], shots={"many": 100, "few": 20},
-            groups={"many": [], "medium": [0], "few": [1]}, without_validation=[],
+            classes=["0", "1", "2"][: len(counts)], counts=counts, trained_on=counts, shots={"many": 100, "few": 20},
+            groups=groups, without_validation=[],
         ),
         method=MethodRecord(
             revision=revision, logit_prior=None, transductive=transductive, track=track, uses={}
@@ -140,6 +139,40 @@ def _made_result(
         tuning=tuning,
         provenance={"versions": {"python": "3.11.7"}},
     )  # fmt: skip
+
+
+def _made_figures(**given: float | None) -> dict[str, Any]:
+    """Metrics of two classes with as many test images, or three, which agree with their counts and bins.
+
+    Args:
+        given: figures that are wanted; top1 is 50, and few is top1, unless said otherwise. There is a many-shot class
+            only where many is given. Medium is what makes top1 the mean.
+    """
+    images = 10**6
+    top1 = float(given.get("top1") or given.get("macro") or 0.0) if {"top1", "macro"} & given.keys() else 50.0
+    few = given["few"] if given.get("few") is not None else top1
+    many = [given["many"]] if given.get("many") is not None else []
+    by_class = [*many, (2 + len(many)) * top1 - sum(many) - few, few]
+    correct = [round(accuracy / 100 * images) for accuracy in by_class]
+    ece, mce = given.get("ece", 50.0), given.get("mce", max(50.0, given.get("ece") or 0.0))
+    assert ece is not None and mce is not None
+    whole, even = images * len(by_class), [1 / len(by_class)] * len(by_class)
+    in_error = round(whole * ece / mce) if mce else 0
+    right = top1 / 100
+    sure = right + mce / 100 if right + mce / 100 <= 1 else right - mce / 100
+    return {
+        **dict.fromkeys(("nll", "adaptive_ece", "classwise_ece", "overconfidence"), 50.0),
+        "brier": 0.5,
+        **given,
+        "top1": top1, "macro": top1, "worst_class": min(by_class), "many": given.get("many"),
+        "medium": top1 if "few" in given and given["few"] is None else by_class[-2],
+        "few": given.get("few", few), "ece": ece, "mce": mce,
+        "bins": {
+            "count": [in_error, whole - in_error], "confidence": [sure, right], "accuracy": [right, right],
+        },
+        "correct": correct, "total": [images] * len(by_class),
+        "mean_probability": even, "expert_mean_probability": [even],
+    }  # fmt: skip
 
 
 @pytest.fixture
@@ -169,16 +202,22 @@ def _full_result(
     true, guess, sure = np.array(labels), np.array(predicted), np.array(confidence, dtype=np.float32)
     correct = np.bincount(true[true == guess], minlength=len(classes))
     total = np.bincount(true, minlength=len(classes))
-    made = _made_result(method, seed, **{"top1": 100 * float((true == guess).mean()), **other})
+    by_class = 100 * correct / np.where(total > 0, total, np.nan)
+    made = _made_result(method, seed, **other)
     size = range(len(classes))
     counts = [120 // (label + 1) for label in size]
+    groups = {"many": [0], "medium": list(size[1:-1]), "few": [size[-1]]}
     data = made.data.model_copy(
-        update={
-            "classes": list(classes), "counts": counts, "trained_on": counts,
-            "groups": {"many": [0], "medium": list(size[1:-1]), "few": [size[-1]]},
-        }
-    )  # fmt: skip
-    test = made.metrics["test"].model_copy(update={"correct": correct.tolist(), "total": total.tolist()})
+        update={"classes": list(classes), "counts": counts, "trained_on": counts, "groups": groups}
+    )
+    table = _binned(sure.astype(float), true == guess)
+    figures = {
+        "top1": 100 * float((true == guess).mean()), "macro": float(np.nanmean(by_class)),
+        "worst_class": float(np.nanmin(by_class)), **{name: _mean(by_class[labels]) for name, labels in groups.items()},
+        "correct": correct.tolist(), "total": total.tolist(), "mean_probability": [1 / len(classes)] * len(classes),
+        "expert_mean_probability": [[1 / len(classes)] * len(classes)], **table,
+    }  # fmt: skip
+    test = made.metrics["test"].model_copy(update=figures)
     paper = PaperRecord(title="Some", authors="A. Author and B. Author", venue="V", year=2020, bibtex=bibtex, claims=[])
     return made.model_copy(
         update={
@@ -189,3 +228,23 @@ def _full_result(
             "method": made.method.model_copy(update={"paper": paper}),
         }
     )
+
+
+def _mean(values: Any) -> float | None:
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else None
+
+
+def _binned(confidence: Any, right: Any) -> dict[str, Any]:
+    """ECE, MCE and the table of 15 bins that they are of."""
+    from ltbench.store import BinTable
+
+    place = np.clip(np.ceil(confidence * 15 - 1e-9).astype(int) - 1, 0, 14)
+    count = np.bincount(place, minlength=15)
+    sure, hits = (np.bincount(place, each, 15) / np.maximum(count, 1) for each in (confidence, right))
+    gaps = 100 * np.abs(sure - hits)
+    return {
+        "ece": float((gaps * count).sum() / count.sum()),
+        "mce": float(gaps[count > 0].max()),
+        "bins": BinTable(count=count.tolist(), confidence=sure.tolist(), accuracy=hits.tolist()),
+    }

@@ -1,6 +1,5 @@
 """ltbench evaluate, score and data order: figures from logits, a run's or anybody's."""
 
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +17,10 @@ from ltbench.cli.options import (
     ResultFolders,
     add_methods,
     data_folder,
+    emit,
     given,
     say,
+    tell,
 )
 from ltbench.errors import LtbenchError, unknown
 
@@ -86,14 +87,14 @@ def evaluate(
             if isinstance(found, LtbenchError):
                 raise found
             if store:
-                filled += _fill_in(*found)
+                filled += _fill_in(found[0])
             else:
                 rows.append(table.row(found[1], stored.evaluate(*found, view), view))
         except LtbenchError as error:
             failures[str(error)].append(name)
     failed = sum(map(len, failures.values()))
     if store:
-        typer.echo(f"{filled} of {count} results filled in, {count - filled - failed} lacked nothing")
+        tell(f"{filled} of {count} results filled in, {count - filled - failed} lacked nothing")
     elif rows:
         _print(rows, style)
     for message, names in failures.items():
@@ -173,7 +174,6 @@ def order(
 ) -> None:
     """Print the images of a data set in the order that ltbench score takes: label, class, image, as CSV."""
     from ltbench import catalogue
-    from ltbench.atomic import write_text
 
     if part == "test" and (imbalance_ratio is not None or data_seed is not None):
         raise LtbenchError(
@@ -191,22 +191,19 @@ def order(
         keep_untested=bool(keep_classes_without_test_images),
     )
     text = found.to_csv(index=False, lineterminator="\n")
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        write_text(output, text)
+    emit(text, output)
 
 
 def _chosen(names: list[str], folders: list[Path], every: bool) -> Iterator[tuple[str, Found]]:
     """The runs that are asked for by name, each with what is wrong where it cannot be read."""
-    from ltbench.report.collection import collect
+    from ltbench.report.collection import collect, shown
     from ltbench.report.find import find_run
 
     if every == bool(names):
         raise LtbenchError("name the runs to evaluate, or give --all for every one", where="ltbench evaluate")
     if every:
         collection = collect(folders)
-        yield from (("a result file", LtbenchError(problem)) for problem in collection.problems)
+        yield from (("a result file", LtbenchError(problem)) for problem in collection.left_out)
         for name, result in collection.results.items():
             if result.test is not None:
                 yield name, (collection.paths[name], result)
@@ -216,30 +213,30 @@ def _chosen(names: list[str], folders: list[Path], every: bool) -> Iterator[tupl
         except LtbenchError as error:
             yield name, error
         else:
-            yield result.run_id, (path, result)
+            yield result.run_id, (path, shown(result))
 
 
-def _fill_in(path: Path, result: "Result") -> bool:
+def _fill_in(path: Path) -> bool:
     """Add to a result file what it lacks; whether there was anything."""
     from ltbench.evaluate import stored
-    from ltbench.store import write
+    from ltbench.store import read, write
 
+    result = read(path)  # as it is, and not as a report shows it
     whole, added = stored.filled_in(result, stored.load(path, result))
     if added:
         write(path, whole)
-        typer.echo(f"{path}: added {', '.join(added)}")
+        tell(f"{path}: added {', '.join(added)}")
     return bool(added)
 
 
 def _print(rows: "list[Row]", style: str) -> None:
-    from rich.console import Console
-
     from ltbench.evaluate import table
+    from ltbench.terminal import Terminal
 
     if style == "text":
-        table.show(rows, Console(highlight=False))
+        table.show(rows, Terminal())
     else:
-        sys.stdout.write(table.render(rows, style))
+        emit(table.render(rows, style), None)
 
 
 def _shot_rule(text: str | None) -> "ShotRule | None":

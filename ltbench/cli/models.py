@@ -19,8 +19,10 @@ from ltbench.cli.options import (
     ResultFolders,
     add_methods,
     data_folder,
+    emit,
     given,
     say,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -54,7 +56,6 @@ def predict(
     Needs the run's weights, which are in the cache. Images are scaled and cut as for training. Exit code 1 if some
     files could not be read; they are named, and have no line.
     """
-    from ltbench.atomic import write_text
     from ltbench.deploy import images as labelling
 
     add_methods(methods_dir)
@@ -68,12 +69,12 @@ def predict(
         say(f"ltbench: note: of several frames the first is labelled: {several[0]}" + _and_more(several))
     reasons: dict[Path, str] = {}
     found = labelling.logits_of(predictor, files, reasons.__setitem__)
-    if output is None:
+    if output is None and not sys.stdout.isatty():
         damaged = labelling.write_csv(sys.stdout, predictor.card.classes, found, top)
     else:
         text = io.StringIO()
         damaged = labelling.write_csv(text, predictor.card.classes, found, top)
-        write_text(output, text.getvalue())
+        emit(text.getvalue(), output)
     for file in damaged:
         say(f"left out: {file}: {reasons[file]}")
     say(f"{len(files) - len(damaged)} of {len(files)} images labelled" + (f": {output}" if output else ""))
@@ -122,7 +123,7 @@ def export(
     path = output or Path(f"{card.config.method}-{card.run_id}{exporting.FORMATS[style].suffix}")
     difference = exporting.export(predictor, style, path)
     size = ", ".join(map(str, card.input))
-    typer.echo(
+    tell(
         f"{path}: (N, {size}) float32 pixels in [0, 1] -> (N, {len(card.classes)}) logits\n"
         f"  loaded and compared with the run: largest difference {difference:.1e}"
     )

@@ -1,12 +1,14 @@
 """Options that several commands share, and what their values mean."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ltbench.errors import LtbenchError
+from ltbench.printable import printable
 
 if TYPE_CHECKING:
     from ltbench.experiment import Surroundings
@@ -94,8 +96,23 @@ DataSeed = Annotated[int | None, typer.Option(help="Draws the images of the long
 
 
 def say(text: str) -> None:
-    """Print to standard error."""
-    typer.echo(text, err=True)
+    """Print to standard error, with what acts on a terminal written out."""
+    typer.echo(printable(text), err=True)
+
+
+def tell(text: object) -> None:
+    """Print to standard output, with what acts on a terminal written out."""
+    typer.echo(printable(str(text)))
+
+
+def emit(text: str, output: Path | None) -> None:
+    """Write what a command makes to a file, or to standard output."""
+    if output is not None:
+        from ltbench.output import write_text
+
+        write_text(output, text)
+    else:
+        sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -11,7 +11,9 @@ import typer
 
 from ltbench.cli.options import (
     ResultFolders,
+    emit,
     say,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +57,6 @@ def report(
     if diff is not None:
         _print_difference(diff, folders, style, output)
         return
-    from ltbench.atomic import write_text
     from ltbench.report import render
     from ltbench.report.board import leaderboards
     from ltbench.report.collection import collect, no_search_for_cycles, of_methods
@@ -63,6 +64,7 @@ def report(
     from ltbench.report.left_out import counted, left_out
 
     names = parse_parts(parts)
+    terminal = style == "text" and output is None and sys.stdout.isatty()
     with no_search_for_cycles():
         read = collect(folders)
         for one in left_out(read):
@@ -81,13 +83,13 @@ def report(
             text = render.DATA[style](boards)
         else:
             shown = list(contents(boards, stored, names, read))
-            text = _rendered(shown, style, title, terminal=output is None and sys.stdout.isatty())
+            text = _rendered(shown, style, title, terminal=terminal)
     if style not in ("text", "md"):
         say(counted(read))
-    if output is None:
+    if terminal:  # rich has written out what acts on it, and its own colours must stay
         sys.stdout.write(text)
     else:
-        write_text(output, text)
+        emit(text, output)
 
 
 def _rendered(parts: "list[Part]", style: str, title: str | None, *, terminal: bool) -> str:
@@ -108,16 +110,15 @@ def _rendered(parts: "list[Part]", style: str, title: str | None, *, terminal: b
 
 def _print_difference(names: tuple[str, str], folders: list[Path], style: str, output: Path | None) -> None:
     """Say what differs between two stored runs."""
-    from rich.console import Console
-
-    from ltbench.atomic import write_text
     from ltbench.errors import LtbenchError
+    from ltbench.report.collection import shown
     from ltbench.report.difference import FORMATS, difference, render, terminal
     from ltbench.report.find import find_run
+    from ltbench.terminal import Terminal
 
-    found = difference(*(find_run(name, folders)[0] for name in names))
+    found = difference(*(shown(find_run(name, folders)[0]) for name in names))
     if style == "text" and output is None:
-        Console(highlight=False).print(terminal(found))
+        Terminal().print(terminal(found))
         return
     style = "md" if style == "text" else style
     if style not in FORMATS:
@@ -125,10 +126,7 @@ def _print_difference(names: tuple[str, str], folders: list[Path], style: str, o
             f"--diff has no format {style}", where="--format", hint=f"use one of text, {', '.join(FORMATS)}"
         )
     text = render(found, style)
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        write_text(output, text)
+    emit(text, output)
 
 
 def _write_figures(figures: str, stored: "Collection", methods: list[str], folders: list[Path], output: Path) -> None:
@@ -147,7 +145,7 @@ def _write_figures(figures: str, stored: "Collection", methods: list[str], folde
     written = 0
     for made in write(names, material, output):
         written += isinstance(made, Path)
-        typer.echo(made) if isinstance(made, Path) else say(made)
+        tell(made) if isinstance(made, Path) else say(made)
     if not written:
         raise typer.Exit(1)
 

@@ -15,8 +15,10 @@ from ltbench.cli.options import (
     add_methods,
     data_folder,
     say,
+    tell,
 )
 from ltbench.errors import LtbenchError
+from ltbench.printable import printable_name
 
 
 def list_names(
@@ -39,7 +41,7 @@ def list_names(
         sys.stdout.write(methods_page.render(results or []))
         return
     for name, about in catalogue.entries(what):
-        typer.echo(f"{name:<26}{about}" if about else name)
+        tell(printable_name(f"{name:<26}{about}" if about else name))
 
 
 def doctor(data_dir: DataDir = None) -> None:
@@ -47,7 +49,7 @@ def doctor(data_dir: DataDir = None) -> None:
     from ltbench import catalogue
 
     for name, about in catalogue.health(data_folder(data_dir)):
-        typer.echo(f"{name:<26}{about}")
+        tell(printable_name(f"{name:<26}{about}"))
 
 
 def bench(
@@ -85,7 +87,7 @@ def check(file: Annotated[Path, typer.Argument(help="A method file, e.g. my_meth
     failures = 0
     for outcome in conformance.run(method):
         failures += not outcome.passed
-        typer.echo(f"{'ok  ' if outcome.passed else 'FAIL'} {outcome.name}{outcome.message and ': ' + outcome.message}")
+        tell(f"{'ok  ' if outcome.passed else 'FAIL'} {outcome.name}{outcome.message and ': ' + outcome.message}")
     if failures:
         raise typer.Exit(1)
 
@@ -96,7 +98,7 @@ def prepare(name: str, data_dir: DataDir = None) -> None:
 
     with console.file_bars() as watch:
         done = catalogue.prepare(name, data_folder(data_dir), watch)
-    typer.echo(done)
+    tell(done)
 
 
 def verify(
@@ -118,7 +120,7 @@ def verify(
     with console.file_bars() as watch:
         found = catalogue.verify_files(name, folder, decode=decode, keep_untested=keep, watch=watch)
     for title, about in found.lines:
-        typer.echo(f"{title:<26}{about}")
+        tell(printable_name(f"{title:<26}{about}"))
     if found.rows:
         console.show_table(found.columns, found.rows)
     if found.faults:
@@ -128,4 +130,4 @@ def verify(
             hint=found.remedy,
         )
     for title, about in catalogue.verify(name, folder, imbalance_ratio, keep_untested=keep):
-        typer.echo(f"{title:<26}{about}")
+        tell(printable_name(f"{title:<26}{about}"))

@@ -21,13 +21,12 @@ def watch(
     with suppress(KeyboardInterrupt):
         from datetime import UTC, datetime
 
-        from rich.console import Console
-
         from ltbench import places
         from ltbench.monitor import watch as view
         from ltbench.monitor.jobs import Lookout
+        from ltbench.terminal import Terminal
 
-        console = Console(highlight=False)
+        console = Terminal()
         lookout = Lookout(places.cache_dir(), results or [Path("results")])
         if once or not sys.stdout.isatty():
             console.print(view.render(lookout.look(), datetime.now(UTC), console.width))

@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ltbench import draws
-from ltbench.atomic import write_bytes
 from ltbench.data.loading import Resident
 from ltbench.data.source import LabelledImages
 from ltbench.deploy.predictor import Card, Predictor, build
 from ltbench.errors import LtbenchError
+from ltbench.output import write_bytes
 
 METADATA = "ltbench"
 """Key of the card, as JSON text, in the metadata of each format."""

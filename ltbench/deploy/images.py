@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ltbench import spreadsheet
 from ltbench.data.decoding import UnreadableImageError, read_rgb, several_frames
 from ltbench.data.folder import decode_one
 from ltbench.data.image_names import is_named_like_an_image
@@ -162,9 +163,9 @@ def write_csv(
             continue
         probabilities = logits.softmax(0)
         order = torch.sort(logits, descending=True, stable=True).indices[: top or 1].tolist()
-        first = [cell for c in order for cell in (classes[c], _number(probabilities[c]))]
+        first = [cell for c in order for cell in (spreadsheet.cell(classes[c]), _number(probabilities[c]))]
         rest = map(_number, probabilities) if top is None else ()
-        rows.writerow([file, *first, *rest])
+        rows.writerow([spreadsheet.cell(str(file)), *first, *rest])
     return damaged
 
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 from tabulate import tabulate
 
 from ltbench.data.longtail import ShotRule
 from ltbench.evaluate.stored import Evaluation, View
+from ltbench.report.render import escaped_markdown, markdown_paragraph
+from ltbench.spreadsheet import csv
 from ltbench.store import Metrics, Result
 
 Row = dict[str, Any]
@@ -70,7 +72,7 @@ def show(rows: list[Row], out: Console) -> None:
         blocks = [_table(own, {**ACCURACY, **CALIBRATION})]
         if Console(width=1000).measure(blocks[0]).maximum > out.width:
             blocks = [_table(own, ACCURACY), _table(own, CALIBRATION)]
-        out.print(f"[bold]{escape(title)}[/bold]")
+        out.print(Text(title, style="bold"))
         for block in blocks:
             out.print(block)
             out.print()
@@ -86,7 +88,7 @@ def _table(rows: list[Row], columns: dict[str, str]) -> Table:
     for name in names.values():
         shown.add_column(name, justify="right", no_wrap=True)
     for one in rows:
-        shown.add_row(one["run_id"], escape(_label(one, rows)), str(one["seed"]), *_cells(one, names))
+        shown.add_row(one["run_id"], Text(_label(one, rows)), str(one["seed"]), *_cells(one, names))
     return shown
 
 
@@ -132,15 +134,18 @@ def _markdown(rows: list[Row]) -> str:
     parts = []
     for title, own in _by_data(rows):
         names = _columns(own, {**ACCURACY, **CALIBRATION})
-        body = [[one["run_id"], _label(one, own), str(one["seed"]), *_cells(one, names)] for one in own]
+        body = [
+            [one["run_id"], escaped_markdown(_label(one, own)), str(one["seed"]), *_cells(one, names)] for one in own
+        ]
         header = ["Run", "Method", "Seed", *names.values()]
         align = ("left", "left", *["right"] * (len(header) - 2))
-        parts.append(f"### {title}\n\n{tabulate(body, header, 'github', colalign=align, disable_numparse=True)}\n")
+        table = tabulate(body, header, "github", colalign=align, disable_numparse=True)
+        parts.append(f"### {markdown_paragraph(title)}\n\n{table}\n")
     return "\n".join([*parts, NOTE]) + "\n"
 
 
 _STYLES: dict[str, Callable[[list[Row]], str]] = {
     "md": _markdown,
-    "csv": lambda rows: str(pd.DataFrame(rows).to_csv(index=False)),
+    "csv": lambda rows: csv(pd.DataFrame(rows)),
     "json": lambda rows: json.dumps(rows, indent=1, allow_nan=False) + "\n",
 }

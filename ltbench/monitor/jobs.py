@@ -1,6 +1,5 @@
 """What is running, has stopped and has ended: from heartbeats in the cache and from results, read when they change."""
 
-import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -137,34 +136,44 @@ def _alive(heartbeat: Heartbeat, path: Path) -> bool:
 class _Folder:
     """A folder of results and those below it; only what has changed since it was last asked is looked at."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, above: frozenset[tuple[int, int]] = frozenset()) -> None:
         self.path = path
+        self._above = above
+        """Device and number of the folders that it is in: a link that leads back to one is not followed."""
         self._changed = 0
         self._below: dict[str, _Folder] = {}
         self._stamps: dict[str, int] = {}
         self._results: dict[str, Ended | str] = {}
+        self._problem: str | None = None
 
     def results(self) -> Iterator[Ended | str]:
         """Each result, or a message where a file is damaged or no result."""
         self._refresh()
+        yield from [self._problem] if self._problem else []
         yield from self._results.values()
         for folder in self._below.values():
             yield from folder.results()
 
     def _refresh(self) -> None:
         """A result is written beside its place and moved there, so its folder changes with it."""
+        problem = None
         try:
-            changed = self.path.stat().st_mtime_ns
+            about = self.path.stat()
+            changed, itself = about.st_mtime_ns, (about.st_dev, about.st_ino)
             if changed == self._changed:
                 return
-            with os.scandir(self.path) as entries:
-                there = list(entries)
-            stamps = {one.name: one.stat().st_mtime_ns for one in there if _is_result(one)}
-        except OSError:  # it is not there, or not yet, or a file has gone meanwhile
-            there, stamps, changed = [], {}, 0
+            there = [] if itself in self._above else list(self.path.iterdir())
+        except FileNotFoundError:  # not yet
+            there, changed, itself = [], 0, (0, 0)
+        except OSError as error:
+            there, changed, itself = [], 0, (0, 0)
+            problem = str(LtbenchError(f"cannot read the folder: {error.strerror}", where=self.path))
+        stamps = {path.name: stamp for path in there if _is_result(path) and (stamp := _stamp(path)) is not None}
         self._changed = changed if time.time_ns() - changed > SETTLED * 1e9 else 0
-        folders = [one.name for one in there if one.is_dir()]
-        self._below = {name: self._below.get(name) or _Folder(self.path / name) for name in folders}
+        folders = [path.name for path in there if path.is_dir()]
+        above = self._above | {itself}
+        self._below = {name: self._below.get(name) or _Folder(self.path / name, above) for name in folders}
+        self._problem = problem
         self._results = {
             name: self._results[name] if self._stamps.get(name) == stamp else _summary(self.path / name)
             for name, stamp in stamps.items()
@@ -172,8 +181,16 @@ class _Folder:
         self._stamps = stamps
 
 
-def _is_result(entry: "os.DirEntry[str]") -> bool:
-    return entry.name.endswith(".json") and not entry.name.startswith(".")
+def _is_result(path: Path) -> bool:
+    return path.name.endswith(".json") and not path.name.startswith(".")
+
+
+def _stamp(path: Path) -> int | None:
+    """When a file was last written; 0 for a link that leads nowhere, None for a file that has gone meanwhile."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0 if path.is_symlink() else None
 
 
 def _summary(path: Path) -> Ended | str:
@@ -199,5 +216,5 @@ def _end(result: Result, path: Path) -> datetime:
     """When the run ended; where the result has no word of it, when it was stored."""
     try:
         return datetime.fromisoformat(result.provenance["finished"]).astimezone(UTC)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return datetime.fromtimestamp(path.stat().st_mtime, UTC)

@@ -15,6 +15,7 @@ from rich.text import Text
 from ltbench.config import Recipe, RunConfig
 from ltbench.monitor.heartbeat import Heartbeat
 from ltbench.monitor.jobs import Ended, Jobs, Lookout, Stopped
+from ltbench.printable import printable_name
 
 QUIET = 60.0
 """Seconds without a heartbeat that are worth a word."""
@@ -156,7 +157,7 @@ def _table(title: str, kind: str, *columns: str, words: int = 0) -> Table:
 
 def _line(text: str, style: str = "") -> Text:
     """Words that are cut where there is no room; a column of them shrinks before those that may not wrap."""
-    return Text(text, style, no_wrap=True, overflow="ellipsis")
+    return Text(printable_name(text), style, no_wrap=True, overflow="ellipsis")
 
 
 def _running(title: str, runs: Sequence[Heartbeat], names: _Names, now: datetime, width: int) -> Table:

@@ -1,13 +1,17 @@
 """The stored results of some folders, read once for all that a report shows."""
 
 import gc
-from collections.abc import Iterable, Iterator, Sequence
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ltbench.errors import LtbenchError, unknown
-from ltbench.store import Result, read
+from ltbench.printable import printable, printable_name, printable_values
+from ltbench.store import Result, content_of, parsed
 
 
 @dataclass(frozen=True)
@@ -20,32 +24,142 @@ class Collection:
     """A message a file that is damaged, half-written or no result."""
     files: int = 0
     """Read, these too, and those of runs that stand there twice."""
+    conflicts: list[str] = field(default_factory=list)
+    """A message a file of a run that stands there twice with other numbers; none of its files counts."""
+    unreadable: list[str] = field(default_factory=list)
+    """A message a folder that cannot be read."""
+
+    @property
+    def left_out(self) -> list[str]:
+        """All these messages."""
+        return [*self.unreadable, *self.problems, *self.conflicts]
 
 
 def collect(folders: Iterable[str | Path]) -> Collection:
     """Read every result below some folders.
 
+    Names and other texts are made printable (``ltbench.printable``): whatever shows them needs no care of its own.
+
     Args:
-        folders: a run that stands in several is taken from the first in which it is done.
+        folders: a run that stands in several is taken once; one that is done before one that is not.
 
     Raises:
         LtbenchError: if a folder is not there.
     """
+    with no_search_for_cycles():
+        return _collected(folders)
+
+
+def _collected(folders: Iterable[str | Path]) -> Collection:
+    copies: dict[str, list[tuple[Result, Path]]] = {}
+    problems: list[str] = []
+    unreadable: list[str] = []
+    files = 0
+    for path in (path for folder in folders for path in result_files(Path(folder), unreadable.append)):
+        files += 1
+        try:
+            content = content_of(path)
+            result = shown(parsed(content, path), content)
+        except LtbenchError as error:
+            problems.append(str(error))
+            continue
+        copies.setdefault(result.run_id, []).append((result, path))
     results: dict[str, Result] = {}
     paths: dict[str, Path] = {}
-    problems, files = [], 0
-    with no_search_for_cycles():
-        for path in (path for folder in folders for path in _files(Path(folder))):
-            files += 1
-            try:
-                result = read(path)
-            except LtbenchError as error:
-                problems.append(str(error))
-                continue
-            before = results.get(result.run_id)
-            if before is None or before.status != "done":
-                results[result.run_id], paths[result.run_id] = result, path
-    return Collection(results, paths, problems, files)
+    conflicts: list[str] = []
+    for run_id, found in copies.items():
+        if one := the_run(found):
+            results[run_id], paths[run_id] = one
+        else:
+            conflicts += [_conflict(path, run_id, found) for _, path in found]
+    for same in _same_runs(results):
+        found = [(results[run_id], paths[run_id]) for run_id in same]
+        if the_run(found) is None:
+            conflicts += [_conflict(path, result.run_id, found) for result, path in found]
+            for run_id in same:
+                del results[run_id], paths[run_id]
+    return Collection(results, paths, problems, files, conflicts, unreadable)
+
+
+def the_run(copies: Sequence[tuple[Result, Path]]) -> tuple[Result, Path] | None:
+    """The copy of a run that counts: the first that is done, else the first. None where done ones contradict."""
+    done = [one for one in copies if one[0].status == "done"]
+    if not all(_agree(done[0][0], other) for other, _ in done[1:]):
+        return None
+    return (done or list(copies))[0]
+
+
+def _agree(one: Result, other: Result) -> bool:
+    """Whether two files of a run say the same, as far as both say anything: older ones lack some figures."""
+    if one.config.model_dump(exclude={"seed"}) != other.config.model_dump(exclude={"seed"}):
+        return False
+    parts = one.metrics.keys() & other.metrics.keys()
+    pairs: list[tuple[Any, Any]] = [(one.metrics[part], other.metrics[part]) for part in parts]
+    pairs += [(one.outcomes, other.outcomes), (one.shift, other.shift)]
+    return (
+        one.method.revision == other.method.revision
+        and one.data.fingerprints == other.data.fingerprints
+        and all(_same(first, second) for first, second in pairs)
+    )
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one is None or other is None or one == other:
+        return True
+    if type(one) is not type(other) or not hasattr(one, "model_dump"):
+        return False
+    theirs = other.model_dump(exclude_none=True)
+    return all(theirs.get(name, value) == value for name, value in one.model_dump(exclude_none=True).items())
+
+
+def same_run(result: Result) -> tuple[str, ...]:
+    """What is equal for a run that stands there under another id: settings, revision and data."""
+    prints = map(str, sorted(result.data.fingerprints.items()))
+    return (result.config.model_dump_json(), result.method.revision, *prints)
+
+
+def _same_runs(results: dict[str, Result]) -> list[list[str]]:
+    """The ids of runs that stand there under several."""
+    near: dict[tuple[object, ...], list[str]] = {}  # what is found quickly, since hardly a run stands there twice
+    for run_id, result in results.items():
+        config = result.config
+        if result.test is not None and result.status == "done":
+            key = (config.method, config.dataset, config.seed, result.method.revision, str(config.hyperparameters))
+            near.setdefault(key, []).append(run_id)
+    ids: dict[tuple[str, ...], list[str]] = {}
+    for run_id in (run_id for some in near.values() if len(some) > 1 for run_id in some):
+        ids.setdefault(same_run(results[run_id]), []).append(run_id)
+    return [some for some in ids.values() if len(some) > 1]
+
+
+def _conflict(path: Path, run_id: str, copies: Sequence[tuple[Result, Path]]) -> str:
+    others = ", ".join(
+        printable_name(str(other)) for result, other in copies if other != path and result.status == "done"
+    )
+    return (
+        f"{printable_name(str(path))}: run {run_id} stands in {others} with other numbers: "
+        "none of these files counts; delete the wrong ones"
+    )
+
+
+def shown(result: Result, content: bytes | None = None) -> Result:
+    """A result as it can be shown: every text printable and in one line, but for the lines of BibTeX.
+
+    Args:
+        result: as it was read.
+        content: of its file, if at hand: it tells at once that most results have nothing to change.
+    """
+    paper = result.method.paper
+    bibtex = paper.bibtex if paper else ""
+    if content is not None:
+        escapes = content.count(b"\\") - json.dumps(bibtex).count("\\")
+        plain = content.isascii() or content.decode().replace("\n", "").isprintable()
+        if plain and not escapes and b"\x7f" not in content and bibtex == printable(bibtex):
+            return result
+    values = printable_values(result.model_dump(mode="json"))
+    if paper:
+        values["method"]["paper"]["bibtex"] = printable(bibtex)
+    return Result.model_validate(values)
 
 
 @contextmanager
@@ -77,14 +191,40 @@ def of_methods(stored: Collection, names: Sequence[str]) -> Collection:
     if not names:
         return stored
     results = {run_id: result for run_id, result in stored.results.items() if result.config.method in names}
-    return Collection(results, {run_id: stored.paths[run_id] for run_id in results}, stored.problems, stored.files)
+    return replace(stored, results=results, paths={run_id: stored.paths[run_id] for run_id in results})
 
 
-def _files(folder: Path) -> Sequence[Path]:
+def result_files(folder: Path, tell: Callable[[str], None]) -> list[Path]:
+    """Every file below a folder that is named like a result, in order; also in folders that links lead to.
+
+    Args:
+        folder: to look into.
+        tell: is told of each folder below it that cannot be read.
+
+    Raises:
+        LtbenchError: if the folder is not there or cannot be read.
+    """
     if not folder.is_dir():
         raise LtbenchError(
             "the results folder is not there",
             where=folder.absolute(),
             hint="ltbench run makes one; see --results",
         )
-    return sorted(path for path in folder.rglob("*.json") if not path.name.startswith("."))
+
+    def unreadable(error: OSError) -> None:
+        if error.filename == str(folder):
+            raise LtbenchError(f"cannot read the results folder: {error.strerror}", where=folder.absolute())
+        tell(str(LtbenchError(f"cannot read the folder: {error.strerror}", where=error.filename)))
+
+    found = []
+    seen = set()
+    for place, below, names in os.walk(folder, onerror=unreadable, followlinks=True):
+        about = Path(place).stat()
+        if (about.st_dev, about.st_ino) in seen:  # a link leads back, or two lead here
+            below.clear()
+            continue
+        seen.add((about.st_dev, about.st_ino))
+        # A folder named like a result is reported as one that cannot be read.
+        candidates = names + [name for name in below if name.endswith(".json")]
+        found += [Path(place, name) for name in candidates if name.endswith(".json") and not name.startswith(".")]
+    return sorted(found)

@@ -7,12 +7,12 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
 
 from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, flatten
+from ltbench.report.render import escaped_markdown
 from ltbench.store import Result
 
 _WHY = {
@@ -178,7 +178,7 @@ def _json(found: Difference) -> str:
 
 def _markdown(found: Difference) -> str:
     header = ["Part", "What", *found.runs, "Change"]
-    rows = [[cell.replace("|", "\\|") for cell in row] for row in cells(found)]
+    rows = [[escaped_markdown(cell) for cell in row] for row in cells(found)]
     align = ["left", "left", "right", "right", "right"]
     table = tabulate(rows, header, tablefmt="github", colalign=align if rows else None, disable_numparse=True)
     listed = [f"- {line}" for line in equal(found)]
@@ -195,7 +195,7 @@ def terminal(found: Difference) -> Group:
         table.add_column(name, justify="left" if number < 2 else "right")
     last = ""
     for part, *rest in cells(found):
-        table.add_row("" if part == last else part, *map(escape, rest))
+        table.add_row("" if part == last else part, *map(Text, rest))
         last = part
     lines = "\n".join(["Equal", *(f"  {line}" for line in equal(found))])
     return Group(Text(found.verdict, style="bold"), table, Text(lines, style="dim"))

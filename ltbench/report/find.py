@@ -4,25 +4,54 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ltbench.errors import LtbenchError
+from ltbench.report.collection import result_files, the_run
 from ltbench.store import Result, read
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except OSError:  # a name that is too long, or in a folder that may not be read
+        return False
 
 
 def find_run(name: str, folders: Sequence[Path]) -> tuple[Result, Path]:
     """A stored run by result file, run id, or the first digits of one.
 
     Raises:
-        LtbenchError: if there is none, or several.
+        LtbenchError: if there is none, several, or one whose copies contradict each other.
     """
-    if Path(name).is_file():
+    if _is_file(name):
         return read(Path(name)), Path(name)
     searched = ", ".join(str(folder) for folder in folders)
-    paths = [path for folder in folders for path in folder.rglob("*.json") if path.stem.startswith(name)]
-    found = sorted({path.stem: path for path in reversed(paths)}.items())  # as for reports, the first folder counts
-    if not found:
+    unreadable: list[str] = []
+    copies: dict[str, list[Path]] = {}
+    for path in (path for folder in folders if folder.is_dir() for path in result_files(folder, unreadable.append)):
+        if path.stem.startswith(name):
+            copies.setdefault(path.stem, []).append(path)
+    if not copies:
         raise LtbenchError(
-            f"no run '{name}'", where=searched, hint="run ids are the names of the files in there; see --results"
+            f"no run '{name}'",
+            where="; ".join([searched, *unreadable]),
+            hint="run ids are the names of the files in there; see --results",
         )
-    if len(found) > 1:
-        ids = ", ".join(run_id for run_id, _ in found[:5])
-        raise LtbenchError(f"'{name}' fits {len(found)} runs: {ids}", where=searched, hint="give more digits")
-    return read(found[0][1]), found[0][1]
+    if len(copies) > 1:
+        ids = ", ".join(sorted(copies)[:5])
+        raise LtbenchError(f"'{name}' fits {len(copies)} runs: {ids}", where=searched, hint="give more digits")
+    (paths,) = copies.values()
+    read_ones, problems = [], []
+    for path in paths:
+        try:
+            read_ones.append((read(path), path))
+        except LtbenchError as error:
+            problems.append(error)
+    if not read_ones:
+        raise problems[0]
+    found = the_run(read_ones)
+    if found is None:
+        raise LtbenchError(
+            f"run '{name}' stands in {len(paths)} files with different numbers",
+            where=", ".join(map(str, paths)),
+            hint="name the file instead of the run",
+        )
+    return found

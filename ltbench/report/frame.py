@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ltbench.config import Recipe, canonical_json
+from ltbench.printable import printable_name
 from ltbench.report.collection import Collection, collect
 from ltbench.store import Result
 
@@ -22,10 +23,11 @@ def load_results(*folders: str | Path) -> pd.DataFrame:
     """Read every result below some folders; see ``frame`` for the columns.
 
     Args:
-        folders: results folders; a run that stands in several is taken from the first in which it is done.
+        folders: results folders; a run that stands in several is taken once, or not at all if its copies contradict
+            each other.
 
     Returns:
-        One row a run. Files that could not be read are listed as messages in ``frame.attrs["problems"]``.
+        One row a run. Files that could not be read or count are listed as messages in ``frame.attrs["problems"]``.
 
     Raises:
         LtbenchError: if a folder is not there.
@@ -41,7 +43,7 @@ def frame(stored: Collection) -> pd.DataFrame:
     ``table`` (equal for runs that may stand in one table).
     """
     rows = pd.DataFrame([_row(result, stored.paths[name]) for name, result in stored.results.items()])
-    rows.attrs["problems"] = list(stored.problems)
+    rows.attrs["problems"] = stored.left_out
     return rows
 
 
@@ -65,7 +67,7 @@ def _row(result: Result, path: Path) -> dict[str, Any]:
         **{name: getattr(cost, name, None) for name in COSTS},
         "hardware": canonical_json(result.provenance.get("hardware", {})),
         "tuning_trials": (result.tuning or {}).get("trials"),
-        "path": str(path),
+        "path": printable_name(str(path)),
     }
 
 

@@ -3,7 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from ltbench.report.collection import Collection
+from ltbench.printable import printable_name
+from ltbench.report.collection import Collection, same_run
 
 
 @dataclass(frozen=True)
@@ -15,19 +16,23 @@ class LeftOut:
 
 
 def left_out(stored: Collection) -> list[LeftOut]:
-    """Files that cannot be read, and runs that are not done, have not looked at the test set, or are there twice."""
-    found = [LeftOut("not readable", problem) for problem in stored.problems]
+    """Files that cannot be read, and runs that are not done, have not looked at the test set, or are there twice.
+
+    Two files of one run that contradict each other are both left out.
+    """
+    found = [LeftOut("folders not readable", problem) for problem in stored.unreadable]
+    found += [LeftOut("not readable", problem) for problem in stored.problems]
+    found += [LeftOut("in conflict with another of the same run", conflict) for conflict in stored.conflicts]
     seen: dict[tuple[str, ...], str] = {}
     for run_id, result in sorted(stored.results.items()):
-        place = f"{stored.paths[run_id]}: "
+        place = f"{printable_name(str(stored.paths[run_id]))}: "
         if result.status != "done":
             found.append(LeftOut(result.status, f"{place}{result.status}: {result.reason}"))
             continue
         if result.test is None:
             found.append(LeftOut("not tested", f"{place}has no figures on the test set"))
             continue
-        prints = map(str, sorted(result.data.fingerprints.items()))
-        same = seen.setdefault((result.config.model_dump_json(), result.method.revision, *prints), run_id)
+        same = seen.setdefault(same_run(result), run_id)
         if same != run_id:
             found.append(LeftOut("of the settings and seed of another", f"{place}the same run as {same}"))
     return found
@@ -36,7 +41,7 @@ def left_out(stored: Collection) -> list[LeftOut]:
 def counted(stored: Collection) -> str:
     """For example "93 result files; left out: 2 not readable, 1 failed."."""
     counts = Counter(one.kind for one in left_out(stored))
-    twice = stored.files - len(stored.results) - len(stored.problems)
+    twice = stored.files - len(stored.results) - len(stored.problems) - len(stored.conflicts)
     words = [f"{number} {kind}" for kind, number in counts.items()]
     words += [f"{twice} of runs that stand there twice"] if twice else []
     files = f"{stored.files} result file{'s' * (stored.files != 1)}"

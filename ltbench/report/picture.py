@@ -4,15 +4,14 @@ import io
 import re
 from collections.abc import Iterable
 
-from rich.console import Console
-
 from ltbench.report.render import Part, needed_width, show
+from ltbench.terminal import Terminal
 
 
 def svg(parts: Iterable[Part], title: str = "ltbench report") -> str:
     """A self-contained SVG, wide enough for the widest table."""
     parts = list(parts)
-    console = Console(
+    console = Terminal(
         record=True,
         file=io.StringIO(),
         width=needed_width(parts),

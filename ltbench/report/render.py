@@ -16,8 +16,11 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from tabulate import tabulate
 
+from ltbench.printable import printable_name
 from ltbench.report.board import Board
 from ltbench.report.table import Bold, Table
+from ltbench.spreadsheet import csv
+from ltbench.terminal import Terminal
 
 Part = Table | str
 """A table, or a paragraph between tables."""
@@ -31,24 +34,75 @@ def markdown(parts: Iterable[Part]) -> str:
 
 
 def _markdown(table: Table) -> str:
-    rows = [[_bold(cell.replace("|", "\\|"), cell, "**{}**") for cell in row] for row in table.rows]
-    text = tabulate(rows, table.header, tablefmt="github", colalign=_align(table), disable_numparse=True)
-    caption = f"\n{table.caption}\n" if table.caption else ""
-    return f"{'#' * (table.level + 2)} {table.title}\n\n{text}\n{caption}"
+    rows = [[_bold(escaped_markdown(row[0]), row[0], "**{}**"), *map(_markdown_figure, row[1:])] for row in table.rows]
+    header = [escaped_markdown(table.header[0]), *map(markdown_paragraph, table.header[1:])]
+    text = tabulate(rows, header, tablefmt="github", colalign=_align(table), disable_numparse=True)
+    caption = f"\n{markdown_paragraph(table.caption)}\n" if table.caption else ""
+    return f"{'#' * (table.level + 2)} {escaped_markdown(table.title)}\n\n{text}\n{caption}"
+
+
+def _markdown_figure(cell: str) -> str:
+    return _bold(markdown_paragraph(cell), cell, "**{}**")
+
+
+def escaped_markdown(text: str) -> str:
+    """A name from outside as Markdown shows it: no tag, link, code, formula, emphasis or cell of its own."""
+    text = re.sub(r"([\\`*\[\]<>|$~#!])", r"\\\1", printable_name(text))
+    return _escaped_underscores_and_entities(text)
+
+
+def markdown_paragraph(text: str) -> str:
+    """A paragraph of ours with names from outside in it: what could begin a tag, a link, code and so on is escaped.
+
+    Brackets around intervals and signs between numbers stay as they are.
+    """
+    text = re.sub(r"([\\`*|$]|~(?=~)|<(?=[A-Za-z/!?])|\](?=[(\[:])|(?<![^\n])[#>=+-](?=\s|[#>=+-]))", r"\\\1", text)
+    return _escaped_underscores_and_entities(text)
+
+
+def _escaped_underscores_and_entities(text: str) -> str:
+    text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)  # within a word it is no emphasis
+    return re.sub(r"&(?=#?\w+;)", "&amp;", text)
 
 
 def latex(parts: Iterable[Part]) -> str:
     """Tables with the rules of booktabs; what is said about them stands in comments."""
-    return "\n".join(f"% {part}\n" if isinstance(part, str) else _latex(part) for part in parts)
+    return "\n".join(f"{_latex_comment(part)}\n" if isinstance(part, str) else _latex(part) for part in parts)
+
+
+_LATEX = {
+    "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "<": r"\ensuremath{<}", ">": r"\ensuremath{>}",
+    "±": r"$\pm$", "≈": r"$\approx$", "†": r"$\dagger$", "−": "$-$", "←": r"$\leftarrow$", "→": r"$\rightarrow$",
+}  # fmt: skip
+
+
+def escaped_latex(text: str) -> str:
+    """Text as LaTeX prints it."""
+    return "".join(_LATEX.get(character, character) for character in printable_name(text))
+
+
+def _latex_comment(text: str) -> str:
+    return "\n".join(f"% {escaped_latex(line)}" for line in text.splitlines())
 
 
 def _latex(table: Table) -> str:
-    rows = [[_bold(cell, cell, "@@{}@@") for cell in row] for row in table.rows]  # marks that survive the escaping
-    text = tabulate(rows, table.header, tablefmt="latex_booktabs", colalign=_align(table), disable_numparse=True)
-    text = re.sub(r"@@(.+?)@@", r"\\textbf{\1}", text)
-    text = text.replace("±", r"$\pm$").replace("≈", r"$\approx$").replace("†", r"$\dagger$")
-    caption = f"% {table.caption}\n" if table.caption else ""
-    return f"% {table.title}\n{text}\n{caption}"
+    lines = [
+        rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}",
+        r"\toprule",
+        _latex_row(list(map(escaped_latex, table.header))),
+        r"\midrule",
+        *(_latex_row([_bold(escaped_latex(cell), cell, r"\textbf{{{}}}") for cell in row]) for row in table.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    caption = f"{_latex_comment(table.caption)}\n" if table.caption else ""
+    return f"{_latex_comment(table.title)}\n" + "\n".join(lines) + f"\n{caption}"
+
+
+def _latex_row(cells: list[str]) -> str:
+    # After the end of a row, a bracket or a star would be taken for its argument.
+    return f" {'{}' if cells[0][:1] in ('[', '*') else ''}{' & '.join(cells)} \\\\"
 
 
 def _align(table: Table) -> list[str]:
@@ -70,7 +124,7 @@ def text(parts: Iterable[Part], width: int | None = None, *, coloured: bool = Fa
     parts = list(parts)
     width = width or needed_width(parts)
     file = io.StringIO()
-    console = Console(file=file, width=width, force_terminal=coloured, color_system="standard" if coloured else None)
+    console = Terminal(file=file, width=width, force_terminal=coloured, color_system="standard" if coloured else None)
     show(console, parts, bold="bold" if coloured else None)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
@@ -130,7 +184,7 @@ def _fitted(table: Table, width: int) -> tuple[Table, list[str]]:
 
 def _width(table: Table, label: int | None = None) -> int:
     """Columns of characters that a table takes, its labels folded at so many."""
-    console = Console(file=io.StringIO(), width=10_000)
+    console = Terminal(file=io.StringIO(), width=10_000)
     whole = Measurement.get(console, console.options, _rich(table, None)).maximum
     longest = max(len(row[0]) for row in table.rows)
     return whole - max(0, longest - (label or longest))
@@ -172,9 +226,8 @@ def as_json(boards: Iterable[Board]) -> str:
 
 
 def as_csv(boards: Iterable[Board]) -> str:
-    """The records as CSV, several run ids in a cell by spaces."""
-    rows = [{**row, "run_ids": " ".join(row["run_ids"])} for row in records(boards)]
-    return str(pd.DataFrame(rows).to_csv(index=False))
+    """The records as CSV, several run ids in a cell by spaces; see ``ltbench.spreadsheet.csv`` for texts."""
+    return csv(pd.DataFrame([{**row, "run_ids": " ".join(row["run_ids"])} for row in records(boards)]))
 
 
 DATA: dict[str, Callable[[Iterable[Board]], str]] = {"json": as_json, "csv": as_csv}

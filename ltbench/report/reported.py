@@ -76,7 +76,7 @@ def same_data(claim: str, run: Result) -> bool:
 
     Names are compared by letters and digits; a data set that is used as it is has one ratio only.
     """
-    _, dataset, ratio, *_ = claim.split("|")
+    _, dataset, ratio, *_ = [*claim.split("|"), "", ""]  # a claim of a result may be anything
     own = run.config.imbalance_ratio
     return _bare(dataset) == _bare(run.config.dataset) and (own is None or ratio == f"{own:g}")
 
@@ -89,7 +89,7 @@ def _of_board(board: Board, stored: Collection) -> Iterator[Figure]:
     for row in board.rows.to_dict("records"):
         runs = [stored.results[run_id] for run_id in row["run_ids"]]
         told = next((run for run in runs if run.method.paper is not None), None)
-        if told is None or told.method.paper is None:
+        if told is None or told.method.paper is None or not isinstance(told.config.recipe, Recipe):
             continue
         for claim in told.method.paper.claims:
             if same_data(claim, told):

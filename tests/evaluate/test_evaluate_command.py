@@ -128,7 +128,7 @@ def test_hyper_parameters_tell_rows_of_a_method_apart(cli, stored_run):
     run.path.write_text(run.result.model_copy(update={"config": mixed}).model_dump_json())
     stored_run(*noisy(), COUNTS, method="ce")
     out = cli("evaluate", "--all", "--format", "md").out
-    assert "| balpoe mixup=0.4 taus=[0, 1] |" in out
+    assert "| balpoe mixup=0.4 taus=\\[0, 1\\] |" in out
     assert out.count("| balpoe  ") == 1
 
 

@@ -159,10 +159,10 @@ def test_a_large_calibration_error_asks_for_a_temperature_unless_there_is_one():
 @pytest.mark.parametrize(("sure", "right", "word"), [(0.9, 0.7, "over"), (0.88, 0.95, "under")])
 def test_what_a_confidence_means_from_the_bins(tmp_path, make_result, sure, right, word):
     # Bin 14 of 15 reaches from 13/15 = 86.7 % to 14/15 = 93.3 %.
-    count = [0] * 13 + [100, 0]
+    count, gap = [0] * 13 + [2 * 10**6, 0], 100 * abs(sure - right)
     bins = BinTable(count=count, confidence=[0.0] * 13 + [sure, 0.0], accuracy=[0.0] * 13 + [right, 0.0])
     for seed in range(2):
-        result = make_result(seed=seed, ece=20.0)
+        result = make_result(seed=seed, top1=100 * right, ece=gap, mce=gap)
         tests = {"test": result.metrics["test"].model_copy(update={"bins": bins})}
         Store(tmp_path).save(result.model_copy(update={"metrics": tests}))
     stored = collect([tmp_path])

@@ -22,7 +22,7 @@ def test_a_run_is_a_row(tmp_path, make_result):
     assert (row["method"], row["dataset"], row["seed"], row["status"]) == ("balpoe", "digits-lt", 3, "done")
     assert (row["recipe.name"], row["recipe.lr"], row["recipe.augment.flip"]) == ("standard", 0.1, False)
     assert (row["hyperparameters.mixup"], row["hyperparameters.taus"]) == (0.4, "[0, 2]")
-    assert (row["top1"], row["macro"], row["few"]) == (61.5, 50.0, None)
+    assert (row["top1"], row["macro"], row["few"]) == (61.5, 61.5, None)
     assert (row["parameters"], row["training_seconds"]) == (270_000, 12.0)
     assert row["path"] == str(path)
     assert set(METRICS) | set(COSTS) | set(TABLE_KEYS) <= set(row)
@@ -95,14 +95,18 @@ def test_runs_that_cannot_be_compared_are_in_tables_of_their_own(tmp_path, make_
     assert not same(load_results(tmp_path), "table")
 
 
-def test_a_run_in_several_folders_counts_once_and_the_first_folder_wins(tmp_path, make_result):
+def test_a_run_in_several_folders_counts_once_but_not_with_other_numbers(tmp_path, make_result):
     here, there = tmp_path / "here", tmp_path / "there"
     Store(here).save(make_result(seed=0, top1=10.0))
     Store(there).save(make_result(seed=0, top1=90.0))
-    Store(there).save(make_result(seed=1, top1=20.0))
-    assert load_results(here, there).set_index("seed")["top1"].to_dict() == {0: 10.0, 1: 20.0}
-    assert load_results(there, here).set_index("seed")["top1"].to_dict() == {0: 90.0, 1: 20.0}
-    assert len(load_results(here, here)) == 1
+    for folder in (here, there):
+        Store(folder).save(make_result(seed=1, top1=20.0))
+    for folders in ((here, there), (there, here)):
+        frame = load_results(*folders)
+        assert frame.set_index("seed")["top1"].to_dict() == {1: 20.0}
+        assert len(frame.attrs["problems"]) == 2
+        assert all("with other numbers" in problem for problem in frame.attrs["problems"])
+    assert len(load_results(here, here)) == 2
 
 
 def test_of_a_run_in_several_folders_the_one_that_is_done_counts(tmp_path, make_result):
@@ -194,3 +198,17 @@ def test_seeds_are_averaged_only_where_as_many_images_shared_batch_norm_statisti
     assert rows.loc[[0, 1, 3], "setting"].nunique() == 1
     assert rows.loc[2, "setting"] != rows.loc[0, "setting"]
     assert rows.loc[2, "batch_norm_images"] == "64"
+
+
+def test_a_run_whose_copies_contradict_each_other_is_not_shown_by_its_id(tmp_path, make_result):
+    here, there = tmp_path / "here", tmp_path / "there"
+    path = Store(here).save(make_result(top1=10.0))
+    Store(there).save(make_result(top1=90.0))
+    run_id = make_result().run_id
+    with pytest.raises(LtbenchError, match=f"run '{run_id}' stands in 2 files with different numbers") as caught:
+        find_run(run_id, [here, there])
+    assert str(here) in str(caught.value)
+    assert str(there) in str(caught.value)
+    assert find_run(str(path), [there])[0].test.top1 == 10.0
+    Store(tmp_path / "stopped").save(make_result(status="interrupted", reason="stopped"))
+    assert find_run(run_id, [tmp_path / "stopped", here])[0].status == "done"

@@ -95,7 +95,7 @@ def test_what_is_no_result_is_named(full, content):
 
 
 def test_a_figure_that_is_not_a_number_is_refused(full):
-    (said,) = reported(full(0), full(1).replace('"macro": 50.0', '"macro": NaN').encode())
+    (said,) = reported(full(0), full(1).replace('"macro": 83', '"macro": NaN, "x": 83').encode())
     assert "metrics.test.macro" in said
 
 

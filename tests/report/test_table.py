@@ -67,11 +67,11 @@ def test_one_seed_has_no_deviation(boards, make_result):
 
 
 def test_every_column_shows_its_own_figure(boards, make_result):
-    figures = {"top1": 1.1, "many": 2.2, "medium": 3.3, "few": 4.4, "ece": 5.5, "mce": 6.6}
+    figures = {"top1": 4.4, "many": 2.2, "medium": 3.3, "few": 7.7, "ece": 5.5, "mce": 6.6}
     cost = {"parameters": 1_234_567, "multiply_adds": 89_060_000, "training_seconds": 432.1}
     (row,) = cells(markdown(tables(boards(make_result(**figures, cost=cost))))).values()
     assert row == {
-        "Method": "ce", "n": "1", "Acc": "1.1", "Many": "2.2", "Med": "3.3", "Few": "4.4", "ECE": "5.5", "MCE": "6.6",
+        "Method": "ce", "n": "1", "Acc": "4.4", "Many": "2.2", "Med": "3.3", "Few": "7.7", "ECE": "5.5", "MCE": "6.6",
         "Params (M)": "1.23", "MAdds (M)": "89.1", "Train": "432 s",
     }  # fmt: skip
 
@@ -250,16 +250,27 @@ def test_nothing_is_called_best_where_a_row_that_lacks_seeds_is_ahead(boards, ma
 
 
 def test_where_the_test_set_is_not_balanced_the_mean_over_classes_ranks(boards, make_result):
-    def unbalanced(method, **figures):
-        result = make_result(method, **figures)
-        metrics = result.test.model_copy(update={"total": [9, 1]})
+    def unbalanced(method, first, second):
+        result, top1, macro = make_result(method), 10.0 * (first + second), 100 * (first / 9 + second) / 2
+        figures = {
+            "top1": top1,
+            "macro": macro,
+            "medium": 100 * first / 9,
+            "few": 100.0 * second,
+            "ece": 0.0,
+            "mce": 0.0,
+        }
+        bins = result.test.bins.model_copy(update={"count": [10], "confidence": [top1 / 100], "accuracy": [top1 / 100]})
+        counts = {"correct": [first, second], "total": [9, 1], "worst_class": min(figures["medium"], figures["few"])}
+        metrics = result.test.model_copy(update={**figures, **counts, "bins": bins})
         return result.model_copy(update={"metrics": {"test": metrics}})
 
-    (board,) = boards(unbalanced("ce", top1=90.0, macro=50.0), unbalanced("balpoe", top1=80.0, macro=70.0))
+    # of 9 and 1 images 9 and 0 right: (100 + 0) / 2; 7 and 1: (77.8 + 100) / 2
+    (board,) = boards(unbalanced("ce", 9, 0), unbalanced("balpoe", 7, 1))
     shown = cells(markdown(tables([board])))
     assert board.metric == "macro"
     assert {label: (row["Acc"], row["Macro"]) for label, row in shown.items()} == {
-        "balpoe": ("80.0", "70.0"), "ce": ("90.0", "50.0"),
+        "balpoe": ("80.0", "88.9"), "ce": ("90.0", "50.0"),
     }  # fmt: skip
     assert list(shown) == ["balpoe", "ce"]
 

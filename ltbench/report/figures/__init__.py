@@ -5,8 +5,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ltbench.atomic import write_bytes
 from ltbench.errors import LtbenchError, unknown
+from ltbench.output import write_bytes
 from ltbench.report.figures import (
     class_rank,
     cost,

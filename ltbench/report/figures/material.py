@@ -26,12 +26,12 @@ class Setting:
     @property
     def label(self) -> str:
         """As the leaderboard has it."""
-        return str(self.row["label"])
+        return shown_name(str(self.row["label"]))
 
     @property
     def method(self) -> str:
         """The name of the method."""
-        return self.runs[0].config.method
+        return shown_name(self.runs[0].config.method)
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -129,6 +129,16 @@ def gather(stored: Collection, board: Board | None, *, asked: bool = False, fold
     rows = [row for _, row in board.rows.iterrows()] if board else []
     settings = [Setting(row, [stored.results[name] for name in row["run_ids"]]) for row in rows]
     return Material(board, settings, asked, list(folders), stored)
+
+
+def shown_name(text: str) -> str:
+    """A name as matplotlib shows it: no formula between dollars, of bounded length, and in the legend in any case."""
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return text.replace("$", r"\$") if not text.startswith("_") else f" {text}".replace("$", r"\$")
+
+
+_LONGEST = 120
+"""Characters of a name."""
 
 
 def finished_runs(stored: Collection) -> bool:

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ltbench.errors import LtbenchError
-from ltbench.report.figures.material import Material
+from ltbench.report.figures.material import Material, shown_name
 from ltbench.report.figures.style import BLUE, DOUBLE, GREY
 
 
@@ -32,7 +32,9 @@ def draw(material: Material) -> Figure:
     for part, color in ((~apart, BLUE), (apart, GREY)):
         axes.errorbar(ranks[part], places[part], xerr=difference / 2, fmt="o", color=color, elinewidth=1.0)
     axes.axvspan(ranks[0] - difference / 2, ranks[0] + difference / 2, color="0.93", linewidth=0, zorder=0)
-    axes.set_yticks(places, [f"{label}   {rank:.1f}" for label, rank in zip(rows["label"], ranks, strict=True)])
+    axes.set_yticks(
+        places, [f"{shown_name(label)}   {rank:.1f}" for label, rank in zip(rows["label"], ranks, strict=True)]
+    )
     axes.set(ylim=(len(rows) - 0.4, -0.6))
     axes.set_xticks([tick for tick in axes.get_xticks() if 1 <= tick <= len(rows)])  # bars reach beyond the ranks
     axes.grid(axis="y", visible=False)

@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from ltbench.errors import LtbenchError
-from ltbench.report.figures.material import Material
+from ltbench.report.figures.material import Material, shown_name
 from ltbench.report.figures.style import DOUBLE, key, look
 from ltbench.report.shift import under_shift
 
@@ -43,7 +43,7 @@ def draw(material: Material) -> Figure:
                     axes.errorbar(
                         x, points[metric], points[f"{metric}_sd"], label=setting.label, elinewidth=0.6, **look(number)
                     )
-            axes.set_xticks(range(len(places)), [_ratio(name) for name in places], fontsize=6)
+            axes.set_xticks(range(len(places)), [shown_name(_ratio(name)) for name in places], fontsize=6)
         panels[0, column].set_title(title)
     panels[0, 0].set_ylabel("accuracy (%)")
     panels[1, 0].set_ylabel("ECE (%)")

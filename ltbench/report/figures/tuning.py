@@ -1,5 +1,6 @@
 """A search for hyper-parameters: what it found when, and which of them mattered."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial
+from pydantic import BaseModel, Field, ValidationError
 
 from ltbench.config import read_toml
-from ltbench.errors import LtbenchError
-from ltbench.report.figures.material import Material
+from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.report.figures.material import Material, shown_name
 from ltbench.report.figures.style import BLUE, DOUBLE, GREY, VERMILLION
 
 
@@ -60,7 +63,7 @@ def draw(material: Material) -> Figure:
     left.set_title(search.name, fontsize=7)
     left.legend(loc="lower right")
     shares = importance(search)
-    right.barh(list(shares), list(shares.values()), color=BLUE, height=0.6)
+    right.barh(list(map(shown_name, shares)), list(shares.values()), color=BLUE, height=0.6)
     right.invert_yaxis()
     right.grid(axis="y", visible=False)
     right.set(xlabel="importance (% of variance)", xlim=(0, 100))
@@ -68,34 +71,72 @@ def draw(material: Material) -> Figure:
 
 
 def searches(material: Material) -> list[Search]:
-    """Those that chose the settings of stored runs, and those of every best.toml in the folders."""
-    tunings = [
-        (run.config.dataset, run.config.method, run.tuning or {}) for one in material.settings for run in one.runs
+    """Those that chose the settings of stored runs, and those of every best.toml in the folders.
+
+    A record that is damaged is left out, of which a warning tells.
+    """
+    tunings: list[tuple[object, object, object]] = [
+        (run.config.dataset, run.config.method, run.tuning) for one in material.settings for run in one.runs
     ]
-    for path in sorted(path for folder in material.folders for path in folder.rglob("best.toml")):
-        best = read_toml(path)
-        tunings.append((str(best.get("dataset")), str(best.get("method")), best.get("tuning", {})))
-    made = [
-        Search(f"{method} on {dataset}", tuning["space"], tuning["history"])
-        for dataset, method, tuning in tunings
-        if tuning.get("history")
-    ]
+    for path in sorted(path for folder in material.folders for path in folder.rglob("best.toml") if path.is_file()):
+        try:
+            best = read_toml(path)
+        except LtbenchError as error:
+            warnings.warn(str(error), LtbenchWarning, stacklevel=2)
+            continue
+        tunings.append((best.get("dataset"), best.get("method"), best.get("tuning")))
+    made = []
+    for dataset, method, tuning in tunings:
+        if not isinstance(tuning, dict) or not tuning.get("history"):
+            continue
+        name = f"{method} on {dataset}"
+        try:
+            record = _Record.model_validate(tuning)
+            search = Search(
+                shown_name(name), record.space, [one.model_dump(exclude_none=True) for one in record.history]
+            )
+            _trials(search)
+        except (ValidationError, ValueError, TypeError):
+            message = f"the record of the search for hyper-parameters of {name} is damaged; no figure shows it"
+            warnings.warn(message, LtbenchWarning, stacklevel=2)
+        else:
+            made.append(search)
     return [search for search in made if search.done]
+
+
+class _Trial(BaseModel):
+    number: int = Field(ge=0, le=10**9)
+    params: dict[str, Any]
+    macro: float | None = Field(None, ge=0, le=100)
+
+
+class _Record(BaseModel):
+    space: dict[str, dict[str, Any]]
+    history: list[_Trial]
+
+
+def _trials(search: Search) -> list[FrozenTrial]:
+    """The finished trials as Optuna has them.
+
+    Raises:
+        ValueError: if they are not of the space.
+    """
+    space = {name: _distribution(option) for name, option in search.space.items()}
+    return [
+        optuna.trial.create_trial(params=dict(trial["params"]), distributions=space, value=trial["macro"])
+        for trial in search.done
+    ]
 
 
 def importance(search: Search) -> dict[str, float]:
     """By hyper-parameter, percent, the most important first; empty with fewer than two different outcomes."""
     if len({trial["macro"] for trial in search.done}) < 2:
         return {}
-    space = {name: _distribution(option) for name, option in search.space.items()}
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
     optuna.logging.set_verbosity(level)
-    for trial in search.done:
-        study.add_trial(
-            optuna.trial.create_trial(params=dict(trial["params"]), distributions=space, value=trial["macro"])
-        )
+    study.add_trials(_trials(search))
     shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
     return {name: 100 * share for name, share in shares.items()}
 
@@ -103,4 +144,6 @@ def importance(search: Search) -> dict[str, float]:
 def _distribution(option: Mapping[str, Any]) -> BaseDistribution:
     if "options" in option:
         return CategoricalDistribution(option["options"])
+    if not {"low", "high", "log"} <= option.keys():
+        raise ValueError("neither options nor a range")
     return FloatDistribution(option["low"], option["high"], log=option["log"])

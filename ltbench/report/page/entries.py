@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ltbench.config import canonical_json
+from ltbench.printable import printable_name
 from ltbench.report.board import Board
 from ltbench.report.collection import Collection
 from ltbench.report.frame import METRICS, flatten
@@ -172,7 +173,15 @@ def _run(result: Result, stored: Collection) -> Run:
     test = result.test
     started, finished = (_time(result.provenance.get(name)) for name in _TIMES)
     accuracy, ece = (number(test.top1, 2), number(test.ece, 2)) if test else (MISSING, MISSING)
-    return Run(result.config.seed, result.run_id, accuracy, ece, started, finished, str(stored.paths[result.run_id]))
+    return Run(
+        result.config.seed,
+        result.run_id,
+        accuracy,
+        ece,
+        started,
+        finished,
+        printable_name(str(stored.paths[result.run_id])),
+    )
 
 
 def _time(stamp: object) -> str:

@@ -15,6 +15,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from ltbench.printable import printable_name
 from ltbench.report.advice import advise
 from ltbench.report.board import Board
 from ltbench.report.collection import Collection
@@ -120,7 +121,7 @@ def render(
         left_out=[one.message for one in left_out(read or stored)],
         counted=counted(read or stored),
         runs=len(stored.results),
-        folders=[str(folder) for folder in folders],
+        folders=[printable_name(str(folder)) for folder in folders],
         version=version("ltbench"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
