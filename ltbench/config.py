@@ -67,7 +67,7 @@ class Recipe(Frozen):
     def epochs_of(self, share: float) -> int:
         """The whole number of epochs nearest to a share of them; a half is rounded up.
 
-        The share counts as the decimal number that was written: 0.7 of 15 epochs are 10.5 exactly, in binary a bit less.
+        The share counts as the decimal number that was written: 0.7 of 15 epochs is 10.5, in binary a bit less.
         """
         return int((Decimal(repr(float(share))) * self.epochs).to_integral_value(ROUND_HALF_UP))
 

@@ -22,7 +22,7 @@ from ltbench.data.source import LabelledImages
 from ltbench.data.streaming import centre
 from ltbench.deploy.predictor import Predictor
 from ltbench.errors import LtbenchError
-from ltbench.evaluate.predict import predict
+from ltbench.evaluate.predict import Predictions, predict
 
 AT_A_TIME = 1024
 """Files that are in memory at once."""
@@ -72,7 +72,7 @@ def logits_of(predictor: Predictor, files: Sequence[Path]) -> Iterator[tuple[Pat
         files: of images of any size; scaled and cut as the run's test images.
 
     Raises:
-        LtbenchError: if the run takes images that are neither grey nor of three colours.
+        LtbenchError: if the run takes images that are neither grey nor of three colours, or its logits are not finite.
     """
     card = predictor.card
     channels, side, _ = card.input
@@ -84,7 +84,12 @@ def logits_of(predictor: Predictor, files: Sequence[Path]) -> Iterator[tuple[Pat
             decode = partial(_streamed, copied=card.config.cache_resized) if card.streamed else decode_one
             decoded = list(pool.map(decode, some, repeat(side)))
         images = [image if channels == 3 else _grey(image) for image in decoded if image is not None]
-        found = iter(_predicted(predictor, np.stack(images)) if images else ())
+        predictions = _predicted(predictor, np.stack(images)) if images else None
+        wrong = predictions.fault() if predictions else None
+        if wrong is not None:
+            named = f"{some[0]}" + (f" to {some[-1]}" if len(some) > 1 else "")
+            raise LtbenchError(f"run {card.run_id}: {wrong}", where=named, hint="its numbers overflow: train it again")
+        found = iter(predictions.logits if predictions else ())
         for file, image in zip(some, decoded, strict=True):
             yield file, None if image is None else next(found)
 
@@ -102,11 +107,11 @@ def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image.transpose(1, 2, 0)).convert("L"))[None]
 
 
-def _predicted(predictor: Predictor, images: NDArray[np.uint8]) -> Tensor:
+def _predicted(predictor: Predictor, images: NDArray[np.uint8]) -> Predictions:
     card = predictor.card
     data = LabelledImages(images, np.zeros(len(images), dtype=np.int64))
     resident = Resident(data, card.mean, card.std, predictor.mean.device, labelled=False)
-    return predict(predictor.method, resident, card.config.precision).logits
+    return predict(predictor.method, resident, card.config.precision)
 
 
 def write_csv(

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from ltbench.data.longtail import Labels
 from ltbench.errors import LtbenchError
+from ltbench.evaluate.predict import LARGEST
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
-LARGEST = 1e30
-"""Beyond it float32 has no room for differences of logits."""
 SUM_TOLERANCE = 1e-3
 """By which probabilities may miss one: half precision misses it by less."""
 
