@@ -71,6 +71,12 @@ class Surroundings:
     """Whether the processes divide the parameters of the network among them while it trains."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.checkpoint_every < math.inf:  # nor NaN, which no time is up to
+            raise LtbenchError(
+                f"{self.checkpoint_every} is no number of seconds",
+                where="--checkpoint-every",
+                hint="give a finite number; 0 saves after every step",
+            )
         if self.tensorboard is not None:
             check_installed()
 

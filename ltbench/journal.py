@@ -75,7 +75,9 @@ def open_study(path: Path) -> optuna.Study:
         raise _cannot_save(error, path) from error
     try:
         storage = JournalStorage(journal)
-        return optuna.create_study(storage=storage, study_name=_STUDY, direction="maximize", load_if_exists=True)
+        if _STUDY in optuna.get_all_study_names(storage):  # create_study() would write a line all the same
+            return optuna.load_study(study_name=_STUDY, storage=storage)
+        return optuna.create_study(study_name=_STUDY, storage=storage, direction="maximize")
     except LtbenchError:
         raise
     except Exception as error:  # what is no operation, or none that can follow those before it, fails in many ways

@@ -1,6 +1,5 @@
 """What rows have in common that ltbench has not trained: others' predictions, others' weights."""
 
-import math
 import re
 import shlex
 from collections.abc import Mapping
@@ -14,6 +13,8 @@ EXTERNAL = "external"
 """Stands for a training recipe that ltbench knows nothing about."""
 SCORED, IMPORTED = "scored", "imported"
 """Revisions of what ltbench has not trained, and where a result's provenance tells the file: predictions, weights."""
+LARGEST_EXPONENT = 1000.0
+"""Of a prior left in logits; methods have 0, 1 or a few, and much larger ones overflow where they are corrected."""
 _COMMANDS = {SCORED: "score", IMPORTED: "import-checkpoint"}
 
 
@@ -30,7 +31,7 @@ def check_row(name: str, logit_prior: float | None) -> None:
             where="--name",
             hint=f"rows that it has not trained have names of their own, e.g. {name}-published",
         )
-    if logit_prior is not None and not math.isfinite(logit_prior):
+    if logit_prior is not None and not abs(logit_prior) <= LARGEST_EXPONENT:
         raise LtbenchError(
             f"{logit_prior} is no exponent", where="--logit-prior", hint="1 for cross entropy, 0 balanced"
         )
