@@ -231,7 +231,7 @@ class _Run:
                 raise out_of_memory(error) from None  # not stored: the others know nothing of it
             self.checkpoint.delete()
             result = self._record(method, "failed", reason=str(error).splitlines()[0])
-        except LtbenchError:
+        except (LtbenchError, Warning):  # a warning is raised for whoever has asked Python for that
             raise
         except (Exception, SystemExit) as error:  # a method may do anything, and the others of a sweep are to go on
             if self.group.size > 1:
