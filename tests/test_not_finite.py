@@ -30,7 +30,7 @@ BODIES = {
     "weights": """
     def after_step(self, at):
         if at.share > 0.87:  # the last of eight steps: no later loss tells
-            self.network.trunk[0].weight.data.flatten()[:2] = float("nan")
+            next(self.network.parameters()).data.view(-1)[:2] = float("nan")
 """,
     "statistics": """
     def after_step(self, at):
@@ -69,7 +69,7 @@ BODIES = {
 """,
 }
 REASONS = {
-    "weights": r"after training 2 of \d+ numbers of 'network.trunk.0.weight' are not finite",
+    "weights": r"after training 2 of \d+ numbers of 'network\.\S+' are not finite",
     "statistics": r"after training 1 of \d+ numbers of 'network.*running_var' are not finite",
     "logits": r"test: the logits of 400 of 400 images are NaN, infinite or beyond 1e\+30, the first of image 0",
     "experts": r"test: expert 0: the logits of 400 of 400 images are NaN, infinite or beyond 1e\+30",
@@ -114,6 +114,7 @@ def test_every_way_to_go_wrong_is_a_failed_run_and_the_others_go_on(spoilt, arou
         assert not (places.cache_dir() / "runs" / result.run_id / "test.npz").exists()
 
 
+@pytest.mark.filterwarnings("ignore:the taus average to inf:ltbench.errors.LtbenchWarning")
 def test_settings_that_overflow_fail_with_the_step_and_the_others_go_on(around):
     configs = [
         CE.replace(lr=1e30),
@@ -175,9 +176,7 @@ def test_a_run_that_is_refused_does_not_stop_the_others(around, workers):
 
 def test_what_is_wrong_with_all_runs_is_said_once(around):
     with (
-        pytest.warns(
-            LtbenchWarning, match="balpoe, seed 0 is refused, the other runs go on: balpoe: a tau has 3 numbers"
-        ),
+        pytest.warns(LtbenchWarning, match="balpoe, seed 0 is refused, the other runs go on: balpoe: a tau has 3"),
         pytest.raises(LtbenchError, match=r"^balpoe: a tau has 3 numbers for 10 classes"),
     ):
         sweep.run_all([WRONG, WRONG.replace(seed=1)], around, ignore)
