@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from ltbench import draws
-from ltbench.atomic import write_bytes, write_text
+from ltbench.atomic import remove_abandoned, write_bytes, write_text
 from ltbench.data.decoding import UNREADABLE, as_rgb, is_cut_off
 from ltbench.data.source import ImageFiles, Images, LabelledImages, RawData, Source
 from ltbench.errors import LtbenchError
@@ -124,6 +124,7 @@ def decode(files: list[Path], image_size: int) -> NDArray[np.uint8]:
             hint="replace or remove them",
         )
     images = np.stack([image for image in decoded if image is not None])
+    remove_abandoned(cached.parent)
     write_bytes(cached, lambda stream: np.save(stream, images, allow_pickle=False))
     return images
 
