@@ -51,7 +51,7 @@ def test_a_second_process_says_that_it_waits_and_gets_the_lock_when_the_first_di
 def test_who_does_not_wait_is_told_who_has_it(held):
     path, process = held
     with (
-        pytest.raises(LtbenchError, match="^the run is under way in another process\n") as caught,
+        pytest.raises(LtbenchError, match=r"^the run is under way in another process\n") as caught,
         lock.exclusive(path, "the run", wait=False, hint="come back later"),
     ):
         pass
