@@ -221,7 +221,6 @@ class _Run:
         """Train and evaluate, and store what comes of it; what goes wrong in this run alone is a result, too."""
         if self.around.rerun:
             self.checkpoint.delete()
-        method: Method | None = None
         try:
             method = self.make_method()
             self._start_from(method)
@@ -230,7 +229,7 @@ class _Run:
             if self.group.size > 1 and isinstance(error, torch.OutOfMemoryError):
                 raise out_of_memory(error) from None  # not stored: the others know nothing of it
             self.checkpoint.delete()
-            result = self._record(method, "failed", reason=str(error).splitlines()[0])
+            result = self._record(None, "failed", reason=str(error).splitlines()[0])
         except (LtbenchError, Warning):  # a warning is raised for whoever has asked Python for that
             raise
         except (Exception, SystemExit) as error:  # a method may do anything, and the others of a sweep are to go on
@@ -238,7 +237,7 @@ class _Run:
                 raise  # not stored: the others know nothing of it
             result = self._record(None, "failed", reason=_reason(error, self.cls))
         except KeyboardInterrupt:
-            self._save(self._record(method, "interrupted", reason="stopped by the user"))
+            self._save(self._record(None, "interrupted", reason="stopped by the user"))
             raise
         return self._save(result)
 

@@ -84,10 +84,11 @@ def tune(
     base = base.replace(validation=True)
     space = _space(base)
     around = replace(around, out=folder / "runs", test=False)
+    identity = _Identity.of(base, space, around)  # what is wrong with the settings or the data leaves no folder
     hint = "wait for it to end, or choose another --out"
     with exclusive(folder / "study.lock", "a search in this folder", wait=False, hint=hint):
         remove_abandoned(folder)
-        study = _open(base, space, around, folder)
+        study = _open(identity, folder)
         _carry_out(study, base, space, trials, around, tell, workers, watch)
         return _conclude(study, base, folder)
 
@@ -150,7 +151,7 @@ def _any(option: Range | Choice) -> Any:
     return option.options[0] if isinstance(option, Choice) else option.low
 
 
-def _open(base: RunConfig, space: Mapping[str, Range | Choice], around: Surroundings, folder: Path) -> optuna.Study:
+def _open(identity: "_Identity", folder: Path) -> optuna.Study:
     """Open the folder's study, if it is of this search; the caller holds its lock."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = open_study(folder / "study.journal")
@@ -161,7 +162,6 @@ def _open(base: RunConfig, space: Mapping[str, Range | Choice], around: Surround
                 where=folder.absolute(),
                 hint="choose another --out",
             )
-    identity = _Identity.of(base, space, around)
     differences = identity.differences(study)
     if differences:
         raise LtbenchError(
