@@ -52,6 +52,9 @@ def exclusive(
         message = f"{what} is under way in another process; waiting for it to end"
         warnings.warn(message, LtbenchWarning, stacklevel=3)
         lock.acquire(timeout=-1, poll_interval=0.2)
+    except NotImplementedError:  # older versions of filelock, where the file system has no locks
+        yield  # rather than to lose what is to be saved
+        return
     except OSError as error:
         raise SaveError(f"cannot save: {error.strerror}", where=path.parent.absolute(), hint=hint) from None
     try:
