@@ -73,10 +73,10 @@ REASONS = {
     "statistics": r"after training 1 of \d+ numbers of 'network.*running_var' are not finite",
     "logits": r"test: the logits of 400 of 400 images are NaN, infinite or beyond 1e\+30, the first of image 0",
     "experts": r"test: expert 0: the logits of 400 of 400 images are NaN, infinite or beyond 1e\+30",
-    "division": r"ZeroDivisionError: division by zero \(division.py, line 10\)",
-    "exit": r"SystemExit: 3 \(exit.py, line 10\)",
-    "overflow": r"OverflowError: .* \(overflow.py, line 11\)",
-    "prior": r"ArithmeticError: no prior \(prior.py, line 11\)",
+    "division": r"ZeroDivisionError: division by zero \(division.py, line 9\)",
+    "exit": r"SystemExit: 3 \(exit.py, line 9\)",
+    "overflow": r"OverflowError: .* \(overflow.py, line 10\)",
+    "prior": r"ArithmeticError: no prior \(prior.py, line 10\)",
 }
 
 
