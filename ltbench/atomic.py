@@ -1,15 +1,31 @@
 """Files that appear whole or not at all."""
 
 import os
+import re
+import stat
 import tempfile
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
-from ltbench.errors import LtbenchError
+from ltbench.errors import SaveError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    LOCKS = False
+else:
+    LOCKS = True
 
 _ONE_AT_A_TIME = threading.Lock()
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
+_OLDER_TEMPORARY = re.compile(r"\..+\.(json|pt|npz|npy|toml)\.[a-z0-9_]{8}")
+"""As versions before locks have left them."""
+ABANDONED = 24 * 3600.0
+"""Seconds without a change after which nobody is taken to write a file, where locks do not tell."""
 
 
 def write_bytes(path: Path, write: Callable[[IO[bytes]], object], *, lasting: bool = True) -> None:
@@ -21,36 +37,95 @@ def write_bytes(path: Path, write: Callable[[IO[bytes]], object], *, lasting: bo
         lasting: whether it must outlive a power failure, which takes waiting for the disk.
 
     Raises:
-        LtbenchError: if the folder cannot be written or the disk is full; what was at ``path`` is untouched.
+        SaveError: if the folder cannot be written or the disk is full; what was at ``path`` is untouched.
     """
-    temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as stream:
-            write(stream)
-            stream.flush()
-            if lasting:
-                os.fsync(stream.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-        temporary = ""
+        with _temporary_file(path) as (handle, temporary):
+            with os.fdopen(handle, "wb") as stream:
+                write(stream)
+                stream.flush()
+                if lasting:
+                    os.fsync(stream.fileno())
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
     except (OSError, RuntimeError) as error:
         fault = error if isinstance(error, OSError) else error.__context__  # torch.save wraps it in a RuntimeError
         reason = fault.strerror if isinstance(fault, OSError) else str(error).splitlines()[0]
-        raise LtbenchError(
+        raise SaveError(
             f"cannot save: {reason}",
             where=path.absolute(),
             hint="make the folder writable, free some disk space, or choose another folder",
         ) from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str, *, lasting: bool = True) -> None:
     """Write a UTF-8 text file in one step; see ``write_bytes``."""
     write_bytes(path, lambda stream: stream.write(text.encode()), lasting=lasting)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files, in a folder and below, of processes that were killed while they wrote.
+
+    A process holds a lock on its temporary file until the file is in place, and the system takes the lock from a
+    process that dies, so that a file which is being written stays. Where the file system has no locks, and for files of
+    older versions, which held none, a day without a change must do.
+    """
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            with suppress(OSError):  # it has gone, or is another user's
+                if _TEMPORARY.fullmatch(name):
+                    _remove_if_abandoned(path)
+                elif _OLDER_TEMPORARY.fullmatch(name) and _untouched(path):
+                    path.unlink()
+
+
+def _remove_if_abandoned(path: Path) -> None:
+    if not stat.S_ISREG(path.lstat().st_mode):
+        return
+    handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW) if LOCKS else None
+    try:
+        state = "unknown" if handle is None else _claim(handle)
+        if state == "claimed" or (state == "unknown" and _untouched(path)):
+            path.unlink()  # with the lock held: see _temporary_file
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _untouched(path: Path) -> bool:
+    return time.time() - path.lstat().st_mtime > ABANDONED
+
+
+def _claim(handle: int) -> Literal["claimed", "taken", "unknown"]:
+    """Lock an open file, unless another has locked it or its file system has no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return "taken"
+    except OSError:
+        return "unknown"
+    return "claimed"
+
+
+@contextmanager
+def _temporary_file(path: Path) -> Iterator[tuple[int, Path]]:
+    """A new file beside a path, open and locked, which is removed unless it has been put in place.
+
+    The handle is the caller's to close; the lock outlives that, since the file is still to be moved.
+    """
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        if not LOCKS or (_claim(handle) != "taken" and os.fstat(handle).st_nlink):
+            break
+        os.close(handle)  # remove_abandoned() has come in between, and takes the file away
+    guard = os.dup(handle)
+    try:
+        yield handle, Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+        os.close(guard)
 
 
 def _umask() -> int:

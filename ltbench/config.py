@@ -4,6 +4,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -65,6 +66,32 @@ class Recipe(Frozen):
         None, description="the further views of contrastive methods; without it SimCLR's, mirrored if augment mirrors"
     )
     head: Literal["linear", "cosine"] = "cosine"
+
+    def epochs_of(self, share: float) -> int:
+        """The whole number of epochs nearest to a share of them; a half is rounded up.
+
+        The share counts as the decimal number that was written: 0.7 of 15 epochs is 10.5, in binary a bit less.
+        """
+        return int((Decimal(repr(float(share))) * self.epochs).to_integral_value(ROUND_HALF_UP))
+
+    @property
+    def milestone_epochs(self) -> tuple[int, ...]:
+        """The epochs, counted from 0, at which the step schedule lowers the rate, in order.
+
+        Milestones that differ have epochs that differ, so that rounding makes no large step of two small ones. Where
+        two would fall together the earlier one comes an epoch sooner, but none after the start comes before the second
+        epoch. An epoch that training does not reach lowers nothing: (0.8, 0.9) are the epochs 1 and 2 of one or two, 2
+        and 3 of three, 4 and 5 of five or six.
+        """
+        shares = sorted(set(self.milestones))
+        found = [self.epochs_of(share) for share in shares]
+        for k in reversed(range(len(found) - 1)):
+            found[k] = min(found[k], found[k + 1] - 1)
+        for k, share in enumerate(shares):
+            found[k] = max(found[k], int(share > 0), found[k - 1] + 1 if k else 0)
+        return tuple(
+            epoch for epoch, share in zip(found, shares, strict=True) for _ in range(self.milestones.count(share))
+        )
 
     @property
     def views(self) -> dict[str, Augment]:

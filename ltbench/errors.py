@@ -26,6 +26,10 @@ class LtbenchError(Exception):
         super().__init__(printable("\n".join(lines)))
 
 
+class SaveError(LtbenchError):
+    """A file that cannot be written: what stops one run stops the others of a sweep, too."""
+
+
 def out_of_memory(error: Exception) -> LtbenchError:
     """The error for what does not fit into the memory of a device."""
     return LtbenchError(

@@ -1,6 +1,8 @@
 """The spine: RunConfig -> data -> method -> fit -> predict -> metrics -> Result."""
 
+import math
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from typing import Any
 import torch
 
 from ltbench import places, recipes, registry
+from ltbench.atomic import remove_abandoned
 from ltbench.config import Recipe, RunConfig, canonical_json, run_id, validated
 from ltbench.data import dataset
 from ltbench.data.dataset import Dataset
@@ -70,6 +73,12 @@ class Surroundings:
     """Whether the processes divide the parameters of the network among them while it trains."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.checkpoint_every < math.inf:  # nor NaN, which no time is up to
+            raise LtbenchError(
+                f"{self.checkpoint_every} is no number of seconds",
+                where="--checkpoint-every",
+                hint="give a finite number; 0 saves after every step",
+            )
         if self.tensorboard is not None:
             check_installed()
 
@@ -102,7 +111,7 @@ def run_or_recall(config: RunConfig, around: Surroundings | None = None) -> tupl
 def record_failure(config: RunConfig, around: Surroundings, reason: str) -> Result:
     """Store a run as failed whose process has died."""
     one = _Run(resolve(config), around)
-    result = one._record(one.make_method(), "failed", reason=reason)
+    result = one._record(None, "failed", reason=reason)
     one.store.save(result)
     one.heart.stop()
     return result
@@ -191,13 +200,12 @@ class _Run:
         stored = self.group.from_first(self.stored)
         if stored is not None:
             return stored
-        method = self.make_method()
         with self._held():
             stored = self.group.from_first(self.stored)
             if stored is not None:
                 return stored
             with self.board:
-                result = self._new_result(method)
+                result = self._new_result()
                 self.board.conclude(result)
             return result
 
@@ -208,35 +216,41 @@ class _Run:
             yield
             return
         with exclusive(self.folder / "lock", f"the {self.config.method} run {self.id}"), self.heart:
+            for folder in (self.folder, self.store.path(self.config, self.id).parent):
+                remove_abandoned(folder)
             yield
 
-    def _new_result(self, method: Method) -> Result:
+    def _new_result(self) -> Result:
+        """Train and evaluate, and store what comes of it; what goes wrong in this run alone is a result, too."""
         if self.around.rerun:
             self.checkpoint.delete()
         try:
+            method = self.make_method()
             self._start_from(method)
             result = self._trained_and_measured(method)
         except (TrainingFailedError, torch.OutOfMemoryError) as error:
             if self.group.size > 1 and isinstance(error, torch.OutOfMemoryError):
                 raise out_of_memory(error) from None  # not stored: the others know nothing of it
             self.checkpoint.delete()
-            result = self._record(method, "failed", reason=str(error).splitlines()[0])
-        except LtbenchError:
+            result = self._record(None, "failed", reason=str(error).splitlines()[0])
+        except (LtbenchError, Warning):  # a warning is raised for whoever has asked Python for that
             raise
+        except (Exception, SystemExit) as error:  # a method may do anything, and the others of a sweep are to go on
+            if self.group.size > 1:
+                raise  # not stored: the others know nothing of it
+            result = self._record(None, "failed", reason=_reason(error, self.cls))
         except KeyboardInterrupt:
-            self._save(self._record(method, "interrupted", reason="stopped by the user"))
+            self._save(self._record(None, "interrupted", reason="stopped by the user"))
             raise
-        except BaseException as error:  # also of a method that calls sys.exit
-            place = registry.blame(error, self.cls)
-            if place is None or self.group.size > 1:
-                raise
-            result = self._record(method, "failed", reason=f"{type(error).__name__}: {error} ({place})")
-        self._save(result)
-        return result
+        return self._save(result)
 
-    def _save(self, result: Result) -> None:
-        if self.group.leads:
-            self.store.save(result)
+    def _save(self, result: Result) -> Result:
+        """Store a result; gives the one that counts, which may be another process's that was there first."""
+        if not self.group.leads:
+            return result
+        self.store.save(result, replace=self.around.rerun)
+        stored = self.store.get(self.config, self.id) if result.status == "done" else None
+        return stored or result
 
     def make_method(self) -> Method:
         """The untrained method, on the device."""
@@ -344,6 +358,9 @@ class _Run:
             began = time.monotonic()
             predictions = predict(method, part, self.config.precision, self.group)
             seconds += time.monotonic() - began
+            wrong = self.group.from_first(predictions.fault)  # which alone has the predictions
+            if wrong is not None:
+                raise TrainingFailedError(f"{name}: {wrong}")
             if not self.group.leads:
                 continue
             images, how = images + len(predictions.labels), predictions.how
@@ -359,15 +376,16 @@ class _Run:
                 )
         cost = self._cost(method, history, images / seconds if images else 0.0, how)
         result = self._record(method, "done", metrics=metrics, about_images=about_images, history=history, cost=cost)
-        return self.group.from_first(lambda: result)  # which alone has the predictions
+        return self.group.from_first(lambda: result)
 
     @staticmethod
     def _logit_prior(method: Method) -> float | None:
-        return method.logit_prior if method.config.keeps_prior else None
+        prior = method.logit_prior if method.config.keeps_prior else None
+        return prior if prior is not None and math.isfinite(prior) else None
 
     def _record(
         self,
-        method: Method,
+        method: Method | None,
         status: Status,
         *,
         reason: str | None = None,
@@ -384,7 +402,7 @@ class _Run:
             data=data_record(self.data),
             method=MethodRecord(
                 revision=self.revision,
-                logit_prior=self._logit_prior(method),
+                logit_prior=self._logit_prior(method) if method is not None else None,
                 transductive=self.cls.transductive,
                 track=self.cls.track,
                 uses=self.used,
@@ -430,3 +448,11 @@ def _network(
     with warnings.catch_warnings(action="ignore", category=LtbenchWarning):
         network = untrained(RunConfig.model_validate_json(settings), counts, shape, torch.device("cpu")).network
     return experts_record(network), sum(weight.numel() for weight in network.parameters())
+
+
+def _reason(error: BaseException, cls: type[Method]) -> str:
+    """Why a run has failed, in a line, with the place in the method's own code, or else where the error came up."""
+    lines = str(error).strip().splitlines()
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = registry.blame(error, cls) or f"{Path(last.filename).name}, line {last.lineno}"
+    return f"{type(error).__name__}{': ' + lines[0] if lines else ''} ({place})"

@@ -1,49 +1,85 @@
 """A file that one process at a time may hold, so that nobody trains the same run twice into one checkpoint."""
 
+import os
+import socket
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.errors import LtbenchError, LtbenchWarning, SaveError
 
 PATIENCE = 1.0
 """Seconds of waiting that are not worth a word."""
+_HOLDER = "held by process "
+"""How a lock file begins that says who has it."""
 
 
 @contextmanager
-def exclusive(path: Path, what: str) -> Iterator[None]:
+def exclusive(
+    path: Path,
+    what: str,
+    *,
+    wait: bool = True,
+    hint: str = "make the folder writable, or choose another with $LTBENCH_CACHE",
+) -> Iterator[None]:
     """Hold a lock file; waits for the process that has it, and says so.
 
-    The lock is the operating system's, which takes it back from a process that dies. The empty file stays.
+    The lock is the operating system's, which takes it back from a process that dies. The file stays; while it is held
+    it says by whom.
 
     Args:
         path: of the file; its folder is made.
         what: it stands for, for the note.
+        wait: whether to wait; if not, another process that has it is an error.
+        hint: what to do where the file cannot be made, or is held and there is no waiting.
 
     Raises:
-        LtbenchError: if the file cannot be made.
+        LtbenchError: if the file cannot be made, or without waiting if another process has it, which is named.
     """
     lock = FileLock(path, is_singleton=True)  # one object a path: a second request of the same thread goes through
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=PATIENCE)
     except Timeout:
+        if not wait:
+            raise LtbenchError(
+                f"{what} is under way in another process", where=f"{path.absolute()}: {_holder(path)}", hint=hint
+            ) from None
         message = f"{what} is under way in another process; waiting for it to end"
         warnings.warn(message, LtbenchWarning, stacklevel=3)
         lock.acquire(timeout=-1, poll_interval=0.2)
+    except NotImplementedError:  # older versions of filelock, where the file system has no locks
+        yield  # rather than to lose what is to be saved
+        return
     except OSError as error:
-        raise LtbenchError(
-            f"cannot save: {error.strerror}",
-            where=path.parent.absolute(),
-            hint="make the folder writable, or choose another with $LTBENCH_CACHE",
-        ) from None
+        raise SaveError(f"cannot save: {error.strerror}", where=path.parent.absolute(), hint=hint) from None
     try:
+        _sign(path)
         yield
     finally:
         lock.release()
+
+
+def _sign(path: Path) -> None:
+    """Write into a lock file who has it; a courtesy, without which it is held all the same."""
+    with suppress(OSError):
+        there = path.read_bytes()
+        if not there or there.startswith(_HOLDER.encode()):  # filelock keeps words of its own where it must do without
+            since = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
+            path.write_text(f"{_HOLDER}{os.getpid()} on {socket.gethostname()} since {since}\n")
+
+
+def _holder(path: Path) -> str:
+    """Who holds a lock file, in words."""
+    with suppress(OSError):
+        text = path.read_bytes().decode(errors="replace").strip()
+        if text.startswith(_HOLDER) and text.isprintable():
+            return text
+    return "held by a process that has not left its name"
 
 
 def held(path: Path) -> bool:

@@ -187,11 +187,13 @@ class Stage:
 
 
 def deferred(recipe: Recipe, share: float = 0.8) -> tuple[Stage, ...]:
-    """Two stages: "train" for ``share`` of the recipe's epochs, and "deferred" for the rest, if any is left.
+    """Two stages: "train" for ``share`` of the recipe's epochs, and "deferred" for the rest.
 
-    For what begins late, such as deferred re-weighting (DRW): Cao et al. (NeurIPS 2019), algorithm 1.
+    Each has one epoch at least; there is no second one where the share is 1 or the recipe has a single epoch. For what
+    begins late, such as deferred re-weighting (DRW): Cao et al. (NeurIPS 2019), algorithm 1.
     """
-    first = min(max(1, round(share * recipe.epochs)), recipe.epochs)
+    last = recipe.epochs if share == 1 else recipe.epochs - 1
+    first = max(1, min(recipe.epochs_of(share), last))
     return (Stage(epochs=first), Stage("deferred")) if first < recipe.epochs else (Stage(epochs=first),)
 
 

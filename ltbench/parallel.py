@@ -50,9 +50,9 @@ def run_parallel(
     configs: Sequence[RunConfig],
     around: Surroundings,
     workers: int,
-    tell: Callable[[Result, bool], None],
+    take: Callable[[int, Result | LtbenchError, bool], None],
     watch: RunWatch,
-) -> list[Result]:
+) -> None:
     """Carry out runs in several processes, each after the runs that it starts from.
 
     A run that fails does not stop the others, nor does one whose process dies: it is stored as failed.
@@ -61,29 +61,27 @@ def run_parallel(
         configs: what to run.
         around: folders, device and the like; its ``watch`` is not called.
         workers: how many runs at once; each computes with its share of the cores.
-        tell: called with every result as it comes, and whether it was stored already.
+        take: called with the position of every run that has ended, its result or the error for which it was refused,
+            and whether the result was stored already. If it raises, the other runs are stopped and stored as
+            interrupted.
         watch: told of progress.
 
-    Returns:
-        The results in the order of ``configs``.
-
     Raises:
-        LtbenchError: for bad input or surroundings; the other runs are stopped and stored as interrupted.
+        LtbenchError: if a run has died twice; the other runs are stopped and stored as interrupted.
         KeyboardInterrupt: passed on, once the runs are stopped and stored as interrupted.
     """
     predecessors = _predecessors(configs)
     waiting = list(range(len(configs)))
-    results: dict[int, Result] = {}
+    ended: set[int] = set()
     with _Workers(workers, around, watch) as pool:
-        while len(results) < len(configs):
-            ready = [position for position in waiting if predecessors[position] <= results.keys()]
+        while len(ended) < len(configs):
+            ready = [position for position in waiting if predecessors[position] <= ended]
             for position in ready[: pool.free]:
                 waiting.remove(position)
                 pool.start(position, configs[position])
             position, result, recalled = pool.next_result()
-            results[position] = result
-            tell(result, recalled)
-    return [results[position] for position in range(len(configs))]
+            ended.add(position)
+            take(position, result, recalled)
 
 
 def run_in_order(configs: Iterable[RunConfig], around: Surroundings, workers: int, watch: RunWatch) -> Iterator[Result]:
@@ -99,7 +97,7 @@ def run_in_order(configs: Iterable[RunConfig], around: Surroundings, workers: in
         watch: told of progress.
 
     Raises:
-        LtbenchError: as ``run_parallel``.
+        LtbenchError: for a run that is refused or has died twice; the others are stopped and stored as interrupted.
         KeyboardInterrupt: as ``run_parallel``.
     """
     source = iter(configs)
@@ -114,6 +112,8 @@ def run_in_order(configs: Iterable[RunConfig], around: Surroundings, workers: in
                 return
             while first not in ended:
                 position, result, _ = pool.next_result()
+                if isinstance(result, LtbenchError):
+                    raise result
                 ended[position] = result
             yield ended.pop(first)
             first += 1
@@ -222,8 +222,8 @@ class _Workers:
         self.workers.append(_Worker(process, pipe))
         return self.workers[-1]
 
-    def next_result(self) -> tuple[int, Result, bool]:
-        """Wait for the next run to end: its position, the result, and whether it was stored already."""
+    def next_result(self) -> tuple[int, Result | LtbenchError, bool]:
+        """Wait for the next run to end: its position, the result or why it was refused, and whether it was stored."""
         while True:
             for worker in _heard(self.workers):
                 kind, content = worker.receive()
@@ -233,8 +233,11 @@ class _Workers:
                     worker.up = True
                 elif kind == "note":
                     warnings.warn(content, LtbenchWarning, stacklevel=2)
-                elif kind == "error":
+                elif kind == "error" and not isinstance(content, LtbenchError):
                     raise content
+                elif worker.job is not None and kind == "error":
+                    position, worker.job = worker.job.position, None
+                    return position, content, False
                 elif worker.job is not None and kind == "progress":
                     self.watch(worker.job.position, *content)
                 elif worker.job is not None and kind == "result":

@@ -13,6 +13,7 @@ from ltbench import consistency
 from ltbench.atomic import write_text
 from ltbench.config import Fraction, Frozen, NonNegative, Recipe, RunConfig
 from ltbench.errors import LtbenchError
+from ltbench.lock import exclusive
 from ltbench.outcomes import Outcomes
 from ltbench.printable import printable_name
 
@@ -25,6 +26,8 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 RunId = Annotated[str, Field(pattern="^[0-9a-f]{12}$")]
 LARGEST_FILE = 64 * 2**20
 """Bytes of a result file; ImageNet-21k with ten experts takes 10 MB."""
+LOCK = ".lock"
+"""In a folder of results: held while one is saved."""
 
 
 class BinTable(Frozen):
@@ -257,12 +260,21 @@ class Store:
         path = self.path(config, run_id)
         return read(path) if path.exists() else None
 
-    def save(self, result: Result) -> Path:
-        """Write a result, replacing one of the same run; but one that is done only by another that is done."""
+    def save(self, result: Result, *, replace: bool = True) -> Path:
+        """Write a result, unless a better one of the same run is stored.
+
+        To look at what is there and to write is one step: other processes that save into this folder wait.
+
+        Args:
+            result: of any status. One that is not done never replaces one that is.
+            replace: whether it replaces one that is done, if it is done itself. If not, it does so only where the
+                stored one has other settings or no figures of the test set: what is done is written once.
+        """
         path = self.path(result.config, result.run_id)
-        if result.status != "done" and path.exists() and read(path).status == "done":
-            return path
-        write(path, result)
+        hint = "make the folder writable or choose another with --out"
+        with exclusive(self.folder / LOCK, "saving a result", hint=hint):
+            if _gives_way(path, result, replace):
+                write(path, result)
         return path
 
     def check_writable(self) -> None:
@@ -281,6 +293,21 @@ class Store:
                 where=self.folder.absolute(),
                 hint="make the folder writable or choose another with --out",
             ) from None
+
+
+def _gives_way(path: Path, new: Result, replace: bool) -> bool:
+    """Whether what is stored at a path, if anything, is to be replaced by a result."""
+    if not path.exists() or (new.status == "done" and replace):
+        return True
+    try:
+        stored = read(path)
+    except LtbenchError:
+        if new.status == "done":  # damaged since the run began: better than to lose what has been trained
+            return True
+        raise
+    if stored.status != "done" or new.status != "done":
+        return stored.status != "done"
+    return stored.config != new.config or (stored.test is None and new.test is not None)
 
 
 def write(path: Path, result: Result) -> None:

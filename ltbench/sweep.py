@@ -1,15 +1,17 @@
 """A sweep is a list of runs; this file makes the list and works through it."""
 
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ltbench import registry
+from ltbench import places, registry
+from ltbench.atomic import remove_abandoned
 from ltbench.config import RunConfig, read_toml, validated
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, LtbenchWarning, SaveError
 from ltbench.experiment import Surroundings, run_or_recall
 from ltbench.parallel import RunWatch, run_parallel
 from ltbench.store import Result, read
@@ -116,7 +118,9 @@ def run_all(
     workers: int = 1,
     watch: RunWatch = lambda position, share, words: None,
 ) -> list[Result]:
-    """Carry out runs; one that fails does not stop the others.
+    """Carry out runs; one that fails does not stop the others, nor does one that is refused, e.g. by its method.
+
+    Temporary files are removed first that killed processes have left among the results and in the cache.
 
     Args:
         configs: what to run.
@@ -128,13 +132,54 @@ def run_all(
 
     Returns:
         The results in the order of ``configs``.
+
+    Raises:
+        LtbenchError: for runs that were refused, once the others have ended; at once if results cannot be saved.
     """
+    if around.group.leads:
+        for folder in (around.out, places.cache_dir() / "runs"):
+            remove_abandoned(folder)
+    results: dict[int, Result] = {}
+    refused: dict[int, LtbenchError] = {}
+
+    def take(position: int, result: Result | LtbenchError, recalled: bool) -> None:
+        if isinstance(result, Result):
+            results[position] = result
+            tell(result, recalled)
+            return
+        if isinstance(result, SaveError) or around.group.size > 1:  # processes must not go different ways
+            raise result
+        if len(configs) > 1 and str(result) not in map(str, refused.values()):
+            message = f"{_name(configs[position])} is refused, the other runs go on: {result}"
+            warnings.warn(message, LtbenchWarning, stacklevel=2)
+        refused[position] = result
+
     if workers > 1:
-        return run_parallel(configs, around, workers, tell, watch)
-    results = []
-    for position, config in enumerate(configs):
-        result, recalled = run_or_recall(config, replace(around, watch=partial(watch, position)))
-        watch(position, 1.0, "")
-        tell(result, recalled)
-        results.append(result)
-    return results
+        run_parallel(configs, around, workers, take, watch)
+    else:
+        for position, config in enumerate(configs):
+            try:
+                result, recalled = run_or_recall(config, replace(around, watch=partial(watch, position)))
+            except LtbenchError as error:
+                take(position, error, False)
+            else:
+                watch(position, 1.0, "")
+                take(position, result, recalled)
+    if refused:
+        raise _all_refused(configs, refused)
+    return [results[position] for position in range(len(configs))]
+
+
+def _name(config: RunConfig) -> str:
+    return f"{config.method}, seed {config.seed}"
+
+
+def _all_refused(configs: Sequence[RunConfig], refused: Mapping[int, LtbenchError]) -> LtbenchError:
+    """One error for all refused runs: what is the same for every run of the sweep stands by itself."""
+    reasons: dict[str, list[str]] = {}
+    for position in sorted(refused):
+        reasons.setdefault(str(refused[position]), []).append(_name(configs[position]))
+    if len(refused) == len(configs) and len(reasons) == 1:
+        return next(iter(refused.values()))
+    told = "\n".join(f"{'; '.join(names)}: {reason}" for reason, names in reasons.items())
+    return LtbenchError(f"{len(refused)} of {len(configs)} runs were refused, the others have ended\n{told}")

@@ -1,5 +1,7 @@
 """A lock file: one process at a time, and none for good."""
 
+import os
+import socket
 import subprocess
 import sys
 import threading
@@ -43,6 +45,33 @@ def test_a_second_process_says_that_it_waits_and_gets_the_lock_when_the_first_di
         assert time.monotonic() - began > lock.PATIENCE
         kill.join()
     with lock.exclusive(path, "the run"):
+        pass
+
+
+def test_who_does_not_wait_is_told_who_has_it(held):
+    path, process = held
+    with (
+        pytest.raises(LtbenchError, match=r"^the run is under way in another process\n") as caught,
+        lock.exclusive(path, "the run", wait=False, hint="come back later"),
+    ):
+        pass
+    where = f"  where: {path}: held by process {process.pid} on {socket.gethostname()} since 20"
+    assert where in str(caught.value)
+    assert "  to do: come back later" in str(caught.value)
+    process.kill()
+    process.wait()
+    with lock.exclusive(path, "the run", wait=False):  # what is in the file is of a process that is gone
+        assert f"held by process {os.getpid()} on " in path.read_text()
+
+
+@pytest.mark.parametrize("content", [b"", b"something else", b"held by process \x1b[31m7", b"\xff\xfe"])
+def test_a_holder_that_has_left_no_name_has_none(held, content):
+    path, _ = held
+    path.write_bytes(content)
+    with (
+        pytest.raises(LtbenchError, match="held by a process that has not left its name"),
+        lock.exclusive(path, "the run", wait=False),
+    ):
         pass
 
 

@@ -1,8 +1,10 @@
 """Results on disk: whole or not at all, and readable ever after."""
 
 import json
+import multiprocessing
 import os
 import resource
+import signal
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from ltbench.atomic import write_bytes, write_text
+from ltbench import atomic, experiment, places, store
+from ltbench.atomic import remove_abandoned, write_bytes, write_text
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.experiment import Surroundings, run
 from ltbench.store import SCHEMA_VERSION, ExpertsRecord, Store, read
+from ltbench.sweep import run_all
 
 
 @contextmanager
@@ -216,3 +220,181 @@ def test_a_damaged_stored_run_is_not_silently_replaced(tmp_path):
 )  # fmt: skip
 def test_the_division_among_experts_in_words(shared, own, words):
     assert str(ExpertsRecord(count=3, shared=shared, own=own)) == words
+
+
+def in_another_process(work, *words):
+    """Do something in a process like this one, meanwhile; gives the process."""
+    process = multiprocessing.get_context("fork").Process(target=work, args=words)
+    process.start()
+    return process
+
+
+def until(what):
+    end = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < end, "nothing happens"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted"])
+def test_a_done_result_that_comes_between_the_look_and_the_write_of_another_process_stays(
+    status, tmp_path, make_result, monkeypatch
+):
+    done, other = make_result(), make_result(status=status, reason="stopped")
+    folder = tmp_path / "results"
+    looked, saved = tmp_path / "looked", tmp_path / "saved"
+
+    def slow(path, new, replace, real=store._gives_way):
+        found = real(path, new, replace)
+        looked.touch()  # it has seen that there is no result
+        time.sleep(0.5)
+        return found
+
+    def interrupted():
+        store._gives_way = slow
+        Store(folder).save(other)
+
+    def finished():
+        until(looked.exists)
+        Store(folder).save(done)
+        saved.touch()
+
+    processes = [in_another_process(interrupted), in_another_process(finished)]
+    until(looked.exists)
+    assert not saved.exists(), "the other one waits"
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert read(Store(folder).path(done.config, done.run_id)) == done
+
+
+def test_what_is_done_is_written_once_unless_it_is_run_again(tmp_path, make_result):
+    store, first, second = Store(tmp_path), make_result(top1=50.0), make_result(top1=60.0)
+    path = store.save(first, replace=False)
+    store.save(second, replace=False)
+    assert read(path) == first
+    store.save(second, replace=True)
+    assert read(path) == second
+    trial = first.model_copy(update={"metrics": {}})  # has not looked at the test set
+    path.write_text(trial.model_dump_json())
+    store.save(second, replace=False)
+    assert read(path) == second
+    older = first.model_copy(update={"config": first.config.replace(image_size=9)})  # a default was another
+    path.write_text(older.model_dump_json())
+    store.save(second, replace=False)
+    assert read(path) == second
+    path.write_text("{")  # damaged while the run was under way
+    store.save(second, replace=False)
+    assert read(path) == second
+
+
+def test_of_two_processes_that_train_a_run_without_knowing_of_each_other_the_first_counts(tmp_path, monkeypatch):
+    config, around = RunConfig(method="ce", epochs=1), Surroundings(out=tmp_path / "results", device="cpu")
+    fit = experiment.fit
+
+    def meanwhile(*args, **options):
+        history = fit(*args, **options)
+        with monkeypatch.context() as patched:  # another machine, whose cache is another
+            patched.setattr(experiment, "fit", fit)
+            patched.setenv("LTBENCH_CACHE", str(tmp_path / "other cache"))
+            theirs.append(run(config, around))
+        return history
+
+    theirs = []
+    monkeypatch.setattr(experiment, "fit", meanwhile)
+    mine = run(config, around)
+    assert mine == theirs[0]
+    (path,) = around.out.rglob("*.json")
+    assert read(path) == mine
+
+
+def killed_while_writing(path):
+    """Be killed in the middle of a file."""
+
+    def write(stream):
+        stream.write(b"half")
+        stream.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    write_bytes(path, write)
+
+
+def writes_slowly(path):
+    """Write a file, of which the second half waits for a word."""
+
+    def write(stream):
+        stream.write(b"half")
+        stream.flush()
+        until(path.with_name("go on").exists)
+        stream.write(b" and half")
+
+    write_bytes(path, write)
+
+
+def test_what_killed_processes_have_left_is_removed_and_what_others_are_writing_stays(tmp_path):
+    inner = tmp_path / "a" / "b"
+    killed = in_another_process(killed_while_writing, inner / "result.json")
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+    (left,) = names_in(inner)
+    assert left.startswith(".result.json.")
+    writing = in_another_process(writes_slowly, inner / "other.json")
+    until(lambda: any(path.stat().st_size for path in inner.glob(".other.json.*")))
+    kept = {".hidden", ".x.tmp", ".gitignore", "plain.json", ".lock", ".result.json.tmp"}
+    for name in kept:
+        (inner / name).write_text("")
+    for name, age in ((".old.json.abcdefg8", 25), (".new.json.abcdefg8", 23), (".notes.abcdefg8", 25)):
+        (inner / name).write_text("")
+        then = time.time() - 3600 * age
+        os.utime(inner / name, (then, then))
+    remove_abandoned(tmp_path)
+    (temporary,) = inner.glob(".other.json.*")
+    kept |= {".new.json.abcdefg8", ".notes.abcdefg8"}
+    assert set(names_in(inner)) == {*kept, temporary.name}
+    (inner / "go on").touch()
+    writing.join()
+    assert (inner / "other.json").read_text() == "half and half"
+    assert set(names_in(inner)) == {*kept, "go on", "other.json"}
+
+
+def test_where_there_are_no_locks_a_day_must_pass(tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic, "LOCKS", False)
+    write_text(tmp_path / "file", "text")
+    for name, age in ((".a.json.abcdefg8.tmp", 25), (".b.json.abcdefg8.tmp", 23)):
+        (tmp_path / name).write_text("")
+        then = time.time() - 3600 * age
+        os.utime(tmp_path / name, (then, then))
+    remove_abandoned(tmp_path)
+    assert names_in(tmp_path) == [".b.json.abcdefg8.tmp", "file"]
+    remove_abandoned(tmp_path / "nowhere")
+
+
+def test_a_file_that_is_swept_as_it_is_made_is_made_anew(tmp_path, monkeypatch):
+    real, made = atomic.tempfile.mkstemp, []
+
+    def swept(**options):
+        found = real(**options)
+        made.append(found[1])
+        if len(made) == 1:
+            remove_abandoned(tmp_path)  # before the writer has its lock
+            assert names_in(tmp_path) == []
+        return found
+
+    monkeypatch.setattr(atomic.tempfile, "mkstemp", swept)
+    write_text(tmp_path / "file", "text")
+    assert len(made) == 2
+    assert names_in(tmp_path) == ["file"]
+
+
+def test_a_sweep_removes_what_killed_processes_have_left_of_results_and_in_the_cache(tmp_path):
+    results, cache = tmp_path / "results", places.cache_dir() / "runs"
+    for path in (
+        results / "digits-lt" / "other" / "x.json",
+        cache / "abc" / "checkpoint.pt",
+        cache / "abc" / "test.npz",
+    ):
+        killed = in_another_process(killed_while_writing, path)
+        killed.join()
+    assert len(list(tmp_path.rglob(".*.tmp"))) + len(list(cache.rglob(".*.tmp"))) == 3
+    run_all([], Surroundings(out=results, device="cpu"), lambda result, recalled: None)
+    assert not [*tmp_path.rglob(".*.tmp"), *cache.rglob(".*.tmp")]

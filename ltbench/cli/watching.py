@@ -1,5 +1,6 @@
 """ltbench watch."""
 
+import math
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ltbench.cli.options import ResultFolders
+from ltbench.errors import LtbenchError
 
 
 def watch(
@@ -18,6 +20,8 @@ def watch(
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks")] = 1.0,
 ) -> None:
     """Show runs that are under way in another terminal, stopped, failed and done; Ctrl-C ends it, not the runs."""
+    if not math.isfinite(interval):
+        raise LtbenchError(f"{interval} is no number of seconds", where="--interval", hint="give a finite number")
     with suppress(KeyboardInterrupt):
         from datetime import UTC, datetime
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from ltbench.atomic import write_bytes, write_text
+from ltbench.atomic import remove_abandoned, write_bytes, write_text
 from ltbench.data.decoding import (
     TRUNCATED,
     UnreadableImageError,
@@ -262,6 +262,7 @@ def decode(files: list[Path], image_size: int) -> NDArray[np.uint8]:
     if faults:
         raise UnreadableImagesError(faults, len(files))
     images = np.stack([one for one in decoded if isinstance(one, np.ndarray)])
+    remove_abandoned(cached.parent)
     write_text(_copy(files, image_size, ".frames.json"), json.dumps(np.flatnonzero(several).tolist()))
     write_bytes(cached, lambda stream: np.save(stream, images, allow_pickle=False))
     return images

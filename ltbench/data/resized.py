@@ -27,7 +27,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from ltbench.atomic import write_bytes
+from ltbench.atomic import remove_abandoned, write_bytes
 from ltbench.data.decoding import read_rgb, rgb
 from ltbench.data.download import Watch, silent
 from ltbench.data.source import ImageFiles, unreadable
@@ -111,6 +111,8 @@ def _is_there(copy: Path) -> bool:
 
 def _make(pairs: list[tuple[Path, Path]], side: int, watch: Watch) -> None:
     """Make copies: pairs of original and copy."""
+    for parent in {copy.parent for _, copy in pairs}:
+        remove_abandoned(parent)
     pieces = [pairs[begin : begin + AT_A_TIME] for begin in range(0, len(pairs), AT_A_TIME)]
     # Not by a seed: no result depends on the order, and processes that share the work must differ in it.
     order = np.random.default_rng().permutation(len(pieces))

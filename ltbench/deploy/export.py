@@ -18,7 +18,7 @@ from torch import Tensor
 from ltbench import draws
 from ltbench.data.loading import Resident
 from ltbench.data.source import LabelledImages
-from ltbench.deploy.predictor import Card, Predictor, build
+from ltbench.deploy.predictor import Card, Predictor, build, check_finite
 from ltbench.errors import LtbenchError
 from ltbench.output import write_bytes
 
@@ -133,6 +133,7 @@ def load_predictor(path: str | Path) -> Predictor:
         ) from None
     predictor = build(card)
     predictor.load_state_dict(weights)
+    check_finite(predictor, path, "write it anew with: ltbench export RUN --format safetensors")
     return predictor
 
 

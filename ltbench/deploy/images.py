@@ -24,7 +24,7 @@ from ltbench.data.source import LabelledImages
 from ltbench.data.streaming import centre
 from ltbench.deploy.predictor import Predictor
 from ltbench.errors import LtbenchError
-from ltbench.evaluate.predict import predict
+from ltbench.evaluate.predict import Predictions, predict
 
 AT_A_TIME = 1024
 """Files that are in memory at once."""
@@ -86,7 +86,7 @@ def logits_of(
         left_out: told about each file that cannot be used, and why.
 
     Raises:
-        LtbenchError: if the run takes images that are neither grey nor of three colours.
+        LtbenchError: if the run takes images that are neither grey nor of three colours, or its logits are not finite.
     """
     card = predictor.card
     channels, side, _ = card.input
@@ -100,7 +100,12 @@ def logits_of(
         images = [image for image in decoded if not isinstance(image, str)]
         if channels == 1:
             images = [_grey(image) for image in images]
-        found = iter(_predicted(predictor, np.stack(images)) if images else ())
+        predictions = _predicted(predictor, np.stack(images)) if images else None
+        wrong = predictions.fault() if predictions else None
+        if wrong is not None:
+            named = f"{some[0]}" + (f" to {some[-1]}" if len(some) > 1 else "")
+            raise LtbenchError(f"run {card.run_id}: {wrong}", where=named, hint="its numbers overflow: train it again")
+        found = iter(predictions.logits if predictions else ())
         for file, image in zip(some, decoded, strict=True):
             if isinstance(image, str):
                 left_out(file, image)
@@ -129,11 +134,11 @@ def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image.transpose(1, 2, 0)).convert("L"))[None]
 
 
-def _predicted(predictor: Predictor, images: NDArray[np.uint8]) -> Tensor:
+def _predicted(predictor: Predictor, images: NDArray[np.uint8]) -> Predictions:
     card = predictor.card
     data = LabelledImages(images, np.zeros(len(images), dtype=np.int64))
     resident = Resident(data, card.mean, card.std, predictor.mean.device, labelled=False)
-    return predict(predictor.method, resident, card.config.precision).logits
+    return predict(predictor.method, resident, card.config.precision)
 
 
 def write_csv(

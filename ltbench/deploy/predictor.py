@@ -16,6 +16,7 @@ from ltbench.method import ClassPrior, Method
 from ltbench.models.experts import Backbone
 from ltbench.models.imported import Imported
 from ltbench.store import Result
+from ltbench.train.finite import not_finite
 from ltbench.train.fit import load_trained
 from ltbench.train.state import Checkpoint
 
@@ -158,7 +159,7 @@ def restore(card: Card, device: torch.device, remake: str) -> Predictor:
         remake: the command that makes the weights, for the user.
 
     Raises:
-        LtbenchError: if they are not there.
+        LtbenchError: if they are not there, or not finite.
     """
     predictor, checkpoint = build(card), checkpoint_of(card)
     with warnings.catch_warnings():
@@ -170,4 +171,21 @@ def restore(card: Card, device: torch.device, remake: str) -> Predictor:
             where=checkpoint.path,
             hint=f"make them again: {remake}",
         )
+    check_finite(predictor, checkpoint.path, f"make them again: {remake}")
     return predictor.to(device)
+
+
+def check_finite(predictor: Predictor, file: str | Path, hint: str) -> None:
+    """Refuse weights that are not finite, whose predictions would be none.
+
+    Args:
+        predictor: with its weights.
+        file: they come from.
+        hint: what to do.
+
+    Raises:
+        LtbenchError: naming the first such parameter.
+    """
+    broken = not_finite(predictor.method)
+    if broken is not None:
+        raise LtbenchError(f"the weights of run {predictor.card.run_id}: {broken}", where=file, hint=hint)

@@ -14,11 +14,14 @@ from ltbench.atomic import write_bytes
 from ltbench.data.loading import Loader
 from ltbench.errors import LtbenchError
 from ltbench.evaluate.fold import folded
+from ltbench.evaluate.logits import blocks
 from ltbench.evaluate.room import room
 from ltbench.method import Method
 from ltbench.train.distributed import ALONE, Group
 
 _ARRAYS = ("logits", "experts", "labels")
+LARGEST = 1e30
+"""Of logits: beyond it float32 has no room for their differences and for dividing them by a temperature."""
 _AT_A_TIME = 2**24
 """Bytes that are read at a time."""
 
@@ -37,6 +40,17 @@ class Predictions:
     """How the network was run."""
     about: Mapping[str, str] = field(default_factory=dict)
     """What the file that they come from says about them, e.g. the run id."""
+
+    def fault(self) -> str | None:
+        """Which logits are not finite or too large to compute with, in words; None: all are well."""
+        for what, table in (("", self.logits), *((f"expert {m}: ", one) for m, one in enumerate(self.experts))):
+            wrong = torch.cat([~(block.abs() < LARGEST).all(1) for (block,) in blocks(table)])  # NaN is not less either
+            if wrong.any():
+                return (
+                    f"{what}the logits of {int(wrong.sum())} of {len(wrong)} images are NaN, infinite or beyond "
+                    f"{LARGEST:g}, the first of image {int(wrong.int().argmax())}"
+                )
+        return None
 
     def save(self, path: Path, **about: str) -> None:
         """Write a NumPy archive: logits, experts, labels, and ``about`` as JSON text."""

@@ -99,6 +99,9 @@ def load(path: Path, result: Result, part: str = "test") -> Predictions:
     if not file.exists():
         raise LtbenchError("its logits are not in the cache", where=file, hint=_made_by(path, result))
     predictions = Predictions.load(file)
+    wrong = predictions.fault()
+    if wrong is not None:
+        raise LtbenchError(wrong, where=file, hint=_made_by(path, result))
     if not _belong(predictions, result.run_id, result.metrics[part]):
         raise LtbenchError(
             "the logits are not those that the result was made from",

@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 
 from ltbench.data.longtail import Labels
 from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.evaluate.predict import LARGEST
 from ltbench.reading import read_text
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
-LARGEST = 1e30
-"""Beyond it float32 has no room for differences of logits."""
 LARGEST_FILE = 2**33
 """Bytes of all arrays together. Three experts on iNaturalist 2018 take 3.2 GB in float32."""
 MOST_EXPERTS, MOST_ENTRIES = 100, 100

@@ -18,6 +18,7 @@ from ltbench.errors import LtbenchWarning, TrainingFailedError
 from ltbench.method import Batch, Method, Progress, Stage
 from ltbench.train.batch_norm import average_statistics, images_together
 from ltbench.train.distributed import ALONE, Group
+from ltbench.train.finite import not_finite
 from ltbench.train.history import Division, EpochRecord, History, Watch
 from ltbench.train.recompute import recomputed
 from ltbench.train.schedule import PlannedStage, plan
@@ -69,7 +70,7 @@ def fit(
         shard: whether the network's parameters are divided over the processes while it trains.
 
     Raises:
-        TrainingFailedError: if the loss is not finite.
+        TrainingFailedError: if the loss or, at the end, a weight is not finite.
         LtbenchError: if the stages do not fit the recipe, or a checkpoint cannot be written.
         KeyboardInterrupt: passed on, once the state is saved.
     """
@@ -126,6 +127,7 @@ class _Trainer:
         self.whole = group.size > 1 and changes_batches(method)  # which are then shared out afterwards
         self.stage, self.epoch, self.step = 0, 0, 0
         self.sums = torch.zeros(2, dtype=torch.float64, device=self.device)  # of the epoch: loss and weight
+        self.sound = torch.zeros((), dtype=torch.int64, device=self.device)  # steps of the epoch with finite sums
 
     def run(self) -> None:
         resumed = self._resume()
@@ -137,6 +139,9 @@ class _Trainer:
             self._run_stage(self.stages[index])
         self.optimiser = self.take_step = None
         self.stage = len(self.stages)
+        broken = not_finite(self.method)  # a last step leaves no later loss to tell
+        if any(self.group.agree(broken is not None)):
+            raise TrainingFailedError(f"after training {broken or 'weights of another process are not finite'}")
 
     def _note_division(self) -> None:
         images = images_together(self.method, self.recipe.batch_size, self.group, self.accumulate)
@@ -213,6 +218,7 @@ class _Trainer:
             **({"gather": self.group.gather} if self.whole else {}),
         )
         self._set_rate(planned.lrs[self.epoch])
+        self.sound.fill_(self.step)
         for step in range(self.step, len(batches)):
             self.step = step
             self._train_step(batches.batch(step), self._progress(planned, len(batches)), batches.sizes[step])
@@ -244,6 +250,7 @@ class _Trainer:
         place = (self.stage, self.epoch, self.step, *((self.group.rank,) if self.group.rank else ()))
         torch.manual_seed(draws.key(self.seed, "step", *place))
         self.take_step(batch, at, size)
+        self.sound += self.sums.isfinite().all()
         with torch.no_grad():
             self.method.after_step(at)
         self.history.images += size
@@ -253,8 +260,9 @@ class _Trainer:
         """The epoch's mean loss so far; the one place where the host waits for the device."""
         mean = (self.sums[0] / self.sums[1]).item()
         if not torch.tensor(mean).isfinite():
-            name = self.stages[self.stage].stage.name
-            raise TrainingFailedError(f"the loss is {mean} in epoch {self.epoch + 1} of stage '{name}'")
+            name, sound = self.stages[self.stage].stage.name, int(self.sound)
+            since = f", from step {sound + 1} on" if sound < self.step else ""
+            raise TrainingFailedError(f"the loss is {mean} in epoch {self.epoch + 1} of stage '{name}'{since}")
         return mean
 
     def _data(self, stage: Stage) -> Loader:

@@ -28,12 +28,12 @@ def recipe_lr(recipe: Recipe, epoch: int) -> float:
 
     Linear warm-up (epoch + 1) / W, then steps at the milestones or a cosine over all epochs, one value an epoch.
     """
-    warmup = max(1, round(recipe.warmup * recipe.epochs)) if recipe.warmup else 0
+    warmup = max(1, recipe.epochs_of(recipe.warmup)) if recipe.warmup else 0
     if epoch < warmup:
         return recipe.lr * (epoch + 1) / warmup
     if recipe.schedule == "cosine":
         return recipe.lr * 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
-    passed = sum(epoch >= round(milestone * recipe.epochs) for milestone in recipe.milestones)
+    passed = sum(epoch >= milestone for milestone in recipe.milestone_epochs)
     return recipe.lr * recipe.gamma**passed
 
 

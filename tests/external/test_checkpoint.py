@@ -120,6 +120,35 @@ def test_importing_again_replaces_and_another_file_is_refused(images, checkpoint
     assert cli("import-checkpoint", "other.pth", "--name", "theirs", *OPTIONS, "--seed", 1).code == 0
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (float("nan"), "1 of 432 numbers of 'network."),
+        (float("inf"), "1 of 432 numbers of 'network."),
+        (3e38, "the logits of 4 of 4 images are NaN, infinite or beyond 1e+30"),  # finite, but not what it makes
+    ],
+)
+def test_weights_that_overflow_are_refused(value, message, images, checkpoint, tmp_path, cli):
+    checkpoint(experts=1, width=1.0, head="linear")
+    file = tmp_path / "weights.pth"
+    content = torch.load(file, weights_only=True)
+    name = next(name for name, weight in content["state_dict"].items() if weight.shape == (16, 3, 3, 3))
+    weight = content["state_dict"][name]
+    if value < 1e39 and value == value:
+        for one in content["state_dict"].values():
+            if one.ndim == 1:
+                one.fill_(value)
+    else:
+        weight.view(-1)[7] = value
+    torch.save(content, file)
+    called = cli("import-checkpoint", "weights.pth", "--name", "theirs", *OPTIONS)
+    assert (called.code, called.out) == (2, "")
+    assert message in called.err
+    assert "Traceback" not in called.err
+    assert "where: weights.pth" in called.err
+    assert not list(tmp_path.rglob("*.json"))
+
+
 def test_a_declared_recipe_stands_beside_its_rows(images, checkpoint, tmp_path, cli):
     checkpoint(head="linear", experts=1, width=1.0)
     assert cli("import-checkpoint", "weights.pth", "--name", "theirs", *OPTIONS, "--recipe", "standard").code == 0

@@ -7,7 +7,7 @@ import pytest
 from ltbench import recipes
 from ltbench.config import Recipe
 from ltbench.errors import LtbenchError
-from ltbench.method import Schedule, Stage
+from ltbench.method import Schedule, Stage, deferred
 from ltbench.train.schedule import plan, recipe_lr
 
 
@@ -35,6 +35,78 @@ def test_the_imagenet_schedule_is_a_cosine_without_warm_up():
 def test_ten_epochs_are_a_small_copy_of_two_hundred():
     recipe = recipes.recipe("standard", "cifar").model_copy(update={"epochs": 10})
     assert [recipe_lr(recipe, epoch) for epoch in range(10)] == pytest.approx([0.1] * 8 + [0.01, 0.001])
+
+
+def tenths(share, epochs):
+    """Share in tenths, in whole numbers: a half is rounded up."""
+    return (share * epochs + 5) // 10
+
+
+@pytest.mark.parametrize(
+    ("epochs", "rates"),
+    [
+        (1, [0]),
+        (2, [0, 1]),
+        (3, [0, 0, 1]),
+        (4, [0, 0, 0, 1]),
+        (5, [0, 0, 0, 0, 1]),
+        (6, [0, 0, 0, 0, 1, 2]),
+        (7, [0, 0, 0, 0, 0, 1, 2]),
+        (8, [0, 0, 0, 0, 0, 0, 1, 2]),
+        (25, [0] * 20 + [1] * 3 + [2] * 2),
+    ],
+)
+def test_the_rate_falls_once_at_a_time_however_short_the_run(epochs, rates):
+    recipe = Recipe(epochs=epochs, lr=1.0, warmup=0)
+    assert [recipe_lr(recipe, epoch) for epoch in range(epochs)] == pytest.approx([0.1**drops for drops in rates])
+
+
+def test_milestones_of_every_length_are_rounded_half_up_and_kept_apart():
+    together = {1: (1, 2), 2: (1, 2), 6: (4, 5), 7: (5, 6)}  # where both would be rounded to one epoch
+    for epochs in range(1, 401):
+        expected = together.get(epochs, (tenths(8, epochs), tenths(9, epochs)))
+        assert Recipe(epochs=epochs).milestone_epochs == expected, epochs
+    assert [epochs for epochs in range(1, 401) if tenths(8, epochs) == tenths(9, epochs)] == sorted(together)
+    assert Recipe(epochs=200).milestone_epochs == (160, 180)
+    assert Recipe(epochs=400).milestone_epochs == (320, 360)
+
+
+@pytest.mark.parametrize(
+    ("milestones", "epochs", "expected"),
+    [
+        ((1 / 3, 2 / 3), 1, (1, 2)),  # not 0 and 1: the first epoch would have the second rate
+        ((1 / 3, 2 / 3), 2, (1, 2)),
+        ((0.7,), 15, (11,)),  # 10.5, in binary 10.499999999999999
+        ((0.9, 0.8), 20, (16, 18)),
+        ((0.0, 0.5), 4, (0, 2)),  # from the start, as asked
+        ((0.5, 0.5), 5, (3, 3)),  # two at once, as asked
+        ((0.9, 1.0), 4, (3, 4)),
+        ((0.5, 0.75, 0.95), 3, (1, 2, 3)),
+        ((0.8, 0.8001), 200, (159, 160)),
+        ((), 5, ()),
+    ],
+)
+def test_milestones_at_odd_places(milestones, epochs, expected):
+    assert Recipe(epochs=epochs, milestones=milestones).milestone_epochs == expected
+
+
+def test_the_warm_up_of_every_length_is_rounded_half_up_and_lasts_an_epoch():
+    for epochs in range(1, 401):
+        recipe = Recipe(epochs=epochs, warmup=0.025, milestones=(), lr=1.0)
+        length = max(1, (epochs + 20) // 40)
+        rates = [recipe_lr(recipe, epoch) for epoch in range(epochs)]
+        assert rates == pytest.approx([min(1.0, (epoch + 1) / length) for epoch in range(epochs)]), epochs
+
+
+def test_a_deferred_stage_of_every_length_begins_with_the_first_milestone_or_never():
+    for epochs in range(2, 401):
+        first, late = plan(deferred(Recipe(epochs=epochs)), Recipe(epochs=epochs))
+        at = {2: 1}.get(epochs, tenths(8, epochs))
+        assert (first.epochs, late.epochs) == (at, epochs - at)
+        assert epochs in (6, 7) or at == Recipe(epochs=epochs).milestone_epochs[0]  # there the milestone makes room
+    assert len(deferred(Recipe(epochs=1))) == 1
+    assert len(deferred(Recipe(epochs=10), share=1.0)) == 1
+    assert [stage.epochs for stage in deferred(Recipe(epochs=5), share=0.5)] == [3, None]
 
 
 def test_one_open_stage_takes_what_the_others_leave():

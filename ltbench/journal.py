@@ -1,0 +1,121 @@
+"""The file that a search is kept in: optuna's journal, a line of JSON an operation, for one process at a time."""
+
+import json
+import os
+import warnings
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+from ltbench.errors import LtbenchError, LtbenchWarning, SaveError
+
+_STUDY = "ltbench"
+_HINT = "restore the file, or choose another --out"
+
+
+class _NoLock(JournalFileOpenLock):
+    """In place of optuna's lock, which a killed process leaves behind: whoever opens the file holds its folder's."""
+
+    def acquire(self) -> bool:
+        """There is nobody to wait for."""
+        return True
+
+    def release(self) -> None:
+        """Likewise."""
+
+
+class _Journal(JournalFileBackend):
+    """optuna's file, which knows the line that it is at, and whose errors are ours."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.line = path, 0
+        super().__init__(str(path), lock_obj=_NoLock(str(path)))
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """As optuna's; counts the lines."""
+        self.line = log_number_from
+        for log in super().read_logs(log_number_from):
+            self.line += 1
+            yield log
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """As optuna's.
+
+        Raises:
+            SaveError: if the file cannot be written.
+        """
+        try:
+            super().append_logs(logs)
+        except OSError as error:
+            raise _cannot_save(error, self.path) from error
+
+
+def open_study(path: Path) -> optuna.Study:
+    """Open or begin a study, to be maximised; the caller holds a lock for it.
+
+    A last line that was not written whole, as a killed process leaves it, is dropped.
+
+    Args:
+        path: of the journal.
+
+    Raises:
+        LtbenchError: naming the line, if the journal is damaged otherwise.
+        SaveError: if it cannot be written.
+    """
+    try:
+        for left in path.parent.glob(f"{path.name}.lock*"):  # by older versions, with optuna's lock
+            left.unlink()
+        _drop_torn_line(path)
+        journal = _Journal(path)
+    except OSError as error:
+        raise _cannot_save(error, path) from error
+    try:
+        storage = JournalStorage(journal)
+        if _STUDY in optuna.get_all_study_names(storage):  # create_study() would write a line all the same
+            return optuna.load_study(study_name=_STUDY, storage=storage)
+        return optuna.create_study(study_name=_STUDY, storage=storage, direction="maximize")
+    except LtbenchError:
+        raise
+    except Exception as error:  # what is no operation, or none that can follow those before it, fails in many ways
+        raise _damaged(f"{type(error).__name__}: {error}", path, journal.line) from None
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut off what an interrupted write has left at the end of a journal, and refuse what no interruption explains."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    *whole, torn = content.split(b"\n")
+    if whole and not torn and _operation(whole[-1]) is None:
+        torn = whole.pop() + b"\n"
+    for number, line in enumerate(whole, start=1):
+        operation = _operation(line)
+        if not isinstance(operation, dict) or not isinstance(operation.get("op_code"), int):
+            raise _damaged("not an operation of a search", path, number)
+    if torn:
+        os.truncate(path, len(content) - len(torn))
+        message = f"{path}: the last line was not written whole and is dropped; the search goes on from the one before"
+        warnings.warn(message, LtbenchWarning, stacklevel=4)
+
+
+def _operation(line: bytes) -> Any:
+    """What a line says; None where it is no JSON."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _damaged(why: str, path: Path, line: int) -> LtbenchError:
+    return LtbenchError(
+        f"the record of the search is damaged: {why}", where=f"{path.absolute()}, line {line}", hint=_HINT
+    )
+
+
+def _cannot_save(error: OSError, path: Path) -> SaveError:
+    where, hint = path.parent.absolute(), "make the folder writable, free some disk space, or choose another --out"
+    return SaveError(f"the search cannot be saved: {error.strerror}", where=where, hint=hint)
