@@ -114,7 +114,8 @@ def adaptive_reliability(confidence: Tensor, right: Tensor, bins: int = BINS) ->
         bins: how many.
     """
     ordered, order = confidence.sort()
-    _, tie, size = ordered.unique_consecutive(return_inverse=True, return_counts=True)
+    tie = torch.cat([ordered[:1] * 0, ordered.diff().ne(0)]).long().cumsum(0)
+    size = tie.bincount()
     share = torch.zeros(len(size), dtype=torch.float64, device=right.device).index_add_(0, tie, right[order].double())
     rank = torch.arange(len(right), device=right.device)
     return _binned(ordered, (share / size)[tie], rank * bins // len(right), bins)

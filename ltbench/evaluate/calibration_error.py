@@ -37,6 +37,13 @@ def bin_of(confidence: NDArray[np.floating], bins: int = BINS) -> NDArray[np.int
     return np.searchsorted(bin_edges(bins), confidence.astype(np.float32), side="left")
 
 
+def confidence_table(confidence: NDArray[np.floating], bins: int = BINS) -> tuple[Floats, Floats]:
+    """Images and mean confidence of each bin, (B,) each, of (N,) confidences; 0 where it is empty."""
+    cell = bin_of(confidence, bins)
+    count = np.bincount(cell, minlength=bins).astype(float)
+    return count, np.bincount(cell, confidence, minlength=bins) / np.maximum(count, 1)
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What the measured ECE of a model, or the mean over several seeds of one, says. Percent."""

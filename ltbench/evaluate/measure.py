@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from ltbench.evaluate import accuracy, calibration
+from ltbench.evaluate.calibration_error import BINS
 from ltbench.evaluate.logits import Logits
 from ltbench.evaluate.predict import Predictions
 from ltbench.evaluate.shift import under_shift
@@ -20,7 +21,7 @@ def measure(
     experts: Iterable[Logits],
     groups: dict[str, list[int]],
     temperature: float | None = None,
-    bins: int = calibration.BINS,
+    bins: int = BINS,
     fitted_for: FittedFor | None = None,
 ) -> Metrics:
     """Accuracy and calibration of a set of predictions.

@@ -15,6 +15,7 @@ from ltbench.data.shift import LabelShift, shifted
 from ltbench.errors import LtbenchError
 from ltbench.evaluate import calibration
 from ltbench.evaluate.accuracy import correct_by_class
+from ltbench.evaluate.calibration_error import BINS
 from ltbench.evaluate.logits import Chosen, Logits
 from ltbench.evaluate.measure import measure, of_images
 from ltbench.evaluate.predict import Predictions
@@ -33,7 +34,7 @@ _TOLERANCE = 1e-4
 class View:
     """How to look at stored logits. As it stands here it gives the figures that a result has."""
 
-    bins: int = calibration.BINS
+    bins: int = BINS
     """Of the binned calibration errors."""
     shots: ShotRule | None = None
     """None: the run's own."""

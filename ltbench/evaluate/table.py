@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
@@ -12,6 +13,7 @@ from rich.table import Table
 from tabulate import tabulate
 
 from ltbench.data.longtail import ShotRule
+from ltbench.evaluate.calibration_error import estimate, mce_floor
 from ltbench.evaluate.stored import Evaluation, View
 from ltbench.store import Metrics, Result
 
@@ -20,10 +22,12 @@ ACCURACY = {
     "top1": "Acc", "macro": "Macro", "many": "Many", "medium": "Med", "few": "Few", "worst_class": "Worst",
 }  # fmt: skip
 CALIBRATION = {
-    "nll": "NLL", "brier": "Brier", "ece": "ECE", "mce": "MCE", "adaptive_ece": "aECE", "classwise_ece": "cwECE",
+    "nll": "NLL", "brier": "Brier", "ece": "ECE", "ece_floor": "Floor", "ece_debiased": "Debiased", "mce": "MCE",
+    "adaptive_ece": "aECE", "classwise_ece": "cwECE",
 }  # fmt: skip
 NOTE = (
-    "Percent; NLL in nats, Brier 0 to 2. aECE: adaptive, cwECE: class-wise ECE. "
+    "Percent; NLL in nats, Brier 0 to 2. aECE: adaptive, cwECE: class-wise ECE. Floor: the ECE that a perfectly "
+    "calibrated model with the same confidences measures; Debiased: the ECE without what noise adds to it. "
     "Classes: that have images; means over classes are over those."
 )
 _BESIDE = {"temperature": "T", "prior_error": "Prior err", "classes": "Classes"}
@@ -34,6 +38,9 @@ _FIGURES = tuple(name for name, field in Metrics.model_fields.items() if field.a
 def row(result: Result, evaluation: Evaluation, view: View) -> Row:
     """A run, how it was looked at, and its figures, as plain values; None for what does not apply."""
     config, shots = result.config, view.shots or ShotRule(**result.data.shots)
+    fitted, table = evaluation.fitted_for, evaluation.metrics.bins
+    count, confidence, accuracy = (np.array(v, dtype=float) for v in (table.count, table.confidence, table.accuracy))
+    noise = estimate(count[None], confidence[None], accuracy[None])
     return {
         "run_id": result.run_id,
         "dataset": config.dataset,
@@ -48,9 +55,17 @@ def row(result: Result, evaluation: Evaluation, view: View) -> Row:
         "prior": view.prior,
         "prior_error": evaluation.prior_error,
         "temperature": evaluation.temperature,
+        "temperature_for": fitted.prior if fitted else None,
+        "temperature_effective_images": fitted.effective_images if fitted else None,
         "images": evaluation.images,
         "classes": evaluation.classes,
         **evaluation.metrics.model_dump(include=set(_FIGURES)),
+        "ece_floor": noise.floor,
+        "ece_floor_limit": noise.floor_limit,
+        "ece_debiased": noise.debiased,
+        "ece_low": noise.low,
+        "ece_high": noise.high,
+        "mce_floor": mce_floor(count, confidence),
     }
 
 
@@ -71,9 +86,12 @@ def show(rows: list[Row], out: Console) -> None:
         if Console(width=1000).measure(blocks[0]).maximum > out.width:
             blocks = [_table(own, ACCURACY), _table(own, CALIBRATION)]
         out.print(f"[bold]{escape(title)}[/bold]")
+        own_note = _temperatures(own)
         for block in blocks:
             out.print(block)
             out.print()
+        if own_note:
+            out.print(escape(own_note))
     out.print(NOTE)
 
 
@@ -117,6 +135,21 @@ def _by_data(rows: list[Row]) -> list[tuple[str, list[Row]]]:
     return [(_title(own[0]), own) for own in (list(group) for _, group in groupby(sorted(rows, key=key), key))]
 
 
+def _temperatures(rows: list[Row]) -> str:
+    """A sentence on what the temperatures of a table are fitted for; empty where there are none."""
+    given = [one for one in rows if one["temperature"] is not None]
+    if not given:
+        return ""
+    what = ", ".join(dict.fromkeys(str(one["temperature_for"]) for one in given))
+    images = [one["temperature_effective_images"] for one in given]
+    fewest, most = f"{min(images):.0f}", f"{max(images):.0f}"
+    worth = fewest if fewest == most else f"{fewest} to {most}"
+    return (
+        f"T: temperature, fitted on the validation images, weighted for the class frequencies of this test set "
+        f"({what}); they are worth {worth} equally weighted ones."
+    )
+
+
 def _title(one: Row) -> str:
     ratio = "as it is" if one["imbalance_ratio"] is None else f"IR {one['imbalance_ratio']:g}"
     which = f"test set {one['test_prior']}" if one["test_prior"] else "whole test set"
@@ -136,6 +169,7 @@ def _markdown(rows: list[Row]) -> str:
         header = ["Run", "Method", "Seed", *names.values()]
         align = ("left", "left", *["right"] * (len(header) - 2))
         parts.append(f"### {title}\n\n{tabulate(body, header, 'github', colalign=align, disable_numparse=True)}\n")
+        parts += [f"{note}\n"] if (note := _temperatures(own)) else []
     return "\n".join([*parts, NOTE]) + "\n"
 
 

@@ -38,7 +38,7 @@ class Prior:
     def of_labels(cls, labels: Tensor, classes: int) -> "Prior":
         """Of a test set: "balanced" where all classes have the same number of images, otherwise "test"."""
         counts = torch.bincount(labels, minlength=classes).double()
-        return cls("balanced" if len(counts.unique()) == 1 else "test", counts)
+        return cls("balanced" if bool((counts == counts[0]).all()) else "test", counts)
 
 
 @dataclass(frozen=True)

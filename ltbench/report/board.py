@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ltbench.errors import LtbenchError
 from ltbench.external.rows import IMPORTED, SCORED
-from ltbench.report import compare, intervals
+from ltbench.report import calibration, compare, intervals
 from ltbench.report.collection import Collection
 from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, frame
 from ltbench.store import Result
@@ -48,9 +48,10 @@ class Board:
     """One row a setting, the best first.
 
     ``setting, label, method, seeds, n, run_ids``; for each metric its mean and ``_sd`` over seeds, percent; the costs'
-    means, but of training time the shortest; ``_low`` and ``_high`` of top1, macro and ece, the 95 % bootstrap
-    interval. And from the ranking metric: ``behind``, the mean difference to the best row on the ``behind_n`` seeds
-    that both have, points; ``p`` of it, paired and adjusted (NaN where too few seeds are shared), ``told_apart``;
+    means, but of training time the shortest; ``_low`` and ``_high`` of top1 and macro, the 95 % bootstrap interval;
+    what the mean ECE says, the columns of ``report.calibration``. And from the ranking metric: ``behind``, the mean
+    difference to the best row on the ``behind_n`` seeds that both have, points; ``p`` of it, paired and adjusted (NaN
+    where too few seeds are shared), ``told_apart``;
     ``rank``, the mean over ``blocks`` seeds; ``wins``, the share of comparisons with another row on a seed that the row
     wins.
     """
@@ -106,7 +107,9 @@ def _board(runs: pd.DataFrame, stored: Collection) -> Board:
     means["training_seconds"] = grouped[
         "training_seconds"
     ].min()  # that which other work on the machine disturbed least
-    rows = rows.join([means, deviations, intervals.of_rows(dict(rows["run_ids"]), stored)])
+    of_rows = dict(rows["run_ids"])
+    found = [intervals.of_rows(of_rows, stored), calibration.of_rows(of_rows, stored)]
+    rows = rows.join([means, deviations, *found])
     balanced = all(_balanced(stored.results[run_id]) for run_id in runs["run_id"])
     metric = "top1" if balanced else "macro"
     rows = rows.sort_values([metric, "label"], ascending=[False, True]).rename_axis("setting").reset_index()

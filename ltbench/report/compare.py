@@ -17,9 +17,6 @@ ALPHA = 0.05
 SAMPLES = 1000
 FEWEST = 3
 """Seeds that two rows must share for a test."""
-_BINS = 15
-_BLOCK = 256
-"""Runs to resample at a time, so that memory does not grow with their number."""
 _IMAGES, _SEEDS = 1, 2  # streams of the random generator
 
 
@@ -47,84 +44,35 @@ def resample_images(labels: NDArray[np.int64]) -> Resampled:
     return Resampled(drawn, (drawn * weights[index]).astype(np.float32))
 
 
-def intervals(right: NDArray[np.bool_], confidence: Floats, images: Resampled) -> dict[str, Interval]:
-    """95 % bootstrap intervals of the mean over seeds, in percent: top1, macro, ece.
+def intervals(right: NDArray[np.bool_], images: Resampled) -> dict[str, Interval]:
+    """95 % bootstrap intervals of the mean over seeds, in percent: top1, macro.
 
     Seeds and test images are both drawn with replacement, independently of each other (the pigeonhole bootstrap,
     Owen, Annals of Applied Statistics 2007), so the interval is about another seed and other images; with one run it
     is about other images only. Few seeds understate their own variance by (n - 1) / n: from three to five runs the
     intervals are somewhat too narrow.
 
-    Accuracies get percentile intervals. The plug-in ECE is biased upwards, and more so under resampling; the basic
-    (reflected) interval takes the bias off (Davison & Hinkley, Bootstrap Methods and their Application, 1997, 5.2),
-    cut at 0.
-
     Args:
         right: (n, N) which of the N images each of the n runs classifies correctly.
-        confidence: (n, N) the probability of the predicted class.
         images: bootstrap samples of the test set.
     """
     hits = right.astype(np.float32)
-    excess = excess_by_bin(right, confidence)
-    measured = float(calibration_errors(excess, np.ones((right.shape[1], 1), np.float32)).mean())
     samples = {
         "top1": 100 / right.shape[1] * (hits @ images.drawn),
         "macro": 100 * (hits @ images.by_class),
-        "ece": calibration_errors(excess, images.drawn),
     }
     drawn = _seeds(len(right))
     over_seeds = {name: np.einsum("nb,nb->b", values, drawn) / len(right) for name, values in samples.items()}
     return {
         "top1": percentile_interval(over_seeds["top1"]),
         "macro": percentile_interval(over_seeds["macro"]),
-        "ece": basic_interval(measured, over_seeds["ece"]),
     }
-
-
-def excess_by_bin(right: NDArray[np.bool_], confidence: Floats) -> sparse.csr_array:
-    """Confidence less correctness of every image, in the row of its run and bin: (n * bins, N).
-
-    15 bins of equal width, (lower, upper]; the sizes of the sums over rows make the ECE (Guo et al., ICML 2017, eq. 5).
-
-    Args:
-        right: (n, N).
-        confidence: (n, N).
-    """
-    runs, images = right.shape
-    bins = np.searchsorted(np.arange(1, _BINS) / _BINS, confidence, side="left").astype(np.int32)
-    row = (np.arange(runs, dtype=np.int32)[:, None] * _BINS + bins).ravel()
-    column = np.tile(np.arange(images, dtype=np.int32), runs)
-    excess = (confidence - right).astype(np.float32).ravel()
-    return sparse.csr_array((excess, (row, column)), shape=(runs * _BINS, images))
-
-
-def calibration_errors(excess: sparse.csr_array, drawn: NDArray[np.float32]) -> NDArray[np.float32]:
-    """ECE of every run on every sample of the images, percent.
-
-    Args:
-        excess: of n runs, as ``excess_by_bin`` gives it.
-        drawn: (N, B) how often a sample has each image.
-
-    Returns:
-        (n, B).
-    """
-    errors = np.empty((excess.shape[0] // _BINS, drawn.shape[1]), np.float32)
-    for start in range(0, len(errors), _BLOCK):
-        gaps = excess[start * _BINS : (start + _BLOCK) * _BINS] @ drawn
-        np.abs(gaps, out=gaps).reshape(-1, _BINS, drawn.shape[1]).sum(1, out=errors[start : start + _BLOCK])
-    return errors * np.float32(100 / len(drawn))
 
 
 def percentile_interval(samples: Floats) -> Interval:
     """The middle 95 % of a statistic's bootstrap samples."""
     low, high = np.quantile(samples, (ALPHA / 2, 1 - ALPHA / 2))
     return float(low), float(high)
-
-
-def basic_interval(value: float, samples: Floats) -> Interval:
-    """The percentile interval mirrored at the measured value, cut at 0."""
-    low, high = percentile_interval(samples)
-    return max(0.0, 2 * value - high), max(0.0, 2 * value - low)
 
 
 @lru_cache(maxsize=16)

@@ -11,7 +11,7 @@ from ltbench.errors import LtbenchWarning
 from ltbench.report.collection import Collection
 from ltbench.report.compare import Resampled, intervals, resample_images
 
-OF = ("top1", "macro", "ece")
+OF = ("top1", "macro")
 """The metrics that have intervals."""
 Unpacked = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 
@@ -42,7 +42,7 @@ def _interval(outcomes: list[Unpacked], runs: int, samples: dict[bytes, Resample
     if of_these not in samples:
         samples[of_these] = resample_images(outcomes[0][0])
     right = np.stack([label == predicted for label, predicted, _ in outcomes])
-    found = intervals(right, np.stack([confidence for *_, confidence in outcomes]), samples[of_these])
+    found = intervals(right, samples[of_these])
     return [end for metric in OF for end in found[metric]]
 
 

@@ -17,10 +17,14 @@ COLUMNS = {
     "ece": "ECE",
     "mce": "MCE",
 }
+_BESIDE = {"ece": {"ece_floor": "Floor", "ece_debiased": "Debiased"}}
+"""Columns that stand right of a metric's."""
 NOTE = (
     "Percent, mean ± standard deviation over n seeds; accuracy on the test set after the last epoch: all, many- (> "
     "100 training images), medium- and few-shot (< 20) classes, the groups averaged over classes; Macro, where the "
-    "test set is not balanced: over all classes. ECE and MCE: 15 bins; lower is better. MAdds: of one image. Train: "
+    "test set is not balanced: over all classes. ECE and MCE: 15 bins; lower is better. Floor: the ECE that a "
+    "perfectly calibrated model with the same confidences measures on as many images (mean of consistency resampling); "
+    "Debiased: the ECE without what noise adds to it. MAdds: of one image. Train: "
     "the shortest of the seeds, on the machine at hand, with the runs that a method starts from. Bold: the best of "
     "its column, told apart from every other row (paired t test over the seeds, p < .05 after Holm's correction). ≈: "
     "not told apart from the best in the column that ranks. Neither where rows share fewer than three seeds. Plain "
@@ -28,9 +32,9 @@ NOTE = (
 )
 DIFFERENCES_NOTE = (
     "Differences: intervals hold 95 % of 1000 bootstrap samples over seeds and test images (with one seed: over images "
-    "only); with few seeds they are somewhat too narrow. Those of ECE are mirrored at the measured value, since "
-    "resampling adds to an ECE: they may lie below it. Behind: points behind the best row, mean over the seeds that "
-    "both have, their number in brackets where it is not n; p: paired t test over these, corrected for all "
+    "only); with few seeds they are somewhat too narrow. The interval of the debiased ECE holds the errors from which "
+    "noise makes the measured ECE in 95 % of cases. Behind: points behind the best row, mean over the seeds that both "
+    "have, their number in brackets where it is not n; p: paired t test over these, corrected for all "
     "comparisons with the best row by Holm. Rank: mean over the seeds that most rows have; a row that lacks one has no "
     "rank. Wins: comparisons with another row on the same seed that the row wins, a tie being half a win. All is about "
     "these data and settings: other data may rank methods otherwise."
@@ -65,20 +69,26 @@ def leaderboard(board: Board) -> Table:
         [
             str(row["label"]),
             str(row["n"]),
-            *(_cell(board, row, metric, place == best.get(metric)) for metric in metrics),
+            *(cell for metric in metrics for cell in _cells(board, row, metric, place == best.get(metric))),
             _number(row["parameters"] / 1e6, 2),
             _number(row["multiply_adds"] / 1e6, 1),
             _duration(row["training_seconds"]),
         ]
         for place, row in board.rows.iterrows()
     ]
-    header = ["Method", "n", *(COLUMNS[metric] for metric in metrics), "Params (M)", "MAdds (M)", "Train"]
-    expendable = ["MAdds (M)", "Params (M)", "MCE", "Train", "Med", "Many", "Few", "n"]
+    named = [name for metric in metrics for name in (COLUMNS[metric], *_BESIDE.get(metric, {}).values())]
+    header = ["Method", "n", *named, "Params (M)", "MAdds (M)", "Train"]
+    expendable = ["MAdds (M)", "Params (M)", "MCE", "Train", "Debiased", "Med", "Many", "Floor", "Few", "n"]
     return Table(board.title, header, rows, expendable=expendable)
 
 
 def _best(rows: pd.DataFrame, metric: str) -> object:
     return rows[metric].idxmin() if metric in LOWER_IS_BETTER else rows[metric].idxmax()
+
+
+def _cells(board: Board, row: pd.Series, metric: str, bold: bool) -> list[str]:
+    """The figure, and what it is read against."""
+    return [_cell(board, row, metric, bold), *(_number(row[name], 1) for name in _BESIDE.get(metric, {}))]
 
 
 def _cell(board: Board, row: pd.Series, metric: str, bold: bool) -> str:
@@ -95,8 +105,8 @@ def differences(board: Board) -> Table:
         [
             str(row["label"]),
             str(row["n"]),
-            _interval(row, board.metric),
-            _interval(row, "ece"),
+            _interval(*(row[f"{board.metric}{end}"] for end in ("", "_low", "_high"))),
+            _interval(row["ece_debiased"], row["ece_low"], row["ece_high"]),
             "best" if place == 0 else _behind(row),
             "" if place == 0 else probability(row["p"]),
             _number(row["rank"], 1),
@@ -104,8 +114,8 @@ def differences(board: Board) -> Table:
         ]
         for place, row in board.rows.iterrows()
     ]
-    header = ["Method", "n", f"{name} [95 %]", "ECE [95 %]", "Behind", "p (Holm)", "Rank", "Wins %"]
-    expendable = ["n", "Rank", "Wins %", "ECE [95 %]"]
+    header = ["Method", "n", f"{name} [95 %]", "ECE debiased [95 %]", "Behind", "p (Holm)", "Rank", "Wins %"]
+    expendable = ["n", "Rank", "Wins %", "ECE debiased [95 %]"]
     return Table(f"Differences: {board.title}", header, rows, _ranks(board), 2, expendable)
 
 
@@ -117,10 +127,9 @@ def _ranks(board: Board) -> str:
     return f"{among}. {friedman}Two differ if their ranks do by {board.critical_difference:.1f} (Nemenyi, 5 %)."
 
 
-def _interval(row: pd.Series, metric: str) -> str:
-    low, high = row[f"{metric}_low"], row[f"{metric}_high"]
-    value = _number(row[metric], 1)
-    return f"{value} [n/a]" if math.isnan(low) else f"{value} [{low:.1f}, {high:.1f}]"
+def _interval(value: float, low: float, high: float) -> str:
+    shown = _number(value, 1)
+    return f"{shown} [n/a]" if math.isnan(low) else f"{shown} [{low:.1f}, {high:.1f}]"
 
 
 def _behind(row: pd.Series) -> str:
