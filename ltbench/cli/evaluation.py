@@ -44,7 +44,7 @@ def evaluate(
         bool,
         typer.Option(
             "--temperature",
-            help="Scale logits by the temperature fitted on the validation images, for the test set's class frequencies",
+            help="Scale logits by the temperature fitted on validation images for the test set's class frequencies",
         ),
     ] = False,
     test_prior: Annotated[

@@ -55,8 +55,7 @@ def row(result: Result, evaluation: Evaluation, view: View) -> Row:
         "prior": view.prior,
         "prior_error": evaluation.prior_error,
         "temperature": evaluation.temperature,
-        "temperature_for": fitted.prior if fitted else None,
-        "temperature_effective_images": fitted.effective_images if fitted else None,
+        "fitted_for": fitted.model_dump() if fitted else None,
         "images": evaluation.images,
         "classes": evaluation.classes,
         **evaluation.metrics.model_dump(include=set(_FIGURES)),
@@ -140,8 +139,8 @@ def _temperatures(rows: list[Row]) -> str:
     given = [one for one in rows if one["temperature"] is not None]
     if not given:
         return ""
-    what = ", ".join(dict.fromkeys(str(one["temperature_for"]) for one in given))
-    images = [one["temperature_effective_images"] for one in given]
+    what = ", ".join(dict.fromkeys(str(one["fitted_for"]["prior"]) for one in given))
+    images = [one["fitted_for"]["effective_images"] for one in given]
     fewest, most = f"{min(images):.0f}", f"{max(images):.0f}"
     worth = fewest if fewest == most else f"{fewest} to {most}"
     return (
@@ -175,6 +174,8 @@ def _markdown(rows: list[Row]) -> str:
 
 _STYLES: dict[str, Callable[[list[Row]], str]] = {
     "md": _markdown,
-    "csv": lambda rows: str(pd.DataFrame(rows).to_csv(index=False)),
+    "csv": lambda rows: str(
+        pd.DataFrame([{**one, "fitted_for": json.dumps(one["fitted_for"])} for one in rows]).to_csv(index=False)
+    ),
     "json": lambda rows: json.dumps(rows, indent=1, allow_nan=False) + "\n",
 }

@@ -54,7 +54,7 @@ def test_damaged_outcomes_are_named_and_the_row_stays(make_full_result):
     other = other.model_copy(update={"metrics": {"test": metrics}})
     with pytest.warns(LtbenchWarning) as warned:
         (board,) = leaderboards(stored(good, damaged, other))
-    assert board.rows.set_index("label")["ece_high"].isna().to_dict() == {"ce": False, "sade": True, "ride": True}
+    assert board.rows.set_index("label")["top1_high"].isna().to_dict() == {"ce": False, "sade": True, "ride": True}
     said = sorted(str(one.message) for one in warned)
     assert len(said) == 2
     assert any(line.startswith(f"{damaged.run_id}.json: the outcomes of the test images are damaged") for line in said)

@@ -4,19 +4,14 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from ltbench.evaluate.calibration import reliability
 from ltbench.report.compare import (
     against_best,
     average_ranks,
-    basic_interval,
-    calibration_errors,
     critical_difference,
-    excess_by_bin,
     friedman_p,
     holm,
     intervals,
@@ -126,8 +121,6 @@ def test_friedman():
 def test_intervals_of_bootstrap_samples():
     samples = np.arange(101.0)  # 2.5 and 97.5 bound the middle 95 %
     assert percentile_interval(samples) == (2.5, 97.5)
-    assert basic_interval(60.0, samples) == (120 - 97.5, 120 - 2.5)
-    assert basic_interval(10.0, samples) == (0.0, 20 - 2.5)
 
 
 def test_images_are_drawn_with_replacement_and_always_in_the_same_way():
@@ -144,57 +137,26 @@ def test_images_are_drawn_with_replacement_and_always_in_the_same_way():
     assert images.by_class[0, sample] == pytest.approx(images.drawn[0, sample] / share / 2)
 
 
-def test_calibration_error_of_a_sample():
-    # Two images in the bin of 0.95, one right; two in that of 0.55, both right.
-    # All once: |2 * 0.95 - 1| + |2 * 0.55 - 2| = 0.9 + 0.9, over 4 images 45 %.
-    # The first twice and the second not: |2 * 0.95 - 2| + 0.9 = 1.0, 25 %.
-    right, confidence = np.array([[True, False, True, True]]), np.array([[0.95, 0.95, 0.55, 0.55]])
-    drawn = np.array([[1, 2], [1, 0], [1, 1], [1, 1]], np.float32)
-    assert calibration_errors(excess_by_bin(right, confidence), drawn) == pytest.approx(
-        np.array([[45.0, 25.0]]), rel=1e-5
-    )
-
-
-def test_a_bin_holds_its_upper_edge():
-    # 8/15 is in the bin below, with 7.5/15: |7.5/15 + 8/15 - 1| / 2 = 1.67 %; the edge as it comes out of a result, too
-    for edge in (8 / 15, 8 * 4369 / 65535):
-        confidence = np.array([[7.5 / 15, edge]])
-        found = calibration_errors(excess_by_bin(np.array([[True, False]]), confidence), np.ones((2, 1), np.float32))
-        assert found.item() == pytest.approx(100 * (0.5 / 15) / 2, rel=1e-4)
-
-
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 14)), min_size=1, max_size=30))
-def test_calibration_error_is_the_one_of_the_evaluation(images):
-    right = np.array([hit for hit, _ in images])
-    confidence = np.array([(bin_ + 0.7) / 15 for _, bin_ in images], np.float32)
-    excess = excess_by_bin(right[None], confidence[None])
-    ours = calibration_errors(excess, np.ones((len(images), 1), np.float32)).item()
-    assert ours == pytest.approx(reliability(torch.tensor(confidence), torch.tensor(right)).ece, abs=1e-3)
-
-
 def test_interval_over_images_is_that_of_a_share():
     # 900 of 1000 right: deviation sqrt(0.9 * 0.1 / 1000) = 0.949 %, so 90 -+ 1.86
     right = np.arange(1000)[None] < 900
-    found = intervals(right, np.full((1, 1000), 0.9), resample_images(np.arange(1000) % 10))
+    found = intervals(right, resample_images(np.arange(1000) % 10))
     assert found["top1"] == pytest.approx((90 - 1.86, 90 + 1.86), abs=0.25)
     assert found["macro"] == pytest.approx((90 - 1.86, 90 + 1.86), abs=0.25)
-    assert found["ece"][0] == 0.0
 
 
 def test_interval_over_seeds():
     # One run has all right and one none: a sample of two seeds has 0, 50 or 100 % with chances 1/4, 1/2, 1/4.
     right = np.array([[True] * 8, [False] * 8])
-    found = intervals(right, np.ones((2, 8)), resample_images(np.zeros(8, int)))
+    found = intervals(right, resample_images(np.zeros(8, int)))
     assert found["top1"] == found["macro"] == (0.0, 100.0)
-    # mean ECE: (0 + 100) / 2 = 50, its samples from 0 to 100, mirrored the same
-    assert found["ece"] == (0.0, 100.0)
 
 
 def test_runs_that_agree_have_the_interval_of_one():
-    right, confidence = np.arange(50)[None] % 3 > 0, np.linspace(0.3, 1, 50)[None]
+    right = np.arange(50)[None] % 3 > 0
     images = resample_images(np.arange(50) % 5)
-    one = intervals(right, confidence, images)
-    three = intervals(np.repeat(right, 3, 0), np.repeat(confidence, 3, 0), images)
+    one = intervals(right, images)
+    three = intervals(np.repeat(right, 3, 0), images)
     for metric, interval in one.items():
         assert three[metric] == pytest.approx(interval, abs=1e-3)
 
@@ -202,7 +164,7 @@ def test_runs_that_agree_have_the_interval_of_one():
 @settings(max_examples=30)
 @given(arrays(bool, st.tuples(st.integers(1, 4), st.just(12))))
 def test_intervals_are_percentages_in_order(right):
-    found = intervals(right, np.full(right.shape, 0.7), resample_images(np.arange(12) % 3))
+    found = intervals(right, resample_images(np.arange(12) % 3))
     for low, high in found.values():
         assert 0 <= low <= high <= 100 + 1e-3
     assert found["top1"][0] - 1e-3 <= 100 * right.mean() <= found["top1"][1] + 1e-3
