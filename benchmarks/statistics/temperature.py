@@ -107,8 +107,8 @@ What follows:
 - With 100 classes, where the weighted validation images are worth some hundred equally weighted ones, the fitted
   temperature has an ECE of {large:.2f} times that of the temperature of the test images on average, at most {most:.2f}
   times ({apart:.2f} points more).
-- With ten classes it is within {middle:.1f} points (CIFAR-10-LT's size) and {small:.1f} points (that of digits-lt, where a
-  rarest class has one validation image: so few cannot say more), and better than no scaling.
+- With ten classes it is within {middle:.1f} points (CIFAR-10-LT's size) and {small:.1f} points (that of digits-lt, with
+  one validation image of the rarest class), and better than no scaling.
 - Weights alone have an ECE of {weighted:.2f} points on average over the rows, the fitted temperature {fitted:.2f}.
 """
 

@@ -88,7 +88,7 @@ def test_adaptive_bins_hold_equally_many_images():
 
 
 def test_the_order_of_images_of_equal_confidence_does_not_matter():
-    # All are .7 sure and .72 of 100 right: 2 % in whatever order, where bins by rank alone would find right ones together.
+    # All are .7 sure and 72 of 100 right: 2 % in whatever order. Bins by rank alone would find right ones together.
     right = torch.arange(100) < 72
     orders = [right, right.flip(0), right[torch.randperm(100)]]
     errors = [cal.adaptive_reliability(torch.full((100,), 0.7), order).ece for order in orders]
@@ -118,7 +118,7 @@ def test_no_figure_depends_on_the_order_of_images(seed):
 
 def test_predictions_are_those_that_accuracy_counts():
     # Two logits that differ and have one probability in float32: the class is that of the higher one.
-    logits = torch.tensor([[1000.0, 1000.0001]], dtype=torch.float64)
+    logits = torch.tensor([[1000.0, 1000.00001]], dtype=torch.float64)
     assert logits.float().softmax(1).tolist() == [[0.5, 0.5]]
     confidence, predicted = cal.top(logits)
     assert (confidence.tolist(), predicted.tolist()) == ([0.5], [1])
