@@ -122,7 +122,10 @@ def _floors(result: Result, figures: pd.DataFrame) -> NDArray[np.float64]:
     plain = figures["prior"] == "unknown"
     if result.outcomes is None or not plain.any():
         return floors
-    labels, _, confidence = result.outcomes.unpack()
+    try:
+        labels, _, confidence = result.outcomes.unpack()
+    except ValueError:  # of which the row's interval tells
+        return floors
     known = {distribution.name: distribution for distribution in DISTRIBUTIONS}
     for place in np.flatnonzero(plain):
         distribution = known.get(figures["distribution"].iloc[place])

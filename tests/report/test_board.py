@@ -28,7 +28,7 @@ def outcomes(make_full_result, method, seed, right, **other):
 def test_intervals_are_those_of_the_stored_outcomes(make_full_result):
     right = np.array([[1, 1, 1, 1, 1, 0, 1, 1, 0], [1, 1, 0, 1, 1, 1, 1, 0, 0]], bool)
     (board,) = leaderboards(stored(*(outcomes(make_full_result, "ce", seed, right[seed]) for seed in (0, 1))))
-    expected = intervals(right, np.full((2, 9), 0.8), resample_images(LABELS))
+    expected = intervals(right, resample_images(LABELS))
     for metric, (low, high) in expected.items():
         assert (board.rows[f"{metric}_low"].item(), board.rows[f"{metric}_high"].item()) == pytest.approx(
             (low, high), abs=1e-3
