@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.markup import escape
@@ -26,7 +27,7 @@ from ltbench.experiment import Surroundings, resolve
 from ltbench.external import rows as external
 from ltbench.parallel import RunWatch
 from ltbench.provenance import hardware
-from ltbench.report.calibration import arrays_of, of_tables
+from ltbench.report.calibration import of_tables
 from ltbench.store import Division, FittedFor, Metrics, Result, Store
 
 out = Console(highlight=False, soft_wrap=True)
@@ -297,12 +298,13 @@ def _figures(metrics: Metrics) -> str:
 
 def _noise(metrics: Metrics) -> str | None:
     """What a calibrated model measures on these images."""
-    noise, table = of_tables([metrics.bins]), arrays_of(metrics.bins)
-    if noise is None or table is None:
+    noise = of_tables([metrics.bins])
+    if noise is None:
         return None
+    mce = mce_floor(np.array(metrics.bins.count, dtype=float), np.array(metrics.bins.confidence))
     return (
         f"a perfectly calibrated model with these confidences measures ECE {noise.floor:.2f} (95 % below "
-        f"{noise.floor_limit:.2f}), MCE {mce_floor(*table[:2]):.2f}; without noise ECE {noise.debiased:.2f} "
+        f"{noise.floor_limit:.2f}), MCE {mce:.2f}; without noise ECE {noise.debiased:.2f} "
         f"(95 % interval {noise.low:.2f} to {noise.high:.2f})"
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ltbench.evaluate.calibration_error import Estimate, Floats, estimate
+from ltbench.evaluate.calibration_error import Estimate, estimate
 from ltbench.report.collection import Collection
 from ltbench.store import BinTable
 
@@ -36,22 +36,15 @@ def of_rows(run_ids: Mapping[str, Iterable[str]], stored: Collection) -> pd.Data
 
 def of_tables(tables: Sequence[BinTable]) -> Estimate | None:
     """What the mean ECE of some seeds says; None where a table has no images or columns of unequal length."""
-    arrays = [arrays_of(table) for table in tables]
-    if not arrays or any(one is None for one in arrays):
+    if not tables or not all(len(one.count) == len(one.confidence) == len(one.accuracy) for one in tables):
         return None
     most = max(len(table.count) for table in tables)
     # A bin without images changes nothing, so that tables of other numbers of bins can stand beside each other.
-    padded = [[np.pad(values, (0, most - len(values))) for values in one] for one in arrays if one is not None]
-    count, confidence, accuracy = (np.stack(values) for values in zip(*padded, strict=True))
-    return estimate(count, confidence, accuracy)
-
-
-def arrays_of(table: BinTable) -> tuple[Floats, Floats, Floats] | None:
-    """Images, mean confidence and accuracy of each bin, (B,); None where they are not a reliability table."""
     count, confidence, accuracy = (
-        np.array(values, dtype=float) for values in (table.count, table.confidence, table.accuracy)
+        np.array([values + [0] * (most - len(values)) for values in column], dtype=float)
+        for column in zip(*((one.count, one.confidence, one.accuracy) for one in tables), strict=True)
     )
-    if not len(count) == len(confidence) == len(accuracy) or not count.sum() > 0 or (count < 0).any():
+    if (count < 0).any() or not (count.sum(1) > 0).all():
         return None
     shares = np.stack([confidence, accuracy])
-    return (count, confidence, accuracy) if ((shares >= 0) & (shares <= 1)).all() else None
+    return estimate(count, confidence, accuracy) if ((shares >= 0) & (shares <= 1)).all() else None
