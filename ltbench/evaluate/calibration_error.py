@@ -172,6 +172,9 @@ class _Gaps:
         self.confidence = np.clip(np.where(count > 0, confidence, 0.5), 0, 1)
         self.gap = np.where(count > 0, accuracy - self.confidence, 0.0)
         self.measured = (self.share * np.abs(self.gap)).sum(-1)
+        if not self.measured.any():  # no gap gives a direction: one standard error of each bin does, away from 0 and 1
+            error = np.sqrt(self.confidence * (1 - self.confidence) / self.count) * (count > 0)
+            self.gap = np.where(self.confidence > 0.5, -error, error)
         # A binomial deviation where images are few, e.g. one in a bin, is not that of a normal distribution.
         normal = np.sqrt(2 / np.pi * self.count * self.confidence * (1 - self.confidence))
         exact = mean_deviation(self.count, self.confidence)

@@ -114,3 +114,9 @@ def test_intervals_hold_the_truth_and_the_debiased_error_is_nearer_to_it(simulat
     assert abs(row.error(debiased)[0]) < abs(row.error(measured)[0])
     if not error:
         assert floor.mean() == pytest.approx(measured.mean(), rel=0.05)
+
+
+def test_a_gap_of_nothing_on_few_images_does_not_rule_out_an_error():
+    found = noise.estimate(*table([2], [0.5], [0.5]))
+    assert (found.floor, found.debiased, found.low) == (25.0, 0.0, 0.0)
+    assert found.high > 20
