@@ -163,16 +163,17 @@ def _calibration(best: Row, tests: Sequence[Metrics], *, may_train: bool) -> str
     ece = _number(best, "ece")
     if ece is None:
         return "How well its confidence is calibrated is not known."
-    found = f"The ECE of {_name(best)} is {ece:.1f} %" + _tendency(tests)
+    found = f"The ECE of {_name(best)} is {ece:.1f} %"
+    tendency = _tendency(tests)
     images = f" of {sum(tests[0].total)} images" if tests else ""
     floor, limit = _number(best, "ece_floor"), _number(best, "ece_floor_limit")
     if floor is not None and limit is not None and ece <= limit:
         within = f"not above the noise floor{images} ({floor:.1f} %)"
-        return f"{found}, {within}: nothing here says that its confidence is miscalibrated."
+        return f"{found}, {within}{tendency}: nothing here says that its confidence is miscalibrated."
     debiased = _number(best, "ece_debiased")
     noise = "" if debiased is None else f", {debiased:.1f} % without the noise{images}"
     if (ece if debiased is None else debiased) < _LARGE_ECE:
-        return f"{found}{noise}: its confidence is near its accuracy on average."
+        return f"{found}{noise}{tendency}: its confidence is near its accuracy on average."
     scaled = _scaled(tests)
     if scaled is not None:
         cure = (
@@ -182,7 +183,7 @@ def _calibration(best: Row, tests: Sequence[Metrics], *, may_train: bool) -> str
         )
     else:
         cure = ", or train with --validation, which fits a temperature for this test set" if may_train else ""
-    return f"{found}{noise}: do not take its confidence for a probability{cure}."
+    return f"{found}{noise}{tendency}: do not take its confidence for a probability{cure}."
 
 
 def _scaled(tests: Sequence[Metrics]) -> float | None:

@@ -37,7 +37,7 @@ def draw(material: Material) -> Figure:
     panels[1, 0].set(ylabel="images (%)", ylim=(0, 100), yticks=[0, 50, 100])
     seeds = max(len(setting.runs) for setting in settings)
     figure.supxlabel(f"confidence (%){f'; images of {seeds} seeds pooled' if seeds > 1 else ''}", fontsize="medium")
-    key(figure, panels[0, 0], 3)
+    key(figure, panels[0, 0], 4)
     return figure
 
 
@@ -61,7 +61,7 @@ def _diagram(setting: Setting, axes: Axes) -> None:
         label="gap to confidence", facecolor="none", edgecolor=VERMILLION, linewidth=0.7, hatch="////",
     )  # fmt: skip
     low, high = (100 * ends for ends in consistency_bars(bins["count"].to_numpy() / len(setting.tests), _share(bins)))
-    axes.vlines(bins["centre"], low, high, color="black", linewidth=1.6, label="consistency, 95 %")
+    axes.vlines(bins["centre"], low, high, color="black", linewidth=1.0, label="consistency, 95 %")
     axes.plot([0, 100], [0, 100], color="black", linestyle=":", linewidth=0.8, label="calibrated")
     floor = "" if np.isnan(setting.row["ece_floor"]) else f" (floor {setting.row['ece_floor']:.1f})"
     errors = f"ECE {_with_spread(setting, 'ece')}{floor}\nMCE {_with_spread(setting, 'mce')}"
