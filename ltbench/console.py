@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from optuna.trial import FrozenTrial
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -21,13 +22,15 @@ from ltbench.config import Recipe, RunConfig
 from ltbench.data.download import Watch
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.estimate import Estimate
+from ltbench.evaluate.calibration_error import mce_floor
 from ltbench.experiment import Surroundings, resolve
 from ltbench.external import rows as external
 from ltbench.parallel import RunWatch
 from ltbench.printable import printable_name
 from ltbench.provenance import hardware
+from ltbench.report.calibration import of_tables
 from ltbench.report.collection import shown
-from ltbench.store import Division, Metrics, Result, Store
+from ltbench.store import Division, FittedFor, Metrics, Result, Store
 from ltbench.terminal import Terminal
 
 out = Terminal(soft_wrap=True)
@@ -92,7 +95,7 @@ def show(result: Result, path: Path) -> None:
         if isinstance(recipe, str)
         else f"{recipe.name}: {_words(recipe.model_dump(exclude={'name'}))}",
         "seed": str(config.seed),
-        **{name: _figures(metrics) for name, metrics in result.metrics.items()},
+        **{name: text for part, metrics in result.metrics.items() for name, text in _of_part(part, metrics).items()},
         **({"cost": _words(result.cost.model_dump(exclude={"divisions"}))} if result.cost else {}),
         **({"divided": _divided(result.cost.divisions)} if result.cost and result.cost.divided else {}),
         "measured with" if scored or imported else "made with": _words(result.provenance.get("versions", {})),
@@ -306,9 +309,55 @@ def _named(text: object) -> str:
     return escape(printable_name(str(text)))
 
 
+def _of_part(part: str, metrics: Metrics) -> dict[str, str]:
+    """Lines on the figures of one set of images."""
+    lines = {part: _figures(metrics), f"{part}, noise": _noise(metrics), f"{part}, scaled": _scaled(metrics)}
+    return {name: text for name, text in lines.items() if text is not None}
+
+
 def _figures(metrics: Metrics) -> str:
     values = {name: getattr(metrics, field) for field, name in FIGURES.items()}
-    return "  ".join(f"{name} {'n/a' if value is None else f'{value:.2f}'}" for name, value in values.items())
+    shown = {name: f"{name} {'n/a' if value is None else f'{value:.2f}'}" for name, value in values.items()}
+    noise = of_tables([metrics.bins])
+    if noise is not None:
+        shown["ECE"] += f" (noise floor {noise.floor:.2f})"
+    return "  ".join(shown.values())
+
+
+def _noise(metrics: Metrics) -> str | None:
+    """What a calibrated model measures on these images."""
+    noise = of_tables([metrics.bins])
+    if noise is None:
+        return None
+    mce = mce_floor(np.array(metrics.bins.count, dtype=float), np.array(metrics.bins.confidence))
+    return (
+        f"a perfectly calibrated model with these confidences measures ECE {noise.floor:.2f} (95 % below "
+        f"{noise.floor_limit:.2f}), MCE {mce:.2f}; without noise ECE {noise.debiased:.2f} "
+        f"(95 % interval {noise.low:.2f} to {noise.high:.2f})"
+    )
+
+
+def _scaled(metrics: Metrics) -> str | None:
+    """What temperature scaling gives, and what the temperature is fitted for."""
+    scaled = metrics.temperature_scaled
+    about = (scaled or {}).get("fitted_for")
+    if scaled is None or not isinstance(about, FittedFor):
+        return None
+    figures = {name: scaled.get(key) for name, key in {"T": "temperature", "ECE": "ece", "MCE": "mce"}.items()}
+    words = "  ".join(f"{name} {value:.2f}" for name, value in figures.items() if isinstance(value, float))
+    return f"{words}; {_fitted_for(about)}"
+
+
+def _fitted_for(about: FittedFor) -> str:
+    if about.prior == "validation":
+        return "fitted for the class frequencies of the validation images"
+    lacking = about.classes_without_images
+    return (
+        f"fitted on {about.validation_images} validation images, weighted for the class frequencies of the test set "
+        f"({about.prior})"
+        + ("" if about.effective_images is None else f", worth {about.effective_images:.0f} equally weighted ones")
+        + (f"; {lacking} classes have none" if lacking else "")
+    )
 
 
 def _divided(divisions: Sequence[Division]) -> str:

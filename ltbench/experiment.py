@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ltbench import places, recipes, registry
 from ltbench.atomic import remove_abandoned
@@ -23,9 +24,9 @@ from ltbench.data.loading import Loader
 from ltbench.data.source import Images, Source
 from ltbench.device import choose_device, own_device
 from ltbench.errors import LtbenchError, LtbenchWarning, TrainingFailedError, out_of_memory
-from ltbench.evaluate import calibration
 from ltbench.evaluate.measure import measure, of_images
 from ltbench.evaluate.predict import predict
+from ltbench.evaluate.temperature import Prior, Training, fit_for_prior
 from ltbench.lock import exclusive
 from ltbench.method import Method
 from ltbench.monitor.heartbeat import FILE, Heart
@@ -351,7 +352,8 @@ class _Run:
     def _measured(self, method: Method, history: History, validation: Loader | None, test: Loader | None) -> Result:
         metrics: dict[str, Metrics] = {}
         about_images: dict[str, Any] = {}
-        temperature, images, seconds, how = None, 0, 0.0, ""
+        held_out: tuple[Tensor, Tensor] | None = None
+        images, seconds, how = 0, 0.0, ""
         for name, part in {"validation": validation, "test": test}.items():
             if part is None:
                 continue
@@ -366,13 +368,22 @@ class _Run:
             images, how = images + len(predictions.labels), predictions.how
             predictions.save(self.folder / f"{name}.npz", run_id=self.id)
             logits, labels = predictions.logits, predictions.labels
+            record, logit_prior = data_record(self.data), self._logit_prior(method)
+            temperature = None
             if name == "validation":
-                temperature = calibration.fit_temperature(logits, labels)
-            metrics[name] = measure(logits, labels, predictions.experts, shot_groups(self.data), temperature)
+                held_out = logits, labels
+            if held_out is not None:  # of the other part nothing but its class frequencies may choose a temperature
+                prior = Prior.of_labels(labels, logits.shape[1])
+                prior = replace(prior, name=name) if name == "validation" else prior
+                training = Training(torch.tensor(record.trained_on, dtype=torch.float64), logit_prior)
+                temperature = fit_for_prior(*held_out, prior, training)
+            metrics[name] = measure(
+                logits, labels, predictions.experts, shot_groups(self.data),
+                temperature.value if temperature else None, fitted_for=temperature.fitted_for if temperature else None,
+            )  # fmt: skip
             if name == "test":
-                prior, transductive = self._logit_prior(method), self.cls.transductive
                 about_images = of_images(
-                    predictions, data_record(self.data), logit_prior=prior, transductive=transductive
+                    predictions, record, logit_prior=logit_prior, transductive=self.cls.transductive
                 )
         cost = self._cost(method, history, images / seconds if images else 0.0, how)
         result = self._record(method, "done", metrics=metrics, about_images=about_images, history=history, cost=cost)
@@ -411,7 +422,7 @@ class _Run:
             ),
             metrics=metrics or {},
             **(about_images or {}),
-            experts=experts_record(method.network),
+            experts=experts_record(method.network) if method is not None else None,
             curve=[CurvePoint.model_validate(one, from_attributes=True) for one in (history.curve if history else ())],
             cost=cost,
             tuning=dict(self.around.tuning) if self.around.tuning else None,

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ltbench import consistency
 from ltbench.atomic import write_text
@@ -38,6 +38,23 @@ class BinTable(Frozen):
     accuracy: list[Fraction]
 
 
+class FittedFor(Frozen):
+    """Which class frequencies a temperature is fitted for, and on what."""
+
+    prior: str = Field(
+        "validation",
+        description="balanced or test: those of the test set; validation: those of the validation images, as in "
+        "results of older versions; or of a shifted test set, by its name",
+    )
+    validation_images: int | None = None
+    effective_images: float | None = Field(
+        None, description="that equally weighted images would be worth as much as the weighted ones"
+    )
+    classes_without_images: int | None = Field(
+        None, description="of the target, whose weight the classes with the fewest validation images have instead"
+    )
+
+
 class Metrics(Frozen):
     """Figures of one test distribution. Accuracies and calibration errors are percentages, 0 to 100."""
 
@@ -54,12 +71,21 @@ class Metrics(Frozen):
     overconfidence: Percent
     adaptive_ece: Percent
     classwise_ece: Percent
-    temperature_scaled: dict[str, float] | None = None
+    temperature_scaled: dict[str, float | FittedFor] | None = Field(
+        None,
+        description="temperature, the calibration figures of logits that are divided by it, and fitted_for",
+    )
     bins: BinTable
     correct: list[Count] = Field(description="images classified correctly, by class")
     total: list[Count] = Field(description="images, by class")
     mean_probability: list[Fraction] = Field(description="mean predicted distribution of the combined prediction")
     expert_mean_probability: list[list[Fraction]] = Field(description="the same for every expert")
+
+    @field_validator("temperature_scaled")
+    @classmethod
+    def _says_what_for(cls, scaled: dict[str, float | FittedFor] | None) -> dict[str, float | FittedFor] | None:
+        """Older versions fitted temperatures for the frequencies of the validation images, and did not say so."""
+        return scaled if scaled is None or "fitted_for" in scaled else {**scaled, "fitted_for": FittedFor()}
 
 
 class ShiftTable(Frozen):
@@ -85,6 +111,10 @@ class ShiftTable(Frozen):
     medium: list[Percent | None] = Field(default_factory=list)
     few: list[Percent | None] = Field(default_factory=list)
     ece: list[Percent] = Field(default_factory=list)
+    ece_floor: list[Percent] = Field(
+        default_factory=list,
+        description="that a perfectly calibrated model with the same confidences measures; none in older results",
+    )
     mce: list[Percent] = Field(default_factory=list)
     nll: list[NonNegative] = Field(default_factory=list)
 

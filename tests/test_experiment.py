@@ -213,7 +213,12 @@ def test_validation_gives_a_temperature_and_costs_training_images(around):
     assert set(result.metrics) == {"validation", "test"}
     scaled = result.metrics["validation"].temperature_scaled
     assert scaled["nll"] <= result.metrics["validation"].nll
-    assert result.metrics["test"].temperature_scaled["temperature"] == scaled["temperature"]
+    assert scaled["fitted_for"].prior == "validation"
+    own = result.metrics["test"].temperature_scaled["fitted_for"]
+    held_out = counts - trained
+    assert (own.prior, own.validation_images, own.classes_without_images) == ("balanced", held_out.sum(), 0)
+    # C classes of n_c images with weights 1 / n_c: (sum of C)^2 / sum of 1 / n_c
+    assert own.effective_images == pytest.approx(100 / (1 / held_out).sum())
     assert run(RunConfig(method="ce", epochs=3), around).metrics["test"].temperature_scaled is None
 
 

@@ -45,7 +45,11 @@ def evaluate(
         typer.Option(metavar="MANY,FEW", help="More training images are many-shot, fewer few-shot  [default: 100,20]"),
     ] = None,
     temperature: Annotated[
-        bool, typer.Option("--temperature", help="Scale logits by the temperature fitted on the validation images")
+        bool,
+        typer.Option(
+            "--temperature",
+            help="Scale logits by the temperature fitted on validation images for the test set's class frequencies",
+        ),
     ] = False,
     test_prior: Annotated[
         str | None,

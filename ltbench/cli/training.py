@@ -66,7 +66,7 @@ def run(
     pretrained: Pretrained = None,
     validation: Annotated[
         bool | None,
-        typer.Option("--validation", help="Hold out 20 % of each training class, e.g. for temperature"),
+        typer.Option("--validation", help="Hold out 20 % of each training class, e.g. for a temperature"),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of results")] = Path("results"),
     rerun: Annotated[bool, typer.Option("--rerun", help="Run again what is stored already")] = False,

@@ -228,9 +228,9 @@ def load(arranged: Arranged, image_size: int) -> RawData:
             part: LabelledImages(some, own.labels)
             for (part, own), some in zip(parts.items(), np.split(pixels, ends[:-1]), strict=True)
         }
-        if names := [found.shown(arranged.files[i]) for i in _with_frames(arranged.files, image_size)]:
-            shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-            message = f"of {len(names)} images with several frames the first is used: {shown}"
+        if animated := [found.shown(arranged.files[i]) for i in _with_frames(arranged.files, image_size)]:
+            shown = ", ".join(animated[:SHOWN]) + (", ..." if len(animated) > SHOWN else "")
+            message = f"of {len(animated)} images with several frames the first is used: {shown}"
             warnings.warn(message, LtbenchWarning, stacklevel=3)
     names = {part: tuple(found.name(file) for file in own.files) for part, own in parts.items()}
     return RawData(

@@ -2,12 +2,13 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ltbench import draws
-from ltbench.data.source import ImageFiles, unreadable
+if TYPE_CHECKING:
+    from ltbench.data.source import ImageFiles
 
 Labels = NDArray[np.int64]
 
@@ -106,6 +107,8 @@ def hold_out(labels: Labels, seed: int, share: float = 0.2, duplicates: Labels |
     Returns:
         (N,) True for validation.
     """
+    from ltbench import draws  # imports torch, which reports do without
+
     held = np.zeros(len(labels), dtype=bool)
     generator = draws.numpy_generator(seed, "validation")
     for label in np.unique(labels):
@@ -136,7 +139,7 @@ class ShotRule:
         }
 
 
-def fingerprint_files(files: ImageFiles) -> str:
+def fingerprint_files(files: "ImageFiles") -> str:
     """A hash of the names, sizes and labels of image files, whatever their order and the folders they lie in.
 
     Their content is not read: of a hundred thousand photographs that would take minutes in every run.
@@ -144,6 +147,8 @@ def fingerprint_files(files: ImageFiles) -> str:
     Raises:
         LtbenchError: if one of them is not there.
     """
+    from ltbench.data.source import unreadable  # likewise
+
     lines = []
     for name, label in zip(files.names.tolist(), files.labels.tolist(), strict=True):
         try:

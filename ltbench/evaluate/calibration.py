@@ -4,6 +4,7 @@ Logits are worked through in blocks of rows (``ltbench.evaluate.logits``), so th
 made and memory does not grow with the number of images.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +12,8 @@ import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from ltbench.evaluate.calibration_error import BINS, Estimate, bin_edges, estimate
 from ltbench.evaluate.logits import Changed, Logits, blocks
-
-BINS = 15
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,13 @@ class Bins:
     def ece(self) -> float:
         """Expected calibration error, percent: the gaps weighted by the share of images."""
         return float(100 * (self.gaps * self.count).sum() / self.count.sum())
+
+    @property
+    def estimate(self) -> Estimate:
+        """What the ECE says: its noise floor, the ECE without the noise, an interval."""
+        return estimate(
+            *(values.double().cpu().numpy()[None] for values in (self.count, self.confidence, self.accuracy))
+        )
 
     @property
     def mce(self) -> float:
@@ -63,7 +70,10 @@ def mean_probability(logits: Logits) -> Tensor:
 
 
 def top(logits: Logits) -> tuple[Tensor, Tensor]:
-    """The highest probability of each image and its class.
+    """The class with the highest logit of each image, the first of several, and its probability.
+
+    The class is chosen by logits, as in ``ltbench.evaluate.accuracy``: two logits that differ may have one float32
+    probability.
 
     Args:
         logits: (N, C).
@@ -73,7 +83,8 @@ def top(logits: Logits) -> tuple[Tensor, Tensor]:
     """
     found = [torch.empty(logits.shape[0], dtype=kind, device=logits.device) for kind in (torch.float32, torch.int64)]
     for block, *own in blocks(logits, *found):  # filled in place: small tensors kept between large ones split the heap
-        torch.max(probabilities(block), 1, out=own)
+        torch.amax(probabilities(block), 1, out=own[0])
+        torch.argmax(block, 1, out=own[1])
     return found[0], found[1]
 
 
@@ -87,14 +98,27 @@ def reliability(confidence: Tensor, right: Tensor, bins: int = BINS) -> Bins:
         right: (N,) whether the prediction is correct.
         bins: how many.
     """
-    edges = torch.linspace(0, 1, bins + 1)[1:-1].to(confidence)
-    return _binned(confidence, right, torch.bucketize(confidence, edges), bins)
+    return _binned(confidence, right, torch.bucketize(confidence.float(), _edges(bins, confidence.device)), bins)
 
 
 def adaptive_reliability(confidence: Tensor, right: Tensor, bins: int = BINS) -> Bins:
-    """Bins of equally many images by rank of confidence (Nguyen and O'Connor, EMNLP 2015, section 3)."""
-    rank = confidence.argsort(stable=True).argsort()
-    return _binned(confidence, right, rank * bins // len(right), bins)
+    """Bins of equally many images by rank of confidence (Nguyen and O'Connor, EMNLP 2015, section 3).
+
+    Images of equal confidence that lie in several bins are spread over these evenly: each counts as correct by the
+    share of them that is. A bin then holds what it holds on average over all orders of equal images, and the order in
+    which images are given does not matter.
+
+    Args:
+        confidence: (N,) highest probabilities.
+        right: (N,) whether the prediction is correct.
+        bins: how many.
+    """
+    ordered, order = confidence.sort()
+    tie = torch.cat([ordered[:1] * 0, ordered.diff().ne(0)]).long().cumsum(0)
+    size = tie.bincount()
+    share = torch.zeros(len(size), dtype=torch.float64, device=right.device).index_add_(0, tie, right[order].double())
+    rank = torch.arange(len(right), device=right.device)
+    return _binned(ordered, (share / size)[tie], rank * bins // len(right), bins)
 
 
 def classwise_ece(logits: Logits, labels: Tensor, bins: int = BINS) -> float:
@@ -109,7 +133,7 @@ def classwise_ece(logits: Logits, labels: Tensor, bins: int = BINS) -> float:
         bins: how many.
     """
     images, classes = logits.shape
-    edges = torch.linspace(0, 1, bins + 1)[1:-1].to(logits.device)
+    edges = _edges(bins, logits.device)
     first = bins * torch.arange(classes, device=logits.device)
     excess = torch.zeros(classes * bins, dtype=torch.float64, device=logits.device)
     for block, its in blocks(logits, labels):
@@ -144,19 +168,37 @@ def scaled(logits: Logits, temperature: float) -> Logits:
     return Changed(logits, lambda rows: rows / temperature)
 
 
-def fit_temperature(logits: Logits, labels: Tensor) -> float:
+def fit_temperature(logits: Logits, labels: Tensor, weight: Tensor | None = None, added: Tensor | None = None) -> float:
     """The temperature, between 0.05 and 20, with the least negative log likelihood (Guo et al., section 4.2).
 
     Args:
         logits: (N, C) of validation images.
         labels: (N,).
+        weight: (N,) of the images, at least 0; None for equal ones. See ``ltbench.evaluate.temperature``.
+        added: (C,) to add to scaled logits, e.g. the logarithm of a prior.
     """
-    found = minimize_scalar(
-        lambda log_t: negative_log_likelihood(scaled(logits, 2.0**log_t), labels),
-        bounds=(-4.32, 4.32),
-        method="bounded",
-    )
+    each = torch.ones(len(labels), dtype=torch.float64) if weight is None else weight.double()
+
+    def loss(temperature: float) -> float:
+        total = torch.zeros((), dtype=torch.float64)
+        for block, its, own in blocks(logits, labels, each):
+            losses = F.cross_entropy(scaled_block(block, temperature, added), its, reduction="none").double()
+            total += torch.where(own > 0, own * losses, 0.0).sum()  # what has no weight may be impossible
+        return float(total / each.sum())
+
+    return least_temperature(loss)
+
+
+def least_temperature(loss: Callable[[float], float]) -> float:
+    """The temperature with the least loss, which is convex in 1 / T."""
+    found = minimize_scalar(lambda log_t: loss(float(2.0**log_t)), bounds=(-4.32, 4.32), method="bounded")
     return float(2.0**found.x)
+
+
+def scaled_block(block: Tensor, temperature: float, added: Tensor | None = None) -> Tensor:
+    """(N, C) float32 logits divided by a temperature, with something added afterwards."""
+    scaled = block.float() / temperature
+    return scaled if added is None else scaled + added.float()
 
 
 def calibration(logits: Logits, labels: Tensor, bins: int = BINS) -> dict[str, float]:
@@ -169,7 +211,7 @@ def calibration(logits: Logits, labels: Tensor, bins: int = BINS) -> dict[str, f
 
     Returns:
         ``ece``, ``mce``, ``overconfidence``, ``adaptive_ece``, ``classwise_ece`` in percent; ``nll`` in nats;
-        ``brier``.
+        ``brier``. The noise floor of the ECE follows from ``reliability``, see ``ltbench.evaluate.calibration_error``.
     """
     confidence, predicted = top(logits)
     right = predicted == labels
@@ -183,6 +225,10 @@ def calibration(logits: Logits, labels: Tensor, bins: int = BINS) -> dict[str, f
         "nll": negative_log_likelihood(logits, labels),
         "brier": brier(logits, labels),
     }
+
+
+def _edges(bins: int, device: torch.device) -> Tensor:
+    return torch.from_numpy(bin_edges(bins)).to(device)
 
 
 def _binned(confidence: Tensor, right: Tensor, cell: Tensor, bins: int) -> Bins:

@@ -7,11 +7,12 @@ import numpy as np
 from torch import Tensor
 
 from ltbench.evaluate import accuracy, calibration
+from ltbench.evaluate.calibration_error import BINS
 from ltbench.evaluate.logits import Logits
 from ltbench.evaluate.predict import Predictions
 from ltbench.evaluate.shift import under_shift
 from ltbench.outcomes import Outcomes
-from ltbench.store import DataRecord, Metrics
+from ltbench.store import DataRecord, FittedFor, Metrics
 
 
 def measure(
@@ -20,7 +21,8 @@ def measure(
     experts: Iterable[Logits],
     groups: dict[str, list[int]],
     temperature: float | None = None,
-    bins: int = calibration.BINS,
+    bins: int = BINS,
+    fitted_for: FittedFor | None = None,
 ) -> Metrics:
     """Accuracy and calibration of a set of predictions.
 
@@ -31,16 +33,15 @@ def measure(
         groups: class labels of the shot groups.
         temperature: fitted on validation images; None leaves the scaled figures out.
         bins: of the binned calibration errors.
+        fitted_for: the class frequencies that the temperature is fitted for; None for those of the validation images.
     """
     correct, total = accuracy.correct_by_class(logits, labels)
     confidence, predicted = calibration.top(logits)
     table = calibration.reliability(confidence, predicted == labels, bins)
     scaled = None
     if temperature is not None:
-        scaled = {
-            "temperature": temperature,
-            **calibration.calibration(calibration.scaled(logits, temperature), labels, bins),
-        }
+        about = fitted_for or FittedFor()
+        scaled = {"temperature": temperature, **_scaled(logits, labels, temperature, bins), "fitted_for": about}
     values: dict[str, Any] = {
         **accuracy.accuracies(correct, total, groups),
         **calibration.calibration(logits, labels, bins),
@@ -56,6 +57,14 @@ def measure(
         "expert_mean_probability": [calibration.mean_probability(expert).tolist() for expert in experts],
     }
     return Metrics.model_validate(values)
+
+
+def _scaled(logits: Logits, labels: Tensor, temperature: float, bins: int) -> dict[str, float]:
+    scaled = calibration.scaled(logits, temperature)
+    confidence, predicted = calibration.top(scaled)
+    found = calibration.reliability(confidence, predicted == labels, bins).estimate
+    figures = calibration.calibration(scaled, labels, bins)
+    return {**figures, "ece_floor": found.floor, "ece_debiased": found.debiased}
 
 
 def outcomes(predictions: Predictions) -> Outcomes:

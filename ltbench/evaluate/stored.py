@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,16 @@ from ltbench.data.shift import LabelShift, shifted
 from ltbench.errors import LtbenchError
 from ltbench.evaluate import calibration
 from ltbench.evaluate.accuracy import correct_by_class
+from ltbench.evaluate.calibration_error import BINS
 from ltbench.evaluate.logits import Chosen, Logits
 from ltbench.evaluate.measure import measure, of_images
 from ltbench.evaluate.predict import Predictions
+from ltbench.evaluate.prior import estimated
 from ltbench.evaluate.shift import adapted
+from ltbench.evaluate.temperature import Prior, Training, fit_for_prior
 from ltbench.external import rows as external
 from ltbench.records import paper_record
-from ltbench.store import Metrics, PaperRecord, Result, TestPrior
+from ltbench.store import FittedFor, Metrics, PaperRecord, Result, ShiftTable, TestPrior
 
 _TOLERANCE = 1e-4
 """Percent, of the figures that show whether logits are a result's own."""
@@ -31,12 +34,12 @@ _TOLERANCE = 1e-4
 class View:
     """How to look at stored logits. As it stands here it gives the figures that a result has."""
 
-    bins: int = calibration.BINS
+    bins: int = BINS
     """Of the binned calibration errors."""
     shots: ShotRule | None = None
     """None: the run's own."""
     temperature: bool = False
-    """Divide logits by the temperature that suits the validation images best."""
+    """Divide logits by the temperature that the validation images ask for, weighted for the test set's frequencies."""
     distribution: LabelShift | None = None
     """The test set to draw; None: the whole one."""
     prior: TestPrior = "unknown"
@@ -50,6 +53,8 @@ class Evaluation:
     metrics: Metrics
     temperature: float | None
     """That logits are divided by, if any."""
+    fitted_for: FittedFor | None
+    """The class frequencies that the temperature is fitted for."""
     prior_error: float | None
     """Of an estimated prior: total variation distance to the true one, 0 to 1."""
 
@@ -116,8 +121,9 @@ def look(
 ) -> Evaluation:
     """Figures of a run's predictions.
 
-    A temperature comes before a correction: softmax(z / T) is the posterior that Bayes' rule starts from. The mean
-    predictions of single experts are those of their own logits.
+    A temperature comes before a correction: softmax(z / T) is the posterior that Bayes' rule starts from. It is fitted
+    for the class frequencies of the test set that is looked at, a shifted one's own: the true ones, or where these are
+    to be estimated, their estimate. The mean predictions of single experts are those of their own logits.
 
     Args:
         result: the run.
@@ -129,7 +135,12 @@ def look(
         LtbenchError: see ``evaluate``.
     """
     view = view or View()
-    temperature = _temperature(result, validation) if view.temperature else None
+    if view.temperature and validation is None:
+        raise LtbenchError(
+            "there are no validation images to fit a temperature on",
+            where="--temperature",
+            hint="run with --validation; the test images must not choose a temperature",
+        )
     counts = np.array(result.data.trained_on)
     logits: Logits = predictions.logits
     experts: Iterable[Logits] = predictions.experts
@@ -138,16 +149,24 @@ def look(
         index = _drawn(result, labels, view.distribution)
         logits, labels = Chosen(predictions.logits, index), labels[index]
         experts = [Chosen(expert, index) for expert in predictions.experts]
+    train, logit_prior = torch.from_numpy(counts).double(), result.method.logit_prior
     truth = torch.bincount(labels, minlength=len(counts)).double()
-    logits, prior_error = adapted(
-        calibration.scaled(logits, temperature) if temperature else logits,
-        view.prior,
-        result.method.logit_prior,
-        torch.from_numpy(counts).double(),
-        truth,
-    )
+    temperature: float | None = None
+    fitted_for: FittedFor | None = None
+    if view.temperature and validation is not None:
+        prior = Prior.of_labels(labels, len(counts))
+        if view.distribution is not None:
+            prior = replace(prior, name=view.distribution.name)
+        if view.prior == "estimated":
+            prior = Prior(f"{prior.name}, estimated", estimated(logits, logit_prior, train).clamp(min=1e-12))
+        training = Training(train, logit_prior)
+        corrects = view.prior != "unknown"
+        found = fit_for_prior(validation.logits, validation.labels, prior, training, corrected=corrects)
+        temperature, fitted_for = found.value, found.fitted_for
+        logits = calibration.scaled(logits, temperature)
+    logits, prior_error = adapted(logits, view.prior, logit_prior, train, truth)
     groups = view.shots.groups(np.array(result.data.counts)) if view.shots else result.data.groups
-    return Evaluation(measure(logits, labels, experts, groups, bins=view.bins), temperature, prior_error)
+    return Evaluation(measure(logits, labels, experts, groups, bins=view.bins), temperature, fitted_for, prior_error)
 
 
 def filled_in(result: Result, predictions: Predictions) -> tuple[Result, list[str]]:
@@ -158,21 +177,34 @@ def filled_in(result: Result, predictions: Predictions) -> tuple[Result, list[st
         predictions: for the whole test set.
 
     Returns:
-        The result, and the names of what was added: outcomes, shift, method.paper.
+        The result, and the names of what was added: outcomes, shift, shift.ece_floor, method.paper.
     """
     added: list[str] = []
     method = result.method
     adds_shift = result.shift is None and not method.transductive
-    if result.outcomes is None or adds_shift:
+    adds_floors = result.shift is not None and len(result.shift.ece) > 0 and not result.shift.ece_floor
+    if result.outcomes is None or adds_shift or adds_floors:
         prior = method.logit_prior
         found = of_images(predictions, result.data, logit_prior=prior, transductive=method.transductive)
         added += [name for name, value in found.items() if value is not None and getattr(result, name) is None]
+        floors = None if adds_shift or result.shift is None else _floors(result.shift, found["shift"])
         result = result.model_copy(update={name: found[name] for name in added})
+        if floors is not None:
+            result = result.model_copy(update={"shift": floors})
+            added.append("shift.ece_floor")
     paper = _paper(result) if method.paper is None else None
     if paper is not None:
         result = result.model_copy(update={"method": method.model_copy(update={"paper": paper})})
         added.append("method.paper")
     return result, added
+
+
+def _floors(stored: ShiftTable, found: ShiftTable | None) -> ShiftTable | None:
+    """Stored figures of shifted test sets with the noise floors that they lack; None if the sets are others."""
+    if stored.ece_floor or found is None:
+        return None
+    same = all(getattr(stored, name) == getattr(found, name) for name in ("distribution", "prior", "images"))
+    return stored.model_copy(update={"ece_floor": found.ece_floor}) if same else None
 
 
 def _paper(result: Result) -> PaperRecord | None:
@@ -198,16 +230,6 @@ def _made_by(path: Path, result: Result) -> str:
     """What makes logits again that the cache has lost."""
     run = shlex.join(["ltbench", "run", "--config", str(path), "--rerun"])
     return f"make them again: {external.command(result) or run}"
-
-
-def _temperature(result: Result, validation: Predictions | None) -> float:
-    if validation is None:
-        raise LtbenchError(
-            "there are no validation images to fit a temperature on",
-            where="--temperature",
-            hint="run with --validation; the test images must not choose a temperature",
-        )
-    return calibration.fit_temperature(validation.logits, validation.labels)
 
 
 def _drawn(result: Result, labels: Tensor, distribution: LabelShift) -> Tensor:

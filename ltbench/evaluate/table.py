@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -12,6 +13,7 @@ from rich.text import Text
 from tabulate import tabulate
 
 from ltbench.data.longtail import ShotRule
+from ltbench.evaluate.calibration_error import estimate, mce_floor
 from ltbench.evaluate.stored import Evaluation, View
 from ltbench.report.render import escaped_markdown, markdown_paragraph
 from ltbench.spreadsheet import csv
@@ -22,10 +24,12 @@ ACCURACY = {
     "top1": "Acc", "macro": "Macro", "many": "Many", "medium": "Med", "few": "Few", "worst_class": "Worst",
 }  # fmt: skip
 CALIBRATION = {
-    "nll": "NLL", "brier": "Brier", "ece": "ECE", "mce": "MCE", "adaptive_ece": "aECE", "classwise_ece": "cwECE",
+    "nll": "NLL", "brier": "Brier", "ece": "ECE", "ece_floor": "Floor", "ece_debiased": "Debiased", "mce": "MCE",
+    "adaptive_ece": "aECE", "classwise_ece": "cwECE",
 }  # fmt: skip
 NOTE = (
-    "Percent; NLL in nats, Brier 0 to 2. aECE: adaptive, cwECE: class-wise ECE. "
+    "Percent; NLL in nats, Brier 0 to 2. aECE: adaptive, cwECE: class-wise ECE. Floor: the ECE that a perfectly "
+    "calibrated model with the same confidences measures; Debiased: the ECE without what noise adds to it. "
     "Classes: that have images; means over classes are over those."
 )
 _BESIDE = {"temperature": "T", "prior_error": "Prior err", "classes": "Classes"}
@@ -36,6 +40,9 @@ _FIGURES = tuple(name for name, field in Metrics.model_fields.items() if field.a
 def row(result: Result, evaluation: Evaluation, view: View) -> Row:
     """A run, how it was looked at, and its figures, as plain values; None for what does not apply."""
     config, shots = result.config, view.shots or ShotRule(**result.data.shots)
+    fitted, table = evaluation.fitted_for, evaluation.metrics.bins
+    count, confidence, accuracy = (np.array(v, dtype=float) for v in (table.count, table.confidence, table.accuracy))
+    noise = estimate(count[None], confidence[None], accuracy[None])
     return {
         "run_id": result.run_id,
         "dataset": config.dataset,
@@ -50,9 +57,16 @@ def row(result: Result, evaluation: Evaluation, view: View) -> Row:
         "prior": view.prior,
         "prior_error": evaluation.prior_error,
         "temperature": evaluation.temperature,
+        "fitted_for": fitted.model_dump() if fitted else None,
         "images": evaluation.images,
         "classes": evaluation.classes,
         **evaluation.metrics.model_dump(include=set(_FIGURES)),
+        "ece_floor": noise.floor,
+        "ece_floor_limit": noise.floor_limit,
+        "ece_debiased": noise.debiased,
+        "ece_low": noise.low,
+        "ece_high": noise.high,
+        "mce_floor": mce_floor(count, confidence),
     }
 
 
@@ -73,9 +87,12 @@ def show(rows: list[Row], out: Console) -> None:
         if Console(width=1000).measure(blocks[0]).maximum > out.width:
             blocks = [_table(own, ACCURACY), _table(own, CALIBRATION)]
         out.print(Text(title, style="bold"))
+        own_note = _temperatures(own)
         for block in blocks:
             out.print(block)
             out.print()
+        if own_note:
+            out.print(Text(own_note))
     out.print(NOTE)
 
 
@@ -119,6 +136,21 @@ def _by_data(rows: list[Row]) -> list[tuple[str, list[Row]]]:
     return [(_title(own[0]), own) for own in (list(group) for _, group in groupby(sorted(rows, key=key), key))]
 
 
+def _temperatures(rows: list[Row]) -> str:
+    """A sentence on what the temperatures of a table are fitted for; empty where there are none."""
+    given = [one for one in rows if one["temperature"] is not None]
+    if not given:
+        return ""
+    what = ", ".join(dict.fromkeys(str(one["fitted_for"]["prior"]) for one in given))
+    images = [one["fitted_for"]["effective_images"] for one in given]
+    fewest, most = f"{min(images):.0f}", f"{max(images):.0f}"
+    worth = fewest if fewest == most else f"{fewest} to {most}"
+    return (
+        f"T: temperature, fitted on the validation images, weighted for the class frequencies of this test set "
+        f"({what}); they are worth {worth} equally weighted ones."
+    )
+
+
 def _title(one: Row) -> str:
     ratio = "as it is" if one["imbalance_ratio"] is None else f"IR {one['imbalance_ratio']:g}"
     which = f"test set {one['test_prior']}" if one["test_prior"] else "whole test set"
@@ -141,11 +173,12 @@ def _markdown(rows: list[Row]) -> str:
         align = ("left", "left", *["right"] * (len(header) - 2))
         table = tabulate(body, header, "github", colalign=align, disable_numparse=True)
         parts.append(f"### {markdown_paragraph(title)}\n\n{table}\n")
+        parts += [f"{note}\n"] if (note := _temperatures(own)) else []
     return "\n".join([*parts, NOTE]) + "\n"
 
 
 _STYLES: dict[str, Callable[[list[Row]], str]] = {
     "md": _markdown,
-    "csv": lambda rows: csv(pd.DataFrame(rows)),
+    "csv": lambda rows: csv(pd.DataFrame([{**one, "fitted_for": json.dumps(one["fitted_for"])} for one in rows])),
     "json": lambda rows: json.dumps(rows, indent=1, allow_nan=False) + "\n",
 }

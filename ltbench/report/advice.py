@@ -11,7 +11,7 @@ from ltbench.external.rows import IMPORTED, SCORED
 from ltbench.report.board import Board
 from ltbench.report.collection import Collection
 from ltbench.report.table import ahead_of_reference
-from ltbench.store import Metrics
+from ltbench.store import FittedFor, Metrics
 
 Row = dict[Any, Any]
 FEWEST_SEEDS = 3
@@ -43,7 +43,8 @@ def advise(board: Board, stored: Collection | None = None) -> str:
         return " ".join(filter(None, [_no_leader(board), _seeds(rows, stored)]))
     best, others = rows[0], rows[1:]
     tests = [one.test for one in _results(best, stored) if one.test is not None]
-    closing = [_calibration(best, tests, validation=bool(board.key.get("validation"))), _few_shot(best, board)]
+    may_train = not board.key.get("validation") and not _from_elsewhere(best, stored)
+    closing = [_calibration(best, tests, may_train=may_train), _few_shot(best, board)]
     if not others:
         sentences = [
             f"{_name(best)} is the only row of this table, so there is nothing to compare it with.",
@@ -174,16 +175,50 @@ def _cheaper(best: Row, near: Sequence[Row]) -> str:
     return ""
 
 
-def _calibration(best: Row, tests: Sequence[Metrics], *, validation: bool) -> str:
+def _calibration(best: Row, tests: Sequence[Metrics], *, may_train: bool) -> str:
+    """How far confidence can be trusted.
+
+    Args:
+        best: the row.
+        tests: the figures of its runs.
+        may_train: whether it could be trained with --validation, and is not.
+    """
     ece = _number(best, "ece")
     if ece is None:
         return "How well its confidence is calibrated is not known."
-    large = ece >= _LARGE_ECE
-    found = f"The ECE of {_name(best)} is {ece:.1f} %" + _tendency(tests)
-    if not large:
-        return f"{found}: its confidence is near its accuracy on average."
-    cure = "" if validation else ", or train with --validation, which fits a temperature"
-    return f"{found}: do not take its confidence for a probability{cure}."
+    found = f"The ECE of {_name(best)} is {ece:.1f} %"
+    tendency = _tendency(tests)
+    images = f" of {sum(tests[0].total)} images" if tests else ""
+    floor, limit = _number(best, "ece_floor"), _number(best, "ece_floor_limit")
+    if floor is not None and limit is not None and ece <= limit:
+        within = f"not above the noise floor{images} ({floor:.1f} %)"
+        return f"{found}, {within}{tendency}: nothing here says that its confidence is miscalibrated."
+    debiased = _number(best, "ece_debiased")
+    noise = "" if debiased is None else f", {debiased:.1f} % without the noise{images}"
+    if (ece if debiased is None else debiased) < _LARGE_ECE:
+        return f"{found}{noise}{tendency}: its confidence is near its accuracy on average."
+    scaled = _scaled(tests)
+    if scaled is not None:
+        cure = (
+            f"; its logits divided by the temperature that its validation images give have an ECE of {scaled:.1f} %"
+            if scaled < ece
+            else ""
+        )
+    else:
+        cure = ", or train with --validation, which fits a temperature for this test set" if may_train else ""
+    return f"{found}{noise}{tendency}: do not take its confidence for a probability{cure}."
+
+
+def _scaled(tests: Sequence[Metrics]) -> float | None:
+    """The ECE after temperature scaling, percent; None unless it is fitted for the test set's class frequencies."""
+    errors = []
+    for test in tests:
+        scaled = test.temperature_scaled or {}
+        about, error = scaled.get("fitted_for"), scaled.get("ece")
+        if not isinstance(about, FittedFor) or about.prior not in ("balanced", "test") or not isinstance(error, float):
+            return None
+        errors.append(error)
+    return float(np.mean(errors)) if errors else None
 
 
 def _tendency(tests: Sequence[Metrics]) -> str:

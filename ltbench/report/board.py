@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ltbench.errors import LtbenchError
 from ltbench.external.rows import IMPORTED, SCORED
-from ltbench.report import compare, intervals
+from ltbench.report import calibration, compare, intervals
 from ltbench.report.collection import Collection
 from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, frame
 from ltbench.report.leader import Comparison, compare_with_leader
@@ -53,12 +53,12 @@ class Board:
     """One row a setting, in the order of ``behind``.
 
     ``setting, label, method, seeds, n, run_ids``; for each metric its mean and ``_sd`` over the row's own seeds,
-    percent; the costs' means, but of training time the shortest; ``_low`` and ``_high`` of top1, macro and ece, the
-    95 % interval. And from the ranking metric: ``behind``, the mean difference to the reference on the ``behind_n``
-    seeds that both have, points; ``p`` of it, paired and adjusted (NaN where too few seeds are shared), ``told_apart``;
-    ``comparable``, the reference's mean on the table's seeds less ``behind``; ``lacks_seeds``, those of the table's
-    seeds that the row lacks, by commas; ``rank``, the mean over the table's seeds; ``wins``, the share of comparisons
-    with another row on a seed that the row wins.
+    percent; the costs' means, but of training time the shortest; ``_low`` and ``_high`` of top1 and macro, the 95 %
+    interval; what the mean ECE says, the columns of ``report.calibration``. And from the ranking metric: ``behind``,
+    the mean difference to the reference on the ``behind_n`` seeds that both have, points; ``p`` of it, paired and
+    adjusted (NaN where too few seeds are shared), ``told_apart``; ``comparable``, the reference's mean on the table's
+    seeds less ``behind``; ``lacks_seeds``, those of the table's seeds that the row lacks, by commas; ``rank``, the mean
+    over the table's seeds; ``wins``, the share of comparisons with another row on a seed that the row wins.
     """
     reference: str | None
     """The setting that the others are compared with: the best of the rows that have all of the table's seeds."""
@@ -120,7 +120,9 @@ def _board(runs: pd.DataFrame, stored: Collection) -> Board:
     means["training_seconds"] = grouped[
         "training_seconds"
     ].min()  # that which other work on the machine disturbed least
-    rows = rows.join([means, deviations, intervals.of_rows(dict(rows["run_ids"]), stored)])
+    of_rows = dict(rows["run_ids"])
+    found = [intervals.of_rows(of_rows, stored), calibration.of_rows(of_rows, stored)]
+    rows = rows.join([means, deviations, *found])
     balanced = all(_balanced(stored.results[run_id]) for run_id in runs["run_id"])
     metric = "top1" if balanced else "macro"
     rows = rows.sort_values([metric, "label"], ascending=[False, True]).rename_axis("setting").reset_index()

@@ -1,72 +1,30 @@
 """Is the difference real? Intervals, tests and ranks: pure functions of arrays.
 
 Runs of one setting differ in their seed. Every method is run on the same seeds and every run is tested on the same
-images, so seeds pair the runs of two methods, and one resample of the images serves all runs.
+images, so seeds pair the runs of two methods.
 """
-
-from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse, stats
+from scipy import stats
 
 Floats = NDArray[np.floating]
 Interval = tuple[float, float]
 ALPHA = 0.05
-SAMPLES = 1000
 FEWEST = 3
 """Seeds that two rows must share for a test."""
-_BINS = 15
 _ROUNDING = 1e-12
-_BLOCK = 256
-"""Runs to resample at a time, so that memory does not grow with their number."""
-_IMAGES, _SEEDS = 1, 2  # streams of the random generator
 
 
-@dataclass(frozen=True)
-class Resampled:
-    """Bootstrap samples of a test set of N images, (N, B) each."""
-
-    drawn: NDArray[np.float32]
-    """How often a sample has each image; columns sum to N."""
-    weights: NDArray[np.float64]
-    """(N,) the weight of each image in the mean class accuracy; they sum to 1."""
-
-
-def resample_images(labels: NDArray[np.int64]) -> Resampled:
-    """Draw the images of a test set with replacement; always the same draws for as many images.
+def class_balanced_weights(labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(N,) the weight of each image in the mean class accuracy, 1 / (C N_c); they sum to 1.
 
     Args:
-        labels: (N,) classes.
+        labels: (N,) classes, of which C have images.
     """
     _, index, images = np.unique(labels, return_inverse=True, return_counts=True)
-    return Resampled(_draw(len(labels), _IMAGES), 1 / (len(images) * images[index]))
-
-
-def intervals(right: NDArray[np.bool_], confidence: Floats, images: Resampled) -> dict[str, Interval]:
-    """95 % intervals of the mean over seeds, in percent: top1, macro, ece.
-
-    They are about another seed and other images; with one run about other images only. Those of accuracies are
-    ``accuracy_interval``'s. For that of ECE seeds and test images are both drawn with replacement, independently of
-    each other (the pigeonhole bootstrap, Owen, Annals of Applied Statistics 2007). Few seeds understate their own
-    variance by (n - 1) / n there: from three to five runs it is somewhat too narrow. The plug-in ECE is biased upwards,
-    and more so under resampling; the basic (reflected) interval takes the bias off (Davison & Hinkley, Bootstrap
-    Methods and their Application, 1997, 5.2), cut at 0.
-
-    Args:
-        right: (n, N) which of the N images each of the n runs classifies correctly.
-        confidence: (n, N) the probability of the predicted class.
-        images: bootstrap samples of the test set.
-    """
-    excess = excess_by_bin(right, confidence)
-    measured = float(calibration_errors(excess, np.ones((right.shape[1], 1), np.float32)).mean())
-    samples = np.einsum("nb,nb->b", calibration_errors(excess, images.drawn), _seeds(len(right))) / len(right)
-    return {
-        "top1": accuracy_interval(right),
-        "macro": accuracy_interval(right, images.weights),
-        "ece": basic_interval(measured, samples),
-    }
+    weights: NDArray[np.float64] = 1 / (len(images) * images[index])
+    return weights
 
 
 def accuracy_interval(right: NDArray[np.bool_], weights: Floats | None = None) -> Interval:
@@ -109,66 +67,6 @@ def accuracy_interval(right: NDArray[np.bool_], weights: Floats | None = None) -
     middle = (mean + ratio / 2) / (1 + ratio)
     half = float(np.sqrt(binomial * ratio + ratio**2 / 4)) / (1 + ratio)
     return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
-
-
-def excess_by_bin(right: NDArray[np.bool_], confidence: Floats) -> sparse.csr_array:
-    """Confidence less correctness of every image, in the row of its run and bin: (n * bins, N).
-
-    15 bins of equal width, (lower, upper]; the sizes of the sums over rows make the ECE (Guo et al., ICML 2017, eq. 5).
-
-    Args:
-        right: (n, N).
-        confidence: (n, N).
-    """
-    runs, images = right.shape
-    bins = np.searchsorted(np.arange(1, _BINS) / _BINS, confidence, side="left").astype(np.int32)
-    row = (np.arange(runs, dtype=np.int32)[:, None] * _BINS + bins).ravel()
-    column = np.tile(np.arange(images, dtype=np.int32), runs)
-    excess = (confidence - right).astype(np.float32).ravel()
-    return sparse.csr_array((excess, (row, column)), shape=(runs * _BINS, images))
-
-
-def calibration_errors(excess: sparse.csr_array, drawn: NDArray[np.float32]) -> NDArray[np.float32]:
-    """ECE of every run on every sample of the images, percent.
-
-    Args:
-        excess: of n runs, as ``excess_by_bin`` gives it.
-        drawn: (N, B) how often a sample has each image.
-
-    Returns:
-        (n, B).
-    """
-    errors = np.empty((excess.shape[0] // _BINS, drawn.shape[1]), np.float32)
-    for start in range(0, len(errors), _BLOCK):
-        gaps = excess[start * _BINS : (start + _BLOCK) * _BINS] @ drawn
-        np.abs(gaps, out=gaps).reshape(-1, _BINS, drawn.shape[1]).sum(1, out=errors[start : start + _BLOCK])
-    return errors * np.float32(100 / len(drawn))
-
-
-def percentile_interval(samples: Floats) -> Interval:
-    """The middle 95 % of a statistic's bootstrap samples."""
-    low, high = np.quantile(samples, (ALPHA / 2, 1 - ALPHA / 2))
-    return float(low), float(high)
-
-
-def basic_interval(value: float, samples: Floats) -> Interval:
-    """The percentile interval mirrored at the measured value, cut at 0."""
-    low, high = percentile_interval(samples)
-    return max(0.0, 2 * value - high), max(0.0, 2 * value - low)
-
-
-@lru_cache(maxsize=16)
-def _seeds(count: int) -> NDArray[np.float32]:
-    return _draw(count, _SEEDS)
-
-
-def _draw(count: int, stream: int) -> NDArray[np.float32]:
-    """(count, B) how often each of so many things is drawn in each of B samples of as many."""
-    generator = np.random.Generator(np.random.Philox(key=np.array([stream, count], np.uint64)))
-    drawn = np.empty((count, SAMPLES), np.float32)
-    for sample in range(SAMPLES):
-        drawn[:, sample] = np.bincount(generator.integers(count, size=count), minlength=count)
-    return drawn
 
 
 def average_ranks(scores: Floats) -> NDArray[np.float64]:

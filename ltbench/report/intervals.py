@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from ltbench.errors import LtbenchWarning
 from ltbench.report.collection import Collection
-from ltbench.report.compare import Resampled, intervals, resample_images
+from ltbench.report.compare import accuracy_interval, class_balanced_weights
 
-OF = ("top1", "macro", "ece")
+OF = ("top1", "macro")
 """The metrics that have intervals."""
 Unpacked = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 
@@ -25,25 +25,20 @@ def of_rows(run_ids: Mapping[str, Iterable[str]], stored: Collection) -> pd.Data
         run_ids: the runs of each row, by its setting.
         stored: has them.
     """
-    samples: dict[bytes, Resampled] = {}
     rows = {}
     for setting, members in run_ids.items():
         outcomes = [_outcomes(run_id, stored) for run_id in members]
-        rows[setting] = _interval([one for one in outcomes if one is not None], len(outcomes), samples)
+        rows[setting] = _interval([one for one in outcomes if one is not None], len(outcomes))
     columns = [f"{metric}_{end}" for metric in OF for end in ("low", "high")]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=float)
 
 
-def _interval(outcomes: list[Unpacked], runs: int, samples: dict[bytes, Resampled]) -> list[float]:
+def _interval(outcomes: list[Unpacked], runs: int) -> list[float]:
     labels = {one[0].tobytes() for one in outcomes}
     if len(outcomes) < runs or len(labels) != 1:
         return [float("nan")] * (2 * len(OF))
-    of_these = labels.pop()
-    if of_these not in samples:
-        samples[of_these] = resample_images(outcomes[0][0])
     right = np.stack([label == predicted for label, predicted, _ in outcomes])
-    found = intervals(right, np.stack([confidence for *_, confidence in outcomes]), samples[of_these])
-    return [end for metric in OF for end in found[metric]]
+    return [*accuracy_interval(right), *accuracy_interval(right, class_balanced_weights(outcomes[0][0]))]
 
 
 def _outcomes(run_id: str, stored: Collection) -> Unpacked | None:

@@ -3,12 +3,17 @@
 import warnings
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from ltbench.data.shift import DISTRIBUTIONS, shifted
 from ltbench.errors import LtbenchWarning
+from ltbench.evaluate.calibration_error import confidence_table, ece_floor
 from ltbench.report.board import Board
 from ltbench.report.collection import Collection
 from ltbench.report.table import Table, spread
+from ltbench.store import Result
 
 PRIORS = {
     "unknown": "nothing is known of the shifted sets",
@@ -24,8 +29,9 @@ def under_shift(board: Board, stored: Collection) -> pd.DataFrame:
     """Mean and standard deviation over seeds on every shifted test set.
 
     Returns:
-        Columns ``setting, label, distribution, prior, images, classes, top1, top1_sd, ece, ece_sd`` (percent), in the
-        order of the board and of the stored sets; only settings all of whose runs have such figures.
+        Columns ``setting, label, distribution, prior, images, classes, top1, top1_sd, ece, ece_sd, ece_floor``
+        (percent; the noise floor of the ECE is NaN where a run of an older version has none), in the order of the
+        board and of the stored sets; only settings all of whose runs have such figures.
     """
     runs = [
         _figures(stored, run_id).assign(setting=row["setting"], label=row["label"], runs=row["n"])
@@ -34,12 +40,14 @@ def under_shift(board: Board, stored: Collection) -> pd.DataFrame:
     ]
     runs = [figures for figures in runs if len(figures)]
     if not runs:
-        return pd.DataFrame(columns=["setting", "label", *_COLUMNS, *(f"{metric}_sd" for metric in _METRICS)])
+        further = [*(f"{metric}_sd" for metric in _METRICS), "ece_floor"]
+        return pd.DataFrame(columns=["setting", "label", *_COLUMNS, *further])
     keys = ["setting", "label", "distribution", "prior", "images", "classes"]
     grouped = pd.concat(runs).groupby(keys, sort=False)
     means, deviations = grouped[list(_METRICS)].mean(), grouped[list(_METRICS)].std(ddof=1).add_suffix("_sd")
     complete = grouped["runs"].size() == grouped["runs"].first()
-    return means.join(deviations)[complete].reset_index()
+    floors = grouped["ece_floor"].mean().where(grouped["ece_floor"].count() == grouped["runs"].size())
+    return means.join([deviations, floors])[complete].reset_index()
 
 
 def shift_tables(board: Board, stored: Collection) -> list[Table]:
@@ -65,10 +73,23 @@ def _table(board: Board, found: pd.DataFrame, prior: str, metric: str) -> Table:
         f"{_METRICS[metric]} under label shift, prior {prior}: {board.title}",
         ["Method", *map(short, sets.index)],
         rows,
-        about if metric == "top1" else "The same sets.",
+        about if metric == "top1" else f"The same sets.{noise_floors(found)}",
         level=2,
         expendable=["F5", "B5", "F25", "B25", "F2", "B2", "F10", "B10"],
     )
+
+
+def noise_floors(found: pd.DataFrame) -> str:
+    """A sentence on what a perfectly calibrated model measures on each set; empty where that is not known.
+
+    Args:
+        found: figures of some settings with one kind of prior, as ``under_shift`` gives them.
+    """
+    floors = found.groupby("distribution", sort=False)["ece_floor"].mean().dropna()
+    if floors.empty:
+        return ""
+    listed = ", ".join(f"{short(name)} {floor:.1f}" for name, floor in floors.items())
+    return f" Noise floor, what a perfectly calibrated model measures on so few images, mean over the rows: {listed}."
 
 
 def short(distribution: object) -> str:
@@ -80,10 +101,38 @@ def short(distribution: object) -> str:
 def _figures(stored: Collection, run_id: str) -> pd.DataFrame:
     shift = stored.results[run_id].shift
     try:
-        return pd.DataFrame({name: getattr(shift, name, []) for name in _COLUMNS})
+        figures = pd.DataFrame({name: getattr(shift, name, []) for name in _COLUMNS})
+        return figures.assign(ece_floor=_floors(stored.results[run_id], figures))
     except ValueError as error:
         warnings.warn(f"{stored.paths[run_id]}: figures under label shift are damaged: {error}", LtbenchWarning, 2)
-        return pd.DataFrame(columns=_COLUMNS)
+        return pd.DataFrame(columns=[*_COLUMNS, "ece_floor"])
+
+
+def _floors(result: Result, figures: pd.DataFrame) -> NDArray[np.float64]:
+    """The noise floor of each ECE; where a result does not store it, from its images as long as nothing corrects them.
+
+    Raises:
+        ValueError: if a stored column is of another length.
+    """
+    if result.shift is not None and result.shift.ece_floor:
+        if len(result.shift.ece_floor) != len(figures):
+            raise ValueError("noise floors are of other rows")
+        return np.array(result.shift.ece_floor)
+    floors = np.full(len(figures), np.nan)
+    plain = figures["prior"] == "unknown"
+    if result.outcomes is None or not plain.any():
+        return floors
+    try:
+        labels, _, confidence = result.outcomes.unpack()
+    except ValueError:  # of which the row's interval tells
+        return floors
+    known = {distribution.name: distribution for distribution in DISTRIBUTIONS}
+    for place in np.flatnonzero(plain):
+        distribution = known.get(figures["distribution"].iloc[place])
+        index = shifted(labels, np.array(result.data.trained_on), distribution) if distribution else ()
+        if len(index) and len(index) == figures["images"].iloc[place]:
+            floors[place] = ece_floor(*confidence_table(confidence[index]))
+    return floors
 
 
 def _dicts(rows: pd.DataFrame) -> list[dict[Any, Any]]:

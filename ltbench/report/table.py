@@ -17,10 +17,14 @@ COLUMNS = {
     "ece": "ECE",
     "mce": "MCE",
 }
+_BESIDE = {"ece": {"ece_floor": "Floor", "ece_debiased": "Debiased"}}
+"""Columns that stand right of a metric's."""
 NOTE = (
     "Percent, mean ± standard deviation over n seeds; accuracy on the test set after the last epoch: all, many- (> "
     "100 training images), medium- and few-shot (< 20) classes, the groups averaged over classes; Macro, where the "
-    "test set is not balanced: over all classes. ECE and MCE: 15 bins; lower is better. MAdds: of one image. Train: "
+    "test set is not balanced: over all classes. ECE and MCE: 15 bins; lower is better. Floor: the ECE that a "
+    "perfectly calibrated model with the same confidences measures on as many images (mean of consistency resampling). "
+    "Debiased: the ECE without what noise adds to it. MAdds: of one image. Train: "
     "the shortest of the seeds, on the machine at hand, with the runs that a method starts from. Order, bold and ≈ "
     "come from the same comparison, on the seeds that at least half of the rows have, of each row with the best of the "
     "rows that have them all. Bold: significantly better than every other row of its column (paired tests, p < .05, "
@@ -32,13 +36,13 @@ NOTE = (
 DIFFERENCES_NOTE = (
     "Differences: the 95 % interval of an accuracy is about another seed and other test images, with one seed about "
     "images only; in simulation it covers the truth in 94 to 97 % of cases with three seeds or more, with two in 89 "
-    "to 97 %, and in fewer where seeds spread widely on a small and nearly solved test set. That of ECE holds 95 % of "
-    "1000 bootstrap samples over seeds and images; with few seeds it is somewhat too narrow, and it is mirrored at "
-    "the measured value, since resampling adds to an ECE: it may lie below it. Behind: points behind the best row, "
-    "mean over the seeds that both have, their number in brackets where it is not n. p: paired test over these, "
-    "adjusted for the number of rows and for the choice of the best row by the same runs. Rank: mean over the table's "
-    "seeds; a row that lacks one has no rank. Wins: comparisons with another row on the same seed that the row wins, "
-    "a tie being half a win. All is about these data and settings: other data may rank methods otherwise."
+    "to 97 %, and in fewer where seeds spread widely on a small and nearly solved test set. The interval of the "
+    "debiased ECE holds the errors from which noise makes the measured ECE in 95 % of cases. Behind: points behind "
+    "the best row, mean over the seeds that both have, their number in brackets where it is not n. p: paired test "
+    "over these, adjusted for the number of rows and for the choice of the best row by the same runs. Rank: mean over"
+    " the table's seeds; a row that lacks one has no rank. Wins: comparisons with another row on the same seed that "
+    "the row wins, a tie being half a win. All is about these data and settings: other data may rank methods "
+    "otherwise."
 )
 
 
@@ -69,15 +73,16 @@ def leaderboard(board: Board) -> Table:
         [
             str(row["label"]),
             str(row["n"]),
-            *(_cell(board, row, metric) for metric in metrics),
+            *(cell for metric in metrics for cell in _cells(board, row, metric)),
             _number(row["parameters"] / 1e6, 2),
             _number(row["multiply_adds"] / 1e6, 1),
             _duration(row["training_seconds"]),
         ]
         for _, row in board.rows.iterrows()
     ]
-    header = ["Method", "n", *(COLUMNS[metric] for metric in metrics), "Params (M)", "MAdds (M)", "Train"]
-    expendable = ["MAdds (M)", "Params (M)", "MCE", "Train", "Med", "Many", "Few", "n"]
+    named = [name for metric in metrics for name in (COLUMNS[metric], *_BESIDE.get(metric, {}).values())]
+    header = ["Method", "n", *named, "Params (M)", "MAdds (M)", "Train"]
+    expendable = ["MAdds (M)", "Params (M)", "MCE", "Train", "Debiased", "Med", "Many", "Floor", "Few", "n"]
     return Table(board.title, header, rows, about_seeds(board), expendable=expendable)
 
 
@@ -112,6 +117,11 @@ def _listed(numbers: str) -> str:
     return ", ".join(each) if len(each) <= 10 else f"{', '.join(each[:3])} ... {each[-1]} ({len(each)} in all)"
 
 
+def _cells(board: Board, row: pd.Series, metric: str) -> list[str]:
+    """The figure, and what it is read against."""
+    return [_cell(board, row, metric), *(_number(row[name], 1) for name in _BESIDE.get(metric, {}))]
+
+
 def _cell(board: Board, row: pd.Series, metric: str) -> str:
     text = spread(row[metric], row[f"{metric}_sd"])
     if metric == board.metric and board.leads and not math.isnan(row["p"]) and not row["told_apart"]:
@@ -126,8 +136,8 @@ def differences(board: Board) -> Table:
         [
             str(row["label"]),
             str(row["n"]),
-            _interval(row, board.metric),
-            _interval(row, "ece"),
+            _interval(*(row[f"{board.metric}{end}"] for end in ("", "_low", "_high"))),
+            _interval(row["ece_debiased"], row["ece_low"], row["ece_high"]),
             _behind(board, row),
             "" if row["setting"] == board.reference else probability(row["p"]),
             _number(row["rank"], 1),
@@ -135,8 +145,8 @@ def differences(board: Board) -> Table:
         ]
         for _, row in board.rows.iterrows()
     ]
-    header = ["Method", "n", f"{name} [95 %]", "ECE [95 %]", "Behind", "p (adj.)", "Rank", "Wins %"]
-    expendable = ["n", "Rank", "Wins %", "ECE [95 %]"]
+    header = ["Method", "n", f"{name} [95 %]", "ECE debiased [95 %]", "Behind", "p (adj.)", "Rank", "Wins %"]
+    expendable = ["n", "Rank", "Wins %", "ECE debiased [95 %]"]
     return Table(f"Differences: {board.title}", header, rows, _ranks(board), 2, expendable)
 
 
@@ -148,10 +158,9 @@ def _ranks(board: Board) -> str:
     return f"{among}. {friedman}Two differ if their ranks do by {board.critical_difference:.1f} (Nemenyi, 5 %)."
 
 
-def _interval(row: pd.Series, metric: str) -> str:
-    low, high = row[f"{metric}_low"], row[f"{metric}_high"]
-    value = _number(row[metric], 1)
-    return f"{value} [n/a]" if math.isnan(low) else f"{value} [{low:.1f}, {high:.1f}]"
+def _interval(value: float, low: float, high: float) -> str:
+    shown = _number(value, 1)
+    return f"{shown} [n/a]" if math.isnan(low) else f"{shown} [{low:.1f}, {high:.1f}]"
 
 
 def _behind(board: Board, row: pd.Series) -> str:

@@ -9,6 +9,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from ltbench.evaluate import calibration as cal
 from ltbench.evaluate import logits as rows
+from ltbench.evaluate.accuracy import correct_by_class
 
 
 def test_ece_mce_and_overconfidence_equal_the_published_code(golden_losses):
@@ -84,6 +85,44 @@ def test_adaptive_bins_hold_equally_many_images():
     table = cal.adaptive_reliability(*judged(logits.softmax(1), labels))
     assert table.count.sum() == 3001
     assert table.count.max() - table.count.min() <= 1
+
+
+def test_the_order_of_images_of_equal_confidence_does_not_matter():
+    # All are .7 sure and 72 of 100 right: 2 % in whatever order. Bins by rank alone would find right ones together.
+    right = torch.arange(100) < 72
+    orders = [right, right.flip(0), right[torch.randperm(100)]]
+    errors = [cal.adaptive_reliability(torch.full((100,), 0.7), order).ece for order in orders]
+    assert errors == [pytest.approx(2, abs=1e-4)] * 3
+    assert len(set(errors)) == 1
+
+
+def test_ties_are_spread_over_their_bins_evenly():
+    # Three bins of two images: .5 wrong with one of three .6; two .6; .9 right. Of the .6 two are right.
+    # Gaps: (.5 + .6 - 0 - 2/3) / 2, (1.2 - 4/3) / 2, (.9 + .95 - 2) / 2: |.2167|, |-.0667|, |-.075|
+    confidence = torch.tensor([0.6, 0.9, 0.6, 0.5, 0.95, 0.6])
+    right = torch.tensor([True, True, False, False, True, True])
+    for order in (torch.arange(6), torch.tensor([5, 4, 3, 2, 1, 0]), torch.tensor([2, 0, 5, 1, 3, 4])):
+        table = cal.adaptive_reliability(confidence[order], right[order], 3)
+        assert table.count.tolist() == [2, 2, 2]
+        expected = 100 * ((1.1 - 2 / 3) / 2 + (4 / 3 - 1.2) / 2 + 0.15 / 2) / 3
+        assert table.ece == pytest.approx(expected, rel=1e-6)
+
+
+@given(st.integers(0, 1000))
+def test_no_figure_depends_on_the_order_of_images(seed):
+    logits, labels = random_predictions(seed, images=60, classes=4)
+    logits = logits.round()  # many are equal
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(seed))
+    assert cal.calibration(logits[order], labels[order]) == pytest.approx(cal.calibration(logits, labels), rel=1e-6)
+
+
+def test_predictions_are_those_that_accuracy_counts():
+    # Two logits that differ and have one probability in float32: the class is that of the higher one.
+    logits = torch.tensor([[1000.0, 1000.00001]], dtype=torch.float64)
+    assert logits.float().softmax(1).tolist() == [[0.5, 0.5]]
+    confidence, predicted = cal.top(logits)
+    assert (confidence.tolist(), predicted.tolist()) == ([0.5], [1])
+    assert correct_by_class(logits, torch.tensor([1]))[0].tolist() == [0, 1]
 
 
 def test_classwise_ece_by_hand():

@@ -55,7 +55,9 @@ def test_a_real_runs_figures_come_out_again(cli, real):
 def test_a_real_runs_temperature_comes_out_again(cli, real):
     result, path = real
     (row,) = rows(cli, path, "--temperature")
-    assert {name: row[name] for name in result.test.temperature_scaled} == result.test.temperature_scaled
+    stored = result.test.model_dump()["temperature_scaled"]
+    assert stored["fitted_for"]["prior"] == "balanced"
+    assert {name: row[name] for name in stored} == stored
 
 
 def test_a_real_result_without_the_newer_fields_becomes_what_it_was(cli, real, tmp_path):

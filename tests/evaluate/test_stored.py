@@ -79,7 +79,8 @@ def test_a_temperature_is_that_of_the_validation_images(stored_run):
     logits, labels = noisy(certainty=6.0)  # test images that would rather have another
     run = stored_run(logits, labels, COUNTS, validation=(scores, drawn))
     found = evaluate(run.path, run.result, View(temperature=True))
-    assert found.temperature == fit_temperature(scores, drawn) == pytest.approx(2, rel=0.05)
+    assert found.temperature == pytest.approx(fit_temperature(scores, drawn), rel=1e-2) == pytest.approx(2, rel=0.05)
+    assert found.fitted_for.prior == "balanced"
     assert abs(fit_temperature(logits, labels) - 2) > 0.5
     for name, value in calibration(logits / found.temperature, labels).items():
         assert getattr(found.metrics, name) == pytest.approx(value, rel=1e-9)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ltbench.report.advice import advise
 from ltbench.report.board import Board, leaderboards
 from ltbench.report.collection import collect
-from ltbench.store import BinTable, Store
+from ltbench.store import BinTable, FittedFor, Store
 
 NAN = float("nan")
 
@@ -154,6 +154,31 @@ def test_what_is_not_known_is_said_to_be_so():
 def test_a_large_calibration_error_asks_for_a_temperature_unless_there_is_one():
     assert "train with --validation, which fits a temperature" in said(row(ece=12.0))
     assert "do not take its confidence for a probability." in said(row(ece=12.0), validation=True)
+
+
+def test_an_error_within_the_noise_is_not_held_against_a_row():
+    floor = {"ece_floor": 4.9, "ece_floor_limit": 6.5, "ece_debiased": 1.2}
+    assert said(row(ece=6.0, **floor)).count("not above the noise floor (4.9 %): nothing here says that its") == 1
+    assert "do not take its confidence for a probability" in said(row(ece=12.0, **(floor | {"ece_debiased": 11.5})))
+    # 5.2 % are large, but what is left without the noise is not
+    small = said(row(ece=5.2, ece_floor=1.0, ece_floor_limit=1.4, ece_debiased=4.9))
+    assert "5.2 %, 4.9 % without the noise: its confidence is near its accuracy on average." in small
+
+
+def test_only_a_temperature_for_the_test_set_is_named(tmp_path, make_result):
+    def text(prior):
+        result = make_result("ce", ece=20.0, settings={"validation": True})
+        bins = BinTable(count=[1000], confidence=[0.8], accuracy=[0.6])
+        scaled = {"temperature": 2.0, "ece": 3.0, "fitted_for": FittedFor(prior=prior)}
+        test = result.test.model_copy(update={"bins": bins, "temperature_scaled": scaled})
+        Store(tmp_path / prior).save(result.model_copy(update={"metrics": {"test": test}}))
+        stored = collect([tmp_path / prior])
+        return advise(leaderboards(stored)[0], stored)
+
+    words = "its logits divided by the temperature that its validation images give have an ECE of 3.0 %"
+    assert words in text("balanced")
+    assert words not in text("validation")
+    assert "--validation" not in text("validation")
 
 
 @pytest.mark.parametrize(("sure", "right", "word"), [(0.9, 0.7, "over"), (0.88, 0.95, "under")])

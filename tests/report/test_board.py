@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ltbench.errors import LtbenchWarning
 from ltbench.report.board import leaderboards
 from ltbench.report.collection import Collection
-from ltbench.report.compare import intervals, resample_images
+from ltbench.report.compare import accuracy_interval, class_balanced_weights
 from ltbench.report.reasons import split_reasons
 from ltbench.report.table import Bold, leaderboard
 
@@ -31,7 +31,7 @@ def outcomes(make_full_result, method, seed, right, **other):
 def test_intervals_are_those_of_the_stored_outcomes(make_full_result):
     right = np.array([[1, 1, 1, 1, 1, 0, 1, 1, 0], [1, 1, 0, 1, 1, 1, 1, 0, 0]], bool)
     (board,) = leaderboards(stored(*(outcomes(make_full_result, "ce", seed, right[seed]) for seed in (0, 1))))
-    expected = intervals(right, np.full((2, 9), 0.8), resample_images(LABELS))
+    expected = {"top1": accuracy_interval(right), "macro": accuracy_interval(right, class_balanced_weights(LABELS))}
     for metric, (low, high) in expected.items():
         assert (board.rows[f"{metric}_low"].item(), board.rows[f"{metric}_high"].item()) == pytest.approx(
             (low, high), abs=1e-3
@@ -57,7 +57,7 @@ def test_damaged_outcomes_are_named_and_the_row_stays(make_full_result):
     other = other.model_copy(update={"metrics": {"test": metrics}})
     with pytest.warns(LtbenchWarning) as warned:
         (board,) = leaderboards(stored(good, damaged, other))
-    assert board.rows.set_index("label")["ece_high"].isna().to_dict() == {"ce": False, "sade": True, "ride": True}
+    assert board.rows.set_index("label")["top1_high"].isna().to_dict() == {"ce": False, "sade": True, "ride": True}
     said = sorted(str(one.message) for one in warned)
     assert len(said) == 2
     assert any(line.startswith(f"{damaged.run_id}.json: the outcomes of the test images are damaged") for line in said)

@@ -4,23 +4,16 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from ltbench.evaluate.calibration import reliability
 from ltbench.report.compare import (
     accuracy_interval,
     average_ranks,
-    basic_interval,
-    calibration_errors,
+    class_balanced_weights,
     critical_difference,
-    excess_by_bin,
     friedman_p,
-    intervals,
-    percentile_interval,
-    resample_images,
     win_rates,
 )
 
@@ -73,60 +66,18 @@ def test_friedman():
         assert math.isnan(friedman_p(scores))
 
 
-def test_intervals_of_bootstrap_samples():
-    samples = np.arange(101.0)  # 2.5 and 97.5 bound the middle 95 %
-    assert percentile_interval(samples) == (2.5, 97.5)
-    assert basic_interval(60.0, samples) == (120 - 97.5, 120 - 2.5)
-    assert basic_interval(10.0, samples) == (0.0, 20 - 2.5)
-
-
-def test_images_are_drawn_with_replacement_and_always_in_the_same_way():
-    labels = np.array([0, 0, 0, 0, 1, 1, 2])
-    images = resample_images(labels)
-    assert images.drawn.shape == (7, 1000)
-    assert (images.drawn.sum(0) == 7).all()
-    assert np.array_equal(images.drawn, resample_images(labels).drawn)
-    assert np.array_equal(images.drawn, resample_images(labels[::-1].copy()).drawn)
-    assert images.drawn.mean(1) == pytest.approx(np.ones(7), abs=0.15)  # of 1000 binomials: deviation 0.03
-    assert images.weights == pytest.approx(np.array([3, 3, 3, 3, 6, 6, 12]) / 36)  # a third a class
-
-
-def test_calibration_error_of_a_sample():
-    # Two images in the bin of 0.95, one right; two in that of 0.55, both right.
-    # All once: |2 * 0.95 - 1| + |2 * 0.55 - 2| = 0.9 + 0.9, over 4 images 45 %.
-    # The first twice and the second not: |2 * 0.95 - 2| + 0.9 = 1.0, 25 %.
-    right, confidence = np.array([[True, False, True, True]]), np.array([[0.95, 0.95, 0.55, 0.55]])
-    drawn = np.array([[1, 2], [1, 0], [1, 1], [1, 1]], np.float32)
-    assert calibration_errors(excess_by_bin(right, confidence), drawn) == pytest.approx(
-        np.array([[45.0, 25.0]]), rel=1e-5
-    )
-
-
-def test_a_bin_holds_its_upper_edge():
-    # 8/15 is in the bin below, with 7.5/15: |7.5/15 + 8/15 - 1| / 2 = 1.67 %; the edge as it comes out of a result, too
-    for edge in (8 / 15, 8 * 4369 / 65535):
-        confidence = np.array([[7.5 / 15, edge]])
-        found = calibration_errors(excess_by_bin(np.array([[True, False]]), confidence), np.ones((2, 1), np.float32))
-        assert found.item() == pytest.approx(100 * (0.5 / 15) / 2, rel=1e-4)
-
-
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 14)), min_size=1, max_size=30))
-def test_calibration_error_is_the_one_of_the_evaluation(images):
-    right = np.array([hit for hit, _ in images])
-    confidence = np.array([(bin_ + 0.7) / 15 for _, bin_ in images], np.float32)
-    excess = excess_by_bin(right[None], confidence[None])
-    ours = calibration_errors(excess, np.ones((len(images), 1), np.float32)).item()
-    assert ours == pytest.approx(reliability(torch.tensor(confidence), torch.tensor(right)).ece, abs=1e-3)
+def test_class_balanced_weights():
+    weights = class_balanced_weights(np.array([0, 0, 0, 0, 1, 1, 2]))
+    assert weights == pytest.approx(np.array([3, 3, 3, 3, 6, 6, 12]) / 36)  # a third a class
 
 
 def test_interval_of_one_run_is_wilsons_of_a_share():
     # 900 of 1000: centre (900 + 1.96^2 / 2) / (1000 + 1.96^2) = 89.847 %, half-width
     # 1.96 sqrt(1000 * 0.9 * 0.1 + 1.96^2 / 4) / (1000 + 1.96^2) = 1.862 %
     right = np.arange(1000)[None] < 900
-    found = intervals(right, np.full((1, 1000), 0.9), resample_images(np.arange(1000) % 10))
-    assert found["top1"] == pytest.approx((89.847 - 1.862, 89.847 + 1.862), abs=0.01)
-    assert found["macro"] == found["top1"]
-    assert found["ece"][0] == 0.0
+    expected = pytest.approx((89.847 - 1.862, 89.847 + 1.862), abs=0.01)
+    assert accuracy_interval(right) == expected
+    assert accuracy_interval(right, class_balanced_weights(np.arange(1000) % 10)) == expected
 
 
 @pytest.mark.parametrize("runs", [1, 3])
@@ -154,35 +105,27 @@ def test_interval_of_the_mean_over_classes_weights_images():
     # sqrt(0.0194486 + r^2 / 4) / (1 + r) = 0.135643.
     labels = np.repeat([0, 1], [60, 15])
     right = np.arange(75)[None] >= 6
-    found = intervals(right[:, ::-1].copy(), np.full((1, 75), 0.8), resample_images(labels))
-    assert found["macro"] == pytest.approx((100 * (0.767486 - 0.135643), 100 * (0.767486 + 0.135643)), abs=0.01)
+    found = accuracy_interval(right[:, ::-1].copy(), class_balanced_weights(labels))
+    assert found == pytest.approx((100 * (0.767486 - 0.135643), 100 * (0.767486 + 0.135643)), abs=0.01)
 
 
 def test_seeds_that_disagree_widely_leave_nearly_everything_open():
-    right = np.array([[True] * 8, [False] * 8])
-    found = intervals(right, np.ones((2, 8)), resample_images(np.zeros(8, int)))
-    assert found["top1"] == found["macro"]
-    assert found["top1"][0] < 5
-    assert found["top1"][1] > 95
-    # mean ECE: (0 + 100) / 2 = 50, its samples from 0 to 100, mirrored the same
-    assert found["ece"] == (0.0, 100.0)
+    low, high = accuracy_interval(np.array([[True] * 8, [False] * 8]))
+    assert low < 5
+    assert high > 95
 
 
 def test_runs_that_agree_have_the_interval_of_one():
-    right, confidence = np.arange(50)[None] % 3 > 0, np.linspace(0.3, 1, 50)[None]
-    images = resample_images(np.arange(50) % 5)
-    one = intervals(right, confidence, images)
-    three = intervals(np.repeat(right, 3, 0), np.repeat(confidence, 3, 0), images)
-    for metric, interval in one.items():
-        assert three[metric] == pytest.approx(interval, abs=1e-3)
+    right = np.arange(50)[None] % 3 > 0
+    for weights in (None, class_balanced_weights(np.arange(50) % 5)):
+        three = accuracy_interval(np.repeat(right, 3, 0), weights)
+        assert three == pytest.approx(accuracy_interval(right, weights), abs=1e-3)
 
 
 @settings(max_examples=30)
 @given(arrays(bool, st.tuples(st.integers(1, 4), st.just(12))))
 def test_intervals_are_percentages_in_order(right):
-    found = intervals(right, np.full(right.shape, 0.7), resample_images(np.arange(12) % 3))
-    for low, high in found.values():
-        assert 0 <= low <= high <= 100
-    for metric in ("top1", "macro"):
-        assert found[metric][0] < found[metric][1]  # not even where all are right
-    assert found["top1"][0] - 1e-3 <= 100 * right.mean() <= found["top1"][1] + 1e-3
+    for weights in (None, class_balanced_weights(np.arange(12) % 3)):
+        low, high = accuracy_interval(right, weights)
+        assert 0 <= low < high <= 100  # not even where all are right is the width 0
+        assert low - 1e-3 <= 100 * right.mean() <= high + 1e-3

@@ -128,7 +128,7 @@ def test_cells_carry_the_value_that_they_sort_by_and_those_without_a_value_none(
     values = {name["text"].split()[0]: cell.get("data-value") for name, cell in zip(header, first, strict=True)}
     assert (float(values["Acc"]), values["Few"]) == (61.25, None)
     assert {cell["text"].split()[0] for cell in header if cell.get("data-first") == "ascending"} == {
-        "Behind", "p", "Rank", "ECE", "MCE", "Params", "MAdds", "Train",
+        "Behind", "p", "Rank", "ECE", "Floor", "Debiased", "MCE", "Params", "MAdds", "Train",
     }  # fmt: skip
 
 
@@ -230,6 +230,7 @@ def test_reliability_pools_the_images_of_all_seeds(make_result):
     second = with_bins(1, count=[0, 3], confidence=[0.0, 0.6], accuracy=[0.0, 1.0])
     assert views.reliability_view([first, second]) == {
         "images": [0, 4], "confidence": [0.0, 0.5], "accuracy": [0.0, 0.75],
+        "low": [0.0, 0.0], "high": [0.0, 1.0],  # two images of a seed: none to both are right
     }  # fmt: skip
     other = with_bins(2, count=[1], confidence=[0.5], accuracy=[0.5])
     assert views.reliability_view([first, other]) is None

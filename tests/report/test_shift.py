@@ -55,6 +55,7 @@ def test_mean_and_deviation_over_seeds_of_every_set_and_prior(board, make_full_r
         assert rows["ce"] == [f"{mean + plus}.0 ± 2.8" for mean in (52, 62, 72)]
         assert rows["ride"] == ["n/a"] * 3
         assert "F2 30/3, Uniform 40/3, B50 12/2" in table.caption
+    assert "floor" not in tables[1].caption  # results made by hand, with other images than they say
     assert tables[1].rows[[row[0] for row in tables[1].rows].index("ce")][1:] == [
         "5.2 ± 0.3", "6.2 ± 0.3", "7.2 ± 0.3",
     ]  # fmt: skip
@@ -86,3 +87,23 @@ def test_damaged_figures_are_named_and_the_row_stays(board, make_full_result):
 
 def test_short_names():
     assert list(map(short, ("forward-50", "uniform", "backward-2"))) == ["F50", "Uniform", "B2"]
+
+
+def test_noise_floors_of_shifted_sets_are_stored_or_worked_out_from_the_images(board, make_full_result):
+    # Two images of each class at .9: all six measure E|X - 5.4| / 6 of a binomial (6, .9): 2 (.1) 6 (.531441) / 6
+    exact = 100 * 2 * 0.1 * 0.9**6
+    columns = shift(50.0, priors=("unknown", "known"))
+    columns["images"] = [
+        6 if name == "uniform" else images
+        for name, images in zip(columns["distribution"], columns["images"], strict=True)
+    ]
+    one, stored = board(make_full_result("ce", 0, shift=columns))
+    found = under_shift(one, stored).set_index(["distribution", "prior"])["ece_floor"]
+    assert found["uniform", "unknown"] == pytest.approx(exact, rel=1e-4)  # as confidences are packed
+    assert found.isna().sum() == 5
+    own = columns | {"ece_floor": [1.0, 2.0] * 3}
+    one, stored = board(make_full_result("ce", 0, shift=own), make_full_result("ce", 1, shift=own))
+    captions = [table.caption for table in shift_tables(one, stored)]
+    assert captions[1].endswith("mean over the rows: F2 1.0, Uniform 1.0, B50 1.0.")
+    assert captions[3].endswith("mean over the rows: F2 2.0, Uniform 2.0, B50 2.0.")
+    assert "floor" not in captions[0]

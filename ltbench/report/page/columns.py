@@ -52,6 +52,17 @@ def columns(board: Board, shots: Mapping[str, int]) -> list[Column]:
         _metric("medium", "Med", "Mean accuracy of the classes between."),
         _metric("few", "Few", f"Mean accuracy of the classes with fewer than {shots['few']} training images."),
         _metric("ece", "ECE", "Expected calibration error: confidence against accuracy in 15 bins, by their images."),
+        Column(
+            "ece_floor", "Floor", "%",
+            "Noise floor: the ECE that a perfectly calibrated model with the same confidences measures on as many "
+            "images.",
+            lambda row: number(row["ece_floor"], 1), lower_first=True,
+        ),
+        Column(
+            "ece_debiased", "Debiased", "%",
+            "The ECE without what noise adds to it. Its interval stands in the details of the row.",
+            lambda row: number(row["ece_debiased"], 1), lower_first=True,
+        ),
         _metric("mce", "MCE", "Maximum calibration error: the worst of these bins, however few images it has."),
         _cost("parameters", "Params", "M", "Parameters of the network with all its experts.", 1e6, 2),
         _cost("multiply_adds", "MAdds", "M", "Multiply-adds of one image through all experts.", 1e6, 1),

@@ -103,7 +103,7 @@ def _entry(name: str, row: Values, stored: Collection, common: set[tuple[str, st
     return Entry(
         id=name,
         label=row["label"],
-        metrics=[_metric(row, metric) for metric in METRICS],
+        metrics=[line for metric in METRICS for line in (_metric(row, metric), *_beside(row, metric))],
         classes=classes if few else [],
         lowest=[] if few else views.lowest(classes),
         mistakes=mistakes,
@@ -120,8 +120,19 @@ def _entry(name: str, row: Values, stored: Collection, common: set[tuple[str, st
 
 
 def _metric(row: Values, metric: str) -> tuple[str, str, str]:
-    ends = interval(row[f"{metric}_low"], row[f"{metric}_high"]) if f"{metric}_low" in row else ""
+    has_interval = f"{metric}_low" in row and metric != "ece"  # which is that of the debiased one
+    ends = interval(row[f"{metric}_low"], row[f"{metric}_high"]) if has_interval else ""
     return NAMES[metric], spread(row, metric, 3 if metric in UNITLESS else 1), ends
+
+
+def _beside(row: Values, metric: str) -> list[tuple[str, str, str]]:
+    """What an ECE is read against."""
+    if metric != "ece":
+        return []
+    return [
+        ("noise floor of the ECE", number(row["ece_floor"], 1), ""),
+        ("debiased ECE", number(row["ece_debiased"], 1), interval(row["ece_low"], row["ece_high"])),
+    ]
 
 
 def _settings(result: Result) -> list[tuple[str, str]]:

@@ -149,7 +149,7 @@ function axes(width, height, label, horizontal, vertical) {
 }
 
 const pictures = {
-  reliability({ images, confidence, accuracy }) {
+  reliability({ images, confidence, accuracy, low, high }) {
     const side = 220, width = side / images.length, largest = Math.max(...images);
     const chart = axes(side, side, "Reliability diagram: accuracy against confidence", "confidence, %", "accuracy, %");
     for (const share of [0, 0.25, 0.5, 0.75, 1]) {
@@ -163,10 +163,11 @@ const pictures = {
       chart.append(
         draw("rect", { class: "value", ...bar, y: top, height: side - top }, draw("title", {}, words)),
         draw("rect", { class: "gap", x, width: width - 2, y: Math.min(top, mean), height: Math.abs(top - mean) }),
+        draw("path", { class: "consistency", d: `M${x + width / 2 - 1} ${side * (1 - low[bin])}V${side * (1 - high[bin])}` }),
       );
     });
     chart.append(draw("path", { class: "ideal", d: `M0 ${side}L${side} 0` }));
-    return figure(chart, "Bars: accuracy of each bin, pale where it has few images. Orange: its gap to the mean confidence. Dashed: perfect calibration.");
+    return figure(chart, "Bars: accuracy of each bin, pale where it has few images. Orange: its gap to the mean confidence. Dashed: perfect calibration. Thick lines: consistency bars, within which 95 % of the accuracies of a calibrated model lie.");
   },
 
   classes({ accuracy }, { names, images, groups }) {

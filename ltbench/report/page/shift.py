@@ -7,7 +7,7 @@ import pandas as pd
 from ltbench.report.board import LOWER_IS_BETTER, Board
 from ltbench.report.collection import Collection
 from ltbench.report.page.columns import MISSING, NAMES, Values, spread
-from ltbench.report.shift import PRIORS, under_shift
+from ltbench.report.shift import PRIORS, noise_floors, under_shift
 
 _METRICS = ("top1", "ece")
 
@@ -41,6 +41,8 @@ class ShiftedBoard:
     lower_first: bool
     columns: list[ShiftColumn]
     rows: list[ShiftRow]
+    floors: str
+    """What a perfectly calibrated model measures; empty for another metric, or where it is not known."""
 
 
 def shifted_boards(board: Board, stored: Collection) -> list[ShiftedBoard]:
@@ -50,7 +52,13 @@ def shifted_boards(board: Board, stored: Collection) -> list[ShiftedBoard]:
     columns = [ShiftColumn(row["distribution"], row["images"], row["classes"]) for row in sets.to_dict("records")]
     return [
         ShiftedBoard(
-            prior, about, NAMES[metric], metric in LOWER_IS_BETTER, columns, _rows(board, found, columns, metric)
+            prior,
+            about,
+            NAMES[metric],
+            metric in LOWER_IS_BETTER,
+            columns,
+            _rows(board, found, columns, metric),
+            noise_floors(found) if metric == "ece" else "",
         )
         for prior, about in PRIORS.items()
         for metric in _METRICS

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ltbench.evaluate.calibration_error import consistency_bars
 from ltbench.store import DataRecord, Result
 
 FEW_CLASSES = 20
@@ -123,6 +124,9 @@ def confusion_view(matrix: NDArray[np.int64], order: Sequence[int]) -> dict[str,
 def reliability_view(results: Sequence[Result]) -> dict[str, Any] | None:
     """Bins of confidence of the test images of all seeds: images, mean confidence and accuracy, 0 to 1.
 
+    ``low`` and ``high`` are consistency bars: of a calibrated model the accuracy lies between them in 95 of 100 cases.
+    They are those of one seed's images, since all seeds are tested on the same.
+
     Returns:
         None where the seeds have bins of their own.
     """
@@ -136,7 +140,9 @@ def reliability_view(results: Sequence[Result]) -> dict[str, Any] | None:
         for name in ("confidence", "accuracy")
     )
     confidence, accuracy = (mean.round(4).tolist() for mean in means)
-    return {"images": total.tolist(), "confidence": confidence, "accuracy": accuracy}
+    bars = consistency_bars(total / len(tables), np.array(confidence))
+    low, high = (np.nan_to_num(ends).round(4).tolist() for ends in bars)
+    return {"images": total.tolist(), "confidence": confidence, "accuracy": accuracy, "low": low, "high": high}
 
 
 def classes_view(rows: Sequence[ClassRow]) -> dict[str, Any] | None:

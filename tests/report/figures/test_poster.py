@@ -12,6 +12,12 @@ from ltbench.store import BinTable
 ROOT2 = math.sqrt(2)
 
 
+def lines(axes):
+    """The consistency bars: lower and upper end of each."""
+    (bars,) = (one for one in axes.collections if one.get_label() == "consistency, 95 %")
+    return [tuple(segment[:, 1].tolist()) for segment in bars.get_segments()]
+
+
 def test_reliability_pools_the_images_of_all_seeds(run, material, heights_of):
     # First bin: 1 of 2 right at .4 and 0 of 6 at .2: 1/8 = 12.5 %, confidence (.8 + 1.2) / 8 = 25 %. Second: 2 images.
     first = BinTable(count=[2, 2], confidence=[0.4, 0.9], accuracy=[0.5, 1.0])
@@ -30,14 +36,19 @@ def test_reliability_pools_the_images_of_all_seeds(run, material, heights_of):
         (pytest.approx(100), pytest.approx(-10)),
     ]
     assert [height for _, height in next(iter(heights_of(lower).values()))] == [80, 20]
-    assert upper.get_title() == "ce\nECE 5.0 ± 1.4\nMCE 9.0 ± 0.0"  # deviations 1, 1: sqrt(2 / 1)
+    # E|X - n p| of 2 images at .4: 2 (.6) 1 (.48) = .576, of 2 at .9: .324; of 6 at .2: 2 (.8) 2 (.24576) = .786432.
+    # Floors (.576 + .324) / 4 = 22.5 % and .786432 / 6 = 13.1 %: mean 17.8. Deviations of the ECE 1, 1: sqrt(2 / 1)
+    assert upper.get_title() == "ce\nECE 5.0 ± 1.4 (floor 17.8)\nMCE 9.0 ± 0.0"
+    # (2 + 6) / 2 = 4 images at .25, of which 0 to 3 are right in 95 of 100 cases; 1 image at .9: none or all
+    assert lines(upper) == [(0, 75), (0, 100)]
     assert "2 seeds pooled" in figure.get_supxlabel()
 
 
 def test_reliability_of_one_seed_has_no_spread_and_an_empty_bin_no_bar(run, material, heights_of):
     bins = BinTable(count=[0, 4], confidence=[0.0, 0.75], accuracy=[0.0, 0.5])
     figure = draw("reliability", material(run(test={"bins": bins}, ece=25.0, mce=25.0)))
-    assert figure.axes[0].get_title() == "ce\nECE 25.0\nMCE 25.0"
+    # 4 images at .75: 2 (.25) 4 (.316) / 4 = 15.8 %
+    assert figure.axes[0].get_title() == "ce\nECE 25.0 (floor 15.8)\nMCE 25.0"
     assert "pooled" not in figure.get_supxlabel()
     empty, full = heights_of(figure.axes[0])["accuracy"]
     assert math.isnan(empty[1])

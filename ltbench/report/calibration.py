@@ -1,0 +1,50 @@
+"""What the calibration errors of a table's rows say, from the stored reliability tables."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ltbench.evaluate.calibration_error import Estimate, estimate
+from ltbench.report.collection import Collection
+from ltbench.store import BinTable
+
+COLUMNS = ("ece_floor", "ece_floor_limit", "ece_debiased", "ece_low", "ece_high")
+"""The fields of ``Estimate``, in its order; the ends are of the interval of the debiased ECE."""
+
+
+def of_rows(run_ids: Mapping[str, Iterable[str]], stored: Collection) -> pd.DataFrame:
+    """Of each row the noise floor of its mean ECE, the ECE without noise and its 95 % interval: ``COLUMNS``, percent.
+
+    NaN where the reliability table of a run is not one.
+
+    Args:
+        run_ids: the runs of each row, by its setting.
+        stored: has them.
+    """
+    rows = {}
+    for setting, members in run_ids.items():
+        tests = [stored.results[run_id].test for run_id in members]
+        found = of_tables([test.bins for test in tests if test is not None])
+        rows[setting] = (
+            [float("nan")] * len(COLUMNS)
+            if found is None
+            else [found.floor, found.floor_limit, found.debiased, found.low, found.high]
+        )
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(COLUMNS), dtype=float)
+
+
+def of_tables(tables: Sequence[BinTable]) -> Estimate | None:
+    """What the mean ECE of some seeds says; None where a table has no images or columns of unequal length."""
+    if not tables or not all(len(one.count) == len(one.confidence) == len(one.accuracy) for one in tables):
+        return None
+    most = max(len(table.count) for table in tables)
+    # A bin without images changes nothing, so that tables of other numbers of bins can stand beside each other.
+    count, confidence, accuracy = (
+        np.array([values + [0] * (most - len(values)) for values in column], dtype=float)
+        for column in zip(*((one.count, one.confidence, one.accuracy) for one in tables), strict=True)
+    )
+    if (count < 0).any() or not (count.sum(1) > 0).all():
+        return None
+    shares = np.stack([confidence, accuracy])
+    return estimate(count, confidence, accuracy) if ((shares >= 0) & (shares <= 1)).all() else None
