@@ -150,12 +150,6 @@ def image_order(
         data_seed: draws the training images.
         keep_untested: whether classes may lack test images.
 
-    Args:
-        name: of the data set.
-        folder: --data-dir.
-        image_size: side in pixels; None: the data set's own.
-        keep_untested: whether classes may lack test images.
-
     Returns:
         One row an image: ``label``, ``class`` and ``image``, which is its file, or its position in the official data.
 

@@ -201,12 +201,13 @@ class _Run:
         stored = self.group.from_first(self.stored)
         if stored is not None:
             return stored
+        built = self._built()
         with self._held():
             stored = self.group.from_first(self.stored)
             if stored is not None:
                 return stored
             with self.board:
-                result = self._new_result()
+                result = self._new_result(built)
                 self.board.conclude(result)
             return result
 
@@ -221,12 +222,22 @@ class _Run:
                 remove_abandoned(folder)
             yield
 
-    def _new_result(self) -> Result:
+    def _built(self) -> Method | Exception | SystemExit:
+        """The untrained method, or what went wrong in its own code; bad input is raised and leaves no trace."""
+        try:
+            return self.make_method()
+        except (LtbenchError, Warning):
+            raise
+        except (Exception, SystemExit) as error:
+            return error
+
+    def _new_result(self, method: Method | Exception | SystemExit) -> Result:
         """Train and evaluate, and store what comes of it; what goes wrong in this run alone is a result, too."""
         if self.around.rerun:
             self.checkpoint.delete()
         try:
-            method = self.make_method()
+            if not isinstance(method, Method):
+                raise method
             self._start_from(method)
             result = self._trained_and_measured(method)
         except (TrainingFailedError, torch.OutOfMemoryError) as error:
@@ -249,9 +260,17 @@ class _Run:
         """Store a result; gives the one that counts, which may be another process's that was there first."""
         if not self.group.leads:
             return result
-        self.store.save(result, replace=self.around.rerun)
+        self.store.save(result, replace=self.around.rerun or self._outdated())
         stored = self.store.get(self.config, self.id) if result.status == "done" else None
         return stored or result
+
+    def _outdated(self) -> bool:
+        """Whether what is stored, though done, is of another network than this run trains today."""
+        try:
+            stored = self.store.get(self.config, self.id)
+        except LtbenchError:  # damaged while the run was under way; saving replaces it
+            return False
+        return stored is not None and not self._has_network_of(stored)
 
     def make_method(self) -> Method:
         """The untrained method, on the device."""

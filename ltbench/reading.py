@@ -1,4 +1,4 @@
-"""Small files of the user: read only if they are files, and not without end."""
+"""Small files of the user, which are not read without end."""
 
 import errno
 import os
@@ -15,21 +15,28 @@ def read_small(path: Path, *, largest: int = LARGEST) -> bytes:
     """The content of a file.
 
     Raises:
-        LtbenchError: if it is missing, unreadable, no regular file (a device or a pipe may have no end) or too large.
+        LtbenchError: if it is missing, unreadable or too large.
     """
     try:
         about = path.stat()
         if stat.S_ISDIR(about.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if not stat.S_ISREG(about.st_mode):
+        if not (stat.S_ISREG(about.st_mode) or _is_open(path)):
             raise LtbenchError("cannot read the file: it is a device or a pipe", where=path, hint="save it as a file")
-        if about.st_size > largest:
-            raise LtbenchError(f"cannot read the file: it has {about.st_size:,} bytes, over {largest:,}", where=path)
-        return path.read_bytes()
+        with path.open("rb") as stream:
+            content = stream.read(largest + 1)
+        if len(content) > largest:
+            raise LtbenchError(f"cannot read the file: it has over {largest:,} bytes", where=path)
+        return content
     except OSError as error:
         raise LtbenchError(f"cannot read the file: {error.strerror}", where=path) from None
     except ValueError as error:  # a zero byte in the name
         raise LtbenchError(f"cannot read the file: {error}", where=ascii(str(path))) from None
+
+
+def _is_open(path: Path) -> bool:
+    """Whether a path stands for what the shell has opened for us, as ``<(...)`` and ``/dev/stdin`` do."""
+    return path.parent == Path("/dev/fd") or path == Path("/dev/stdin")
 
 
 def read_text(path: Path) -> str:

@@ -85,7 +85,7 @@ def tune(
     space = _space(base)
     around = replace(around, out=folder / "runs", test=False)
     identity = _Identity.of(base, space, around)  # what is wrong with the settings or the data leaves no folder
-    hint = "wait for it to end, or choose another --out"
+    hint = "choose another --out, or wait if a search is under way there"
     with exclusive(folder / "study.lock", "a search in this folder", wait=False, hint=hint):
         remove_abandoned(folder)
         study = _open(identity, folder)

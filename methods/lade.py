@@ -70,7 +70,7 @@ class LADE(Method):
             "places-lt": {"alpha": 0.005, "square": 0.1},
         }
         space: ClassVar[Mapping[str, Range]] = {
-            "alpha": Range(0.01, 0.5, log=True),
+            "alpha": Range(0.005, 0.5, log=True),
             "square": Range(0.01, 0.5, log=True),
             "mixup": Range(0.0, 1.0),
         }

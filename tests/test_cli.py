@@ -219,7 +219,7 @@ def test_show_prints_a_run_and_a_command_that_can_be_copied(cli, tmp_path, train
             "validation",
             "3, which share conv1, bn1, layer1; each has its own layer2, layer3",
         ):
-            assert word in shown.out, word
+            assert word in " ".join(shown.out.split()), word
         assert f"top-1 {result.test.top1:.2f}" in shown.out
     reproduce = shown.out.splitlines()[-1].removeprefix("reproduce ").strip()
     assert cli(*shlex.split(reproduce)[1:]).code == 0

@@ -135,7 +135,7 @@ BAD = [
     ),
     (["run", "--dataset", "places-lt", "--data-dir", "none"], ["Places_LT_test.txt", "data prepare places-lt"]),
     (["run", "--out", "file/results"], ["file/results", "results cannot be saved", "--out"]),
-    (["tune", "--out", "file/search"], ["file/search", "cannot be saved", "--out"]),
+    (["tune", "--out", "file/search"], ["file/search", "cannot save", "--out"]),
     (["report", "--results", "none"], ["none", "results folder is not there"]),
     (["report"], ["no finished run to report", "damaged.json"]),
     (["show", "ffff"], ["no run 'ffff'", "results"]),

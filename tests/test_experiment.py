@@ -285,7 +285,7 @@ def test_a_stored_run_of_experts_that_were_divided_otherwise_is_run_again(around
     assert result.experts.shared == ["conv1", "bn1", "layer1"]
     assert result.experts.own == ["layer2", "layer3"]
     as_if_of_another_division(result, around, recorded=recorded)
-    with pytest.warns(LtbenchWarning, match="divided otherwise"):
+    with pytest.warns(LtbenchWarning, match="does not fit the run"):
         again = run(config, around)
     assert again.run_id == result.run_id
     assert again.cost.parameters == result.cost.parameters

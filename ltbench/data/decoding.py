@@ -162,6 +162,8 @@ def opened(stream: BinaryIO | Path, file: Path) -> Iterator[Image.Image]:
     Raises:
         UnreadableImageError: if it is no image, has more than `MAX_PIXELS`, or pixels of an unknown range.
     """
+    if isinstance(stream, Path) and stream.exists() and not stream.is_file():
+        raise UnreadableImageError(file, "it is a folder, a device or a pipe")  # of which some have no end
     try:
         image = Image.open(stream)
     except Image.DecompressionBombError:

@@ -1,6 +1,7 @@
 """What lies in a user's folder of images: parts, classes, image files, and what is not used, each with the reason."""
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -243,6 +244,8 @@ def _classes(
             hint="put the images of each class into a folder named after the class",
         )
     _refuse_parts_in_classes(nested, folder)
+    if nested and len(nested) == len(files):
+        _refuse_parts_for_classes([name.name for name in kept], folder)
     if nested:
         found.notes.append(
             f"{len(nested)} images in folders of class folders belong to these classes, e.g. {found.name(nested[0])}"
@@ -279,6 +282,16 @@ def _refuse_parts_in_classes(nested: Sequence[Path], folder: Path) -> None:
             f"class folders hold parts of the data set: {_few([f'{name}/{inner}/' for name, inner in inside])}",
             where=folder.absolute(),
             hint="turn folders round: train/CLASS/ and test/CLASS/ instead of CLASS/train/ and CLASS/test/",
+        )
+
+
+def _refuse_parts_for_classes(names: Sequence[str], folder: Path) -> None:
+    parts = [[_PART[word] for word in re.split(r"[\W_]+", name.lower()) if word in _PART] for name in names]
+    if all(parts):
+        raise LtbenchError(
+            f"folders of class folders look like parts of the data set: {_few([f'{name}/' for name in names])}",
+            where=folder.absolute(),
+            hint="call them train/, val/ and test/; or, if they are classes, put their images into them directly",
         )
 
 

@@ -35,8 +35,6 @@ def under_shift(
     train = torch.from_numpy(train_counts).double()
     for distribution in DISTRIBUTIONS:
         index = torch.from_numpy(shifted(labels.numpy(), train_counts, distribution))
-        if not len(index):
-            continue  # too few images for any profile of this ratio
         own, its = Chosen(logits, index), labels[index]
         truth = torch.bincount(its, minlength=len(train)).double()
         for prior in get_args(TestPrior) if logit_prior is not None else ("unknown",):

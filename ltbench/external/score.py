@@ -65,9 +65,10 @@ def score(
         message = f"{file.name}: {', '.join(opened.unread)} are not read; what is known: {known}"
         warnings.warn(message, LtbenchWarning, stacklevel=2)
     if train_counts is None:
+        asked = config
         config, data, labels = _known(config, data_dir or places.data_dir())
         _check_sizes(opened, len(labels), len(data.classes), config.dataset)
-        given, told = _aligned(opened.read(), data.classes, lambda: _image_names(config, data_dir))
+        given, told = _aligned(opened.read(), data.classes, lambda: _image_names(asked, data_dir))
         _check_labels(given, labels, data.classes, config.dataset)
     else:
         given, names, counts = _with_counts(opened, config, train_counts)
@@ -214,7 +215,10 @@ def _aligned(
 
 def _image_names(config: RunConfig, folder: Path | None) -> list[str]:
     """The names of the test images, as ltbench data order prints them."""
-    order = catalogue.image_order(config.dataset, folder or places.data_dir(), config.image_size)
+    keep = config.keep_classes_without_test_images
+    order = catalogue.image_order(
+        config.dataset, folder or places.data_dir(), config.image_size, keep_untested=bool(keep)
+    )
     return [str(name) for name in order["image"]]
 
 

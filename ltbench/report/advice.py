@@ -10,7 +10,7 @@ import pandas as pd
 from ltbench.external.rows import IMPORTED, SCORED
 from ltbench.report.board import Board
 from ltbench.report.collection import Collection
-from ltbench.report.table import ahead_of_reference
+from ltbench.report.table import NO_COMPARISON, ahead_of_reference
 from ltbench.store import FittedFor, Metrics
 
 Row = dict[Any, Any]
@@ -24,6 +24,9 @@ _MIXING = ("mixup", "cutmix", "cmo")
 _SURE = 0.9
 _FEWEST_IMAGES = 20
 """In a bin, to be spoken of."""
+_FEWEST_FOR_TEMPERATURE = 100
+"""Equally weighted validation images that the weighted ones must be worth: worth some 30, they give two to
+four times the ECE of the best temperature, worth hundreds at most 1.3 times (benchmarks/statistics/temperature.md)."""
 _MORE_SEEDS = "ltbench run --seeds 0-4"
 
 
@@ -39,13 +42,15 @@ def advise(board: Board, stored: Collection | None = None) -> str:
             nothing about rare classes.
     """
     rows: list[Row] = board.rows.to_dict("records")
-    if not board.leads:
-        return " ".join(filter(None, [_no_leader(board), _seeds(rows, stored)]))
-    best, others = rows[0], rows[1:]
+    best = next((row for row in rows if row["setting"] == board.reference), None)
+    if best is None:
+        nothing = f"Nothing can be recommended: {NO_COMPARISON}."
+        return " ".join(filter(None, [nothing, _seeds(rows, stored)]))
+    others = [row for row in rows if row is not best and (_number(row, "behind") or 0) >= 0]
     tests = [one.test for one in _results(best, stored) if one.test is not None]
-    may_train = not board.key.get("validation") and not _from_elsewhere(best, stored)
+    may_train = not (board.key.get("validation") or _from_elsewhere(best, stored)) and _has_enough(best, stored)
     closing = [_calibration(best, tests, may_train=may_train), _few_shot(best, board)]
-    if not others:
+    if len(rows) == 1:
         sentences = [
             f"{_name(best)} is the only row of this table, so there is nothing to compare it with.",
             f"It reaches {_figure(best, board.metric)}.",
@@ -53,30 +58,26 @@ def advise(board: Board, stored: Collection | None = None) -> str:
     else:
         near = [row for row in others if not _told_apart(row)]
         sentences = [
-            _verdict(best, others, near),
-            _lead(best, others[0], board.metric),
+            _verdict(best, others, near, board),
+            _lead(best, others[0], board.metric) if others else "",
             _holds(others, near),
-            _against_plainest(rows, stored),
+            _against_plainest([best, *others], stored),
             _cheaper(best, near),
         ]
     sentences += [*closing, _seeds(rows, stored)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _no_leader(board: Board) -> str:
-    if board.reference is None:
-        return "Nothing can be recommended: no seeds are shared by half of the rows, so there is no comparison."
-    return f"Nothing can be recommended: {ahead_of_reference(board)}."
-
-
-def _verdict(best: Row, others: Sequence[Row], near: Sequence[Row]) -> str:
-    if not near:
-        return f"Take {_name(best)}, as far as accuracy decides."
+def _verdict(best: Row, others: Sequence[Row], near: Sequence[Row], board: Board) -> str:
+    if not board.leads:
+        return f"No row is first: {ahead_of_reference(board)}. The other rows are compared with {_name(best)}."
     if not any(_tested(row) for row in others):
         return (
-            "Nothing can be recommended yet: no two rows have been tested against each other, "
-            f"for which they need at least {FEWEST_SEEDS} seeds in common."
+            "Nothing can be recommended yet: no two rows have been tested against each other, for which they need at "
+            f"least {FEWEST_SEEDS} seeds in common, and differences that vary over seeds."
         )
+    if not near:
+        return f"Take {_name(best)}, as far as accuracy decides."
     return f"Accuracy alone does not decide: {_name(best)} is first, but not significantly better than every other row."
 
 
@@ -181,7 +182,7 @@ def _calibration(best: Row, tests: Sequence[Metrics], *, may_train: bool) -> str
     Args:
         best: the row.
         tests: the figures of its runs.
-        may_train: whether it could be trained with --validation, and is not.
+        may_train: whether it could be trained with --validation, which would hold out enough images, and is not.
     """
     ece = _number(best, "ece")
     if ece is None:
@@ -191,7 +192,10 @@ def _calibration(best: Row, tests: Sequence[Metrics], *, may_train: bool) -> str
     images = f" of {sum(tests[0].total)} images" if tests else ""
     floor, limit = _number(best, "ece_floor"), _number(best, "ece_floor_limit")
     if floor is not None and limit is not None and ece <= limit:
-        within = f"not above the noise floor{images} ({floor:.1f} %)"
+        within = (
+            f"within the noise{images} (a perfectly calibrated model measures {floor:.1f} % on average, and at most "
+            f"{limit:.1f} % in 95 of 100 cases)"
+        )
         return f"{found}, {within}{tendency}: nothing here says that its confidence is miscalibrated."
     debiased = _number(best, "ece_debiased")
     noise = "" if debiased is None else f", {debiased:.1f} % without the noise{images}"
@@ -210,15 +214,31 @@ def _calibration(best: Row, tests: Sequence[Metrics], *, may_train: bool) -> str
 
 
 def _scaled(tests: Sequence[Metrics]) -> float | None:
-    """The ECE after temperature scaling, percent; None unless it is fitted for the test set's class frequencies."""
+    """The ECE after temperature scaling, percent; None unless it is fitted for the test set, and on enough images."""
     errors = []
     for test in tests:
         scaled = test.temperature_scaled or {}
         about, error = scaled.get("fitted_for"), scaled.get("ece")
         if not isinstance(about, FittedFor) or about.prior not in ("balanced", "test") or not isinstance(error, float):
             return None
+        if about.effective_images is not None and about.effective_images < _FEWEST_FOR_TEMPERATURE:
+            return None
         errors.append(error)
     return float(np.mean(errors)) if errors else None
+
+
+def _has_enough(row: Row, stored: Collection | None) -> bool:
+    """Whether --validation would hold out enough images to fit a temperature for a balanced test set.
+
+    A fifth of each class of N_c training images, weighted for equal frequencies of the C classes, is worth as much as
+    C^2 / sum(1 / held_c) equally weighted images (Kish, Survey Sampling 1965, 11.7).
+    """
+    for result in _results(row, stored):
+        counts = np.array(result.data.trained_on, dtype=float)
+        held = np.maximum(1, counts // 5)
+        if len(counts) ** 2 / (1 / held).sum() < _FEWEST_FOR_TEMPERATURE:
+            return False
+    return True
 
 
 def _tendency(tests: Sequence[Metrics]) -> str:

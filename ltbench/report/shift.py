@@ -85,11 +85,14 @@ def noise_floors(found: pd.DataFrame) -> str:
     Args:
         found: figures of some settings with one kind of prior, as ``under_shift`` gives them.
     """
-    floors = found.groupby("distribution", sort=False)["ece_floor"].mean().dropna()
+    floors = found.groupby("distribution", sort=False)["ece_floor"].agg(["min", "max"]).dropna()
     if floors.empty:
-        return ""
-    listed = ", ".join(f"{short(name)} {floor:.1f}" for name, floor in floors.items())
-    return f" Noise floor, what a perfectly calibrated model measures on so few images, mean over the rows: {listed}."
+        return " Their noise floors are not known: ltbench evaluate --store works them out."
+    listed = ", ".join(f"{short(name)} {low:.1f} to {high:.1f}" for name, low, high in floors.itertuples())
+    return (
+        " Noise floor, the ECE that a perfectly calibrated model measures on so few images, least and greatest of the "
+        f"rows: {listed}."
+    )
 
 
 def short(distribution: object) -> str:

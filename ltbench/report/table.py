@@ -23,26 +23,26 @@ NOTE = (
     "Percent, mean ± standard deviation over n seeds; accuracy on the test set after the last epoch: all, many- (> "
     "100 training images), medium- and few-shot (< 20) classes, the groups averaged over classes; Macro, where the "
     "test set is not balanced: over all classes. ECE and MCE: 15 bins; lower is better. Floor: the ECE that a "
-    "perfectly calibrated model with the same confidences measures on as many images (mean of consistency resampling). "
-    "Debiased: the ECE without what noise adds to it. MAdds: of one image. Train: "
-    "the shortest of the seeds, on the machine at hand, with the runs that a method starts from. Order, bold and ≈ "
-    "come from the same comparison, on the seeds that at least half of the rows have, of each row with the best of the "
-    "rows that have them all. Bold: significantly better than every other row of its column (paired tests, p < .05, "
-    "adjusted). ≈: not significantly worse than the best in the column that ranks. Neither where rows share fewer than "
-    "three seeds. †: the row lacks some of these seeds and is neither first nor bold. Plain text has a star for bold. "
-    "In simulated tables of equally good rows, some row is called worse than the best in 5 % of tables where all rows "
-    "spread alike over seeds, and in 0 to 7 % where they do not."
+    "perfectly calibrated model with the same confidences measures on as many images (mean of consistency "
+    "resampling). Debiased: the ECE without what noise adds to it. MAdds: of one image. Train: the shortest of the "
+    "seeds, on the machine at hand, with the runs that a method starts from. Order, bold and ≈ come from the same "
+    "comparison, on the seeds that at least half of the rows have, of each row with the best of the rows that have "
+    "them all. Bold: significantly better than every other row of its column (paired tests, p < .05, adjusted); not "
+    "of MCE, which a bin of a few images decides, and of ECE only where the debiased one is the lowest, too. ≈: not "
+    "significantly worse than the best in the column that ranks. Neither where rows share fewer than three seeds. †: "
+    "the row lacks some of these seeds and is neither first nor bold. Plain text has a star for bold. In simulated "
+    "tables of equally good rows, some row is called worse than the best in 5 % of tables where all rows spread alike"
+    " over seeds, and in 0 to 7 % where they do not."
 )
 DIFFERENCES_NOTE = (
     "Differences: the 95 % interval of an accuracy is about another seed and other test images, with one seed about "
     "images only; in simulation it covers the truth in 94 to 97 % of cases with three seeds or more, with two in 89 "
-    "to 97 %, and in fewer where seeds spread widely on a small and nearly solved test set. The interval of the "
-    "debiased ECE holds the errors from which noise makes the measured ECE in 95 % of cases. Behind: points behind "
-    "the best row, mean over the seeds that both have, their number in brackets where it is not n. p: paired test "
-    "over these, adjusted for the number of rows and for the choice of the best row by the same runs. Rank: mean over"
-    " the table's seeds; a row that lacks one has no rank. Wins: comparisons with another row on the same seed that "
-    "the row wins, a tie being half a win. All is about these data and settings: other data may rank methods "
-    "otherwise."
+    "to 97 %, and in fewer where seeds spread widely on a nearly solved test set. The interval of the debiased ECE "
+    "covers the true ECE in at least 87 % of simulated cases. Behind: points behind the best row, mean over the seeds"
+    " that both have, their number in brackets where it is not n. p: paired test over these, adjusted for the number "
+    "of rows and for the choice of the best row by the same runs. Rank: mean over the table's seeds; a row that lacks"
+    " one has no rank. Wins: comparisons with another row on the same seed that the row wins, a tie being half a win."
+    " All is about these data and settings: other data may rank methods otherwise."
 )
 
 
@@ -86,16 +86,23 @@ def leaderboard(board: Board) -> Table:
     return Table(board.title, header, rows, about_seeds(board), expendable=expendable)
 
 
+NO_COMPARISON = "too few of the rows share seeds for a comparison"
+
+
 def about_seeds(board: Board) -> str:
     """Which rows lack seeds of the table, and why none is first, in sentences; empty where there is nothing to say."""
     if board.reference is None:
-        return "No row is first: no seeds are shared by half of the rows, so there is no comparison."
+        return f"No row is first: {NO_COMPARISON}."
     lacking = board.rows[board.rows["lacks_seeds"] != ""]
-    if lacking.empty:
+    table = set(map(str, board.seeds))
+    if lacking.empty and all(set(row.split(",")) == table for row in board.rows["seeds"]):
         return ""
+    compares = f"The table compares on seed{'s' * (board.blocks > 1)} {_listed(','.join(map(str, board.seeds)))}"
+    if lacking.empty:
+        return f"{compares}; means are over all seeds of a row."
     listed = "; ".join(f"{row['label']}: {_listed(row['lacks_seeds'])}" for row in lacking.to_dict("records"))
     sentences = [
-        f"The table compares on seed{'s' * (board.blocks > 1)} {_listed(','.join(map(str, board.seeds)))}.",
+        f"{compares}; means are over all seeds of a row.",
         f"Rows with {LACKS_SEEDS} lack some ({listed}), are compared on those that they have, and cannot be first.",
     ]
     if not board.leads:
@@ -124,7 +131,7 @@ def _cells(board: Board, row: pd.Series, metric: str) -> list[str]:
 
 def _cell(board: Board, row: pd.Series, metric: str) -> str:
     text = spread(row[metric], row[f"{metric}_sd"])
-    if metric == board.metric and board.leads and not math.isnan(row["p"]) and not row["told_apart"]:
+    if metric == board.metric and not math.isnan(row["p"]) and not row["told_apart"]:
         return f"≈ {text}"
     return Bold(text) if board.bold.get(metric) == row["setting"] else text
 

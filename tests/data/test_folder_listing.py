@@ -223,3 +223,17 @@ def test_names_that_a_terminal_would_obey_or_cannot_show_are_spelt_out(tree):
     (folder / "ant" / "a\x1b[31m.txt").write_text("x")
     (folder / "ant" / os.fsdecode(b"b\xe9.txt")).write_text("x")
     assert find(folder).skipped_words() == r"2 files that are no images (ant/a\x1b[31m.txt, ant/b\udce9.txt)"
+
+
+@pytest.mark.parametrize("names", [("train_set", "test_set"), ("seg_train", "seg_test", "seg_pred_val")])
+def test_folders_that_look_like_parts_are_not_taken_for_classes(names, tree):
+    folder = tree(*(f"{part}/{name}/{i}.png" for part in names for name in ("ant", "bee") for i in range(3)))
+    with pytest.raises(LtbenchError, match="look like parts of the data set") as caught:
+        find(folder)
+    assert "call them train/, val/ and test/" in str(caught.value)
+
+
+def test_classes_may_be_named_like_parts_if_their_images_lie_in_them(tree):
+    assert find(tree("train_station/1.png", "train_station/2.png", "test_tube/1.png")).classes == (
+        "test_tube", "train_station",
+    )  # fmt: skip

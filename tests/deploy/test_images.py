@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import struct
 
 import numpy as np
@@ -128,6 +129,15 @@ def test_what_cannot_be_used_is_named_with_the_reason(trained, write_pixels, tmp
         f"left out: in/float.tif: {reason}",
         "2 of 5 images labelled: labels.csv",
     ]
+
+
+def test_a_pipe_is_no_image_and_nobody_waits_for_it(trained, write_pixels, tmp_path, cli, test_digits):
+    write_pixels(tmp_path / "good.png", test_digits[0][0])
+    os.mkfifo(tmp_path / "pipe.png")
+    called = cli("predict", trained("ce").result.run_id, "good.png", "pipe.png", "--results", trained("ce").folder)
+    assert called.code == 1
+    assert "left out: pipe.png: it is a folder, a device or a pipe" in called.err
+    assert [row["file"] for row in rows_of(called.out)] == ["good.png"]
 
 
 def test_a_colour_image_is_looked_at_in_grey(trained, write_pixels, tmp_path, cli, test_digits):

@@ -123,8 +123,8 @@ def test_importing_again_replaces_and_another_file_is_refused(images, checkpoint
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (float("nan"), "1 of 432 numbers of 'network."),
-        (float("inf"), "1 of 432 numbers of 'network."),
+        (float("nan"), "1 entries (conv1.weight) with NaN or infinity"),
+        (float("inf"), "1 entries (conv1.weight) with NaN or infinity"),
         (3e38, "the logits of 4 of 4 images are NaN, infinite or beyond 1e+30"),  # finite, but not what it makes
     ],
 )

@@ -366,12 +366,23 @@ def numbered(tmp_path):
             for number in range(count):
                 path = tmp_path / "images" / part / str(name) / f"{number}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                Image.new("RGB", (8, 8), (20 * name, number, 0)).save(path)
+                Image.new("RGB", (8, 8), (20 * name, number, len(part))).save(path)
     return np.repeat(np.arange(11), 3)
 
 
 NUMBERED = ("--name", "mine", "--dataset", "folder-lt", "--data-dir", "images", "--image-size", 8)
 BY_TEXT = sorted(map(str, range(11)))  # "0", "1", "10", "2", ...
+
+
+def test_names_of_images_where_a_class_has_no_test_images(cli, file, tmp_path, numbered):
+    for image in (tmp_path / "images" / "test" / "10").iterdir():
+        image.unlink()
+    names = np.array([f"test/{name}/{number}.png" for name in BY_TEXT if name != "10" for number in range(3)])
+    path = file(logits=9.0 * np.eye(11)[np.delete(numbered, slice(6, 9))], files=names, classes=np.array(BY_TEXT))
+    assert cli("score", path, *NUMBERED).code == 2
+    done = cli("score", path, *NUMBERED, "--keep-classes-without-test-images")
+    assert done.code == 0, done.err
+    assert only_result().test.top1 == 100
 
 
 def only_result():

@@ -111,15 +111,19 @@ def test_leads_and_gains_are_differences_on_the_seeds_of_both():
     assert "Where cost counts: b took 0.33 times its training time and is 0.4 points behind." in text
 
 
-def test_where_no_row_is_first_nothing_is_recommended(tmp_path, make_result):
+def test_where_no_row_is_first_none_is_recommended(tmp_path, make_result):
     for method, scores in {"a": (60.0, 61.0, 62.0), "b": (50.0, 51.1, 52.0), "c": (60.5, 61.5)}.items():
         for seed, top1 in enumerate(scores):
             Store(tmp_path).save(make_result(method, seed, top1=top1))
     (board,) = leaderboards(collect([tmp_path]))
-    assert advise(board) == (
-        "Nothing can be recommended: c † is ahead of a, the best row that lacks none, on the seeds that both have. "
-        "1 of 3 rows have fewer than 3 seeds: ltbench run --seeds 0-4 adds some."
+    text = advise(board)
+    assert text.startswith(
+        "No row is first: c † is ahead of a, the best row that lacks none, on the seeds that both have. The other rows "
+        "are compared with a. a reaches 61.0 % accuracy (mean of 3 seeds), 10.0 points more than b, the next. Paired "
+        "tests over seeds find it significantly better than the other row"
     )
+    assert "Take" not in text
+    assert text.endswith("1 of 3 rows have fewer than 3 seeds: ltbench run --seeds 0-4 adds some.")
 
 
 def test_the_best_of_few_shot_classes_is_that_of_the_table():
@@ -158,27 +162,44 @@ def test_a_large_calibration_error_asks_for_a_temperature_unless_there_is_one():
 
 def test_an_error_within_the_noise_is_not_held_against_a_row():
     floor = {"ece_floor": 4.9, "ece_floor_limit": 6.5, "ece_debiased": 1.2}
-    assert said(row(ece=6.0, **floor)).count("not above the noise floor (4.9 %): nothing here says that its") == 1
+    text = said(row(ece=6.0, **floor))
+    assert (
+        "6.0 %, within the noise (a perfectly calibrated model measures 4.9 % on average, and at most 6.5 % in" in text
+    )
+    assert "95 of 100 cases): nothing here says that its confidence is miscalibrated." in text
     assert "do not take its confidence for a probability" in said(row(ece=12.0, **(floor | {"ece_debiased": 11.5})))
     # 5.2 % are large, but what is left without the noise is not
     small = said(row(ece=5.2, ece_floor=1.0, ece_floor_limit=1.4, ece_debiased=4.9))
     assert "5.2 %, 4.9 % without the noise: its confidence is near its accuracy on average." in small
 
 
-def test_only_a_temperature_for_the_test_set_is_named(tmp_path, make_result):
-    def text(prior):
-        result = make_result("ce", ece=20.0, settings={"validation": True})
-        bins = BinTable(count=[1000], confidence=[0.8], accuracy=[0.6])
-        scaled = {"temperature": 2.0, "ece": 3.0, "fitted_for": FittedFor(prior=prior)}
-        test = result.test.model_copy(update={"bins": bins, "temperature_scaled": scaled})
-        Store(tmp_path / prior).save(result.model_copy(update={"metrics": {"test": test}}))
-        stored = collect([tmp_path / prior])
+def test_only_a_temperature_for_the_test_set_and_of_enough_images_is_named(tmp_path, make_result):
+    def text(prior, images):
+        result = make_result("ce", ece=20.0, mce=20.0, settings={"validation": True})
+        scaled = {"temperature": 2.0, "ece": 3.0, "fitted_for": FittedFor(prior=prior, effective_images=images)}
+        test = result.test.model_copy(update={"temperature_scaled": scaled})
+        folder = tmp_path / f"{prior}{images}"
+        Store(folder).save(result.model_copy(update={"metrics": {"test": test}}))
+        stored = collect([folder])
         return advise(leaderboards(stored)[0], stored)
 
     words = "its logits divided by the temperature that its validation images give have an ECE of 3.0 %"
-    assert words in text("balanced")
-    assert words not in text("validation")
-    assert "--validation" not in text("validation")
+    assert words in text("balanced", 100.0)
+    assert words not in text("balanced", 99.0)
+    assert words not in text("validation", None)
+    assert "--validation" not in text("validation", None)
+
+
+@pytest.mark.parametrize(("tail", "is_named"), [(1, False), (500, True)])
+def test_validation_is_named_where_it_holds_out_enough_images(tmp_path, make_result, tail, is_named):
+    # A fifth of 500 and of 1 image, which is one, are worth 2^2 / (1/100 + 1/1) = 4; of 500 and 500 200.
+    result = make_result("ce", ece=20.0, mce=20.0)
+    data = result.data.model_copy(update={"counts": [500, tail], "trained_on": [500, tail]})
+    Store(tmp_path).save(result.model_copy(update={"data": data}))
+    stored = collect([tmp_path])
+    text = advise(leaderboards(stored)[0], stored)
+    assert ("or train with --validation" in text) == is_named
+    assert "do not take its confidence for a probability" in text
 
 
 @pytest.mark.parametrize(("sure", "right", "word"), [(0.9, 0.7, "over"), (0.88, 0.95, "under")])

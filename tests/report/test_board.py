@@ -12,6 +12,7 @@ from ltbench.report.collection import Collection
 from ltbench.report.compare import accuracy_interval, class_balanced_weights
 from ltbench.report.reasons import split_reasons
 from ltbench.report.table import Bold, leaderboard
+from ltbench.store import BinTable
 
 LABELS = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2])
 
@@ -132,6 +133,27 @@ def test_the_best_of_other_metrics_is_that_of_the_shared_seeds_too(make_result):
     labels = board.rows.set_index("setting")["label"]
     assert board.rows.set_index("label")["ece"]["a"] == pytest.approx(5.86)
     assert labels[board.bold["ece"]] == "b"
+
+
+def test_an_ece_that_is_lower_for_its_noise_alone_is_not_bold(make_result):
+    """A sure row is out by 3 points; an unsure one is calibrated, and measures 6 points of noise on 400 images."""
+    runs = []
+    for seed in range(4):
+        for method, confidence, gap in (("sure", 0.98, 0.030), ("unsure", 0.5, 0.060)):
+            result = make_result(method, seed, ece=100 * gap + 0.01 * seed)
+            tables = {  # fifteen bins about the confidence, half of them too high and half too low where it is noise
+                "sure": ([400], [confidence], [confidence - gap]),
+                "unsure": ([40] * 10, [confidence] * 10, [confidence + gap, confidence - gap] * 5),
+            }
+            bins = BinTable(**dict(zip(("count", "confidence", "accuracy"), tables[method], strict=True)))
+            test = result.test.model_copy(update={"bins": bins})
+            runs.append(result.model_copy(update={"metrics": {"test": test}}))
+    (board,) = leaderboards(stored(*runs))
+    rows = board.rows.set_index("label")
+    assert rows["ece"]["sure"] < rows["ece"]["unsure"]
+    assert rows["ece_debiased"]["sure"] > rows["ece_debiased"]["unsure"]
+    assert "ece" in board.best
+    assert "ece" not in board.bold
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

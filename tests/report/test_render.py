@@ -108,8 +108,8 @@ def test_parts_and_a_title(reported):
     rows = [re.split(r" *\| *", line.strip("| ")) for line in shown.out.splitlines() if line.startswith("| ")]
     assert rows == [
         ["Method", "n", "Acc [95 %]", "ECE debiased [95 %]", "Behind", "p (adj.)", "Rank", "Wins %"],
-        ["balpoe", "3", "61.3 [n/a]", "0.0 [0.0, 37.8]", "best", "", "1.0", "100"],
-        ["ce", "3", "41.2 [n/a]", "0.0 [0.0, 37.8]", "20.1", "<.001", "2.0", "0"],
+        ["balpoe", "3", "61.3 [n/a]", "50.0 [49.9, 50.1]", "best", "", "1.0", "100"],
+        ["ce", "3", "41.2 [n/a]", "50.0 [49.9, 50.1]", "20.1", "<.001", "2.0", "0"],
     ]
     refused = reported("--parts", "diferences")
     assert refused.code == 2

@@ -53,9 +53,9 @@ def test_mean_and_deviation_over_seeds_of_every_set_and_prior(board, make_full_r
         assert table.header == ["Method", "F2", "Uniform", "B50"]
         rows = {row[0]: row[1:] for row in table.rows}
         assert rows["ce"] == [f"{mean + plus}.0 ± 2.8" for mean in (52, 62, 72)]
-        assert rows["ride"] == ["n/a"] * 3
+        assert rows["ride †"] == ["n/a"] * 3
         assert "F2 30/3, Uniform 40/3, B50 12/2" in table.caption
-    assert "floor" not in tables[1].caption  # results made by hand, with other images than they say
+    assert "floors are not known" in tables[1].caption  # results made by hand, with other images than they say
     assert tables[1].rows[[row[0] for row in tables[1].rows].index("ce")][1:] == [
         "5.2 ± 0.3", "6.2 ± 0.3", "7.2 ± 0.3",
     ]  # fmt: skip
@@ -104,6 +104,7 @@ def test_noise_floors_of_shifted_sets_are_stored_or_worked_out_from_the_images(b
     own = columns | {"ece_floor": [1.0, 2.0] * 3}
     one, stored = board(make_full_result("ce", 0, shift=own), make_full_result("ce", 1, shift=own))
     captions = [table.caption for table in shift_tables(one, stored)]
-    assert captions[1].endswith("mean over the rows: F2 1.0, Uniform 1.0, B50 1.0.")
-    assert captions[3].endswith("mean over the rows: F2 2.0, Uniform 2.0, B50 2.0.")
+    words = "least and greatest of the rows: "
+    assert captions[1].endswith(f"{words}F2 1.0 to 1.0, Uniform 1.0 to 1.0, B50 1.0 to 1.0.")
+    assert captions[3].endswith(f"{words}F2 2.0 to 2.0, Uniform 2.0 to 2.0, B50 2.0 to 2.0.")
     assert "floor" not in captions[0]
