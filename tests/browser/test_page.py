@@ -42,9 +42,9 @@ def test_numbers_sort_as_numbers_and_what_is_missing_comes_last(opened):
     assert opened.ask("arguments[0].closest('th').ariaSort", accuracy) == "ascending"
     few = heading(opened, "Few")
     few.click()
-    assert opened.texts(ROWS) == ["ride", "balpoe", "ce"]
-    few.click()
     assert opened.texts(ROWS) == ["balpoe", "ride", "ce"]
+    few.click()
+    assert opened.texts(ROWS) == ["ride", "balpoe", "ce"]  # the lowest first, and what is missing last again
     assert opened.ask("[...document.querySelectorAll('#table-1 .leaderboard [aria-sort]')].length") == 1
     heading(opened, "Method").click()
     assert opened.texts(ROWS) == ["balpoe", "ce", "ride"]
@@ -116,7 +116,8 @@ def test_everything_is_reached_and_worked_by_keyboard(opened):
         assert outline != "none" or opened.ask("document.activeElement === document.body")
     assert {"Dark", "Acc", "Method", "ce", "balpoe", "What the columns mean"} <= reached
     opened.ask("document.activeElement.blur()")
-    heading(opened, "Few").send_keys(Keys.ENTER)
+    for _ in range(2):
+        heading(opened, "Few").send_keys(Keys.ENTER)
     assert opened.texts(ROWS)[0] == "ride"
     opened.one(f"{ROWS} button").send_keys(Keys.SPACE)
     assert opened.all(".detail .matrix")
