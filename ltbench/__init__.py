@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from ltbench.config import Recipe, RunConfig
     from ltbench.deploy.export import load_predictor
     from ltbench.errors import LtbenchError, LtbenchWarning
-    from ltbench.experiment import Surroundings, run
     from ltbench.method import Method
     from ltbench.report.frame import load_results
+    from ltbench.runs.options import RunOptions
+    from ltbench.runs.run import run
 
 __version__ = "0.1.0"
 __all__ = [
@@ -24,7 +25,7 @@ __all__ = [
     "Method",
     "Recipe",
     "RunConfig",
-    "Surroundings",
+    "RunOptions",
     "load_predictor",
     "load_results",
     "run",
@@ -36,10 +37,10 @@ _HOMES = {
     "Method": "method",
     "Recipe": "config",
     "RunConfig": "config",
-    "Surroundings": "experiment",
+    "RunOptions": "runs.options",
     "load_predictor": "deploy.export",
     "load_results": "report.frame",
-    "run": "experiment",
+    "run": "runs.run",
 }
 
 

@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ltbench.errors import LtbenchError, LtbenchWarning, unknown
 
 if TYPE_CHECKING:
-    from ltbench.data.source import Source
+    from ltbench.data.datasets.base import Source
     from ltbench.method import Method
 
 Loaded = TypeVar("Loaded")
 
 _from_folders: dict[str, Path] = {}
 _DATASETS = {
-    "digits-lt": "ltbench.data.digits:Digits",
-    "cifar10-lt": "ltbench.data.cifar:Cifar10",
-    "cifar100-lt": "ltbench.data.cifar:Cifar100",
-    "folder-lt": "ltbench.data.folder:Folder",
-    "imagenet-lt": "ltbench.data.imagenet_lt:ImageNetLT",
-    "inaturalist2018": "ltbench.data.inaturalist:INaturalist2018",
-    "places-lt": "ltbench.data.places:PlacesLT",
+    "digits-lt": "ltbench.data.datasets.digits:Digits",
+    "cifar10-lt": "ltbench.data.datasets.cifar:Cifar10",
+    "cifar100-lt": "ltbench.data.datasets.cifar:Cifar100",
+    "folder-lt": "ltbench.data.datasets.image_folder:Folder",
+    "imagenet-lt": "ltbench.data.datasets.imagenet_lt:ImageNetLT",
+    "inaturalist2018": "ltbench.data.datasets.inaturalist:INaturalist2018",
+    "places-lt": "ltbench.data.datasets.places_lt:PlacesLT",
 }
 
 
@@ -219,7 +219,7 @@ def _load_entry_point(entry: EntryPoint) -> Any:
 
 
 def _source_of(entry: EntryPoint) -> "Source":
-    from ltbench.data.source import Source
+    from ltbench.data.datasets.base import Source
 
     cls = _load_entry_point(entry)
     if not (inspect.isclass(cls) and issubclass(cls, Source)):

@@ -1,8 +1,8 @@
 """Balanced softmax: the class counts go into the softmax of the training loss."""
 
-from ltbench.losses import logit_adjusted_cross_entropy
+from ltbench.config.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET
 from ltbench.method import Batch, Loss, Method, Paper, Progress
-from ltbench.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET
+from ltbench.method.losses import logit_adjusted_cross_entropy
 
 
 class BalancedSoftmax(Method):

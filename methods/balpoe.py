@@ -9,8 +9,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from ltbench.config.recipes.augmentations import CIFAR_ROTATED, IMAGENET, INATURALIST
 from ltbench.errors import LtbenchWarning
-from ltbench.losses import expert_logit_adjusted_cross_entropy
 from ltbench.method import (
     BackboneFactory,
     Batch,
@@ -25,8 +25,8 @@ from ltbench.method import (
     Progress,
     Range,
 )
+from ltbench.method.losses import expert_logit_adjusted_cross_entropy
 from ltbench.models.experts import ExpertNetwork
-from ltbench.recipes.augmentations import CIFAR_ROTATED, IMAGENET, INATURALIST
 
 
 class BalPoE(Method):

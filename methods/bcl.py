@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ltbench.losses import logit_adjusted_cross_entropy
+from ltbench.config.recipes.augmentations import IMAGENET_RANDAUGMENT, IMAGENET_SIMCLR
 from ltbench.method import (
     BackboneFactory,
     Batch,
@@ -22,9 +22,9 @@ from ltbench.method import (
     Progress,
     Range,
 )
+from ltbench.method.losses import logit_adjusted_cross_entropy
 from ltbench.models.heads import projector
-from ltbench.recipes.augmentations import IMAGENET_RANDAUGMENT, IMAGENET_SIMCLR
-from ltbench.train.batch_norm import sees_parameters
+from ltbench.training.distributed.batch_norm import sees_parameters
 
 
 def balanced_contrast(

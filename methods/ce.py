@@ -1,7 +1,7 @@
 """Cross entropy: the baseline that learns the training prior along with everything else."""
 
-from ltbench.losses import cross_entropy
 from ltbench.method import Batch, Claim, Loss, Method, Paper, Progress
+from ltbench.method.losses import cross_entropy
 
 
 class CrossEntropy(Method):

@@ -6,7 +6,7 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from ltbench.losses import cross_entropy, effective_number_weights
+from ltbench.config.recipes.augmentations import CIFAR
 from ltbench.method import (
     BackboneFactory,
     Batch,
@@ -20,7 +20,7 @@ from ltbench.method import (
     Progress,
     Range,
 )
-from ltbench.recipes.augmentations import CIFAR
+from ltbench.method.losses import cross_entropy, effective_number_weights
 
 
 class ClassBalanced(Method):

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from ltbench.config.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_RANDAUGMENT
 from ltbench.method import Choice, MethodConfig, Paper, Range
-from ltbench.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_RANDAUGMENT
 from ltbench_methods.balanced_softmax import BalancedSoftmax
 
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ltbench.config import Recipe
-from ltbench.losses import cross_entropy
+from ltbench.config.recipes.augmentations import IMAGENET, INATURALIST
 from ltbench.method import (
     Batch,
     Choice,
@@ -24,9 +24,9 @@ from ltbench.method import (
     StageData,
     class_balanced,
 )
+from ltbench.method.losses import cross_entropy
+from ltbench.method.second_stage import SecondStage
 from ltbench.models.heads import reinitialise
-from ltbench.recipes.augmentations import IMAGENET, INATURALIST
-from ltbench.second_stage import SecondStage
 
 
 class ClassifierRetraining(SecondStage):

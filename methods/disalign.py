@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ltbench.config import Recipe
-from ltbench.losses import cross_entropy
+from ltbench.config.recipes.augmentations import IMAGENET
 from ltbench.method import (
     BackboneFactory,
     Batch,
@@ -22,8 +22,8 @@ from ltbench.method import (
     Schedule,
     Stage,
 )
-from ltbench.recipes.augmentations import IMAGENET
-from ltbench.second_stage import SecondStage
+from ltbench.method.losses import cross_entropy
+from ltbench.method.second_stage import SecondStage
 
 
 class DisAlign(SecondStage):

@@ -7,8 +7,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ltbench.losses import cross_entropy
 from ltbench.method import Batch, Loss, Method, MethodConfig, Paper, Progress, Range
+from ltbench.method.losses import cross_entropy
 
 
 class Focal(Method):

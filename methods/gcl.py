@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ltbench.config import Recipe
-from ltbench.losses import cross_entropy, is_target
+from ltbench.config.recipes.augmentations import CIFAR
 from ltbench.method import (
     BackboneFactory,
     Batch,
@@ -26,7 +26,7 @@ from ltbench.method import (
     StageData,
     class_balanced,
 )
-from ltbench.recipes.augmentations import CIFAR
+from ltbench.method.losses import cross_entropy, is_target
 
 SCALE = 30.0
 """Of the cosine head."""

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from ltbench.config.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_BLURRED, IMAGENET_RANDAUGMENT
 from ltbench.method import (
     BackboneFactory,
     Batch,
@@ -22,7 +23,6 @@ from ltbench.method import (
     Progress,
     Range,
 )
-from ltbench.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_BLURRED, IMAGENET_RANDAUGMENT
 from ltbench_methods.paco import Queue, larger_label, paco_loss
 
 

@@ -6,7 +6,6 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from ltbench import losses
 from ltbench.method import (
     BackboneFactory,
     Batch,
@@ -19,6 +18,7 @@ from ltbench.method import (
     Paper,
     Progress,
     Range,
+    losses,
 )
 
 

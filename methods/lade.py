@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ltbench.losses import is_target, logit_adjusted_cross_entropy
+from ltbench.config.recipes.augmentations import CIFAR, IMAGENET, INATURALIST
 from ltbench.method import Batch, Claim, DatasetDefaults, Loss, Method, MethodConfig, Paper, Progress, Range
-from ltbench.recipes.augmentations import CIFAR, IMAGENET, INATURALIST
+from ltbench.method.losses import is_target, logit_adjusted_cross_entropy
 
 CIFAR_DIFFERS = (
     "the authors' ResNet-32 has its last block twice, side by side (128 features)",

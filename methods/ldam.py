@@ -7,9 +7,9 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from ltbench.losses import ldam_cross_entropy, ldam_margins
+from ltbench.config.recipes.augmentations import CIFAR
 from ltbench.method import BackboneFactory, Batch, ClassPrior, Loss, Method, MethodConfig, Paper, Progress, Range
-from ltbench.recipes.augmentations import CIFAR
+from ltbench.method.losses import ldam_cross_entropy, ldam_margins
 
 PAPER = Paper(
     title="Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss",

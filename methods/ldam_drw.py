@@ -8,7 +8,6 @@ from pydantic import Field
 from torch import Tensor
 
 from ltbench.config import Recipe
-from ltbench.losses import effective_number_weights, ldam_cross_entropy
 from ltbench.method import (
     BackboneFactory,
     Batch,
@@ -20,6 +19,7 @@ from ltbench.method import (
     StageData,
     deferred,
 )
+from ltbench.method.losses import effective_number_weights, ldam_cross_entropy
 from ltbench_methods.ldam import LDAM
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from ltbench.losses import cross_entropy
+from ltbench.config.recipes.augmentations import INATURALIST
 from ltbench.method import (
     BackboneFactory,
     Batch,
@@ -25,9 +25,9 @@ from ltbench.method import (
     Stage,
     StageData,
 )
+from ltbench.method.losses import cross_entropy
 from ltbench.models.experts import ExpertNetwork
 from ltbench.models.heads import CosineLinear
-from ltbench.recipes.augmentations import INATURALIST
 
 SCALE = 25.0
 """Of the cosine classifier."""

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from ltbench.losses import logit_adjusted_cross_entropy
 from ltbench.method import Batch, Choice, Loss, Method, MethodConfig, Paper, Progress, Range
+from ltbench.method.losses import logit_adjusted_cross_entropy
 
 
 class LogitAdjustment(Method):

@@ -9,7 +9,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ltbench.config import Recipe
-from ltbench.losses import cross_entropy
 from ltbench.method import (
     BackboneFactory,
     Batch,
@@ -25,7 +24,8 @@ from ltbench.method import (
     Stage,
     class_balanced,
 )
-from ltbench.second_stage import SecondStage
+from ltbench.method.losses import cross_entropy
+from ltbench.method.second_stage import SecondStage
 from ltbench_methods.crt import ClassifierRetraining
 
 

@@ -7,7 +7,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ltbench.losses import cross_entropy
+from ltbench.config.recipes.augmentations import (
+    CIFAR_AUTOAUGMENT_CUTOUT,
+    CIFAR_ROTATED,
+    IMAGENET,
+    IMAGENET_RANDAUGMENT,
+    INATURALIST,
+)
 from ltbench.method import (
     BackboneFactory,
     Batch,
@@ -21,14 +27,8 @@ from ltbench.method import (
     Progress,
     Range,
 )
+from ltbench.method.losses import cross_entropy
 from ltbench.models.experts import ExpertNetwork
-from ltbench.recipes.augmentations import (
-    CIFAR_AUTOAUGMENT_CUTOUT,
-    CIFAR_ROTATED,
-    IMAGENET,
-    IMAGENET_RANDAUGMENT,
-    INATURALIST,
-)
 
 WARMUP = 0.05
 """Share of training over which the distillation grows to its full weight: 20 of 400 epochs."""

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ltbench.config import Recipe
-from ltbench.losses import label_aware_smoothing, smoothed_cross_entropy
+from ltbench.config.recipes.augmentations import CIFAR, IMAGENET
 from ltbench.method import (
     BackboneFactory,
     Batch,
@@ -25,8 +25,8 @@ from ltbench.method import (
     Stage,
     class_balanced,
 )
-from ltbench.recipes.augmentations import CIFAR, IMAGENET
-from ltbench.second_stage import SecondStage
+from ltbench.method.losses import label_aware_smoothing, smoothed_cross_entropy
+from ltbench.method.second_stage import SecondStage
 
 
 class MiSLAS(SecondStage):

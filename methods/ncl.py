@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ltbench.losses import cross_entropy
+from ltbench.config.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_RANDAUGMENT
 from ltbench.method import (
     BackboneFactory,
     Batch,
@@ -23,8 +23,8 @@ from ltbench.method import (
     Progress,
     Range,
 )
+from ltbench.method.losses import cross_entropy
 from ltbench.models.experts import ExpertNetwork
-from ltbench.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_RANDAUGMENT
 
 
 class NCL(Method):

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from ltbench.config.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_BLURRED, IMAGENET_RANDAUGMENT
 from ltbench.method import (
     BackboneFactory,
     Batch,
@@ -25,8 +26,7 @@ from ltbench.method import (
     Range,
 )
 from ltbench.models.heads import projector
-from ltbench.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_BLURRED, IMAGENET_RANDAUGMENT
-from ltbench.train.batch_norm import synchronised
+from ltbench.training.distributed.batch_norm import synchronised
 
 
 def paco_loss(

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ltbench.losses import logit_adjusted_cross_entropy
+from ltbench.config.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_RANDAUGMENT, IMAGENET_SIMCLR
 from ltbench.method import (
     BackboneFactory,
     Batch,
@@ -23,8 +23,8 @@ from ltbench.method import (
     Progress,
     Range,
 )
+from ltbench.method.losses import logit_adjusted_cross_entropy
 from ltbench.models.heads import projector
-from ltbench.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_RANDAUGMENT, IMAGENET_SIMCLR
 
 SMALLEST_DIMENSION = 32
 """From which on the Bessel function's expansion is right to 1e-5."""

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ltbench.config import Recipe, RunConfig
-from ltbench.losses import effective_number_weights, ldam_cross_entropy, ldam_margins
+from ltbench.config.recipes.augmentations import CIFAR_ROTATED, IMAGENET, INATURALIST
 from ltbench.method import (
     BackboneFactory,
     Batch,
@@ -27,8 +27,8 @@ from ltbench.method import (
     base_run,
     deferred,
 )
+from ltbench.method.losses import effective_number_weights, ldam_cross_entropy, ldam_margins
 from ltbench.models.experts import ExpertNetwork
-from ltbench.recipes.augmentations import CIFAR_ROTATED, IMAGENET, INATURALIST
 
 TEACHER_EXPERTS = 6
 DISTILL_TEMPERATURE = 1.5

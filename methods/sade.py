@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ltbench.losses import cross_entropy
+from ltbench.config.recipes.augmentations import CIFAR_ROTATED, IMAGENET, INATURALIST
 from ltbench.method import (
     BackboneFactory,
     Batch,
@@ -21,8 +21,8 @@ from ltbench.method import (
     Progress,
     Range,
 )
+from ltbench.method.losses import cross_entropy
 from ltbench.models.experts import ExpertNetwork
-from ltbench.recipes.augmentations import CIFAR_ROTATED, IMAGENET, INATURALIST
 
 
 class SADE(Method):

@@ -21,8 +21,8 @@ from ltbench.method import (
     Stage,
     base_run,
 )
+from ltbench.method.second_stage import SecondStage
 from ltbench.models.experts import ExpertNetwork
-from ltbench.second_stage import SecondStage
 from ltbench_methods.sade import SADE
 
 SMALLEST = 5

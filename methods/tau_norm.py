@@ -10,7 +10,6 @@ from pydantic import Field
 from torch import Tensor
 
 from ltbench.config import Recipe, RunConfig
-from ltbench.losses import cross_entropy
 from ltbench.method import (
     BackboneFactory,
     Batch,
@@ -25,7 +24,8 @@ from ltbench.method import (
     Stage,
     StageData,
 )
-from ltbench.second_stage import SecondStage, best_tau, need_validation
+from ltbench.method.losses import cross_entropy
+from ltbench.method.second_stage import SecondStage, best_tau, need_validation
 from ltbench_methods.crt import ClassifierRetraining
 
 

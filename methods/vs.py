@@ -6,9 +6,9 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from ltbench.losses import cross_entropy
+from ltbench.config.recipes.augmentations import CIFAR
 from ltbench.method import BackboneFactory, Batch, ClassPrior, Loss, Method, MethodConfig, Paper, Progress, Range
-from ltbench.recipes.augmentations import CIFAR
+from ltbench.method.losses import cross_entropy
 
 
 class VectorScaling(Method):

@@ -104,7 +104,7 @@ def _made_result(
     **figures: float | None,
 ) -> Any:
     from ltbench.config import Recipe, RunConfig, run_id
-    from ltbench.store import Cost, DataRecord, MethodRecord, Metrics, Result
+    from ltbench.results.schema import Cost, DataRecord, MethodRecord, Metrics, Result
 
     config = RunConfig(
         method=method, seed=seed, imbalance_ratio=20, image_size=8, backbone="cifar_resnet20",
@@ -196,8 +196,8 @@ def _full_result(
     bibtex: str = "@inproceedings{some2020, title={Some}}",
     **other: Any,
 ) -> Any:
-    from ltbench.outcomes import Outcomes
-    from ltbench.store import PaperRecord, ShiftTable
+    from ltbench.results.predictions import PackedPredictions
+    from ltbench.results.schema import PaperRecord, ShiftTable
 
     true, guess, sure = np.array(labels), np.array(predicted), np.array(confidence, dtype=np.float32)
     correct = np.bincount(true[true == guess], minlength=len(classes))
@@ -223,7 +223,7 @@ def _full_result(
         update={
             "data": data,
             "metrics": {"test": test},
-            "outcomes": Outcomes.of(true, guess, sure),
+            "outcomes": PackedPredictions.of(true, guess, sure),
             "shift": ShiftTable(**shift) if shift else None,
             "method": made.method.model_copy(update={"paper": paper}),
         }
@@ -237,7 +237,7 @@ def _mean(values: Any) -> float | None:
 
 def _binned(confidence: Any, right: Any) -> dict[str, Any]:
     """ECE, MCE and the table of 15 bins that they are of."""
-    from ltbench.store import BinTable
+    from ltbench.results.schema import BinTable
 
     place = np.clip(np.ceil(confidence * 15 - 1e-9).astype(int) - 1, 0, 14)
     count = np.bincount(place, minlength=15)

@@ -6,14 +6,14 @@ import os
 import pandas as pd
 import pytest
 
+from ltbench.files.spreadsheet import csv
 from ltbench.printable import printable, printable_name
 from ltbench.report.collection import collect
 from ltbench.report.left_out import left_out
 from ltbench.report.render import latex, markdown
 from ltbench.report.table import Table
-from ltbench.spreadsheet import csv
-from ltbench.store import Store
-from ltbench.terminal import Terminal
+from ltbench.report.terminal import Terminal
+from ltbench.results.store import Store
 
 HOSTILE = "a\x1b[31m\x9b1m\u202eb\x00\r\nc"
 SHOWN = r"a\x1b[31m\x9b1m\u202eb\x00\r\nc"

@@ -8,7 +8,8 @@ import pytest
 
 from ltbench import cli, conformance, registry
 from ltbench.config import RunConfig
-from ltbench.experiment import Surroundings, run
+from ltbench.runs.options import RunOptions
+from ltbench.runs.run import run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -36,7 +37,7 @@ def test_the_example_conforms(example):
 
 
 def test_the_example_is_the_poly_loss(example, tmp_path):
-    around = Surroundings(out=tmp_path / "results")
+    around = RunOptions(out=tmp_path / "results")
     epsilon = lambda value: RunConfig(method=example, epochs=2, hyperparameters={"epsilon": value})  # noqa: E731
     poly, plain = run(epsilon(1.0), around), run(epsilon(0.0), around)
     ce = run(RunConfig(method="ce", epochs=2), around)

@@ -8,12 +8,14 @@ import pytest
 from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError
-from ltbench.experiment import Surroundings, resolve, run
 from ltbench.method import Method
+from ltbench.runs.options import RunOptions
+from ltbench.runs.resolve import resolve
+from ltbench.runs.run import run
 
 BUILT_IN = {"balanced_softmax", "balpoe", "ce", "logit_adjustment", "logit_adjustment_posthoc"}
 MINE = """
-    from ltbench.losses import cross_entropy
+    from ltbench.method.losses import cross_entropy
     from ltbench.method import Method
 
 
@@ -114,7 +116,7 @@ def test_a_method_file_is_known_under_its_name(method_file):
 def test_a_method_file_is_trained_and_its_code_is_in_the_result(method_file, tmp_path):
     path = method_file("mine", MINE)
     registry.add_method_file(path)
-    around = Surroundings(out=tmp_path / "results", device="cpu")
+    around = RunOptions(out=tmp_path / "results", device="cpu")
     config = RunConfig(method="mine", epochs=1)
     first = run(config, around)
     assert (first.status, first.method.revision[:5]) == ("done", "file ")
@@ -221,7 +223,7 @@ def test_other_packages_register_methods_as_class_or_module(entry_points):
     entry_points(
         ("ltbench.methods", "theirs", "ltbench_methods.balpoe:BalPoE"),
         ("ltbench.methods", "theirs_too", "ltbench_methods.ce"),
-        ("ltbench.datasets", "no_method", "ltbench.data.digits:Digits"),
+        ("ltbench.datasets", "no_method", "ltbench.data.datasets.digits:Digits"),
     )
     assert set(registry.method_names()) >= BUILT_IN | {"theirs", "theirs_too"}
     assert "no_method" not in registry.method_names()
@@ -298,7 +300,7 @@ def test_what_a_faulty_package_registers_is_an_error_where_it_is_named(cli, faul
 
 @pytest.mark.filterwarnings("default::ltbench.errors.LtbenchWarning")
 def test_all_methods_are_those_that_load(faulty_package):
-    from ltbench.sweep import parse_methods
+    from ltbench.runs.sweep import parse_methods
 
     assert not set(parse_methods("all")) & set(faulty_package)
 
@@ -328,7 +330,7 @@ def test_a_method_file_that_does_not_load_is_left_out_of_the_list(cli, method_fi
 
 
 def test_a_method_that_ends_the_program_while_it_trains_is_a_failed_run(cli, method_file, tmp_path):
-    from ltbench.store import read
+    from ltbench.results.store import read
 
     folder = method_file("ends", MINE.replace("return batch", "raise SystemExit(0)\n            return batch")).parent
     done = cli("run", "--methods-dir", folder, "--method", "ends,ce", "--epochs", 1, "--device", "cpu")
@@ -360,14 +362,14 @@ def test_a_tag_that_timm_does_not_know_is_an_unknown_backbone(name):
 def test_another_package_cannot_replace_what_is_built_in(entry_points):
     entry_points(
         ("ltbench.methods", "ce", "ltbench_methods.balpoe:BalPoE"),
-        ("ltbench.datasets", "digits-lt", "ltbench.data.folder:Folder"),
+        ("ltbench.datasets", "digits-lt", "ltbench.data.datasets.image_folder:Folder"),
     )
     assert registry.method("ce").__name__ == "CrossEntropy"
     assert registry.dataset("digits-lt").name == "digits-lt"
 
 
 def test_other_packages_register_data_sets(entry_points):
-    entry_points(("ltbench.datasets", "mine-lt", "ltbench.data.digits:Digits"))
+    entry_points(("ltbench.datasets", "mine-lt", "ltbench.data.datasets.digits:Digits"))
     assert "mine-lt" in registry.dataset_names()
     assert resolve(RunConfig(dataset="mine-lt")).image_size == 8
 

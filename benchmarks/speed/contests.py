@@ -24,19 +24,19 @@ from torchvision import transforms
 
 from ltbench import registry
 from ltbench.config import Augment, Recipe
-from ltbench.data.augment import augment, draws_needed
-from ltbench.data.loading import Epoch, Resident
-from ltbench.data.resized import copies
-from ltbench.data.source import ImageFiles, LabelledImages
-from ltbench.data.streaming import Streamed
-from ltbench.evaluate import calibration
-from ltbench.evaluate.predict import predict
-from ltbench.method import Batch, ClassPrior, Method, Shuffled, Stage
+from ltbench.data.augmentation.augment import augment, draws_needed
+from ltbench.data.images import ImageFiles, LabelledImages
+from ltbench.data.loading.base import Epoch, Resident
+from ltbench.data.loading.from_files import Streamed
+from ltbench.data.loading.resize_cache import copies
+from ltbench.evaluation.predict import predict
+from ltbench.method import Batch, ClassPrior, Method, Shuffled, Stage, at_rest
+from ltbench.metrics import calibration
 from ltbench.models.experts import Backbone
-from ltbench.provenance import hardware
-from ltbench.train.fit import at_rest, fit
-from ltbench.train.state import NoCheckpoint
-from ltbench.train.step import RECORDERS, Step
+from ltbench.results.provenance import hardware
+from ltbench.training.checkpoint import NoCheckpoint
+from ltbench.training.step import RECORDERS, Step
+from ltbench.training.trainer import fit
 from ltbench_speed import photographs
 from ltbench_speed import reference_loop as reference
 

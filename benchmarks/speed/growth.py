@@ -21,16 +21,15 @@ import pandas as pd
 import torch
 
 from ltbench import registry
-from ltbench.data.loading import Epoch
-from ltbench.data.source import LabelledImages
-from ltbench.evaluate import calibration
-from ltbench.method import ClassPrior, Method, Shuffled, Stage
+from ltbench.data.images import LabelledImages
+from ltbench.data.loading.base import Epoch
+from ltbench.method import ClassPrior, Method, Shuffled, Stage, at_rest
+from ltbench.metrics import calibration
 from ltbench.models.experts import Backbone
 from ltbench.report.board import leaderboards
 from ltbench.report.collection import collect, no_search_for_cycles
-from ltbench.train.fit import at_rest
-from ltbench.train.recompute import recomputed
-from ltbench.train.step import Step
+from ltbench.training.activation_checkpointing import recomputed
+from ltbench.training.step import Step
 from ltbench_speed.contests import BASIC, BATCH, CLASSES, images, method, resident, sgd
 
 HERE = Path(__file__).parent

@@ -3,7 +3,7 @@
     python -m ltbench_speed.throughput [ROUNDS]
 
 Every row is measured in a process of its own, whose peak memory is that of the row. Steps are of random images in
-memory (``ltbench.estimate``); ``ltbench bench --only loading`` measures what decodes them.
+memory (``ltbench.runs.estimate``); ``ltbench bench --only loading`` measures what decodes them.
 """
 
 import json
@@ -14,8 +14,8 @@ from pathlib import Path
 from tabulate import tabulate
 
 from ltbench.config import RunConfig
-from ltbench.estimate import estimate
-from ltbench.provenance import hardware
+from ltbench.results.provenance import hardware
+from ltbench.runs.estimate import estimate
 
 ROWS = (
     ("resnet50", "ce", "fp32"),
@@ -62,7 +62,7 @@ def main() -> None:
         print(rows[-1], file=sys.stderr)
     import torch
 
-    from ltbench.device import choose_device
+    from ltbench.training.device import choose_device
 
     about = hardware(choose_device("auto"))
     print(f"{about.get('accelerator', about['processor'])}, {about['threads']} threads, torch {torch.__version__}")

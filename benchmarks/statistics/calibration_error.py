@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from ltbench.evaluate.calibration_error import BINS, Floats, bin_of, estimate
+from ltbench.metrics.calibration_error import BINS, Floats, bin_of, estimate
 
 IMAGES = (400, 2_000, 10_000)
 SEEDS = (1, 3, 5)

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ltbench.data.longtail import profile
-from ltbench.evaluate import calibration
-from ltbench.evaluate.temperature import Prior, Training, fit_for_prior
+from ltbench.data.long_tail import profile
+from ltbench.metrics import calibration
+from ltbench.metrics.temperature import Prior, Training, fit_for_prior
 
 DIMENSIONS, DISTANCE, STEEPNESS, TEST_IMAGES = 20, 3.0, 1.5, 10_000
 SETTINGS = ((100, 100, 500), (100, 10, 500), (10, 100, 5000), (10, 20, 140))
@@ -93,7 +93,7 @@ images each. Classes are normal distributions; logits are {steepness} times thos
 is estimated of it from the training images (trained, overconfident about rare classes). Prior: exponent of the training
 frequencies that is left in them, 1 for cross entropy and 0 for balanced methods. ECE in percent: of the logits as they
 are; divided by the temperature of the validation images as they are (unweighted, Guo et al. 2017); weighted for the
-balanced set; fitted as ltbench does (`ltbench.evaluate.temperature.fit_for_prior`); and of the temperature fitted on
+balanced set; fitted as ltbench does (`ltbench.metrics.temperature.fit_for_prior`); and of the temperature fitted on
 the test images themselves, which is out of reach. Ratio: fitted over that.
 
 | Logits | Classes | IR | Largest class | Prior | Unscaled | Unweighted | Weighted | Fitted | On the test set | Ratio |

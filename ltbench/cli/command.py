@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import typer
 from typer.core import TyperCommand
 
-from ltbench import places
+from ltbench import paths
 from ltbench.errors import LtbenchError, out_of_memory
 
 TRACEBACK = "LTBENCH_TRACEBACK"
@@ -158,9 +158,9 @@ def _of_system(error: OSError) -> LtbenchError:
 
 def _keep_traceback(error: Exception) -> Path | None:
     """Save the traceback in the cache; None where that cannot be."""
-    from ltbench.atomic import write_text
+    from ltbench.files.atomic import write_text
 
-    path = places.cache_dir() / "traceback.txt"
+    path = paths.cache_dir() / "traceback.txt"
     try:
         words = " ".join(map(repr, sys.argv[1:]))
         write_text(path, f"ltbench {words}\n\n{''.join(traceback.format_exception(error))}", lasting=False)

@@ -25,10 +25,10 @@ from ltbench.cli.options import (
 from ltbench.errors import LtbenchError, unknown
 
 if TYPE_CHECKING:
-    from ltbench.data.longtail import ShotRule
-    from ltbench.data.shift import LabelShift
-    from ltbench.evaluate.table import Row
-    from ltbench.store import Result
+    from ltbench.cli.evaluation_table import Row
+    from ltbench.data.label_shift import LabelShift
+    from ltbench.data.long_tail import ShotRule
+    from ltbench.results.schema import Result
 
 Found = tuple[Path, "Result"] | LtbenchError
 
@@ -66,17 +66,18 @@ def evaluate(
     methods_dir: MethodsDir = None,
 ) -> None:
     """Evaluate stored runs again from their logits, without training: other bins, shots, temperature, test priors."""
-    from ltbench.evaluate import stored, table
+    from ltbench.cli import evaluation_table
+    from ltbench.evaluation import reevaluate
 
     add_methods(methods_dir)
-    view = stored.View(
+    view = reevaluate.View(
         **({} if bins is None else {"bins": bins}),
         shots=_shot_rule(shots),
         temperature=temperature,
         distribution=_distribution(test_prior),
         prior=prior,
     )
-    if store and (view != stored.View() or style != "text"):
+    if store and (view != reevaluate.View() or style != "text"):
         raise LtbenchError(
             "a result keeps the figures that a run stores itself, and no others",
             where="--store",
@@ -93,7 +94,7 @@ def evaluate(
             if store:
                 filled += _fill_in(found[0])
             else:
-                rows.append(table.row(found[1], stored.evaluate(*found, view), view))
+                rows.append(evaluation_table.row(found[1], reevaluate.evaluate(*found, view), view))
         except LtbenchError as error:
             failures[str(error)].append(name)
     failed = sum(map(len, failures.values()))
@@ -144,7 +145,7 @@ def score(
     out: Annotated[Path, typer.Option(help="Folder of results")] = Path("results"),
 ) -> None:
     """Make a row of predictions that ltbench has not made. The order of images: ltbench data order."""
-    from ltbench import console
+    from ltbench.cli import console
     from ltbench.config import RunConfig, validated
     from ltbench.external.score import score as measured
 
@@ -177,7 +178,7 @@ def order(
     output: Annotated[Path | None, typer.Option(help="File to write  [default: standard output]")] = None,
 ) -> None:
     """Print the images of a data set in the order that ltbench score takes: label, class, image, as CSV."""
-    from ltbench import catalogue
+    from ltbench.external.image_order import image_order
 
     if part == "test" and (imbalance_ratio is not None or data_seed is not None):
         raise LtbenchError(
@@ -185,7 +186,7 @@ def order(
             where="--imbalance-ratio, --data-seed",
             hint="leave them out, or add --part train",
         )
-    found = catalogue.image_order(
+    found = image_order(
         name,
         data_folder(data_dir),
         image_size,
@@ -222,11 +223,11 @@ def _chosen(names: list[str], folders: list[Path], every: bool) -> Iterator[tupl
 
 def _fill_in(path: Path) -> bool:
     """Add to a result file what it lacks; whether there was anything."""
-    from ltbench.evaluate import stored
-    from ltbench.store import read, write
+    from ltbench.evaluation import reevaluate
+    from ltbench.results.store import read, write
 
     result = read(path)  # as it is, and not as a report shows it
-    whole, added = stored.filled_in(result, stored.load(path, result))
+    whole, added = reevaluate.filled_in(result, reevaluate.load(path, result))
     if added:
         write(path, whole)
         tell(f"{path}: added {', '.join(added)}")
@@ -234,17 +235,17 @@ def _fill_in(path: Path) -> bool:
 
 
 def _print(rows: "list[Row]", style: str) -> None:
-    from ltbench.evaluate import table
-    from ltbench.terminal import Terminal
+    from ltbench.cli import evaluation_table
+    from ltbench.report.terminal import Terminal
 
     if style == "text":
-        table.show(rows, Terminal())
+        evaluation_table.show(rows, Terminal())
     else:
-        emit(table.render(rows, style), None)
+        emit(evaluation_table.render(rows, style), None)
 
 
 def _shot_rule(text: str | None) -> "ShotRule | None":
-    from ltbench.data.longtail import ShotRule
+    from ltbench.data.long_tail import ShotRule
 
     if text is None:
         return None
@@ -261,7 +262,7 @@ def _shot_rule(text: str | None) -> "ShotRule | None":
 
 
 def _distribution(name: str | None) -> "LabelShift | None":
-    from ltbench.data.shift import DISTRIBUTIONS
+    from ltbench.data.label_shift import DISTRIBUTIONS
 
     known = {distribution.name: distribution for distribution in DISTRIBUTIONS}
     if name is not None and name not in known:

@@ -88,11 +88,11 @@ def _and_more(files: Collection[Path]) -> str:
 
 def _restored(run: str, results: list[Path] | None, data_dir: Path | None, device: str) -> "Predictor":
     """A stored run with its weights."""
-    from ltbench import console
+    from ltbench.cli import console
     from ltbench.deploy.predictor import describe, restore
-    from ltbench.device import choose_device
-    from ltbench.external import rows as external
     from ltbench.report.find import find_run
+    from ltbench.results import external
+    from ltbench.training.device import choose_device
 
     result, path = find_run(run, results or [Path("results")])
     card = describe(result, data_folder(data_dir))
@@ -149,7 +149,7 @@ def import_checkpoint(
     Takes the CIFAR ResNets (20 to 56) of LDAM's, RIDE's, SADE's and BalPoE's code, with one expert or several, at full
     or three quarters of the width, with a linear or a cosine classifier; which it is, its entries tell.
     """
-    from ltbench import console
+    from ltbench.cli import console
     from ltbench.config import RunConfig, validated
     from ltbench.external.checkpoint import import_checkpoint as imported
 

@@ -11,7 +11,7 @@ from ltbench.errors import LtbenchError
 from ltbench.printable import printable
 
 if TYPE_CHECKING:
-    from ltbench.experiment import Surroundings
+    from ltbench.runs.options import RunOptions
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder of the data set  [default: $LTBENCH_DATA or ./data]")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
@@ -108,7 +108,7 @@ def tell(text: object) -> None:
 def emit(text: str, output: Path | None) -> None:
     """Write what a command makes to a file, or to standard output."""
     if output is not None:
-        from ltbench.output import write_text
+        from ltbench.files.output import write_text
 
         write_text(output, text)
     else:
@@ -160,16 +160,16 @@ def _value(text: str) -> Any:
 
 def data_folder(given: Path | None) -> Path:
     """Where data sets are looked for."""
-    from ltbench.places import data_dir
+    from ltbench.paths import data_dir
 
     return given or data_dir()
 
 
-def surroundings(data_dir: Path | None, **options: Any) -> "Surroundings":
+def surroundings(data_dir: Path | None, **options: Any) -> "RunOptions":
     """Where and how runs are carried out."""
-    from ltbench.experiment import Surroundings
+    from ltbench.runs.options import RunOptions
 
-    return Surroundings(data_dir=data_folder(data_dir), **options)
+    return RunOptions(data_dir=data_folder(data_dir), **options)
 
 
 def add_methods(folder: Path | None) -> None:

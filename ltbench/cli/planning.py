@@ -50,8 +50,9 @@ def estimate(
     methods_dir: MethodsDir = None,
 ) -> None:
     """Time some steps of a run on this machine and tell how long all of them will take."""
-    from ltbench import console, sweep
-    from ltbench.estimate import estimate
+    from ltbench.cli import console
+    from ltbench.runs import sweep
+    from ltbench.runs.estimate import estimate
 
     add_methods(methods_dir)
     try:

@@ -114,7 +114,7 @@ def _print_difference(names: tuple[str, str], folders: list[Path], style: str, o
     from ltbench.report.collection import shown
     from ltbench.report.difference import FORMATS, difference, render, terminal
     from ltbench.report.find import find_run
-    from ltbench.terminal import Terminal
+    from ltbench.report.terminal import Terminal
 
     found = difference(*(shown(find_run(name, folders)[0]) for name in names))
     if style == "text" and output is None:
@@ -155,7 +155,7 @@ def show(
     results: ResultFolders = None,
 ) -> None:
     """Show a stored run: settings, figures, costs, and the command that reproduces it."""
-    from ltbench import console
+    from ltbench.cli import console
     from ltbench.report.find import find_run
 
     console.show(*find_run(run, results or [Path("results")]))

@@ -30,13 +30,13 @@ def list_names(
     methods_dir: MethodsDir = None,
 ) -> None:
     """List what can be named in a run."""
-    from ltbench import catalogue
+    from ltbench.cli import catalogue
 
     add_methods(methods_dir)
     if style == "md":
         if what != "methods":
             raise LtbenchError("there is a page about methods only", where="--format md")
-        from ltbench import methods_page
+        from ltbench.cli import methods_page
 
         sys.stdout.write(methods_page.render(results or []))
         return
@@ -46,7 +46,7 @@ def list_names(
 
 def doctor(data_dir: DataDir = None) -> None:
     """Print versions, the device, folders, and which data sets are there."""
-    from ltbench import catalogue
+    from ltbench.cli import catalogue
 
     for name, about in catalogue.health(data_folder(data_dir)):
         tell(printable_name(f"{name:<26}{about}"))
@@ -63,8 +63,8 @@ def bench(
     device: Device = "auto",
 ) -> None:
     """Measure ltbench beside the way research code trains: one table, shortest times and their ratios."""
-    from ltbench.device import choose_device
     from ltbench.errors import unknown
+    from ltbench.training.device import choose_device
     from ltbench_speed.contests import KINDS, carry_out, contests, render
 
     kinds = only.split(",") if only else [kind for kind in KINDS if kind != "run"]
@@ -94,7 +94,7 @@ def check(file: Annotated[Path, typer.Argument(help="A method file, e.g. my_meth
 
 def prepare(name: str, data_dir: DataDir = None) -> None:
     """Download, check and unpack a data set; goes on where it was interrupted, and tells what is left to you."""
-    from ltbench import catalogue, console
+    from ltbench.cli import catalogue, console
 
     with console.file_bars() as watch:
         done = catalogue.prepare(name, data_folder(data_dir), watch)
@@ -114,7 +114,7 @@ def verify(
 
     Of a folder of your own: the images of each class in each part, what is not used and why, copies, sizes.
     """
-    from ltbench import catalogue, console
+    from ltbench.cli import catalogue, console
 
     folder, keep = data_folder(data_dir), bool(keep_classes_without_test_images)
     with console.file_bars() as watch:

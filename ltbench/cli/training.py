@@ -85,8 +85,9 @@ def run(
 
     Several processes, each with a GPU of its own, do it together: torchrun --nproc-per-node 8 -m ltbench run ...
     """
-    from ltbench import console, sweep
-    from ltbench.train.distributed import joined
+    from ltbench.cli import console
+    from ltbench.runs import sweep
+    from ltbench.training.distributed.process_group import joined
 
     check_parallel(parallel)
     add_methods(methods_dir)
@@ -145,8 +146,9 @@ def tune(
     methods_dir: MethodsDir = None,
 ) -> None:
     """Search a method's hyper-parameters for macro accuracy on a validation part of train, never the test set."""
-    from ltbench import console, sweep
-    from ltbench.tune import TUNING_SEED
+    from ltbench.cli import console
+    from ltbench.runs import sweep
+    from ltbench.runs.tune import TUNING_SEED
 
     check_parallel(parallel)
     add_methods(methods_dir)

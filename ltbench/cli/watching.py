@@ -25,13 +25,13 @@ def watch(
     with suppress(KeyboardInterrupt):
         from datetime import UTC, datetime
 
-        from ltbench import places
-        from ltbench.monitor import watch as view
-        from ltbench.monitor.jobs import Lookout
-        from ltbench.terminal import Terminal
+        from ltbench import paths
+        from ltbench.report.terminal import Terminal
+        from ltbench.runs.monitor import watch as view
+        from ltbench.runs.monitor.jobs import Lookout
 
         console = Terminal()
-        lookout = Lookout(places.cache_dir(), results or [Path("results")])
+        lookout = Lookout(paths.cache_dir(), results or [Path("results")])
         if once or not sys.stdout.isatty():
             console.print(view.render(lookout.look(), datetime.now(UTC), console.width))
         else:

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ltbench.config import RunConfig, canonical_json
-from ltbench.data import gpu_decoding, longtail
-from ltbench.data.download import Watch, silent
-from ltbench.data.loading import Loader, Resident
-from ltbench.data.longtail import ShotRule
-from ltbench.data.resized import copies
-from ltbench.data.source import ImageFiles, Images, LabelledImages, RawData, Source, reading
-from ltbench.data.streaming import Streamed
+from ltbench.data import long_tail
+from ltbench.data.datasets.base import Source, reading
+from ltbench.data.images import ImageFiles, Images, LabelledImages, RawData
+from ltbench.data.loading import decode_gpu
+from ltbench.data.loading.base import Loader, Resident
+from ltbench.data.loading.from_files import Streamed
+from ltbench.data.loading.resize_cache import copies
+from ltbench.data.long_tail import ShotRule
+from ltbench.data.prepare.download import Watch, silent
 from ltbench.errors import LtbenchError
 
 
@@ -90,7 +92,7 @@ class Dataset:
         if isinstance(part, LabelledImages):
             return Resident(part, self.mean, self.std, device, labelled=labelled)
         if self.decode == "gpu":
-            gpu_decoding.require(device)
+            decode_gpu.require(device)
         if self.cache_resized is not None:
             part = copies(part, self.cache_resized, watch)
         return Streamed(
@@ -154,7 +156,7 @@ def divide(source: Source, raw: RawData, config: RunConfig) -> tuple[Images, Ima
     validation = raw.validation if config.validation else None
     if config.validation and validation is None:
         same = raw.duplicates if kept is None or raw.duplicates is None else raw.duplicates[kept]
-        held = longtail.hold_out(train.labels, config.data_seed, duplicates=same)
+        held = long_tail.hold_out(train.labels, config.data_seed, duplicates=same)
         if not held.any():
             raise LtbenchError(
                 "no class has two training images, so that none can be held out for validation",
@@ -182,9 +184,9 @@ def _long_tailed(source: Source, raw: RawData, config: RunConfig) -> NDArray[np.
     if config.imbalance_ratio is None:
         return None
     available = _counts(raw.train.labels, len(raw.classes))
-    largest = source.largest or longtail.largest_head(available, config.imbalance_ratio)
-    counts = longtail.profile(largest, len(raw.classes), config.imbalance_ratio)
-    return longtail.select(raw.train.labels, counts, config.data_seed)
+    largest = source.largest or long_tail.largest_head(available, config.imbalance_ratio)
+    counts = long_tail.profile(largest, len(raw.classes), config.imbalance_ratio)
+    return long_tail.select(raw.train.labels, counts, config.data_seed)
 
 
 def _refuse_empty(classes: tuple[str, ...], counts: NDArray[np.int64], ratio: float | None) -> None:
@@ -200,8 +202,8 @@ def _refuse_empty(classes: tuple[str, ...], counts: NDArray[np.int64], ratio: fl
 
 def _fingerprint(part: Images) -> str:
     if isinstance(part, ImageFiles):
-        return longtail.fingerprint_files(part)
-    return longtail.fingerprint(part.images, part.labels)
+        return long_tail.fingerprint_files(part)
+    return long_tail.fingerprint(part.images, part.labels)
 
 
 def _counts(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:

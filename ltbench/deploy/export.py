@@ -15,12 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ltbench import draws
-from ltbench.data.loading import Resident
-from ltbench.data.source import LabelledImages
+from ltbench import rng
+from ltbench.data.images import LabelledImages
+from ltbench.data.loading.base import Resident
 from ltbench.deploy.predictor import Card, Predictor, build, check_finite
 from ltbench.errors import LtbenchError
-from ltbench.output import write_bytes
+from ltbench.files.output import write_bytes
 
 METADATA = "ltbench"
 """Key of the card, as JSON text, in the metadata of each format."""
@@ -101,7 +101,7 @@ def _compare(predictor: Predictor, load: Callable[[Tensor], Tensor]) -> float | 
     """The largest difference to the method's own logits, for batches of several sizes; None if they are too far off."""
     card, differences = predictor.card, []
     for count in (1, 3):
-        pixels = draws.numpy_generator(0, "export", count).integers(0, 256, (count, *card.input), dtype=np.uint8)
+        pixels = rng.numpy_generator(0, "export", count).integers(0, 256, (count, *card.input), dtype=np.uint8)
         data = LabelledImages(pixels, np.zeros(count, dtype=np.int64))
         resident = Resident(data, card.mean, card.std, torch.device("cpu"), labelled=False)
         expected = predictor.method.predict(resident.normalised(resident.images))

@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ltbench import spreadsheet
-from ltbench.data.decoding import UnreadableImageError, read_rgb, several_frames
-from ltbench.data.folder import decode_one
-from ltbench.data.image_names import is_named_like_an_image
-from ltbench.data.loading import Resident
-from ltbench.data.resized import as_copied
-from ltbench.data.source import LabelledImages
-from ltbench.data.streaming import centre
+from ltbench.data.datasets.image_folder import decode_one
+from ltbench.data.datasets.image_names import is_named_like_an_image
+from ltbench.data.images import LabelledImages
+from ltbench.data.loading.base import Resident
+from ltbench.data.loading.decode import UnreadableImageError, read_rgb, several_frames
+from ltbench.data.loading.from_files import centre
+from ltbench.data.loading.resize_cache import as_copied
 from ltbench.deploy.predictor import Predictor
 from ltbench.errors import LtbenchError
-from ltbench.evaluate.predict import Predictions, predict
+from ltbench.evaluation.predict import Predictions, predict
+from ltbench.files import spreadsheet
 
 AT_A_TIME = 1024
 """Files that are in memory at once."""

@@ -7,18 +7,18 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ltbench import __version__, places, registry
+from ltbench import __version__, paths, registry
 from ltbench.config import Frozen, Recipe, RunConfig, canonical_json
 from ltbench.data import dataset
+from ltbench.deploy.imported import Imported
 from ltbench.errors import LtbenchError
-from ltbench.external.rows import IMPORTED
 from ltbench.method import ClassPrior, Method
 from ltbench.models.experts import Backbone
-from ltbench.models.imported import Imported
-from ltbench.store import Result
-from ltbench.train.finite import not_finite
-from ltbench.train.fit import load_trained
-from ltbench.train.state import Checkpoint
+from ltbench.results.external import IMPORTED
+from ltbench.results.schema import Result
+from ltbench.training.checkpoint import Checkpoint
+from ltbench.training.finite import not_finite
+from ltbench.training.trainer import load_trained
 
 
 class Card(Frozen):
@@ -147,7 +147,7 @@ def build(card: Card) -> Predictor:
 def checkpoint_of(card: Card) -> Checkpoint:
     """The file in the cache that has a run's weights."""
     settings = canonical_json(card.config.model_dump(mode="json"))
-    return Checkpoint(places.cache_dir() / "runs" / card.run_id / "checkpoint.pt", settings=settings)
+    return Checkpoint(paths.cache_dir() / "runs" / card.run_id / "checkpoint.pt", settings=settings)
 
 
 def restore(card: Card, device: torch.device, remake: str) -> Predictor:

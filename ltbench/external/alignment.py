@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ltbench.data.longtail import Labels
+from ltbench.data.long_tail import Labels
 from ltbench.errors import LtbenchError, LtbenchWarning
 
 

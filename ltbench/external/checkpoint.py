@@ -5,22 +5,25 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ltbench import places, provenance, registry
+from ltbench import paths, registry
 from ltbench.config import RunConfig, run_id
 from ltbench.data import dataset
 from ltbench.data.dataset import Dataset
 from ltbench.deploy.predictor import Card, build, checkpoint_of
-from ltbench.device import choose_device
 from ltbench.errors import LtbenchError
-from ltbench.evaluate.measure import measure, of_images
-from ltbench.evaluate.predict import Predictions, predict
+from ltbench.evaluation.measure import measure, of_images
+from ltbench.evaluation.predict import Predictions, predict
+from ltbench.evaluation.records import data_record, experts_record, multiply_adds, peak_memory
 from ltbench.external.alignment import warn_of_two_orders
-from ltbench.external.rows import IMPORTED, check_row, declared_recipe, refuse_twice
+from ltbench.external.rows import check_row, declared_recipe, refuse_twice
 from ltbench.method import Method
 from ltbench.models.published_resnets import Architecture, read_network
 from ltbench.models.state_file import read_state
-from ltbench.records import data_record, experts_record, multiply_adds, peak_memory
-from ltbench.store import Cost, MethodRecord, Result, Store
+from ltbench.results import provenance
+from ltbench.results.external import IMPORTED
+from ltbench.results.schema import Cost, MethodRecord, Result
+from ltbench.results.store import Store
+from ltbench.training.device import choose_device
 
 _OVERFLOW = "its training has diverged, or the file is damaged: take another checkpoint"
 
@@ -74,7 +77,7 @@ def import_checkpoint(
     wrong = predictions.fault()
     if wrong is not None:
         raise LtbenchError(wrong, where=file, hint=_OVERFLOW)
-    predictions.save(places.cache_dir() / "runs" / card.run_id / "test.npz", run_id=card.run_id)
+    predictions.save(paths.cache_dir() / "runs" / card.run_id / "test.npz", run_id=card.run_id)
     record = data_record(data)
     result = Result(
         run_id=card.run_id,
@@ -87,7 +90,7 @@ def import_checkpoint(
         experts=experts_record(network),
         cost=cost,
         provenance={
-            IMPORTED: {"file": places.printable(file.name), "sha256": digest, "network": str(architecture)},
+            IMPORTED: {"file": paths.printable(file.name), "sha256": digest, "network": str(architecture)},
             **provenance.provenance(where, started),
         },
     )

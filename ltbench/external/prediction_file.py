@@ -17,10 +17,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ltbench.data.longtail import Labels
+from ltbench.data.long_tail import Labels
 from ltbench.errors import LtbenchError, LtbenchWarning
-from ltbench.evaluate.predict import LARGEST
-from ltbench.reading import read_text
+from ltbench.evaluation.predict import LARGEST
+from ltbench.files.reading import read_text
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]

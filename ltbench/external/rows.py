@@ -1,21 +1,17 @@
 """What rows have in common that ltbench has not trained: others' predictions, others' weights."""
 
 import re
-import shlex
 from collections.abc import Mapping
 
-from ltbench import recipes, registry
-from ltbench.config import Recipe, RunConfig
+from ltbench import registry
+from ltbench.config import Recipe, RunConfig, recipes
 from ltbench.errors import LtbenchError
-from ltbench.store import Result, Store, read
+from ltbench.results.external import EXTERNAL
+from ltbench.results.schema import Result
+from ltbench.results.store import Store, read
 
-EXTERNAL = "external"
-"""Stands for a training recipe that ltbench knows nothing about."""
-SCORED, IMPORTED = "scored", "imported"
-"""Revisions of what ltbench has not trained, and where a result's provenance tells the file: predictions, weights."""
 LARGEST_EXPONENT = 100.0
 """Of the training prior in logits. Published ones are between 0 and 3; far beyond, corrected logits overflow."""
-_COMMANDS = {SCORED: "score", IMPORTED: "import-checkpoint"}
 
 
 def check_row(name: str, logit_prior: float | None) -> None:
@@ -85,27 +81,3 @@ def refuse_twice(store: Store, config: RunConfig, run_id: str, fingerprints: Map
                 hint="give another --seed if it is one more training run, another --name if it is another model, "
                 "or delete the old result",
             )
-
-
-def command(result: Result) -> str | None:
-    """The command that makes a result from a file of others again; None for a run of ltbench's own."""
-    found = next((name for name in _COMMANDS if name in result.provenance), None)
-    if found is None:
-        return None
-    config = result.config
-    told = result.provenance[found]
-    options = {
-        "name": config.method,
-        "dataset": config.dataset,
-        "train-counts": told.get("train_counts"),
-        "imbalance-ratio": config.imbalance_ratio,
-        "data-seed": config.data_seed or None,
-        "image-size": config.image_size,
-        "recipe": config.recipe if isinstance(config.recipe, str) else config.recipe.name,
-        "seed": config.seed,
-        "logit-prior": result.method.logit_prior,
-    }
-    given = {f"--{name}": str(value).removesuffix(".0") for name, value in options.items() if value is not None}
-    words = [word for option in given.items() for word in option]
-    words += ["--transductive"] if result.method.transductive else []
-    return shlex.join(["ltbench", _COMMANDS[found], told["file"], *words])

@@ -10,19 +10,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ltbench import catalogue, places, provenance, registry
+from ltbench import paths, registry
 from ltbench.config import RunConfig, canonical_json, run_id
 from ltbench.data import dataset
-from ltbench.data.longtail import Labels, ShotRule
+from ltbench.data.long_tail import Labels, ShotRule
 from ltbench.errors import LtbenchError, LtbenchWarning, unknown
-from ltbench.evaluate.measure import measure, of_images
-from ltbench.evaluate.predict import Predictions
+from ltbench.evaluation.measure import measure, of_images
+from ltbench.evaluation.predict import Predictions
+from ltbench.evaluation.records import data_record
 from ltbench.external.alignment import column_order, renumbering, row_order, warn_of_two_orders
+from ltbench.external.image_order import image_order
 from ltbench.external.prediction_file import Given, PredictionFile, open_predictions, read_counts
-from ltbench.external.rows import EXTERNAL, SCORED, check_row, check_word, declared_recipe, refuse_twice
-from ltbench.places import printable
-from ltbench.records import data_record
-from ltbench.store import DataRecord, MethodRecord, Result, Store
+from ltbench.external.rows import check_row, check_word, declared_recipe, refuse_twice
+from ltbench.paths import printable
+from ltbench.results import provenance
+from ltbench.results.external import EXTERNAL, SCORED
+from ltbench.results.schema import DataRecord, MethodRecord, Result
+from ltbench.results.store import Store
 
 
 def score(
@@ -66,7 +70,7 @@ def score(
         warnings.warn(message, LtbenchWarning, stacklevel=2)
     if train_counts is None:
         asked = config
-        config, data, labels = _known(config, data_dir or places.data_dir())
+        config, data, labels = _known(config, data_dir or paths.data_dir())
         _check_sizes(opened, len(labels), len(data.classes), config.dataset)
         given, told = _aligned(opened.read(), data.classes, lambda: _image_names(asked, data_dir))
         _check_labels(given, labels, data.classes, config.dataset)
@@ -95,7 +99,7 @@ def score(
         },
     )
     refuse_twice(store, config, result.run_id, data.fingerprints)
-    predictions.save(places.cache_dir() / "runs" / result.run_id / "test.npz", run_id=result.run_id)
+    predictions.save(paths.cache_dir() / "runs" / result.run_id / "test.npz", run_id=result.run_id)
     return result, store.save(result)
 
 
@@ -216,9 +220,7 @@ def _aligned(
 def _image_names(config: RunConfig, folder: Path | None) -> list[str]:
     """The names of the test images, as ltbench data order prints them."""
     keep = config.keep_classes_without_test_images
-    order = catalogue.image_order(
-        config.dataset, folder or places.data_dir(), config.image_size, keep_untested=bool(keep)
-    )
+    order = image_order(config.dataset, folder or paths.data_dir(), config.image_size, keep_untested=bool(keep))
     return [str(name) for name in order["image"]]
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ltbench.external.rows import IMPORTED, SCORED
 from ltbench.report.board import Board
 from ltbench.report.collection import Collection
 from ltbench.report.table import NO_COMPARISON, ahead_of_reference
-from ltbench.store import FittedFor, Metrics
+from ltbench.results.external import IMPORTED, SCORED
+from ltbench.results.schema import FittedFor, Metrics
 
 Row = dict[Any, Any]
 FEWEST_SEEDS = 3

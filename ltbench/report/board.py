@@ -13,12 +13,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ltbench.errors import LtbenchError
-from ltbench.external.rows import IMPORTED, SCORED
 from ltbench.report import calibration, compare, intervals
 from ltbench.report.collection import Collection
 from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, frame
 from ltbench.report.leader import Comparison, compare_with_leader
-from ltbench.store import Result
+from ltbench.results.external import IMPORTED, SCORED
+from ltbench.results.schema import Result
 
 COMPARED = ("top1", "macro", "many", "medium", "few", "ece")
 """Metrics whose best row is tested against all others. Of MCE a bin of a few images decides."""

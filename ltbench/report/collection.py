@@ -11,7 +11,8 @@ from typing import Any
 
 from ltbench.errors import LtbenchError, unknown
 from ltbench.printable import printable, printable_name, printable_values
-from ltbench.store import Result, content_of, parsed
+from ltbench.results.schema import Result
+from ltbench.results.store import content_of, parsed
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, flatten
 from ltbench.report.render import escaped_markdown
-from ltbench.store import Result
+from ltbench.results.schema import Result
 
 _WHY = {
     "dataset": "they are on different data sets",

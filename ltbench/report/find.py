@@ -5,7 +5,8 @@ from pathlib import Path
 
 from ltbench.errors import LtbenchError
 from ltbench.report.collection import result_files, the_run
-from ltbench.store import Result, read
+from ltbench.results.schema import Result
+from ltbench.results.store import read
 
 
 def _is_file(name: str) -> bool:

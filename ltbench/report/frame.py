@@ -10,7 +10,7 @@ import pandas as pd
 from ltbench.config import Recipe, canonical_json
 from ltbench.printable import printable_name
 from ltbench.report.collection import Collection, collect
-from ltbench.store import Result
+from ltbench.results.schema import Result
 
 METRICS = (
     "top1", "macro", "many", "medium", "few", "worst_class",

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 
 from ltbench.report.render import Part, needed_width, show
-from ltbench.terminal import Terminal
+from ltbench.report.terminal import Terminal
 
 
 def svg(parts: Iterable[Part], title: str = "ltbench report") -> str:

@@ -16,11 +16,11 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from tabulate import tabulate
 
+from ltbench.files.spreadsheet import csv
 from ltbench.printable import printable_name
 from ltbench.report.board import Board
 from ltbench.report.table import Bold, Table
-from ltbench.spreadsheet import csv
-from ltbench.terminal import Terminal
+from ltbench.report.terminal import Terminal
 
 Part = Table | str
 """A table, or a paragraph between tables."""
@@ -226,7 +226,7 @@ def as_json(boards: Iterable[Board]) -> str:
 
 
 def as_csv(boards: Iterable[Board]) -> str:
-    """The records as CSV, several run ids in a cell by spaces; see ``ltbench.spreadsheet.csv`` for texts."""
+    """The records as CSV, several run ids in a cell by spaces; see ``ltbench.files.spreadsheet.csv`` for texts."""
     return csv(pd.DataFrame([{**row, "run_ids": " ".join(row["run_ids"])} for row in records(boards)]))
 
 

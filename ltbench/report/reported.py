@@ -12,7 +12,7 @@ from ltbench.config import Recipe
 from ltbench.report.board import Board
 from ltbench.report.collection import Collection
 from ltbench.report.published import figures
-from ltbench.store import Result
+from ltbench.results.schema import Result
 
 METRICS = {
     ("acc", "all"): "top1",
@@ -30,7 +30,7 @@ _SPREAD = {"acc": "acc_std", "ECE_percent": "ECE_std", "MCE_percent": "MCE_std"}
 _WITH_PRIOR = "+prior"
 """Ends a published method's name where predictions were corrected by the test set's class frequencies."""
 _SELECTION = "Cao et al."
-"""Whose rule ours is for the images of a long-tailed subset (``ltbench.data.longtail.select``)."""
+"""Whose rule ours is for the images of a long-tailed subset (``ltbench.data.long_tail.select``)."""
 
 
 @dataclass(frozen=True)

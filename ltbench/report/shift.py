@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ltbench.data.shift import DISTRIBUTIONS, shifted
+from ltbench.data.label_shift import DISTRIBUTIONS, shifted
 from ltbench.errors import LtbenchWarning
-from ltbench.evaluate.calibration_error import confidence_table, ece_floor
+from ltbench.metrics.calibration_error import confidence_table, ece_floor
 from ltbench.report.board import Board
 from ltbench.report.collection import Collection
 from ltbench.report.table import Table, spread
-from ltbench.store import Result
+from ltbench.results.schema import Result
 
 PRIORS = {
     "unknown": "nothing is known of the shifted sets",

@@ -14,7 +14,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from ltbench.report.board import leaderboards
 from ltbench.report.collection import collect
 from ltbench.report.page import page
-from ltbench.store import Store
+from ltbench.results.store import Store
 
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from ltbench import registry
-from ltbench.data import split_lists
+from ltbench.data.datasets import split_lists
 
 FOLDERS = {
     "imagenet-lt": ("n01440764", "n01443537", "n01484850", "n01491361"),

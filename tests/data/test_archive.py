@@ -12,8 +12,8 @@ import zipfile
 
 import pytest
 
-from ltbench.data import archive
-from ltbench.data.archive import unpack
+from ltbench.data.prepare import unpack as unpacking
+from ltbench.data.prepare.unpack import unpack
 from ltbench.errors import LtbenchError
 
 FILES = {"a/1.jpg": b"one", "a/2.jpg": b"two two", "b/c/3.jpg": b"", "4.jpg": bytes(100_000)}
@@ -226,7 +226,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(archive.shutil, "copyfileobj", full)
+    monkeypatch.setattr(unpacking.shutil, "copyfileobj", full)
     with pytest.raises(LtbenchError, match=r"cannot unpack images\.tar: No space left on device") as caught:
         unpack(tar(tmp_path / "images.tar", FILES), tmp_path / "into")
     assert "the same command then goes on from there" in str(caught.value)
@@ -321,7 +321,7 @@ def test_a_header_that_claims_memory_does_not_get_it(tmp_path, kind):
         for _ in range(2**6):
             stream.write(bytes(2**22))
     code = (
-        "import resource, sys; from pathlib import Path; from ltbench.data.archive import unpack\n"
+        "import resource, sys; from pathlib import Path; from ltbench.data.prepare.unpack import unpack\n"
         "now = 4096 * int(Path('/proc/self/statm').read_text().split()[0])\n"
         "resource.setrlimit(resource.RLIMIT_AS, (now + 2**27, now + 2**27))\n"
         "unpack(Path(sys.argv[1]), Path(sys.argv[2]))"

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from ltbench.config import Augment
-from ltbench.data import pixels
-from ltbench.data.augment import DRAWS, augment, draws_needed
+from ltbench.data.augmentation import pixels
+from ltbench.data.augmentation.augment import DRAWS, augment, draws_needed
 
 STANDARD = Augment(padding=0.125, flip=True, rotation=15)
 EVERYTHING = STANDARD.model_copy(

@@ -10,8 +10,8 @@ from torchvision import datasets
 
 from ltbench.config import RunConfig
 from ltbench.data import dataset
-from ltbench.data.cifar import Cifar10, Cifar100
-from ltbench.data.longtail import fingerprint
+from ltbench.data.datasets.cifar import Cifar10, Cifar100
+from ltbench.data.long_tail import fingerprint
 from ltbench.errors import LtbenchError
 
 LAYOUTS = {

@@ -10,12 +10,13 @@ import torch
 
 from ltbench.config import RunConfig
 from ltbench.data import dataset
-from ltbench.data.folder import Folder
-from ltbench.data.longtail import hold_out, profile
-from ltbench.data.source import ImageFiles, LabelledImages, RawData, Source
-from ltbench.data.streaming import Streamed
+from ltbench.data.datasets.base import Source
+from ltbench.data.datasets.image_folder import Folder
+from ltbench.data.images import ImageFiles, LabelledImages, RawData
+from ltbench.data.loading.from_files import Streamed
+from ltbench.data.long_tail import hold_out, profile
 from ltbench.errors import LtbenchError
-from ltbench.records import data_record
+from ltbench.evaluation.records import data_record
 
 NOWHERE = Path("no folder is needed")
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ltbench.data import decoding
-from ltbench.data.decoding import MAX_PIXELS, read_rgb, several_frames
-from ltbench.data.folder import decode_one
+from ltbench.data.datasets.image_folder import decode_one
+from ltbench.data.loading import decode
+from ltbench.data.loading.decode import MAX_PIXELS, read_rgb, several_frames
 from ltbench.errors import LtbenchError
 
 
@@ -197,8 +197,8 @@ BOMBS = """
 import sys
 from pathlib import Path
 from ltbench.data import decoding
-from ltbench.data.decoding import read_rgb, several_frames
-from ltbench.data.folder import decode, decode_one
+from ltbench.data.loading.decode import read_rgb, several_frames
+from ltbench.data.datasets.image_folder import decode, decode_one
 
 def peak():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
@@ -246,7 +246,7 @@ def test_a_claim_of_too_many_pixels_is_refused_before_they_get_memory(tmp_path):
 
 
 def test_the_largest_image_is_just_below_the_bound(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 64)
+    monkeypatch.setattr(decode, "MAX_PIXELS", 64)
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     Image.new("RGB", (65, 1)).save(tmp_path / "b.png")
     assert both(tmp_path / "a.png")[1].shape == (3, 8, 8)
@@ -256,7 +256,7 @@ def test_the_largest_image_is_just_below_the_bound(tmp_path, monkeypatch):
 
 
 def test_threads_decode_no_more_pixels_at_once_than_there_is_room_for():
-    budget, now, most = decoding._PixelBudget(100), [0], [0]
+    budget, now, most = decode._PixelBudget(100), [0], [0]
     lock = threading.Lock()
 
     def hold(pixels):
@@ -278,7 +278,7 @@ def test_threads_decode_no_more_pixels_at_once_than_there_is_room_for():
 
 
 def test_an_image_beyond_the_room_goes_alone():
-    budget = decoding._PixelBudget(100)
+    budget = decode._PixelBudget(100)
     with budget.holding(1000):
         assert budget._free == 0
     assert budget._free == 100
@@ -286,9 +286,9 @@ def test_an_image_beyond_the_room_goes_alone():
 
 def test_decoding_counts_towards_the_room(tmp_path, monkeypatch):
     seen = []
-    real = decoding._PixelBudget.holding
+    real = decode._PixelBudget.holding
     monkeypatch.setattr(
-        decoding._PixelBudget, "holding", lambda self, pixels: (seen.append(pixels), real(self, pixels))[1]
+        decode._PixelBudget, "holding", lambda self, pixels: (seen.append(pixels), real(self, pixels))[1]
     )
     Image.new("RGB", (10, 7)).save(tmp_path / "a.jpg")
     both(tmp_path / "a.jpg")
@@ -303,7 +303,7 @@ def test_an_empty_file_is_told_as_that(tmp_path):
 
 
 def test_a_file_beyond_the_bound_on_bytes_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "MAX_BYTES", 100)
+    monkeypatch.setattr(decode, "MAX_BYTES", 100)
     Image.new("RGB", (64, 64)).save(tmp_path / "a.jpg")
     with pytest.raises(LtbenchError, match=r"bytes, more than 100"):
         read_rgb(tmp_path / "a.jpg")
@@ -313,7 +313,7 @@ def test_large_images_are_converted_in_strips_to_the_same_pixels(tmp_path, monke
     pixels = np.random.default_rng(0).integers(0, 256, (50, 30, 4), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     whole = read_rgb(tmp_path / "a.png")
-    monkeypatch.setattr(decoding, "_STRIP", 7 * 30)
+    monkeypatch.setattr(decode, "_STRIP", 7 * 30)
     assert torch.equal(read_rgb(tmp_path / "a.png"), whole)
     share = pixels[..., 3:] / 255
     want = pixels[..., :3] * share + 255 * (1 - share)

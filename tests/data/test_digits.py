@@ -8,8 +8,8 @@ from sklearn.datasets import load_digits
 
 from ltbench.config import RunConfig
 from ltbench.data import dataset
-from ltbench.data.digits import Digits
-from ltbench.data.longtail import fingerprint
+from ltbench.data.datasets.digits import Digits
+from ltbench.data.long_tail import fingerprint
 from ltbench.errors import LtbenchError
 
 NOWHERE = Path("no folder is needed")

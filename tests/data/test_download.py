@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ltbench.data import download
-from ltbench.data.download import check, fetch, in_gb, require_space
+from ltbench.data.prepare import download
+from ltbench.data.prepare.download import check, fetch, in_gb, require_space
 from ltbench.errors import LtbenchError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)

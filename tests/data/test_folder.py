@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ltbench.data import folder as image_folder
-from ltbench.data.folder import SPLIT_FILE, Folder, decode, read
-from ltbench.data.longtail import fingerprint
+from ltbench.data.datasets import image_folder as image_folder
+from ltbench.data.datasets.image_folder import SPLIT_FILE, Folder, decode, read
+from ltbench.data.long_tail import fingerprint
 from ltbench.errors import LtbenchError
-from ltbench.places import cache_dir
+from ltbench.paths import cache_dir
 
 WHITE = (255, 255, 255)
 

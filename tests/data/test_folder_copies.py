@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from ltbench.config import RunConfig
-from ltbench.data import dataset, duplicates
-from ltbench.data.duplicates import find_duplicates
-from ltbench.data.folder import Folder, arrange, read
-from ltbench.data.folder_split import SPLIT_FILE
-from ltbench.data.longtail import hold_out, take_whole
+from ltbench.data import dataset
+from ltbench.data.datasets import duplicates
+from ltbench.data.datasets.duplicates import find_duplicates
+from ltbench.data.datasets.folder_split import SPLIT_FILE
+from ltbench.data.datasets.image_folder import Folder, arrange, read
+from ltbench.data.long_tail import hold_out, take_whole
 from ltbench.errors import LtbenchError, LtbenchWarning
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ltbench.data.folder_listing import LITTER, find
+from ltbench.data.datasets.folder_listing import LITTER, find
 from ltbench.errors import LtbenchError
 
 

@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from ltbench.config import RunConfig, run_id
-from ltbench.data import folder as image_folder
-from ltbench.data import shift
-from ltbench.data.folder import Folder, read
-from ltbench.data.folder_split import SPLIT_FILE, split_file
-from ltbench.data.longtail import hold_out
+from ltbench.data import label_shift
+from ltbench.data.datasets import image_folder as image_folder
+from ltbench.data.datasets.folder_split import SPLIT_FILE, split_file
+from ltbench.data.datasets.image_folder import Folder, read
+from ltbench.data.long_tail import hold_out
 from ltbench.errors import LtbenchError, LtbenchWarning
-from ltbench.places import cache_dir
+from ltbench.paths import cache_dir
 
 NOTES = pytest.mark.filterwarnings("default::ltbench.errors.LtbenchWarning")
 RUN = ("run", "--method", "ce", "--dataset", "folder-lt", "--image-size", 8, "--epochs", 1, "--device", "cpu")
@@ -257,7 +257,7 @@ def test_shifted_test_sets_leave_out_classes_that_have_no_images():
     """Of the classes 0, 2 and 3 the shift at ratio 4 takes 8, 4, 2 forward: floor(8 / 4^(c / 2))."""
     labels, train = np.repeat([0, 2, 3], 8), np.array([100, 50, 20, 5])
     for direction, want in (("forward", [8, 0, 4, 2]), ("backward", [2, 0, 4, 8])):
-        chosen = shift.shifted(labels, train, shift.LabelShift(direction, 4))
+        chosen = label_shift.shifted(labels, train, label_shift.LabelShift(direction, 4))
         assert np.bincount(labels[chosen], minlength=4).tolist() == want
 
 

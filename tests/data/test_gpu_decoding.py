@@ -7,17 +7,17 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from ltbench.config import Augment
-from ltbench.data import gpu_decoding
-from ltbench.data.decoding import read_rgb
-from ltbench.data.gpu_decoding import read_all, require
-from ltbench.data.loading import Epoch
-from ltbench.data.source import ImageFiles
-from ltbench.data.streaming import Streamed
+from ltbench.data.images import ImageFiles
+from ltbench.data.loading import decode_gpu
+from ltbench.data.loading.base import Epoch
+from ltbench.data.loading.decode import read_rgb
+from ltbench.data.loading.decode_gpu import read_all, require
+from ltbench.data.loading.from_files import Streamed
 from ltbench.errors import LtbenchError
 from ltbench.method import Shuffled
 
 CPU = torch.device("cpu")
-REAL = gpu_decoding.decode_jpeg
+REAL = decode_gpu.decode_jpeg
 TURNED = Image.Exif()
 TURNED[0x0112] = 6
 UNUSUAL = {
@@ -49,7 +49,7 @@ def asked(monkeypatch):
             raise RuntimeError("nvJPEG says no")
         return REAL(encoded, mode, device)
 
-    monkeypatch.setattr(gpu_decoding, "decode_jpeg", decode)
+    monkeypatch.setattr(decode_gpu, "decode_jpeg", decode)
     return calls, refused
 
 
@@ -77,7 +77,7 @@ def test_where_memory_runs_out_that_is_said(folder, monkeypatch):
     def decode(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(gpu_decoding, "decode_jpeg", decode)
+    monkeypatch.setattr(decode_gpu, "decode_jpeg", decode)
     with pytest.raises(torch.OutOfMemoryError):
         read_all(sorted(folder.iterdir()), CPU)
 
@@ -133,7 +133,7 @@ def without_nvjpeg(*_):
     ],
 )
 def test_what_cannot_decode_there_is_refused_with_the_reason(decoder, device, said, monkeypatch):
-    monkeypatch.setattr(gpu_decoding, "decode_jpeg", decoder)
+    monkeypatch.setattr(decode_gpu, "decode_jpeg", decoder)
     with pytest.raises(LtbenchError, match=said) as caught:
         require(torch.device(device))
     assert "where: --decode-on-gpu" in str(caught.value)
@@ -141,6 +141,6 @@ def test_what_cannot_decode_there_is_refused_with_the_reason(decoder, device, sa
 
 def test_a_decoder_that_works_is_accepted(monkeypatch):
     found = []
-    monkeypatch.setattr(gpu_decoding, "decode_jpeg", lambda encoded, mode, _: found.extend(REAL(encoded, mode)))
+    monkeypatch.setattr(decode_gpu, "decode_jpeg", lambda encoded, mode, _: found.extend(REAL(encoded, mode)))
     require(torch.device("cuda"))
     assert [image.shape for image in found] == [(3, 16, 16)]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ltbench import registry
-from ltbench.data.longtail import ShotRule, fingerprint_files
-from ltbench.data.verification import verify
+from ltbench.data.long_tail import ShotRule, fingerprint_files
+from ltbench.data.verify.files import verify
 from ltbench.errors import LtbenchError, LtbenchWarning
 
 NAMES = ("imagenet-lt", "inaturalist2018", "places-lt")

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from ltbench import draws
+from ltbench import rng
 from ltbench.config import Augment
-from ltbench.data import loading
-from ltbench.data.augment import DRAWS, augment, draws_needed
-from ltbench.data.loading import Epoch, Resident
-from ltbench.data.source import LabelledImages
+from ltbench.data.augmentation.augment import DRAWS, augment, draws_needed
+from ltbench.data.images import LabelledImages
+from ltbench.data.loading import base
+from ltbench.data.loading.base import Epoch, Resident
 from ltbench.method import Shuffled
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.1)
@@ -142,10 +142,10 @@ def test_a_plain_view_is_the_original_and_train_views_have_their_own_draws():
 def test_the_draws_of_two_views_by_hand(further):
     data, how, views = resident(40), HOW.model_copy(update=further), ("train", "plain", "train")
     made = epoch(data, samplers={"main": InOrder(tuple(range(40)))}, views=views, how=how, batch_size=40).batch(0)
-    numbers = draws.uniform((40, 3, DRAWS), 0, "augment", "main", "train", 0)
+    numbers = rng.uniform((40, 3, DRAWS), 0, "augment", "main", "train", 0)
     if further:
         more = draws_needed(how) - DRAWS
-        numbers = torch.cat([numbers, draws.uniform((40, 3, more), 0, "augment", "main", "train", 0, "more")], dim=2)
+        numbers = torch.cat([numbers, rng.uniform((40, 3, more), 0, "augment", "main", "train", 0, "more")], dim=2)
     mean_colour = [128, 102, 76]  # of MEAN; a half is rounded to the even number
     for view in (0, 2):
         want = augment(data.images, how, numbers[:, view], mean_colour)
@@ -200,7 +200,7 @@ def test_the_source_is_copied():
 def test_batches_augmented_ahead_are_the_same(monkeypatch):
     made = {"views": ("train", "plain"), "samplers": {"main": Shuffled(20), "other": Shuffled(7)}}
     one_by_one = batches(epoch(resident(20), **made))
-    monkeypatch.setitem(loading.AHEAD, "cpu", 3 * 3 * 64)  # three batches of three images of 8 x 8
+    monkeypatch.setitem(base.AHEAD, "cpu", 3 * 3 * 64)  # three batches of three images of 8 x 8
     ahead = epoch(resident(20), **made)
     for step in (1, 2, 3, 4, 5, 6, 0):  # a resumed epoch starts anywhere
         batch, expected = ahead.batch(step), one_by_one[step]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltbench.data.longtail import ShotRule, fingerprint, hold_out, largest_head, profile, select
+from ltbench.data.long_tail import ShotRule, fingerprint, hold_out, largest_head, profile, select
 
 relaxed = settings(deadline=None)
 class_sizes = st.lists(st.integers(1, 60), min_size=1, max_size=8)

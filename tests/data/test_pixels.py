@@ -13,8 +13,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as by_torchvision
 from torchvision.transforms.autoaugment import _apply_op
 
-from ltbench.data import pixels
-from ltbench.data.policies import CROP_DRAWS, random_box
+from ltbench.data.augmentation import pixels
+from ltbench.data.augmentation.policies import CROP_DRAWS, random_box
 
 SIZES = [(1000, 3, 32, 32), (200, 1, 32, 32), (200, 3, 17, 30), (100, 1, 8, 8), (20, 3, 2, 5)]
 

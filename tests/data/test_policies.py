@@ -13,8 +13,8 @@ from timm.data import auto_augment as by_timm
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, ColorJitter
 from torchvision.transforms import functional as by_torchvision
 
-from ltbench.data import policies
-from ltbench.data.policies import NUMBERS, autoaugment_cifar10, colour_jitter, randaugment
+from ltbench.data.augmentation import policies
+from ltbench.data.augmentation.policies import NUMBERS, autoaugment_cifar10, colour_jitter, randaugment
 
 NAMES = list(NUMBERS)
 FILL = (125, 30, 200)

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ltbench.data import download, preparation
+from ltbench.data.prepare import download, prepare
 from ltbench.errors import LtbenchError
 from ltbench.report.collection import collect
 
@@ -185,7 +185,7 @@ def test_lists_are_taken_from_the_archive_that_their_authors_hand_out(site, cli)
 
 @pytest.mark.parametrize(("name", "words"), [("", "it has no name"), ("list.txt", "it is more than the 9,000 bytes")])
 def test_an_odd_archive_of_lists_is_refused(site, cli, monkeypatch, name, words):
-    monkeypatch.setitem(preparation.unpack.__kwdefaults__, "limit", 9_000)
+    monkeypatch.setitem(prepare.unpack.__kwdefaults__, "limit", 9_000)
     data = site("places-lt")
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
@@ -204,13 +204,13 @@ def test_images_may_take_twice_the_size_of_their_archive(site, monkeypatch):
     data = site("places-lt")
     limits = {}
     monkeypatch.setattr(
-        preparation, "unpack", lambda archive, into, watch, *, nested, limit: limits.setdefault(archive.name, limit)
+        prepare, "unpack", lambda archive, into, watch, *, nested, limit: limits.setdefault(archive.name, limit)
     )
-    monkeypatch.setattr(preparation, "check", lambda *_, **__: None)
+    monkeypatch.setattr(prepare, "check", lambda *_, **__: None)
     large, small = replace(data.source.archives[0], size=10**12), replace(data.source.archives[1], size=10)
     for archive in (large, small):
         (data.folder / archive.file).touch()
-        preparation._get(archive, data.folder, lambda *_: None)
+        prepare._get(archive, data.folder, lambda *_: None)
     assert limits == {large.file: 2 * 10**12, small.file: 2**30}
 
 
@@ -224,7 +224,7 @@ def test_an_interrupted_preparation_goes_on(site, server, when, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        preparation.prepare(data.source, data.folder, stop)
+        prepare.prepare(data.source, data.folder, stop)
     before = len(server.asked)
     assert "unpacked train_val2018.tar.gz" in data.source.prepare(data.folder)
     again = server.asked[before:]
@@ -349,7 +349,7 @@ def test_an_archive_that_was_half_unpacked_is_unpacked_whole_without_lists(site,
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        preparation.prepare(data.source, data.folder, stop)
+        prepare.prepare(data.source, data.folder, stop)
     with pytest.raises(LtbenchError, match="unpacked ILSVRC2012_img_train"):
         data.source.prepare(data.folder)
     assert all((data.folder / path).is_file() for path in data.all_paths("train"))

@@ -13,11 +13,11 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torchvision.transforms import v2
 
-from ltbench.data import resized
-from ltbench.data.decoding import read_rgb
-from ltbench.data.resized import as_copied, copies
-from ltbench.data.source import ImageFiles
-from ltbench.data.streaming import Streamed
+from ltbench.data.images import ImageFiles
+from ltbench.data.loading import resize_cache
+from ltbench.data.loading.decode import read_rgb
+from ltbench.data.loading.from_files import Streamed
+from ltbench.data.loading.resize_cache import as_copied, copies
 from ltbench.errors import LtbenchError
 
 SIDE = 48
@@ -40,15 +40,15 @@ def files(tmp_path):
 def made(monkeypatch):
     """The originals that are decoded for copies."""
     found = []
-    monkeypatch.setattr(resized, "read_rgb", lambda file: (found.append(file), read_rgb(file))[1])
+    monkeypatch.setattr(resize_cache, "read_rgb", lambda file: (found.append(file), read_rgb(file))[1])
     return found
 
 
 @pytest.fixture
 def singly(monkeypatch):
     """One image after the other, in one thread."""
-    monkeypatch.setattr(resized, "AT_A_TIME", 1)
-    monkeypatch.setattr(resized, "share_of_cores", lambda: 1)
+    monkeypatch.setattr(resize_cache, "AT_A_TIME", 1)
+    monkeypatch.setattr(resize_cache, "share_of_cores", lambda: 1)
 
 
 def paths(files: ImageFiles) -> list[Path]:
@@ -56,7 +56,7 @@ def paths(files: ImageFiles) -> list[Path]:
 
 
 def stored() -> set[Path]:
-    return {path for path in resized.folder().rglob("*") if not path.is_dir()}
+    return {path for path in resize_cache.folder().rglob("*") if not path.is_dir()}
 
 
 def test_a_copy_is_the_scaled_image_and_a_smaller_image_is_itself(files):
@@ -108,7 +108,7 @@ def test_two_sizes_stand_side_by_side(files):
     small, large = copies(files, SIDE), copies(files, 80)
     assert {min(read_rgb(paths(kept)[7]).shape[1:]) for kept in (small, large)} == {SIDE, 80}
     assert paths(copies(files, SIDE)) == paths(small)
-    assert [(side, count) for side, count, _ in resized.held()] == [("48", 8), ("80", 8)]
+    assert [(side, count) for side, count, _ in resize_cache.held()] == [("48", 8), ("80", 8)]
 
 
 @pytest.mark.parametrize("change", ["size", "time"])
@@ -162,11 +162,11 @@ def test_an_original_that_is_gone_is_named(files):
 
 
 def test_a_copy_that_cannot_be_written_ends_the_work(files):
-    resized.folder().parent.mkdir(exist_ok=True)
-    resized.folder().write_text("a file where the folder should be")
+    resize_cache.folder().parent.mkdir(exist_ok=True)
+    resize_cache.folder().write_text("a file where the folder should be")
     with pytest.raises(LtbenchError, match="cannot save: ") as caught:
         copies(files, SIDE)
-    assert str(resized.folder()) in str(caught.value)
+    assert str(resize_cache.folder()) in str(caught.value)
     assert "free some disk space" in str(caught.value)
 
 
@@ -189,15 +189,15 @@ def test_an_empty_file_is_no_copy(files, made):
 @pytest.mark.usefixtures("singly")
 def test_two_processes_at_once_share_the_work(files, made, monkeypatch):
     """The second comes in when the first has made three, and is done before the first goes on."""
-    real, sources = resized._make_some, paths(files)
+    real, sources = resize_cache._make_some, paths(files)
 
     def interrupted(pairs, side):
         if len(made) == 3:
-            monkeypatch.setattr(resized, "_make_some", real)
+            monkeypatch.setattr(resize_cache, "_make_some", real)
             copies(files, SIDE)
         return real(pairs, side)
 
-    monkeypatch.setattr(resized, "_make_some", interrupted)
+    monkeypatch.setattr(resize_cache, "_make_some", interrupted)
     kept = copies(files, SIDE)
     assert sorted(made) == sorted(sources)
     assert all(path.exists() for path in paths(kept))
@@ -205,8 +205,8 @@ def test_two_processes_at_once_share_the_work(files, made, monkeypatch):
 
 def die_within(files: ImageFiles, cache: Path) -> None:
     os.environ["LTBENCH_CACHE"] = str(cache)
-    resized.AT_A_TIME, resized.share_of_cores = 1, lambda: 1
-    real, saved = resized._save, []
+    resize_cache.AT_A_TIME, resize_cache.share_of_cores = 1, lambda: 1
+    real, saved = resize_cache._save, []
 
     def save(image, stream):
         if len(saved) == 3:
@@ -216,12 +216,12 @@ def die_within(files: ImageFiles, cache: Path) -> None:
         saved.append(image)
         real(image, stream)
 
-    resized._save = save
+    resize_cache._save = save
     copies(files, SIDE)
 
 
 def test_a_process_that_is_killed_leaves_whole_copies_and_the_next_goes_on(files, made):
-    process = multiprocessing.get_context("fork").Process(target=die_within, args=(files, resized.folder().parent))
+    process = multiprocessing.get_context("fork").Process(target=die_within, args=(files, resize_cache.folder().parent))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
@@ -235,14 +235,14 @@ def test_a_process_that_is_killed_leaves_whole_copies_and_the_next_goes_on(files
 
 def make_when_all_are_there(files: ImageFiles, cache: Path, start) -> None:
     os.environ["LTBENCH_CACHE"] = str(cache)
-    resized.AT_A_TIME = 1
+    resize_cache.AT_A_TIME = 1
     start.wait()
     copies(files, SIDE)
 
 
 def test_processes_at_once_do_no_harm(files, made):
     context = multiprocessing.get_context("fork")
-    words = (files, resized.folder().parent, context.Barrier(3))
+    words = (files, resize_cache.folder().parent, context.Barrier(3))
     processes = [context.Process(target=make_when_all_are_there, args=words) for _ in range(3)]
     for process in processes:
         process.start()

@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 
 from ltbench.config import Augment
-from ltbench.data import streaming
-from ltbench.data.loading import Epoch, Resident
-from ltbench.data.source import ImageFiles, LabelledImages
-from ltbench.data.streaming import Streamed
+from ltbench.data.images import ImageFiles, LabelledImages
+from ltbench.data.loading import from_files
+from ltbench.data.loading.base import Epoch, Resident
+from ltbench.data.loading.from_files import Streamed
 from ltbench.method import Shuffled
-from ltbench.train.distributed import Group
+from ltbench.training.distributed.process_group import Group
 
 COUNT, BATCH = 25, 7
 """In batches of 7, 7, 7 and 4: of the last, four processes that want two images each make 2, 2, 0 and 0."""
@@ -59,7 +59,7 @@ def assert_joined(whole, parts):
 @pytest.mark.parametrize("ahead", [0, 10**6])
 @pytest.mark.parametrize("processes", [1, 2, 3, 4])
 def test_the_shares_of_every_batch_are_the_whole_from_any_step_on(processes, ahead, data, monkeypatch):
-    monkeypatch.setattr("ltbench.data.loading.AHEAD", {"cpu": ahead})
+    monkeypatch.setattr("ltbench.data.loading.base.AHEAD", {"cpu": ahead})
     whole, own = epoch(data), [epoch(data, share=share) for share in shares(processes)]
     assert {tuple(one.sizes) for one in own} == {(7, 7, 7, 4)}
     for step in (2, 3, 0, 1, 2, 3):
@@ -98,8 +98,8 @@ def test_the_shares_of_images_in_order_are_whole_batches(processes, batch_size, 
 
 
 def test_a_process_reads_no_file_of_another_one(data, monkeypatch):
-    read, real = [], streaming.read_rgb
-    monkeypatch.setattr(streaming, "read_rgb", lambda file: (read.append(int(file.stem)), real(file))[1])
+    read, real = [], from_files.read_rgb
+    monkeypatch.setattr(from_files, "read_rgb", lambda file: (read.append(int(file.stem)), real(file))[1])
     own = epoch(data, share=shares(2)[1])
     batches = [own.batch(step) for step in range(len(own))]
     indices = torch.cat([part.indices for batch in batches for part in (batch, batch.streams["other"])])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ltbench.data.shift import DISTRIBUTIONS, LabelShift, shifted
+from ltbench.data.label_shift import DISTRIBUTIONS, LabelShift, shifted
 
 FORWARD, BACKWARD = (lambda ratio, way=way: LabelShift(way, ratio) for way in ("forward", "backward"))
 

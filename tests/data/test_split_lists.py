@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltbench.data.split_lists import blob_id, identity, read
+from ltbench.data.datasets.split_lists import blob_id, identity, read
 from ltbench.errors import LtbenchError
 
 

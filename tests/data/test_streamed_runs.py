@@ -16,10 +16,12 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from ltbench import places
+from ltbench import paths
 from ltbench.config import Augment, Recipe, RunConfig
-from ltbench.data import folder, resized, streaming
-from ltbench.experiment import Surroundings, run
+from ltbench.data.datasets import image_folder
+from ltbench.data.loading import from_files, resize_cache
+from ltbench.runs.options import RunOptions
+from ltbench.runs.run import run
 from ltbench_speed.photographs import write_subjects
 
 SIZES = {"china": 14, "flower": 6, "sky": 3}
@@ -31,7 +33,7 @@ RECIPE = Recipe(
 @pytest.fixture
 def photographs(tmp_path, monkeypatch):
     """train/ and test/ with parts of real photographs, which are streamed however few they are."""
-    monkeypatch.setattr(folder, "STREAMED_ABOVE", 0)
+    monkeypatch.setattr(image_folder, "STREAMED_ABOVE", 0)
     generator = np.random.default_rng(0)
     for part, sizes in {"train": SIZES, "test": dict.fromkeys(SIZES, 3)}.items():
         for label, (name, size) in enumerate(sizes.items()):
@@ -66,7 +68,7 @@ def test_from_the_command_line_with_validation_and_second_stages(cli, photograph
 
 def test_photographs_end_to_end_with_the_network_of_the_papers(cli, tmp_path, monkeypatch):
     """500 x 375 pixels, seen at 224 by a ResNet-50 with three experts: from the folder to the table and to a label."""
-    monkeypatch.setattr(folder, "STREAMED_ABOVE", 0)
+    monkeypatch.setattr(image_folder, "STREAMED_ABOVE", 0)
     subjects = tmp_path / "subjects"
     write_subjects(subjects, counts=(4, 2, 2), test=1)
     assert {Image.open(file).size for file in subjects.rglob("*.jpg")} == {(500, 375)}
@@ -93,7 +95,7 @@ def test_photographs_of_the_test_set_get_the_predictions_of_the_evaluation(cli, 
     words = ("run", "--dataset", "folder-lt", "--data-dir", photographs, "--backbone", "test_resnet")
     assert cli(*words, "--image-size", 32, "--epochs", 1, "--batch-size", 6, "--method", "ce").code == 0
     (stored,) = results(tmp_path / "results").values()
-    logits = np.load(places.cache_dir() / "runs" / stored["run_id"] / "test.npz")["logits"]
+    logits = np.load(paths.cache_dir() / "runs" / stored["run_id"] / "test.npz")["logits"]
     done = cli("predict", stored["run_id"], photographs / "test")
     assert done.code == 0, done.err
     rows = list(csv.DictReader(io.StringIO(done.out)))
@@ -104,8 +106,8 @@ def test_photographs_of_the_test_set_get_the_predictions_of_the_evaluation(cli, 
 def test_runs_on_scaled_copies_are_the_same_for_any_number_of_workers_and_predict_as_they_evaluate(
     cli, photographs, tmp_path, monkeypatch
 ):
-    read, real = [], streaming.read_rgb
-    monkeypatch.setattr(streaming, "read_rgb", lambda file: (read.append(file), real(file))[1])
+    read, real = [], from_files.read_rgb
+    monkeypatch.setattr(from_files, "read_rgb", lambda file: (read.append(file), real(file))[1])
     words = ("run", "--dataset", "folder-lt", "--data-dir", photographs, "--backbone", "test_resnet", "--method", "ce")
     words += ("--image-size", 32, "--epochs", 2, "--batch-size", 6, "--recipe", "standard")
     found = []
@@ -120,7 +122,7 @@ def test_runs_on_scaled_copies_are_the_same_for_any_number_of_workers_and_predic
     assert stored["config"]["cache_resized"] == 40
     shown = cli("show", stored["run_id"], "--results", tmp_path / "out-3").out
     assert re.search(r"copies +of shorter side 40", shown)
-    logits = np.load(places.cache_dir() / "runs" / stored["run_id"] / "test.npz")["logits"]
+    logits = np.load(paths.cache_dir() / "runs" / stored["run_id"] / "test.npz")["logits"]
     rows = list(
         csv.DictReader(
             io.StringIO(cli("predict", stored["run_id"], photographs / "test", "--results", tmp_path / "out-3").out)
@@ -142,7 +144,7 @@ def test_tuning_makes_no_copies_of_the_test_set(cli, photographs):
     words = ("tune", "--dataset", "folder-lt", "--data-dir", photographs, "--backbone", "test_resnet", "--trials", 1)
     done = cli(*words, "--image-size", 32, "--epochs", 1, "--batch-size", 6, "--cache-resized", 40, "--method", "ce")
     assert done.code == 0, done.err
-    assert [(side, count) for side, count, _ in resized.held()] == [("40", sum(SIZES.values()))]
+    assert [(side, count) for side, count, _ in resize_cache.held()] == [("40", sum(SIZES.values()))]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_where_copies_or_decoding_on_a_gpu_make_no_sense_it_is_said(words, said,
     assert said in done.err
     assert "Traceback" not in done.err
     assert not list((tmp_path / "results").rglob("*.json"))
-    assert not list(resized.held())
+    assert not list(resize_cache.held())
 
 
 def test_a_damaged_photograph_that_is_to_be_copied_ends_the_run_by_its_name(cli, photographs):
@@ -198,7 +200,7 @@ def live(config: RunConfig, photographs: Path, folder: Path, workers: int, die_a
 
     run(
         config,
-        Surroundings(
+        RunOptions(
             data_dir=photographs,
             out=folder / "out",
             device="cpu",

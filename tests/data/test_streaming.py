@@ -13,14 +13,14 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torchvision.transforms import v2
 
-from ltbench import draws
+from ltbench import rng
 from ltbench.config import Augment, Recipe
-from ltbench.data import streaming
-from ltbench.data.augment import CROP, DRAWS, augment
-from ltbench.data.loading import Epoch, Loader, Resident
-from ltbench.data.policies import CROP_DRAWS, crop_box, random_box
-from ltbench.data.source import ImageFiles, LabelledImages
-from ltbench.data.streaming import BATCHES_AHEAD, Streamed
+from ltbench.data.augmentation.augment import CROP, DRAWS, augment
+from ltbench.data.augmentation.policies import CROP_DRAWS, crop_box, random_box
+from ltbench.data.images import ImageFiles, LabelledImages
+from ltbench.data.loading import from_files
+from ltbench.data.loading.base import Epoch, Loader, Resident
+from ltbench.data.loading.from_files import BATCHES_AHEAD, Streamed
 from ltbench.errors import LtbenchError
 from ltbench.method import Shuffled
 
@@ -96,8 +96,8 @@ def test_the_number_of_workers_changes_nothing(workers, files):
 def test_crop_and_flip_are_those_of_torchvision_pixel_by_pixel(files):
     data = streamed(files, workers=2)
     made, step = epoch(data), 0
-    numbers = draws.uniform((len(files), 1, DRAWS), 0, "augment", "main", "train", 0)
-    more = draws.uniform((len(files), 1, CROP.stop - DRAWS), 0, "augment", "main", "train", 0, "more")
+    numbers = rng.uniform((len(files), 1, DRAWS), 0, "augment", "main", "train", 0)
+    more = rng.uniform((len(files), 1, CROP.stop - DRAWS), 0, "augment", "main", "train", 0, "more")
     numbers, flipped = torch.cat([numbers, more], dim=2)[:, 0], 0
     for step in range(len(made)):
         batch = made.batch(step)
@@ -162,7 +162,7 @@ def test_a_photograph_is_put_upright(orientation, tmp_path):
     }  # fmt: skip
     image = Image.open(tmp_path / "plain.jpg")
     upright = image.transpose(done[turns[orientation]]) if orientation in turns else image
-    assert torch.equal(streaming.read_rgb(tmp_path / "one.jpg"), v2.functional.pil_to_tensor(upright))
+    assert torch.equal(from_files.read_rgb(tmp_path / "one.jpg"), v2.functional.pil_to_tensor(upright))
 
 
 @pytest.mark.parametrize(
@@ -172,13 +172,13 @@ def test_other_kinds_of_files_come_as_rgb(name, mode, tmp_path):
     picture = Image.fromarray(load_sample_images().images[1][:50, :60]).convert(mode)
     picture.save(tmp_path / name, **({"lossless": True} if name.endswith("webp") else {}))
     want = v2.functional.pil_to_tensor(Image.open(tmp_path / name).convert("RGB"))
-    assert torch.equal(streaming.read_rgb(tmp_path / name), want)
+    assert torch.equal(from_files.read_rgb(tmp_path / name), want)
 
 
 def test_what_is_transparent_is_white(tmp_path):
     pixels = np.zeros((8, 8, 4), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    assert streaming.read_rgb(tmp_path / "a.png").min() == 255
+    assert from_files.read_rgb(tmp_path / "a.png").min() == 255
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -203,8 +203,8 @@ def test_a_damaged_file_is_named_and_ends_the_work(damage, workers, files, tmp_p
 
 
 def test_no_more_than_a_few_batches_are_decoded_ahead(files, monkeypatch):
-    read, real = [], streaming.read_rgb
-    monkeypatch.setattr(streaming, "read_rgb", lambda file: (read.append(file), real(file))[1])
+    read, real = [], from_files.read_rgb
+    monkeypatch.setattr(from_files, "read_rgb", lambda file: (read.append(file), real(file))[1])
     made = epoch(streamed(files, workers=4), batch_size=3)
     made.batch(0)
     deadline = time.monotonic() + 10
@@ -247,8 +247,8 @@ def test_a_box_lies_within_any_image_and_keeps_the_share():
 
 
 def test_a_recipe_with_contrastive_views_decodes_each_image_once(files, monkeypatch):
-    read, real = [], streaming.read_rgb
-    monkeypatch.setattr(streaming, "read_rgb", lambda file: (read.append(file), real(file))[1])
+    read, real = [], from_files.read_rgb
+    monkeypatch.setattr(from_files, "read_rgb", lambda file: (read.append(file), real(file))[1])
     recipe = Recipe(augment=CROPPED)
     made = Epoch(
         streamed(files, workers=1), {"main": Shuffled(len(files))}, views=("train", "contrast", "contrast"),
@@ -280,7 +280,7 @@ def test_decoding_leaves_the_threads_of_the_process_alone():
 
     count = "import torch\nprint(torch.get_num_threads())"
     decoding = """
-from ltbench.data.streaming import single_threads
+from ltbench.data.loading.from_files import single_threads
 with single_threads(2, "decoding") as pool:
     import torch
     assert list(pool.map(lambda _: torch.get_num_threads(), range(4))) == [1] * 4

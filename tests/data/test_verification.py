@@ -3,9 +3,9 @@
 import pytest
 from PIL import Image
 
-from ltbench.data import folder as image_folder
-from ltbench.data.split_lists import blob_id
-from ltbench.data.verification import verify
+from ltbench.data.datasets import image_folder as image_folder
+from ltbench.data.datasets.split_lists import blob_id
+from ltbench.data.verify.files import verify
 
 EACH = pytest.mark.parametrize("name", ["imagenet-lt", "inaturalist2018", "places-lt"])
 
@@ -100,7 +100,7 @@ def test_shot_groups_are_compared(tiny, monkeypatch):
 
 def test_of_many_wrong_classes_a_few_are_told(tiny, monkeypatch):
     data = tiny("places-lt").write_images().write_lists()
-    monkeypatch.setattr("ltbench.data.listed.SHOWN", 2)
+    monkeypatch.setattr("ltbench.data.datasets.listed.SHOWN", 2)
     monkeypatch.setattr(type(data.source), "train_counts", lambda self: (8, 5, 3, 1))
     faults = verify(data.source, data.folder).faults
     assert faults == [

@@ -9,15 +9,16 @@ import torch
 from PIL import Image
 
 from ltbench.config import RunConfig
-from ltbench.data.digits import Digits
-from ltbench.experiment import Surroundings, run
-from ltbench.store import Store
+from ltbench.data.datasets.digits import Digits
+from ltbench.results.store import Store
+from ltbench.runs.options import RunOptions
+from ltbench.runs.run import run
 
 
 @pytest.fixture(scope="session")
 def _trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
-    around, results = Surroundings(out=folder / "results", device="cpu"), {}
+    around, results = RunOptions(out=folder / "results", device="cpu"), {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LTBENCH_CACHE", str(folder / "cache"))
         for method, settings in {"ce": {}, "balpoe": {"experts": 2}, "tau_norm": {"tau": 0.5}}.items():

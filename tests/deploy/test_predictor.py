@@ -8,7 +8,7 @@ import torch
 
 from ltbench.deploy.predictor import build, describe, restore
 from ltbench.errors import LtbenchError
-from ltbench.store import read
+from ltbench.results.store import read
 
 CPU = torch.device("cpu")
 

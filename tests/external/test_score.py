@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from ltbench import places, registry
+from ltbench import paths, registry
 from ltbench.config import RunConfig
-from ltbench.experiment import Surroundings, run
-from ltbench.external.rows import EXTERNAL
 from ltbench.external.score import score
 from ltbench.report.board import leaderboards
 from ltbench.report.collection import collect
-from ltbench.store import Store, read
+from ltbench.results.external import EXTERNAL
+from ltbench.results.store import Store, read
+from ltbench.runs.options import RunOptions
+from ltbench.runs.run import run
 
 pytestmark = pytest.mark.filterwarnings("default::ltbench.errors.LtbenchWarning")  # the command line prints them
 
@@ -45,7 +46,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LTBENCH_CACHE", str(folder))
-        result = run(RunConfig(method="balpoe", epochs=1), Surroundings(device="cpu", out=folder / "results"))
+        result = run(RunConfig(method="balpoe", epochs=1), RunOptions(device="cpu", out=folder / "results"))
     return result, folder / "runs" / result.run_id / "test.npz"
 
 
@@ -346,7 +347,7 @@ def test_lost_logits_come_back_by_the_command_that_is_named(cli, file, tmp_path,
     file(logits=guesses(), labels=LABELS)
     assert cli("score", "mine.npz", "--name", "mine", "--seed", 3, "--logit-prior", 0.5, *words).code == 0
     (before,) = collect(["results"]).results.values()
-    shutil.rmtree(places.cache_dir() / "runs")
+    shutil.rmtree(paths.cache_dir() / "runs")
     lost = cli("evaluate", "--all")
     assert lost.code == 2
     named = lost.err.partition("make them again: ltbench ")[2].splitlines()[0]

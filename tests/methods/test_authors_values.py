@@ -2,9 +2,9 @@
 
 import pytest
 
-from ltbench import recipes, registry
-from ltbench.config import RunConfig
-from ltbench.experiment import resolve
+from ltbench import registry
+from ltbench.config import RunConfig, recipes
+from ltbench.runs.resolve import resolve
 
 SMOOTHED = ("smooth_head", "smooth_tail", "lr_factor", "shift_norms", "mixup")
 VALUES = {

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from ltbench.conformance import Subject
-from ltbench.losses import logit_adjusted_cross_entropy
+from ltbench.method.losses import logit_adjusted_cross_entropy
 from ltbench_methods.bcl import BCL, balanced_contrast
 
 

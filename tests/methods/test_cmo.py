@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ltbench.method import Batch, Stage
-from ltbench.train.fit import at_rest
+from ltbench.method import Batch, Stage, at_rest
 
 LOGITS = np.random.default_rng(0).normal(size=(1, 6, 3))
 COUNTS = np.array([40, 8, 2])

@@ -6,9 +6,10 @@ import torch
 from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.conformance import RECIPE, Subject
-from ltbench.experiment import Surroundings, run
+from ltbench.method import at_rest
 from ltbench.models.heads import HEADS, reinitialise
-from ltbench.train.fit import at_rest
+from ltbench.runs.options import RunOptions
+from ltbench.runs.run import run
 
 
 def test_only_the_classifier_trains_and_the_running_statistics_follow(tmp_path):
@@ -61,7 +62,7 @@ def test_mixing_belongs_to_the_first_stage():
 
 
 def test_two_stage_methods_share_a_run_and_count_its_time(tmp_path):
-    around = Surroundings(out=tmp_path)
+    around = RunOptions(out=tmp_path)
     crt, lws, ce = (
         run(RunConfig(method=name, epochs=1, hyperparameters=settings), around)
         for name, settings in {"crt": {"epochs": 1}, "lws": {"epochs": 1}, "ce": {}}.items()

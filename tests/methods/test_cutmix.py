@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ltbench.losses import cross_entropy
-from ltbench.method import Stage
-from ltbench.train.fit import at_rest
+from ltbench.method import Stage, at_rest
+from ltbench.method.losses import cross_entropy
 
 
 def test_every_batch_has_boxes_and_labels_by_area(method_with_logits, batch_of):

@@ -8,10 +8,9 @@ from torch import nn
 
 from ltbench import registry
 from ltbench.conformance import Subject
-from ltbench.losses import cross_entropy
-from ltbench.method import Batch, ClassPrior, Stage
+from ltbench.method import Batch, ClassPrior, Stage, at_rest
+from ltbench.method.losses import cross_entropy
 from ltbench.models.experts import ExpertNetwork
-from ltbench.train.fit import at_rest
 from ltbench_methods.disalign import aligned, generalised_weights
 
 

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ltbench.losses import cross_entropy
-from ltbench.method import Stage
-from ltbench.train.fit import at_rest
+from ltbench.method import Stage, at_rest
+from ltbench.method.losses import cross_entropy
 from ltbench_methods.focal import focal_cross_entropy
 
 LOGITS = np.array([[[0.0, np.log(3)], [0.0, np.log(3)]]])

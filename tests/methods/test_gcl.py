@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from ltbench.config import Recipe
-from ltbench.method import Stage
-from ltbench.train.fit import at_rest
+from ltbench.method import Stage, at_rest
 from ltbench_methods.gcl import cloud_sizes
 
 FIRST, SECOND = 0, 1

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ltbench.losses import cross_entropy, label_aware_smoothing
-from ltbench.method import Stage
-from ltbench.train.fit import at_rest
+from ltbench.method import Stage, at_rest
+from ltbench.method.losses import cross_entropy, label_aware_smoothing
 
 
 @pytest.mark.parametrize("shape", ["concave", "linear", "convex"])

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ltbench.losses import cross_entropy, ldam_margins
-from ltbench.method import Stage
-from ltbench.train.fit import at_rest
+from ltbench.method import Stage, at_rest
+from ltbench.method.losses import cross_entropy, ldam_margins
 
 
 def test_loss_gradient_and_margins_equal_the_published_ones(golden_losses, method_with_logits, batch_of):

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ltbench.config import Recipe
-from ltbench.train.fit import at_rest
-from ltbench.train.schedule import plan
+from ltbench.method import at_rest
+from ltbench.training.schedule import plan
 
 
 @pytest.mark.parametrize(("case", "late"), [("ldam", 0), ("ldam_drw", 1)])

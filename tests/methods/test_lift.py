@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from ltbench import registry
 from ltbench.config import Recipe
 from ltbench.conformance import Subject
-from ltbench.data.loading import Resident
-from ltbench.data.source import LabelledImages
-from ltbench.method import ClassPrior, Stage
+from ltbench.data.images import LabelledImages
+from ltbench.data.loading.base import Resident
+from ltbench.method import ClassPrior, Stage, at_rest
 from ltbench.models.experts import Backbone
-from ltbench.train.fit import at_rest, fit
-from ltbench.train.state import Checkpoint
+from ltbench.training.checkpoint import Checkpoint
+from ltbench.training.trainer import fit
 from ltbench_methods.lift import AdaptedBlock, Adapter, bottleneck
 
 BLOCKS = 6  # of timm's smallest vision transformer

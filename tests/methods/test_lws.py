@@ -7,8 +7,7 @@ import torch
 
 from ltbench import registry
 from ltbench.conformance import RECIPE, Subject
-from ltbench.method import Stage
-from ltbench.train.fit import at_rest
+from ltbench.method import Stage, at_rest
 
 
 def test_the_loss_by_hand(method_with_logits, batch_of):

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ltbench.losses import logit_adjusted_cross_entropy
-from ltbench.method import Stage
-from ltbench.train.fit import at_rest
+from ltbench.method import Stage, at_rest
+from ltbench.method.losses import logit_adjusted_cross_entropy
 from ltbench_methods.mdcs import self_distillation, supervised
 
 LN3 = float(np.log(3))

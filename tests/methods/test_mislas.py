@@ -7,10 +7,10 @@ import torch
 from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.conformance import RECIPE, Subject
-from ltbench.experiment import resolve
-from ltbench.losses import cross_entropy
-from ltbench.method import Stage
-from ltbench.train.fit import _scale, at_rest
+from ltbench.method import Stage, at_rest
+from ltbench.method.losses import cross_entropy
+from ltbench.runs.resolve import resolve
+from ltbench.training.trainer import _scale
 
 
 def test_the_loss_and_gradient_are_the_published_ones(golden_losses, method_with_logits, batch_of):

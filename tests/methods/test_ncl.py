@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ltbench.method import Stage
-from ltbench.train.fit import at_rest
+from ltbench.method import Stage, at_rest
 from ltbench_methods.ncl import hard_classes, imitation
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ltbench.conformance import Subject
-from ltbench.losses import logit_adjusted_cross_entropy
 from ltbench.method import ClassPrior
+from ltbench.method.losses import logit_adjusted_cross_entropy
 from ltbench_methods.paco import PaCo, _across, paco_loss
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from scipy.special import ive
 
 from ltbench.conformance import Subject
-from ltbench.losses import logit_adjusted_cross_entropy
+from ltbench.method.losses import logit_adjusted_cross_entropy
 from ltbench_methods.proco import ProCo, concentration, expected_logits, log_partition
 
 CONCENTRATIONS = np.concatenate([[1e-2, 1.0], np.geomspace(5, 1e5, 30)])

@@ -13,15 +13,14 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from ltbench import recipes, registry
-from ltbench.config import Recipe
-from ltbench.losses import label_aware_smoothing, logit_adjusted_cross_entropy
-from ltbench.method import Batch, ClassPrior, Method, Stage
-from ltbench.mixing import cutmix, mixup, paste, remix
+from ltbench import registry
+from ltbench.config import Recipe, recipes
+from ltbench.method import Batch, ClassPrior, Method, Stage, at_rest
+from ltbench.method.losses import label_aware_smoothing, logit_adjusted_cross_entropy
+from ltbench.method.mixing import cutmix, mixup, paste, remix
 from ltbench.models.experts import ExpertNetwork
 from ltbench.models.heads import CosineLinear
-from ltbench.train.fit import at_rest
-from ltbench.train.schedule import plan
+from ltbench.training.schedule import plan
 from ltbench_methods.gcl import SCALE
 from ltbench_methods.lade import density_regulariser
 from ltbench_methods.lift import AdaptedBlock, Adapter

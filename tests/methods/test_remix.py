@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ltbench.method import Stage
-from ltbench.train.fit import at_rest
+from ltbench.method import Stage, at_rest
 
 LABELS = np.array([0, 0, 0, 1, 2, 2])
 

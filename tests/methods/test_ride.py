@@ -6,8 +6,7 @@ import torch
 
 from ltbench.config import RunConfig
 from ltbench.conformance import COUNTS, RECIPE, Subject
-from ltbench.method import ClassPrior, Stage
-from ltbench.train.fit import at_rest
+from ltbench.method import ClassPrior, Stage, at_rest
 from ltbench_methods.ride import RIDE, class_temperatures, divergences, diversity
 
 

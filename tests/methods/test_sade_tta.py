@@ -6,8 +6,7 @@ import torch
 
 from ltbench.config import RunConfig
 from ltbench.conformance import Subject
-from ltbench.method import Batch, Stage
-from ltbench.train.fit import at_rest
+from ltbench.method import Batch, Stage, at_rest
 from ltbench_methods.sade_tta import SADETTA
 
 

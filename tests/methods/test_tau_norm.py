@@ -8,9 +8,9 @@ from torch import nn
 
 from ltbench import registry
 from ltbench.config import RunConfig
-from ltbench.experiment import resolve
 from ltbench.method import ClassPrior
 from ltbench.models.experts import ExpertNetwork
+from ltbench.runs.resolve import resolve
 
 
 def method_with(weight, **settings):

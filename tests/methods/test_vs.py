@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ltbench.losses import logit_adjusted_cross_entropy
-from ltbench.method import ClassPrior, Stage
-from ltbench.train.fit import at_rest
+from ltbench.method import ClassPrior, Stage, at_rest
+from ltbench.method.losses import logit_adjusted_cross_entropy
 
 
 def test_by_hand(method_with_logits, batch_of):

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from ltbench.report.advice import advise
 from ltbench.report.board import Board, leaderboards
 from ltbench.report.collection import collect
-from ltbench.store import BinTable, FittedFor, Store
+from ltbench.results.schema import BinTable, FittedFor
+from ltbench.results.store import Store
 
 NAN = float("nan")
 

@@ -12,7 +12,7 @@ from ltbench.report.collection import Collection
 from ltbench.report.compare import accuracy_interval, class_balanced_weights
 from ltbench.report.reasons import split_reasons
 from ltbench.report.table import Bold, leaderboard
-from ltbench.store import BinTable
+from ltbench.results.schema import BinTable
 
 LABELS = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2])
 

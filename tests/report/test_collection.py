@@ -4,7 +4,7 @@ import pytest
 
 from ltbench.errors import LtbenchError
 from ltbench.report.collection import collect, of_methods
-from ltbench.store import Store
+from ltbench.results.store import Store
 
 
 def test_the_runs_of_some_methods(tmp_path, make_result):

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from ltbench.report.difference import cells, difference, equal, render, terminal
 from ltbench.report.frame import TABLE_KEYS, load_results
-from ltbench.store import Store
+from ltbench.results.store import Store
 
 
 def shown(one, other):

@@ -11,7 +11,7 @@ from ltbench.report.board import leaderboards
 from ltbench.report.collection import collect
 from ltbench.report.find import find_run
 from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, flatten, load_results
-from ltbench.store import Store
+from ltbench.results.store import Store
 
 
 def test_a_run_is_a_row(tmp_path, make_result):

@@ -16,7 +16,7 @@ from ltbench.report.collection import collect
 from ltbench.report.contents import contents, parse_parts
 from ltbench.report.left_out import counted, left_out
 from ltbench.report.render import as_csv, as_json, latex, markdown, text
-from ltbench.store import Store
+from ltbench.results.store import Store
 
 ODD = [None, True, -1, 0, 10**30, 1e308, 0.5, "", "x", "!!!!", [], [[1]], [None], {}, {"a": {}}, {"trials": "many"}]
 NAMES = parse_parts("all")

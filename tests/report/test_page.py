@@ -19,7 +19,7 @@ from ltbench.report.board import leaderboards
 from ltbench.report.collection import collect
 from ltbench.report.page import page, views
 from ltbench.report.page.pictures import inline
-from ltbench.store import Store
+from ltbench.results.store import Store
 
 HOSTILE = """<script>alert("x")</script>'"><img src=x onerror=alert(1)>{{ 7 * 7 }}</script><!--"""
 

@@ -7,7 +7,7 @@ from ltbench.report.board import leaderboards
 from ltbench.report.collection import collect
 from ltbench.report.contents import contents
 from ltbench.report.picture import svg
-from ltbench.store import Store
+from ltbench.results.store import Store
 
 
 def test_every_cell_is_shown_whole_and_nothing_is_fetched(tmp_path, make_result):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ltbench.report.render import latex, markdown, needed_width, text
 from ltbench.report.table import Bold, Table
-from ltbench.store import Store
+from ltbench.results.store import Store
 
 WIDE = Table(
     "A table",

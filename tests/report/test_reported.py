@@ -4,13 +4,13 @@ import pytest
 
 from ltbench import registry
 from ltbench.config import RunConfig
-from ltbench.experiment import resolve
-from ltbench.records import fitting_claims, paper_record
+from ltbench.method.claims import fitting_claims, paper_record
 from ltbench.report.board import leaderboards
 from ltbench.report.collection import Collection
 from ltbench.report.published import figures
 from ltbench.report.reported import HEADER, cells, notes, reported, same_data
-from ltbench.store import ShiftTable
+from ltbench.results.schema import ShiftTable
+from ltbench.runs.resolve import resolve
 
 SLIDES = "BalPoE repo assets/CVPR2023-short-presentation.pdf"
 

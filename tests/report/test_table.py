@@ -14,7 +14,7 @@ from ltbench.report.contents import contents, parse_parts
 from ltbench.report.page import page
 from ltbench.report.render import as_csv, as_json, latex, markdown, text
 from ltbench.report.table import Bold, Table, differences, leaderboard
-from ltbench.store import Store
+from ltbench.results.store import Store
 
 
 @pytest.fixture

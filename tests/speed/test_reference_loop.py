@@ -9,14 +9,14 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.transforms import functional as pil
 
-from ltbench import draws, registry
+from ltbench import registry, rng
 from ltbench.config import Augment, Recipe
-from ltbench.data.loading import Resident
-from ltbench.data.source import LabelledImages
+from ltbench.data.images import LabelledImages
+from ltbench.data.loading.base import Resident
 from ltbench.method import ClassPrior
 from ltbench.models.experts import Backbone
-from ltbench.train.fit import fit
-from ltbench.train.state import Checkpoint
+from ltbench.training.checkpoint import Checkpoint
+from ltbench.training.trainer import fit
 from ltbench_speed import reference_loop as reference
 
 COUNTS = (40, 20, 12, 8)
@@ -61,7 +61,7 @@ class Watched(BALPOE):
 def ours(data, recipe, dtype, tmp_path):
     """The losses of ltbench's steps, and the network they started from."""
     build = Backbone("cifar_resnet20", classes=4, channels=3, image_size=16, head="cosine")
-    with draws.global_stream(0, "init"):
+    with rng.global_stream(0, "init"):
         method = Watched(build, PRIOR, BALPOE.Config())
     method.losses = []
     method.to(dtype, memory_format=torch.channels_last)
@@ -84,14 +84,14 @@ def theirs(data, recipe, dtype, start):
     )
     losses = []
     for epoch in range(recipe.epochs):
-        order = draws.numpy_generator(7, "order", "main", 0, epoch).permutation(IMAGES)
-        numbers = draws.uniform((IMAGES, 1, 5), 7, "augment", "main", 0, epoch)[:, 0]
+        order = rng.numpy_generator(7, "order", "main", 0, epoch).permutation(IMAGES)
+        numbers = rng.uniform((IMAGES, 1, 5), 7, "augment", "main", 0, epoch)[:, 0]
         varied = [_varied(data.images[i], own, dtype) for i, own in zip(order, numbers, strict=True)]
         batches = [
             (torch.stack(varied[i : i + BATCH]), torch.from_numpy(data.labels[order[i : i + BATCH]]))
             for i in range(0, IMAGES, BATCH)
         ]
-        mixing = [draws.numpy_generator(7, "mixup", "train", epoch, step) for step in range(len(batches))]
+        mixing = [rng.numpy_generator(7, "mixup", "train", epoch, step) for step in range(len(batches))]
         shares = [float(np.float32(generator.beta(0.4, 0.4))) for generator in mixing]  # as ltbench keeps them
         orders = [
             torch.from_numpy(generator.permutation(len(labels)))

@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from ltbench.errors import LtbenchError, unknown
-from ltbench.output import write_bytes
+from ltbench.files.output import write_bytes
 from ltbench.report.figures import (
     class_rank,
     cost,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ltbench.errors import LtbenchError
 from ltbench.report.board import Board
 from ltbench.report.collection import Collection
-from ltbench.store import Metrics, Result
+from ltbench.results.schema import Metrics, Result
 
 
 @dataclass(frozen=True, eq=False)

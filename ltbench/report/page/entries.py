@@ -16,7 +16,7 @@ from ltbench.report.page import views
 from ltbench.report.page.columns import MISSING, NAMES, UNITLESS, Values, interval, number, spread
 from ltbench.report.reported import cells as in_words
 from ltbench.report.reported import notes as numbered
-from ltbench.store import PaperRecord, Result
+from ltbench.results.schema import PaperRecord, Result
 
 _TIMES = ("started", "finished")
 

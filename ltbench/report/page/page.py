@@ -29,7 +29,7 @@ from ltbench.report.page.views import ranked
 from ltbench.report.reasons import split_reasons
 from ltbench.report.reported import reported
 from ltbench.report.table import about_seeds
-from ltbench.store import DataRecord
+from ltbench.results.schema import DataRecord
 
 FAMILIES = {
     "shared": ("Shared recipe", "Every method is trained the same way: the rows compare methods."),

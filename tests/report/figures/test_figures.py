@@ -9,7 +9,7 @@ from matplotlib import rcParams
 from ltbench.errors import LtbenchError
 from ltbench.report.figures import FIGURES, POSTER, draw, parse_names
 from ltbench.report.figures.style import broken, png, svg
-from ltbench.store import Store
+from ltbench.results.store import Store
 
 
 def test_names():

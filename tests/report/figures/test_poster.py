@@ -7,7 +7,7 @@ import pytest
 
 from ltbench.errors import LtbenchError
 from ltbench.report.figures import draw, experts, mixup
-from ltbench.store import BinTable
+from ltbench.results.schema import BinTable
 
 ROOT2 = math.sqrt(2)
 

@@ -1,0 +1,140 @@
+"""The page about all methods: ideas, hyper-parameters, measured cost, claims; made from their files."""
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from tabulate import tabulate
+
+from ltbench import registry
+from ltbench.method import Choice, Method, Range
+from ltbench.method.mixing import Mixing
+from ltbench.report.frame import load_results
+from ltbench.report.published import headlines
+
+FAMILIES = {
+    "baseline": "Baselines",
+    "loss": "Losses for one network",
+    "mixing": "Mixing",
+    "two stages": "Two stages",
+    "experts": "Experts",
+    "contrastive": "Contrastive",
+    "fine-tuning": "Fine-tuning of foundation models",
+    "other": "Others",
+}
+_HEADER = ("Method", "Idea", "Hyper-parameters", "Cost", "Claims")
+_INTRODUCTION = """\
+# The methods
+
+This page is made by
+`ltbench list methods --format md --results results/suites/digits-lt > docs/methods.md`; do not edit it.
+
+Every method can be trained with mixup, CutMix, Remix and CMO (`--set mixup=0.4`, `cutmix=1`, `remix=3`, `cmo=0.5`). A
+batch is mixed in one way: by CMO with its chance, else by mixup or CutMix, each in half of the batches where both are
+on. Hyper-parameters: default, and in brackets what `ltbench tune` searches. Cost: training time over that of cross
+entropy, the shortest run of each, with the runs that it starts from{where}; larger networks have other ratios. The cell
+is empty where the two were not measured on one machine. Claims: accuracies that have been published about the method,
+in percent, from the lowest to the highest that a source gives for any length of training, by its authors or by a paper
+that compares with it, with a recipe that need not be that of a leaderboard here. They are rows of
+[published.csv](../ltbench/report/published.csv), where each has its source, and where there are more; an empty cell
+means that none is there. `ltbench report` sets them beside what was measured.
+"""
+
+
+def render(folders: Sequence[Path]) -> str:
+    """The page as markdown.
+
+    Args:
+        folders: of results, for the costs; none for a page without them.
+    """
+    costs = relative_costs(load_results(*folders)) if folders else pd.DataFrame()
+    methods = registry.loadable(registry.method_names(), registry.method)
+    where = f", on {', then '.join(map(str, costs.columns))}" if len(costs) else ""
+    parts = [_INTRODUCTION.format(where=where)]
+    for family, title in FAMILIES.items():
+        members = {name: cls for name, cls in methods.items() if _family(cls) == family}
+        if members:
+            rows = [_row(name, cls, costs) for name, cls in members.items()]
+            parts.append(f"## {title}\n\n{tabulate(rows, _HEADER, tablefmt='github', disable_numparse=True)}\n")
+            parts += [_notes(name, cls) for name, cls in members.items()]
+    return "\n".join(parts)
+
+
+def relative_costs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Training time over cross entropy's: methods down, data sets across; shortest runs of equal length.
+
+    Times are compared on equal hardware alone; a method without a run where cross entropy has one is left out.
+    """
+    done = runs[(runs["status"] == "done") & runs["training_seconds"].notna() & (runs["recipe.name"] == "standard")]
+    alike = ["dataset", "recipe.epochs", "precision", "hardware"]
+    shortest = done.groupby([*alike, "method"])["training_seconds"].min().unstack()
+    if "ce" not in shortest:
+        return pd.DataFrame()
+    ratios = shortest.div(shortest["ce"], axis=0).dropna(how="all")
+    return ratios.groupby("dataset").first().sort_index(ascending=False).T
+
+
+def _family(cls: type[Method]) -> str:
+    return cls.family if cls.family in FAMILIES else "other"
+
+
+def _row(name: str, cls: type[Method], costs: pd.DataFrame) -> list[str]:
+    measured = [f"{cost:.1f}" for cost in list(costs.loc[name].dropna())] if name in costs.index else []
+    cells = [f"[{name}](#{name})", _paragraphs(cls)[0], _settings(cls), ", ".join(measured), _claimed(cls)]
+    return [cell.replace("|", "\\|") for cell in cells]
+
+
+def _claimed(cls: type[Method]) -> str:
+    """Published accuracies with the default hyper-parameters, or, where there are none, with any."""
+    claims = cls.paper.all_claims if cls.paper else ()
+    usual = [claim.key for claim in claims if not claim.settings]
+    return "; ".join(headlines(usual) or headlines(claim.key for claim in claims))
+
+
+def _settings(cls: type[Method]) -> str:
+    """Name, default and search range of the hyper-parameters that are the method's own or searched."""
+    settings = []
+    for name, field in cls.Config.model_fields.items():
+        searched = cls.Config.space.get(name)
+        usual = name in Mixing.model_fields and field.default == Mixing.model_fields[name].default
+        if not usual or searched:
+            settings.append(f"{name} {_shown(field.default)}{f' [{_range(searched)}]' if searched else ''}")
+    shorthand = [name for name in cls.Config.space if name not in cls.Config.model_fields]
+    settings += [f"{name} [{_range(cls.Config.space[name])}]" for name in shorthand]
+    return ", ".join(settings)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_shown, value))})"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _range(searched: Range | Choice) -> str:
+    if isinstance(searched, Choice):
+        return ", ".join(map(_shown, searched.options))
+    return f"{searched.low:g} to {searched.high:g}"
+
+
+def _notes(name: str, cls: type[Method]) -> str:
+    rest = _paragraphs(cls)[1:]
+    source = []
+    if cls.paper is not None:
+        paper = cls.paper
+        source = [f"*{paper.title}*, {paper.authors.replace(' and ', ', ')}, {paper.venue} {paper.year}."]
+    return "\n\n".join([f"### {name}", *rest, *_elsewhere(cls), *source]) + "\n"
+
+
+def _elsewhere(cls: type[Method]) -> list[str]:
+    """The values that stand in for the defaults on some data sets, in a sentence; none if there are none."""
+    values = []
+    for key, settings in cls.Config.dataset_defaults.items():
+        where = key if isinstance(key, str) else f"{key[0]} at imbalance ratio {key[1]:g}"
+        values.append(f"{where}: {', '.join(f'{name} {_shown(value)}' for name, value in settings.items())}")
+    return [f"Its authors' values, taken where none are given, on {'; on '.join(values)}."] if values else []
+
+
+def _paragraphs(cls: type[Method]) -> list[str]:
+    """The docstring's paragraphs, each on one line."""
+    return [" ".join(part.split()) for part in (inspect.getdoc(cls) or "").split("\n\n")]

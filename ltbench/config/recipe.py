@@ -1,0 +1,91 @@
+"""How a network is trained: lengths, rates, augmentation."""
+
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ltbench.config.validation import Fraction, Frozen, NonNegative
+
+MOST_EPOCHS, LARGEST_BATCH = 1_000_000, 10_000_000
+"""Beyond every use; a schedule or a batch beyond them would fill the memory."""
+
+
+class Augment(Frozen):
+    """How a training image is varied, in this order; every image has its own draws."""
+
+    crop: tuple[Fraction, Fraction] | None = Field(
+        None, description="smallest and largest share of the area that a random resized crop keeps, e.g. 0.2,1"
+    )
+    padding: Fraction = Field(0.0, description="zero padding before a random crop, as a fraction of the side")
+    flip: bool = Field(False, description="mirror left and right, with probability one half")
+    rotation: float = Field(0.0, ge=0, le=180, description="largest rotation, degrees either way")
+    jitter: tuple[NonNegative, NonNegative, NonNegative, Annotated[float, Field(ge=0, le=0.5)]] = Field(
+        (0.0, 0.0, 0.0, 0.0), description="largest change of brightness, contrast, saturation and hue"
+    )
+    jitter_chance: Fraction = Field(1.0, description="probability of the jitter")
+    grey: Fraction = Field(0.0, description="probability of turning an image grey")
+    blur: Fraction = Field(0.0, description="probability of a Gaussian blur, standard deviation 0.1 to 2 pixels")
+    policy: Literal["cifar10", "randaugment"] | None = Field(
+        None, description="AutoAugment's for CIFAR-10, or RandAugment with two operations of magnitude 10"
+    )
+    cutout: Fraction = Field(0.0, description="side of a black square at a random place, as a fraction of the side")
+
+
+class Recipe(Frozen):
+    """How a network is trained; the same for every method of a comparison."""
+
+    name: str = "custom"
+    epochs: int = Field(200, ge=1, le=MOST_EPOCHS)
+    batch_size: int = Field(128, ge=2, le=LARGEST_BATCH, description="global batch size, images")
+    lr: float = Field(0.1, gt=0, description="peak learning rate of SGD")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = True
+    weight_decay: float = Field(5e-4, ge=0, description="on every parameter, norms and heads too")
+    schedule: Literal["step", "cosine"] = "step"
+    milestones: tuple[Fraction, ...] = Field((0.8, 0.9), description="of the epochs; the step schedule only")
+    gamma: float = Field(0.1, gt=0, le=1, description="factor at each milestone")
+    warmup: Fraction = Field(0.025, description="of the epochs, linear, at least one epoch unless 0")
+    augment: Augment = Augment()
+    contrast: Augment | None = Field(
+        None, description="the further views of contrastive methods; without it SimCLR's, mirrored if augment mirrors"
+    )
+    head: Literal["linear", "cosine"] = "cosine"
+
+    def epochs_of(self, share: float) -> int:
+        """The whole number of epochs nearest to a share of them; a half is rounded up.
+
+        The share counts as the decimal number that was written: 0.7 of 15 epochs is 10.5, in binary a bit less.
+        """
+        return int((Decimal(repr(float(share))) * self.epochs).to_integral_value(ROUND_HALF_UP))
+
+    @property
+    def milestone_epochs(self) -> tuple[int, ...]:
+        """The epochs, counted from 0, at which the step schedule lowers the rate, in order.
+
+        Milestones that differ have epochs that differ, so that rounding makes no large step of two small ones. Where
+        two would fall together the earlier one comes an epoch sooner, but none after the start comes before the second
+        epoch. An epoch that training does not reach lowers nothing: (0.8, 0.9) are the epochs 1 and 2 of one or two, 2
+        and 3 of three, 4 and 5 of five or six.
+        """
+        shares = sorted(set(self.milestones))
+        found = [self.epochs_of(share) for share in shares]
+        for k in reversed(range(len(found) - 1)):
+            found[k] = min(found[k], found[k + 1] - 1)
+        for k, share in enumerate(shares):
+            found[k] = max(found[k], int(share > 0), found[k - 1] + 1 if k else 0)
+        return tuple(
+            epoch for epoch, share in zip(found, shares, strict=True) for _ in range(self.milestones.count(share))
+        )
+
+    @property
+    def views(self) -> dict[str, Augment]:
+        """How each kind of view is made: "train", "contrast", "plain".
+
+        The contrast view is that of SimCLR (Chen et al., ICML 2020, appendix A) on small images, which PaCo and BCL
+        use; mirrored only where the recipe mirrors, since a mirrored digit is another shape.
+        """
+        contrast = self.contrast or Augment(
+            crop=(0.2, 1.0), flip=self.augment.flip, jitter=(0.4, 0.4, 0.4, 0.1), jitter_chance=0.8, grey=0.2
+        )
+        return {"train": self.augment, "contrast": contrast, "plain": Augment()}

@@ -1,0 +1,87 @@
+"""The settings of a run: frozen, validated, unknown keys refused, canonical as JSON."""
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ltbench.config.recipe import LARGEST_BATCH, MOST_EPOCHS, Recipe
+from ltbench.config.validation import Frozen
+
+
+class RunConfig(Frozen):
+    """One training run. What is left out is filled in by the data set, the recipe and the method.
+
+    A flag beats the file, the file beats the method's table for the data set, that beats the recipe.
+    Paths, devices and launchers are no part of it, so they never change a ``run_id``.
+    """
+
+    method: str = "balpoe"
+    dataset: str = "digits-lt"
+    imbalance_ratio: float | None = Field(
+        None, ge=1, description="head count over tail count; folder-lt without one is used as it is"
+    )
+    data_seed: int = Field(0, ge=0, lt=2**32, description="draws the images of the long-tailed subset")
+    image_size: int | None = Field(None, ge=4, le=1024, description="side in pixels")
+    backbone: str | None = None
+    pretrained: bool = False
+    recipe: str | Recipe = "standard"
+    epochs: int | None = Field(None, ge=1, le=MOST_EPOCHS)
+    lr: float | None = Field(None, gt=0)
+    batch_size: int | None = Field(None, ge=2, le=LARGEST_BATCH)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    cache_resized: int | None = Field(
+        None,
+        ge=4,
+        le=4096,
+        description="shorter side, in pixels, to which image files are scaled once and kept; it changes pixels",
+    )
+    decode: Literal["cpu", "gpu"] = Field("cpu", description="what decodes image files; a GPU rounds otherwise")
+    batch_norm_images: int | None = Field(
+        None,
+        ge=2,
+        le=LARGEST_BATCH,
+        description="images of a batch that share batch-norm statistics; by default those of a process's pass",
+    )
+    validation: bool = Field(False, description="hold out 20 % of each training class")
+    keep_classes_without_test_images: bool = Field(
+        False, description="train on classes of a folder of images that have no test images, instead of refusing them"
+    )
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    seed: int = Field(0, ge=0, lt=2**32)
+
+    def replace(self, **changes: Any) -> "RunConfig":
+        """A copy with some settings changed, validated again."""
+        return RunConfig.model_validate({**self.model_dump(), **changes})
+
+    def without_seed(self) -> dict[str, Any]:
+        """Everything that runs must share to be averaged, as plain data."""
+        return self.model_dump(mode="json", exclude={"seed"})
+
+
+def canonical_json(value: Any) -> str:
+    """Compact JSON with sorted keys: equal settings give equal text. 1.0 and 1 are one number."""
+    return json.dumps(_integral(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def run_id(config: RunConfig, revision: str, fingerprint: str) -> str:
+    """Twelve hexadecimal digits that name a run by what it computes.
+
+    Settings at their default are left out, so that a setting which is new to ltbench renames no older run.
+
+    Args:
+        config: with everything filled in.
+        revision: of the method's code.
+        fingerprint: of the data.
+    """
+    text = canonical_json([config.model_dump(mode="json", exclude_defaults=True), revision, fingerprint])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _integral(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _integral(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_integral(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,1 @@
+"""Augmentation: recipe to operations to pixels."""

@@ -1,0 +1,276 @@
+"""Which operation an image gets with which parameter, from uniform draws: AutoAugment, RandAugment, colour jitter."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import permutations
+
+import torch
+from torch import Tensor
+
+from ltbench.data.augmentation import pixels
+from ltbench.data.augmentation.pixels import BLACK, affine, lookup
+
+_TABLED = {
+    "invert": pixels.invert,
+    "posterize": pixels.posterize,
+    "solarize": pixels.solarize,
+    "solarize_add": pixels.solarize_add,
+    "autocontrast": pixels.autocontrast,
+    "equalize": pixels.equalize,
+}
+_GEOMETRIC = {
+    "rotate": pixels.rotate,
+    "shear_x": pixels.shear_x,
+    "shear_y": pixels.shear_y,
+    "translate_x": pixels.translate_x,
+    "translate_y": pixels.translate_y,
+}
+_OTHER: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "brightness": pixels.brightness,
+    "contrast": pixels.contrast,
+    "saturation": pixels.saturation,
+    "sharpness": pixels.sharpness,
+    "hue": pixels.hue,
+    "gaussian_blur": pixels.gaussian_blur,
+}
+NUMBERS = {name: number for number, name in enumerate(("nothing", *_TABLED, *_GEOMETRIC, *_OTHER))}
+"""Of the operations that `perform` knows; 0 is none."""
+
+_CIFAR10 = (
+    (("invert", 0.1, 0), ("contrast", 0.2, 6)),
+    (("rotate", 0.7, 2), ("translate_x", 0.3, 9)),
+    (("sharpness", 0.8, 1), ("sharpness", 0.9, 3)),
+    (("shear_y", 0.5, 8), ("translate_y", 0.7, 9)),
+    (("autocontrast", 0.5, 0), ("equalize", 0.9, 0)),
+    (("shear_y", 0.2, 7), ("posterize", 0.3, 7)),
+    (("saturation", 0.4, 3), ("brightness", 0.6, 7)),
+    (("sharpness", 0.3, 9), ("brightness", 0.7, 9)),
+    (("equalize", 0.6, 0), ("equalize", 0.5, 0)),
+    (("contrast", 0.6, 7), ("sharpness", 0.6, 5)),
+    (("saturation", 0.7, 7), ("translate_x", 0.5, 8)),
+    (("equalize", 0.3, 0), ("autocontrast", 0.4, 0)),
+    (("translate_y", 0.4, 3), ("sharpness", 0.2, 6)),
+    (("brightness", 0.9, 6), ("saturation", 0.2, 8)),
+    (("solarize", 0.5, 2), ("invert", 0.0, 0)),
+    (("equalize", 0.2, 0), ("autocontrast", 0.6, 0)),
+    (("equalize", 0.2, 0), ("equalize", 0.6, 0)),
+    (("saturation", 0.9, 9), ("equalize", 0.6, 0)),
+    (("autocontrast", 0.8, 0), ("solarize", 0.2, 8)),
+    (("brightness", 0.1, 3), ("saturation", 0.7, 0)),
+    (("solarize", 0.4, 5), ("autocontrast", 0.9, 0)),
+    (("translate_y", 0.9, 9), ("translate_y", 0.7, 9)),
+    (("autocontrast", 0.9, 0), ("solarize", 0.8, 3)),
+    (("equalize", 0.8, 0), ("invert", 0.1, 0)),
+    (("translate_y", 0.7, 9), ("autocontrast", 0.9, 0)),
+)
+"""Sub-policies: two operations, each with its probability and its magnitude from 0 to 9 (the paper's appendix)."""
+
+_TRIES = 10
+CROP_DRAWS = 2 * _TRIES + 2
+"""Uniform numbers that `random_box` needs."""
+_ENHANCERS = ("brightness", "contrast", "saturation", "sharpness")
+_RANGES = {
+    "autocontrast": (0.0, 0.0),
+    "equalize": (0.0, 0.0),
+    "invert": (0.0, 0.0),
+    "rotate": (30.0, 0.0),
+    "posterize": (4.0, 0.0),
+    "solarize": (256.0, 0.0),
+    "solarize_add": (110.0, 0.0),
+    **dict.fromkeys(_ENHANCERS, (1.8, 0.1)),
+    "shear_x": (0.3, 0.0),
+    "shear_y": (0.3, 0.0),
+    "translate_x": (0.0, 0.0),
+    "translate_y": (0.0, 0.0),
+}
+"""Of RandAugment: how far magnitude 10 takes a parameter, and from where. Translations depend on the image's side."""
+_WHOLE = ("posterize", "solarize", "solarize_add")
+_JITTER = ("brightness", "contrast", "saturation", "hue")
+
+
+def perform(images: Tensor, which: Tensor, value: Tensor, fill: Sequence[int] = BLACK) -> Tensor:
+    """Carry out one operation on each image, each kind only where it is asked for.
+
+    Args:
+        images: (B, C, H, W) uint8.
+        which: (B,) of `NUMBERS`.
+        value: (B,) the operation's parameter.
+        fill: colour of what a geometric operation brings in from outside.
+
+    Returns:
+        Images like the input.
+    """
+    order = which.argsort(stable=True)
+    counts = torch.bincount(which, minlength=len(NUMBERS)).tolist()
+    images, value = images.index_select(0, order), value[order]
+    parts = zip(NUMBERS, torch.split(images, counts), torch.split(value, counts), strict=True)
+    chosen = {name: (part, parameter) for name, part, parameter in parts if len(part)}
+    done = [chosen["nothing"][0]] if "nothing" in chosen else []
+    if tabled := [name for name in _TABLED if name in chosen]:
+        tables = [_TABLED[name].tables(*chosen[name]).expand(-1, images.shape[1], -1) for name in tabled]
+        done.append(lookup(torch.cat([chosen[name][0] for name in tabled]), torch.cat(tables)))
+    if moved := [name for name in _GEOMETRIC if name in chosen]:
+        matrices = [_GEOMETRIC[name].matrix(*chosen[name]) for name in moved]
+        done.append(affine(torch.cat([chosen[name][0] for name in moved]), torch.cat(matrices), fill))
+    done += [operation(*chosen[name]) for name, operation in _OTHER.items() if name in chosen]
+    return torch.cat(done).index_select(0, order.argsort())
+
+
+def random_box(size: Sequence[int], share: tuple[float, float], draws: Tensor) -> Tensor:
+    """A random part of each image: its area uniform, the logarithm of its aspect ratio uniform in 3/4 to 4/3.
+
+    Ten tries as in torchvision's RandomResizedCrop; where none fits into the image, the whole image, which
+    torchvision would cut to an aspect ratio within these bounds.
+
+    Args:
+        size: height and width of the images.
+        share: smallest and largest part of the area.
+        draws: (B, `CROP_DRAWS`) uniform in [0, 1): area and ratio of every try, then row and column.
+
+    Returns:
+        (B, 4) int64 top, left, height, width.
+    """
+    sides = torch.tensor(size, device=draws.device)
+    area = sides.prod() * (share[0] + (share[1] - share[0]) * draws[:, :_TRIES].double())
+    ratio = ((2 * draws[:, _TRIES:-2].double() - 1) * math.log(4 / 3)).exp()
+    tried = torch.stack([(area / ratio).sqrt(), (area * ratio).sqrt()], dim=2).round().long()
+    fits = ((tried > 0) & (tried <= sides)).all(2)
+    first = fits.int().argmax(1).view(-1, 1, 1).expand(-1, 1, 2)
+    chosen = torch.where(fits.any(1, keepdim=True), tried.gather(1, first).squeeze(1), sides)
+    corner = (draws[:, -2:] * (sides - chosen + 1)).long()
+    return torch.cat([corner, chosen], dim=1)
+
+
+def crop_box(size: tuple[int, int], share: tuple[float, float], draws: Sequence[float]) -> tuple[int, int, int, int]:
+    """`random_box` for one image of any shape, in plain numbers, which are quicker for one.
+
+    Where no try fits, the largest centred part with an aspect ratio within the bounds, as in torchvision.
+
+    Args:
+        size: height and width of the image.
+        share: smallest and largest part of the area.
+        draws: `CROP_DRAWS` uniform in [0, 1).
+
+    Returns:
+        Top, left, height, width.
+    """
+    height, width = size
+    for part, shape in zip(draws[:_TRIES], draws[_TRIES:-2], strict=True):
+        area = height * width * (share[0] + (share[1] - share[0]) * part)
+        ratio = math.exp((2 * shape - 1) * math.log(4 / 3))
+        high, wide = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+        if 0 < high <= height and 0 < wide <= width:
+            return int(draws[-2] * (height - high + 1)), int(draws[-1] * (width - wide + 1)), high, wide
+    high, wide = min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
+    return (height - high) // 2, (width - wide) // 2, high, wide
+
+
+def autoaugment_cifar10(images: Tensor, draws: Tensor) -> Tensor:
+    """The policy that AutoAugment found on CIFAR-10 (Cubuk et al., CVPR 2019).
+
+    One of 25 sub-policies is drawn; each of its two operations is carried out with its own probability, upwards or
+    downwards with equal chance where that means something. Magnitudes are those of torchvision.
+
+    Args:
+        images: (B, C, H, W) uint8.
+        draws: (B, 5) uniform in [0, 1): sub-policy, whether and which way, first and second operation each.
+    """
+    which, chance, value = (table.to(images.device) for table in _sub_policies(*images.shape[2:]))
+    chosen = (draws[:, 0] * len(which)).long()
+    for step in range(2):
+        happens = draws[:, 1 + step] < chance[chosen, step]
+        way = (draws[:, 3 + step] >= 0.5).long()
+        images = perform(images, torch.where(happens, which[chosen, step], 0), value[chosen, step, way])
+    return images
+
+
+def randaugment(
+    images: Tensor,
+    draws: Tensor,
+    fill: Sequence[int] = BLACK,
+    *,
+    magnitude: float = 10,
+    deviation: float = 0.5,
+    chance: float = 0.5,
+    translation: float = 100 / 224,
+) -> Tensor:
+    """RandAugment (Cubuk et al., 2020) in the form that timm gave it, with the nearest pixel.
+
+    Two of 15 operations are drawn with replacement, each is carried out with a probability. The magnitude is normal,
+    cut off to [0, 10]; it decides about the parameter as listed in `_RANGES`, with a random sign for movements.
+
+    Args:
+        images: (B, C, H, W) uint8.
+        draws: (B, 8) uniform in [0, 1): operation, whether, magnitude and sign, of the first and of the second.
+        fill: colour of what a movement brings in from outside; the mean colour in the recipes that use this.
+        magnitude: mean of the magnitude.
+        deviation: of the magnitude, standard.
+        chance: of each operation.
+        translation: the largest, as a fraction of the side.
+    """
+    spans = {"translate_x": translation * images.shape[3], "translate_y": translation * images.shape[2]}
+    ranges = [(NUMBERS[name], spans.get(name, span), start) for name, (span, start) in _RANGES.items()]
+    which, span, start = torch.tensor(ranges, dtype=torch.float64, device=images.device).unbind(1)
+    signed = torch.tensor([name in _GEOMETRIC for name in _RANGES], device=images.device)
+    whole = torch.tensor([name in _WHOLE for name in _RANGES], device=images.device)
+    for choice, happens, level, sign in (part.unbind(1) for part in torch.split(draws, 4, dim=1)):
+        chosen = (choice * len(_RANGES)).long()
+        strength = (magnitude + deviation * torch.special.ndtri(level.double())).clamp(0, 10) / 10
+        value = start[chosen] + span[chosen] * strength
+        value = torch.where(whole[chosen], value.floor(), value)
+        value = torch.where(signed[chosen] & (sign < 0.5), -value, value)
+        images = perform(images, torch.where(happens < chance, which[chosen], 0).long(), value, fill)
+    return images
+
+
+def colour_jitter(images: Tensor, draws: Tensor, strengths: tuple[float, ...], chance: float = 1.0) -> Tensor:
+    """Change brightness, contrast, saturation and hue, in an order drawn for each image.
+
+    A strength s means a factor uniform in [1 - s, 1 + s], for the hue a shift uniform in [-s, s], and 0 that the
+    property is left alone: torchvision's ColorJitter inside RandomApply.
+
+    Args:
+        images: (B, C, H, W) uint8.
+        draws: (B, 6) uniform in [0, 1): whether, order, and one for each property.
+        strengths: of brightness, contrast, saturation and hue.
+        chance: that an image is changed at all.
+    """
+    numbers = torch.tensor([NUMBERS[name] for name in _JITTER], device=images.device)
+    low = torch.tensor([max(0.0, 1 - s) for s in strengths[:3]] + [-strengths[3]], device=images.device)
+    high = torch.tensor([1 + s for s in strengths[:3]] + [strengths[3]], device=images.device)
+    values = low + (high - low) * draws[:, 2:]
+    changing = [[place for place in order if strengths[place]] for order in permutations(range(4))]
+    orders = torch.tensor(changing, device=images.device)
+    order = orders[(draws[:, 1] * len(orders)).long()]
+    which = torch.where(draws[:, :1] < chance, numbers[order], 0)
+    for step in range(order.shape[1]):
+        images = perform(images, which[:, step], values.gather(1, order)[:, step])
+    return images
+
+
+@cache
+def _sub_policies(height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Numbers of the operations (25, 2), their probabilities (25, 2) and parameters (25, 2, down or up)."""
+    reach = {"rotate": 30.0, "shear_x": 0.3, "shear_y": 0.3, **dict.fromkeys(_ENHANCERS, 0.9)}
+    reach |= {"translate_x": 150 / 331 * width, "translate_y": 150 / 331 * height}
+
+    def parameters(name: str, magnitude: int) -> tuple[float, float]:
+        if name == "posterize":
+            return (8 - round(magnitude * 4 / 9),) * 2
+        if name == "solarize":
+            return (_step(255, 0, magnitude),) * 2
+        size = _step(0, reach.get(name, 0), magnitude)
+        size = math.trunc(size) if name.startswith("translate") else size
+        middle = 1 if name in _ENHANCERS else 0
+        return middle - size, middle + size
+
+    numbers = [[NUMBERS[name] for name, _, _ in pair] for pair in _CIFAR10]
+    chances = [[chance for _, chance, _ in pair] for pair in _CIFAR10]
+    values = [[parameters(name, magnitude) for name, _, magnitude in pair] for pair in _CIFAR10]
+    return torch.tensor(numbers), torch.tensor(chances), torch.tensor(values, dtype=torch.float64)
+
+
+def _step(start: float, end: float, magnitude: int) -> float:
+    """The magnitude-th of ten steps, in float32 as in torchvision."""
+    return torch.linspace(start, end, 10)[magnitude].item()

@@ -1,0 +1,104 @@
+"""What a data set is to the harness: the interface that each file of this room implements."""
+
+import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from ltbench import paths
+from ltbench.data.images import RawData
+from ltbench.errors import LtbenchError
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Turn a refusal of the operating system, in --data-dir or in the cache, into the error for it.
+
+    Raises:
+        LtbenchError: naming the file or folder.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        where = Path(error.filename or folder).absolute()
+        if where.is_relative_to(paths.cache_dir().absolute()):
+            hint = "make it readable and writable, or set $LTBENCH_CACHE to another folder"
+            raise LtbenchError("permission denied in the cache folder", where=where, hint=hint) from None
+        raise LtbenchError(
+            "permission denied in the data folder",
+            where=where,
+            hint=f"make it readable: chmod -R u+rX {shlex.quote(str(folder))}; ltbench data prepare also writes there",
+        ) from None
+
+
+class Source(ABC):
+    """A data set by name. Third parties register subclasses under the entry point ``ltbench.datasets``."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    recipe_table: ClassVar[str]
+    """The table of a recipe file that fits it."""
+    backbone: ClassVar[str]
+    image_size: ClassVar[int]
+    imbalance_ratio: ClassVar[float | None] = None
+    """Imposed unless the run asks for another; None: as it is."""
+    largest: ClassVar[int | None] = None
+    """Images of the largest class where the benchmark fixes it; None: as many as the classes allow."""
+    statistics: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = None
+    """Published channel means and standard deviations of pixels in [0, 1]; None: measured on the train part, or
+    ImageNet's for files."""
+
+    @abstractmethod
+    def load(self, folder: Path, image_size: int) -> RawData:
+        """Read the data.
+
+        Args:
+            folder: the user's --data-dir.
+            image_size: side in pixels.
+
+        Raises:
+            LtbenchError: if it is missing or damaged: what was looked for, where, and how to get it.
+        """
+
+    def load_keeping_untested(self, folder: Path, image_size: int) -> RawData:
+        """Read the data with classes that have no test images, which are trained on all the same.
+
+        Raises:
+            LtbenchError: as `load`; or if there cannot be such classes.
+        """
+        raise LtbenchError(
+            f"every class of {self.name} has test images",
+            where="--keep-classes-without-test-images",
+            hint="leave the option out; it is for folder-lt",
+        )
+
+    def prepare(self, folder: Path) -> str:
+        """Download or set up what can be; returns what was done, in a sentence."""
+        return f"{self.name} needs no preparation"
+
+    def available(self, folder: Path) -> bool:
+        """Whether ``load`` would find its files; a quick look.
+
+        Raises:
+            PermissionError: if it may not look.
+        """
+        return True
+
+    def command(self, verb: str, folder: Path) -> str:
+        """``ltbench data VERB`` for this data set, to be pasted into a shell."""
+        return shlex.join(["ltbench", "data", verb, self.name, "--data-dir", str(folder)])
+
+    def fixed_size(self, image_size: int) -> None:
+        """Refuse an image size other than the data set's own.
+
+        Raises:
+            LtbenchError: if it differs.
+        """
+        if image_size != self.image_size:
+            raise LtbenchError(
+                f"{self.name} has images of {self.image_size} pixels, not {image_size}",
+                where="--image-size",
+                hint="leave the option out",
+            )

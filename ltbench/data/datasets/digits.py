@@ -1,0 +1,40 @@
+"""digits-lt: the handwritten digits that come with scikit-learn, made long-tailed. No download."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from ltbench import rng
+from ltbench.data.datasets.base import Source
+from ltbench.data.images import LabelledImages, RawData
+
+TEST_PER_CLASS = 40
+
+
+class Digits(Source):
+    """1,797 grey images of 8 x 8 pixels in 10 classes; 40 a class are the balanced test set."""
+
+    name = "digits-lt"
+    summary = "handwritten digits of scikit-learn, 8 x 8 grey, 10 classes; comes with ltbench"
+    recipe_table = "digits"
+    backbone = "cifar_resnet20"
+    image_size = 8
+    imbalance_ratio: ClassVar[float | None] = 20.0
+
+    def load(self, folder: Path, image_size: int) -> RawData:
+        """Read the digits and set the test images aside; always the same ones."""
+        from sklearn.datasets import load_digits
+
+        self.fixed_size(image_size)
+        digits = load_digits()
+        labels = digits.target.astype(np.int64)
+        images = np.round(digits.images * (255 / 16)).astype(np.uint8)[:, None]
+        generator = rng.numpy_generator(0, "digits-lt test set")
+        tests = np.zeros(len(labels), dtype=bool)
+        for label in range(10):
+            tests[generator.permutation(np.flatnonzero(labels == label))[:TEST_PER_CLASS]] = True
+        whole = LabelledImages(images, labels)
+        train, test = (tuple(map(str, np.flatnonzero(part))) for part in (~tests, tests))
+        classes = tuple(str(digit) for digit in range(10))
+        return RawData(whole.take(~tests), whole.take(tests), classes, test, train_names=train)

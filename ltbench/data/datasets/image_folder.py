@@ -1,0 +1,307 @@
+"""folder-lt: the user's own images, <class>/* or train/<class>/*, val/<class>/* and test/<class>/*."""
+
+import json
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from ltbench.data.datasets.base import Source
+from ltbench.data.datasets.duplicates import find_duplicates, stamp
+from ltbench.data.datasets.folder_listing import ClassFiles, Listing, find, subfolders
+from ltbench.data.datasets.folder_split import SPLIT_FILE, TEST_SHARE, test_images
+from ltbench.data.images import ImageFiles, Images, LabelledImages, RawData
+from ltbench.data.loading.decode import (
+    TRUNCATED,
+    UnreadableImageError,
+    is_cut_off,
+    opened,
+    several_frames,
+    stored,
+    upright_rgb,
+)
+from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.files.atomic import remove_abandoned, write_bytes, write_text
+from ltbench.paths import cache_dir
+
+__all__ = ["SPLIT_FILE", "TEST_SHARE", "Folder", "decode", "decode_one", "read"]
+
+STREAMED_ABOVE = 2**31
+"""Bytes of all decoded images; a folder with more stays files, which are streamed: see
+``ltbench.data.loading.from_files``."""
+SHOWN = 5
+"""How many of many names are shown."""
+_WAY = "2"
+"""Of decoding; to be raised when pixels change, so that older decoded copies are not taken for new ones."""
+
+
+class Folder(Source):
+    """Any folder of images with a folder for each class."""
+
+    name = "folder-lt"
+    summary = "your own images: <class>/* or train/<class>/*, test/<class>/* in --data-dir"
+    recipe_table = "folder"
+    backbone = "cifar_resnet32"
+    image_size = 64
+
+    def load(self, folder: Path, image_size: int) -> RawData:
+        """Decode every image once, and read the decoded copy from the cache later; images of over 2 GiB stay files."""
+        return read(folder, image_size)
+
+    def load_keeping_untested(self, folder: Path, image_size: int) -> RawData:
+        """The same, where classes may lack test images."""
+        return read(folder, image_size, keep_untested=True)
+
+    def available(self, folder: Path) -> bool:
+        """Whether there is at least one folder in it."""
+        return folder.is_dir() and bool(subfolders(folder))
+
+
+class UnreadableImagesError(LtbenchError):
+    """Image files that cannot be used.
+
+    Args:
+        faults: of each.
+        count: of the files that were read.
+    """
+
+    def __init__(self, faults: Sequence[UnreadableImageError], count: int) -> None:
+        reasons = list(dict.fromkeys(fault.reason for fault in faults))
+        first = [f"{len(faults)} of {count} files cannot be used: {reasons[0]}"]
+        what = "; or ".join([*first, *reasons[1:3]])
+        super().__init__(
+            what, where=", ".join(str(fault.file) for fault in faults[:SHOWN]), hint="replace or remove them"
+        )
+        self.faults = faults
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """A folder's images in the parts that a run has."""
+
+    found: Listing
+    parts: dict[str, ClassFiles]
+    """train, test, and validation where the user made one."""
+    duplicates: dict[str, NDArray[np.int64]]
+    """For every image of a part a number that its copies, in whatever part, share."""
+
+    @property
+    def files(self) -> list[Path]:
+        """All image files, one part after the other."""
+        return [file for part in self.parts.values() for file in part.files]
+
+    def is_streamed(self, image_size: int) -> bool:
+        """Whether images of this size stay files, since all of them would take more than `STREAMED_ABOVE`."""
+        return len(self.files) * 3 * image_size**2 > STREAMED_ABOVE
+
+    def notes(self) -> list[str]:
+        """What a user should know before the numbers: a sentence each."""
+        notes = list(self.found.notes)
+        if skipped := self.found.skipped_words():
+            notes.append(f"not used: {skipped}; ltbench data verify folder-lt lists them")
+        return [*notes, *self.duplicate_notes(), *self.untested_notes()]
+
+    def untested_notes(self) -> list[str]:
+        """Classes without test images."""
+        sizes = np.bincount(self.parts["test"].labels, minlength=len(self.found.classes))
+        names = [self.found.classes[label] for label in np.flatnonzero(sizes == 0)]
+        if not names:
+            return []
+        shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+        return [f"{len(names)} classes are trained on and have no test images, so that theirs is n/a: {shown}"]
+
+    def duplicate_notes(self) -> list[str]:
+        """Copies of one image in two parts, or in two classes."""
+        notes = []
+        for kind, other in (("training", "test"), ("training", "validation"), ("validation", "test")):
+            own, its = {"training": "train"}.get(kind, kind), other
+            if own not in self.parts or its not in self.parts:
+                continue
+            shared = np.isin(self.duplicates[own], self.duplicates[its])
+            if shared.any():
+                one = self._name(own, int(np.flatnonzero(shared)[0]))
+                same = self.duplicates[own][np.flatnonzero(shared)[0]]
+                two = self._name(its, int(np.flatnonzero(self.duplicates[its] == same)[0]))
+                notes.append(f"{int(shared.sum())} {kind} images are copies of {other} images, e.g. {one} of {two}")
+        return [*notes, *self._in_two_classes()]
+
+    def _in_two_classes(self) -> list[str]:
+        labels = np.concatenate([part.labels for part in self.parts.values()])
+        groups = np.concatenate([self.duplicates[part] for part in self.parts])
+        order = np.lexsort((labels, groups))
+        odd = np.flatnonzero((np.diff(groups[order]) == 0) & (np.diff(labels[order]) != 0))
+        if not len(odd):
+            return []
+        one, two = (self.found.shown(self.files[order[odd[0] + i]]) for i in (0, 1))
+        return [f"{len(odd)} images stand in more than one class, e.g. {one} and {two}, which have the same bytes"]
+
+    def repeated(self, part: str) -> NDArray[np.bool_]:
+        """(N,) whether an image of a part is a copy of one before it in the same class and part."""
+        pairs = np.stack([self.duplicates[part], self.parts[part].labels], axis=1)
+        first = np.unique(pairs, axis=0, return_index=True)[1]
+        return ~np.isin(np.arange(len(pairs)), first)
+
+    def _name(self, part: str, position: int) -> str:
+        return self.found.shown(self.parts[part].files[position])
+
+
+def arrange(folder: Path, *, keep_untested: bool = False, needs_test: bool = False) -> Arranged:
+    """Find a folder's images and their parts, and set a test set aside where there is none.
+
+    Args:
+        folder: see `read`.
+        keep_untested: whether a class may lack test images.
+        needs_test: refuse a folder without test/; its images are taken as they are, without a search for copies.
+
+    Raises:
+        LtbenchError: see `read`.
+    """
+    if not folder.is_dir():
+        raise LtbenchError(
+            "the data folder is not there",
+            where=folder.absolute(),
+            hint="give the folder that has one folder of images for each class: --data-dir DIR",
+        )
+    found = find(folder, keep_untested=keep_untested)
+    parts = dict(found.parts)
+    if needs_test and "test" not in parts:
+        raise LtbenchError("there is train/ but no test/", where=folder.absolute(), hint="unpack test/ too")
+    files = Arranged(found, parts, {}).files
+    duplicates = np.arange(len(files)) if needs_test else find_duplicates(files)
+    groups = dict(
+        zip(parts, np.split(duplicates, np.cumsum([len(part.files) for part in parts.values()])[:-1]), strict=True)
+    )
+    if "test" not in parts:
+        whole = parts["train"]
+        tests = test_images(found, groups["train"], keep_untested=keep_untested)
+        if not tests.any():
+            raise LtbenchError(
+                "no class has test images", where=folder.absolute(), hint="add images: two of a class are the least"
+            )
+        for part, own in (("train", ~tests), ("test", tests)):
+            parts[part] = ClassFiles([whole.files[i] for i in np.flatnonzero(own)], whole.labels[own])
+        groups |= {"test": groups["train"][tests], "train": groups["train"][~tests]}
+    return Arranged(found, parts, groups)
+
+
+def read(folder: Path, image_size: int, *, needs_test: bool = False, keep_untested: bool = False) -> RawData:
+    """Read an image folder.
+
+    Args:
+        folder: has train/ and test/, and val/ perhaps, or one folder a class; without test/ a stratified fifth of the
+            images becomes the test set, and the choice is stored beside them in ``ltbench-split.csv``, or in the
+            cache where the folder cannot be written. It may lie in a folder that holds nothing else.
+        image_size: shorter sides are scaled to it, then the centre is cut out. Images that would take more than
+            `STREAMED_ABOVE` bytes so stay files.
+        needs_test: refuse a folder without test/.
+        keep_untested: whether a class may lack test images, if there are too few or the user has set none aside.
+
+    Raises:
+        LtbenchError: for a missing folder, classes that disagree, a folder that can be read in two ways, or a file
+            that is no readable image.
+    """
+    arranged = arrange(folder, needs_test=needs_test, keep_untested=keep_untested)
+    for note in arranged.notes():
+        warnings.warn(f"{folder}: {note}", LtbenchWarning, stacklevel=2)
+    return load(arranged, image_size)
+
+
+def load(arranged: Arranged, image_size: int) -> RawData:
+    """The images of a folder whose parts are known: decoded, or as files where they would take too much memory.
+
+    Raises:
+        UnreadableImagesError: naming those that are truncated, too large, or no images.
+    """
+    found, parts = arranged.found, arranged.parts
+    images: dict[str, Images]
+    if arranged.is_streamed(image_size):
+        images = {
+            part: ImageFiles(found.root, np.array([found.name(file) for file in own.files]), own.labels)
+            for part, own in parts.items()
+        }
+    else:
+        pixels, ends = decode(arranged.files, image_size), np.cumsum([len(own.files) for own in parts.values()])
+        images = {
+            part: LabelledImages(some, own.labels)
+            for (part, own), some in zip(parts.items(), np.split(pixels, ends[:-1]), strict=True)
+        }
+        if animated := [found.shown(arranged.files[i]) for i in _with_frames(arranged.files, image_size)]:
+            shown = ", ".join(animated[:SHOWN]) + (", ..." if len(animated) > SHOWN else "")
+            message = f"of {len(animated)} images with several frames the first is used: {shown}"
+            warnings.warn(message, LtbenchWarning, stacklevel=3)
+    names = {part: tuple(found.name(file) for file in own.files) for part, own in parts.items()}
+    return RawData(
+        images["train"],
+        images["test"],
+        found.classes,
+        names["test"],
+        images.get("validation"),
+        arranged.duplicates["train"],
+        names["train"],
+        names.get("validation", ()),
+    )
+
+
+def decode(files: list[Path], image_size: int) -> NDArray[np.uint8]:
+    """Decode images to (N, 3, size, size), keeping the result in the cache for the next time.
+
+    Raises:
+        UnreadableImagesError: naming the files that are truncated, too large or no images.
+    """
+    cached = _copy(files, image_size, ".npy")
+    if cached.exists():
+        kept: NDArray[np.uint8] = np.load(cached, mmap_mode="r", allow_pickle=False)
+        return kept
+    with ThreadPoolExecutor() as pool:
+        decoded = list(pool.map(lambda file: _decoded_or_fault(file, image_size), files))
+        several = list(pool.map(several_frames, files))
+    faults = [one for one in decoded if isinstance(one, UnreadableImageError)]
+    if faults:
+        raise UnreadableImagesError(faults, len(files))
+    images = np.stack([one for one in decoded if isinstance(one, np.ndarray)])
+    remove_abandoned(cached.parent)
+    write_text(_copy(files, image_size, ".frames.json"), json.dumps(np.flatnonzero(several).tolist()))
+    write_bytes(cached, lambda stream: np.save(stream, images, allow_pickle=False))
+    return images
+
+
+def decode_one(file: Path, size: int) -> NDArray[np.uint8]:
+    """One image as (3, size, size), its shorter side scaled and the centre cut out.
+
+    Raises:
+        UnreadableImageError: if it cannot be used, with the reason.
+    """
+    with opened(file, file) as opened_image:
+        may_be_cut_off = opened_image.format in ("JPEG", "MPO")
+        image = upright_rgb(opened_image, file)
+        if may_be_cut_off and is_cut_off(stored(file)):
+            raise UnreadableImageError(file, TRUNCATED)
+        if image.size != (size, size):
+            image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+        return np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)
+
+
+def _decoded_or_fault(file: Path, size: int) -> NDArray[np.uint8] | UnreadableImageError:
+    try:
+        return decode_one(file, size)
+    except UnreadableImageError as error:
+        return error
+
+
+def _with_frames(files: list[Path], image_size: int) -> list[int]:
+    """The positions of decoded images that have several frames."""
+    try:
+        found: list[int] = json.loads(_copy(files, image_size, ".frames.json").read_bytes())
+        return found
+    except (OSError, ValueError):  # a file of the cache that is gone or damaged is no loss
+        return []
+
+
+def _copy(files: list[Path], image_size: int, suffix: str) -> Path:
+    """Where the decoded images, or what is known of them, are kept."""
+    return cache_dir() / "decoded" / f"{stamp(files, _WAY, ' ', image_size)}{suffix}"

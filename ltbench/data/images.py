@@ -1,0 +1,78 @@
+"""Images: decoded ones in memory, or files that are decoded when they are needed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltbench.errors import LtbenchError
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Decoded images of one size."""
+
+    images: NDArray[np.uint8]
+    """(N, channels, height, width)."""
+    labels: NDArray[np.int64]
+    """(N,)."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> "LabelledImages":
+        """Some of the images."""
+        return LabelledImages(np.ascontiguousarray(self.images[index]), self.labels[index])
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Images that stay files: decoded when they are needed, from their original pixels, each time anew."""
+
+    root: Path
+    """The folder that the names are relative to."""
+    names: NDArray[np.str_]
+    """(N,) relative paths, with forward slashes."""
+    labels: NDArray[np.int64]
+    """(N,)."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> "ImageFiles":
+        """Some of the images."""
+        return ImageFiles(self.root, self.names[index], self.labels[index])
+
+
+Images = LabelledImages | ImageFiles
+"""What a source gives: small images decoded, large ones as files, which are then streamed."""
+
+
+@dataclass(frozen=True)
+class RawData:
+    """A data set before any imbalance is imposed."""
+
+    train: Images
+    test: Images
+    classes: tuple[str, ...]
+    test_names: tuple[str, ...] = ()
+    """Of the test images in their order: files, or positions in the official data; () where they are in its order."""
+    validation: Images | None = None
+    """The official validation set, which a run with --validation uses instead of a part of the training images."""
+    duplicates: NDArray[np.int64] | None = None
+    """(N,) a number for every training image that its byte-identical copies share; None: there are none, or nobody
+    looked. A validation part that is held out takes all copies of an image or none."""
+    train_names: tuple[str, ...] = ()
+    """Of the training images, as ``test_names``."""
+    validation_names: tuple[str, ...] = ()
+    """Of the official validation set, as ``test_names``."""
+
+
+def unreadable(image: Path, error: OSError) -> LtbenchError:
+    """The error for an image file that is not there or may not be read."""
+    return LtbenchError(
+        f"an image cannot be read: {error.strerror}",
+        where=image,
+        hint="put it in its place, readable; ltbench data verify NAME --data-dir DIR tells all that a data set lacks",
+    )

@@ -1,0 +1,1 @@
+"""Loading: images in memory or from files, in batches."""

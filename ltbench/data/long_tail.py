@@ -1,0 +1,174 @@
+"""Long-tailed class counts, which images are kept, and shot groups."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ltbench.data.images import ImageFiles
+
+Labels = NDArray[np.int64]
+
+
+def profile(largest: int, classes: int, ratio: float) -> Labels:
+    """Exponentially falling class counts: n_c = floor(n_max * (1 / ratio)^(c / (C - 1))).
+
+    Cui et al., "Class-Balanced Loss" (CVPR 2019), section 5.1, as the LDAM code rounds it.
+
+    Args:
+        largest: images of the first class.
+        classes: C.
+        ratio: imbalance ratio, the first count over the last; at least 1.
+
+    Returns:
+        (C,) counts, the last of which may be 0.
+    """
+    if classes < 2:
+        return np.full(classes, largest, dtype=np.int64)
+    falling = 1 / ratio
+    return np.array([int(largest * falling ** (c / (classes - 1))) for c in range(classes)], dtype=np.int64)
+
+
+def largest_head(available: Labels, ratio: float) -> int:
+    """The largest n_max whose profile no class is too small for, classes in label order."""
+    classes = len(available)
+    for largest in range(int(available.max()), 0, -1):
+        if (profile(largest, classes, ratio) <= available).all():
+            return largest
+    return 0
+
+
+def select(labels: Labels, counts: Labels, seed: int = 0) -> Labels:
+    """The images of a long-tailed subset, by the rule of the LDAM code that CIFAR-LT papers share.
+
+    Class by class, the class's indices are shuffled whole and the first n_c kept. One stream serves all classes,
+    and the shuffle does not depend on n_c, so that the subset for ratio 10 contains that for ratio 100.
+
+    Args:
+        labels: (N,) of all images.
+        counts: (C,) images to keep of each class.
+        seed: of numpy's legacy generator (the papers' is 0); numpy's global generator is left alone.
+
+    Returns:
+        Indices into ``labels``, in class order.
+    """
+    generator = np.random.RandomState(seed)
+    kept = []
+    for label, count in enumerate(counts):
+        members = np.flatnonzero(labels == label)
+        generator.shuffle(members)
+        kept.append(members[:count])
+    return np.concatenate(kept)
+
+
+def take_whole(order: Labels, size: int, duplicates: Labels | None = None) -> Labels:
+    """The first so many of some images, in which copies of one image stay together.
+
+    Args:
+        order: (K,) images in the order in which they are asked.
+        size: how many to take; where copies do not fit in, fewer, but one image at least, with its copies.
+        duplicates: (N,) for every image one that has the same bytes, the same for all copies; None: there are none.
+
+    Returns:
+        At most ``size`` of them, or the smallest set of copies; never all of them, so that it may be none.
+    """
+    if duplicates is None:
+        return order[:size]
+    group = duplicates[order]
+    names, sizes = np.unique(group, return_counts=True)
+    taken: list[int] = []
+    room = size
+    for name in dict.fromkeys(group.tolist()):
+        own = int(sizes[np.searchsorted(names, name)])
+        if own <= room:
+            taken.append(name)
+            room -= own
+    if not taken and size > 0 and len(names) > 1:
+        taken.append(min(dict.fromkeys(group.tolist()), key=lambda name: sizes[np.searchsorted(names, name)]))
+    return order[np.isin(group, taken)]
+
+
+def hold_out(labels: Labels, seed: int, share: float = 0.2, duplicates: Labels | None = None) -> NDArray[np.bool_]:
+    """Which images form the validation part: a share of each class, rounded half up.
+
+    A class of two or more images gives at least one and keeps at least one; a class of one keeps it. Copies of one
+    image stay together: a class may give fewer for that, and a class that has nothing but copies of one image gives
+    none.
+
+    Args:
+        labels: (N,).
+        seed: of the draw; the same for every run on this data.
+        share: of each class.
+        duplicates: (N,) as `take_whole` takes them.
+
+    Returns:
+        (N,) True for validation.
+    """
+    from ltbench import rng
+
+    held = np.zeros(len(labels), dtype=bool)
+    generator = rng.numpy_generator(seed, "validation")
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        size = min(max(int(share * len(members) + 0.5), 1), len(members) - 1)
+        held[take_whole(members, size, duplicates)] = True
+    if duplicates is not None:  # copies that stand in two classes, one of which gave them
+        held &= ~np.isin(duplicates, duplicates[~held])
+    return held
+
+
+@dataclass(frozen=True)
+class ShotRule:
+    """Which classes are many-, medium- and few-shot, by training images: > many, few..many, < few.
+
+    Liu et al., "Large-Scale Long-Tailed Recognition in an Open World" (CVPR 2019).
+    """
+
+    many: int = 100
+    few: int = 20
+
+    def groups(self, counts: Labels) -> dict[str, list[int]]:
+        """The class labels in each group; a group may be empty."""
+        return {
+            "many": np.flatnonzero(counts > self.many).tolist(),
+            "medium": np.flatnonzero((counts >= self.few) & (counts <= self.many)).tolist(),
+            "few": np.flatnonzero(counts < self.few).tolist(),
+        }
+
+
+def fingerprint_files(files: "ImageFiles") -> str:
+    """A hash of the names, sizes and labels of image files, whatever their order and the folders they lie in.
+
+    Their content is not read: of a hundred thousand photographs that would take minutes in every run.
+
+    Raises:
+        LtbenchError: if one of them is not there.
+    """
+    from ltbench.data.images import unreadable
+
+    lines = []
+    for name, label in zip(files.names.tolist(), files.labels.tolist(), strict=True):
+        try:
+            size = (files.root / name).stat().st_size
+        except OSError as error:
+            raise unreadable(files.root / name, error) from None
+        lines.append(f"{name.rpartition('/')[2]}\0{size}\0{label}\n")
+    return hashlib.blake2b("".join(sorted(lines)).encode(), digest_size=8).hexdigest()
+
+
+def fingerprint(images: NDArray[np.uint8], labels: Labels) -> str:
+    """A hash of a set of labelled images that does not depend on their order or on how they are stored.
+
+    Args:
+        images: (N, channels, height, width).
+        labels: (N,).
+    """
+    shape = str(images.shape[1:]).encode()
+    singles = sorted(
+        hashlib.blake2b(image.tobytes() + shape + str(label).encode(), digest_size=16).digest()
+        for image, label in zip(images, labels.tolist(), strict=True)
+    )
+    return hashlib.blake2b(b"".join(singles), digest_size=8).hexdigest()

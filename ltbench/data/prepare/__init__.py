@@ -1,0 +1,1 @@
+"""ltbench data prepare: download and unpack."""

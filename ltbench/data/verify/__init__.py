@@ -1,0 +1,1 @@
+"""ltbench data verify: what is there, what is missing, what is damaged."""

@@ -1,0 +1,197 @@
+"""ltbench data verify: every list of a data set that has them, every image file, and all that is wrong with them."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ltbench.data.datasets import split_lists
+from ltbench.data.datasets.listed import SHOWN, Listed, class_sizes
+from ltbench.data.datasets.split_lists import SplitList
+from ltbench.data.images import ImageFiles, RawData
+from ltbench.data.loading.decode import is_cut_off, rgb
+from ltbench.data.long_tail import ShotRule
+from ltbench.data.prepare.download import Watch, silent
+from ltbench.errors import LtbenchError
+
+AT_ONCE = 4096
+"""Images between two reports of progress."""
+
+
+@dataclass
+class Verification:
+    """What was found."""
+
+    lines: list[tuple[str, str]] = field(default_factory=list)
+    """A title and a few words about each thing."""
+    columns: tuple[str, ...] = ()
+    """Heads of a table."""
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+    """Its rows."""
+    faults: list[str] = field(default_factory=list)
+    """A sentence about each thing that is wrong; none if all is well."""
+    remedy: str = "replace what is damaged"
+    """What to do about them."""
+
+
+def verify(source: Listed, folder: Path, *, decode: bool = False, watch: Watch = silent) -> Verification:
+    """Check the lists of a data set and the files that they name.
+
+    Args:
+        source: the data set.
+        folder: --data-dir.
+        decode: open every image and decode it whole; otherwise it must be there and not be empty. An image that is
+            cut off is found so; damage in its middle may pass, since decoders fill in what they cannot read.
+        watch: told about the progress, in images.
+    """
+    prepare = source.command("prepare", folder)
+    found = Verification(
+        remedy=f"delete a list that is wrong, or make it right; {prepare} then gets what is missing, or tells where "
+        "to fetch it; replace what is damaged"
+    )
+    found.faults += [f"missing: {one}" for one in source.absent(folder)]
+    lists = _lists(source, folder, found)
+    if "train" not in lists:
+        return found
+    faults = source.faults(lists)
+    for part, one in lists.items():
+        found.faults += faults[part]
+        _describe(source, part, one, found)
+    if any((one.labels >= source.class_count).any() for one in lists.values()):
+        return found  # their folders cannot be told
+    folders = source.class_folders(lists["train"])
+    for part, one in lists.items():
+        same, words = source.identity(part, one, folders)
+        found.lines.append((f"{part} list is", words))
+        if not same:
+            found.faults.append(f"{one.file.name} is {words}")
+    _repeated(source, lists, folders, found)
+    _check_images(source, folder, lists, folders, found, decode, watch)
+    return found
+
+
+def decode_all(data: RawData, watch: Watch = silent) -> Verification:
+    """Decode the image files of a data set without lists. Images in memory have been decoded to get there.
+
+    Args:
+        data: the data set.
+        watch: told about the progress, in images.
+    """
+    found = Verification()
+    parts = [part for part in (data.train, data.validation, data.test) if isinstance(part, ImageFiles)]
+    if parts:
+        paths = [part.root / name for part in parts for name in part.names.tolist()]
+        _check_files(parts[0].root, paths, found, True, watch)
+    else:
+        found.lines.append(("images", "are kept in memory, decoded; --decode adds nothing"))
+    return found
+
+
+def _lists(source: Listed, folder: Path, found: Verification) -> dict[str, SplitList]:
+    lists = {}
+    for part in source.parts:
+        file = source.list_file(folder, part)
+        try:
+            if file is not None:
+                lists[part] = split_lists.read(file, source.roots, source.parts[part].images)
+        except LtbenchError as error:
+            found.faults.append(" ".join(str(error).split()))
+    return lists
+
+
+def _describe(source: Listed, part: str, one: SplitList, found: Verification) -> None:
+    counts = class_sizes(one, source.class_count)
+    found.lines.append((f"{part} list", str(one.file)))
+    found.lines.append((f"{part} images", f"{len(one):,}, {counts.max():,} to {counts.min():,} a class"))
+    if part != "train":
+        return
+    sizes = tuple(len(members) for members in ShotRule().groups(counts).values())
+    if sizes != source.groups:
+        found.faults.append(
+            f"{one.file.name}: {'/'.join(map(str, sizes))} many-, medium- and few-shot classes, "
+            f"expected {'/'.join(map(str, source.groups))}"
+        )
+
+
+def _repeated(source: Listed, lists: dict[str, SplitList], folders: Sequence[str], found: Verification) -> None:
+    """An image that is named twice, in one list or in two."""
+    seen: dict[str, str] = {}
+    twice = []
+    for one in lists.values():
+        for path in source.paths(one, folders, source.official_layouts()):
+            if path in seen:
+                twice.append(f"{path} stands in {seen[path]} and again in {one.file.name}")
+            seen[path] = one.file.name
+    found.faults += _first(twice, "images are named twice")
+
+
+def _check_images(
+    source: Listed,
+    folder: Path,
+    lists: dict[str, SplitList],
+    folders: Sequence[str],
+    found: Verification,
+    decode: bool,
+    watch: Watch,
+) -> None:
+    layouts = source.layouts_in(folder, lists, folders)
+    official = source.official_layouts()
+    for images in official:
+        if images not in layouts:
+            found.faults.append(f"none of the {images} images is where it should be: {source.layout_words(images)}")
+    paths = [
+        folder / path
+        for one in lists.values()
+        for path, images in zip(source.paths(one, folders, {**official, **layouts}), one.sets, strict=True)
+        if images in layouts
+    ]
+    _check_files(folder, paths, found, decode, watch)
+
+
+def _check_files(folder: Path, paths: Sequence[Path], found: Verification, decode: bool, watch: Watch) -> None:
+    states = dict(zip(paths, _each(paths, _decoded if decode else _present, watch), strict=True))
+    for state in ("missing", "not readable", "damaged"):
+        names = [str(path.relative_to(folder)) for path, own in states.items() if own == state]
+        found.faults += _first([f"{state}: {name}" for name in names], f"images are {state}")
+    well = sum(state == "well" for state in states.values())
+    found.lines.append(("images", f"{well:,} of {len(states):,} {'decode' if decode else 'are there and not empty'}"))
+
+
+def _each(paths: Sequence[Path], state: Callable[[Path], str], watch: Watch) -> Iterator[str]:
+    with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
+        for begin in range(0, len(paths), AT_ONCE):
+            yield from pool.map(state, paths[begin : begin + AT_ONCE])
+            watch("images", min(begin + AT_ONCE, len(paths)), len(paths))
+
+
+def _present(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError as error:
+        return "not readable" if isinstance(error, PermissionError) else "missing"
+    return "well" if stat.S_ISREG(status.st_mode) and status.st_size else "damaged"
+
+
+def _decoded(path: Path) -> str:
+    """Decoded whole, as runs do it: an image that is cut off opens, but does not load."""
+    state = _present(path)
+    if state != "well":
+        return state
+    try:
+        encoded = np.fromfile(path, dtype=np.uint8)
+        rgb(encoded, path)
+    except PermissionError:
+        return "not readable"
+    except (OSError, LtbenchError):
+        return "damaged"
+    return "damaged" if is_cut_off(encoded) else "well"
+
+
+def _first(faults: Sequence[str], words: str) -> list[str]:
+    """Some of many faults of one kind, and how many there are."""
+    more = [f"{len(faults):,} {words} in all"] if len(faults) > SHOWN else []
+    return [*faults[:SHOWN], *more]

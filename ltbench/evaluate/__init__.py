@@ -1,1 +1,0 @@
-"""Evaluation: logits, accuracy, calibration."""

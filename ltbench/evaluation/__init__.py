@@ -1,0 +1,1 @@
+"""Evaluation: predictions, and what is measured on them."""

@@ -1,0 +1,114 @@
+"""The logits of a trained method on a set of images, and the file that keeps them."""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ltbench.data.loading.base import Loader
+from ltbench.errors import LtbenchError
+from ltbench.evaluation.fuse_batch_norm import folded
+from ltbench.files.atomic import write_bytes
+from ltbench.files.memmap import room
+from ltbench.method import Method
+from ltbench.metrics.logits import blocks
+from ltbench.training.distributed.process_group import ALONE, Group
+
+_ARRAYS = ("logits", "experts", "labels")
+LARGEST = 1e30
+"""Of logits: beyond it float32 has no room for their differences and for dividing them by a temperature."""
+_AT_A_TIME = 2**24
+"""Bytes that are read at a time."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a method says about a set of images; on the CPU, float32."""
+
+    logits: Tensor
+    """(N, C) combined."""
+    experts: Tensor
+    """(M, N, C)."""
+    labels: Tensor
+    """(N,)."""
+    how: str = ""
+    """How the network was run."""
+    about: Mapping[str, str] = field(default_factory=dict)
+    """What the file that they come from says about them, e.g. the run id."""
+
+    def fault(self) -> str | None:
+        """Which logits are not finite or too large to compute with, in words; None: all are well."""
+        for what, table in (("", self.logits), *((f"expert {m}: ", one) for m, one in enumerate(self.experts))):
+            wrong = torch.cat([~(block.abs() < LARGEST).all(1) for (block,) in blocks(table)])  # NaN is not less either
+            if wrong.any():
+                return (
+                    f"{what}the logits of {int(wrong.sum())} of {len(wrong)} images are NaN, infinite or beyond "
+                    f"{LARGEST:g}, the first of image {int(wrong.int().argmax())}"
+                )
+        return None
+
+    def save(self, path: Path, **about: str) -> None:
+        """Write a NumPy archive: logits, experts, labels, and ``about`` as JSON text."""
+        arrays = {name: getattr(self, name).numpy() for name in _ARRAYS}
+        write_bytes(path, lambda stream: np.savez(stream, about=np.array(json.dumps(about)), **arrays))
+
+    @classmethod
+    def load(cls, path: Path) -> "Predictions":
+        """Read what ``save`` has written.
+
+        Raises:
+            LtbenchError: if the file is missing or damaged.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:
+                logits, experts, labels = (_read(archive, name) for name in _ARRAYS)
+            with np.load(path, allow_pickle=False) as small:
+                return cls(logits, experts, labels, about=json.loads(str(small["about"])))
+        except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+            raise LtbenchError(
+                f"the stored logits cannot be read: {error}",
+                where=path,
+                hint="they are kept in the cache folder, which may be emptied: run again with --rerun",
+            ) from None
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> Tensor:
+    """An array of a NumPy archive; NumPy itself would read it into memory, however large it is."""
+    with archive.open(f"{name}.npy") as member:
+        np.lib.format.read_magic(member)
+        shape, backwards, kind = np.lib.format.read_array_header_1_0(member)
+        table = room(shape[::-1] if backwards else shape, torch.from_numpy(np.empty(0, kind)).dtype)
+        flat = table.view(-1).numpy().view(np.uint8)
+        for begin in range(0, len(flat), _AT_A_TIME):
+            part = flat[begin : begin + _AT_A_TIME]
+            part[:] = np.frombuffer(member.read(len(part)), np.uint8)
+    return table.permute(*reversed(range(table.ndim))) if backwards else table
+
+
+@torch.no_grad()
+def predict(method: Method, data: Loader, precision: str = "fp32", group: Group = ALONE) -> Predictions:
+    """Predict every image of a set, in evaluation mode; logits leave the device batch by batch.
+
+    Several processes share out the batches that one would make, so that predictions are the same. The first one has
+    them all in the end; what the others return is of no use.
+    """
+    method.eval()
+    logits, experts, done = torch.empty(0, 0), torch.empty(0, 0, 0), 0
+    own = sum(map(len, data.in_order(share=group.share)))
+    count = len(data.labels) if group.leads else own
+    with folded(method, data.first()) as how:
+        for batch in data.plain(share=group.share):
+            with torch.autocast(data.device.type, torch.bfloat16, enabled=precision == "bf16"):
+                found = method.experts(batch.images).float()
+            if not done:  # room for all, so that they never lie there twice
+                logits = room((count, found.shape[2]))
+                experts = room((found.shape[0], count, found.shape[2]))
+            now = slice(done, done := done + len(batch.labels))
+            experts[:, now], logits[now] = found, method.combine(found)
+    group.collect([logits, *experts], own)
+    return Predictions(logits, experts, data.labels.cpu(), how)

@@ -1,0 +1,68 @@
+"""The parts of a result that describe a run: its data, its method's paper, what it cost."""
+
+import sys
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ltbench.data.dataset import Dataset
+from ltbench.data.images import ImageFiles
+from ltbench.method import Method
+from ltbench.models.experts import ExpertNetwork, Part
+from ltbench.results.schema import DataRecord, ExpertsRecord
+
+
+def shot_groups(data: Dataset) -> dict[str, list[int]]:
+    """Class labels of each shot group, by all of the training images, validation part included."""
+    return data.shots.groups(data.counts)
+
+
+def data_record(data: Dataset) -> DataRecord:
+    """What a run is trained and tested on."""
+    held = data.validation
+    unseen = np.bincount(held.labels, minlength=len(data.classes)) == 0 if held is not None else []
+    return DataRecord(
+        fingerprints=data.fingerprints,
+        classes=list(data.classes),
+        counts=data.counts.tolist(),
+        trained_on=data.train_counts.tolist(),
+        shots={"many": data.shots.many, "few": data.shots.few},
+        groups=shot_groups(data),
+        without_validation=np.flatnonzero(unseen).tolist(),
+        mean=data.mean,
+        std=data.std,
+        streamed=isinstance(data.test, ImageFiles),
+    )
+
+
+def experts_record(network: ExpertNetwork) -> ExpertsRecord | None:
+    """How several experts divide the backbone; None for one."""
+    if len(network.branches) == 1:
+        return None
+    shared, own = (
+        part.modules_with_parameters if isinstance(part, Part) else [] for part in (network.trunk, network.branches[0])
+    )
+    return ExpertsRecord(count=len(network.branches), shared=shared, own=own)
+
+
+@torch.no_grad()
+def multiply_adds(method: Method, shape: tuple[int, int, int]) -> int:
+    """Multiply-adds of the convolutions and matrix products for one image, through all experts."""
+    method.eval()
+    image = torch.zeros(1, *shape, device=method.log_prior.device)
+    with FlopCounterMode(display=False) as counter:
+        method.experts(image)
+    return int(counter.get_total_flops() // 2)
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Bytes: of the device in this run, or of the process so far; None where the system does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return None  # has no getrusage
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

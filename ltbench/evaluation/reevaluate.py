@@ -1,0 +1,242 @@
+"""Finished runs evaluated again from their stored logits: other bins, shot rules, temperatures, test distributions."""
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ltbench import paths, registry
+from ltbench.data.label_shift import LabelShift, shifted
+from ltbench.data.long_tail import ShotRule
+from ltbench.errors import LtbenchError
+from ltbench.evaluation.label_shift import adapted
+from ltbench.evaluation.measure import measure, of_images
+from ltbench.evaluation.predict import Predictions
+from ltbench.method.claims import paper_record
+from ltbench.metrics import calibration
+from ltbench.metrics.accuracy import correct_by_class
+from ltbench.metrics.calibration_error import BINS
+from ltbench.metrics.logits import Chosen, Logits
+from ltbench.metrics.prior_correction import estimated
+from ltbench.metrics.temperature import Prior, Training, fit_for_prior
+from ltbench.results import external
+from ltbench.results.schema import FittedFor, Metrics, PaperRecord, Result, ShiftTable, TestPrior
+
+_TOLERANCE = 1e-4
+"""Percent, of the figures that show whether logits are a result's own."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How to look at stored logits. As it stands here it gives the figures that a result has."""
+
+    bins: int = BINS
+    """Of the binned calibration errors."""
+    shots: ShotRule | None = None
+    """None: the run's own."""
+    temperature: bool = False
+    """Divide logits by the temperature that the validation images ask for, weighted for the test set's frequencies."""
+    distribution: LabelShift | None = None
+    """The test set to draw; None: the whole one."""
+    prior: TestPrior = "unknown"
+    """What is known of the test set's class frequencies, for which logits are corrected."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of a view, and what they rest on."""
+
+    metrics: Metrics
+    temperature: float | None
+    """That logits are divided by, if any."""
+    fitted_for: FittedFor | None
+    """The class frequencies that the temperature is fitted for."""
+    prior_error: float | None
+    """Of an estimated prior: total variation distance to the true one, 0 to 1."""
+
+    @property
+    def images(self) -> int:
+        """Of the test set."""
+        return sum(self.metrics.total)
+
+    @property
+    def classes(self) -> int:
+        """That have images."""
+        return sum(count > 0 for count in self.metrics.total)
+
+
+def evaluate(path: Path, result: Result, view: View | None = None) -> Evaluation:
+    """Figures of a stored run, from the logits in the cache.
+
+    Args:
+        path: of the result file, for messages.
+        result: the run.
+        view: how to look at it.
+
+    Raises:
+        LtbenchError: if there are no logits, if they are not the result's, or if the view asks for what the run
+            cannot give: a temperature without validation images, a prior that cannot be corrected, another test set
+            than the one that a transductive method has adapted to.
+    """
+    view = view or View()
+    validation = load(path, result, "validation") if view.temperature and result.config.validation else None
+    return look(result, load(path, result), view, validation)
+
+
+def load(path: Path, result: Result, part: str = "test") -> Predictions:
+    """The stored predictions of a run, if they are those that its result was made from.
+
+    Args:
+        path: of the result file, for messages.
+        result: the run.
+        part: test or validation.
+
+    Raises:
+        LtbenchError: if the run has no figures of this part, or the logits are missing, damaged or others.
+    """
+    if part not in result.metrics:
+        raise LtbenchError(f"there are no figures of {part} images: the run is {result.status}", where=path)
+    file = paths.cache_dir() / "runs" / result.run_id / f"{part}.npz"
+    if not file.exists():
+        raise LtbenchError("its logits are not in the cache", where=file, hint=_made_by(path, result))
+    predictions = Predictions.load(file)
+    wrong = predictions.fault()
+    if wrong is not None:
+        raise LtbenchError(wrong, where=file, hint=_made_by(path, result))
+    if not _belong(predictions, result.run_id, result.metrics[part]):
+        raise LtbenchError(
+            "the logits are not those that the result was made from",
+            where=f"{file} (result: {path})",
+            hint=_made_by(path, result),
+        )
+    return predictions
+
+
+def look(
+    result: Result, predictions: Predictions, view: View | None = None, validation: Predictions | None = None
+) -> Evaluation:
+    """Figures of a run's predictions.
+
+    A temperature comes before a correction: softmax(z / T) is the posterior that Bayes' rule starts from. It is fitted
+    for the class frequencies of the test set that is looked at, a shifted one's own: the true ones, or where these are
+    to be estimated, their estimate. The mean predictions of single experts are those of their own logits.
+
+    Args:
+        result: the run.
+        predictions: for the whole test set.
+        view: how to look at them.
+        validation: predictions for the validation images, to fit a temperature on.
+
+    Raises:
+        LtbenchError: see ``evaluate``.
+    """
+    view = view or View()
+    if view.temperature and validation is None:
+        raise LtbenchError(
+            "there are no validation images to fit a temperature on",
+            where="--temperature",
+            hint="run with --validation; the test images must not choose a temperature",
+        )
+    counts = np.array(result.data.trained_on)
+    logits: Logits = predictions.logits
+    experts: Iterable[Logits] = predictions.experts
+    labels = predictions.labels
+    if view.distribution is not None:
+        index = _drawn(result, labels, view.distribution)
+        logits, labels = Chosen(predictions.logits, index), labels[index]
+        experts = [Chosen(expert, index) for expert in predictions.experts]
+    train, logit_prior = torch.from_numpy(counts).double(), result.method.logit_prior
+    truth = torch.bincount(labels, minlength=len(counts)).double()
+    temperature: float | None = None
+    fitted_for: FittedFor | None = None
+    if view.temperature and validation is not None:
+        prior = Prior.of_labels(labels, len(counts))
+        if view.distribution is not None:
+            prior = replace(prior, name=view.distribution.name)
+        if view.prior == "estimated":
+            prior = Prior(f"{prior.name}, estimated", estimated(logits, logit_prior, train).clamp(min=1e-12))
+        training = Training(train, logit_prior)
+        corrects = view.prior != "unknown"
+        found = fit_for_prior(validation.logits, validation.labels, prior, training, corrected=corrects)
+        temperature, fitted_for = found.value, found.fitted_for
+        logits = calibration.scaled(logits, temperature)
+    logits, prior_error = adapted(logits, view.prior, logit_prior, train, truth)
+    groups = view.shots.groups(np.array(result.data.counts)) if view.shots else result.data.groups
+    return Evaluation(measure(logits, labels, experts, groups, bins=view.bins), temperature, fitted_for, prior_error)
+
+
+def filled_in(result: Result, predictions: Predictions) -> tuple[Result, list[str]]:
+    """A result with what it lacks since it is older than ltbench; what it has stays as it is.
+
+    Args:
+        result: the run.
+        predictions: for the whole test set.
+
+    Returns:
+        The result, and the names of what was added: outcomes, shift, shift.ece_floor, method.paper.
+    """
+    added: list[str] = []
+    method = result.method
+    adds_shift = result.shift is None and not method.transductive
+    adds_floors = result.shift is not None and len(result.shift.ece) > 0 and not result.shift.ece_floor
+    if result.outcomes is None or adds_shift or adds_floors:
+        prior = method.logit_prior
+        found = of_images(predictions, result.data, logit_prior=prior, transductive=method.transductive)
+        added += [name for name, value in found.items() if value is not None and getattr(result, name) is None]
+        floors = None if adds_shift or result.shift is None else _floors(result.shift, found["shift"])
+        result = result.model_copy(update={name: found[name] for name in added})
+        if floors is not None:
+            result = result.model_copy(update={"shift": floors})
+            added.append("shift.ece_floor")
+    paper = _paper(result) if method.paper is None else None
+    if paper is not None:
+        result = result.model_copy(update={"method": method.model_copy(update={"paper": paper})})
+        added.append("method.paper")
+    return result, added
+
+
+def _floors(stored: ShiftTable, found: ShiftTable | None) -> ShiftTable | None:
+    """Stored figures of shifted test sets with the noise floors that they lack; None if the sets are others."""
+    if stored.ece_floor or found is None:
+        return None
+    same = all(getattr(stored, name) == getattr(found, name) for name in ("distribution", "prior", "images"))
+    return stored.model_copy(update={"ece_floor": found.ece_floor}) if same else None
+
+
+def _paper(result: Result) -> PaperRecord | None:
+    """The paper of a method that is known here, on a data set that is."""
+    config = result.config
+    if config.method not in registry.method_names() or config.dataset not in registry.dataset_names():
+        return None
+    return paper_record(registry.method(config.method), config, registry.dataset(config.dataset).recipe_table)
+
+
+def _belong(predictions: Predictions, run_id: str, metrics: Metrics) -> bool:
+    logits, labels = predictions.logits, predictions.labels
+    correct, total = correct_by_class(logits, labels)
+    if predictions.about.get("run_id") != run_id or total.tolist() != metrics.total:
+        return False
+    confidence, predicted = calibration.top(logits)
+    ece = calibration.reliability(confidence, predicted == labels).ece
+    top1 = 100 * int(correct.sum()) / int(total.sum())
+    return abs(top1 - metrics.top1) <= _TOLERANCE and abs(ece - metrics.ece) <= _TOLERANCE
+
+
+def _made_by(path: Path, result: Result) -> str:
+    """What makes logits again that the cache has lost."""
+    run = shlex.join(["ltbench", "run", "--config", str(path), "--rerun"])
+    return f"make them again: {external.command(result) or run}"
+
+
+def _drawn(result: Result, labels: Tensor, distribution: LabelShift) -> Tensor:
+    """The images of a shifted test set."""
+    if result.method.transductive:
+        raise LtbenchError(
+            "it has adapted to its whole test set, and would have to adapt to each shifted one anew",
+            where="--test-prior",
+        )
+    return torch.from_numpy(shifted(labels.numpy(), np.array(result.data.trained_on), distribution))

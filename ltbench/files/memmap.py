@@ -1,0 +1,43 @@
+"""Room for large tables of numbers."""
+
+import math
+import os
+import tempfile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ltbench.errors import LtbenchError
+from ltbench.paths import cache_dir
+
+IN_MEMORY = 2**28
+"""Bytes of a table from which on it lies in a file."""
+
+
+def room(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
+    """A tensor to be filled, which takes no memory that others need.
+
+    A large one lies in a temporary file without a name in the cache folder: the operating system keeps as much of it in
+    memory as there is to spare, and frees it with the tensor.
+
+    Raises:
+        LtbenchError: if the disk has no room for it.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if size <= IN_MEMORY:
+        return torch.empty(shape, dtype=dtype)
+    folder = cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):  # else a full disk kills the process when it writes to the table
+                os.posix_fallocate(file.fileno(), 0, size)
+            kind = torch.empty(0, dtype=dtype).numpy().dtype
+            return torch.from_numpy(np.memmap(file, kind, "w+", shape=shape))
+    except OSError as error:
+        raise LtbenchError(
+            f"no room for {size / 1e9:.1f} GB of predictions: {error.strerror}",
+            where=folder,
+            hint="free some disk space, or set $LTBENCH_CACHE to another folder",
+        ) from None

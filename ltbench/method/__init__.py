@@ -1,0 +1,33 @@
+"""What a long-tailed method is, and all that an author of one needs.
+
+Only ``forward`` must be written; everything else has a default that fits one network with one head:
+
+    class CrossEntropy(Method):
+        def forward(self, batch, progress):
+            return batch.loss(lambda labels: cross_entropy(self.network(batch.images), labels))
+
+See ``ltbench/method/base.py`` for what may be overridden.
+"""
+
+from ltbench.method.base import BackboneFactory as BackboneFactory
+from ltbench.method.base import ClassPrior as ClassPrior
+from ltbench.method.base import Method as Method
+from ltbench.method.base import StageData as StageData
+from ltbench.method.base import base_run as base_run
+from ltbench.method.batch import Batch as Batch
+from ltbench.method.batch import Loss as Loss
+from ltbench.method.method_config import DatasetDefaults as DatasetDefaults
+from ltbench.method.method_config import MethodConfig as MethodConfig
+from ltbench.method.paper import Claim as Claim
+from ltbench.method.paper import Paper as Paper
+from ltbench.method.sampler import Sampler as Sampler
+from ltbench.method.sampler import Shuffled as Shuffled
+from ltbench.method.sampler import Weighted as Weighted
+from ltbench.method.sampler import class_balanced as class_balanced
+from ltbench.method.search_space import Choice as Choice
+from ltbench.method.search_space import Range as Range
+from ltbench.method.stage import Progress as Progress
+from ltbench.method.stage import Schedule as Schedule
+from ltbench.method.stage import Stage as Stage
+from ltbench.method.stage import at_rest as at_rest
+from ltbench.method.stage import deferred as deferred

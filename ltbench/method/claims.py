@@ -1,0 +1,79 @@
+"""What is published about a method with the hyper-parameters of a run."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ltbench.config import RunConfig, recipes
+from ltbench.method.base import Method
+from ltbench.method.method_config import MethodConfig
+from ltbench.method.mixing import Mixing
+from ltbench.method.paper import Claim
+from ltbench.results.schema import PaperRecord
+
+
+def paper_record(cls: type[Method], config: RunConfig, table: str) -> PaperRecord | None:
+    """Where a method comes from, and what is published about it with the hyper-parameters of a run.
+
+    Args:
+        cls: of the method.
+        config: of the run, with everything filled in.
+        table: of its data set's recipes.
+    """
+    paper = cls.paper
+    if paper is None:
+        return None
+    fitting = fitting_claims(cls, config)
+    return PaperRecord(
+        title=paper.title,
+        authors=paper.authors,
+        venue=paper.venue,
+        year=paper.year,
+        bibtex=paper.bibtex,
+        claims=list(fitting),
+        differs={key: words for key, words in fitting.items() if words},
+        checkpoint=paper.checkpoint,
+        draw=paper.draw,
+        recipe=recipes.of_paper(config.method, paper.recipes, table) if table in paper.recipes else None,
+    )
+
+
+def fitting_claims(cls: type[Method], config: RunConfig) -> dict[str, list[str]]:
+    """What is published about a method with the hyper-parameters of a run: key -> what differs, in words.
+
+    Hyper-parameters that tell one published figure of the method from another, and those of mixing, must be the
+    run's; where others differ from the defaults, that is said.
+    """
+    claims = cls.paper.all_claims if cls.paper else ()
+    defaults = cls.Config.defaults_for(config.dataset, config.imbalance_ratio)
+    usual = _plain(cls.Config.model_validate(defaults))
+    own = {**usual, **config.hyperparameters}
+    found = {}
+    telling = {*Mixing.model_fields, *(name for claim in claims for name in _stated(cls, claim, defaults))}
+    for claim in claims:
+        theirs = {**usual, **_stated(cls, claim, defaults)}
+        unsaid = {name for name, value in claim.settings.items() if value is ...}
+        same = all(own.get(name) == theirs.get(name) for name in telling - unsaid)
+        if same and all(own.get(name) for name in unsaid):
+            words = [f"{name} {_word(own[name])} (reported: not stated)" for name in sorted(unsaid)]
+            others = [name for name in own if name not in telling and own[name] != theirs.get(name)]
+            words += [f"{name} {_word(own[name])} (reported: {_word(theirs.get(name))})" for name in others]
+            found[claim.key] = words + list(claim.differs)
+    return found
+
+
+def _stated(cls: type[Method], claim: Claim, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a claim's settings as a run has them."""
+    settings = {name: value for name, value in claim.settings.items() if value is not ...}
+    given = cls.Config.model_validate(settings)
+    explicit = given.model_dump(include=given.model_fields_set)  # experts=1 has become taus, which the defaults name
+    whole = _plain(cls.Config.model_validate({**defaults, **explicit}))
+    return {name: whole.get(name) for name in given.model_fields_set}
+
+
+def _plain(settings: MethodConfig) -> dict[str, Any]:
+    return settings.model_dump(mode="json", exclude_none=True)
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value)

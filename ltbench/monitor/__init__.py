@@ -1,1 +1,0 @@
-"""Runs seen from outside while they are under way: heartbeats, the live view, TensorBoard."""

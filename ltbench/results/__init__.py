@@ -1,0 +1,1 @@
+"""Results: one JSON file a run."""

@@ -1,0 +1,150 @@
+"""What the parts of a result must agree on: figures with counts and bins, lists with the number of classes.
+
+The schema in ``ltbench.results.schema`` checks the range of each value; ``check`` checks values against each other, in
+one pass, since reports read thousands of results.
+"""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from ltbench.config import Recipe
+
+if TYPE_CHECKING:
+    from ltbench.results.schema import DataRecord, Metrics, Result
+
+TOLERANCE = 0.01
+"""Points by which a stored figure may be rounded."""
+TIES = 0.5
+"""Points by which the accuracy of the bins may differ: of equal probabilities one may be first, of logits another."""
+GROUPS = ("many", "medium", "few")
+_BITS = 64
+
+
+def check(result: "Result") -> None:
+    """Check a result against itself.
+
+    Raises:
+        ValueError: what contradicts what.
+    """
+    for name, values in (
+        ("config", vars(result.config)),
+        ("config.recipe", vars(result.config.recipe) if isinstance(result.config.recipe, Recipe) else {}),
+        ("method.paper", vars(result.method.paper) if result.method.paper else {}),
+        ("tuning", result.tuning),
+        ("provenance", result.provenance),
+        ("method.selected", result.method.selected),
+    ):
+        _check_numbers(name, values)
+    trials = result.tuning.get("trials", 0) if result.tuning else 0
+    if type(trials) is not int or trials < 0:
+        raise ValueError("tuning.trials is no number of trials")
+    _check_data(result.data)
+    for part, metrics in result.metrics.items():
+        try:
+            _check_metrics(metrics, result.data)
+        except ValueError as error:
+            raise ValueError(f"metrics.{part}.{error}") from None
+    if result.shift is not None:
+        lengths = {name: len(column) for name, column in vars(result.shift).items()}
+        if not lengths["ece_floor"]:  # of a result older than this column
+            del lengths["ece_floor"]
+        if len(set(lengths.values())) > 1:
+            raise ValueError("the columns of shift have different numbers of entries")
+    test = result.metrics.get("test")
+    if test is not None and result.outcomes is not None and result.outcomes.images != sum(test.total):
+        raise ValueError(f"outcomes has {result.outcomes.images} images, metrics.test.total {sum(test.total)}")
+
+
+def _check_numbers(name: str, value: Any) -> None:
+    """Numbers in nested values are finite and not enormous."""
+    kind = type(value)
+    if kind is dict:
+        for key, item in value.items():
+            if type(item) is not str:
+                _check_numbers(f"{name}.{key}", item)
+    elif kind is float:
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}")
+    elif kind is int:
+        if value.bit_length() > _BITS:
+            raise ValueError(f"{name} has more than {_BITS} bits")
+    elif kind is list:
+        for item in value:
+            _check_numbers(name, item)
+
+
+def _check_data(data: "DataRecord") -> None:
+    classes = len(data.classes)
+    if not len(data.counts) == len(data.trained_on) == classes:
+        raise ValueError(
+            f"data has {classes} classes, {len(data.counts)} counts and {len(data.trained_on)} entries in trained_on"
+        )
+    if any(map(int.__gt__, data.trained_on, data.counts)):
+        raise ValueError("data.trained_on has more images of a class than data.counts")
+    if data.shots.keys() != {"many", "few"}:
+        raise ValueError("data.shots must have many and few")
+    if tuple(data.groups) != GROUPS:
+        raise ValueError(f"data.groups must have {', '.join(GROUPS)}")
+    members = [label for labels in data.groups.values() for label in labels]
+    if len(set(members)) != len(members):
+        raise ValueError("data.groups has a class twice")
+    if max([*members, *data.without_validation], default=0) >= classes:
+        raise ValueError("data.groups or data.without_validation names a class that is not there")
+
+
+def _check_metrics(metrics: "Metrics", data: "DataRecord") -> None:
+    """Accuracies follow from ``correct`` and ``total``, calibration errors from the bins."""
+    correct, total, classes = metrics.correct, metrics.total, len(data.classes)
+    distributions = (metrics.mean_probability, *metrics.expert_mean_probability)
+    if not len(correct) == len(total) == classes or any(len(one) != classes for one in distributions):
+        raise ValueError(f"correct, total or a mean_probability has not {classes} entries, one a class")
+    if any(map(int.__gt__, correct, total)):
+        raise ValueError("correct has more images of a class than total")
+    images = sum(total)
+    if not images:
+        raise ValueError("total has no image")
+    accuracy = [100 * right / count if count else None for right, count in zip(correct, total, strict=True)]
+    there = [one for one in accuracy if one is not None]
+    top1 = 100 * sum(correct) / images
+    _check_figure("top1", metrics.top1, top1)
+    _check_figure("macro", metrics.macro, sum(there) / len(there))
+    _check_figure("worst_class", metrics.worst_class, min(there))
+    for name, members in data.groups.items():
+        own = [one for label in members if (one := accuracy[label]) is not None]
+        _check_figure(name, getattr(metrics, name), sum(own) / len(own) if own else None)
+    _check_bins(metrics, images, top1)
+
+
+def _check_bins(metrics: "Metrics", images: int, top1: float) -> None:
+    bins = metrics.bins
+    if not len(bins.count) == len(bins.confidence) == len(bins.accuracy):
+        raise ValueError("bins: the columns have different numbers of entries")
+    if sum(bins.count) != images:
+        raise ValueError(f"bins.count has {sum(bins.count)} images, total {images}")
+    errors, gaps, right = 0.0, [], 0.0
+    for count, confidence, accuracy in zip(bins.count, bins.confidence, bins.accuracy, strict=True):
+        if count:
+            gaps.append(abs(confidence - accuracy))
+            errors += count * gaps[-1]
+            right += count * accuracy
+    _check_figure("ece", metrics.ece, 100 * errors / images, "the bins")
+    _check_figure("mce", metrics.mce, 100 * max(gaps), "the bins")
+    _check_figure("top1", top1, 100 * right / images, "the bins", TIES)
+
+
+def _check_figure(
+    name: str,
+    stored: float | None,
+    computed: float | None,
+    source: str = "correct and total",
+    tolerance: float = TOLERANCE,
+) -> None:
+    if stored is None or computed is None:
+        if stored is not computed:
+            raise ValueError(f"{name} is {_word(stored)}, but by {source} {_word(computed)}")
+    elif abs(stored - computed) > tolerance:
+        raise ValueError(f"{name} is {_word(stored)}, but by {source} {_word(computed)}")
+
+
+def _word(value: float | None) -> str:
+    return "null" if value is None else f"{value:.6g}"

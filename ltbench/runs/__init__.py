@@ -1,0 +1,1 @@
+"""Runs: one, many, a search; and what watches them."""

@@ -1,0 +1,1 @@
+"""Launchers: how the runs of a sweep are started."""

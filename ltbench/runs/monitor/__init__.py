@@ -1,0 +1,1 @@
+"""What watches runs: heartbeats, the table of ltbench watch, TensorBoard."""

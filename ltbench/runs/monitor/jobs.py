@@ -1,0 +1,221 @@
+"""What is running, has stopped and has ended: from heartbeats in the cache and from results, read when they change."""
+
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ltbench.config import RunConfig
+from ltbench.errors import LtbenchError
+from ltbench.files.lock import held
+from ltbench.results.schema import Result, Status
+from ltbench.results.store import read
+from ltbench.runs.monitor.heartbeat import FILE, Heartbeat
+
+LOST = 600.0
+"""Seconds without a heartbeat after which a process on another machine is taken for dead."""
+SETTLED = 2.0
+"""Seconds after which another change of a folder is sure to have another time."""
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A run that no process carries out, and that has not ended."""
+
+    config: RunConfig
+    at: datetime
+    share: float | None
+    """Of training that was done, 0 to 1; None where it is not known."""
+    saved: bool
+    """Whether there is a checkpoint from which the same command goes on; else it starts anew."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What is shown of a result."""
+
+    run_id: str
+    config: RunConfig
+    at: datetime
+    status: Status
+    reason: str | None
+    top1: float | None
+    ece: float | None
+    seconds: float | None
+    validation: bool
+    """Whether the figures are of the validation part, as those of a search's trials."""
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """All runs at one moment, the latest first."""
+
+    running: list[Heartbeat] = field(default_factory=list)
+    stopped: list[Stopped] = field(default_factory=list)
+    failed: list[Ended] = field(default_factory=list)
+    done: list[Ended] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """A message a file that could not be read."""
+
+
+class Lookout:
+    """Looks for runs, again and again.
+
+    Args:
+        cache: where runs under way leave heartbeats.
+        folders: of results; those that runs under way write to are looked into as well.
+    """
+
+    def __init__(self, cache: Path, folders: Sequence[Path]) -> None:
+        self.cache = cache
+        self._folders: dict[Path, _Folder] = {}
+        for folder in folders:
+            self._add(folder)
+
+    def _add(self, folder: Path) -> None:
+        if not any(folder.absolute().is_relative_to(other) for other in self._folders):
+            self._folders[folder.absolute()] = _Folder(folder)
+
+    def look(self) -> Jobs:
+        """What there is now."""
+        problems: list[str] = []
+        running: dict[str, Heartbeat] = {}
+        left: dict[str, Heartbeat] = {}
+        for path in self.cache.glob(f"runs/*/{FILE}"):
+            try:
+                heartbeat = Heartbeat.model_validate_json(path.read_bytes())
+            except FileNotFoundError:  # it has just ended
+                continue
+            except (OSError, ValidationError):
+                problems.append(f"not a valid heartbeat: {path}")
+                continue
+            (running if _alive(heartbeat, path) else left)[heartbeat.run_id] = heartbeat
+        for heartbeat in running.values():
+            self._add(heartbeat.folder)
+        ended: dict[str, Ended] = {}
+        for one in (one for folder in self._folders.values() for one in folder.results()):
+            if isinstance(one, str):
+                problems.append(one)
+            elif one.run_id not in ended or one.at > ended[one.run_id].at:
+                ended[one.run_id] = one
+        return self._sorted(running, left, ended, problems)
+
+    def _sorted(
+        self, running: dict[str, Heartbeat], left: dict[str, Heartbeat], ended: dict[str, Ended], problems: list[str]
+    ) -> Jobs:
+        stopped: dict[str, Stopped] = {}
+        for name, one in ended.items():
+            if one.status == "interrupted":
+                stopped[name] = Stopped(one.config, one.at, None, self._saved(name))
+        for name, beat in left.items():
+            if name not in ended or ended[name].status == "interrupted" or ended[name].at < beat.seen:
+                stopped[name] = Stopped(beat.config, beat.seen, beat.share, self._saved(name))
+        over = [one for name, one in ended.items() if name not in stopped and name not in running]
+        over.sort(key=lambda one: one.at, reverse=True)
+        return Jobs(
+            sorted(running.values(), key=lambda beat: beat.began, reverse=True),
+            sorted((one for name, one in stopped.items() if name not in running), key=lambda one: one.at, reverse=True),
+            [one for one in over if one.status == "failed"],
+            [one for one in over if one.status == "done"],
+            problems,
+        )
+
+    def _saved(self, run_id: str) -> bool:
+        return (self.cache / "runs" / run_id / "checkpoint.pt").exists()
+
+
+def _alive(heartbeat: Heartbeat, path: Path) -> bool:
+    if heartbeat.host != socket.gethostname():
+        return (datetime.now(UTC) - heartbeat.seen).total_seconds() < LOST
+    return held(path.with_name("lock"))  # unlike the process id, which another process may have by now
+
+
+class _Folder:
+    """A folder of results and those below it; only what has changed since it was last asked is looked at."""
+
+    def __init__(self, path: Path, above: frozenset[tuple[int, int]] = frozenset()) -> None:
+        self.path = path
+        self._above = above
+        """Device and number of the folders that it is in: a link that leads back to one is not followed."""
+        self._changed = 0
+        self._below: dict[str, _Folder] = {}
+        self._stamps: dict[str, int] = {}
+        self._results: dict[str, Ended | str] = {}
+        self._problem: str | None = None
+
+    def results(self) -> Iterator[Ended | str]:
+        """Each result, or a message where a file is damaged or no result."""
+        self._refresh()
+        yield from [self._problem] if self._problem else []
+        yield from self._results.values()
+        for folder in self._below.values():
+            yield from folder.results()
+
+    def _refresh(self) -> None:
+        """A result is written beside its place and moved there, so its folder changes with it."""
+        problem = None
+        try:
+            about = self.path.stat()
+            changed, itself = about.st_mtime_ns, (about.st_dev, about.st_ino)
+            if changed == self._changed:
+                return
+            there = [] if itself in self._above else list(self.path.iterdir())
+        except FileNotFoundError:  # not yet
+            there, changed, itself = [], 0, (0, 0)
+        except OSError as error:
+            there, changed, itself = [], 0, (0, 0)
+            problem = str(LtbenchError(f"cannot read the folder: {error.strerror}", where=self.path))
+        stamps = {path.name: stamp for path in there if _is_result(path) and (stamp := _stamp(path)) is not None}
+        self._changed = changed if time.time_ns() - changed > SETTLED * 1e9 else 0
+        folders = [path.name for path in there if path.is_dir()]
+        above = self._above | {itself}
+        self._below = {name: self._below.get(name) or _Folder(self.path / name, above) for name in folders}
+        self._problem = problem
+        self._results = {
+            name: self._results[name] if self._stamps.get(name) == stamp else _summary(self.path / name)
+            for name, stamp in stamps.items()
+        }
+        self._stamps = stamps
+
+
+def _is_result(path: Path) -> bool:
+    return path.name.endswith(".json") and not path.name.startswith(".")
+
+
+def _stamp(path: Path) -> int | None:
+    """When a file was last written; 0 for a link that leads nowhere, None for a file that has gone meanwhile."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0 if path.is_symlink() else None
+
+
+def _summary(path: Path) -> Ended | str:
+    try:
+        result = read(path)
+    except LtbenchError as error:
+        return str(error)
+    metrics = result.test or result.metrics.get("validation")
+    return Ended(
+        run_id=result.run_id,
+        config=result.config,
+        at=_end(result, path),
+        status=result.status,
+        reason=result.reason,
+        top1=metrics.top1 if metrics else None,
+        ece=metrics.ece if metrics else None,
+        seconds=result.cost.training_seconds if result.cost else None,
+        validation=result.test is None,
+    )
+
+
+def _end(result: Result, path: Path) -> datetime:
+    """When the run ended; where the result has no word of it, when it was stored."""
+    try:
+        return datetime.fromisoformat(result.provenance["finished"]).astimezone(UTC)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)

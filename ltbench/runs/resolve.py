@@ -1,0 +1,43 @@
+"""RunConfig -> resolve() -> what a run trains, with everything filled in."""
+
+from typing import Any
+
+from ltbench import registry
+from ltbench.config import Recipe, RunConfig, recipes, validated
+from ltbench.method import Method
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """Fill in everything that a run leaves to its data set, recipe and method.
+
+    Raises:
+        LtbenchError: for unknown names, or settings out of range.
+    """
+    source, cls = registry.dataset(config.dataset), registry.method(config.method)
+    backbone = config.backbone or source.backbone
+    registry.check_backbone(backbone)
+    recipe = config.recipe
+    if recipe == recipes.PAPER:
+        recipe = recipes.of_paper(config.method, cls.paper.recipes if cls.paper else {}, source.recipe_table)
+    elif isinstance(recipe, str):
+        recipe = recipes.recipe(recipe, source.recipe_table)
+    overrides = {name: getattr(config, name) for name in ("epochs", "lr", "batch_size")}
+    given = {name: value for name, value in {**overrides, "head": cls.head}.items() if value is not None}
+    ratio = source.imbalance_ratio if config.imbalance_ratio is None else config.imbalance_ratio
+    return config.replace(
+        imbalance_ratio=ratio,
+        image_size=config.image_size or source.image_size,
+        backbone=backbone,
+        recipe=Recipe.model_validate({**recipe.model_dump(), **given}),
+        hyperparameters=_hyperparameters(cls, config, ratio),
+        **dict.fromkeys(overrides),
+    )
+
+
+def _hyperparameters(cls: type[Method], config: RunConfig, ratio: float | None) -> dict[str, Any]:
+    where, kind = "--set", f"hyper-parameter of {config.method}"
+    given = validated(cls.Config, config.hyperparameters, where=where, kind=kind)
+    explicit = given.model_dump(include=given.model_fields_set)
+    defaults = cls.Config.defaults_for(config.dataset, ratio)
+    settings = validated(cls.Config, {**defaults, **explicit}, where=where, kind=kind)
+    return settings.model_dump(mode="json", exclude_none=True)  # what is off leaves no trace in a run id

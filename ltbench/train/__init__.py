@@ -1,1 +1,0 @@
-"""Training: the loop, the learning-rate schedule, checkpoints."""

@@ -1,0 +1,366 @@
+"""The commands from end to end, on the digits, and what they print."""
+
+import io
+import json
+import re
+import shlex
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from ltbench import registry
+from ltbench.cli import console
+from ltbench.config import Recipe, RunConfig
+from ltbench.results.schema import Division
+from ltbench.results.store import Store, read
+from ltbench.runs import run
+from ltbench.runs.resolve import resolve
+
+RUN = ("run", "--epochs", 1, "--device", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def _forget_folders(monkeypatch):
+    monkeypatch.setattr(registry, "_from_folders", {})
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """The method and seed of every training from now on, as a list that grows."""
+    seen = []
+    fit = run.fit
+
+    def counted(method, *args, seed, **options):
+        if method.stages(Recipe()):
+            seen.append((type(method).__name__, seed))
+        return fit(method, *args, seed=seed, **options)
+
+    monkeypatch.setattr("ltbench.runs.run.fit", counted)
+    return seen
+
+
+def stored(folder):
+    """Every result below a folder, by method and seed."""
+    results = map(read, sorted(folder.rglob("*.json")))
+    return {(one.config.method, one.config.seed): one for one in results}
+
+
+def test_several_methods_and_seeds_are_run_stored_and_reported(cli, tmp_path):
+    done = cli(*RUN, "--method", "ce,balpoe", "--seeds", "0-1")
+    assert (done.code, done.err) == (0, "")
+    results = stored(tmp_path / "results")
+    assert set(results) == {("balpoe", 0), ("balpoe", 1), ("ce", 0), ("ce", 1)}
+    for (method, seed), result in results.items():
+        assert result.status == "done"
+        assert f"{method} on digits-lt, seed {seed}: top-1 {result.test.top1:.2f} " in done.out
+        assert f"results/digits-lt/{method}/{result.run_id}.json\n" in done.out
+
+    texts = {style: cli("report", "--format", style) for style in ("md", "csv", "json", "latex")}
+    counted = "4 result files; left out: none.\n"  # where the output is no text that says it itself
+    said = {style: (one.code, one.err) for style, one in texts.items()}
+    assert said == {"md": (0, ""), "csv": (0, counted), "json": (0, counted), "latex": (0, counted)}
+    assert counted in texts["md"].out
+    rows = json.loads(texts["json"].out)
+    assert {(row["label"], row["n"], row["seeds"]) for row in rows} == {
+        ("ce, mixup=0", 2, "0,1"),
+        ("balpoe, mixup=0.4", 2, "0,1"),
+    }
+    top1 = [results["ce", seed].test.top1 for seed in (0, 1)]
+    (ce,) = (row for row in rows if row["method"] == "ce")
+    assert ce["top1"] == pytest.approx(sum(top1) / 2)
+    assert len(pd.read_csv(io.StringIO(texts["csv"].out))) == 2
+    shown = re.findall(r"^\| (ce|balpoe), mixup=[\d.]+ +\| +2 \|", texts["md"].out, re.MULTILINE)
+    assert sorted(shown) == ["balpoe", "balpoe", "ce", "ce"]  # the leaderboard and the differences
+    assert r"\toprule" in texts["latex"].out
+
+    assert cli("report", "--format", "json", "--output", "tables/board.json").out == ""
+    assert (tmp_path / "tables" / "board.json").read_text() == texts["json"].out
+
+
+def test_a_stored_run_is_not_trained_again_unless_asked_to(cli, tmp_path, trainings):
+    cli(*RUN, "--method", "ce")
+    (path,) = tmp_path.rglob("results/**/*.json")
+    before, age = read(path), path.stat().st_mtime_ns
+    again = cli(*RUN, "--method", "ce", "--seeds", "0-1")
+    assert trainings == [("CrossEntropy", 0), ("CrossEntropy", 1)]
+    assert path.stat().st_mtime_ns == age
+    first, _ = again.out.split("ce on digits-lt, seed 1")
+    assert "stored already, not run again; --rerun forces it" in first
+    assert again.out.count("stored already") == 1
+    forced = cli(*RUN, "--method", "ce", "--rerun")
+    assert trainings[2:] == [("CrossEntropy", 0)]
+    assert "stored already" not in forced.out
+    assert path.stat().st_mtime_ns > age
+    assert read(path).metrics == before.metrics  # the same machine, one thread: bit for bit
+
+
+def test_paths_and_devices_are_no_part_of_a_run(cli, trainings):
+    cli(*RUN, "--method", "ce")
+    again = cli("run", "--epochs", 1, "--method", "ce", "--data-dir", "elsewhere", "--checkpoint-every", 1)
+    assert "stored already" in again.out
+    assert len(trainings) == 1
+
+
+def test_a_file_with_a_list_of_runs(cli, tmp_path):
+    (tmp_path / "runs.toml").write_text("""
+        epochs = 1
+        seeds = "0-1"
+        [[runs]]
+        method = "ce"
+        hyperparameters = { mixup = 0.2 }
+        [[runs]]
+        method = "balanced_softmax"
+        seed = 5
+        seeds = [5]
+    """)
+    assert cli("run", "--config", "runs.toml", "--device", "cpu", "--out", "out").code == 0
+    results = stored(tmp_path / "out")
+    assert set(results) == {("ce", 0), ("ce", 1), ("balanced_softmax", 5)}
+    assert results["ce", 0].config.hyperparameters == {"mixup": 0.2}
+    assert "stored already" in cli("run", "--config", "runs.toml", "--out", "out", "--method", "ce", "--seeds", 1).out
+
+
+def test_a_result_is_repeated_with_or_without_changes(cli, tmp_path, trainings):
+    cli(*RUN, "--method", "balpoe", "--set", "experts=2", "--set", "spread=0.3", "--lr", 0.05)
+    (path,) = tmp_path.rglob("results/**/*.json")
+    assert "stored already" in cli("run", "--config", path).out
+    assert cli("run", "--config", path, "--seeds", 3, "--device", "cpu").code == 0
+    results = stored(tmp_path / "results")
+    assert results["balpoe", 3].config.hyperparameters["taus"] == [0.7, 1.3]
+    assert trainings == [("BalPoE", 0), ("BalPoE", 3)]
+
+
+def test_posthoc_adjustment_starts_from_the_stored_cross_entropy_run(cli, tmp_path, trainings):
+    cli(*RUN, "--method", "ce")
+    (path,) = tmp_path.rglob("ce/*.json")
+    age = path.stat().st_mtime_ns
+    assert cli(*RUN, "--method", "logit_adjustment_posthoc").code == 0
+    assert trainings == [("CrossEntropy", 0)]
+    assert path.stat().st_mtime_ns == age
+    results = stored(tmp_path / "results")
+    assert set(results) == {("ce", 0), ("logit_adjustment_posthoc", 0)}
+    adjusted, ce = results["logit_adjustment_posthoc", 0], results["ce", 0]
+    assert adjusted.method.uses == {"ce": ce.run_id}
+    assert adjusted.cost.training_seconds == ce.cost.training_seconds
+    assert adjusted.test.bins != ce.test.bins
+
+
+def test_posthoc_adjustment_trains_cross_entropy_where_there_is_none(cli, tmp_path, trainings):
+    assert cli(*RUN, "--method", "logit_adjustment_posthoc", "--set", "mixup=0.2").code == 0
+    assert trainings == [("CrossEntropy", 0)]
+    assert stored(tmp_path / "results")["ce", 0].config.hyperparameters == {"mixup": 0.2}
+
+
+REPRODUCED = [
+    {},
+    {"method": "ce", "seed": 7, "epochs": 3},
+    {"recipe": "long", "batch_size": 32, "lr": 0.0123456789, "data_seed": 3},
+    {"imbalance_ratio": 12.3456789, "precision": "bf16", "validation": True, "pretrained": True},
+    {"hyperparameters": {"mixup": 0.123456789, "taus": [-0.5, 1.23456789]}},
+    {"hyperparameters": {"taus": [1]}},
+    {"batch_norm_images": 32},
+    {"hyperparameters": {"taus": [[0.0] * 10, [2.0] * 9 + [1.23456789]]}},
+    {"dataset": "folder-lt", "backbone": "resnet18", "image_size": 96, "cache_resized": 128, "decode": "gpu"},
+    {"method": "logit_adjustment_posthoc", "validation": True, "hyperparameters": {"select_tau": True}},
+    {"method": "logit_adjustment", "hyperparameters": {"tau": 1e-7}},
+    {"method": "vs"},
+    {"method": "ncl", "dataset": "cifar100-lt", "recipe": "paper", "epochs": 7},
+]
+
+
+@pytest.mark.parametrize("settings", REPRODUCED, ids=str)
+def test_the_command_to_reproduce_a_run_describes_the_same_run(cli, monkeypatch, tmp_path, settings):
+    config = resolve(RunConfig(**settings))
+    asked = []
+    monkeypatch.setattr(console, "run_all", lambda configs, around, _: asked.append((configs, around.rerun)) or True)
+    words = shlex.split(console.command(config, tmp_path / "result.json"))
+    assert words[0] == "ltbench"
+    assert cli(*words[1:]).code == 0
+    ((configs, rerun),) = asked
+    assert [resolve(one) for one in configs] == [config]
+    assert rerun
+
+
+def test_a_run_of_several_processes_is_reproduced_by_as_many(tmp_path):
+    config = resolve(RunConfig(batch_norm_images=16))
+    ways = [Division(processes=1, accumulate=4, batch_norm_images=16)]
+    ways.append(Division(processes=2, accumulate=2, batch_norm_images=16))
+    words = console.command(config, tmp_path / "result.json", ways)
+    assert words.startswith("torchrun --standalone --nproc-per-node 2 -m ltbench run --method balpoe")
+    assert "--batch-norm-images 16" in words
+    assert "--accumulate 2" in words
+
+
+@pytest.mark.parametrize("name", ["mine", "standard"])
+def test_a_run_with_a_recipe_of_the_users_own_is_reproduced_from_its_file(cli, tmp_path, trainings, name):
+    (tmp_path / f"{name}.toml").write_text("epochs = 1\nmomentum = 0.5\n")
+    cli("run", "--method", "ce", "--recipe", f"{name}.toml", "--device", "cpu")
+    (path,) = tmp_path.rglob("results/**/*.json")
+    (tmp_path / f"{name}.toml").unlink()
+    reproduce = cli("show", path.stem).out.splitlines()[-1].removeprefix("reproduce ").split()
+    assert reproduce == ["ltbench", "run", "--config", str(path.relative_to(tmp_path)), "--rerun"]
+    assert cli(*reproduce[1:], "--device", "cpu").code == 0
+    assert len(trainings) == 2
+    assert list(tmp_path.rglob("results/**/*.json")) == [path]
+
+
+def test_show_prints_a_run_and_a_command_that_can_be_copied(cli, tmp_path, trainings):
+    cli(*RUN, "--method", "balpoe", "--set", "mixup=0.3", "--validation")
+    (path,) = tmp_path.rglob("results/**/*.json")
+    result = read(path)
+    for name in (path.stem[:5], path.stem, path):
+        shown = cli("show", name)
+        assert (shown.code, shown.err) == (0, "")
+        for word in (
+            f"{result.run_id} (done)",
+            "mixup=0.3",
+            "taus=0,1,2",
+            "cifar_resnet20",
+            "standard",
+            "validation",
+            "3, which share conv1, bn1, layer1; each has its own layer2, layer3",
+        ):
+            assert word in " ".join(shown.out.split()), word
+        assert f"top-1 {result.test.top1:.2f}" in shown.out
+    reproduce = shown.out.splitlines()[-1].removeprefix("reproduce ").strip()
+    assert cli(*shlex.split(reproduce)[1:]).code == 0
+    assert len(trainings) == 2
+    assert list(tmp_path.rglob("results/**/*.json")) == [path]
+
+
+def test_show_prints_a_run_of_a_method_that_is_not_at_hand(cli, tmp_path, make_result):
+    path = Store(tmp_path / "results").save(make_result("theirs", status="failed", reason="the loss is nan"))
+    shown = cli("show", path.stem)
+    assert shown.code == 0
+    assert "(failed: the loss is nan)" in shown.out
+
+
+def test_a_method_of_ones_own(cli, tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "mine.py").write_text(
+        '"""Mine."""\nfrom ltbench_methods.ce import CrossEntropy\n\nclass Mine(CrossEntropy):\n    """Just mine."""\n'
+    )
+    assert cli(*RUN, "--method", "mine", "--methods-dir", "own").code == 0
+    assert stored(tmp_path / "results")["mine", 0].method.revision.startswith("file ")
+    assert re.search(r"^mine +Just mine\.$", cli("list", "methods", "--methods-dir", "own").out, re.M)
+
+
+def test_a_report_says_what_it_leaves_out_and_merges_folders(cli, tmp_path, make_result):
+    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
+    here.save(make_result(seed=0, top1=40.0))
+    there.save(make_result(seed=0, top1=40.0))
+    there.save(make_result(seed=1, top1=50.0))
+    failed = there.save(make_result(seed=2, status="failed", reason="the loss is nan"))
+    stopped = there.save(make_result(seed=3, status="interrupted", reason="stopped by the user"))
+    damaged = there.save(make_result(seed=4))
+    damaged.write_text("{")
+    done = cli("report", "--results", "here", "--results", "there", "--format", "json")
+    assert done.code == 0
+    (row,) = json.loads(done.out)
+    assert (row["n"], row["top1"]) == (2, 45.0)
+    assert f"left out: {failed.relative_to(tmp_path)}: failed: the loss is nan" in done.err
+    assert f"left out: {stopped.relative_to(tmp_path)}: interrupted: stopped by the user" in done.err
+    assert str(damaged.relative_to(tmp_path)) in done.err
+    assert done.err.count("left out:") == 4
+    assert done.err.endswith(
+        "6 result files; left out: 1 not readable, 1 failed, 1 interrupted, 1 of runs that stand there twice.\n"
+    )
+
+
+def test_lists(cli):
+    for what, names in {
+        "methods": registry.method_names(),
+        "datasets": registry.dataset_names(),
+        "backbones": ["cifar_resnet20", "cifar_resnet32", "resnet50"],
+        "recipes": ["long", "standard"],
+    }.items():
+        done = cli("list", what)
+        assert (done.code, done.err) == (0, "")
+        assert set(names) <= {line.split()[0] for line in done.out.splitlines()}, what
+
+
+def test_doctor_says_what_is_there(cli, tmp_path):
+    done = cli("doctor", "--data-dir", "data")
+    assert done.code == 0
+    lines = dict(re.split(r"  +", line, maxsplit=1) for line in done.out.splitlines())
+    assert {"python", "ltbench", "torch", "timm", "device", "cache folder", "data folder"} <= set(lines)
+    assert lines["digits-lt"] == "ready"
+    assert lines["cifar10-lt"] == "not there; ltbench data prepare cifar10-lt"
+    assert lines["data folder"] == str(tmp_path / "data")
+
+
+def test_a_data_set_is_verified(cli, tmp_path):
+    done = cli("data", "verify", "digits-lt")
+    lines = dict(re.split(r"  +", line, maxsplit=1) for line in done.out.splitlines())
+    assert (lines["classes"], lines["test images"]) == ("10", "400")
+    assert lines["training images"] == "464, 138 to 6 a class"
+    cli(*RUN, "--method", "ce")
+    fingerprints = stored(tmp_path / "results")["ce", 0].data.fingerprints
+    assert {name: lines[f"fingerprint of {name}"] for name in ("train", "test")} == fingerprints
+    assert "a class" in cli("data", "verify", "digits-lt", "--imbalance-ratio", 1).out
+    assert cli("data", "prepare", "digits-lt").code == 0
+
+
+def test_a_run_that_diverges_is_stored_as_failed_and_the_others_go_on(cli, tmp_path, trainings):
+    (tmp_path / "runs.toml").write_text(
+        "method = 'ce'\nepochs = 1\n[[runs]]\nlr = 1e30\n[[runs]]\nlr = 0.1\nseed = 1\n"
+    )
+    done = cli("run", "--config", "runs.toml", "--device", "cpu")
+    assert done.code == 1
+    results = stored(tmp_path / "results")
+    failed = results["ce", 0]
+    assert (failed.status, failed.test, results["ce", 1].status) == ("failed", None, "done")
+    assert re.match("the loss is (nan|inf) in epoch 1", failed.reason)
+    assert f"ce on digits-lt, seed 0: failed: {failed.reason}" in done.out
+    again = cli("run", "--config", "runs.toml", "--device", "cpu")
+    assert (again.code, again.out.count("stored already")) == (1, 1)
+    assert trainings == [("CrossEntropy", 0), ("CrossEntropy", 1), ("CrossEntropy", 0)]
+    assert f"failed: {failed.reason}" in cli("report").err
+
+
+def test_a_posthoc_run_on_a_run_that_fails_fails_with_its_reason(cli, tmp_path):
+    assert cli(*RUN, "--method", "logit_adjustment_posthoc", "--lr", 1e30).code == 1
+    results = stored(tmp_path / "results")
+    assert {result.status for result in results.values()} == {"failed"}
+    reason = results["logit_adjustment_posthoc", 0].reason
+    assert results["ce", 0].run_id in reason
+    assert reason.endswith(results["ce", 0].reason)
+
+
+def test_a_run_that_is_stopped_says_how_to_go_on(cli, tmp_path, monkeypatch):
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ltbench.runs.run.fit", stop)
+        done = cli(*RUN, "--method", "ce")
+    assert done.code == 130
+    assert "the same command goes on" in done.err
+    assert stored(tmp_path / "results")["ce", 0].status == "interrupted"
+    assert cli(*RUN, "--method", "ce").code == 0
+    assert stored(tmp_path / "results")["ce", 0].status == "done"
+
+
+@pytest.mark.filterwarnings("default::ltbench.errors.LtbenchWarning")
+def test_a_warning_is_one_line_without_its_source(cli):
+    done = cli(*RUN, "--set", "taus=0,1")
+    assert done.code == 0
+    assert done.err == ("ltbench: note: the taus average to 0.5 and not to one: the combined prediction is biased\n")
+
+
+def test_help_is_fast_because_it_imports_no_heavy_library():
+    code = """
+import runpy, sys
+sys.argv = ["ltbench", *sys.argv[1:]]
+try:
+    runpy.run_module("ltbench", run_name="__main__")
+finally:
+    print("heavy:", sorted({"torch", "timm", "pandas", "optuna", "numpy", "sklearn"} & set(sys.modules)))
+"""
+    for words in (["--help"], ["run", "--help"]):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "Usage: " in done.stdout
+        assert done.stdout.endswith("heavy: []\n")

@@ -1,0 +1,162 @@
+"""The conformance suite over every registered method, and proof that each of its checks can fail."""
+
+import dataclasses
+import random
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from pydantic import model_validator
+
+from ltbench import conformance, registry
+from ltbench.conformance import CHECKS, Subject
+from ltbench.method import Loss, Method, MethodConfig, Range, Stage
+from ltbench.method.losses import cross_entropy
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("name", registry.method_names())
+@pytest.mark.filterwarnings("ignore::ltbench.errors.LtbenchWarning")
+def test_every_method_conforms(name, check):
+    CHECKS[check](Subject(registry.method(name)))
+
+
+class Sound(Method):
+    """A method without fault, which the mutants below break."""
+
+    def forward(self, batch, at):
+        logits = self.network(batch.images)
+        return batch.loss(lambda labels: cross_entropy(logits, labels))
+
+
+def mutant(**changes):
+    """A subclass of Sound with some attributes replaced."""
+    return type("Mutant", (Sound,), {"__doc__": "Broken.", "__module__": __name__, **changes})
+
+
+class Unstable(MethodConfig):
+    @model_validator(mode="after")
+    def _drift(self):
+        object.__setattr__(self, "mixup", self.mixup + 0.1)
+        return self
+
+
+class WrongSpace(MethodConfig):
+    space: ClassVar = {"mixup": Range(-1.0, 1.0)}
+
+
+def with_parameter(value):
+    """An __init__ that adds a parameter."""
+
+    def init(self, build, prior, config):
+        Method.__init__(self, build, prior, config)
+        self.extra = torch.nn.Parameter(torch.full((2,), value))
+
+    return init
+
+
+def plus(extra):
+    """A forward that adds something to the loss."""
+
+    def forward(self, batch, at):
+        loss = Sound.forward(self, batch, at)
+        return Loss(loss.total + extra(self, batch), loss.weight)
+
+    return forward
+
+
+def forgetful(self, batch):
+    self.steps = getattr(self, "steps", 0) + 1  # lost when another process goes on
+    return self.steps * self.network(batch.images).sum()
+
+
+def counting(self, experts):
+    self.log_prior += 1
+    return experts.mean(0)
+
+
+def global_draw(self, batch, at):
+    np.random.rand()  # noqa: NPY002
+    return batch
+
+
+MUTANTS = {
+    "it is documented": {"__doc__": None},
+    "its hyper parameters survive storing": {"Config": Unstable},
+    "its search space is valid": {"Config": WrongSpace},
+    "its loss is finite": {"forward": plus(lambda self, batch: torch.tensor(float("nan")))},
+    "the parts of a batch add up": {"forward": plus(lambda self, batch: self.network(batch.images).sum().square())},
+    "gradients reach every parameter that trains": {"__init__": with_parameter(1.0)},
+    "training changes what trains and nothing else": {
+        "__init__": with_parameter(0.0),
+        "forward": plus(lambda self, batch: 0 * self.extra.sum()),
+    },
+    "equal seeds give equal weights": {
+        "forward": plus(lambda self, batch: random.random() * self.network(batch.images).sum())
+    },
+    "a stopped training goes on as if nothing had happened": {"forward": plus(forgetful)},
+    "predictions have the right shape": {"combine": lambda self, experts: experts.mean(0).T},
+    "predicting changes nothing": {"combine": counting},
+    "global generators are left alone": {"prepare": global_draw},
+    "it trains with and without mixup": {
+        "forward": plus(lambda self, batch: 0.0 if batch.weight is None else torch.tensor(float("inf")))
+    },
+    "its stages say what they look at": {"stages": lambda self, recipe: (Stage(source="unlabelled-test"),)},
+    "its step compiles whole": {"forward": plus(lambda self, batch: 1.0 if batch.images.sum() > 0 else 0.0)},
+}
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_sound_method_passes_each_check(check):
+    CHECKS[check](Subject(Sound))
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_each_check_catches_its_fault(check):
+    with pytest.raises(Exception, match=r".") as caught:
+        CHECKS[check](Subject(mutant(**MUTANTS[check])))
+    assert not isinstance(caught.value, KeyError | AttributeError | NameError), caught.value
+
+
+@pytest.mark.parametrize("drawn", [0, 1, 623])
+def test_a_draw_from_numpy_is_caught_wherever_its_generator_stands(drawn):
+    before = np.random.get_state()  # noqa: NPY002
+    try:
+        np.random.seed(0)  # noqa: NPY002
+        np.random.bytes(4 * drawn)  # noqa: NPY002
+        with pytest.raises(AssertionError, match="numpy's global generator"):
+            CHECKS["global generators are left alone"](Subject(mutant(prepare=global_draw)))
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
+
+
+def by_the_epoch(self, batch, at):
+    loss = Sound.forward(self, batch, at)
+    return dataclasses.replace(loss, total=loss.total * (1 + at.epoch))
+
+
+def counting(self, batch, at):
+    loss = Sound.forward(self, batch, at)
+    return dataclasses.replace(loss, total=loss.total * self.calls)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"forward": by_the_epoch},
+        {"forward": counting, "calls": 1, "after_step": lambda self, at: setattr(self, "calls", self.calls + 1)},
+    ],
+    ids=["epoch", "python state"],
+)
+def test_a_step_that_changes_from_step_to_step_is_caught(changes):
+    with pytest.raises(AssertionError, match="depends on more than tensors"):
+        CHECKS["its step compiles whole"](Subject(mutant(**changes)))
+
+
+def test_the_suite_reports_a_fault_with_its_line():
+    outcomes = {outcome.name: outcome for outcome in conformance.run(mutant(**MUTANTS["its loss is finite"]))}
+    assert len(outcomes) >= len(CHECKS)
+    assert not outcomes["its loss is finite"].passed
+    assert "nan" in outcomes["its loss is finite"].message
+    assert outcomes["it is documented"].passed

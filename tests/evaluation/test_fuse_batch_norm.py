@@ -1,0 +1,112 @@
+"""Folding batch norm into convolutions changes no prediction, and is left alone where it cannot be done."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from ltbench import registry
+from ltbench.conformance import Subject
+from ltbench.evaluation.fuse_batch_norm import folded
+from ltbench.evaluation.predict import predict
+from ltbench.method import ClassPrior
+from ltbench.models.experts import Backbone
+
+
+def method(backbone="cifar_resnet20", name="balpoe", size=32):
+    """A method whose batch norms have something to say."""
+    torch.manual_seed(0)
+    cls = registry.method(name)
+    build = Backbone(backbone, classes=10, channels=3, image_size=size, head="cosine")
+    made = cls(build, ClassPrior(torch.arange(1, 11)), cls.Config())
+    for module in made.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, 0, 0.3)
+            nn.init.uniform_(module.running_var, 0.3, 3)
+            nn.init.normal_(module.bias, 0, 0.3)
+    return made.eval()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "name"),
+    [("cifar_resnet32", "balpoe"), ("cifar_resnet20", "ce"), ("resnet18", "balpoe"), ("mobilenetv3_small_050", "ce")],
+)
+@torch.no_grad()
+def test_predictions_are_those_of_the_network_as_it_was_trained(backbone, name):
+    made = method(backbone, name)
+    images = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    expected = made.experts(images)
+    own = made.network
+    with folded(made, images[:1]) as how:
+        found = made.experts(images)
+        norms = sum(isinstance(module, nn.BatchNorm2d) for module in made.network.modules())
+    assert how == "batch norm folded"
+    assert made.network is own, "the method has its own network back"
+    assert torch.equal(found.argmax(2), expected.argmax(2))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+    assert torch.equal(made.experts(images), expected)
+    if name == "balpoe" or backbone.startswith("cifar"):
+        assert norms == 0
+
+
+def test_a_network_without_batch_norm_runs_as_it_is():
+    made = method("vit_tiny_patch16_224", "ce", size=224)
+    with folded(made, torch.randn(1, 3, 224, 224)) as how:
+        assert how == "no batch norm to fold"
+
+
+class Branching(nn.Module):
+    """Decides by its data, which cannot be traced."""
+
+    def __init__(self, branch):
+        super().__init__()
+        self.branch = branch
+
+    def forward(self, x):
+        return self.branch(x if x.mean() < 1e9 else x.clamp(max=1e9))
+
+
+class Counting(nn.Module):
+    """Another function at every call: tracing it keeps one of them."""
+
+    def __init__(self, branch):
+        super().__init__()
+        self.branch, self.calls = branch, itertools.count()
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def forward(self, x):
+        return self.branch(x).roll(next(self.calls), 1)
+
+
+@pytest.mark.parametrize(("wrap", "words"), [(Branching, "TraceError"), (Counting, "tracing changed the network")])
+@torch.no_grad()
+def test_what_cannot_be_folded_is_left_alone(wrap, words):
+    made = method()
+    made.network.branches[0] = wrap(made.network.branches[0])
+    own = made.network
+    with folded(made, torch.randn(1, 3, 32, 32)) as how:
+        assert made.network is own
+    assert how == f"batch norm not folded: {words}"
+
+
+def test_an_error_while_predicting_gives_the_network_back():
+    made = method()
+    own = made.network
+    with pytest.raises(ZeroDivisionError), folded(made, torch.randn(1, 3, 32, 32)):
+        raise ZeroDivisionError
+    assert made.network is own
+
+
+@pytest.mark.parametrize("name", registry.method_names())
+def test_every_method_predicts_the_same_folded(name):
+    subject = Subject(registry.method(name))
+    trained = subject.trained().eval()
+    predictions = predict(trained, subject.test)
+    with torch.no_grad():
+        plain = torch.cat([trained.predict(batch.images) for batch in subject.test.plain()])
+    assert predictions.how == "batch norm folded"
+    assert torch.equal(predictions.logits.argmax(1), plain.argmax(1))
+    torch.testing.assert_close(predictions.logits, plain, rtol=1e-4, atol=1e-3)

@@ -1,0 +1,166 @@
+"""Estimates of how long a run takes."""
+
+import pytest
+import torch
+
+from ltbench import registry
+from ltbench.config import RunConfig
+from ltbench.errors import LtbenchError
+from ltbench.method import Method
+from ltbench.method.losses import cross_entropy
+from ltbench.runs.estimate import estimate
+
+LARGE = {"imagenet-lt": (115_846, 50_000, 1000), "inaturalist2018": (437_513, 24_426, 8142)}
+
+
+@pytest.mark.parametrize("name", registry.method_names())
+def test_every_method_has_one(name, tmp_path):
+    backbone = "test_vit" if name == "lift" else "test_resnet"
+    config = RunConfig(method=name, dataset="imagenet-lt", backbone=backbone, image_size=32, batch_size=16, epochs=5)
+    found = estimate(config, tmp_path, rounds=1)
+    (share,) = found.shares
+    names = [stage.name for stage in share.stages]
+    assert len(set(names)) == len(names)
+    assert all(stage.steps % 7241 == 0 and min(stage.seconds) > 0 for stage in share.stages)  # 7241 batches
+    assert found.evaluation_seconds > 0
+    assert len(found.starts_from) == len(registry.method(name).uses(found.config))
+    if share.stages:
+        assert share.seconds == pytest.approx(sum(stage.steps * stage.seconds[0] for stage in share.stages))
+    else:
+        assert share.seconds == share.images_per_second == 0
+
+
+def test_processes_take_their_shares_of_as_many_steps(tmp_path):
+    found = estimate(RunConfig(method="ldam_drw", epochs=10), tmp_path, rounds=2, processes=(1, 4, 6))
+    whole, quarter, sixth = found.shares
+    assert (whole.processes, whole.batch, quarter.processes, quarter.batch) == (1, 64, 4, 16)
+    assert sixth.batch == 11  # of 64, with four others; two have 10
+    for share in found.shares:
+        assert [(stage.name, stage.steps) for stage in share.stages] == [("train", 64), ("deferred", 16)]
+        assert all(len(stage.seconds) == 2 for stage in share.stages)
+        assert share.images_per_second == pytest.approx(80 * share.batch / share.seconds)
+    assert found.gradient_bytes == 4 * found.parameters
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_data_set_need_not_be_there(name, cli):
+    done = cli(
+        "estimate", "--method", "ce,balpoe", "--dataset", name, "--backbone", "test_resnet", "--image-size", "32",
+        "--batch-size", "16", "--rounds", "1", "--processes", "1,8",
+    )  # fmt: skip
+    images, tested, classes = LARGE[name]
+    assert done.code == 0
+    assert done.out.count(f"epochs of {images:,} images, batches of 16") == 2
+    assert done.out.count(f"{classes:,} classes") == 2
+    assert done.out.count(f"evaluation of {tested:,} test images") == 2
+    assert "decoding and augmentation, where they do not keep pace" in done.out
+    assert "MB of gradients after each step" in done.out
+
+
+def test_it_is_told_how_steps_would_be_taken(tmp_path):
+    config = RunConfig(method="ce", epochs=1)
+    (share,) = estimate(config, tmp_path, rounds=1, accumulate=2, checkpoint_activations=True).shares
+    assert "activations recomputed" in share.how
+
+
+@pytest.mark.parametrize("processes", ["0", "64", "1,x"])
+def test_numbers_of_processes_that_cannot_be(processes, cli):
+    done = cli("estimate", "--processes", processes)
+    assert done.code == 2
+    assert "--processes" in done.err
+
+
+MIXED = "that of a batch's pixels, which each process mixes or changes as a whole"
+GATHERED = "what the loss takes in from other processes"
+
+
+@pytest.mark.parametrize(
+    ("name", "processes", "settings", "named"),
+    [
+        ("ce", 2, (), set()),
+        ("ce", 2, ("--set", "mixup=0.4"), {MIXED}),
+        ("gcl", 2, (), {MIXED}),  # which adds noise to batches
+        ("paco", 2, (), {GATHERED}),
+        ("paco", 1, ("--set", "mixup=0.4"), set()),
+    ],
+)
+def test_what_processes_tell_each_other_is_named(name, processes, settings, named, cli):
+    done = cli("estimate", "--method", name, "--processes", processes, "--epochs", "2", "--rounds", "1", *settings)
+    assert done.code == 0
+    assert {words for words in (MIXED, GATHERED) if words in done.out} == named
+    assert ("MB of gradients" in done.out) == (processes > 1)
+    assert "not in it: augmentation" in done.out
+
+
+class Failing(Method):
+    def forward(self, batch, at):
+        self.fail()
+        logits = float("nan") * self.network(batch.images)
+        return batch.loss(lambda labels: cross_entropy(logits, labels))
+
+    def experts(self, images):
+        self.fail()
+        return super().experts(images)
+
+    def fail(self):
+        """Go on."""
+
+
+class Large(Failing):
+    def fail(self):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+
+class LargeWhenEvaluated(Large):
+    def stages(self, recipe):
+        return ()
+
+
+class Wrong(Failing):
+    def fail(self):
+        raise ZeroDivisionError("of its own")
+
+
+@pytest.mark.parametrize(
+    ("cls", "words"),
+    [
+        (Large, "ce does not fit: CUDA out of memory. Tried to allocate 2.00 GiB.\n  where: --processes 2\n"),
+        (Large, "to do: --accumulate, --checkpoint-activations, a smaller --batch-size or more --processes"),
+        (LargeWhenEvaluated, "Tried to allocate 2.00 GiB.\n  where: evaluation\n  to do: a smaller --image-size"),
+        (Failing, "ce fails: the loss is nan in epoch 1 of stage 'train'"),
+        (Wrong, "ce fails: ZeroDivisionError: of its own\n  where: test_estimate.py, line "),
+    ],
+)
+def test_steps_that_fail_are_spoken_of(cls, words, cli, monkeypatch):
+    monkeypatch.setattr(registry, "method", lambda name: cls)
+    done = cli("estimate", "--method", "ce", "--processes", "1,2", "--rounds", "1")
+    assert done.code == 2
+    assert words in done.err
+
+
+class Coupled(Method):
+    """Couples the images of a batch and gathers none."""
+
+    coupled = True
+
+
+def test_what_a_run_refuses_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(LtbenchError, match=r"paco couples the images of a batch\n  where: --accumulate"):
+        estimate(RunConfig(method="paco"), tmp_path, accumulate=2)
+    monkeypatch.setattr(registry, "method", lambda name: Coupled)
+    with pytest.raises(LtbenchError, match=r"takes in one process's\n  where: --processes"):
+        estimate(RunConfig(method="ce"), tmp_path, processes=[1, 2])
+
+
+@pytest.mark.parametrize("command", ["estimate", "run"])
+@pytest.mark.parametrize("parts", [0, -3])
+def test_a_batch_has_one_part_or_more(command, parts, cli):
+    done = cli(command, "--accumulate", parts)
+    assert done.code == 2
+    assert "--accumulate" in done.err
+    assert "smaller numbers" not in done.err
+
+
+def test_a_data_set_without_published_sizes_must_be_there(tmp_path):
+    with pytest.raises(LtbenchError, match="cifar100"):
+        estimate(RunConfig(dataset="cifar100-lt"), tmp_path)

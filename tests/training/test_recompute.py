@@ -1,0 +1,146 @@
+"""Activations computed again in the backward pass: the same training bit for bit, batch norm's statistics too."""
+
+import json
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+
+from ltbench import registry, rng
+from ltbench.config import Recipe
+from ltbench.data.images import LabelledImages
+from ltbench.data.loading.base import Resident
+from ltbench.errors import LtbenchError
+from ltbench.method import ClassPrior
+from ltbench.models.blocks import blocks
+from ltbench.models.experts import Backbone, ExpertNetwork
+from ltbench.models.heads import HEADS
+from ltbench.training.activation_checkpointing import recomputed
+from ltbench.training.checkpoint import Checkpoint
+from ltbench.training.distributed.batch_norm import synchronise
+from ltbench.training.distributed.process_group import ALONE
+from ltbench.training.trainer import fit
+
+COUNTS = (12, 7, 4, 2)
+RECIPE = Recipe(epochs=2, batch_size=12, lr=0.02)
+
+
+class Small(Backbone):
+    """A timm network with settings of its own."""
+
+    def __init__(self, name, **settings):
+        self.settings = settings
+        super().__init__(name, classes=len(COUNTS), channels=3, image_size=32, head="linear")
+
+    def _create(self, width):
+        return timm.create_model(self.name, num_classes=0, **self.settings)
+
+
+NETWORKS = {
+    "resnet": Small("resnet10t"),
+    "vit": Small(
+        "vit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=24, depth=4, num_heads=2,
+        drop_path_rate=0.3, proj_drop_rate=0.2, attn_drop_rate=0.2,
+    ),
+    "convnext": Small("convnext_atto", depths=(1, 1, 2, 1), dims=(8, 8, 16, 16), drop_path_rate=0.3),
+    "regnet": Small("regnetx_002"),  # keeps its blocks under names of its own
+}  # fmt: skip
+
+
+def images():
+    labels = np.repeat(np.arange(len(COUNTS)), COUNTS)
+    pixels = np.random.default_rng(0).integers(0, 256, (len(labels), 3, 32, 32)).astype(np.uint8)
+    return Resident(LabelledImages(pixels, labels), (0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
+
+
+def trained(network, path, *, group=ALONE, accumulate=1, together=False, recompute=False):
+    """The trained state, how often each block's first layer ran, and how steps were taken."""
+    cls = registry.method("balpoe")
+    with rng.global_stream(0, "init"):
+        config = cls.Config.model_validate({"experts": 2})
+        method = cls(NETWORKS[network], ClassPrior(torch.tensor(COUNTS)), config)
+    if together:
+        synchronise(method, group)
+    layers = [next(layer for layer in block.modules() if hasattr(layer, "weight")) for block in blocks(method.network)]
+    ran = [0] * len(layers)
+    for i, layer in enumerate(layers):
+        layer.register_forward_hook(lambda *_, i=i: ran.__setitem__(i, ran[i] + 1))
+    saves = Checkpoint(path / f"{recompute}.pt", 1e9, group=group)
+    history = fit(
+        method, images(), RECIPE, seed=0, checkpoint=saves, group=group, accumulate=accumulate, recompute=recompute
+    )
+    assert not any("forward" in vars(block) for block in blocks(method.network))
+    return {name: value.numpy().copy() for name, value in method.state_dict().items()}, ran, history.how
+
+
+def assert_same_training(plain, again):
+    assert plain[0].keys() == again[0].keys()
+    for name, value in plain[0].items():
+        np.testing.assert_array_equal(again[0][name], value, err_msg=name)
+    assert again[1] == [2 * count for count in plain[1]]
+    assert (plain[2], again[2]) == ("eager", "eager; activations recomputed")
+
+
+@pytest.mark.parametrize(("network", "accumulate"), [(name, 1) for name in NETWORKS] + [("resnet", 2)])
+@pytest.mark.filterwarnings("ignore:batch norm sees")
+def test_training_is_the_same_bit_for_bit(network, accumulate, tmp_path):
+    plain, again = (trained(network, tmp_path, accumulate=accumulate, recompute=on) for on in (False, True))
+    assert len(plain[1]) >= 4
+    assert_same_training(plain, again)
+
+
+def test_synchronised_batch_norm_counts_a_batch_once(together, tmp_path):
+    def work(group):
+        return [trained("resnet", tmp_path, group=group, together=True, recompute=on) for on in (False, True)]
+
+    for plain, again in together(2, work):
+        assert_same_training(plain, again)
+
+
+def test_methods_that_look_twice_and_are_compiled(tmp_path):
+    """NCL runs its network on two views in one step; what was asked to be compiled is not, and says so."""
+    cls = registry.method("ncl")
+    states, how = [], []
+    for on in (False, True):
+        with rng.global_stream(0, "init"):
+            method = cls(NETWORKS["vit"], ClassPrior(torch.tensor(COUNTS)), cls.Config())
+        history = fit(
+            method, images(), RECIPE, seed=0, checkpoint=Checkpoint(tmp_path / f"{on}.pt", 1e9), recompute=on,
+            compiled=on,
+        )  # fmt: skip
+        states.append(method.state_dict())
+        how.append(history.how)
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert how == ["eager", "eager; activations recomputed"]
+
+
+class Doubling(nn.Module):
+    """Changes what it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.layer(x.mul_(2)).exp()
+
+
+def test_an_input_changed_in_place_is_refused():
+    network = ExpertNetwork(nn.Linear(3, 3), [Doubling()], [HEADS["linear"](3, 2)])
+    with recomputed(network), pytest.raises(LtbenchError, match=r"a Doubling changes its input(.|\n)*--checkpoint-act"):
+        network(torch.ones(2, 3))
+
+
+def test_a_run_says_that_it_recomputes_and_keeps_its_id(cli, tmp_path):
+    words = ("run", "--method", "ce", "--epochs", 1, "--device", "cpu", "--rerun", "--out", tmp_path)
+    results = []
+    for flag in ((), ("--checkpoint-activations",)):
+        assert cli(*words, *flag).code == 0
+        (path,) = tmp_path.rglob("*.json")  # one file: the run id is the same
+        results.append(json.loads(path.read_text()))
+    plain, again = results
+    assert again["cost"]["training"] == "eager; activations recomputed"
+    assert again["curve"][0]["loss"] == plain["curve"][0]["loss"]
+    assert again["metrics"]["test"] == plain["metrics"]["test"]

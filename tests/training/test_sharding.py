@@ -1,0 +1,209 @@
+"""Networks divided over the processes: the same training as in one process, and whole networks before and after it."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from ltbench import registry, rng
+from ltbench.config import Augment, Recipe
+from ltbench.data.images import LabelledImages
+from ltbench.data.loading.base import Resident
+from ltbench.errors import LtbenchError
+from ltbench.method import ClassPrior, Method
+from ltbench.method.losses import cross_entropy
+from ltbench.models.experts import Backbone
+from ltbench.training.checkpoint import Checkpoint
+from ltbench.training.distributed import sharding
+from ltbench.training.distributed.batch_norm import synchronise
+from ltbench.training.distributed.process_group import ALONE, Group
+from ltbench.training.distributed.sharding import check_shardable, own_part
+from ltbench.training.trainer import fit
+
+COUNTS = (20, 11, 6, 3)
+"""40 images: in batches of 17 the last one has 6, which leaves a fourth process without any."""
+RECIPE = Recipe(epochs=17, batch_size=17, lr=0.02, augment=Augment(padding=0.125, flip=True))
+"""51 steps."""
+SHORT = RECIPE.model_copy(update={"epochs": 5})
+SHORTEST = RECIPE.model_copy(update={"epochs": 1})
+
+
+class Transformer(Backbone):
+    """A vision transformer with two blocks, an expert's and a shared one, and no batch norm."""
+
+    def __init__(self):
+        super().__init__("vit_tiny_patch16_224", classes=len(COUNTS), channels=3, image_size=8, head="cosine")
+
+    def _create(self, width):
+        return timm.create_model(self.name, num_classes=0, img_size=8, patch_size=4, embed_dim=12, depth=2, num_heads=2)
+
+
+CONVOLUTIONS = Backbone("cifar_resnet20", classes=len(COUNTS), channels=3, image_size=8, head="cosine")
+
+
+def images():
+    labels = np.repeat(np.arange(len(COUNTS)), COUNTS)
+    pixels = np.random.default_rng(0).integers(0, 256, (len(labels), 3, 8, 8)).astype(np.uint8)
+    return Resident(LabelledImages(pixels, labels), (0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def doubled():
+    """Everything in float64, which ltbench asks for float32 in a few places; images, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "float", torch.Tensor.double)
+        yield
+
+
+def trained(name, path, group=ALONE, *, build=None, recipe=RECIPE, every=1e9, stop=None, synchronised=False, **ways):
+    """The trained weights, the losses, how steps were taken, and the share of the network that a process kept.
+
+    After ``stop`` steps training is broken off.
+    """
+    cls = registry.method(name) if isinstance(name, str) else name
+    config = cls.Config.model_validate({"experts": 2} if name == "balpoe" else {})
+    with rng.global_stream(0, "init"):
+        method = cls(build or Transformer(), ClassPrior(torch.tensor(COUNTS)), config).double()
+    method.to(memory_format=torch.channels_last)
+    if synchronised:
+        synchronise(method, group)
+    network = method.network
+    weights, parts = list(network.parameters()), (network.trunk, *network.branches)
+    strides = [weight.stride() for weight in weights]
+    sizes, steps = [sum(weight.numel() for part in parts for weight in part.parameters())], []
+
+    def watch(*_):
+        sizes.append(
+            sum(own_part(one).numel() for part in (network.trunk, *network.branches) for one in part.parameters())
+        )
+        steps.append(None)
+        if len(steps) == stop:
+            raise StopIteration
+
+    saves = Checkpoint(path, every, group=group)
+    try:
+        history = fit(method, images(), recipe, seed=0, checkpoint=saves, group=group, watch=watch, **ways)
+    except StopIteration:
+        return None
+    assert all(one is other for one, other in zip(network.parameters(), weights, strict=True))
+    assert [weight.stride() for weight in weights] == strides
+    state = {name: value.numpy().copy() for name, value in method.state_dict().items()}
+    return state, [point.loss for point in history.curve], history.how, max(sizes[1:]) / sizes[0]
+
+
+def assert_agree(one, other, tolerance=1e-8):
+    assert one[0].keys() == other[0].keys()
+    for name, value in one[0].items():
+        np.testing.assert_allclose(other[0][name], value, rtol=0, atol=tolerance, err_msg=name)
+    np.testing.assert_allclose(other[1], one[1], rtol=0, atol=tolerance)
+
+
+@pytest.fixture(scope="module")
+def alone(doubled, tmp_path_factory):
+    """Trained in one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    return {name: trained(name, folder / name) for name in ("ce", "balpoe")}
+
+
+@pytest.mark.parametrize(("processes", "names"), [(2, ("ce", "balpoe")), (4, ("balpoe",))])
+def test_divided_networks_agree_in_float64_for_fifty_steps(processes, names, alone, together, tmp_path):
+    def work(group):
+        return {name: trained(name, tmp_path / name, group, shard=True) for name in names}
+
+    for found in together(processes, work):
+        for name, other in found.items():
+            assert_agree(alone[name], other)
+            assert other[2] == "eager; parameters divided"
+            assert other[3] < 1 / processes + 0.03, "every process keeps its share; some lengths are no multiples"
+
+
+@pytest.mark.parametrize("name", ["balpoe", "lift", "crt"])
+def test_in_parts_and_with_frozen_ones_and_activations_recomputed(name, together, tmp_path):
+    def work(group):
+        ways = {"shard": True, "accumulate": 2, "recompute": True} if group.size > 1 else {}
+        return trained(name, tmp_path / f"{group.size}", group, recipe=SHORT, **ways)
+
+    expected = work(ALONE)
+    for found in together(2, work):
+        assert_agree(expected, found)
+        assert found[2] == "eager; activations recomputed; parameters divided"
+        assert found[3] < 0.53
+
+
+def test_a_run_goes_on_with_other_processes_divided_or_whole(together, tmp_path):
+    # Two stages, the second of which takes over the momentum of the first; it begins after 12 of 15 steps.
+    path = tmp_path / "checkpoint.pt"
+    expected = trained("ldam_drw", tmp_path / "alone", recipe=SHORT)
+    together(2, lambda group: trained("ldam_drw", path, group, recipe=SHORT, every=0.0, stop=14, shard=True))
+    assert torch.load(path, weights_only=True)["position"] == (1, 0, 1)
+    for later, shard in ((3, True), (1, False)):
+        own = tmp_path / f"{later}.pt"
+        own.write_bytes(path.read_bytes())
+
+        def resumed(group, own=own, shard=shard):
+            return trained("ldam_drw", own, group, recipe=SHORT, shard=shard)
+
+        for found in together(later, resumed) if later > 1 else [resumed(ALONE)]:
+            assert_agree(expected, found)
+
+
+@pytest.mark.filterwarnings("ignore:batch norm sees")
+def test_a_process_without_images_leaves_no_trace_in_batch_norm(together, tmp_path):
+    def work(group):
+        return [
+            trained("ce", tmp_path / f"{shard}", group, build=CONVOLUTIONS, recipe=SHORTEST, shard=shard)
+            for shard in (False, True)
+        ]
+
+    for whole, divided in together(4, work):
+        assert_agree(whole, divided)
+
+
+def test_synchronised_batch_norm_in_divided_networks(together, tmp_path):
+    def work(group):
+        return trained(
+            "balpoe", tmp_path / f"{group.size}", group, build=CONVOLUTIONS, recipe=SHORTEST, synchronised=True,
+            shard=group.size > 1, recompute=group.size > 1,
+        )  # fmt: skip
+
+    expected = work(ALONE)
+    for found in together(2, work):
+        assert_agree(expected, found)
+
+
+class Teacher(Method):
+    """Cross entropy, and a second network that follows the first."""
+
+    def __init__(self, build, prior, config):
+        super().__init__(build, prior, config)
+        self.teacher = deepcopy(self.network).requires_grad_(False)
+
+    def forward(self, batch, at):
+        logits = self.network(batch.images)
+        return batch.loss(lambda labels: cross_entropy(logits, labels))
+
+    def after_step(self, at):
+        torch._foreach_lerp_(list(self.teacher.parameters()), list(self.network.parameters()), 0.1)
+
+
+def test_a_method_that_computes_with_divided_parameters_is_told_so(together, tmp_path):
+    def work(group):
+        with pytest.raises(
+            LtbenchError, match=r"Teacher computes with parameters of its network(.|\n)*without --shard"
+        ):
+            trained(Teacher, tmp_path / "c", group, shard=True)
+
+    together(2, work)
+
+
+def test_where_a_network_cannot_be_divided(cli, monkeypatch):
+    refused = cli("run", "--method", "ce", "--device", "cpu", "--shard")
+    assert refused.code == 2
+    assert "where: --shard" in refused.err
+    assert "torchrun --nproc-per-node 2" in refused.err
+    check_shardable(Group(0, 2))
+    monkeypatch.delattr(sharding.fsdp.FSDPModule, "set_force_sum_reduction_for_comms")
+    with pytest.raises(LtbenchError, match="newer torch"):
+        check_shardable(Group(0, 2))
