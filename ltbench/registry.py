@@ -105,7 +105,7 @@ def revision(cls: "type[Method]") -> str:
     return "file " + hashlib.sha256(source).hexdigest()[:12]
 
 
-def blame(error: BaseException, cls: "type[Method]") -> str | None:
+def error_location(error: BaseException, cls: "type[Method]") -> str | None:
     """File and line in a method's own code that an error came through; None if it came from elsewhere."""
     file = inspect.getfile(cls)
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]

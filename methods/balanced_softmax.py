@@ -57,7 +57,7 @@ class BalancedSoftmax(Method):
         """The training prior is taken out of the logits."""
         return 0.0
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """CE(z + log pi, y)."""
         logits = self.network(batch.images)
         one = self.log_prior.new_ones(())

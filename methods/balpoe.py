@@ -159,7 +159,7 @@ class BalPoE(Method):
         mean = self.taus.mean(0)
         return 1.0 - float(mean[0]) if torch.allclose(mean, mean[0]) else None
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """The mean over experts of CE(z_m + tau_m log pi, y)."""
         logits = self.network.experts(batch.images)
         return batch.loss(lambda labels: expert_logit_adjusted_cross_entropy(logits, labels, self.log_prior, self.taus))

@@ -99,8 +99,8 @@ class BCL(Method):
     family = "contrastive"
     revision = 1
     views = ("train", "contrast", "contrast")
-    coupled = True
-    gathers = True
+    couples_batch = True
+    gathers_across_processes = True
     config: Config
     paper = Paper(
         title="Balanced Contrastive Learning for Long-Tailed Visual Recognition",
@@ -161,7 +161,7 @@ class BCL(Method):
         """The classifier learns with the prior added, so that none is left."""
         return 0.0
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """The weighted sum of cross entropy on the first view and contrast between the other two."""
         size, config = len(batch.labels), self.config
         features = self.network.features(torch.cat(batch.views))
@@ -173,7 +173,9 @@ class BCL(Method):
 
         def per_sample(labels: Tensor) -> Tensor:
             adjusted = logit_adjusted_cross_entropy(logits, labels, self.log_prior, self.log_prior.new_ones(()))
-            contrast = balanced_contrast(compared, prototypes, labels, config.temperature, at.gather, at.first)
+            contrast = balanced_contrast(
+                compared, prototypes, labels, config.temperature, progress.gather, progress.first
+            )
             return config.ce_weight * adjusted + config.contrast_weight * contrast
 
         return batch.loss(per_sample)

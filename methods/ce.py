@@ -56,7 +56,7 @@ class CrossEntropy(Method):
         """The logits contain the training prior once."""
         return 1.0
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """CE(z, y)."""
         logits = self.network(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits, labels))

@@ -73,7 +73,7 @@ class ClassBalanced(Method):
         super().__init__(build, prior, config)
         self.register_buffer("class_weights", effective_number_weights(prior.counts, config.beta))
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """The weighted mean of CE(z, y)."""
         logits = self.network(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits, labels), self.class_weights)

@@ -125,7 +125,7 @@ class ClassifierRetraining(SecondStage):
         """Every class with the same chance."""
         return {"main": class_balanced(labels)}
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """CE(z, y)."""
         logits = self.network(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits, labels))

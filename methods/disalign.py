@@ -97,7 +97,7 @@ class DisAlign(SecondStage):
             ),
         )
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """CE(z', y), each sample weighted by its class."""
         logits = self.predict(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits, labels), self.class_weights)

@@ -41,7 +41,7 @@ class Focal(Method):
         ),
     )
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """(1 - p_y)^gamma CE(z, y)."""
         logits = self.network(batch.images)
         return batch.loss(lambda labels: focal_cross_entropy(logits, labels, self.config.gamma))

@@ -134,15 +134,15 @@ class GCL(Method):
         usual = super().samplers(labels, stage)
         return {**usual, "main": class_balanced(labels)} if stage.name == "classifier" else usual
 
-    def prepare(self, batch: Batch, at: Progress) -> Batch:
+    def prepare(self, batch: Batch, progress: Progress) -> Batch:
         """Mix images and draw the noise, (B, C), as a further view; for the labels mixed in, too, if there are any."""
-        batch = super().prepare(batch, at)
+        batch = super().prepare(batch, progress)
         device, drawn = batch.labels.device, 1 if batch.mixed_labels is None else 2
-        generator = torch.Generator(device).manual_seed(int(at.generator("cloud").integers(2**63)))
+        generator = torch.Generator(device).manual_seed(int(progress.generator("cloud").integers(2**63)))
         noise = torch.randn(drawn, len(batch.labels), len(self.sizes), generator=generator, device=device)
         return replace(batch, views=(*batch.views, *(noise / 3).abs().clamp(max=1)))
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """CE(s (cos - sizes |e| - m at y), y), in the second stage times 1 - p_y; one e serves both labels if alone."""
         images, *noise = batch.views
         cosines = self.network(images) / SCALE

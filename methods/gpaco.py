@@ -57,8 +57,8 @@ class GPaCo(Method):
     family = "contrastive"
     revision = 1
     views = ("train", "contrast")
-    coupled = True
-    gathers = True
+    couples_batch = True
+    gathers_across_processes = True
     config: Config
     paper = Paper(
         title="Generalized Parametric Contrastive Learning",
@@ -140,28 +140,30 @@ class GPaCo(Method):
         )
         self.queue = Queue(config.queue, dimension)
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """The mean over both views of the loss against class centres, both views and queue."""
         encoded = [self._encode(view) for view in batch.views]
         compared, logits = torch.cat([own for own, _ in encoded]), torch.cat([own for _, own in encoded])
-        features = torch.cat([at.gather(compared), self.queue.keys])  # one process's views together, then the next's
-        self.queue.offer(at.gather(encoded[1][0].detach()), at.gather(larger_label(batch)))
+        features = torch.cat(
+            [progress.gather(compared), self.queue.keys]
+        )  # one process's views together, then the next's
+        self.queue.offer(progress.gather(encoded[1][0].detach()), progress.gather(larger_label(batch)))
 
         def per_sample(labels: Tensor) -> Tensor:
             anchors: Tensor = paco_loss(
                 features,
-                torch.cat([at.gather(labels.repeat(2)), self.queue.labels]),
+                torch.cat([progress.gather(labels.repeat(2)), self.queue.labels]),
                 logits,
                 self.log_prior,
                 alpha=self.config.alpha,
                 temperature=self.config.temperature,
-                first=2 * at.first,
+                first=2 * progress.first,
             )
             return anchors.view(2, -1).mean(0)
 
         return batch.loss(per_sample)
 
-    def after_step(self, at: Progress) -> None:
+    def after_step(self, progress: Progress) -> None:
         """The second view's features join the queue."""
         self.queue.advance()
 

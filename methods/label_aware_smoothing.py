@@ -72,7 +72,7 @@ class LabelAwareSmoothing(Method):
         factors = losses.label_aware_smoothing(prior.counts, config.smooth_head, config.smooth_tail, config.shape)
         self.register_buffer("smoothing", factors)
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """(1 - eps_y) (-log p_y) + eps_y mean_c(-log p_c)."""
         logits = self.network(batch.images)
         return batch.loss(lambda labels: losses.smoothed_cross_entropy(logits, labels, self.smoothing))

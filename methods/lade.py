@@ -77,8 +77,8 @@ class LADE(Method):
 
     family = "loss"
     revision = 1
-    coupled = True
-    gathers = True
+    couples_batch = True
+    gathers_across_processes = True
     config: Config
     paper = Paper(
         title="Disentangling Label Distribution for Long-tailed Visual Recognition",
@@ -136,14 +136,14 @@ class LADE(Method):
         """The training prior is taken out of the logits."""
         return 0.0
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """CE(z + log pi, y) + alpha LADER."""
         logits, config = self.network(batch.images), self.config
-        all_logits = at.gather(logits)
+        all_logits = progress.gather(logits)
         one = self.log_prior.new_ones(())
 
         def per_sample(labels: Tensor) -> Tensor:
-            regulariser = density_regulariser(all_logits, at.gather(labels), self.log_prior, config.square)
+            regulariser = density_regulariser(all_logits, progress.gather(labels), self.log_prior, config.square)
             return logit_adjusted_cross_entropy(logits, labels, self.log_prior, one) + config.alpha * regulariser
 
         return batch.loss(per_sample)

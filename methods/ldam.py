@@ -66,7 +66,7 @@ class LDAM(Method):
         super().__init__(build, prior, config)
         self.register_buffer("margins", ldam_margins(prior.counts, config.largest_margin))
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """CE(30 (cos - m_y at y), y)."""
         logits = self.network(batch.images)
         return batch.loss(lambda labels: ldam_cross_entropy(logits, labels, self.margins))

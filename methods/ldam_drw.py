@@ -70,7 +70,7 @@ class LDAMDRW(LDAM):
         if stage.name == "deferred":
             self.class_weights.copy_(effective_number_weights(self.prior.counts, self.config.beta))
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """The weighted mean of LDAM."""
         logits = self.network(batch.images)
         return batch.loss(lambda labels: ldam_cross_entropy(logits, labels, self.margins), self.class_weights)

@@ -63,7 +63,7 @@ class LIFT(Method):
     family = "fine-tuning"
     revision = 1
     head = "cosine"
-    track = "foundation model"
+    comparison_group = "foundation model"
     config: Config
     paper = Paper(
         title="Long-Tail Learning with Foundation Model: Heavy Fine-Tuning Hurts",
@@ -128,12 +128,12 @@ class LIFT(Method):
         (head,) = self.network.heads
         assert isinstance(head, CosineLinear)
         sums = torch.zeros_like(head.weight)  # of a class: in the direction of its mean
-        for batch in data.plain():
+        for batch in data.eval_batches():
             members = F.one_hot(batch.labels, len(sums)).float()
             sums += members.T @ self.network.features(batch.images)[0]
         head.weight.copy_(F.normalize(sums, dim=1))
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """CE(z + log pi, y)."""
         logits = self.network(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits + self.log_prior, labels))

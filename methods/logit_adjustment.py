@@ -56,7 +56,7 @@ class LogitAdjustment(Method):
         """1 - tau of the training prior is left in the logits."""
         return 1.0 - self.config.tau
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """CE(z + tau log pi, y)."""
         logits = self.network(batch.images)
         tau = self.log_prior.new_tensor(self.config.tau)

@@ -76,7 +76,7 @@ class LogitAdjustmentPosthoc(SecondStage):
         """Nothing to train."""
         return ()
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """The loss of the run that this one starts from."""
         logits = self.network(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits, labels))
@@ -85,7 +85,7 @@ class LogitAdjustmentPosthoc(SecondStage):
         """Choose the tau of the best macro accuracy; of equals the one nearest to 1."""
         if not self.config.select_tau:
             return {}
-        logits = torch.cat([self.network(batch.images).float() for batch in validation.plain()])
+        logits = torch.cat([self.network(batch.images).float() for batch in validation.eval_batches()])
         chosen = best_tau(lambda tau: logits - tau * self.log_prior, validation.labels, largest=3)
         self.tau.fill_(chosen)
         return {"tau": chosen}

@@ -83,7 +83,7 @@ class LearnableWeightScaling(SecondStage):
         """Every class with the same chance."""
         return {"main": class_balanced(labels)}
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """CE(f z, y)."""
         logits = self.predict(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits, labels))

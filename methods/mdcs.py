@@ -64,8 +64,8 @@ class MDCS(Method):
     family = "experts"
     revision = 1
     views = ("train", "contrast")
-    coupled = True  # the distillation is averaged over those images of a batch of which an expert is right
-    gathers = True
+    couples_batch = True  # the distillation is averaged over those images of a batch of which an expert is right
+    gathers_across_processes = True
     config: Config
     taus: Tensor
     paper = Paper(
@@ -129,15 +129,15 @@ class MDCS(Method):
         """1 - the mean tau: expert m learns p(x|y) pi^(1 - tau_m), and the distillation draws it to itself."""
         return 1.0 - float(self.taus.mean())
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """The sum over experts of both views' logit-adjusted losses and the distillation between the views."""
         # One pass for both views, so that they share the statistics of batch norms, as published.
         logits = self.network.experts(torch.cat(batch.views)) + self.taus.view(-1, 1, 1) * self.log_prior
         weak, strong = logits.chunk(2, dim=1)
-        factor = self.config.distill * (at.fraction / WARMUP).clamp(max=1)
+        factor = self.config.distill * (progress.fraction / WARMUP).clamp(max=1)
 
         def per_sample(labels: Tensor) -> Tensor:
-            return supervised(weak, strong, labels) + factor * self_distillation(weak, strong, labels, at.gather)
+            return supervised(weak, strong, labels) + factor * self_distillation(weak, strong, labels, progress.gather)
 
         return batch.loss(per_sample)
 

@@ -151,7 +151,7 @@ class MiSLAS(SecondStage):
         """Every class with the same chance."""
         return {"main": class_balanced(labels)}
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """(1 - eps_y) CE(f z, y) + eps_y mean over classes of CE(f z, c)."""
         logits = self.predict(batch.images)
         return batch.loss(lambda labels: smoothed_cross_entropy(logits, labels, self.smoothing))

@@ -127,7 +127,7 @@ class NCL(Method):
         """Balanced: the networks are trained, and imitate each other, with the log counts added."""
         return 0.0
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """Balanced softmax and imitation, over all classes and over the hard ones."""
         logits = self.network.experts(batch.images).float()
         adjusted = logits + self.log_counts

@@ -149,8 +149,8 @@ class PaCo(Method):
     family = "contrastive"
     revision = 1
     views = ("train", "contrast")
-    coupled = True
-    gathers = True
+    couples_batch = True
+    gathers_across_processes = True
     config: Config
     paper = Paper(
         title="Parametric Contrastive Learning",
@@ -223,18 +223,18 @@ class PaCo(Method):
         self.key_projection = deepcopy(self.projection).requires_grad_(False)
         self.queue = Queue(config.queue, dimension)
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """The loss of the queries against class centres, queries, keys and queue."""
-        parts = self._parts(batch, at)
+        parts = self._parts(batch, progress)
         encoded = [self._query(part) for part in torch.tensor_split(batch.images, parts)]
         queries, logits = torch.cat([query for query, _ in encoded]), torch.cat([own for _, own in encoded])
         with torch.no_grad():
-            keys = at.gather(_across(self._key, batch.views[1], parts))
-            self.queue.offer(keys, at.gather(larger_label(batch)))
-        features = torch.cat([at.gather(queries), keys, self.queue.keys])
+            keys = progress.gather(_across(self._key, batch.views[1], parts))
+            self.queue.offer(keys, progress.gather(larger_label(batch)))
+        features = torch.cat([progress.gather(queries), keys, self.queue.keys])
 
         def per_sample(labels: Tensor) -> Tensor:
-            labels = at.gather(labels)
+            labels = progress.gather(labels)
             return paco_loss(
                 features,
                 torch.cat([labels, labels, self.queue.labels]),
@@ -242,20 +242,20 @@ class PaCo(Method):
                 self.log_prior,
                 alpha=self.config.alpha,
                 temperature=self.config.temperature,
-                first=at.first,
+                first=progress.first,
             )
 
         return batch.loss(per_sample)
 
-    def after_step(self, at: Progress) -> None:
+    def after_step(self, progress: Progress) -> None:
         """The keys join the queue, and the key network follows."""
         self.queue.advance()
         for keys, queries in ((self.key_network, self.network), (self.key_projection, self.projection)):
             torch._foreach_lerp_(list(keys.parameters()), list(queries.parameters()), 1 - self.config.momentum)
 
-    def _parts(self, batch: Batch, at: Progress) -> int:
+    def _parts(self, batch: Batch, progress: Progress) -> int:
         """How many parts each process's images are split into; as many in all, since norms may be synchronised."""
-        images, processes = len(at.gather(batch.labels)), len(at.gather(batch.labels[:1]))
+        images, processes = len(progress.gather(batch.labels)), len(progress.gather(batch.labels[:1]))
         own = images // processes  # at least
         together = images * min(synchronised(self), processes) // processes
         return max(1, min(together // self.config.virtual_batch, own))

@@ -119,8 +119,8 @@ class ProCo(Method):
     family = "contrastive"
     revision = 1
     views = ("train", "contrast", "contrast")
-    coupled = True
-    gathers = True
+    couples_batch = True
+    gathers_across_processes = True
     config: Config
     start: Tensor
     sums: Tensor
@@ -198,13 +198,13 @@ class ProCo(Method):
         """The classifier learns with the prior added, so that none is left."""
         return 0.0
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """Cross entropy of the classifier on the first view, and the mean of the contrast's on the other two."""
         size = len(batch.labels)
         features = self.network.features(torch.cat(batch.views))
         logits = self.network.classify(features[:, :size])[0]
         compared = F.normalize(self.projection(features[0, size:]).float(), dim=1)
-        means = self._means(compared.detach().view(2, size, -1), batch, at.gather)
+        means = self._means(compared.detach().view(2, size, -1), batch, progress.gather)
         first, second = expected_logits(compared, means, self.config.temperature).float().chunk(2)
         tau = self.log_prior.new_ones(())
 
@@ -216,11 +216,11 @@ class ProCo(Method):
 
         return batch.loss(per_sample)
 
-    def after_step(self, at: Progress) -> None:
+    def after_step(self, progress: Progress) -> None:
         """The step's features join those of its epoch; in the first step of an epoch, a new count begins."""
         self.sums[1] += self.new_sums
         self.counts[1] += self.new_counts
-        if at.step == 0:
+        if progress.step == 0:
             for totals in (self.sums, self.counts):
                 totals[0] = totals[1]
                 totals[1] = 0.0

@@ -74,8 +74,8 @@ class RIDE(Method):
 
     family = "experts"
     revision = 1
-    coupled = True  # two means over a batch, of different weights, are added once it is re-weighted
-    gathers = True
+    couples_batch = True  # two means over a batch, of different weights, are added once it is re-weighted
+    gathers_across_processes = True
     head = "cosine"
     config: Config
     margins: Tensor
@@ -193,7 +193,7 @@ class RIDE(Method):
             self.class_weights.copy_(effective_number_weights(self.prior.counts, 0.9999))
             self.temperatures.copy_(class_temperatures(self.prior, self.config.reweight))
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """The sum over experts of LDAM and diversity, and the distillation."""
         logits = self.network.experts(batch.images).float()
         experts = logits.unbind()
@@ -207,8 +207,8 @@ class RIDE(Method):
             with torch.no_grad():
                 target = self.teacher(batch.images).float()
             extra = extra + divergences(target, logits, DISTILL_TEMPERATURE).mean()
-        everyone = at.gather(torch.as_tensor(own.weight).view(1)).sum()
-        share = len(batch.labels) / len(at.gather(batch.labels))
+        everyone = progress.gather(torch.as_tensor(own.weight).view(1)).sum()
+        share = len(batch.labels) / len(progress.gather(batch.labels))
         return Loss(own.total + everyone * share * extra, own.weight)
 
 

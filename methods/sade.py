@@ -124,7 +124,7 @@ class SADE(Method):
         """Not one number: the third expert's prior is a permutation of the training prior."""
         return None
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """The sum over experts of CE(z_m + adjustment_m, y)."""
         logits = self.network.experts(batch.images)
         return batch.loss(lambda labels: sade_loss(logits, labels, self.adjustments))

@@ -104,14 +104,14 @@ class SADETTA(SecondStage):
         """Every test image once; there are no classes to draw by."""
         return {"main": Shuffled(len(labels))}
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """Minus the cosine similarity of the predictions for the two views."""
         with torch.no_grad():
             views = [self.network.experts(view).float() for view in batch.views]
         first, second = (self.combine(experts).softmax(1) for experts in views)
         return Loss.of(-F.cosine_similarity(first, second, dim=1, eps=1e-6))
 
-    def after_step(self, at: Progress) -> None:
+    def after_step(self, progress: Progress) -> None:
         """Keep the weights while all are large enough; from the first time on that one is not, go back to those."""
         percent = (100 * self.aggregation.softmax(0)).round()
         self.running.logical_and_((percent >= SMALLEST).all())

@@ -84,7 +84,7 @@ class TauNormalisation(SecondStage):
         """Nothing to train."""
         return ()
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """Cross entropy of the prediction."""
         logits = self.predict(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits, labels))
@@ -93,7 +93,7 @@ class TauNormalisation(SecondStage):
         """Choose the tau of the best macro accuracy; of equals the one nearest to 1."""
         if not self.config.select_tau:
             return {}
-        features = torch.cat([self.network.features(batch.images)[0].float() for batch in validation.plain()])
+        features = torch.cat([self.network.features(batch.images)[0].float() for batch in validation.eval_batches()])
         chosen = best_tau(lambda tau: self._logits(features, tau), validation.labels, largest=2)
         self.tau.fill_(chosen)
         return {"tau": chosen}

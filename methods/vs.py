@@ -73,7 +73,7 @@ class VectorScaling(Method):
         """1 - tau as for logit adjustment; with scales it is no one number."""
         return None if self.config.gamma else 1.0 - self.config.tau
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """CE of the scaled and shifted logits."""
         logits = self.scales * self.network(batch.images) + self.config.tau * self.log_prior
         return batch.loss(lambda labels: cross_entropy(logits, labels))

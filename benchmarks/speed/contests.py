@@ -26,8 +26,8 @@ from ltbench import registry
 from ltbench.config import Augment, Recipe
 from ltbench.data.augmentation.augment import augment, draws_needed
 from ltbench.data.images import ImageFiles, LabelledImages
-from ltbench.data.loading.base import Epoch, Resident
-from ltbench.data.loading.from_files import Streamed
+from ltbench.data.loading.base import Epoch, InMemoryLoader
+from ltbench.data.loading.from_files import FileLoader
 from ltbench.data.loading.resize_cache import copies
 from ltbench.evaluation.predict import predict
 from ltbench.method import Batch, ClassPrior, Method, Shuffled, Stage, at_rest
@@ -133,9 +133,9 @@ def method(device: torch.device, experts: int = 3, classes: int = CLASSES) -> Me
     return cls(build, ClassPrior(torch.full((classes,), 10)), config).to(device, memory_format=torch.channels_last)
 
 
-def resident(data: LabelledImages, device: torch.device) -> Resident:
+def resident(data: LabelledImages, device: torch.device) -> InMemoryLoader:
     """Images on the device."""
-    return Resident(data, reference.MEAN, reference.STD, device)
+    return InMemoryLoader(data, reference.MEAN, reference.STD, device)
 
 
 def sgd(network: nn.Module) -> torch.optim.SGD:
@@ -143,7 +143,7 @@ def sgd(network: nn.Module) -> torch.optim.SGD:
     return torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
 
-def train(made: Method, data: Resident, precision: str) -> None:
+def train(made: Method, data: InMemoryLoader, precision: str) -> None:
     """An epoch of ltbench's training, without a checkpoint."""
     recipe = Recipe(epochs=1, warmup=0, milestones=(), augment=BASIC)
     fit(made, data, recipe, seed=0, checkpoint=NoCheckpoint(), precision=precision)
@@ -154,7 +154,7 @@ def steps(device: torch.device) -> Iterator[Contest]:
     theirs = reference.Experts(CLASSES).to(device)
     optimiser, log_prior = sgd(theirs), torch.zeros(CLASSES, device=device)
     data = resident(images(BATCH), device)
-    batch = next(data.plain(BATCH))
+    batch = next(data.eval_batches(BATCH))
     given = [(batch.images.contiguous(), batch.labels)]
     for precision in PRECISIONS:
         yield Contest(
@@ -171,10 +171,10 @@ def _our_step(made: Method, batch: Batch, precision: str) -> Work:
         made, sgd(made), torch.zeros(2, dtype=torch.float64, device=device), precision=precision,
         recorder=None if device.type == "cpu" else RECORDERS[device.type],
     )  # fmt: skip
-    at = at_rest(Stage())
+    progress = at_rest(Stage())
 
     def take() -> None:
-        step(made.prepare(batch, at), at)
+        step(made.prepare(batch, progress), progress)
         _wait(device)
 
     return take
@@ -224,10 +224,10 @@ def augmentation(device: torch.device, count: int = 1024) -> Iterator[Contest]:
         "crop, flip, AutoAugment, cutout": (auto, 16, AUTO_CUTOUT),
     }
     batches = torch.split(torch.from_numpy(pixels).to(device), BATCH)
-    for name, (varied, hole, how) in recipes.items():
+    for name, (augmented, hole, how) in recipes.items():
         yield Contest(
             f"augmentation of {count:,} images: {name}",
-            partial(_with_pil, pixels.transpose(0, 2, 3, 1), transforms.Compose(varied), hole),
+            partial(_with_pil, pixels.transpose(0, 2, 3, 1), transforms.Compose(augmented), hole),
             partial(_batched, batches, how),
             threads=1,
         )
@@ -236,11 +236,11 @@ def augmentation(device: torch.device, count: int = 1024) -> Iterator[Contest]:
 def _with_pil(pixels: np.ndarray, transform: Callable[[Image.Image], Image.Image], hole: int) -> list[np.ndarray]:
     made = []
     for image in pixels:
-        varied = np.array(transform(Image.fromarray(image)))
+        augmented = np.array(transform(Image.fromarray(image)))
         if hole:
             y, x = np.random.randint(0, 32, 2)  # noqa: NPY002
-            varied[max(0, y - hole // 2) : y + hole // 2, max(0, x - hole // 2) : x + hole // 2] = 0
-        made.append(varied)
+            augmented[max(0, y - hole // 2) : y + hole // 2, max(0, x - hole // 2) : x + hole // 2] = 0
+        made.append(augmented)
     return made
 
 
@@ -266,7 +266,7 @@ def loading(device: torch.device, count: int = 512) -> Iterator[Contest]:
         names = np.array([file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*.jpg"))])
         files = ImageFiles(folder, names, np.zeros(count, dtype=np.int64))
         data, copied = (
-            Streamed(some, photographs.SIZE, photographs.MEAN, photographs.STD, device, workers=workers)
+            FileLoader(some, photographs.SIZE, photographs.MEAN, photographs.STD, device, workers=workers)
             for some in (files, copies(files, photographs.COPIED, into=copied_to))
         )
         for what, how in recipes.items():
@@ -289,13 +289,13 @@ def _pass_over(batches: DataLoader[tuple[Tensor, int]], device: torch.device) ->
     _wait(device)
 
 
-def _our_test(data: Streamed) -> None:
-    for _ in data.plain():
+def _our_test(data: FileLoader) -> None:
+    for _ in data.eval_batches():
         pass
     _wait(data.device)
 
 
-def _our_pass(data: Streamed, how: Augment) -> None:
+def _our_pass(data: FileLoader, how: Augment) -> None:
     samplers = {"main": Shuffled(len(data.labels))}
     epoch = Epoch(
         data, samplers, views=("train",), how={"train": how}, batch_size=photographs.BATCH, seed=0, place=(0,)

@@ -72,11 +72,11 @@ def _large_step(count: int, *, recompute: bool) -> float:
 def _step(made: Method, classes: int, data: LabelledImages | None = None, times: int = 5) -> float:
     step = Step(made, sgd(made), torch.zeros(2, dtype=torch.float64))
     data = data or images(BATCH, classes)
-    batch, at = next(resident(data, CPU).plain(len(data.labels))), at_rest(Stage())
+    batch, progress = next(resident(data, CPU).eval_batches(len(data.labels))), at_rest(Stage())
     taken = []
     for _ in range(times):
         began = time.perf_counter()
-        step(made.prepare(batch, at), at)
+        step(made.prepare(batch, progress), progress)
         taken.append(time.perf_counter() - began)
     return min(taken)
 

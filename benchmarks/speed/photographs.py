@@ -71,9 +71,9 @@ def _write_part(picture: NDArray[np.uint8], file: Path, generator: np.random.Gen
 
 def training(*, jitter: bool) -> transforms.Compose:
     """The transforms of the ImageNet-LT codes, without colour jitter those of iNaturalist."""
-    varied = [transforms.RandomResizedCrop(SIZE), transforms.RandomHorizontalFlip()]
+    augmented = [transforms.RandomResizedCrop(SIZE), transforms.RandomHorizontalFlip()]
     colours = [transforms.ColorJitter(JITTER, JITTER, JITTER)] if jitter else []
-    return transforms.Compose([*varied, *colours, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+    return transforms.Compose([*augmented, *colours, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
 
 
 def test() -> transforms.Compose:

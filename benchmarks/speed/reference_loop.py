@@ -89,10 +89,10 @@ class PilImages(Dataset[tuple[Tensor, int]]):
         varied: the PIL transforms before conversion and normalisation.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, varied: Sequence[object] = ()) -> None:
+    def __init__(self, images: np.ndarray, labels: np.ndarray, augmented: Sequence[object] = ()) -> None:
         self.images = images.transpose(0, 2, 3, 1)
         self.labels = labels
-        self.transform = transforms.Compose([*varied, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+        self.transform = transforms.Compose([*augmented, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
 
     def __len__(self) -> int:
         return len(self.labels)

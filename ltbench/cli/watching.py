@@ -28,10 +28,10 @@ def watch(
         from ltbench import paths
         from ltbench.report.terminal import Terminal
         from ltbench.runs.monitor import watch as view
-        from ltbench.runs.monitor.jobs import Lookout
+        from ltbench.runs.monitor.jobs import RunIndex
 
         console = Terminal()
-        lookout = Lookout(paths.cache_dir(), results or [Path("results")])
+        lookout = RunIndex(paths.cache_dir(), results or [Path("results")])
         if once or not sys.stdout.isatty():
             console.print(view.render(lookout.look(), datetime.now(UTC), console.width))
         else:

@@ -18,7 +18,7 @@ from torch import Tensor
 from ltbench import registry, rng
 from ltbench.config import Augment, Recipe, RunConfig, canonical_json
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading.base import Epoch, Resident
+from ltbench.data.loading.base import Epoch, InMemoryLoader
 from ltbench.errors import LtbenchWarning
 from ltbench.method import Batch, Choice, ClassPrior, Method, Progress, Range, Stage, at_rest
 from ltbench.models.experts import Backbone
@@ -61,13 +61,13 @@ class Subject:
         self.unlabelled = self._images((4,) * len(COUNTS), "test", labelled=False)
         self.build = Backbone("cifar_resnet20", classes=len(COUNTS), channels=3, image_size=8, head=RECIPE.head)
 
-    def _images(self, counts: tuple[int, ...], part: str, *, labelled: bool = True) -> Resident:
+    def _images(self, counts: tuple[int, ...], part: str, *, labelled: bool = True) -> InMemoryLoader:
         labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
         generator = rng.numpy_generator(0, "conformance", part)
         noise = generator.integers(0, 128, (len(labels), 3, 8, 8))
         images = (noise + 32 * labels.reshape(-1, 1, 1, 1)).astype(np.uint8)
         data = LabelledImages(images, labels)
-        return Resident(data, (0.5,) * 3, (0.25,) * 3, self.device, labelled=labelled)
+        return InMemoryLoader(data, (0.5,) * 3, (0.25,) * 3, self.device, labelled=labelled)
 
     def make(self, seed: int = 0, **hyperparameters: Any) -> Method:
         """The untrained method; runs that it starts from are untrained too."""
@@ -108,8 +108,8 @@ class Subject:
             seed=0,
             place=(stage.name, 0),
         )
-        at = at_rest(stage)
-        return method.prepare(batches.batch(0), at), at
+        progress = at_rest(stage)
+        return method.prepare(batches.batch(0), progress), progress
 
 
 Check = Callable[[Subject], None]
@@ -139,7 +139,7 @@ def run(cls: type[Method]) -> Iterator[Outcome]:
 
 def _explained(error: BaseException, cls: type[Method]) -> str:
     message = f"{type(error).__name__}: {error}" if not isinstance(error, AssertionError) else str(error)
-    place = registry.blame(error, cls)
+    place = registry.error_location(error, cls)
     return f"{message} ({place})" if place else message
 
 
@@ -184,18 +184,20 @@ def the_parts_of_a_batch_add_up(subject: Subject) -> None:
 
     Accumulated gradients and several processes rest on that. Batch norm couples samples by itself and is put aside.
     """
-    if subject.cls.coupled:
+    if subject.cls.couples_batch:
         return
     method = subject.make()
     for stage in subject.stages(method):
         method.begin(stage, subject.unlabelled if stage.source == "unlabelled-test" else subject.train)
         method.eval()
-        batch, at = subject.batch(method, stage)
-        whole = method(batch, at)
-        parts = [method(part(batch, which), at) for which in (slice(0, 5), slice(5, None))]
+        batch, progress = subject.batch(method, stage)
+        whole = method(batch, progress)
+        parts = [method(part(batch, which), progress) for which in (slice(0, 5), slice(5, None))]
         for name in ("total", "weight"):
             added = sum(torch.as_tensor(getattr(one, name)) for one in parts)
-            message = f"Loss.{name} of stage '{stage.name}' is not the sum over parts of a batch; say coupled = True"
+            message = (
+                f"Loss.{name} of stage '{stage.name}' is not the sum over parts of a batch; say couples_batch = True"
+            )
             assert torch.allclose(torch.as_tensor(added), torch.as_tensor(getattr(whole, name)), rtol=1e-5), message
 
 
@@ -263,7 +265,7 @@ def a_stopped_training_goes_on_as_if_nothing_had_happened(subject: Subject) -> N
 def predictions_have_the_right_shape(subject: Subject) -> None:
     """(B, C), finite, also for one image, and untouched by the images beside."""
     method = subject.trained().eval()
-    images = next(subject.test.plain()).images
+    images = next(subject.test.eval_batches()).images
     with torch.no_grad():
         logits, experts = method.predict(images), method.experts(images)
         alone = method.predict(images[:1])
@@ -281,7 +283,7 @@ def predicting_changes_nothing(subject: Subject) -> None:
     method = subject.trained().eval()
     before = _state(method)
     with torch.no_grad():
-        method.predict(next(subject.test.plain()).images)
+        method.predict(next(subject.test.eval_batches()).images)
     _assert_equal(before, _state(method), "predict changes the method's state")
 
 
@@ -319,13 +321,13 @@ def its_step_compiles_whole(subject: Subject) -> None:
         return
     method = subject.make()
     for stage in subject.stages(method):
-        batch, at = subject.batch(method, stage)
+        batch, progress = subject.batch(method, stage)
         torch.compiler.reset()
         compiled = torch.compile(method, fullgraph=True, backend="eager", dynamic=False)
-        torch.testing.assert_close(compiled(batch, at).mean, method(batch, at).mean)
+        torch.testing.assert_close(compiled(batch, progress).mean, method(batch, progress).mean)
         with torch.no_grad():
-            method.after_step(at)
-        later = replace(at, epoch=at.epoch + 1, step=at.step + 1, fraction=at.fraction + 0.5)
+            method.after_step(progress)
+        later = replace(progress, epoch=progress.epoch + 1, step=progress.step + 1, fraction=progress.fraction + 0.5)
         try:
             with torch._dynamo.config.patch(error_on_recompile=True):
                 compiled(batch, later)

@@ -15,8 +15,8 @@ from ltbench.data import long_tail
 from ltbench.data.datasets.base import Source, reading
 from ltbench.data.images import ImageFiles, Images, LabelledImages, RawData
 from ltbench.data.loading import decode_gpu
-from ltbench.data.loading.base import Loader, Resident
-from ltbench.data.loading.from_files import Streamed
+from ltbench.data.loading.base import InMemoryLoader, Loader
+from ltbench.data.loading.from_files import FileLoader
 from ltbench.data.loading.resize_cache import copies
 from ltbench.data.long_tail import ShotRule
 from ltbench.data.prepare.download import Watch, silent
@@ -90,12 +90,12 @@ class Dataset:
             LtbenchError: if such a copy cannot be made, or there is no GPU to decode on.
         """
         if isinstance(part, LabelledImages):
-            return Resident(part, self.mean, self.std, device, labelled=labelled)
+            return InMemoryLoader(part, self.mean, self.std, device, labelled=labelled)
         if self.decode == "gpu":
             decode_gpu.require(device)
         if self.cache_resized is not None:
             part = copies(part, self.cache_resized, watch)
-        return Streamed(
+        return FileLoader(
             part, self.image_size, self.mean, self.std, device,
             labelled=labelled, workers=workers, on_device=self.decode == "gpu",
         )  # fmt: skip

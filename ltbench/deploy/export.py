@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ltbench import rng
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading.base import Resident
+from ltbench.data.loading.base import InMemoryLoader
 from ltbench.deploy.predictor import Card, Predictor, build, check_finite
 from ltbench.errors import LtbenchError
 from ltbench.files.output import write_bytes
@@ -103,7 +103,7 @@ def _compare(predictor: Predictor, load: Callable[[Tensor], Tensor]) -> float | 
     for count in (1, 3):
         pixels = rng.numpy_generator(0, "export", count).integers(0, 256, (count, *card.input), dtype=np.uint8)
         data = LabelledImages(pixels, np.zeros(count, dtype=np.int64))
-        resident = Resident(data, card.mean, card.std, torch.device("cpu"), labelled=False)
+        resident = InMemoryLoader(data, card.mean, card.std, torch.device("cpu"), labelled=False)
         expected = predictor.method.predict(resident.normalised(resident.images))
         found = load(torch.from_numpy(pixels).float() / 255)
         if found.shape != expected.shape or not torch.allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE):

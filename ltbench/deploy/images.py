@@ -17,7 +17,7 @@ from torch import Tensor
 from ltbench.data.datasets.image_folder import decode_one
 from ltbench.data.datasets.image_names import is_named_like_an_image
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading.base import Resident
+from ltbench.data.loading.base import InMemoryLoader
 from ltbench.data.loading.decode import UnreadableImageError, read_rgb, several_frames
 from ltbench.data.loading.from_files import centre
 from ltbench.data.loading.resize_cache import as_copied
@@ -137,7 +137,7 @@ def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _predicted(predictor: Predictor, images: NDArray[np.uint8]) -> Predictions:
     card = predictor.card
     data = LabelledImages(images, np.zeros(len(images), dtype=np.int64))
-    resident = Resident(data, card.mean, card.std, predictor.mean.device, labelled=False)
+    resident = InMemoryLoader(data, card.mean, card.std, predictor.mean.device, labelled=False)
     return predict(predictor.method, resident, card.config.precision)
 
 

@@ -14,7 +14,7 @@ from ltbench.data.loading.base import Loader
 from ltbench.errors import LtbenchError
 from ltbench.evaluation.fuse_batch_norm import folded
 from ltbench.files.atomic import write_bytes
-from ltbench.files.memmap import room
+from ltbench.files.memmap import empty_or_memmap
 from ltbench.method import Method
 from ltbench.metrics.logits import blocks
 from ltbench.training.distributed.process_group import ALONE, Group
@@ -82,7 +82,7 @@ def _read(archive: zipfile.ZipFile, name: str) -> Tensor:
     with archive.open(f"{name}.npy") as member:
         np.lib.format.read_magic(member)
         shape, backwards, kind = np.lib.format.read_array_header_1_0(member)
-        table = room(shape[::-1] if backwards else shape, torch.from_numpy(np.empty(0, kind)).dtype)
+        table = empty_or_memmap(shape[::-1] if backwards else shape, torch.from_numpy(np.empty(0, kind)).dtype)
         flat = table.view(-1).numpy().view(np.uint8)
         for begin in range(0, len(flat), _AT_A_TIME):
             part = flat[begin : begin + _AT_A_TIME]
@@ -99,16 +99,16 @@ def predict(method: Method, data: Loader, precision: str = "fp32", group: Group 
     """
     method.eval()
     logits, experts, done = torch.empty(0, 0), torch.empty(0, 0, 0), 0
-    own = sum(map(len, data.in_order(share=group.share)))
-    count = len(data.labels) if group.leads else own
+    own = sum(map(len, data.in_order(share=group.local_slice)))
+    count = len(data.labels) if group.is_main else own
     with folded(method, data.first()) as how:
-        for batch in data.plain(share=group.share):
+        for batch in data.eval_batches(share=group.local_slice):
             with torch.autocast(data.device.type, torch.bfloat16, enabled=precision == "bf16"):
                 found = method.experts(batch.images).float()
             if not done:  # room for all, so that they never lie there twice
-                logits = room((count, found.shape[2]))
-                experts = room((found.shape[0], count, found.shape[2]))
+                logits = empty_or_memmap((count, found.shape[2]))
+                experts = empty_or_memmap((found.shape[0], count, found.shape[2]))
             now = slice(done, done := done + len(batch.labels))
             experts[:, now], logits[now] = found, method.combine(found)
-    group.collect([logits, *experts], own)
+    group.gather_to_main([logits, *experts], own)
     return Predictions(logits, experts, data.labels.cpu(), how)

@@ -15,7 +15,7 @@ IN_MEMORY = 2**28
 """Bytes of a table from which on it lies in a file."""
 
 
-def room(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
+def empty_or_memmap(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
     """A tensor to be filled, which takes no memory that others need.
 
     A large one lies in a temporary file without a name in the cache folder: the operating system keeps as much of it in

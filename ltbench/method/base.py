@@ -63,7 +63,7 @@ class StageData(Protocol):
     labels: Tensor
     """(N,) of the stage's images; -1 where unlabelled."""
 
-    def plain(self) -> Iterator[Batch]:
+    def eval_batches(self) -> Iterator[Batch]:
         """All of the stage's images once, in order, without augmentation."""
 
 
@@ -103,13 +103,13 @@ class Method(nn.Module):
     "plain" not augmented."""
     head: ClassVar[str | None] = None
     """The classifier, linear or cosine; None: the recipe's."""
-    coupled: ClassVar[bool] = False
+    couples_batch: ClassVar[bool] = False
     """Whether the loss couples the samples of a batch, so that gradients cannot be accumulated over parts."""
-    gathers: ClassVar[bool] = False
-    """Whether a coupled loss gets the samples of other processes by ``at.gather``; if not, it needs one process."""
+    gathers_across_processes: ClassVar[bool] = False
+    """Whether a coupled loss gets the samples of other processes by ``progress.gather``; if not, it needs one process."""
     transductive: ClassVar[bool] = False
     """Whether it adapts to unlabelled test images; such results stand in a table of their own."""
-    track: ClassVar[str | None] = None
+    comparison_group: ClassVar[str | None] = None
     """Whom to compare it with, if not with networks that are trained from scratch: a table of its own."""
     compiles: ClassVar[bool] = True
     """Whether ``forward`` compiles whole (``torch.compile(fullgraph=True)``)."""
@@ -161,15 +161,15 @@ class Method(nn.Module):
         tail = {"tail": class_balanced(labels)} if self.config.cmo else {}
         return {"main": Shuffled(len(labels)), **tail}
 
-    def prepare(self, batch: Batch, at: Progress) -> Batch:
+    def prepare(self, batch: Batch, progress: Progress) -> Batch:
         """Change a batch before the step; mixes its images where the configuration says so. Sees the whole batch."""
-        return mixed(batch, self.config, self.prior.counts, at.share, at.generator)
+        return mixed(batch, self.config, self.prior.counts, progress.share, progress.generator)
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
         """The training loss of a batch."""
         raise TypeError(f"{type(self).__name__} must define forward(self, batch, at)")
 
-    def after_step(self, at: Progress) -> None:
+    def after_step(self, progress: Progress) -> None:
         """Update what the optimiser does not: momentum encoders, queues. Runs without gradients."""
 
     def select(self, validation: StageData) -> Mapping[str, float]:

@@ -28,7 +28,7 @@ class SecondStage(Method):
         """Take over the network."""
         self.network.load_state_dict(runs[self.first].network.state_dict())
 
-    def prepare(self, batch: Batch, at: Progress) -> Batch:
+    def prepare(self, batch: Batch, progress: Progress) -> Batch:
         """Nothing is mixed in the second stage."""
         return batch
 

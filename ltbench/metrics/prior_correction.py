@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ltbench.errors import LtbenchError
-from ltbench.files.memmap import room
+from ltbench.files.memmap import empty_or_memmap
 from ltbench.metrics.logits import Changed, Logits, blocks
 
 
@@ -60,7 +60,7 @@ def estimated(logits: Logits, logit_prior: float | None, train_prior: Tensor, st
         LtbenchError: if the method does not know its exponent.
     """
     uniform = torch.full_like(train_prior, 1 / len(train_prior), dtype=torch.float64)
-    likelihoods, done = room((logits.shape[0], logits.shape[1]), torch.float64), 0
+    likelihoods, done = empty_or_memmap((logits.shape[0], logits.shape[1]), torch.float64), 0
     for (block,) in blocks(corrected(Changed(logits, Tensor.double), logit_prior, train_prior, uniform)):
         likelihoods[done : (done := done + len(block))] = block.softmax(1)
     prior = uniform

@@ -15,7 +15,7 @@ from ltbench.config import Augment, Recipe, RunConfig
 from ltbench.data import dataset, long_tail
 from ltbench.data.datasets.listed import Listed
 from ltbench.data.images import ImageFiles, LabelledImages
-from ltbench.data.loading.base import Resident
+from ltbench.data.loading.base import InMemoryLoader
 from ltbench.errors import LtbenchError, LtbenchWarning, TrainingFailedError
 from ltbench.evaluation.predict import predict
 from ltbench.evaluation.records import multiply_adds, peak_memory
@@ -166,7 +166,7 @@ def estimate(
         tuple(found[count] for count in processes),
         evaluation_seconds,
         changes_batches(method),
-        cls.gathers,
+        cls.gathers_across_processes,
         tuple(
             estimate(
                 base, folder, device=device, processes=processes, rounds=rounds, accumulate=accumulate,
@@ -212,7 +212,7 @@ def _explained(method: str, where: str, less: str) -> Iterator[None]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # also of a method that calls sys.exit
-        place = registry.blame(error, registry.method(method))
+        place = registry.error_location(error, registry.method(method))
         if place is None:
             raise
         raise LtbenchError(f"{method} fails: {type(error).__name__}: {error}", where=place) from None
@@ -290,8 +290,8 @@ class _Ways:
             taken.append(time.perf_counter() - began)
         return self.sizes.test_images * min(taken) / count
 
-    def _images(self, count: int) -> Resident:
+    def _images(self, count: int) -> InMemoryLoader:
         pixels = np.random.default_rng(0).integers(0, 256, (count, *self.sizes.shape), dtype=np.uint8)
         labels = np.arange(count, dtype=np.int64) % len(self.sizes.counts)
         channels = self.sizes.shape[0]
-        return Resident(LabelledImages(pixels, labels), (0.5,) * channels, (0.25,) * channels, self.device)
+        return InMemoryLoader(LabelledImages(pixels, labels), (0.5,) * channels, (0.25,) * channels, self.device)

@@ -35,7 +35,7 @@ from ltbench.metrics.temperature import Prior, Training, fit_for_prior
 from ltbench.results.provenance import provenance, software
 from ltbench.results.schema import Cost, CurvePoint, Division, ExpertsRecord, MethodRecord, Metrics, Result, Status
 from ltbench.results.store import Store
-from ltbench.runs.monitor.heartbeat import FILE, Heart
+from ltbench.runs.monitor.heartbeat import FILE, HeartbeatWriter
 from ltbench.runs.monitor.tensorboard import Board
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import resolve
@@ -69,7 +69,7 @@ def run_or_recall(config: RunConfig, around: RunOptions | None = None) -> tuple[
     """Like ``run``; also says whether the result was stored already."""
     one = _Run(resolve(config), around or RunOptions())
     one.check_alike()
-    stored = one.group.from_first(one.stored)  # machines need share no folder of results
+    stored = one.group.broadcast_object(one.stored)  # machines need share no folder of results
     return (stored, True) if stored is not None else (one.result(), False)
 
 
@@ -108,8 +108,8 @@ class _Run:
         # A run id leaves defaults out; the whole settings guard against a default that has changed since.
         settings = canonical_json(config.model_dump(mode="json"))
         self.checkpoint = Checkpoint(self.folder / "checkpoint.pt", around.checkpoint_every, settings, self.group)
-        self.heart = Heart(self.folder / FILE, self.id, config, around.out)
-        board = around.tensorboard if self.group.leads else None
+        self.heart = HeartbeatWriter(self.folder / FILE, self.id, config, around.out)
+        board = around.tensorboard if self.group.is_main else None
         self.board = Board(board / config.dataset / config.method / self.id if board is not None else None)
         self.started = datetime.now(UTC)
         self.used: dict[str, str] = {}
@@ -126,12 +126,12 @@ class _Run:
 
     def result(self) -> Result:
         """The stored result, or that of training now; waits for another process that trains this run."""
-        stored = self.group.from_first(self.stored)
+        stored = self.group.broadcast_object(self.stored)
         if stored is not None:
             return stored
         built = self._built()
         with self._held():
-            stored = self.group.from_first(self.stored)
+            stored = self.group.broadcast_object(self.stored)
             if stored is not None:
                 return stored
             with self.board:
@@ -142,7 +142,7 @@ class _Run:
     @contextmanager
     def _held(self) -> Iterator[None]:
         """Hold the run, on behalf of all of its processes."""
-        if not self.group.leads:
+        if not self.group.is_main:
             yield
             return
         with exclusive(self.folder / "lock", f"the {self.config.method} run {self.id}"), self.heart:
@@ -186,7 +186,7 @@ class _Run:
 
     def _save(self, result: Result) -> Result:
         """Store a result; gives the one that counts, which may be another process's that was there first."""
-        if not self.group.leads:
+        if not self.group.is_main:
             return result
         self.store.save(result, replace=self.around.rerun or self._outdated())
         stored = self.store.get(self.config, self.id) if result.status == "done" else None
@@ -290,7 +290,7 @@ class _Run:
         return self._measured(method, history, validation, test)
 
     def _watch(self, share: float, words: str, history: History) -> None:
-        if not self.group.leads:
+        if not self.group.is_main:
             return
         self.around.watch(share, words)
         self.heart.beat(share, words, history)
@@ -307,10 +307,10 @@ class _Run:
             began = time.monotonic()
             predictions = predict(method, part, self.config.precision, self.group)
             seconds += time.monotonic() - began
-            wrong = self.group.from_first(predictions.fault)  # which alone has the predictions
+            wrong = self.group.broadcast_object(predictions.fault)  # which alone has the predictions
             if wrong is not None:
                 raise TrainingFailedError(f"{name}: {wrong}")
-            if not self.group.leads:
+            if not self.group.is_main:
                 continue
             images, how = images + len(predictions.labels), predictions.how
             predictions.save(self.folder / f"{name}.npz", run_id=self.id)
@@ -334,7 +334,7 @@ class _Run:
                 )
         cost = self._cost(method, history, images / seconds if images else 0.0, how)
         result = self._record(method, "done", metrics=metrics, about_images=about_images, history=history, cost=cost)
-        return self.group.from_first(lambda: result)
+        return self.group.broadcast_object(lambda: result)
 
     @staticmethod
     def _logit_prior(method: Method) -> float | None:
@@ -362,7 +362,7 @@ class _Run:
                 revision=self.revision,
                 logit_prior=self._logit_prior(method) if method is not None else None,
                 transductive=self.cls.transductive,
-                track=self.cls.track,
+                track=self.cls.comparison_group,
                 uses=self.used,
                 selected=history.selected if history else {},
                 paper=paper_record(self.cls, self.config, self.source.recipe_table),
@@ -412,5 +412,5 @@ def _reason(error: BaseException, cls: type[Method]) -> str:
     """Why a run has failed, in a line, with the place in the method's own code, or else where the error came up."""
     lines = str(error).strip().splitlines()
     last = traceback.extract_tb(error.__traceback__)[-1]
-    place = registry.blame(error, cls) or f"{Path(last.filename).name}, line {last.lineno}"
+    place = registry.error_location(error, cls) or f"{Path(last.filename).name}, line {last.lineno}"
     return f"{type(error).__name__}{': ' + lines[0] if lines else ''} ({place})"

@@ -138,7 +138,7 @@ def run_all(
     Raises:
         LtbenchError: for runs that were refused, once the others have ended; at once if results cannot be saved.
     """
-    if around.group.leads:
+    if around.group.is_main:
         for folder in (around.out, paths.cache_dir() / "runs"):
             remove_abandoned(folder)
     results: dict[int, Result] = {}

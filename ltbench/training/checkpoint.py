@@ -38,13 +38,13 @@ class Checkpoint:
         Raises:
             LtbenchError: if the folder cannot be written or the disk is full; the old file stays.
         """
-        if self.group.leads:
+        if self.group.is_main:
             write_bytes(self.path, lambda stream: torch.save({**state, "settings": self.settings}, stream))
         self._saved = time.monotonic()
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The stored state, or None if there is none that can be read; on the CPU if it comes from another process."""
-        return self.group.from_first(lambda: self._load(device if self.group.size == 1 else torch.device("cpu")))
+        return self.group.broadcast_object(lambda: self._load(device if self.group.size == 1 else torch.device("cpu")))
 
     def _load(self, device: torch.device) -> dict[str, Any] | None:
         if not self.path.exists():
@@ -59,7 +59,7 @@ class Checkpoint:
 
     def delete(self) -> None:
         """Remove the file, if it is there."""
-        if self.group.leads:
+        if self.group.is_main:
             self.path.unlink(missing_ok=True)
 
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from ltbench.method import Method
-from ltbench.training.distributed.sharding import own_part
+from ltbench.training.distributed.sharding import local_shard
 
 
 def not_finite(method: Method) -> str | None:
@@ -11,7 +11,7 @@ def not_finite(method: Method) -> str | None:
     values: dict[str, Tensor] = dict(method.named_parameters())
     values |= {f"network.{name}": value for name, value in method.network.state_dict().items()}
     for name, value in values.items():
-        own = own_part(value)
+        own = local_shard(value)
         if own.is_floating_point() and not own.isfinite().all():
             return f"{int((~own.isfinite()).sum())} of {own.numel()} numbers of '{name}' are not finite"
     return None

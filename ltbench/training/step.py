@@ -19,8 +19,8 @@ from torch import Tensor
 from ltbench.errors import TrainingFailedError
 from ltbench.method import Batch, Loss, Method, Progress
 from ltbench.training.distributed.batch_norm import synchronised, without_images
-from ltbench.training.distributed.process_group import ALONE, Group, portion
-from ltbench.training.distributed.sharding import is_divided, own_part
+from ltbench.training.distributed.process_group import ALONE, Group, shard_slice
+from ltbench.training.distributed.sharding import is_sharded, local_shard
 
 Work = Callable[[], None]
 Recorder = Callable[[Work], Work]
@@ -88,7 +88,7 @@ class Step:
         self.group, self.accumulate = group, accumulate
         self.count = 1  # of pieces, in every process alike, since a forward pass may speak to other processes
         self.left_out = False  # whether some process has no images
-        self.needs_all = group.size > 1 and (shard or method.coupled or synchronised(method) > 1)  # in every pass
+        self.needs_all = group.size > 1 and (shard or method.couples_batch or synchronised(method) > 1)  # in every pass
         self.notes: list[str] = []
         self.notes += ["activations recomputed"] if recomputes else []
         self.notes += ["parameters divided"] if shard else []
@@ -100,7 +100,7 @@ class Step:
         if not method.compiles and (compiled or recorder):
             self.notes.append("the method's step depends on its data")
             compiled, recorder = False, None
-        if group.size > 1 and compiled and (method.coupled or synchronised(method) > 1):
+        if group.size > 1 and compiled and (method.couples_batch or synchronised(method) > 1):
             self.notes.append("not compiled: the forward pass takes in other processes' images")
             compiled = False
         self.recorder = recorder
@@ -118,7 +118,7 @@ class Step:
         ways = [*(["compiled"] if self.compiled else []), *(["CUDA graph"] if self.recorded else [])]
         return "; ".join([", ".join(ways) or "eager", *self.notes])
 
-    def __call__(self, batch: Batch, at: Progress, size: int | None = None) -> None:
+    def __call__(self, batch: Batch, progress: Progress, size: int | None = None) -> None:
         """Take a step.
 
         Args:
@@ -129,27 +129,27 @@ class Step:
         size = len(batch.labels) if size is None else size
         self.count = min(self.accumulate, max(1, size // (2 * self.group.size)))
         self.left_out = size < 2 * self.group.size
-        first = self.group.share(size, least=2).start
-        at = replace(at, fraction=self.fraction.fill_(at.fraction), first=first)
+        first = self.group.local_slice(size, least=2).start
+        progress = replace(progress, fraction=self.fraction.fill_(progress.fraction), first=first)
         shape = _shape(batch)
         if shape not in self.recorded and self.recorder is not None and self.taken[shape] >= WARM_UP:
-            self._record(shape, batch, at)
+            self._record(shape, batch, progress)
         if shape in self.recorded:
             _overwrite(self.recorded[shape].batch, batch)
             self.recorded[shape].replay()
         elif self.compiled and not self.taken[shape]:
-            self._try_compiled(batch, at)
+            self._try_compiled(batch, progress)
         else:
-            self._take(batch, at)
+            self._take(batch, progress)
         self.taken[shape] += 1
 
-    def _take(self, batch: Batch, at: Progress) -> None:
+    def _take(self, batch: Batch, progress: Progress) -> None:
         total: Tensor
         weight: Tensor | float
         if self.group.size * self.accumulate > 1:
-            total, weight = self._backward_in_parts(batch, at)
+            total, weight = self._backward_in_parts(batch, progress)
         else:
-            loss = self._loss(batch, at)
+            loss = self._loss(batch, progress)
             self.optimiser.zero_grad(set_to_none=True)
             loss.mean.backward()  # type: ignore[no-untyped-call]
             total, weight = loss.total.detach(), loss.weight
@@ -157,64 +157,64 @@ class Step:
         self.sums[0] += total
         self.sums[1] += weight
 
-    def _loss(self, batch: Batch, at: Progress) -> Loss:
+    def _loss(self, batch: Batch, progress: Progress) -> Loss:
         with torch.autocast(self.sums.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            loss = self.forward(batch, at)
+            loss = self.forward(batch, progress)
         if not isinstance(loss, Loss):
             raise TrainingFailedError(f"forward must return a Loss, as batch.loss does, not a {type(loss).__name__}")
         return loss
 
-    def _backward_in_parts(self, batch: Batch, at: Progress) -> tuple[Tensor, Tensor]:
+    def _backward_in_parts(self, batch: Batch, progress: Progress) -> tuple[Tensor, Tensor]:
         """Leave the gradient of the whole batch's mean loss; gives that loss as a sum and its weight."""
         self.optimiser.zero_grad(set_to_none=True)
         sums = torch.zeros_like(self.sums)
-        for piece in pieces(batch, self.count):
-            loss = self._loss(piece, at)
+        for piece in micro_batches(batch, self.count):
+            loss = self._loss(piece, progress)
             loss.total.backward()  # type: ignore[no-untyped-call]
             sums[0] += loss.total.detach()
             sums[1] += loss.weight
         if self.needs_all and not len(batch.labels):
-            self._take_part(batch, at)
+            self._take_part(batch, progress)
         gradients = self._gradients()
-        self.group.add([sums, *(gradient for gradient in gradients if not is_divided(gradient))])
-        own = [own_part(gradient) for gradient in gradients]
+        self.group.add([sums, *(gradient for gradient in gradients if not is_sharded(gradient))])
+        own = [local_shard(gradient) for gradient in gradients]
         torch._foreach_div_(own, sums[1].to(own[0].dtype))
         return sums[0], sums[1]
 
-    def _take_part(self, batch: Batch, at: Progress) -> None:
+    def _take_part(self, batch: Batch, progress: Progress) -> None:
         """Tell the other processes, in a forward and a backward pass, what they wait for: there are no images here."""
-        at = replace(at, gather=lambda own: self.group.gather(own[:0]), first=0)
+        progress = replace(progress, gather=lambda own: self.group.gather(own[:0]), first=0)
         with without_images(self.method):
-            (0 * self._loss(blank(batch), at).total).backward()  # type: ignore[no-untyped-call]
+            (0 * self._loss(dummy_batch(batch), progress).total).backward()  # type: ignore[no-untyped-call]
 
     def _gradients(self) -> list[Tensor]:
         """Those of all parameters that the loss reaches, zero in a process whose share is empty."""
         weights = [weight for group in self.optimiser.param_groups for weight in group["params"]]
         if self.left_out:
-            reached = self.group.from_first(lambda: [weight.grad is not None for weight in weights])
+            reached = self.group.broadcast_object(lambda: [weight.grad is not None for weight in weights])
             for weight, has in zip(weights, reached, strict=True):
                 if has and weight.grad is None:
                     weight.grad = torch.zeros_like(weight)
         return [weight.grad for weight in weights if weight.grad is not None]
 
-    def _try_compiled(self, batch: Batch, at: Progress) -> None:
+    def _try_compiled(self, batch: Batch, progress: Progress) -> None:
         """The first step of a shape, which is when it is compiled; if it cannot be, the same step without."""
         buffers = [(buffer, buffer.clone()) for buffer in self.method.buffers()]
         try:
-            self._take(batch, at)
+            self._take(batch, progress)
         except torch._dynamo.exc.TorchDynamoException as error:
             self._note("not compiled", error)
             self.compiled, self.forward = False, self.method
             for buffer, before in buffers:  # the forward pass may have run before the backward pass failed
                 buffer.copy_(before)
-            self._take(batch, at)
+            self._take(batch, progress)
 
-    def _record(self, shape: Any, batch: Batch, at: Progress) -> None:
+    def _record(self, shape: Any, batch: Batch, progress: Progress) -> None:
         assert self.recorder is not None
         own = _copied(batch)
         self.optimiser.zero_grad(set_to_none=True)  # so that gradients become part of the recorded work
         try:
-            self.recorded[shape] = _Recorded(own, self.recorder(lambda: self._take(own, at)))
+            self.recorded[shape] = _Recorded(own, self.recorder(lambda: self._take(own, progress)))
         except RuntimeError as error:
             self._note("not recorded as a CUDA graph", error)
             self.recorder = None
@@ -240,7 +240,7 @@ def part(batch: Batch, which: slice) -> Batch:
     )
 
 
-def blank(batch: Batch) -> Batch:
+def dummy_batch(batch: Batch) -> Batch:
     """Two images of nothing, of the first class, in place of an empty batch."""
 
     def made(tensor: Tensor) -> Tensor:
@@ -253,15 +253,15 @@ def blank(batch: Batch) -> Batch:
         labels=made(batch.labels),
         mixed_labels=None if batch.mixed_labels is None else made(batch.mixed_labels),
         weight=batch.weight if batch.weight is None or batch.weight.ndim == 0 else made(batch.weight),
-        streams={name: blank(stream) for name, stream in batch.streams.items()},
+        streams={name: dummy_batch(stream) for name, stream in batch.streams.items()},
     )
 
 
-def pieces(batch: Batch, count: int) -> Iterator[Batch]:
+def micro_batches(batch: Batch, count: int) -> Iterator[Batch]:
     """A batch in pieces of equal size, up to one image; an empty batch has none."""
     size = len(batch.labels)
     for i in range(count if size else 0):
-        yield part(batch, portion(size, i, count))
+        yield part(batch, shard_slice(size, i, count))
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:

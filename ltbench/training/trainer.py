@@ -20,7 +20,7 @@ from ltbench.training.activation_checkpointing import recomputed
 from ltbench.training.checkpoint import Checkpoint
 from ltbench.training.distributed.batch_norm import average_statistics, images_together
 from ltbench.training.distributed.process_group import ALONE, Group
-from ltbench.training.distributed.sharding import divided, gathered
+from ltbench.training.distributed.sharding import gathered, sharded
 from ltbench.training.finite import not_finite
 from ltbench.training.history import Division, EpochRecord, History, Watch
 from ltbench.training.schedule import PlannedStage, plan
@@ -87,7 +87,7 @@ def fit(
             torch.autocast(validation.device.type, torch.bfloat16, enabled=precision == "bf16"),
         ):
             trainer.history.selected = dict(method.select(validation))
-            group.take_over(list(method.buffers()))
+            group.broadcast(list(method.buffers()))
     trainer.save()
     return trainer.history
 
@@ -114,7 +114,7 @@ class _Trainer:
         self.sources = {"train": train, "unlabelled-test": unlabelled}
         self.checkpoint, self.precision, self.watch = checkpoint, precision, watch
         self.group, self.accumulate, self.recompute, self.shard = group, accumulate, recompute, shard
-        self.share = partial(group.share, least=2)  # batch norm cannot normalise a single image
+        self.local_slice = partial(group.local_slice, least=2)  # batch norm cannot normalise a single image
         self.device = train.device
         self.stages: Sequence[PlannedStage] = plan(method.stages(recipe), recipe)
         self.history = History()
@@ -140,7 +140,7 @@ class _Trainer:
         self.optimiser = self.take_step = None
         self.stage = len(self.stages)
         broken = not_finite(self.method)  # a last step leaves no later loss to tell
-        if any(self.group.agree(broken is not None)):
+        if any(self.group.any(broken is not None)):
             raise TrainingFailedError(f"after training {broken or 'weights of another process are not finite'}")
 
     def _note_division(self) -> None:
@@ -165,7 +165,7 @@ class _Trainer:
         with rng.global_stream(self.seed, "begin", stage.name):
             self.method.begin(stage, self._data(stage))
         self._freeze(stage)  # begin may have put the network in evaluation mode
-        self.group.take_over([*self.method.parameters(), *self.method.buffers()])
+        self.group.broadcast([*self.method.parameters(), *self.method.buffers()])
         self.optimiser = self._make_optimiser(stage)
 
     def _run_stage(self, planned: PlannedStage) -> None:
@@ -187,7 +187,7 @@ class _Trainer:
         )
         with ExitStack() as ways:
             if self.shard:
-                ways.enter_context(divided(self.method, self.optimiser, self.group))
+                ways.enter_context(sharded(self.method, self.optimiser, self.group))
             if self.recompute:
                 ways.enter_context(recomputed(self.method.network))
             for epoch in range(self.epoch, planned.epochs):
@@ -196,7 +196,7 @@ class _Trainer:
                 self.step = 0
                 self.epoch = epoch + 1
                 average_statistics(self.method, self.group)
-                (saving,) = self.group.agree(self.checkpoint.due())
+                (saving,) = self.group.any(self.checkpoint.due())
                 if saving:
                     self.save()
             if planned is self.stages[-1]:
@@ -214,7 +214,7 @@ class _Trainer:
             batch_size=self.recipe.batch_size,
             seed=self.seed,
             place=(self.stage, self.epoch),
-            share=self.share,
+            share=self.local_slice,
             **({"gather": self.group.gather} if self.whole else {}),
         )
         self._set_rate(planned.lrs[self.epoch])
@@ -225,7 +225,7 @@ class _Trainer:
             self.step = step + 1
             words = f"{stage.name}, epoch {self.epoch + 1}/{planned.epochs}"
             self.watch(self._share(len(batches)), words, self.history)
-            stopping, saving = self.group.agree(self.stop(), self.checkpoint.due())
+            stopping, saving = self.group.any(self.stop(), self.checkpoint.due())
             if stopping or saving:
                 self.history.seconds += time.monotonic() - began
                 began = time.monotonic()
@@ -241,20 +241,20 @@ class _Trainer:
         self.history.curve.append(EpochRecord(stage.name, self.epoch, planned.lrs[self.epoch], loss, rate))
         self.sums.zero_()
 
-    def _train_step(self, batch: Batch, at: Progress, size: int) -> None:
+    def _train_step(self, batch: Batch, progress: Progress, size: int) -> None:
         assert self.take_step is not None
-        batch = self.method.prepare(batch, at)
+        batch = self.method.prepare(batch, progress)
         if self.whole:
-            batch = part(batch, self.share(size))
+            batch = part(batch, self.local_slice(size))
         # Dropout and stochastic depth know only the global generator; each process has draws of its own.
         place = (self.stage, self.epoch, self.step, *((self.group.rank,) if self.group.rank else ()))
         torch.manual_seed(rng.key(self.seed, "step", *place))
-        self.take_step(batch, at, size)
+        self.take_step(batch, progress, size)
         self.sound += self.sums.isfinite().all()
         with torch.no_grad():
-            self.method.after_step(at)
+            self.method.after_step(progress)
         self.history.images += size
-        self.history.steps[at.stage.name] = self.take_step.how
+        self.history.steps[progress.stage.name] = self.take_step.how
 
     def _mean_loss(self) -> float:
         """The epoch's mean loss so far; the one place where the host waits for the device."""

@@ -25,7 +25,7 @@ def test_every_method_conforms(name, check):
 class Sound(Method):
     """A method without fault, which the mutants below break."""
 
-    def forward(self, batch, at):
+    def forward(self, batch, progress):
         logits = self.network(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits, labels))
 
@@ -59,8 +59,8 @@ def with_parameter(value):
 def plus(extra):
     """A forward that adds something to the loss."""
 
-    def forward(self, batch, at):
-        loss = Sound.forward(self, batch, at)
+    def forward(self, batch, progress):
+        loss = Sound.forward(self, batch, progress)
         return Loss(loss.total + extra(self, batch), loss.weight)
 
     return forward
@@ -76,7 +76,7 @@ def counting(self, experts):
     return experts.mean(0)
 
 
-def global_draw(self, batch, at):
+def global_draw(self, batch, progress):
     np.random.rand()  # noqa: NPY002
     return batch
 
@@ -131,13 +131,13 @@ def test_a_draw_from_numpy_is_caught_wherever_its_generator_stands(drawn):
         np.random.set_state(before)  # noqa: NPY002
 
 
-def by_the_epoch(self, batch, at):
-    loss = Sound.forward(self, batch, at)
-    return dataclasses.replace(loss, total=loss.total * (1 + at.epoch))
+def by_the_epoch(self, batch, progress):
+    loss = Sound.forward(self, batch, progress)
+    return dataclasses.replace(loss, total=loss.total * (1 + progress.epoch))
 
 
-def counting(self, batch, at):
-    loss = Sound.forward(self, batch, at)
+def counting(self, batch, progress):
+    loss = Sound.forward(self, batch, progress)
     return dataclasses.replace(loss, total=loss.total * self.calls)
 
 
@@ -145,7 +145,7 @@ def counting(self, batch, at):
     "changes",
     [
         {"forward": by_the_epoch},
-        {"forward": counting, "calls": 1, "after_step": lambda self, at: setattr(self, "calls", self.calls + 1)},
+        {"forward": counting, "calls": 1, "after_step": lambda self, progress: setattr(self, "calls", self.calls + 1)},
     ],
     ids=["epoch", "python state"],
 )

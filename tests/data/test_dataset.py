@@ -13,7 +13,7 @@ from ltbench.data import dataset
 from ltbench.data.datasets.base import Source
 from ltbench.data.datasets.image_folder import Folder
 from ltbench.data.images import ImageFiles, LabelledImages, RawData
-from ltbench.data.loading.from_files import Streamed
+from ltbench.data.loading.from_files import FileLoader
 from ltbench.data.long_tail import hold_out, profile
 from ltbench.errors import LtbenchError
 from ltbench.evaluation.records import data_record
@@ -225,7 +225,7 @@ def test_files_stay_files_through_selection_and_hold_out(written):
     assert (len(names[0]), len(names[1]), names[0] & names[1]) == (5, 3, set())
     assert data.shape == (3, 4, 4)
     loader = data.loader(data.train, torch.device("cpu"), labelled=False, workers=3)
-    assert isinstance(loader, Streamed)
+    assert isinstance(loader, FileLoader)
     assert loader.labels.tolist() == [-1] * 5
     assert data.mean == (0.485, 0.456, 0.406)
 

@@ -185,8 +185,8 @@ def claiming(kind, width, height):
     Image.new("RGB", (16, 16)).save(stream, kind)
     content = bytearray(stream.getvalue())
     if kind == "JPEG":
-        at = content.index(b"\xff\xc0") + 5
-        content[at : at + 4] = struct.pack(">HH", height, width)
+        progress = content.index(b"\xff\xc0") + 5
+        content[progress : progress + 4] = struct.pack(">HH", height, width)
     else:
         content[16:24] = struct.pack(">II", width, height)
         content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))

@@ -12,7 +12,7 @@ from ltbench.data.loading import decode_gpu
 from ltbench.data.loading.base import Epoch
 from ltbench.data.loading.decode import read_rgb
 from ltbench.data.loading.decode_gpu import read_all, require
-from ltbench.data.loading.from_files import Streamed
+from ltbench.data.loading.from_files import FileLoader
 from ltbench.errors import LtbenchError
 from ltbench.method import Shuffled
 
@@ -100,13 +100,13 @@ def test_a_damaged_file_is_named_and_never_given_to_the_device(damage, folder, a
 
 
 def batches(files, *, on_device, workers):
-    data = Streamed(files, 32, (0.5,) * 3, (0.5,) * 3, CPU, on_device=on_device, workers=workers)
+    data = FileLoader(files, 32, (0.5,) * 3, (0.5,) * 3, CPU, on_device=on_device, workers=workers)
     how = {"train": Augment(crop=(0.08, 1.0), flip=True, jitter=(0.4, 0.4, 0.4, 0.0)), "plain": Augment()}
     epoch = Epoch(
         data, {"main": Shuffled(len(files))}, views=("train", "plain"), how=how, batch_size=9, seed=0, place=(0,)
     )  # fmt: skip
-    varied = [view for step in range(len(epoch)) for view in epoch.batch(step).views]
-    return [*varied, *(batch.images for batch in data.plain(5))]
+    augmented = [view for step in range(len(epoch)) for view in epoch.batch(step).views]
+    return [*augmented, *(batch.images for batch in data.eval_batches(5))]
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])

@@ -11,7 +11,7 @@ from ltbench.config import Augment
 from ltbench.data.augmentation.augment import DRAWS, augment, draws_needed
 from ltbench.data.images import LabelledImages
 from ltbench.data.loading import base
-from ltbench.data.loading.base import Epoch, Resident
+from ltbench.data.loading.base import Epoch, InMemoryLoader
 from ltbench.method import Shuffled
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.1)
@@ -31,7 +31,7 @@ class InOrder:
 def resident(images=7, *, labelled=True):
     pixels = np.random.default_rng(0).integers(0, 256, (images, 3, 8, 8), dtype=np.uint8)
     data = LabelledImages(pixels, np.arange(images) % 3)
-    return Resident(data, MEAN, STD, torch.device("cpu"), labelled=labelled)
+    return InMemoryLoader(data, MEAN, STD, torch.device("cpu"), labelled=labelled)
 
 
 def epoch(data, *, samplers=None, views=("train",), how=HOW, batch_size=3, seed=0, place=("train", 0)):
@@ -177,7 +177,7 @@ def test_normalised_by_hand():
 
 def test_plain_gives_all_images_in_order():
     data = resident(7)
-    made = list(data.plain(batch_size=3))
+    made = list(data.eval_batches(batch_size=3))
     assert [batch.indices.tolist() for batch in made] == [[0, 1, 2], [3, 4, 5], [6]]
     assert torch.cat([batch.labels for batch in made]).tolist() == [0, 1, 2, 0, 1, 2, 0]
     assert torch.equal(torch.cat([batch.images for batch in made]), data.normalised(data.images))
@@ -186,13 +186,13 @@ def test_plain_gives_all_images_in_order():
 def test_unlabelled_images_have_no_label_anywhere():
     data = resident(labelled=False)
     assert data.labels.tolist() == [-1] * 7
-    assert {label for batch in data.plain() for label in batch.labels.tolist()} == {-1}
+    assert {label for batch in data.eval_batches() for label in batch.labels.tolist()} == {-1}
     assert {label for batch in batches(epoch(data)) for label in batch.labels.tolist()} == {-1}
 
 
 def test_the_source_is_copied():
     pixels = np.zeros((2, 3, 8, 8), dtype=np.uint8)
-    data = Resident(LabelledImages(pixels, np.arange(2)), MEAN, STD, torch.device("cpu"))
+    data = InMemoryLoader(LabelledImages(pixels, np.arange(2)), MEAN, STD, torch.device("cpu"))
     pixels[:] = 9
     assert data.images.max() == 0
 

@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from ltbench.data.images import ImageFiles
 from ltbench.data.loading import resize_cache
 from ltbench.data.loading.decode import read_rgb
-from ltbench.data.loading.from_files import Streamed
+from ltbench.data.loading.from_files import FileLoader
 from ltbench.data.loading.resize_cache import as_copied, copies
 from ltbench.errors import LtbenchError
 
@@ -256,8 +256,8 @@ def test_processes_at_once_do_no_harm(files, made):
 
 
 def all_of(files: ImageFiles, workers: int) -> list[torch.Tensor]:
-    data = Streamed(files, 32, (0.5,) * 3, (0.5,) * 3, torch.device("cpu"), workers=workers)
-    return [batch.images for batch in data.plain(3)]
+    data = FileLoader(files, 32, (0.5,) * 3, (0.5,) * 3, torch.device("cpu"), workers=workers)
+    return [batch.images for batch in data.eval_batches(3)]
 
 
 def test_batches_from_copies_are_the_same_for_any_number_of_workers(files):

@@ -10,8 +10,8 @@ from PIL import Image
 from ltbench.config import Augment
 from ltbench.data.images import ImageFiles, LabelledImages
 from ltbench.data.loading import from_files
-from ltbench.data.loading.base import Epoch, Resident
-from ltbench.data.loading.from_files import Streamed
+from ltbench.data.loading.base import Epoch, InMemoryLoader
+from ltbench.data.loading.from_files import FileLoader
 from ltbench.method import Shuffled
 from ltbench.training.distributed.process_group import Group
 
@@ -33,11 +33,13 @@ def data(request, tmp_path_factory):
     pixels = np.random.default_rng(0).integers(0, 256, (COUNT, 3, 16, 16), dtype=np.uint8)
     labels = np.arange(COUNT) % 3
     if request.param == "in memory":
-        return Resident(LabelledImages(pixels, labels), *PLAIN)
+        return InMemoryLoader(LabelledImages(pixels, labels), *PLAIN)
     folder, names = tmp_path_factory.mktemp("files"), np.array([f"{i:02}.png" for i in range(COUNT)])
     for name, image in zip(names, pixels, strict=True):
         Image.fromarray(image.transpose(1, 2, 0)).save(folder / name)
-    return Streamed(ImageFiles(folder, names, labels), 16, *PLAIN, workers=2 if request.param == "with threads" else 0)
+    return FileLoader(
+        ImageFiles(folder, names, labels), 16, *PLAIN, workers=2 if request.param == "with threads" else 0
+    )
 
 
 def epoch(data, **options):
@@ -46,7 +48,7 @@ def epoch(data, **options):
 
 
 def shares(processes):
-    return [partial(Group(rank, processes).share, least=2) for rank in range(processes)]
+    return [partial(Group(rank, processes).local_slice, least=2) for rank in range(processes)]
 
 
 def assert_joined(whole, parts):
@@ -88,9 +90,9 @@ def test_a_batch_that_is_wanted_whole_is_made_of_the_shares(data):
 @pytest.mark.parametrize("processes", [1, 2, 3, 12])
 @pytest.mark.parametrize("batch_size", [None, 4])
 def test_the_shares_of_images_in_order_are_whole_batches(processes, batch_size, data):
-    whole = list(data.plain(batch_size))
-    own = [list(data.plain(batch_size, Group(rank, processes).share)) for rank in range(processes)]
-    said = [data.in_order(batch_size, Group(rank, processes).share) for rank in range(processes)]
+    whole = list(data.eval_batches(batch_size))
+    own = [list(data.eval_batches(batch_size, Group(rank, processes).local_slice)) for rank in range(processes)]
+    said = [data.in_order(batch_size, Group(rank, processes).local_slice) for rank in range(processes)]
     for one, other in zip((batch for batches in own for batch in batches), whole, strict=True):
         assert_joined(other, [one])
     for batches, indices in zip(own, said, strict=True):
@@ -103,4 +105,4 @@ def test_a_process_reads_no_file_of_another_one(data, monkeypatch):
     own = epoch(data, share=shares(2)[1])
     batches = [own.batch(step) for step in range(len(own))]
     indices = torch.cat([part.indices for batch in batches for part in (batch, batch.streams["other"])])
-    assert sorted(read) == (sorted(indices.tolist()) if isinstance(data, Streamed) else [])
+    assert sorted(read) == (sorted(indices.tolist()) if isinstance(data, FileLoader) else [])

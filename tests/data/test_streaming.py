@@ -19,8 +19,8 @@ from ltbench.data.augmentation.augment import CROP, DRAWS, augment
 from ltbench.data.augmentation.policies import CROP_DRAWS, crop_box, random_box
 from ltbench.data.images import ImageFiles, LabelledImages
 from ltbench.data.loading import from_files
-from ltbench.data.loading.base import Epoch, Loader, Resident
-from ltbench.data.loading.from_files import BATCHES_AHEAD, Streamed
+from ltbench.data.loading.base import Epoch, InMemoryLoader, Loader
+from ltbench.data.loading.from_files import BATCHES_AHEAD, FileLoader
 from ltbench.errors import LtbenchError
 from ltbench.method import Shuffled
 
@@ -47,7 +47,7 @@ def files(tmp_path_factory):
 
 
 def streamed(files, **options):
-    return Streamed(files, SIZE, MEAN, STD, CPU, **options)
+    return FileLoader(files, SIZE, MEAN, STD, CPU, **options)
 
 
 def epoch(data: Loader, how=CROPPED, *, views=("train",), batch_size=4, seed=0, place=("train", 0), samplers=None):
@@ -89,7 +89,9 @@ def test_the_number_of_workers_changes_nothing(workers, files):
             assert torch.equal(one.indices, other.indices)
             assert torch.equal(one.labels, torch.tensor(files.labels)[one.indices])
             assert all(torch.equal(view, again) for view, again in zip(one.views, other.views, strict=True))
-    for one, other in zip(streamed(files, workers=0).plain(5), streamed(files, workers=workers).plain(5), strict=True):
+    for one, other in zip(
+        streamed(files, workers=0).eval_batches(5), streamed(files, workers=workers).eval_batches(5), strict=True
+    ):
         assert torch.equal(one.images, other.images)
 
 
@@ -116,18 +118,18 @@ def test_the_rest_of_a_recipe_is_done_to_the_cropped_images(files):
     data = streamed(files, workers=1)
     numbers = torch.rand(len(files), 1, CROP.stop, generator=torch.Generator().manual_seed(0))
     order = torch.arange(len(files))
-    (varied,), (cropped,) = (
-        next(data.varied(order, numbers, [len(files)], [how])) for how in (whole, Augment(crop=(0.08, 1.0)))
+    (augmented,), (cropped,) = (
+        next(data.augmented(order, numbers, [len(files)], [how])) for how in (whole, Augment(crop=(0.08, 1.0)))
     )
     fill = [round(255 * level) for level in MEAN]
     want = augment(cropped, whole.model_copy(update={"crop": None}), numbers[:, 0], fill)
-    assert torch.equal(varied, want)
-    assert not torch.equal(varied, cropped)
+    assert torch.equal(augmented, want)
+    assert not torch.equal(augmented, cropped)
 
 
 def test_images_of_a_test_are_scaled_and_their_centre_cut_out(files):
     data = streamed(files, workers=2)
-    batches = list(data.plain(5))
+    batches = list(data.eval_batches(5))
     assert [len(batch.labels) for batch in batches] == [5, 5, 5, 5, 3]
     assert torch.cat([batch.indices for batch in batches]).tolist() == list(range(23))
     want = torch.stack([centre(opened(files, index)) for index in range(23)])
@@ -137,10 +139,10 @@ def test_images_of_a_test_are_scaled_and_their_centre_cut_out(files):
 
 def test_normalised_as_images_in_memory_and_labels_hidden_where_asked(files):
     images = torch.stack([centre(opened(files, index)) for index in range(4)])
-    resident = Resident(LabelledImages(images.numpy(), files.labels[:4]), MEAN, STD, CPU)
+    resident = InMemoryLoader(LabelledImages(images.numpy(), files.labels[:4]), MEAN, STD, CPU)
     some = files.take(np.arange(4))
     data = streamed(some)
-    assert torch.equal(next(data.plain()).images, next(resident.plain()).images)
+    assert torch.equal(next(data.eval_batches()).images, next(resident.eval_batches()).images)
     assert (data.shape, data.device) == (resident.shape, resident.device)
     assert streamed(some, labelled=False).labels.tolist() == [-1] * 4
 
@@ -265,7 +267,7 @@ def test_batches_are_normalised_by_one_thread_and_the_others_are_there_again(fil
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        for _ in Streamed(files, 32, (0.5,) * 3, (0.25,) * 3, torch.device("cpu"), workers=2).plain():
+        for _ in FileLoader(files, 32, (0.5,) * 3, (0.25,) * 3, torch.device("cpu"), workers=2).eval_batches():
             assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

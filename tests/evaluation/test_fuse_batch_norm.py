@@ -106,7 +106,7 @@ def test_every_method_predicts_the_same_folded(name):
     trained = subject.trained().eval()
     predictions = predict(trained, subject.test)
     with torch.no_grad():
-        plain = torch.cat([trained.predict(batch.images) for batch in subject.test.plain()])
+        plain = torch.cat([trained.predict(batch.images) for batch in subject.test.eval_batches()])
     assert predictions.how == "batch norm folded"
     assert torch.equal(predictions.logits.argmax(1), plain.argmax(1))
     torch.testing.assert_close(predictions.logits, plain, rtol=1e-4, atol=1e-3)

@@ -9,7 +9,7 @@ from ltbench.errors import LtbenchError
 from ltbench.evaluation.measure import measure, of_images
 from ltbench.evaluation.predict import Predictions
 from ltbench.files import memmap as rooms
-from ltbench.files.memmap import room
+from ltbench.files.memmap import empty_or_memmap
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def in_files(tmp_path, monkeypatch):
 
 
 def test_a_large_table_lies_in_a_file_that_nobody_sees(in_files):
-    table = room((3, 5), torch.float64)
+    table = empty_or_memmap((3, 5), torch.float64)
     assert table.shape == (3, 5)
     assert table.dtype == torch.float64
     table[1] = torch.arange(5.0)
@@ -35,7 +35,7 @@ def test_a_full_disk_is_told_before_anything_is_written(in_files, monkeypatch):
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(LtbenchError, match=r"no room for 0\.4 GB of predictions: No space left on device"):
-        room((10_000, 10_000))
+        empty_or_memmap((10_000, 10_000))
 
 
 def test_figures_do_not_depend_on_where_the_tables_lie(stored_run, tmp_path, monkeypatch):

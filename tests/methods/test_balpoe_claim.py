@@ -33,12 +33,12 @@ def fitted(taus):
     cls = registry.method("balpoe")
     config = cls.Config(taus=taus, mixup=0)
     method = cls(lambda experts, **_: LinearExperts(experts), ClassPrior(COUNTS), config)
-    batch, at = Batch((x,), torch.arange(len(x)), labels), at_rest(Stage())
+    batch, progress = Batch((x,), torch.arange(len(x)), labels), at_rest(Stage())
     optimiser = torch.optim.LBFGS(method.parameters(), max_iter=200, line_search_fn="strong_wolfe")
 
     def closure():
         optimiser.zero_grad()
-        loss = method(batch, at).mean
+        loss = method(batch, progress).mean
         loss.backward()
         return loss
 

@@ -63,8 +63,8 @@ def test_without_contrast_it_is_the_logit_adjusted_loss():
     subject = Subject(BCL)
     method = subject.make(contrast_weight=0.0, ce_weight=2.0)
     (stage,) = subject.stages(method)
-    batch, at = subject.batch(method, stage)
-    loss = method(batch, at).mean
+    batch, progress = subject.batch(method, stage)
+    loss = method(batch, progress).mean
     with torch.no_grad():
         logits = method.network(torch.cat(batch.views))[: len(batch.labels)]
     expected = logit_adjusted_cross_entropy(logits, batch.labels, method.log_prior, torch.tensor(1.0))

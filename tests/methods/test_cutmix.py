@@ -16,10 +16,10 @@ def test_every_batch_has_boxes_and_labels_by_area(method_with_logits, batch_of):
     plain = batch_of(np.arange(4))
     plain.views = (torch.arange(4.0).view(4, 1, 1, 1).expand(4, 1, 8, 8),)  # every image shows its label
     for step in range(20):
-        at = replace(at_rest(Stage()), step=step)
-        batch = method.prepare(plain, at)
+        progress = replace(at_rest(Stage()), step=step)
+        batch = method.prepare(plain, progress)
         kept = batch.weight * batch.labels + (1 - batch.weight) * batch.mixed_labels
         torch.testing.assert_close(batch.images.mean((1, 2, 3)), kept)
         each = [cross_entropy(torch.from_numpy(logits[0]), labels) for labels in (batch.labels, batch.mixed_labels)]
         want = (batch.weight * each[0] + (1 - batch.weight) * each[1]).mean().item()
-        assert method(batch, at).mean.item() == pytest.approx(want, rel=1e-6)
+        assert method(batch, progress).mean.item() == pytest.approx(want, rel=1e-6)

@@ -54,7 +54,7 @@ def test_the_class_weights_by_hand():
 def test_it_starts_at_one_plus_the_confidence_times_the_networks_logits():
     subject = Subject(registry.method("disalign"))
     method = subject.make().eval()
-    images = next(subject.test.plain()).images
+    images = next(subject.test.eval_batches()).images
     confidence = torch.sigmoid(method.confidence(method.network.features(images)))[0].detach()
     assert float(confidence.min()) > 0.5
     torch.testing.assert_close(method.predict(images), (1 + confidence) * method.network(images))
@@ -63,7 +63,7 @@ def test_it_starts_at_one_plus_the_confidence_times_the_networks_logits():
 def test_the_confidence_depends_on_the_image():
     subject = Subject(registry.method("disalign"))
     method = subject.make().eval()
-    images = next(subject.test.plain()).images
+    images = next(subject.test.eval_batches()).images
     sums = method.network.features(images)[0].sum(1)
     method.margin.data = torch.tensor([1.0, 0.0, 0.0, 0.0])
     method.confidence.bias.data = -0.1 * sums.mean().detach().view(1)  # in the middle of the sigmoid
@@ -76,7 +76,7 @@ def test_the_confidence_depends_on_the_image():
 def test_the_loss_is_a_mean_weighted_by_class():
     subject = Subject(registry.method("disalign"))
     method = subject.make().eval()
-    batch = next(subject.train.plain())
+    batch = next(subject.train.eval_batches())
     values = cross_entropy(method.predict(batch.images), batch.labels)
     weights = generalised_weights(method.prior.counts, 1.2)[batch.labels]
     torch.testing.assert_close(method(batch, at_rest(Stage())).mean, (weights * values).sum() / weights.sum())

@@ -40,10 +40,10 @@ def test_each_label_of_a_mixed_image_has_noise_of_its_own(method_with_logits, ba
     # Cosines (0.5, 0.5) and largest cloud 0.5. Label 0 with noise 0.6: 30 (0.5, 0.2) = (15, 6), so ln(1 + e^-9).
     # Label 1 with noise 0.2: 30 (0.5, 0.4) = (15, 12), so ln(1 + e^3). Shares 0.3 and 0.7.
     method = method_with_logits("gcl", np.full((1, 1, 2), 15.0), np.array([100, 1]))
-    batch, at = batch_of(np.array([0])), at_rest(Stage())
+    batch, progress = batch_of(np.array([0])), at_rest(Stage())
     noise = torch.tensor([[[0.9, 0.6]], [[0.9, 0.2]]])
     mixed = {"mixed_labels": torch.tensor([1]), "weight": torch.tensor(0.3)}
-    loss = method(replace(batch, views=(*batch.views, *noise), **mixed), at).mean
+    loss = method(replace(batch, views=(*batch.views, *noise), **mixed), progress).mean
     assert loss.item() == pytest.approx(0.3 * np.log1p(np.exp(-9)) + 0.7 * np.log1p(np.exp(3)), rel=1e-5)
 
 
@@ -57,14 +57,14 @@ def test_noise_is_drawn_for_as_many_labels_as_an_image_has(mixup, drawn, method_
 
 def test_noise_is_half_normal_and_belongs_to_the_step(method_with_logits, batch_of):
     method = method_with_logits("gcl", np.zeros((1, 1, 10)), np.arange(10, 0, -1))
-    batch, at = batch_of(np.zeros(4000, int)), at_rest(Stage())
-    noise = method.prepare(batch, at).views[-1]
+    batch, progress = batch_of(np.zeros(4000, int)), at_rest(Stage())
+    noise = method.prepare(batch, progress).views[-1]
     assert noise.shape == (4000, 10)
     assert noise.min() >= 0
     assert noise.max() == 1
     assert noise.mean().item() == pytest.approx(np.sqrt(2 / np.pi) / 3, rel=0.02)
-    assert torch.equal(noise, method.prepare(batch, at).views[-1])
-    assert not torch.equal(noise, method.prepare(batch, replace(at, step=1)).views[-1])
+    assert torch.equal(noise, method.prepare(batch, progress).views[-1])
+    assert not torch.equal(noise, method.prepare(batch, replace(progress, step=1)).views[-1])
 
 
 def test_the_second_stage_draws_classes_alike(method_with_logits):

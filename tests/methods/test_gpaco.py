@@ -27,8 +27,8 @@ def test_by_hand_with_two_views_as_anchors():
 
 
 def test_both_views_are_classified_and_the_loss_is_their_mean():
-    method, batch, at = prepared(alpha=0.0, temperature=1e4)
-    loss = method(batch, at).mean
+    method, batch, progress = prepared(alpha=0.0, temperature=1e4)
+    loss = method(batch, progress).mean
     # At so high a temperature all similarities are 0: each of the other 31 features and the 1024 of the queue adds 1.
     values = []
     for view in batch.views:
@@ -39,13 +39,13 @@ def test_both_views_are_classified_and_the_loss_is_their_mean():
 
 
 def test_gradients_reach_both_views_and_the_queue_takes_the_second():
-    method, batch, at = prepared(queue=16)
+    method, batch, progress = prepared(queue=16)
     for view in batch.views:
         view.requires_grad_()
-    method(batch, at).mean.backward()
+    method(batch, progress).mean.backward()
     assert all(bool(view.grad.abs().sum() > 0) for view in batch.views)
     with torch.no_grad():
-        method.after_step(at)
+        method.after_step(progress)
         expected = method._encode(batch.views[1])[0]
     torch.testing.assert_close(method.queue.keys, expected)
     assert torch.equal(method.queue.labels, batch.labels)

@@ -11,7 +11,7 @@ from ltbench import registry
 from ltbench.config import Recipe
 from ltbench.conformance import Subject
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading.base import Resident
+from ltbench.data.loading.base import InMemoryLoader
 from ltbench.method import ClassPrior, Stage, at_rest
 from ltbench.models.experts import Backbone
 from ltbench.training.checkpoint import Checkpoint
@@ -42,7 +42,7 @@ def method(make):
 def data():
     labels = np.repeat(np.arange(3), COUNTS.numpy())
     images = np.random.default_rng(0).integers(0, 256, (len(labels), 3, 32, 32)).astype(np.uint8)
-    return Resident(LabelledImages(images, labels), (0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
+    return InMemoryLoader(LabelledImages(images, labels), (0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
 
 
 def test_the_width_is_the_published_one():
@@ -64,7 +64,7 @@ def test_every_block_has_an_adapter_that_starts_at_zero(method, plain, data):
     adapted = [module for module in method.network.modules() if isinstance(module, AdaptedBlock)]
     assert len(adapted) == BLOCKS
     assert {len(module.adapter.down.weight) for module in adapted} == {4}
-    images = next(data.plain()).images
+    images = next(data.eval_batches()).images
     with torch.no_grad():
         assert torch.equal(method.network.features(images), plain.features(images))
         for module in adapted:
@@ -75,7 +75,7 @@ def test_every_block_has_an_adapter_that_starts_at_zero(method, plain, data):
 
 def test_only_adapters_and_classifier_train(make, data, tmp_path):
     method = make(32)  # of four units all can be below zero for every image, and nothing before them would move
-    batch = next(data.plain())
+    batch = next(data.eval_batches())
     method(batch, at_rest(Stage())).mean.backward()
     own = {name for name, _ in method.named_parameters() if ".adapter." in name or "heads" in name}
     assert {name for name, weight in method.named_parameters() if weight.grad is not None} == own
@@ -88,7 +88,7 @@ def test_only_adapters_and_classifier_train(make, data, tmp_path):
 
 def test_the_classifier_starts_at_the_class_means(method, plain, data):
     method.begin(Stage(), data)
-    batch = next(data.plain())
+    batch = next(data.eval_batches())
     with torch.no_grad():
         features = plain.features(batch.images)[0]
     means = torch.stack([features[batch.labels == label].mean(0) for label in range(3)])
@@ -115,4 +115,4 @@ def test_without_transformer_blocks_norms_and_classifier_train(method_of_resnet)
 @pytest.fixture
 def method_of_resnet():
     subject = Subject(registry.method("lift"))
-    return subject.make(), next(subject.train.plain())
+    return subject.make(), next(subject.train.eval_batches())

@@ -22,7 +22,7 @@ def test_the_loss_by_hand(method_with_logits, batch_of):
 def test_it_starts_at_the_network_that_it_starts_from():
     subject = Subject(registry.method("lws"))
     method = subject.make().eval()
-    images = next(subject.test.plain()).images
+    images = next(subject.test.eval_batches()).images
     torch.testing.assert_close(method.predict(images), method.network(images))
 
 

@@ -54,10 +54,10 @@ def test_anchors_need_not_come_first():
 
 def step(subject, method):
     (stage,) = subject.stages(method)
-    batch, at = subject.batch(method, stage)
-    loss = method(batch, at)
+    batch, progress = subject.batch(method, stage)
+    loss = method(batch, progress)
     with torch.no_grad():
-        method.after_step(at)
+        method.after_step(progress)
     return batch, loss
 
 

@@ -66,12 +66,12 @@ def test_a_class_of_one_point_is_a_prototype():
 
 def steps(method, subject, *places):
     (stage,) = subject.stages(method)
-    batch, at = subject.batch(method, stage)
+    batch, progress = subject.batch(method, stage)
     for epoch, step in places:
-        at.epoch, at.step = epoch, step
+        progress.epoch, progress.step = epoch, step
         with torch.no_grad():
-            method(batch, at)
-            method.after_step(at)
+            method(batch, progress)
+            method.after_step(progress)
     return batch
 
 
@@ -113,8 +113,8 @@ def test_without_contrast_it_is_the_logit_adjusted_loss():
     subject = Subject(ProCo)
     method = subject.make(contrast_weight=0.0)
     (stage,) = subject.stages(method)
-    batch, at = subject.batch(method, stage)
-    loss = method(batch, at).mean
+    batch, progress = subject.batch(method, stage)
+    loss = method(batch, progress).mean
     with torch.no_grad():
         logits = method.network(torch.cat(batch.views))[: len(batch.labels)]
     expected = logit_adjusted_cross_entropy(logits, batch.labels, method.log_prior, torch.tensor(1.0))

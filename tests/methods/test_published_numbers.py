@@ -147,9 +147,9 @@ def gcl_rates(case, name, **_):
 @check("mdcs")
 def mdcs(case, make, batch_of, **_):
     method = make("mdcs", case["logits_weak_strong"], case["class_counts"])
-    at = at_rest(Stage())
-    at.fraction = torch.tensor(WARMUP * case["epoch"] / case["warmup_epochs"])
-    loss = method(batch_of(case["targets"], views=2), at).mean
+    progress = at_rest(Stage())
+    progress.fraction = torch.tensor(WARMUP * case["epoch"] / case["warmup_epochs"])
+    loss = method(batch_of(case["targets"], views=2), progress).mean
     same_loss(loss, case["loss"])
     loss.backward()
     same(method.network.logits.grad, case["grad"])
@@ -316,18 +316,18 @@ def aggregation_at_test_time(case, make, **_):
     optimiser = torch.optim.SGD([method.aggregation], nesterov=recipe.nesterov, **kept)
     views = tuple(torch.full((size, 1, 1, 1), float(view)) for view in range(2))
     batch = Batch(views, torch.arange(size), torch.full((size,), -1))
-    at = at_rest(Stage())
+    progress = at_rest(Stage())
     for step in range(steps):
         method.network = GivenViews(case["logits"][step])
         optimiser.zero_grad()
-        loss = method(batch, at).mean
+        loss = method(batch, progress).mean
         loss.backward()
         if step == 0:
             same_loss(loss, case["first_loss"])
             same(method.aggregation.grad, case["first_grad"])
         optimiser.step()
         with torch.no_grad():
-            method.after_step(at)
+            method.after_step(progress)
         same(method.aggregation, case["weights"][step])
 
 

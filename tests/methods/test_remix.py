@@ -16,8 +16,8 @@ def pairs(method_with_logits, batch_of, counts, steps=30):
     remix = method_with_logits("remix", logits, counts)
     mixup = method_with_logits("ce", logits, counts, mixup=1.0)
     for step in range(steps):
-        at = replace(at_rest(Stage()), step=step)
-        yield remix.prepare(batch_of(LABELS), at), mixup.prepare(batch_of(LABELS), at)
+        progress = replace(at_rest(Stage()), step=step)
+        yield remix.prepare(batch_of(LABELS), progress), mixup.prepare(batch_of(LABELS), progress)
 
 
 def test_with_equal_counts_it_is_mixup(method_with_logits, batch_of):

@@ -62,9 +62,9 @@ def test_the_teacher_stays_as_it_is(tmp_path):
     plain = RIDE(subject.build, prior, RIDE.Config())
     method.start_from({"teacher": teacher})
     plain.network.load_state_dict(method.network.state_dict())
-    batch, at = subject.batch(method, Stage())
+    batch, progress = subject.batch(method, Stage())
     with torch.no_grad():
-        assert method(batch, at).mean > plain(batch, at).mean
+        assert method(batch, progress).mean > plain(batch, progress).mean
     method.start_from({"teacher": teacher})
     subject.fit(method, tmp_path / "checkpoint.pt")
     for name, value in teacher.network.state_dict().items():

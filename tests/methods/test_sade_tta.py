@@ -45,13 +45,13 @@ def test_a_steady_expert_gains_weight(method_with_logits):
 
 def test_it_stops_before_a_weight_is_too_small(method_with_logits):
     method, _ = aggregator(method_with_logits, [[0.0, 0.0]] * 3)
-    at = at_rest(Stage())
+    progress = at_rest(Stage())
     steps = ((0.05, 0.15, 0.8), (0.0451, 0.15, 0.8), (0.044, 0.2, 0.756), (1 / 3, 1 / 3, 1 / 3))
     kept = []
     with torch.no_grad():
         for shares in steps:
             method.aggregation.copy_(torch.tensor(shares).log())
-            method.after_step(at)
+            method.after_step(progress)
             kept.append(method.aggregation.softmax(0)[0].item())
     # 4.51 / 99.51 = 4.53 % is rounded to 5 %, 4.4 % is not; after that nothing moves any more.
     assert kept == pytest.approx([0.05, 0.0451 / 0.9951, 0.0451 / 0.9951, 0.0451 / 0.9951], rel=1e-4)

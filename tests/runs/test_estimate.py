@@ -93,7 +93,7 @@ def test_what_processes_tell_each_other_is_named(name, processes, settings, name
 
 
 class Failing(Method):
-    def forward(self, batch, at):
+    def forward(self, batch, progress):
         self.fail()
         logits = float("nan") * self.network(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits, labels))
@@ -141,7 +141,7 @@ def test_steps_that_fail_are_spoken_of(cls, words, cli, monkeypatch):
 class Coupled(Method):
     """Couples the images of a batch and gathers none."""
 
-    coupled = True
+    couples_batch = True
 
 
 def test_what_a_run_refuses_is_refused(tmp_path, monkeypatch):

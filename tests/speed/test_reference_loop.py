@@ -12,7 +12,7 @@ from torchvision.transforms import functional as pil
 from ltbench import registry, rng
 from ltbench.config import Augment, Recipe
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading.base import Resident
+from ltbench.data.loading.base import InMemoryLoader
 from ltbench.method import ClassPrior
 from ltbench.models.experts import Backbone
 from ltbench.training.checkpoint import Checkpoint
@@ -35,7 +35,7 @@ def data():
     return LabelledImages(coarse.repeat(4, 2).repeat(4, 3), labels)
 
 
-class Double(Resident):
+class Double(InMemoryLoader):
     """Images in float64."""
 
     def normalised(self, images):
@@ -48,12 +48,12 @@ class Double(Resident):
 class Watched(BALPOE):
     """BalPoE that keeps the loss of every step, and computes with the precision of its images throughout."""
 
-    def prepare(self, batch, at):
-        batch = super().prepare(batch, at)
+    def prepare(self, batch, progress):
+        batch = super().prepare(batch, progress)
         return replace(batch, weight=batch.weight.to(batch.images.dtype))
 
-    def forward(self, batch, at):
-        loss = super().forward(batch, at)
+    def forward(self, batch, progress):
+        loss = super().forward(batch, progress)
         self.losses.append(loss.mean.item())
         return loss
 
@@ -66,7 +66,7 @@ def ours(data, recipe, dtype, tmp_path):
     method.losses = []
     method.to(dtype, memory_format=torch.channels_last)
     start = [value.clone() for value in method.network.state_dict().values()]
-    resident = (Double if dtype == torch.float64 else Resident)(
+    resident = (Double if dtype == torch.float64 else InMemoryLoader)(
         data, reference.MEAN, reference.STD, torch.device("cpu")
     )
     fit(method, resident, recipe, seed=7, checkpoint=Checkpoint(tmp_path / "checkpoint.pt", every=1e9))
@@ -86,9 +86,9 @@ def theirs(data, recipe, dtype, start):
     for epoch in range(recipe.epochs):
         order = rng.numpy_generator(7, "order", "main", 0, epoch).permutation(IMAGES)
         numbers = rng.uniform((IMAGES, 1, 5), 7, "augment", "main", 0, epoch)[:, 0]
-        varied = [_varied(data.images[i], own, dtype) for i, own in zip(order, numbers, strict=True)]
+        augmented = [_varied(data.images[i], own, dtype) for i, own in zip(order, numbers, strict=True)]
         batches = [
-            (torch.stack(varied[i : i + BATCH]), torch.from_numpy(data.labels[order[i : i + BATCH]]))
+            (torch.stack(augmented[i : i + BATCH]), torch.from_numpy(data.labels[order[i : i + BATCH]]))
             for i in range(0, IMAGES, BATCH)
         ]
         mixing = [rng.numpy_generator(7, "mixup", "train", epoch, step) for step in range(len(batches))]

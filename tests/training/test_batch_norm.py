@@ -10,7 +10,7 @@ from ltbench.errors import LtbenchError
 from ltbench.method import Batch
 from ltbench.training.distributed.batch_norm import images_together, processes_together, synchronise
 from ltbench.training.distributed.process_group import ALONE, Group
-from ltbench.training.step import part, pieces
+from ltbench.training.step import micro_batches, part
 
 
 def norm(group, synchronised):
@@ -24,8 +24,8 @@ def norm(group, synchronised):
 def test_as_many_images_share_statistics_as_in_the_smallest_pass(processes, accumulate, more, synchronised):
     size = 2 * processes * accumulate + more
     batch = Batch((torch.zeros(size, 1),), torch.arange(size), torch.zeros(size))
-    shares = [part(batch, Group(rank, processes).share(size, least=2)) for rank in range(processes)]
-    passes = zip(*([len(piece.labels) for piece in pieces(share, accumulate)] for share in shares), strict=True)
+    shares = [part(batch, Group(rank, processes).local_slice(size, least=2)) for rank in range(processes)]
+    passes = zip(*([len(piece.labels) for piece in micro_batches(share, accumulate)] for share in shares), strict=True)
     smallest = min(map(sum if synchronised else min, passes))
     group = Group(0, processes)
     assert images_together(norm(group, synchronised), size, group, accumulate) == smallest

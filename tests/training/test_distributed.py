@@ -18,8 +18,8 @@ from ltbench import registry, rng
 from ltbench.config import Augment, Recipe
 from ltbench.data.images import ImageFiles, LabelledImages
 from ltbench.data.loading import from_files
-from ltbench.data.loading.base import Resident
-from ltbench.data.loading.from_files import Streamed
+from ltbench.data.loading.base import InMemoryLoader
+from ltbench.data.loading.from_files import FileLoader
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.method import ClassPrior, Method
 from ltbench.models.experts import Backbone, ExpertNetwork
@@ -71,7 +71,7 @@ def doubled():
 def images():
     labels = np.repeat(np.arange(len(COUNTS)), COUNTS)
     pixels = np.random.default_rng(0).integers(0, 256, (len(labels), 3, 8, 8)).astype(np.uint8)
-    return Resident(LabelledImages(pixels, labels), (0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
+    return InMemoryLoader(LabelledImages(pixels, labels), (0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
 
 
 def make(cls, build=tiny, **settings):
@@ -164,7 +164,7 @@ def test_processes_decode_their_own_images_and_train_as_one(
         read, real = [], from_files.read_rgb
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(from_files, "read_rgb", lambda file: (read.append(file), real(file))[1])
-            data = Streamed(photographs, 16, (0.5,) * 3, (0.25,) * 3, torch.device("cpu"), workers=2)
+            data = FileLoader(photographs, 16, (0.5,) * 3, (0.25,) * 3, torch.device("cpu"), workers=2)
             found = trained(cls, tmp_path / f"{group.size}", group, recipe=recipe, data=lambda: data, **settings)
         return *found, len(read)
 
@@ -187,7 +187,7 @@ COUPLED = [
 @pytest.mark.parametrize(("name", "settings"), COUPLED)
 def test_losses_that_couple_images_gather_those_of_all_processes(name, settings, together, doubled, tmp_path):
     cls = registry.method(name)
-    assert cls.coupled and cls.gathers
+    assert cls.couples_batch and cls.gathers_across_processes
 
     def work(group):
         path = tmp_path / f"{group.size}.pt"
@@ -357,7 +357,7 @@ def test_a_run_whose_process_is_killed_goes_on_with_any_number_of_processes(late
 class Coupled(Method):
     """Couples the images of a batch and gathers none."""
 
-    coupled = True
+    couples_batch = True
 
 
 @pytest.mark.parametrize(
@@ -382,7 +382,7 @@ def test_a_process_that_has_ended_is_spoken_of(together):
     def work(group):
         if group.rank == 1:
             os._exit(9)
-        group.agree(False)
+        group.any(False)
 
     with pytest.raises(AssertionError, match="another process of this run has ended or does not answer"):
         together(2, work)

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from ltbench import registry
 from ltbench.conformance import Subject
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading.base import Resident
+from ltbench.data.loading.base import InMemoryLoader
 from ltbench.evaluation.predict import predict
 from ltbench.training.distributed.process_group import ALONE, Group
 
 
 @given(st.integers(1, 9), st.integers(0, 70), st.integers(1, 3))
 def test_shares_cover_everything_once_in_order(size, count, least):
-    shares = [range(count)[Group(rank, size).share(count, least)] for rank in range(size)]
+    shares = [range(count)[Group(rank, size).local_slice(count, least)] for rank in range(size)]
     assert [thing for share in shares for thing in share] == list(range(count))
     assert all(len(share) >= least or not share for share in shares) or count < least
     taking = [len(share) for share in shares if share]
@@ -39,21 +39,21 @@ def test_tensors_of_unequal_length_are_gathered_and_gradients_flow_back(together
 def test_alone_nothing_is_done():
     tensor = torch.ones(2, 3)
     assert ALONE.gather(tensor) is tensor
-    assert ALONE.agree(True, False) == (True, False)
-    assert ALONE.from_first(lambda: 7) == 7
-    assert ALONE.leads
+    assert ALONE.any(True, False) == (True, False)
+    assert ALONE.broadcast_object(lambda: 7) == 7
+    assert ALONE.is_main
 
 
 def test_what_is_agreed_and_handed_on(together):
     def work(group):
         tensors = [torch.full((2,), group.rank + 1.0), torch.tensor([bool(group.rank)]), torch.tensor(group.rank)]
         sums = [torch.full((2, 2), group.rank + 1.0), torch.ones(1, dtype=torch.float64)]
-        group.take_over(tensors)
+        group.broadcast(tensors)
         group.add(sums)
         collected = torch.full((3, 1), float(group.rank))
-        group.collect([collected], group.rank)
-        agreed = group.agree(group.rank == 1, False)
-        return agreed, group.from_first(lambda: {"of": group.rank}), tensors, sums, collected
+        group.gather_to_main([collected], group.rank)
+        agreed = group.any(group.rank == 1, False)
+        return agreed, group.broadcast_object(lambda: {"of": group.rank}), tensors, sums, collected
 
     found = together(3, work)
     for agreed, handed, tensors, sums, _ in found:
@@ -67,7 +67,7 @@ def test_what_is_agreed_and_handed_on(together):
 @pytest.mark.parametrize("count", [3, 300])
 def test_predictions_are_those_of_one_process_bit_for_bit(count, together):
     pixels = np.random.default_rng(1).integers(0, 256, (count, 3, 8, 8)).astype(np.uint8)
-    data = Resident(LabelledImages(pixels, np.arange(count) % 4), (0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
+    data = InMemoryLoader(LabelledImages(pixels, np.arange(count) % 4), (0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
     method = Subject(registry.method("balpoe")).make()
     expected = predict(method, data)
     found, *_ = together(4, lambda group: predict(method, data, group=group))

@@ -11,7 +11,7 @@ from torch import nn
 
 from ltbench.config import Augment, Recipe
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading.base import Resident
+from ltbench.data.loading.base import InMemoryLoader
 from ltbench.errors import LtbenchError, TrainingFailedError
 from ltbench.method import ClassPrior, Loss, Method, MethodConfig, Shuffled, Stage, Weighted
 from ltbench.method.losses import cross_entropy
@@ -22,10 +22,10 @@ from ltbench.training.trainer import fit
 COUNTS = (150, 50, 20, 3)  # 223 images: a batch of 128 and a last one of 95
 
 
-def images(counts=COUNTS) -> Resident:
+def images(counts=COUNTS) -> InMemoryLoader:
     labels = np.repeat(np.arange(len(counts)), counts)
     pixels = np.random.default_rng(0).integers(0, 256, (len(labels), 3, 8, 8)).astype(np.uint8)
-    return Resident(LabelledImages(pixels, labels), (0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
+    return InMemoryLoader(LabelledImages(pixels, labels), (0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
 
 
 def train(cls, tmp_path: Path, *, epochs=2, counts=COUNTS, **recipe):
@@ -40,7 +40,7 @@ def train(cls, tmp_path: Path, *, epochs=2, counts=COUNTS, **recipe):
 class Plain(Method):
     """Cross entropy."""
 
-    def forward(self, batch, at):
+    def forward(self, batch, progress):
         logits = self.network(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits, labels))
 
@@ -52,7 +52,7 @@ class TailStream(Plain):
         weights = 1 / self.prior.counts[labels].double()
         return {"main": Shuffled(len(labels)), "tail": Weighted(weights)}
 
-    def prepare(self, batch, at):
+    def prepare(self, batch, progress):
         self.seen = [*getattr(self, "seen", []), (batch.labels, batch.streams["tail"].labels)]
         return batch
 
@@ -113,7 +113,7 @@ class Ramp(Method):
     def stages(self, recipe):
         return (Stage("one"), Stage("two", epochs=1, optimiser=self.carry, lr_scale={"num": 10.0}))
 
-    def forward(self, batch, at):
+    def forward(self, batch, progress):
         return Loss(self.number * len(batch.labels), float(len(batch.labels)))
 
 
@@ -140,7 +140,7 @@ class ThreeViews(Plain):
 
     views = ("plain", "train", "train")
 
-    def prepare(self, batch, at):
+    def prepare(self, batch, progress):
         self.last = batch
         return batch
 
@@ -160,8 +160,8 @@ class OtherViews(Plain):
     def stages(self, recipe):
         return (Stage("one"), Stage("two", epochs=1, views=("plain", "train")))
 
-    def prepare(self, batch, at):
-        self.seen = {**getattr(self, "seen", {}), at.stage.name: len(batch.views)}
+    def prepare(self, batch, progress):
+        self.seen = {**getattr(self, "seen", {}), progress.stage.name: len(batch.views)}
         return batch
 
 
@@ -194,14 +194,14 @@ class Momentum(Plain):
         self.weights = [self.network.heads[0].weight.detach().clone()]
         self.order = []
 
-    def prepare(self, batch, at):
+    def prepare(self, batch, progress):
         places = (self.pointer + torch.arange(len(batch.labels))) % self.size
         self.queue[places] = batch.indices
         self.pointer.copy_((self.pointer + len(batch.labels)) % self.size)
         self.order += batch.indices.tolist()
         return batch
 
-    def after_step(self, at):
+    def after_step(self, progress):
         for slow, fast in zip(self.key.parameters(), self.network.parameters(), strict=True):
             slow.lerp_(fast, 1 - self.decay)
         self.weights.append(self.network.heads[0].weight.detach().clone())
@@ -227,7 +227,7 @@ class Distilled(Plain):
         super().__init__(build, prior, config)
         self.teacher = copy.deepcopy(self.network).requires_grad_(False).eval()
 
-    def forward(self, batch, at):
+    def forward(self, batch, progress):
         target = self.teacher(batch.images).softmax(1)
         return Loss.of(F.kl_div(self.network(batch.images).log_softmax(1), target, reduction="none").sum(1))
 
@@ -252,14 +252,14 @@ def test_predict_cannot_be_overridden_without_effect():
 class NoLoss(Plain):
     """Forgets to wrap its loss."""
 
-    def forward(self, batch, at):
+    def forward(self, batch, progress):
         return cross_entropy(self.network(batch.images), batch.labels).mean()
 
 
 class OneNumber(Plain):
     """Gives batch.loss the mean instead of one value a sample."""
 
-    def forward(self, batch, at):
+    def forward(self, batch, progress):
         logits = self.network(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits, labels).mean())
 

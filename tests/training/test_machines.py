@@ -26,10 +26,10 @@ def machines(together, tmp_path):
             own = tmp_path / place / f"machine {group.rank}"
             os.environ["LTBENCH_CACHE"] = str(own / "cache")
             around = RunOptions(out=own / "results", device="cpu", group=group, data_dir=data_dirs[group.rank])
-            if not group.leads:
+            if not group.is_main:
                 around = replace(around, **second)
             try:
-                return [run_or_recall(config, around) for config in (configs if group.leads else others or configs)]
+                return [run_or_recall(config, around) for config in (configs if group.is_main else others or configs)]
             except LtbenchError as error:
                 return str(error)
 
@@ -94,9 +94,9 @@ def test_a_number_of_images_for_batch_norm_takes_a_network_that_has_it(machines,
 
 def test_a_process_without_enough_memory_says_what_needs_less(machines, monkeypatch):
     def fit(*given, group, **more):
-        if group.leads:
+        if group.is_main:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nand so on")
-        group.agree(True)  # as in every step
+        group.any(True)  # as in every step
 
     monkeypatch.setattr("ltbench.runs.run.fit", fit)
     first, second = machines([config()])

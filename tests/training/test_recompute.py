@@ -11,7 +11,7 @@ from torch import nn
 from ltbench import registry, rng
 from ltbench.config import Recipe
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading.base import Resident
+from ltbench.data.loading.base import InMemoryLoader
 from ltbench.errors import LtbenchError
 from ltbench.method import ClassPrior
 from ltbench.models.blocks import blocks
@@ -52,7 +52,7 @@ NETWORKS = {
 def images():
     labels = np.repeat(np.arange(len(COUNTS)), COUNTS)
     pixels = np.random.default_rng(0).integers(0, 256, (len(labels), 3, 32, 32)).astype(np.uint8)
-    return Resident(LabelledImages(pixels, labels), (0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
+    return InMemoryLoader(LabelledImages(pixels, labels), (0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
 
 
 def trained(network, path, *, group=ALONE, accumulate=1, together=False, recompute=False):

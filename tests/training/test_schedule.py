@@ -100,9 +100,11 @@ def test_the_warm_up_of_every_length_is_rounded_half_up_and_lasts_an_epoch():
 def test_a_deferred_stage_of_every_length_begins_with_the_first_milestone_or_never():
     for epochs in range(2, 401):
         first, late = plan(deferred(Recipe(epochs=epochs)), Recipe(epochs=epochs))
-        at = {2: 1}.get(epochs, tenths(8, epochs))
-        assert (first.epochs, late.epochs) == (at, epochs - at)
-        assert epochs in (6, 7) or at == Recipe(epochs=epochs).milestone_epochs[0]  # there the milestone makes room
+        progress = {2: 1}.get(epochs, tenths(8, epochs))
+        assert (first.epochs, late.epochs) == (progress, epochs - progress)
+        assert (
+            epochs in (6, 7) or progress == Recipe(epochs=epochs).milestone_epochs[0]
+        )  # there the milestone makes room
     assert len(deferred(Recipe(epochs=1))) == 1
     assert len(deferred(Recipe(epochs=10), share=1.0)) == 1
     assert [stage.epochs for stage in deferred(Recipe(epochs=5), share=0.5)] == [3, None]

@@ -10,7 +10,7 @@ import torch
 from ltbench import registry, rng
 from ltbench.config import Augment, Recipe
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading.base import Resident
+from ltbench.data.loading.base import InMemoryLoader
 from ltbench.errors import LtbenchError
 from ltbench.method import ClassPrior, Method
 from ltbench.method.losses import cross_entropy
@@ -19,7 +19,7 @@ from ltbench.training.checkpoint import Checkpoint
 from ltbench.training.distributed import sharding
 from ltbench.training.distributed.batch_norm import synchronise
 from ltbench.training.distributed.process_group import ALONE, Group
-from ltbench.training.distributed.sharding import check_shardable, own_part
+from ltbench.training.distributed.sharding import check_shardable, local_shard
 from ltbench.training.trainer import fit
 
 COUNTS = (20, 11, 6, 3)
@@ -46,7 +46,7 @@ CONVOLUTIONS = Backbone("cifar_resnet20", classes=len(COUNTS), channels=3, image
 def images():
     labels = np.repeat(np.arange(len(COUNTS)), COUNTS)
     pixels = np.random.default_rng(0).integers(0, 256, (len(labels), 3, 8, 8)).astype(np.uint8)
-    return Resident(LabelledImages(pixels, labels), (0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
+    return InMemoryLoader(LabelledImages(pixels, labels), (0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -76,7 +76,7 @@ def trained(name, path, group=ALONE, *, build=None, recipe=RECIPE, every=1e9, st
 
     def watch(*_):
         sizes.append(
-            sum(own_part(one).numel() for part in (network.trunk, *network.branches) for one in part.parameters())
+            sum(local_shard(one).numel() for part in (network.trunk, *network.branches) for one in part.parameters())
         )
         steps.append(None)
         if len(steps) == stop:
@@ -157,8 +157,8 @@ def test_a_process_without_images_leaves_no_trace_in_batch_norm(together, tmp_pa
             for shard in (False, True)
         ]
 
-    for whole, divided in together(4, work):
-        assert_agree(whole, divided)
+    for whole, sharded in together(4, work):
+        assert_agree(whole, sharded)
 
 
 def test_synchronised_batch_norm_in_divided_networks(together, tmp_path):
@@ -180,11 +180,11 @@ class Teacher(Method):
         super().__init__(build, prior, config)
         self.teacher = deepcopy(self.network).requires_grad_(False)
 
-    def forward(self, batch, at):
+    def forward(self, batch, progress):
         logits = self.network(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits, labels))
 
-    def after_step(self, at):
+    def after_step(self, progress):
         torch._foreach_lerp_(list(self.teacher.parameters()), list(self.network.parameters()), 0.1)
 
 

@@ -66,10 +66,10 @@ class Streams(Method):
     def samplers(self, labels, stage):
         return {"main": Shuffled(len(labels)), "other": Shuffled(len(labels))}
 
-    def forward(self, batch, at):
+    def forward(self, batch, progress):
         other = batch.streams["other"]
         loss = batch.loss(lambda labels: cross_entropy(self.network(batch.views[1]), labels))
-        extra = cross_entropy(self.network(other.images), other.labels).sum() * at.fraction
+        extra = cross_entropy(self.network(other.images), other.labels).sum() * progress.fraction
         return dataclasses.replace(loss, total=loss.total + extra)
 
 
@@ -183,11 +183,11 @@ def test_bf16_is_for_convolutions_only(monkeypatch):
     method.network.heads[0].register_forward_hook(watch("head"))
     optimiser = torch.optim.SGD(method.parameters(), 0.1, momentum=0.9)
     sums = torch.zeros(2, dtype=torch.float64)
-    batch, at = subject.batch(method, method.stages(RECIPE)[0])
+    batch, progress = subject.batch(method, method.stages(RECIPE)[0])
     losses = []
     forward = method.forward
     monkeypatch.setattr(method, "forward", lambda *args: losses.append(forward(*args)) or losses[-1])
-    Step(method, optimiser, sums, precision="bf16")(batch, at)
+    Step(method, optimiser, sums, precision="bf16")(batch, progress)
     assert seen == {"convolution": torch.bfloat16, "batch norm": torch.bfloat16, "head": torch.float32}
     assert losses[0].total.dtype == torch.float32
     floats = [value for value in method.state_dict().values() if value.is_floating_point()]

@@ -78,8 +78,8 @@ def wait_for(path: Path, pattern: str) -> Path:
 
 
 def test_one_process_killed_ends_the_others_with_a_message_and_the_run_goes_on_alone(words, tmp_path, cli, monkeypatch):
-    divided = [*words, "--checkpoint-every", 0, "--epochs", 6, "--shard", "--checkpoint-activations"]
-    process = started(tmp_path, divided, "--standalone", "--nproc-per-node", "2")
+    sharded = [*words, "--checkpoint-every", 0, "--epochs", 6, "--shard", "--checkpoint-activations"]
+    process = started(tmp_path, sharded, "--standalone", "--nproc-per-node", "2")
     wait_for(tmp_path / "cache", "runs/*/checkpoint.pt")
     leader = json.loads(wait_for(tmp_path / "cache", "runs/*/heartbeat.json").read_text())["process"]
     (other,) = set(children(process)) - {leader}

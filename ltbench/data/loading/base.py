@@ -72,7 +72,7 @@ class Loader(ABC):
         return batches[share(len(batches))]
 
     @abstractmethod
-    def plain(self, batch_size: int | None = None, share: Share = everything) -> Iterator[Batch]:
+    def eval_batches(self, batch_size: int | None = None, share: Share = everything) -> Iterator[Batch]:
         """All images once, in order, as they are; of several processes each makes its share of the batches."""
 
     @abstractmethod
@@ -80,7 +80,7 @@ class Loader(ABC):
         """(1, channels, H, W) the first image as `plain` gives it, normalised."""
 
     @abstractmethod
-    def varied(
+    def augmented(
         self, order: Tensor, numbers: Tensor, sizes: list[int], views: Sequence[Augment]
     ) -> Iterator[tuple[Tensor, ...]]:
         """The views of one batch after the other, uint8, each image augmented by draws of its own.
@@ -93,7 +93,7 @@ class Loader(ABC):
         """
 
 
-class Resident(Loader):
+class InMemoryLoader(Loader):
     """Decoded images, all of them on the device as uint8.
 
     Args:
@@ -120,7 +120,7 @@ class Resident(Loader):
         )
         self.images = torch.tensor(data.images, device=device)
 
-    def plain(self, batch_size: int | None = None, share: Share = everything) -> Iterator[Batch]:
+    def eval_batches(self, batch_size: int | None = None, share: Share = everything) -> Iterator[Batch]:
         """All images once, in order, as they are; or this process's share of the batches."""
         for part in self.in_order(batch_size, share):
             index = part.to(self.device)
@@ -130,7 +130,7 @@ class Resident(Loader):
         """(1, channels, H, W) the first image, normalised."""
         return self.normalised(self.images[:1])
 
-    def varied(
+    def augmented(
         self, order: Tensor, numbers: Tensor, sizes: list[int], views: Sequence[Augment]
     ) -> Iterator[tuple[Tensor, ...]]:
         """The views of one batch after the other; those of several small batches are made at once."""
@@ -214,7 +214,7 @@ class Epoch:
     def _batch(self, stream: _Stream, step: int) -> Batch:
         if step != stream.next:
             begin = sum(self._own_sizes[:step])
-            stream.coming = self._data.varied(
+            stream.coming = self._data.augmented(
                 stream.order[begin:], stream.numbers[begin:], self._own_sizes[step:], self._views
             )
         index = self._gather(stream.indices[step])

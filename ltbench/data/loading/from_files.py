@@ -59,7 +59,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class Streamed(Loader):
+class FileLoader(Loader):
     """Image files, decoded anew each time.
 
     A random resized crop is cut from the pixels of the file; whatever else a recipe varies is done to batches of
@@ -105,7 +105,7 @@ class Streamed(Loader):
         with _one_thread():
             return super().normalised(images)
 
-    def plain(self, batch_size: int | None = None, share: Share = everything) -> Iterator[Batch]:
+    def eval_batches(self, batch_size: int | None = None, share: Share = everything) -> Iterator[Batch]:
         """All images once, in order, their centres; or this process's share of the batches."""
         parts = self.in_order(batch_size, share)
         for part, pixels in zip(parts, self._decoded(map(_plain, parts)), strict=True):
@@ -117,7 +117,7 @@ class Streamed(Loader):
         pixels, _ = self._begin(_plain(torch.zeros(1, dtype=torch.int64)), _at_once)
         return self.normalised(pixels[0].to(self.device))
 
-    def varied(
+    def augmented(
         self, order: Tensor, numbers: Tensor, sizes: list[int], views: Sequence[Augment]
     ) -> Iterator[tuple[Tensor, ...]]:
         """The views of one batch after the other, while the files of the next ones are being decoded."""

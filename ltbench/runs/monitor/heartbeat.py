@@ -53,7 +53,7 @@ class Heartbeat(Frozen):
         return max(0.0, (1 - self.share) / pace - (now - self.seen).total_seconds())
 
 
-class Heart:
+class HeartbeatWriter:
     """Writes the heartbeats of one run, and removes the file when the context is left because the run has ended.
 
     If it is left by an exception the run has not ended but can go on, and the last heartbeat stays. A heartbeat is a
@@ -103,7 +103,7 @@ class Heart:
         with suppress(LtbenchError):
             write_text(self.path, heartbeat.model_dump_json(), lasting=False)
 
-    def __enter__(self) -> "Heart":
+    def __enter__(self) -> "HeartbeatWriter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

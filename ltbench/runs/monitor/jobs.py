@@ -62,7 +62,7 @@ class Jobs:
     """A message a file that could not be read."""
 
 
-class Lookout:
+class RunIndex:
     """Looks for runs, again and again.
 
     Args:

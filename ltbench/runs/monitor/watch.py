@@ -15,7 +15,7 @@ from rich.text import Text
 from ltbench.config import Recipe, RunConfig
 from ltbench.printable import printable_name
 from ltbench.runs.monitor.heartbeat import Heartbeat
-from ltbench.runs.monitor.jobs import Ended, Jobs, Lookout, Stopped
+from ltbench.runs.monitor.jobs import Ended, Jobs, RunIndex, Stopped
 
 QUIET = 60.0
 """Seconds without a heartbeat that are worth a word."""
@@ -28,7 +28,7 @@ ROOMY = 20
 NOTHING = "Nothing is under way, and there are no results yet: ltbench run starts a run, --results names a folder."
 
 
-def follow(lookout: Lookout, console: Console, interval: float) -> None:
+def follow(lookout: RunIndex, console: Console, interval: float) -> None:
     """Show what there is, again and again, until interrupted.
 
     Args:

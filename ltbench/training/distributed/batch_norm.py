@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ltbench.errors import LtbenchError
-from ltbench.training.distributed.process_group import ALONE, Group, portion
+from ltbench.training.distributed.process_group import ALONE, Group, shard_slice
 
 _PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -146,10 +146,12 @@ def processes_together(images: int, batch_size: int, group: Group, accumulate: i
 
 
 def _images_together(together: int, batch_size: int, group: Group, accumulate: int) -> int:
-    shares = [range(batch_size)[Group(rank, group.size).share(batch_size, least=2)] for rank in range(group.size)]
-    pieces = [[len(share[portion(len(share), i, accumulate)]) for i in range(accumulate)] for share in shares]
+    shares = [range(batch_size)[Group(rank, group.size).local_slice(batch_size, least=2)] for rank in range(group.size)]
+    micro_batches = [
+        [len(share[shard_slice(len(share), i, accumulate)]) for i in range(accumulate)] for share in shares
+    ]
     return min(
-        sum(own[i] for own in pieces[begin : begin + together])
+        sum(own[i] for own in micro_batches[begin : begin + together])
         for begin in range(0, group.size, together)
         for i in range(accumulate)
     )

@@ -41,18 +41,18 @@ class Group:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that writes files and speaks to the user."""
         return self.rank == 0
 
-    def share(self, count: int, least: int = 1) -> slice:
+    def local_slice(self, count: int, least: int = 1) -> slice:
         """The part of ``count`` things that is this process's; empty where there are not ``least`` for everyone."""
         parts = min(self.size, max(1, count // least))
         if self.rank >= parts:
             return slice(count, count)
-        return portion(count, self.rank, parts)
+        return shard_slice(count, self.rank, parts)
 
-    def agree(self, *wishes: bool) -> tuple[bool, ...]:
+    def any(self, *wishes: bool) -> tuple[bool, ...]:
         """Of each wish, whether any process has it."""
         if self.size == 1:
             return wishes
@@ -61,11 +61,11 @@ class Group:
             dist.all_reduce(flags, dist.ReduceOp.MAX)
         return tuple(bool(flag) for flag in flags)
 
-    def from_first(self, made: Callable[[], T]) -> T:
+    def broadcast_object(self, made: Callable[[], T]) -> T:
         """What the first process makes, for all; the others do not call ``made``."""
         if self.size == 1:
             return made()
-        found: list[Any] = [made() if self.leads else None]
+        found: list[Any] = [made() if self.is_main else None]
         with all_there():
             dist.broadcast_object_list(found, src=0, device=torch.device("cpu"))
         value: T = found[0]
@@ -98,7 +98,7 @@ class Group:
         if self.size > 1:
             _flat(tensors, dist.all_reduce)
 
-    def take_over(self, tensors: Sequence[Tensor]) -> None:
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors by the first process's."""
         if self.size > 1:
             _flat(tensors, lambda flat: dist.broadcast(flat, src=0))
@@ -114,7 +114,7 @@ class Group:
         """(processes, ...): one tensor of each process, all of one shape; as ``gather``, with less talk."""
         return row.unsqueeze(0) if self.size == 1 else _gathered(row.unsqueeze(0), [1] * self.size, self.rank)
 
-    def collect(self, tables: Sequence[Tensor], own: int) -> None:
+    def gather_to_main(self, tables: Sequence[Tensor], own: int) -> None:
         """Fill the first process's tables with the rows of all, in the order of the processes; on the CPU.
 
         Args:
@@ -128,7 +128,7 @@ class Group:
         with all_there():
             for table in tables if self.rank and own else ():
                 dist.send(table[:own].contiguous(), 0)
-            for rank in range(1, self.size) if self.leads else ():
+            for rank in range(1, self.size) if self.is_main else ():
                 begin = sum(lengths[:rank])
                 for table in tables if lengths[rank] else ():
                     dist.recv(table[begin : begin + lengths[rank]], rank)
@@ -155,7 +155,7 @@ def _differences(
             yield prefix + name, here, there
 
 
-def portion(count: int, index: int, of: int) -> slice:
+def shard_slice(count: int, index: int, of: int) -> slice:
     """Which of ``count`` things are in one of so many parts of equal size, up to one."""
     return slice(index * count // of, (index + 1) * count // of)
 
@@ -214,10 +214,10 @@ def check_divisible(
     if min(group.size, accumulate) < 1:
         message = f"a batch cannot be split into {group.size} x {accumulate} parts"
         raise LtbenchError(message, where=where, hint="give a number from 1")
-    if cls.coupled and accumulate > 1:
+    if cls.couples_batch and accumulate > 1:
         hint = "leave --accumulate out; more processes or a smaller --batch-size also save memory"
         raise LtbenchError(f"the loss of {name} couples the images of a batch", where=where, hint=hint)
-    if cls.coupled and not cls.gathers and group.size > 1:
+    if cls.couples_batch and not cls.gathers_across_processes and group.size > 1:
         hint = "run it in one process"
         raise LtbenchError(
             f"the loss of {name} couples the images of a batch and takes in one process's", where=where, hint=hint

@@ -48,7 +48,7 @@ def check_shardable(group: Group) -> None:
 
 
 @contextmanager
-def divided(method: Method, optimiser: torch.optim.Optimizer, group: Group) -> Iterator[None]:
+def sharded(method: Method, optimiser: torch.optim.Optimizer, group: Group) -> Iterator[None]:
     """Divide trunk and branches of a method's network over the processes, as long as the context lasts.
 
     The method has copies of them for that time, and its own parameters are empty: torch cannot take back what
@@ -128,12 +128,12 @@ def _whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def is_divided(tensor: Tensor) -> bool:
+def is_sharded(tensor: Tensor) -> bool:
     """Whether this process has only its share of a tensor."""
     return isinstance(tensor, DTensor)
 
 
-def own_part(tensor: Tensor) -> Tensor:
+def local_shard(tensor: Tensor) -> Tensor:
     """This process's share of a tensor that is divided, else the tensor; it shares memory with it."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
@@ -145,5 +145,5 @@ def gathered(state: Any, group: Group) -> Any:
     """
     if isinstance(state, DTensor):
         tensor = state.full_tensor()
-        return tensor.cpu() if group.leads else None
+        return tensor.cpu() if group.is_main else None
     return {name: gathered(value, group) for name, value in state.items()} if isinstance(state, dict) else state

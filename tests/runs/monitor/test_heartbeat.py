@@ -13,8 +13,8 @@ from ltbench import paths
 from ltbench.config import RunConfig
 from ltbench.errors import TrainingFailedError
 from ltbench.runs.monitor import heartbeat
-from ltbench.runs.monitor.heartbeat import Heart, Heartbeat
-from ltbench.runs.monitor.jobs import Lookout
+from ltbench.runs.monitor.heartbeat import Heartbeat, HeartbeatWriter
+from ltbench.runs.monitor.jobs import RunIndex
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import record_failure, run
 from ltbench.training.history import EpochRecord, History
@@ -24,7 +24,7 @@ RUN = RunConfig(method="ce", epochs=2)  # 8 steps an epoch
 
 @pytest.fixture
 def heart(tmp_path):
-    return Heart(tmp_path / "abc" / heartbeat.FILE, "abc", RUN, tmp_path / "out")
+    return HeartbeatWriter(tmp_path / "abc" / heartbeat.FILE, "abc", RUN, tmp_path / "out")
 
 
 def last(heart):
@@ -36,7 +36,7 @@ def files():
 
 
 def jobs(folder):
-    return Lookout(paths.cache_dir(), [folder]).look()
+    return RunIndex(paths.cache_dir(), [folder]).look()
 
 
 def test_it_says_what_is_under_way_and_how_far(heart, tmp_path):
@@ -83,7 +83,7 @@ def test_it_is_removed_when_the_run_ends_and_stays_with_the_latest_when_it_is_st
 
 def test_where_it_cannot_be_written_training_goes_on(tmp_path):
     (tmp_path / "file").touch()
-    with Heart(tmp_path / "file" / heartbeat.FILE, "abc", RUN, tmp_path) as heart:
+    with HeartbeatWriter(tmp_path / "file" / heartbeat.FILE, "abc", RUN, tmp_path) as heart:
         heart.beat(0.1, "train", History())
 
 

@@ -13,7 +13,7 @@ from ltbench.files.lock import exclusive
 from ltbench.results.store import Store, read
 from ltbench.runs.monitor import jobs
 from ltbench.runs.monitor.heartbeat import FILE, Heartbeat
-from ltbench.runs.monitor.jobs import Lookout
+from ltbench.runs.monitor.jobs import RunIndex
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -44,13 +44,13 @@ class Place:
             self.stack.enter_context(exclusive(runs / "lock", "the run"))
         return beat
 
-    def end(self, result, at=NOON, folder=None):
-        dated = result.model_copy(update={"provenance": {"finished": at.isoformat()}})
+    def end(self, result, progress=NOON, folder=None):
+        dated = result.model_copy(update={"provenance": {"finished": progress.isoformat()}})
         Store(folder or self.results).save(dated)
         return result.run_id
 
     def look(self):
-        return Lookout(self.cache, [self.results]).look()
+        return RunIndex(self.cache, [self.results]).look()
 
 
 def ids(runs):
@@ -136,7 +136,7 @@ def test_only_what_is_new_or_has_changed_is_read(place, make_result, monkeypatch
     opened = []
     monkeypatch.setattr(jobs, "read", lambda path: opened.append(path.stem) or read(path))
     monkeypatch.setattr(jobs, "SETTLED", 0.0)
-    lookout = Lookout(place.cache, [place.results])
+    lookout = RunIndex(place.cache, [place.results])
     some = {place.end(make_result(method, seed)) for method in ("ce", "balpoe") for seed in range(3)}
     for expected in (some, set()):
         opened.clear()
@@ -155,7 +155,7 @@ def test_only_what_is_new_or_has_changed_is_read(place, make_result, monkeypatch
 
 def test_a_change_in_the_same_instant_is_seen(place, make_result):
     """The clock of the file system may tick between two changes of a folder, or not."""
-    lookout = Lookout(place.cache, [place.results])
+    lookout = RunIndex(place.cache, [place.results])
     place.end(make_result(seed=0))
     assert len(lookout.look().done) == 1
     folder = place.results / "digits-lt" / "ce"

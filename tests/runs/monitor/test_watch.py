@@ -43,8 +43,8 @@ def running(settings, **changes):
     return Heartbeat(**values)
 
 
-def ended(settings, *, status="done", reason=None, validation=False, at=NOW):
-    return Ended("abc", settings, at, status, reason, 93.25, 4.125, 75.0, validation)
+def ended(settings, *, status="done", reason=None, validation=False, progress=NOW):
+    return Ended("abc", settings, progress, status, reason, 93.25, 4.125, 75.0, validation)
 
 
 def shown(jobs, width=80, height=None):
@@ -62,8 +62,8 @@ def test_every_kind_in_eighty_columns():
             Stopped(config("ce", 2), ago(minutes=5), 0.43, saved=True),
             Stopped(config("ce", 3), ago(days=3), None, saved=False),
         ],
-        failed=[ended(config("ce", 4), status="failed", reason="the loss is nan [in epoch 3]", at=ago(hours=3))],
-        done=[ended(config("ce", 5), at=ago(seconds=9))],
+        failed=[ended(config("ce", 4), status="failed", reason="the loss is nan [in epoch 3]", progress=ago(hours=3))],
+        done=[ended(config("ce", 5), progress=ago(seconds=9))],
     )
     assert shown(jobs) == [
         "2 running, 2 stopped, 1 failed, 1 done               digits-lt, IR 20, 10 epochs",
