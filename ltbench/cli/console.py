@@ -44,7 +44,7 @@ def run_all(configs: Sequence[RunConfig], around: RunOptions, workers: int = 1) 
     """Carry out runs, some at once, behind a progress bar for each; whether all are done."""
     for config in configs:
         resolve(config)  # bad input is found before the first run starts
-    if not around.group.leads:
+    if not around.group.is_main:
         with warnings.catch_warnings(action="ignore", category=LtbenchWarning):
             return all(result.status == "done" for result in sweep.run_all(configs, around, lambda *_: None))
     with _bars() as bars:

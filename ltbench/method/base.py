@@ -106,7 +106,7 @@ class Method(nn.Module):
     couples_batch: ClassVar[bool] = False
     """Whether the loss couples the samples of a batch, so that gradients cannot be accumulated over parts."""
     gathers_across_processes: ClassVar[bool] = False
-    """Whether a coupled loss gets the samples of other processes by ``progress.gather``; if not, it needs one process."""
+    """Whether a coupled loss gets other processes' samples by ``progress.gather``; if not, it needs one process."""
     transductive: ClassVar[bool] = False
     """Whether it adapts to unlabelled test images; such results stand in a table of their own."""
     comparison_group: ClassVar[str | None] = None

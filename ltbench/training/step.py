@@ -123,7 +123,7 @@ class Step:
 
         Args:
             batch: prepared; this process's share of it.
-            at: where training is.
+            progress: where training is.
             size: images of the whole batch; None: of this one.
         """
         size = len(batch.labels) if size is None else size
