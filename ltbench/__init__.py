@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ltbench.runs.options import RunOptions
     from ltbench.runs.run import run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "LtbenchError",
     "LtbenchWarning",

@@ -8,9 +8,12 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def key(seed: int, *path: str | int) -> int:
@@ -24,8 +27,10 @@ def numpy_generator(seed: int, *path: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key(seed, *path)))
 
 
-def uniform(shape: tuple[int, ...], seed: int, *path: str | int) -> torch.Tensor:
+def uniform(shape: tuple[int, ...], seed: int, *path: str | int) -> "torch.Tensor":
     """Uniform float32 numbers in [0, 1) of the given shape, on the CPU."""
+    import torch  # not above: reports use the other functions and do without
+
     generator = torch.Generator().manual_seed(key(seed, *path))
     return torch.rand(shape, generator=generator)
 
@@ -36,6 +41,8 @@ def global_stream(seed: int, *path: str | int) -> Iterator[None]:
 
     The global state is restored afterwards.
     """
+    import torch
+
     with torch.random.fork_rng():
         torch.manual_seed(key(seed, *path))
         yield

@@ -116,13 +116,13 @@ def test_a_method_file_is_known_under_its_name(method_file):
 def test_a_method_file_is_trained_and_its_code_is_in_the_result(method_file, tmp_path):
     path = method_file("mine", MINE)
     registry.add_method_file(path)
-    around = RunOptions(out=tmp_path / "results", device="cpu")
+    options = RunOptions(out=tmp_path / "results", device="cpu")
     config = RunConfig(method="mine", epochs=1)
-    first = run(config, around)
+    first = run(config, options)
     assert (first.status, first.method.revision[:5]) == ("done", "file ")
-    assert run(config, around) == first
+    assert run(config, options) == first
     path.write_text(path.read_text() + "\n# edited\n")
-    edited = run(config, around)
+    edited = run(config, options)
     assert edited.run_id != first.run_id
     assert edited.metrics == first.metrics  # another name for the same computation
 
@@ -164,7 +164,7 @@ def test_a_method_file_may_have_annotations_as_text(method_file):
         Size = int
     """
     registry.add_method_file(method_file("mine", text))
-    resolved = resolve(RunConfig(method="mine", hyperparameters={"size": 4}))
+    resolved = resolve(RunConfig(method="mine", hyperparameters={"size": 4})).config
     assert resolved.hyperparameters["size"] == 4
 
 
@@ -375,6 +375,6 @@ def test_other_packages_register_data_sets(entry_points):
 
 
 def test_a_methods_table_for_a_data_set_is_used_by_the_data_set_of_that_name():
-    config = resolve(RunConfig(dataset="imagenet-lt", hyperparameters={"mixup": 0.4}))
+    config = resolve(RunConfig(dataset="imagenet-lt", hyperparameters={"mixup": 0.4})).config
     assert config.hyperparameters == {"taus": [0, 1.25, 2.5], "mixup": 0.4, "width": 1}
     assert (config.backbone, config.image_size, config.recipe.epochs) == ("resnet50", 224, 180)

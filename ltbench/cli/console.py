@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from ltbench.data.prepare.download import Watch
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.metrics.calibration_error import mce_floor
 from ltbench.printable import printable_name
+from ltbench.progress import ProgressListener, ProgressUpdate
 from ltbench.report.calibration import of_tables
 from ltbench.report.collection import shown
 from ltbench.report.terminal import Terminal
@@ -32,7 +34,6 @@ from ltbench.results.store import Store
 from ltbench.runs import sweep
 from ltbench.runs import tune as search
 from ltbench.runs.estimate import Estimate
-from ltbench.runs.launchers.local import RunWatch
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import resolve
 
@@ -40,33 +41,34 @@ out = Terminal(soft_wrap=True)
 FIGURES = {"top1": "top-1", "many": "many", "medium": "medium", "few": "few", "ece": "ECE", "mce": "MCE"}
 
 
-def run_all(configs: Sequence[RunConfig], around: RunOptions, workers: int = 1) -> bool:
+def run_all(configs: Sequence[RunConfig], options: RunOptions, parallel: int = 1) -> bool:
     """Carry out runs, some at once, behind a progress bar for each; whether all are done."""
     for config in configs:
         resolve(config)  # bad input is found before the first run starts
-    if not around.group.is_main:
+    if not options.group.is_main:
         with warnings.catch_warnings(action="ignore", category=LtbenchWarning):
-            return all(result.status == "done" for result in sweep.run_all(configs, around, lambda *_: None))
+            return all(result.status == "done" for result in sweep.run_all(configs, options, lambda *_: None))
     with _bars() as bars:
 
         def tell(result: Result, recalled: bool) -> None:
-            _print_above(bars, line(result, Store(around.out).path(result.config, result.run_id), recalled))
+            _print_above(bars, line(result, Store(options.out).path(result.config, result.run_id), recalled))
 
         def name(position: int) -> str:
             return f"{configs[position].method}, seed {configs[position].seed}"
 
-        results = sweep.run_all(configs, around, tell, workers, _watch(bars, name))
+        results = sweep.run_all(configs, replace(options, listener=_bar_for_each_run(bars, name)), tell, parallel)
     return all(result.status == "done" for result in results)
 
 
-def tune(base: RunConfig, trials: int, folder: Path, around: RunOptions, workers: int = 1) -> None:
+def tune(base: RunConfig, trials: int, folder: Path, options: RunOptions, parallel: int = 1) -> None:
     """Search, with some trials at once, behind a progress bar for each, and say what was found."""
     with _bars() as bars:
 
         def tell(trial: FrozenTrial) -> None:
             _print_above(bars, _trial(trial))
 
-        found = search.tune(base, trials, folder, around, tell, workers, _watch(bars, lambda position: base.method))
+        options = replace(options, listener=_bar_for_each_run(bars, lambda position: base.method))
+        found = search.tune(base, trials, folder, options, tell, parallel)
     out.print(
         f"best of {found.trials} trials ({found.failed} failed): validation macro accuracy {found.accuracy:.2f} %\n"
         f"  {found.best_file}\n"
@@ -138,10 +140,10 @@ def show_estimate(found: Estimate) -> None:
             f"{share.batch / min(stage.seconds):.1f}",
             "n/a" if share.peak_memory is None else f"{share.peak_memory / 2**30:.1f}",
         )
-        for share in found.shares
+        for share in found.processes
         for stage in share.stages
     ]  # fmt: skip
-    processes = max(share.processes for share in found.shares)
+    processes = max(share.processes for share in found.processes)
     titles = ("processes", "images each", "stage", "steps", "s a step", "longest", "in all", "images/s each", "GiB")
     align = ["left" if title == "stage" else "right" for title in titles]
     if rows:
@@ -152,10 +154,10 @@ def show_estimate(found: Estimate) -> None:
             left += [
                 f"the exchange of {found.gradient_bytes / 1e6:.0f} MB of gradients after each step",
                 *(["that of a batch's pixels, which each process mixes or changes as a whole"] * found.changes_batches),
-                *(["what the loss takes in from other processes"] * found.gathers),
+                *(["what the loss takes in from other processes"] * found.gathers_across_processes),
             ]
         out.print(
-            f"steps: {'; '.join(dict.fromkeys(share.how for share in found.shares))}. In all: the shortest, so often"
+            f"steps: {'; '.join(dict.fromkeys(share.how for share in found.processes))}. In all: the shortest, so often"
             f"; not in it: {', and '.join(left)}"
         )
     else:
@@ -251,19 +253,20 @@ def _comes_with_ltbench(recipe: Recipe, config: RunConfig) -> bool:
         return False
 
 
-def _watch(bars: Progress, name: Callable[[int], str]) -> RunWatch:
-    """Shows a bar for every run under way."""
+def _bar_for_each_run(bars: Progress, name: Callable[[int], str]) -> ProgressListener:
+    """A listener that shows a bar for every run under way; a run has ended when its update says no words."""
     tasks: dict[int, TaskID] = {}
 
-    def watch(position: int, share: float, words: str) -> None:
-        if words and position not in tasks:
-            tasks[position] = bars.add_task("", total=1.0)
-        if words:
-            bars.update(tasks[position], completed=share, description=f"{name(position)}: {words}")
-        elif position in tasks:
-            bars.remove_task(tasks.pop(position))
+    def listener(update: ProgressUpdate) -> None:
+        if update.message and update.run not in tasks:
+            tasks[update.run] = bars.add_task("", total=1.0)
+        if update.message:
+            description = f"{name(update.run)}: {update.message}"
+            bars.update(tasks[update.run], completed=update.fraction, description=description)
+        elif update.run in tasks:
+            bars.remove_task(tasks.pop(update.run))
 
-    return watch
+    return listener
 
 
 @contextmanager

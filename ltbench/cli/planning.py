@@ -21,9 +21,9 @@ from ltbench.cli.options import (
     RecipeName,
     Settings,
     add_methods,
-    data_folder,
     given,
     hyperparameters,
+    surroundings,
 )
 from ltbench.errors import LtbenchError
 
@@ -66,10 +66,12 @@ def estimate(
         keep_classes_without_test_images=keep_classes_without_test_images,
         hyperparameters=hyperparameters(settings),
     )  # fmt: skip
+    options = surroundings(
+        data_dir,
+        device=device,
+        accumulate=accumulate,
+        checkpoint_activations=checkpoint_activations,
+        compiled=compiled,
+    )
     for config in sweep.expand([{}], flags):
-        console.show_estimate(
-            estimate(
-                config, data_folder(data_dir), device=device, processes=counts, rounds=rounds, accumulate=accumulate,
-                checkpoint_activations=checkpoint_activations, compiled=compiled,
-            )
-        )  # fmt: skip
+        console.show_estimate(estimate(config, options, processes=counts, rounds=rounds))

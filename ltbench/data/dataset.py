@@ -106,22 +106,22 @@ def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
 
     Args:
         source: the data set.
-        config: of the run, everything filled in.
+        config: of the run; without an image size it is the data set's own.
         folder: --data-dir.
 
     Raises:
         LtbenchError: if data is missing or damaged, or the ratio leaves a class empty (which).
     """
-    assert config.image_size is not None, "resolve() fills it in"
-    if config.cache_resized is not None and config.cache_resized < config.image_size:
+    image_size = config.image_size or source.image_size
+    if config.cache_resized is not None and config.cache_resized < image_size:
         raise LtbenchError(
-            f"images of {config.image_size} pixels cannot be cut from copies of {config.cache_resized}",
+            f"images of {image_size} pixels cannot be cut from copies of {config.cache_resized}",
             where="--cache-resized",
-            hint=f"give at least {config.image_size}; 256 goes with 224",
+            hint=f"give at least {image_size}; 256 goes with 224",
         )
     read = source.load_keeping_untested if config.keep_classes_without_test_images else source.load
     with reading(folder):
-        raw = read(folder, config.image_size)
+        raw = read(folder, image_size)
     asked = {"--cache-resized": config.cache_resized is not None, "--decode-on-gpu": config.decode == "gpu"}
     if any(asked.values()) and isinstance(raw.train, LabelledImages):
         raise LtbenchError(
@@ -131,7 +131,7 @@ def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
         )
     train, validation, counts = divide(source, raw, config)
     mean, std = source.statistics or _statistics(train)
-    how = config.image_size, config.cache_resized, config.decode
+    how = image_size, config.cache_resized, config.decode
     return Dataset(raw.classes, train, validation, raw.test, counts, ShotRule(), mean, std, *how)
 
 

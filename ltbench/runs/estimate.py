@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ltbench import registry
-from ltbench.config import Augment, Recipe, RunConfig
+from ltbench.config import Augment, ResolvedRun, RunConfig
 from ltbench.data import dataset, long_tail
 from ltbench.data.datasets.listed import Listed
 from ltbench.data.images import ImageFiles, LabelledImages
@@ -21,6 +21,7 @@ from ltbench.evaluation.predict import predict
 from ltbench.evaluation.records import multiply_adds, peak_memory
 from ltbench.method import Method
 from ltbench.method.build import build_method
+from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import resolve
 from ltbench.training.checkpoint import NoCheckpoint
 from ltbench.training.device import choose_device
@@ -68,8 +69,8 @@ class StageTime:
 
 
 @dataclass(frozen=True)
-class Share:
-    """What one of so many processes has to do."""
+class ProcessTime:
+    """The training of one of several processes."""
 
     processes: int
     batch: int
@@ -101,12 +102,13 @@ class Estimate:
     parameters: int
     multiply_adds: int
     """Of one image, through all experts."""
-    shares: tuple[Share, ...]
+    processes: tuple[ProcessTime, ...]
+    """For each number of processes that was asked for."""
     evaluation_seconds: float
     """For all test images, in one process."""
     changes_batches: bool
     """Whether each of several processes gets all pixels of a batch and mixes or changes them."""
-    gathers: bool
+    gathers_across_processes: bool
     """Whether the loss takes in the images of other processes."""
     starts_from: "tuple[Estimate, ...]"
 
@@ -116,77 +118,61 @@ class Estimate:
         return 4 * self.parameters
 
 
-def estimate(
-    config: RunConfig,
-    folder: Path,
-    *,
-    device: str = "auto",
-    processes: Sequence[int] = (1,),
-    rounds: int = 3,
-    accumulate: int = 1,
-    checkpoint_activations: bool = False,
-    compiled: bool | None = None,
-) -> Estimate:
+def estimate(config: RunConfig, options: RunOptions, *, processes: Sequence[int] = (1,), rounds: int = 3) -> Estimate:
     """Time the steps of a run on random images.
 
     Args:
         config: of the run; what it leaves out is filled in.
-        folder: --data-dir, for data sets whose sizes are not published ones.
-        device: to measure on.
-        processes: for each number: one process's share of every batch is measured, since a step of fewer images takes
+        options: the device to measure on, ways to save memory, and the data folder, for data sets whose sizes are not
+            published ones.
+        processes: for each number: one process's part of every batch is measured, since a step of fewer images takes
             less. What processes tell each other is not, nor the mixing of whole batches in each.
         rounds: how often each stage is timed.
-        accumulate: parts of a share whose gradients are added up.
-        checkpoint_activations: whether they are computed again in the backward pass.
-        compiled: whether to compile steps; None: as the run would.
 
     Raises:
         LtbenchError: for bad input, what a run refuses with so many processes, or steps that fail.
     """
-    config = resolve(config)
-    assert isinstance(config.recipe, Recipe)
-    cls = registry.method(config.method)
+    run = resolve(config)
+    config = run.config
+    method = registry.method(config.method)
     for count in processes:
-        check_divisible(cls, config.method, config.recipe.batch_size, Group(size=count), accumulate, "--processes")
-    sizes, where = sizes_of(config, folder), choose_device(device)
-    ways = _Ways(config, config.recipe, sizes, where, rounds, accumulate, checkpoint_activations, compiled)
+        group = Group(size=count)
+        check_divisible(method, config.method, run.recipe.batch_size, group, options.accumulate, "--processes")
+    sizes = sizes_of(config, options.data_dir)
+    timer = _Timer(run, method, sizes, choose_device(options.device), rounds, options)
     found = {}
     for count in sorted(processes, reverse=True):  # the least memory first
         with _explained(config.method, f"--processes {count}", LESS_FOR_STEPS):
-            found[count] = ways.share(count)
+            found[count] = timer.steps(count)
     with _explained(config.method, "evaluation", LESS_FOR_EVALUATION):
-        method = ways.method()  # not before: a second network would count as memory of the steps
-        evaluation_seconds = ways.evaluation_seconds(method)
+        built = timer.build()  # not before: a second network would count as memory of the steps
+        evaluation_seconds = timer.evaluation_seconds(built)
     return Estimate(
-        config,
-        sizes,
-        where,
-        sum(weight.numel() for weight in method.network.parameters()),
-        multiply_adds(method, sizes.shape),
-        tuple(found[count] for count in processes),
-        evaluation_seconds,
-        changes_batches(method),
-        cls.gathers_across_processes,
-        tuple(
-            estimate(
-                base, folder, device=device, processes=processes, rounds=rounds, accumulate=accumulate,
-                checkpoint_activations=checkpoint_activations, compiled=compiled,
-            )
-            for base in cls.uses(config).values()
+        config=config,
+        sizes=sizes,
+        device=timer.device,
+        parameters=sum(weight.numel() for weight in built.network.parameters()),
+        multiply_adds=multiply_adds(built, sizes.shape),
+        processes=tuple(found[count] for count in processes),
+        evaluation_seconds=evaluation_seconds,
+        changes_batches=changes_batches(built),
+        gathers_across_processes=method.gathers_across_processes,
+        starts_from=tuple(
+            estimate(base, options, processes=processes, rounds=rounds) for base in method.uses(config).values()
         ),
-    )  # fmt: skip
+    )
 
 
 def sizes_of(config: RunConfig, folder: Path) -> Sizes:
     """The published sizes of a data set of official lists, which need not be there; those of any other by looking."""
     source = registry.dataset(config.dataset)
-    assert config.image_size is not None
+    image_size = config.image_size or source.image_size
     if isinstance(source, Listed) and config.imbalance_ratio is None:
         published = source.train_counts()
         images, test_images = source.parts["train"].size, source.parts["test"].size
         if published is None:  # a tail of any kind: what matters is the number of classes
             published = long_tail.profile(5 * images // source.class_count, source.class_count, 100).tolist()
-        return Sizes(tuple(published), images, test_images, (3, config.image_size, config.image_size), True)
+        return Sizes(tuple(published), images, test_images, (3, image_size, image_size), True)
     data = dataset.load(source, config, folder)
     return Sizes(
         tuple(data.train_counts.tolist()),
@@ -219,41 +205,43 @@ def _explained(method: str, where: str, less: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Ways:
-    """How the steps of a run are measured."""
+class _Timer:
+    """Times the steps and the evaluation of a run on random images."""
 
-    config: RunConfig
-    recipe: Recipe
+    run: ResolvedRun
+    method: type[Method]
     sizes: Sizes
     device: torch.device
     rounds: int
-    accumulate: int
-    checkpoint_activations: bool
-    compiled: bool | None
+    options: RunOptions
 
-    def method(self) -> Method:
-        """The untrained method, and for those that it starts from untrained ones too."""
-        return self._made(self.config)
+    def build(self) -> Method:
+        """The method with random weights; those that it starts from have random weights too."""
+        return self._built(self.method, self.run)
 
-    def _made(self, config: RunConfig) -> Method:
+    def _built(self, method: type[Method], run: ResolvedRun) -> Method:
         with warnings.catch_warnings(action="ignore", category=LtbenchWarning):  # the run will say
-            method = build_method(config, self.sizes.counts, self.sizes.shape, self.device)
-        bases = registry.method(config.method).uses(config)
+            built = build_method(method, run, self.sizes.counts, self.sizes.shape, self.device)
+        bases = method.uses(run.config)
         if bases:
-            method.start_from({name: self._made(resolve(base)) for name, base in bases.items()})
-        return method
+            built.start_from(
+                {name: self._built(registry.method(base.method), resolve(base)) for name, base in bases.items()}
+            )
+        return built
 
-    def share(self, processes: int) -> Share:
-        """Time the share of one of so many processes."""
-        method, batch = self.method(), -(-self.recipe.batch_size // processes)
-        planned = plan(method.stages(self.recipe), self.recipe)
-        steps = -(-self.sizes.images // self.recipe.batch_size)
+    def steps(self, processes: int) -> ProcessTime:
+        """Time the steps of one of several processes."""
+        recipe = self.run.recipe
+        method, batch = self.build(), -(-recipe.batch_size // processes)
+        planned = plan(method.stages(recipe), recipe)
+        steps = -(-self.sizes.images // recipe.batch_size)
         together = STEPS.get(self.device.type, 20)
         images, short = self._images(together * batch), [replace(one.stage, epochs=1 + self.rounds) for one in planned]
         length = max(1, sum(one.epochs or 0 for one in short if one.schedule is None))
         method.stages = lambda recipe: short  # type: ignore[method-assign]  # as many epochs as rounds
         total = steps * sum(one.epochs for one in planned)
-        compiled = self.device.type == "cuda" and total >= WORTH_COMPILING if self.compiled is None else self.compiled
+        pays = self.device.type == "cuda" and total >= WORTH_COMPILING
+        still = {"augment": Augment(), "contrast": Augment()}
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         with warnings.catch_warnings(action="ignore", category=LtbenchWarning):  # the run will say
@@ -261,24 +249,21 @@ class _Ways:
                 method,
                 images,
                 # The images are made elsewhere and at the same time: decoded by workers, varied by them or by the GPU.
-                self.recipe.model_copy(
-                    update={"batch_size": batch, "epochs": length, "lr": 1e-4, "augment": Augment(),
-                            "contrast": Augment()}
-                ),
+                recipe.model_copy(update={**still, "batch_size": batch, "epochs": length, "lr": 1e-4}),
                 seed=0,
                 checkpoint=NoCheckpoint(),
-                precision=self.config.precision,
-                compiled=compiled,
+                precision=self.run.config.precision,
+                compiled=pays if self.options.compiled is None else self.options.compiled,
                 unlabelled=images,
-                accumulate=self.accumulate,
-                recompute=self.checkpoint_activations,
-            )  # fmt: skip
+                accumulate=self.options.accumulate,
+                recompute=self.options.checkpoint_activations,
+            )
         times = []
         for one in planned:
             curve = [point for point in history.curve if point.stage == one.stage.name][1:]  # the first one warms up
             seconds = tuple(batch / point.images_per_second for point in curve if point.images_per_second)
             times.append(StageTime(one.stage.name, steps * one.epochs, seconds))
-        return Share(processes, batch, tuple(times), history.how or "nothing to train", peak_memory(self.device))
+        return ProcessTime(processes, batch, tuple(times), history.how or "nothing to train", peak_memory(self.device))
 
     def evaluation_seconds(self, method: Method) -> float:
         """For all test images, by the shortest time of some."""
@@ -286,7 +271,7 @@ class _Ways:
         images, taken = self._images(count), []
         for _ in range(1 + self.rounds):
             began = time.perf_counter()
-            predict(method, images, self.config.precision)
+            predict(method, images, self.run.config.precision)
             taken.append(time.perf_counter() - began)
         return self.sizes.test_images * min(taken) / count
 

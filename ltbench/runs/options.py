@@ -1,32 +1,39 @@
 """Where and how runs are carried out."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ltbench import paths
 from ltbench.errors import LtbenchError
+from ltbench.progress import ProgressListener, ProgressUpdate, silent
 from ltbench.runs.monitor.tensorboard import check_installed
 from ltbench.training.distributed.process_group import ALONE, Group
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where and how a run is carried out; nothing here changes what it computes."""
+    """Where and how a run is carried out; nothing here changes what it computes.
+
+    It travels whole from the command line to the trainer. A field has the name of its command-line option.
+    """
 
     data_dir: Path = field(default_factory=paths.data_dir)
     device: str = "auto"
     out: Path = Path("results")
+    """Folder of results."""
     rerun: bool = False
+    """Whether to train again what is stored already."""
     checkpoint_every: float = 30.0
-    test: bool = True
+    """Seconds of training between two checkpoints."""
+    evaluate_test: bool = True
     """Whether to look at the test set; tuning does not."""
     compiled: bool | None = None
     """Whether to compile training steps; None: where it pays."""
-    watch: Callable[[float, str], None] = lambda share, words: None
-    """Called after every step with the share of training that is done and a few words."""
+    listener: ProgressListener = silent
+    """Told of progress after every step."""
     tensorboard: Path | None = None
     """Folder for training curves as TensorBoard reads them, in DATASET/METHOD/RUN_ID; None for none."""
     workers: int | None = None
@@ -36,11 +43,11 @@ class RunOptions:
     group: Group = ALONE
     """The processes that carry out the run together. With process-local batch norm their number does change results."""
     accumulate: int = 1
-    """Parts of a process's share of a batch whose gradients are added up; likewise."""
+    """Gradient-accumulation steps per batch in each process; likewise."""
     checkpoint_activations: bool = False
     """Whether to keep less for the backward pass, and to compute it again there."""
     shard: bool = False
-    """Whether the processes divide the parameters of the network among them while it trains."""
+    """Whether the network's parameters are divided over the processes while it trains."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.checkpoint_every < math.inf:  # nor NaN, which no time is up to
@@ -51,3 +58,17 @@ class RunOptions:
             )
         if self.tensorboard is not None:
             check_installed()
+
+
+def for_run(options: RunOptions, position: int) -> RunOptions:
+    """The options of one run of a sweep, whose updates say which run it is.
+
+    Args:
+        options: of the sweep.
+        position: of the run in it.
+    """
+
+    def listener(update: ProgressUpdate) -> None:
+        options.listener(replace(update, run=position))
+
+    return replace(options, listener=listener)

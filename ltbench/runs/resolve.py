@@ -1,13 +1,13 @@
-"""RunConfig -> resolve() -> what a run trains, with everything filled in."""
+"""RunConfig -> resolve() -> ResolvedRun: the data set, the recipe and the method fill in what the user left out."""
 
 from typing import Any
 
 from ltbench import registry
-from ltbench.config import Recipe, RunConfig, recipes, validated
+from ltbench.config import Recipe, ResolvedRun, RunConfig, recipes, validated
 from ltbench.method import Method
 
 
-def resolve(config: RunConfig) -> RunConfig:
+def resolve(config: RunConfig) -> ResolvedRun:
     """Fill in everything that a run leaves to its data set, recipe and method.
 
     Raises:
@@ -24,14 +24,17 @@ def resolve(config: RunConfig) -> RunConfig:
     overrides = {name: getattr(config, name) for name in ("epochs", "lr", "batch_size")}
     given = {name: value for name, value in {**overrides, "head": cls.head}.items() if value is not None}
     ratio = source.imbalance_ratio if config.imbalance_ratio is None else config.imbalance_ratio
-    return config.replace(
+    filled = Recipe.model_validate({**recipe.model_dump(), **given})
+    image_size = config.image_size or source.image_size
+    settings = config.replace(
         imbalance_ratio=ratio,
-        image_size=config.image_size or source.image_size,
+        image_size=image_size,
         backbone=backbone,
-        recipe=Recipe.model_validate({**recipe.model_dump(), **given}),
+        recipe=filled,
         hyperparameters=_hyperparameters(cls, config, ratio),
         **dict.fromkeys(overrides),
     )
+    return ResolvedRun(settings, filled, backbone, image_size)
 
 
 def _hyperparameters(cls: type[Method], config: RunConfig, ratio: float | None) -> dict[str, Any]:

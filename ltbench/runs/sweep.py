@@ -3,8 +3,6 @@
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +10,11 @@ from ltbench import paths, registry
 from ltbench.config import RunConfig, read_toml, validated
 from ltbench.errors import LtbenchError, LtbenchWarning, SaveError
 from ltbench.files.atomic import remove_abandoned
+from ltbench.progress import ProgressUpdate
 from ltbench.results.schema import Result
 from ltbench.results.store import read
-from ltbench.runs.launchers.local import RunWatch, run_parallel
-from ltbench.runs.options import RunOptions
+from ltbench.runs.launchers.local import run_parallel
+from ltbench.runs.options import RunOptions, for_run
 from ltbench.runs.run import run_or_recall
 
 MOST_SEEDS = 10_000
@@ -115,10 +114,9 @@ def _in_text(value: Any) -> str:
 
 def run_all(
     configs: Sequence[RunConfig],
-    around: RunOptions,
-    tell: Callable[[Result, bool], None],
-    workers: int = 1,
-    watch: RunWatch = lambda position, share, words: None,
+    options: RunOptions,
+    on_result: Callable[[Result, bool], None],
+    parallel: int = 1,
 ) -> list[Result]:
     """Carry out runs; one that fails does not stop the others, nor does one that is refused, e.g. by its method.
 
@@ -126,11 +124,10 @@ def run_all(
 
     Args:
         configs: what to run.
-        around: folders, device and the like; its ``watch`` is not called.
-        tell: called with every result as it comes, and whether it was stored already.
-        workers: how many runs at once; one run at a time is carried out in this process, others in processes of their
+        options: folders, device and the like; its listener is told of the progress of every run.
+        on_result: called with every result as it comes, and whether it was stored already.
+        parallel: how many runs at once; one run at a time is carried out in this process, others in processes of their
             own.
-        watch: told of the progress of every run.
 
     Returns:
         The results in the order of ``configs``.
@@ -138,8 +135,8 @@ def run_all(
     Raises:
         LtbenchError: for runs that were refused, once the others have ended; at once if results cannot be saved.
     """
-    if around.group.is_main:
-        for folder in (around.out, paths.cache_dir() / "runs"):
+    if options.group.is_main:
+        for folder in (options.out, paths.cache_dir() / "runs"):
             remove_abandoned(folder)
     results: dict[int, Result] = {}
     refused: dict[int, LtbenchError] = {}
@@ -147,25 +144,25 @@ def run_all(
     def take(position: int, result: Result | LtbenchError, recalled: bool) -> None:
         if isinstance(result, Result):
             results[position] = result
-            tell(result, recalled)
+            on_result(result, recalled)
             return
-        if isinstance(result, SaveError) or around.group.size > 1:  # processes must not go different ways
+        if isinstance(result, SaveError) or options.group.size > 1:  # processes must not go different ways
             raise result
         if len(configs) > 1 and str(result) not in map(str, refused.values()):
             message = f"{_name(configs[position])} is refused, the other runs go on: {result}"
             warnings.warn(message, LtbenchWarning, stacklevel=2)
         refused[position] = result
 
-    if workers > 1:
-        run_parallel(configs, around, workers, take, watch)
+    if parallel > 1:
+        run_parallel(configs, options, parallel, take)
     else:
         for position, config in enumerate(configs):
             try:
-                result, recalled = run_or_recall(config, replace(around, watch=partial(watch, position)))
+                result, recalled = run_or_recall(config, for_run(options, position))
             except LtbenchError as error:
                 take(position, error, False)
             else:
-                watch(position, 1.0, "")
+                options.listener(ProgressUpdate("", 1.0, run=position))
                 take(position, result, recalled)
     if refused:
         raise _all_refused(configs, refused)

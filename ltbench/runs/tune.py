@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,10 @@ from ltbench.errors import LtbenchError
 from ltbench.files.atomic import remove_abandoned, write_text
 from ltbench.files.lock import exclusive
 from ltbench.method import Choice, Range
+from ltbench.progress import ProgressUpdate
 from ltbench.results.schema import Result
-from ltbench.runs.launchers.local import RunWatch, run_in_order
-from ltbench.runs.options import RunOptions
+from ltbench.runs.launchers.local import run_in_order
+from ltbench.runs.options import RunOptions, for_run
 from ltbench.runs.resolve import resolve
 from ltbench.runs.run import run
 from ltbench.runs.search_journal import open_study
@@ -49,19 +49,18 @@ def tune(
     base: RunConfig,
     trials: int,
     folder: Path,
-    around: RunOptions,
-    tell: Callable[[FrozenTrial], None] = lambda trial: None,
-    workers: int = 1,
-    watch: RunWatch = lambda position, share, words: None,
+    options: RunOptions,
+    on_trial: Callable[[FrozenTrial], None] = lambda trial: None,
+    parallel: int = 1,
 ) -> Search:
     """Search a method's space; a search that was stopped or killed goes on where it was, and ends as if it were not.
 
     Each trial is a run with a validation part; the test set is not looked at. ECE is recorded with every trial.
 
-    With several workers, the n-th trial is chosen when the results of all but ``workers - 1`` trials before it are
+    With several processes, the n-th trial is chosen when the results of all but ``parallel - 1`` trials before it are
     known, and sees those that are still running as bad ones, so as not to come near them. That depends on the number of
-    workers and not on how long a trial takes, so the same search always finds the same; one that was stopped, too. Only
-    where it goes on with another number of workers it may choose others.
+    processes and not on how long a trial takes, so the same search always finds the same; one that was stopped, too.
+    Only where it goes on with another number of processes it may choose others.
 
     One search at a time uses a folder. What is there goes on only if it is the same search: the same settings, with the
     recipe as it is now, images, revision of the method and search space. A search of an older version that has not
@@ -72,10 +71,9 @@ def tune(
         base: the settings that all trials share.
         trials: how many in all, those of earlier calls included.
         folder: for the study, the trials' results and best.toml.
-        around: device, data folder and the like; its ``watch`` is not called.
-        tell: called with every finished trial, in their order.
-        workers: how many trials at once, as for ``sweep.run_all``.
-        watch: told of the progress of every trial, by its place among those of this call.
+        options: device, data folder and the like; its listener is told of the progress of every trial of this call.
+        on_trial: called with every finished trial, in their order.
+        parallel: how many trials at once, as for ``sweep.run_all``.
 
     Raises:
         LtbenchError: if the method declares no space, the folder holds another search or one that is under way, its
@@ -85,13 +83,13 @@ def tune(
         raise LtbenchError(f"{trials} trials are too few", where="--trials", hint="ask for at least one")
     base = base.replace(validation=True)
     space = _space(base)
-    around = replace(around, out=folder / "runs", test=False)
-    identity = _Identity.of(base, space, around)  # what is wrong with the settings or the data leaves no folder
+    options = replace(options, out=folder / "runs", evaluate_test=False)
+    identity = _Identity.of(base, space, options)  # what is wrong with the settings or the data leaves no folder
     hint = "choose another --out, or wait if a search is under way there"
     with exclusive(folder / "study.lock", "a search in this folder", wait=False, hint=hint):
         remove_abandoned(folder)
         study = _open(identity, folder)
-        _carry_out(study, base, space, trials, around, tell, workers, watch)
+        _carry_out(study, base, space, trials, options, on_trial, parallel)
         return _conclude(study, base, folder)
 
 
@@ -100,10 +98,9 @@ def _carry_out(
     base: RunConfig,
     space: Mapping[str, Range | Choice],
     trials: int,
-    around: RunOptions,
-    tell: Callable[[FrozenTrial], None],
-    workers: int,
-    watch: RunWatch,
+    options: RunOptions,
+    on_trial: Callable[[FrozenTrial], None],
+    parallel: int,
 ) -> None:
     """Run the trials that are left, first those that were under way when the search was stopped."""
     stopped = deque(study.get_trials(False, (TrialState.RUNNING,)))
@@ -112,27 +109,25 @@ def _carry_out(
     def chosen() -> Iterator[RunConfig]:
         for number in range(len(_finished(study)), trials):
             seed = rng.key(base.seed, "tpe", number) % 2**32
-            study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=workers > 1)
+            study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=parallel > 1)
             trial = _taken_up(study, stopped.popleft()) if stopped else _ask(study, space)
             under_way.append(trial)
             yield base.replace(hyperparameters=_suggest(trial, space, base))
 
-    with closing(_results(chosen(), around, workers, watch)) as results:  # an error here ends the workers as well
+    with closing(_results(chosen(), options, parallel)) as results:  # an error here ends the workers as well
         for result in results:
             trial = under_way.popleft()
             _record(study, trial, result)
-            tell(study.trials[trial.number])
+            on_trial(study.trials[trial.number])
 
 
-def _results(
-    configs: Iterable[RunConfig], around: RunOptions, workers: int, watch: RunWatch
-) -> Generator[Result, None, None]:
-    if workers > 1:
-        yield from run_in_order(configs, around, workers, watch)
+def _results(configs: Iterable[RunConfig], options: RunOptions, parallel: int) -> Generator[Result, None, None]:
+    if parallel > 1:
+        yield from run_in_order(configs, options, parallel)
         return
     for position, config in enumerate(configs):
-        result = run(config, replace(around, watch=partial(watch, position)))
-        watch(position, 1.0, "")
+        result = run(config, for_run(options, position))
+        options.listener(ProgressUpdate("", 1.0, run=position))
         yield result
 
 
@@ -190,11 +185,11 @@ class _Identity:
     revision: str
 
     @classmethod
-    def of(cls, base: RunConfig, space: Mapping[str, Range | Choice], around: RunOptions) -> "_Identity":
+    def of(cls, base: RunConfig, space: Mapping[str, Range | Choice], options: RunOptions) -> "_Identity":
         """Of the search that a command asks for, with the data that are there."""
         some = {name: _any(option) for name, option in space.items()}
-        resolved = resolve(base.replace(hyperparameters={**base.hyperparameters, **some}))
-        data = dataset.load(registry.dataset(base.dataset), resolved, around.data_dir)
+        resolved = resolve(base.replace(hyperparameters={**base.hyperparameters, **some})).config
+        data = dataset.load(registry.dataset(base.dataset), resolved, options.data_dir)
         revision = registry.revision(registry.method(base.method))
         return cls(base, space, resolved, data.fingerprints, data.fingerprint, revision)
 
@@ -237,7 +232,7 @@ class _Identity:
     def _made_its_trials(self, study: optuna.Study) -> bool:
         """Whether the runs of a study's trials are those that the same hyper-parameters give now."""
         for trial in _finished(study):
-            config = resolve(self.base.replace(hyperparameters=trial.user_attrs["hyperparameters"]))
+            config = resolve(self.base.replace(hyperparameters=trial.user_attrs["hyperparameters"])).config
             if run_id(config, self.revision, self.fingerprint) != trial.user_attrs["run_id"]:
                 return False
         return True

@@ -15,7 +15,7 @@ from ltbench.cli import console
 from ltbench.config import Recipe, RunConfig
 from ltbench.results.schema import Division
 from ltbench.results.store import Store, read
-from ltbench.runs import run
+from ltbench.runs import train
 from ltbench.runs.resolve import resolve
 
 RUN = ("run", "--epochs", 1, "--device", "cpu")
@@ -30,14 +30,14 @@ def _forget_folders(monkeypatch):
 def trainings(monkeypatch):
     """The method and seed of every training from now on, as a list that grows."""
     seen = []
-    fit = run.fit
+    fit = train.fit
 
     def counted(method, *args, seed, **options):
         if method.stages(Recipe()):
             seen.append((type(method).__name__, seed))
         return fit(method, *args, seed=seed, **options)
 
-    monkeypatch.setattr("ltbench.runs.run.fit", counted)
+    monkeypatch.setattr("ltbench.runs.train.fit", counted)
     return seen
 
 
@@ -172,19 +172,19 @@ REPRODUCED = [
 
 @pytest.mark.parametrize("settings", REPRODUCED, ids=str)
 def test_the_command_to_reproduce_a_run_describes_the_same_run(cli, monkeypatch, tmp_path, settings):
-    config = resolve(RunConfig(**settings))
+    config = resolve(RunConfig(**settings)).config
     asked = []
-    monkeypatch.setattr(console, "run_all", lambda configs, around, _: asked.append((configs, around.rerun)) or True)
+    monkeypatch.setattr(console, "run_all", lambda configs, options, _: asked.append((configs, options.rerun)) or True)
     words = shlex.split(console.command(config, tmp_path / "result.json"))
     assert words[0] == "ltbench"
     assert cli(*words[1:]).code == 0
     ((configs, rerun),) = asked
-    assert [resolve(one) for one in configs] == [config]
+    assert [resolve(one).config for one in configs] == [config]
     assert rerun
 
 
 def test_a_run_of_several_processes_is_reproduced_by_as_many(tmp_path):
-    config = resolve(RunConfig(batch_norm_images=16))
+    config = resolve(RunConfig(batch_norm_images=16)).config
     ways = [Division(processes=1, accumulate=4, batch_norm_images=16)]
     ways.append(Division(processes=2, accumulate=2, batch_norm_images=16))
     words = console.command(config, tmp_path / "result.json", ways)
@@ -334,7 +334,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on(cli, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("ltbench.runs.run.fit", stop)
+        patched.setattr("ltbench.runs.train.fit", stop)
         done = cli(*RUN, "--method", "ce")
     assert done.code == 130
     assert "the same command goes on" in done.err

@@ -25,8 +25,9 @@ from ltbench.cli import app
 from ltbench.config import RunConfig
 from ltbench.models.experts import Backbone
 from ltbench.models.published_resnets import published_name
-from ltbench.runs import run, sweep
+from ltbench.runs import sweep, train
 from ltbench.runs.options import RunOptions
+from ltbench.runs.run import run
 from ltbench.training import trainer as training
 
 pytestmark = pytest.mark.filterwarnings("default::ltbench.errors.LtbenchWarning")
@@ -313,7 +314,7 @@ def world(tmp_path_factory):
     np.savez_compressed(folder / "big.npz", logits=np.zeros((3_000_000, 10), dtype=np.float32))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LTBENCH_CACHE", str(folder / "cache"))
-        run.run(RunConfig(method="ce", epochs=1), RunOptions(device="cpu", out=folder / "results"))
+        run(RunConfig(method="ce", epochs=1), RunOptions(device="cpu", out=folder / "results"))
     return folder
 
 
@@ -402,18 +403,20 @@ def quick(monkeypatch, world):
     def refuse(*args, **options):
         raise OSError("there is no network in this test")
 
-    run_all, fit = sweep.run_all, run.fit
+    run_all, fit = sweep.run_all, train.fit
 
-    def build_method(*args, **options):
+    def untrained(*args, **options):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(training._Trainer, "_run_stage", lambda self, planned: None)
             return fit(*args, **options)
 
-    def in_this_process(configs, around, workers, tell, watch):
-        return run_all(configs, around, tell, 1, watch)
+    def in_this_process(configs, options, processes, take):
+        for position, config in enumerate(configs):
+            (result,) = run_all([config], options, lambda *_: None)
+            take(position, result, False)
 
     monkeypatch.setattr(registry, "_from_folders", {})
-    monkeypatch.setattr("ltbench.runs.run.fit", build_method)
+    monkeypatch.setattr("ltbench.runs.train.fit", untrained)
     monkeypatch.setattr(sweep, "run_parallel", in_this_process)
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)

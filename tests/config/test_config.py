@@ -21,7 +21,7 @@ plain = st.recursive(
 
 
 def id_of(**settings):
-    return run_id(resolve(RunConfig(**settings)), "1", "data")
+    return run_id(resolve(RunConfig(**settings)).config, "1", "data")
 
 
 @given(st.dictionaries(st.text(max_size=3), plain, max_size=4))
@@ -193,26 +193,26 @@ def test_a_file_that_is_no_toml_is_named(tmp_path, content, what):
 
 
 def test_settings_of_a_run_beat_the_recipe():
-    config = resolve(RunConfig(epochs=3, lr=0.5, batch_size=16))
+    config = resolve(RunConfig(epochs=3, lr=0.5, batch_size=16)).config
     assert (config.recipe.epochs, config.recipe.lr, config.recipe.batch_size) == (3, 0.5, 16)
     assert (config.epochs, config.lr, config.batch_size) == (None, None, None)  # said once
-    untouched = resolve(RunConfig())
+    untouched = resolve(RunConfig()).config
     assert (untouched.recipe.epochs, untouched.recipe.lr, untouched.recipe.batch_size) == (60, 0.1, 64)
 
 
 def test_the_data_set_fills_in_ratio_size_and_backbone():
-    digits, cifar = resolve(RunConfig()), resolve(RunConfig(dataset="cifar100-lt"))
+    digits, cifar = resolve(RunConfig()).config, resolve(RunConfig(dataset="cifar100-lt")).config
     assert (digits.imbalance_ratio, digits.image_size, digits.backbone) == (20, 8, "cifar_resnet20")
     assert (cifar.imbalance_ratio, cifar.image_size, cifar.backbone) == (100, 32, "cifar_resnet32")
 
 
 def test_resolving_twice_changes_nothing():
-    once = resolve(RunConfig(epochs=3, hyperparameters={"experts": 2}))
-    assert resolve(once) == once
+    once = resolve(RunConfig(epochs=3, hyperparameters={"experts": 2})).config
+    assert resolve(once).config == once
 
 
 def test_balpoes_published_settings_for_cifar100():
-    assert resolve(RunConfig(dataset="cifar100-lt")).hyperparameters == {
+    assert resolve(RunConfig(dataset="cifar100-lt")).config.hyperparameters == {
         "taus": [0.0, 1.0, 2.0],
         "mixup": 0.4,
         "width": 1.0,
@@ -297,15 +297,15 @@ def test_a_setting_beats_the_methods_table_for_the_data_set_which_beats_its_defa
     monkeypatch.setattr(registry, "_from_folders", {})
     (tmp_path / "tabled.py").write_text(METHOD_WITH_TABLE)
     registry.add_methods_dir(tmp_path)
-    config = resolve(RunConfig(method="tabled", hyperparameters={"strength": 1.0}))
+    config = resolve(RunConfig(method="tabled", hyperparameters={"strength": 1.0})).config
     assert config.hyperparameters == {"mixup": 2, "strength": 1, "other": 2}
-    elsewhere = resolve(RunConfig(method="tabled", dataset="cifar10-lt"))
+    elsewhere = resolve(RunConfig(method="tabled", dataset="cifar10-lt")).config
     assert elsewhere.hyperparameters == {"mixup": 0, "strength": 1, "other": 1}
     # What is said of a ratio comes before what is said of every ratio, and after what a run says.
     other_ratio = RunConfig(method="tabled", imbalance_ratio=50.0)
-    assert resolve(other_ratio).hyperparameters == {"mixup": 2, "strength": 2, "other": 3}
+    assert resolve(other_ratio).config.hyperparameters == {"mixup": 2, "strength": 2, "other": 3}
     given = other_ratio.replace(hyperparameters={"other": 1.0})
-    assert resolve(given).hyperparameters == {"mixup": 2, "strength": 2, "other": 1}
+    assert resolve(given).config.hyperparameters == {"mixup": 2, "strength": 2, "other": 1}
     for ratio, strength in {10: 1, 50: 4}.items():  # without values of the data set
-        elsewhere = resolve(RunConfig(method="tabled", dataset="cifar10-lt", imbalance_ratio=ratio))
+        elsewhere = resolve(RunConfig(method="tabled", dataset="cifar10-lt", imbalance_ratio=ratio)).config
         assert elsewhere.hyperparameters["strength"] == strength

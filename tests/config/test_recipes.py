@@ -87,7 +87,7 @@ def test_the_recipe_of_a_methods_authors_loads_for_every_table_they_name(name):
 
 
 def test_the_paper_recipe_is_the_methods_own():
-    config = resolve(RunConfig(method="balanced_softmax", dataset="cifar100-lt", recipe="paper"))
+    config = resolve(RunConfig(method="balanced_softmax", dataset="cifar100-lt", recipe="paper")).config
     assert (config.recipe.batch_size, config.recipe.head, config.recipe.augment.cutout) == (512, "linear", 0.5)
     with pytest.raises(LtbenchError, match=r"the authors of 'ce' have no recipe for cifar"):
         resolve(RunConfig(method="ce", dataset="cifar100-lt", recipe="paper"))
@@ -120,7 +120,7 @@ def test_where_a_recipe_file_lies_does_not_change_the_run_id(tmp_path):
         path = tmp_path / folder / "short.toml"
         path.parent.mkdir()
         path.write_text("epochs = 7\n")
-        ids.add(run_id(resolve(RunConfig(recipe=str(path))), "1", "data"))
+        ids.add(run_id(resolve(RunConfig(recipe=str(path))).config, "1", "data"))
     assert len(ids) == 1
 
 

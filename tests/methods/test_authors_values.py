@@ -81,7 +81,7 @@ RECIPES = {
 
 @pytest.mark.parametrize(("method", "dataset", "ratio"), VALUES)
 def test_hyperparameters_are_the_authors_for_the_data_set_and_its_imbalance_ratio(method, dataset, ratio):
-    config = resolve(RunConfig(method=method, dataset=dataset, imbalance_ratio=ratio))
+    config = resolve(RunConfig(method=method, dataset=dataset, imbalance_ratio=ratio)).config
     want = VALUES[method, dataset, ratio]
     assert {name: config.hyperparameters[name] for name in want} == want
 
@@ -101,7 +101,7 @@ def test_the_hard_classes_of_ncl_are_as_many_as_published():
         ("inaturalist2018", 8142, 2442),
         ("places-lt", 365, 122),
     ):
-        share = resolve(RunConfig(method="ncl", dataset=dataset)).hyperparameters["hard_categories"]
+        share = resolve(RunConfig(method="ncl", dataset=dataset)).config.hyperparameters["hard_categories"]
         assert int(share * classes + 1e-6) == hard
 
 

@@ -62,9 +62,9 @@ def test_mixing_belongs_to_the_first_stage():
 
 
 def test_two_stage_methods_share_a_run_and_count_its_time(tmp_path):
-    around = RunOptions(out=tmp_path)
+    options = RunOptions(out=tmp_path)
     crt, lws, ce = (
-        run(RunConfig(method=name, epochs=1, hyperparameters=settings), around)
+        run(RunConfig(method=name, epochs=1, hyperparameters=settings), options)
         for name, settings in {"crt": {"epochs": 1}, "lws": {"epochs": 1}, "ce": {}}.items()
     )
     assert crt.method.uses == lws.method.uses == {"ce": ce.run_id}

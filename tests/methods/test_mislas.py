@@ -33,7 +33,7 @@ def test_without_smoothing_it_is_cross_entropy_of_the_scaled_logits(method_with_
 
 
 def test_mixup_is_of_the_first_stage_only():
-    (start,) = registry.method("mislas").uses(resolve(RunConfig(method="mislas"))).values()
+    (start,) = registry.method("mislas").uses(resolve(RunConfig(method="mislas")).config).values()
     assert (start.method, start.hyperparameters) == ("ce", {"mixup": 1.0})
     subject = Subject(registry.method("mislas"))
     method = subject.make()

@@ -49,8 +49,8 @@ def test_the_best_tau_on_the_validation_part_that_is_nearest_to_1():
 
 
 def test_it_starts_from_a_run_with_a_linear_head():
-    run = resolve(RunConfig(method="tau_norm", epochs=7))
-    start = resolve(registry.method("tau_norm").uses(run)["ce"])
+    run = resolve(RunConfig(method="tau_norm", epochs=7)).config
+    start = resolve(registry.method("tau_norm").uses(run)["ce"]).config
     assert (run.recipe.head, start.method, start.recipe) == ("linear", "ce", run.recipe)
 
 

@@ -22,7 +22,7 @@ def stored(make_result, tmp_path):
     def make(method, seed=0, *, config=None, shift=None, results=None, **figures):
         result = make_result(method, seed, **figures)
         settings = {"method": method, "dataset": "cifar100-lt", "seed": seed, **(config or {})}
-        run = resolve(RunConfig(**settings))
+        run = resolve(RunConfig(**settings)).config
         paper = paper_record(registry.method(method), run, "cifar")
         record = result.method.model_copy(update={"paper": paper})
         name = f"{method} {seed} {len((results or Collection()).results)}"
@@ -166,17 +166,19 @@ def test_claims_are_in_the_table_and_their_settings_are_the_methods(name):
     assert len(keys) == len(set(keys))
     assert all(len(figures(key)) for key in keys)
     for dataset in ("cifar100-lt", "imagenet-lt", "inaturalist2018"):  # of which some methods have defaults
-        fitting_claims(cls, resolve(RunConfig(method=name, dataset=dataset)))  # refuses settings it does not know
+        fitting_claims(
+            cls, resolve(RunConfig(method=name, dataset=dataset)).config
+        )  # refuses settings it does not know
 
 
 def test_claims_of_balpoe_on_imagenet_are_those_of_its_own_taus():
-    found = fitting_claims(registry.method("balpoe"), resolve(RunConfig(method="balpoe", dataset="imagenet-lt")))
+    found = fitting_claims(registry.method("balpoe"), resolve(RunConfig(method="balpoe", dataset="imagenet-lt")).config)
     assert any(key.startswith("BalPoE|ImageNet-LT|") for key in found)
 
 
 def test_what_the_authors_did_otherwise_is_said_beside_their_figures():
     key = "LADE|CIFAR-100-LT|100|ResNet-32|standard (200)"
-    run = resolve(RunConfig(method="lade", dataset="cifar100-lt", hyperparameters={"alpha": 0.2}))
+    run = resolve(RunConfig(method="lade", dataset="cifar100-lt", hyperparameters={"alpha": 0.2})).config
     words = fitting_claims(registry.method("lade"), run)[key]
     assert words[0] == "alpha 0.2 (reported: 0.1)"
     assert any("128 features" in one for one in words)

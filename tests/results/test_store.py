@@ -22,6 +22,7 @@ from ltbench.files.atomic import remove_abandoned, write_bytes, write_text
 from ltbench.results import store
 from ltbench.results.schema import SCHEMA_VERSION, ExpertsRecord
 from ltbench.results.store import Store, read
+from ltbench.runs import train
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run
 from ltbench.runs.sweep import run_all
@@ -201,14 +202,14 @@ def test_a_missing_result_and_a_folder_are_no_results(tmp_path):
 
 
 def test_a_damaged_stored_run_is_not_silently_replaced(tmp_path):
-    around = RunOptions(out=tmp_path, device="cpu")
+    options = RunOptions(out=tmp_path, device="cpu")
     config = RunConfig(method="ce", epochs=1)
-    first = run(config, around)
+    first = run(config, options)
     path = Store(tmp_path).path(first.config, first.run_id)
-    assert run(config, around) == first
+    assert run(config, options) == first
     path.write_text("{")
     with pytest.raises(LtbenchError, match="not a valid result"):
-        run(config, around)
+        run(config, options)
     assert path.read_text() == "{"
 
 
@@ -293,22 +294,22 @@ def test_what_is_done_is_written_once_unless_it_is_run_again(tmp_path, make_resu
 
 
 def test_of_two_processes_that_train_a_run_without_knowing_of_each_other_the_first_counts(tmp_path, monkeypatch):
-    config, around = RunConfig(method="ce", epochs=1), RunOptions(out=tmp_path / "results", device="cpu")
-    fit = run.fit
+    config, options = RunConfig(method="ce", epochs=1), RunOptions(out=tmp_path / "results", device="cpu")
+    fit = train.fit
 
     def meanwhile(*args, **options):
         history = fit(*args, **options)
         with monkeypatch.context() as patched:  # another machine, whose cache is another
-            patched.setattr("ltbench.runs.run.fit", fit)
+            patched.setattr("ltbench.runs.train.fit", fit)
             patched.setenv("LTBENCH_CACHE", str(tmp_path / "other cache"))
-            theirs.append(run(config, around))
+            theirs.append(run(config, options))
         return history
 
     theirs = []
-    monkeypatch.setattr("ltbench.runs.run.fit", meanwhile)
-    mine = run(config, around)
+    monkeypatch.setattr("ltbench.runs.train.fit", meanwhile)
+    mine = run(config, options)
     assert mine == theirs[0]
-    (path,) = around.out.rglob("*.json")
+    (path,) = options.out.rglob("*.json")
     assert read(path) == mine
 
 

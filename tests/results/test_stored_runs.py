@@ -32,7 +32,7 @@ def test_every_stored_run_has_the_id_of_its_settings(stored):
     for file, result in stored.items():
         config = RunConfig.model_validate(result["config"])
         ids = {file.stem, result["run_id"], own_id(config, canonical_json(result["data"]["fingerprints"]))}
-        if len(ids) > 1 or resolve(config) != config:
+        if len(ids) > 1 or resolve(config).config != config:
             wrong[str(file.relative_to(ROOT))] = ids
     assert not wrong
 
@@ -44,7 +44,7 @@ def test_the_runs_of_a_suite_are_those_that_are_stored(suite, stored):
         if not result["config"]["validation"]:
             fingerprints[result["config"]["dataset"]] = canonical_json(result["data"]["fingerprints"])
     runs, _ = read_runs(suite)
-    configs = [resolve(config) for config in expand(runs, {}, where=suite)]
+    configs = [resolve(config).config for config in expand(runs, {}, where=suite)]
     ids = {own_id(config, fingerprints[config.dataset]): config.method for config in configs}
     missing = {one: method for one, method in ids.items() if one not in {file.stem for file in stored}}
     assert not missing

@@ -9,6 +9,7 @@ from ltbench.errors import LtbenchError
 from ltbench.method import Method
 from ltbench.method.losses import cross_entropy
 from ltbench.runs.estimate import estimate
+from ltbench.runs.options import RunOptions
 
 LARGE = {"imagenet-lt": (115_846, 50_000, 1000), "inaturalist2018": (437_513, 24_426, 8142)}
 
@@ -17,8 +18,8 @@ LARGE = {"imagenet-lt": (115_846, 50_000, 1000), "inaturalist2018": (437_513, 24
 def test_every_method_has_one(name, tmp_path):
     backbone = "test_vit" if name == "lift" else "test_resnet"
     config = RunConfig(method=name, dataset="imagenet-lt", backbone=backbone, image_size=32, batch_size=16, epochs=5)
-    found = estimate(config, tmp_path, rounds=1)
-    (share,) = found.shares
+    found = estimate(config, RunOptions(data_dir=tmp_path), rounds=1)
+    (share,) = found.processes
     names = [stage.name for stage in share.stages]
     assert len(set(names)) == len(names)
     assert all(stage.steps % 7241 == 0 and min(stage.seconds) > 0 for stage in share.stages)  # 7241 batches
@@ -31,11 +32,13 @@ def test_every_method_has_one(name, tmp_path):
 
 
 def test_processes_take_their_shares_of_as_many_steps(tmp_path):
-    found = estimate(RunConfig(method="ldam_drw", epochs=10), tmp_path, rounds=2, processes=(1, 4, 6))
-    whole, quarter, sixth = found.shares
+    found = estimate(
+        RunConfig(method="ldam_drw", epochs=10), RunOptions(data_dir=tmp_path), rounds=2, processes=(1, 4, 6)
+    )
+    whole, quarter, sixth = found.processes
     assert (whole.processes, whole.batch, quarter.processes, quarter.batch) == (1, 64, 4, 16)
     assert sixth.batch == 11  # of 64, with four others; two have 10
-    for share in found.shares:
+    for share in found.processes:
         assert [(stage.name, stage.steps) for stage in share.stages] == [("train", 64), ("deferred", 16)]
         assert all(len(stage.seconds) == 2 for stage in share.stages)
         assert share.images_per_second == pytest.approx(80 * share.batch / share.seconds)
@@ -59,7 +62,9 @@ def test_a_large_data_set_need_not_be_there(name, cli):
 
 def test_it_is_told_how_steps_would_be_taken(tmp_path):
     config = RunConfig(method="ce", epochs=1)
-    (share,) = estimate(config, tmp_path, rounds=1, accumulate=2, checkpoint_activations=True).shares
+    (share,) = estimate(
+        config, RunOptions(data_dir=tmp_path, accumulate=2, checkpoint_activations=True), rounds=1
+    ).processes
     assert "activations recomputed" in share.how
 
 
@@ -146,10 +151,10 @@ class Coupled(Method):
 
 def test_what_a_run_refuses_is_refused(tmp_path, monkeypatch):
     with pytest.raises(LtbenchError, match=r"paco couples the images of a batch\n  where: --accumulate"):
-        estimate(RunConfig(method="paco"), tmp_path, accumulate=2)
+        estimate(RunConfig(method="paco"), RunOptions(data_dir=tmp_path, accumulate=2))
     monkeypatch.setattr(registry, "method", lambda name: Coupled)
     with pytest.raises(LtbenchError, match=r"takes in one process's\n  where: --processes"):
-        estimate(RunConfig(method="ce"), tmp_path, processes=[1, 2])
+        estimate(RunConfig(method="ce"), RunOptions(data_dir=tmp_path), processes=[1, 2])
 
 
 @pytest.mark.parametrize("command", ["estimate", "run"])
@@ -163,4 +168,4 @@ def test_a_batch_has_one_part_or_more(command, parts, cli):
 
 def test_a_data_set_without_published_sizes_must_be_there(tmp_path):
     with pytest.raises(LtbenchError, match="cifar100"):
-        estimate(RunConfig(dataset="cifar100-lt"), tmp_path)
+        estimate(RunConfig(dataset="cifar100-lt"), RunOptions(data_dir=tmp_path))

@@ -160,10 +160,9 @@ def two_at_once(own_methods, tmp_path_factory):
         patched.setenv("LTBENCH_CACHE", str(folder / "cache"))
         runs.results = sweep.run_all(
             runs.configs,
-            RunOptions(out=folder / "out", device="cpu"),
+            RunOptions(out=folder / "out", device="cpu", listener=runs.watched.append),
             lambda result, recalled: runs.told.append((result, recalled)),
             2,
-            lambda *report: runs.watched.append(report),
         )
     runs.notes = [str(one.message) for one in caught if issubclass(one.category, LtbenchWarning)]
     return runs
@@ -177,8 +176,8 @@ def test_results_are_told_as_they_come_and_given_in_order(two_at_once):
 
 
 def test_two_at_once_give_the_same_results_as_one_after_the_other(two_at_once, tmp_path):
-    around = RunOptions(out=tmp_path, device="cpu")
-    alone = sweep.run_all(two_at_once.configs[2:8], around, lambda result, recalled: None)
+    options = RunOptions(out=tmp_path, device="cpu")
+    alone = sweep.run_all(two_at_once.configs[2:8], options, lambda result, recalled: None)
     assert {result.config.method for result in alone} == {"ce", "logit_adjustment_posthoc"}
     for one, other in zip(alone, two_at_once.results[2:8], strict=True):
         assert one.status == "done"
@@ -219,10 +218,9 @@ def test_a_run_whose_process_is_killed_has_failed_and_the_others_go_on(two_at_on
 
 
 def test_progress_is_told_for_every_run(two_at_once):
-    ended = [position for position, share, words in two_at_once.watched if not words]
+    ended = [update.run for update in two_at_once.watched if not update.message]
     assert sorted(ended) == list(range(len(two_at_once.configs)))
-    reports = [(position, words) for position, share, words in two_at_once.watched if words]
-    assert any(words.startswith("train, epoch ") for position, words in reports if position == 5)
+    assert any(update.message.startswith("train, epoch ") for update in two_at_once.watched if update.run == 5)
 
 
 def test_workers_leave_nothing_behind(two_at_once):

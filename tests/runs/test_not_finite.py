@@ -96,7 +96,7 @@ def spoilt(tmp_path):
 
 
 @pytest.fixture
-def around(tmp_path):
+def options(tmp_path):
     return RunOptions(out=tmp_path / "results", device="cpu")
 
 
@@ -104,21 +104,21 @@ def ignore(*told):
     pass
 
 
-def test_every_way_to_go_wrong_is_a_failed_run_and_the_others_go_on(spoilt, around):
+def test_every_way_to_go_wrong_is_a_failed_run_and_the_others_go_on(spoilt, options):
     configs = [*(CE.replace(method=name) for name in BODIES), CE]
-    *failed, last = sweep.run_all(configs, around, ignore)
+    *failed, last = sweep.run_all(configs, options, ignore)
     assert last.status == "done"
     for name, result in zip(BODIES, failed, strict=True):
         assert result.status == "failed", name
         assert result.metrics == {}
         assert re.match(REASONS[name], result.reason), result.reason
-        assert read(Store(around.out).path(result.config, result.run_id)) == result
+        assert read(Store(options.out).path(result.config, result.run_id)) == result
         stored = (paths.cache_dir() / "runs" / result.run_id / "test.npz").exists()
         assert stored == (name == "prior")
 
 
 @pytest.mark.filterwarnings("ignore:the taus average to inf:ltbench.errors.LtbenchWarning")
-def test_settings_that_overflow_fail_with_the_step_and_the_others_go_on(around):
+def test_settings_that_overflow_fail_with_the_step_and_the_others_go_on(options):
     configs = [
         CE.replace(lr=1e30),
         CE.replace(lr=1e300),
@@ -129,7 +129,7 @@ def test_settings_that_overflow_fail_with_the_step_and_the_others_go_on(around):
         CE.replace(lr=1e30, validation=True),
         CE,
     ]
-    results = sweep.run_all(configs, around, ignore)
+    results = sweep.run_all(configs, options, ignore)
     assert [result.status for result in results] == ["failed"] * 7 + ["done"]
     reasons = [result.reason for result in results[:7]]
     step = r"the loss is (nan|inf) in epoch 1 of stage 'train', from step [1-8] on$"
@@ -140,7 +140,7 @@ def test_settings_that_overflow_fail_with_the_step_and_the_others_go_on(around):
     assert re.match(r"the ce run \w{12} it starts from: the loss is ", reasons[4]), reasons[4]
 
 
-def test_the_step_is_the_one_whose_loss_is_the_first_that_is_not_finite(tmp_path, around):
+def test_the_step_is_the_one_whose_loss_is_the_first_that_is_not_finite(tmp_path, options):
     file = tmp_path / "third.py"
     file.write_text(
         SPOILT.format(
@@ -154,7 +154,7 @@ def test_the_step_is_the_one_whose_loss_is_the_first_that_is_not_finite(tmp_path
     )
     name = registry.add_method_file(file)
     try:
-        result = run(RunConfig(method=name, epochs=3), around)
+        result = run(RunConfig(method=name, epochs=3), options)
     finally:
         registry._from_folders.pop(name)
     assert re.fullmatch("the loss is (nan|inf) in epoch 2 of stage 'train', from step 3 on", result.reason)
@@ -166,10 +166,10 @@ WRONG = CE.replace(method="balpoe", hyperparameters={"taus": [[0.0, 1.0, 2.0], 1
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.filterwarnings("ignore::ltbench.errors.LtbenchWarning")
-def test_a_run_that_is_refused_does_not_stop_the_others(around, workers):
+def test_a_run_that_is_refused_does_not_stop_the_others(options, workers):
     told = []
     with pytest.raises(LtbenchError) as caught:
-        sweep.run_all([WRONG, CE.replace(lr=1e30), CE], around, lambda result, recalled: told.append(result), workers)
+        sweep.run_all([WRONG, CE.replace(lr=1e30), CE], options, lambda result, recalled: told.append(result), workers)
     assert str(caught.value).splitlines()[:2] == [
         "1 of 3 runs were refused, the others have ended",
         "balpoe, seed 0: balpoe: a tau has 3 numbers for 10 classes",
@@ -177,15 +177,15 @@ def test_a_run_that_is_refused_does_not_stop_the_others(around, workers):
     assert sorted((result.config.method, result.status) for result in told) == [("ce", "done"), ("ce", "failed")]
 
 
-def test_what_is_wrong_with_all_runs_is_said_once(around):
+def test_what_is_wrong_with_all_runs_is_said_once(options):
     with (
         pytest.warns(LtbenchWarning, match="balpoe, seed 0 is refused, the other runs go on: balpoe: a tau has 3"),
         pytest.raises(LtbenchError, match=r"^balpoe: a tau has 3 numbers for 10 classes"),
     ):
-        sweep.run_all([WRONG, WRONG.replace(seed=1)], around, ignore)
+        sweep.run_all([WRONG, WRONG.replace(seed=1)], options, ignore)
 
 
-def test_results_that_cannot_be_saved_end_a_sweep_at_once(around, monkeypatch):
+def test_results_that_cannot_be_saved_end_a_sweep_at_once(options, monkeypatch):
     tried = []
 
     def full(self, result, **options):
@@ -194,7 +194,7 @@ def test_results_that_cannot_be_saved_end_a_sweep_at_once(around, monkeypatch):
 
     monkeypatch.setattr(Store, "save", full)
     with pytest.raises(LtbenchError, match="No space left on device"):
-        sweep.run_all([CE, CE.replace(seed=1)], around, ignore)
+        sweep.run_all([CE, CE.replace(seed=1)], options, ignore)
     assert len(tried) == 1
 
 

@@ -101,7 +101,7 @@ def user_method(tmp_path):
 
 
 @pytest.fixture
-def around(tmp_path):
+def options(tmp_path):
     return RunOptions(out=tmp_path / "results", device="cpu")
 
 
@@ -113,13 +113,13 @@ def weights(run_id):
     return torch.load(paths.cache_dir() / "runs" / run_id / "checkpoint.pt", weights_only=True)["method"]
 
 
-def test_a_student_starts_from_a_stored_teacher(user_method, around):
-    teacher = run(RunConfig(method="ce", epochs=2), around)
-    stamp = (around.out / "digits-lt" / "ce" / f"{teacher.run_id}.json").stat().st_mtime_ns
-    student = run(RunConfig(method=user_method("student", STUDENT), epochs=2), around)
+def test_a_student_starts_from_a_stored_teacher(user_method, options):
+    teacher = run(RunConfig(method="ce", epochs=2), options)
+    stamp = (options.out / "digits-lt" / "ce" / f"{teacher.run_id}.json").stat().st_mtime_ns
+    student = run(RunConfig(method=user_method("student", STUDENT), epochs=2), options)
     assert student.status == "done", student.reason
     assert student.method.uses == {"teacher": teacher.run_id}
-    assert (around.out / "digits-lt" / "ce" / f"{teacher.run_id}.json").stat().st_mtime_ns == stamp
+    assert (options.out / "digits-lt" / "ce" / f"{teacher.run_id}.json").stat().st_mtime_ns == stamp
     learned, source = weights(student.run_id), weights(teacher.run_id)
     copied = {name: value for name, value in learned.items() if name.startswith("teacher.")}
     assert copied
@@ -127,19 +127,19 @@ def test_a_student_starts_from_a_stored_teacher(user_method, around):
         assert torch.equal(value, source[name.replace("teacher.", "network.", 1)]), name
 
 
-def test_a_teacher_is_trained_where_none_is_stored_or_its_weights_are_lost(user_method, around):
+def test_a_teacher_is_trained_where_none_is_stored_or_its_weights_are_lost(user_method, options):
     name = user_method("student", STUDENT)
-    first = run(RunConfig(method=name, epochs=2), around)
-    assert len(list(around.out.rglob("ce/*.json"))) == 1
+    first = run(RunConfig(method=name, epochs=2), options)
+    assert len(list(options.out.rglob("ce/*.json"))) == 1
     shutil.rmtree(paths.cache_dir() / "runs")
-    again = run(RunConfig(method=name, epochs=2), replace(around, rerun=True))
+    again = run(RunConfig(method=name, epochs=2), replace(options, rerun=True))
     assert again.metrics == first.metrics
 
 
-def test_posthoc_adjustment_is_the_ce_run_less_the_log_prior(around):
+def test_posthoc_adjustment_is_the_ce_run_less_the_log_prior(options):
     config = RunConfig(method="logit_adjustment_posthoc", epochs=2, hyperparameters={"tau": 1.5})
-    adjusted = run(config, around)
-    plain = run(RunConfig(method="ce", epochs=2), around)
+    adjusted = run(config, options)
+    plain = run(RunConfig(method="ce", epochs=2), options)
     assert adjusted.method.uses == {"ce": plain.run_id}
     counts = np.array(adjusted.data.trained_on)
     expected = logits(plain)["logits"] - 1.5 * np.log(counts / counts.sum())
@@ -148,11 +148,11 @@ def test_posthoc_adjustment_is_the_ce_run_less_the_log_prior(around):
     assert adjusted.cost.training_seconds == pytest.approx(plain.cost.training_seconds)
 
 
-def test_posthoc_tau_is_chosen_on_validation_images(around):
+def test_posthoc_tau_is_chosen_on_validation_images(options):
     config = RunConfig(
         method="logit_adjustment_posthoc", epochs=4, validation=True, hyperparameters={"select_tau": True}
     )
-    result = run(config, around)
+    result = run(config, options)
     stored = logits(result, "validation")
     prior = np.log(np.array(result.data.trained_on) / sum(result.data.trained_on))
 
@@ -166,9 +166,9 @@ def test_posthoc_tau_is_chosen_on_validation_images(around):
     assert result.method.selected == {"tau": pytest.approx(chosen)}
 
 
-def test_adapting_to_test_images_never_sees_their_labels(user_method, around, monkeypatch):
+def test_adapting_to_test_images_never_sees_their_labels(user_method, options, monkeypatch):
     name = user_method("adapter", ADAPTER)
-    true = run(RunConfig(method=name, epochs=2), around)
+    true = run(RunConfig(method=name, epochs=2), options)
     load = Digits.load
 
     def scrambled(self, folder, image_size):
@@ -177,7 +177,7 @@ def test_adapting_to_test_images_never_sees_their_labels(user_method, around, mo
         return RawData(raw.train, replace(raw.test, labels=labels), raw.classes)
 
     monkeypatch.setattr(Digits, "load", scrambled)
-    false = run(RunConfig(method=name, epochs=2), around)
+    false = run(RunConfig(method=name, epochs=2), options)
     assert true.run_id != false.run_id
     assert true.metrics["test"].nll != false.metrics["test"].nll
     assert true.method.transductive
@@ -199,16 +199,16 @@ class Broken(Method):
 '''
 
 
-def test_a_broken_method_is_stored_as_failed_with_its_line_and_the_sweep_goes_on(user_method, around):
+def test_a_broken_method_is_stored_as_failed_with_its_line_and_the_sweep_goes_on(user_method, options):
     configs = [RunConfig(method=user_method("broken", BROKEN), epochs=1), RunConfig(method="ce", epochs=1)]
-    broken, ce = run_all(configs, around, lambda result, recalled: None)
+    broken, ce = run_all(configs, options, lambda result, recalled: None)
     assert broken.status == "failed"
     assert broken.reason == "ZeroDivisionError: division by zero (broken.py, line 11)"
     assert ce.status == "done"
 
 
-def test_validation_gives_a_temperature_and_costs_training_images(around):
-    result = run(RunConfig(method="ce", epochs=3, validation=True), around)
+def test_validation_gives_a_temperature_and_costs_training_images(options):
+    result = run(RunConfig(method="ce", epochs=3, validation=True), options)
     counts, trained = np.array(result.data.counts), np.array(result.data.trained_on)
     assert (counts - trained).tolist() == [max(1, int(0.2 * count + 0.5)) for count in counts]
     assert set(result.metrics) == {"validation", "test"}
@@ -220,11 +220,11 @@ def test_validation_gives_a_temperature_and_costs_training_images(around):
     assert (own.prior, own.validation_images, own.classes_without_images) == ("balanced", held_out.sum(), 0)
     # C classes of n_c images with weights 1 / n_c: (sum of C)^2 / sum of 1 / n_c
     assert own.effective_images == pytest.approx(100 / (1 / held_out).sum())
-    assert run(RunConfig(method="ce", epochs=3), around).metrics["test"].temperature_scaled is None
+    assert run(RunConfig(method="ce", epochs=3), options).metrics["test"].temperature_scaled is None
 
 
-def test_stored_logits_give_the_stored_accuracy(around):
-    result = run(RunConfig(epochs=2), around)
+def test_stored_logits_give_the_stored_accuracy(options):
+    result = run(RunConfig(epochs=2), options)
     stored = logits(result)
     assert stored["experts"].shape == (3, 400, 10)
     np.testing.assert_allclose(stored["experts"].mean(0), stored["logits"], rtol=1e-5, atol=1e-5)
@@ -233,9 +233,9 @@ def test_stored_logits_give_the_stored_accuracy(around):
     assert json.loads(str(stored["about"]))["run_id"] == result.run_id
 
 
-def test_the_result_can_be_read_without_ltbench(around):
-    result = run(RunConfig(method="ce", epochs=1), around)
-    (path,) = around.out.rglob("*.json")
+def test_the_result_can_be_read_without_ltbench(options):
+    result = run(RunConfig(method="ce", epochs=1), options)
+    (path,) = options.out.rglob("*.json")
     plain = json.loads(path.read_text())
     assert plain["schema_version"] == 1
     assert plain["config"]["recipe"]["epochs"] == 1
@@ -246,9 +246,9 @@ def test_the_result_can_be_read_without_ltbench(around):
     assert plain["cost"]["parameters"] > 0
 
 
-def test_a_stored_run_whose_settings_have_other_values_now_is_run_again(around):
-    result = run(RunConfig(method="ce", epochs=1), around)
-    (path,) = around.out.rglob("*.json")
+def test_a_stored_run_whose_settings_have_other_values_now_is_run_again(options):
+    result = run(RunConfig(method="ce", epochs=1), options)
+    (path,) = options.out.rglob("*.json")
     older = json.loads(path.read_text())
     older["config"]["recipe"]["gamma"] = 0.5  # as if the default had been another when it was stored
     path.write_text(json.dumps(older))
@@ -257,15 +257,17 @@ def test_a_stored_run_whose_settings_have_other_values_now_is_run_again(around):
     assert '"gamma":0.1' in state["settings"]
     torch.save({**state, "settings": state["settings"].replace('"gamma":0.1', '"gamma":0.5')}, checkpoint)
     steps = []
-    again = run(RunConfig(method="ce", epochs=1), replace(around, watch=lambda share, words: steps.append(share)))
+    again = run(
+        RunConfig(method="ce", epochs=1), replace(options, listener=lambda update: steps.append(update.fraction))
+    )
     assert len(steps) == 8 + 1, "trained anew, although a finished checkpoint lies under this name"
     assert again.run_id == result.run_id
     assert again.config.recipe.gamma == 0.1
 
 
-def as_if_of_another_division(result, around, *, recorded):
+def as_if_of_another_division(result, options, *, recorded):
     """Store a run of experts, and its weights, as if it had been made when stages were lost."""
-    (path,) = around.out.rglob("*.json")
+    (path,) = options.out.rglob("*.json")
     older = json.loads(path.read_text())
     older["cost"]["parameters"] -= 1000
     if recorded:
@@ -280,55 +282,55 @@ def as_if_of_another_division(result, around, *, recorded):
 
 
 @pytest.mark.parametrize("recorded", [True, False])
-def test_a_stored_run_of_experts_that_were_divided_otherwise_is_run_again(around, recorded):
+def test_a_stored_run_of_experts_that_were_divided_otherwise_is_run_again(options, recorded):
     config = RunConfig(method="balpoe", epochs=1)
-    result = run(config, around)
+    result = run(config, options)
     assert result.experts.shared == ["conv1", "bn1", "layer1"]
     assert result.experts.own == ["layer2", "layer3"]
-    as_if_of_another_division(result, around, recorded=recorded)
+    as_if_of_another_division(result, options, recorded=recorded)
     with pytest.warns(LtbenchWarning, match="does not fit the run"):
-        again = run(config, around)
+        again = run(config, options)
     assert again.run_id == result.run_id
     assert again.cost.parameters == result.cost.parameters
     assert again.metrics == result.metrics
 
 
-def test_a_stored_run_of_experts_that_is_older_than_its_division_on_record_stays_stored(around):
+def test_a_stored_run_of_experts_that_is_older_than_its_division_on_record_stays_stored(options):
     config = RunConfig(method="balpoe", epochs=1)
-    run(config, around)
-    (path,) = around.out.rglob("*.json")
+    run(config, options)
+    (path,) = options.out.rglob("*.json")
     older = json.loads(path.read_text())
     del older["experts"]
     path.write_text(json.dumps(older))
     steps = []
-    again = run(config, replace(around, watch=lambda share, words: steps.append(share)))
+    again = run(config, replace(options, listener=lambda update: steps.append(update.fraction)))
     assert (steps, again.experts) == ([], None)
 
 
-def test_bf16_trains_and_keeps_its_weights_in_single_precision(around):
-    result = run(RunConfig(method="balpoe", epochs=2, precision="bf16"), around)
+def test_bf16_trains_and_keeps_its_weights_in_single_precision(options):
+    result = run(RunConfig(method="balpoe", epochs=2, precision="bf16"), options)
     assert result.status == "done"
     floats = {value.dtype for value in weights(result.run_id).values() if value.is_floating_point()}
     assert floats == {torch.float32}
-    assert result.run_id != run(RunConfig(method="balpoe", epochs=2), around).run_id
+    assert result.run_id != run(RunConfig(method="balpoe", epochs=2), options).run_id
 
 
-def test_another_backbone_image_size_and_ratio(around):
+def test_another_backbone_image_size_and_ratio(options):
     config = RunConfig(method="balpoe", backbone="resnet18", epochs=1, imbalance_ratio=5, hyperparameters={"taus": [1]})
-    result = run(config, around)
+    result = run(config, options)
     assert max(result.data.counts) / min(result.data.counts) == pytest.approx(5, rel=0.05)
     assert result.config.backbone == "resnet18"
 
 
-def test_a_tau_for_each_class_of_the_wrong_length_is_refused(around):
+def test_a_tau_for_each_class_of_the_wrong_length_is_refused(options):
     config = RunConfig(epochs=1, hyperparameters={"taus": [[0.0, 1.0, 2.0], 1.0]})
     with pytest.raises(LtbenchError, match="3 numbers for 10 classes"):
-        run(config, around)
-    assert not list(around.out.rglob("*.json"))
+        run(config, options)
+    assert not list(options.out.rglob("*.json"))
 
 
-def test_a_run_that_looks_at_no_images_after_training(around):
-    result = run(RunConfig(method="ce", epochs=1), replace(around, test=False))
+def test_a_run_that_looks_at_no_images_after_training(options):
+    result = run(RunConfig(method="ce", epochs=1), replace(options, evaluate_test=False))
     assert (result.status, result.metrics) == ("done", {})
     assert result.cost.evaluation_images_per_second == 0
 

@@ -161,10 +161,10 @@ def test_a_file_with_odd_seeds_is_refused(runs_file, text):
 
 
 def test_runs_come_in_order_and_are_told_whether_they_were_stored(tmp_path):
-    around = RunOptions(out=tmp_path, device="cpu")
+    options = RunOptions(out=tmp_path, device="cpu")
     one, other = (RunConfig(method="ce", epochs=1, seed=seed) for seed in (0, 1))
     told = []
-    sweep.run_all([one], around, lambda result, recalled: told.append((result.config.seed, recalled)))
-    results = sweep.run_all([one, other], around, lambda result, recalled: told.append((result.config.seed, recalled)))
+    sweep.run_all([one], options, lambda result, recalled: told.append((result.config.seed, recalled)))
+    results = sweep.run_all([one, other], options, lambda result, recalled: told.append((result.config.seed, recalled)))
     assert told == [(0, False), (0, True), (1, False)]
     assert [result.status for result in results] == ["done", "done"]

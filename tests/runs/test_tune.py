@@ -24,7 +24,7 @@ from ltbench.data.datasets.digits import Digits
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.method import Choice, Range
 from ltbench.results.store import read
-from ltbench.runs import run, search_journal, tune
+from ltbench.runs import run, search_journal, train, tune
 from ltbench.runs.launchers import local
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import resolve
@@ -62,7 +62,7 @@ def outcomes(folder):
 
 def test_trials_are_runs_that_leave_the_test_set_alone(search, tmp_path):
     told = []
-    found = search(2, tell=told.append)
+    found = search(2, on_trial=told.append)
     results = [read(path) for path in sorted((tmp_path / "search" / "runs").rglob("*.json"))]
     assert len(results) == found.trials == len(told) == 2
     for result in results:
@@ -112,7 +112,7 @@ def test_a_search_goes_on_where_it_was_and_ends_as_if_never_stopped(search, tmp_
 
 def test_a_search_that_is_complete_trains_nothing(search, tmp_path, monkeypatch):
     first = search(2)
-    monkeypatch.setattr("ltbench.runs.run.fit", None)
+    monkeypatch.setattr("ltbench.runs.train.fit", None)
     assert search(1) == first
     assert search(2) == first
 
@@ -151,10 +151,10 @@ def test_a_killed_trial_keeps_parameters_that_would_not_be_drawn_again(search, t
 
 def test_a_trial_does_not_stand_in_for_a_run_that_looks_at_the_test_set(tmp_path):
     config = BASE.replace(validation=True)
-    trial = RunOptions(device="cpu", out=tmp_path, test=False)
+    trial = RunOptions(device="cpu", out=tmp_path, evaluate_test=False)
     first = run.run(config, trial)
     assert run.run(config, trial) == first
-    final = run.run(config, replace(trial, test=True))
+    final = run.run(config, replace(trial, evaluate_test=True))
     assert set(final.metrics) == {"validation", "test"}
     assert final.metrics["validation"] == first.metrics["validation"]
     assert run.run(config, trial) == final  # which serves both
@@ -162,11 +162,11 @@ def test_a_trial_does_not_stand_in_for_a_run_that_looks_at_the_test_set(tmp_path
 
 def test_a_trial_that_failed_does_not_stand_in_for_a_run(tmp_path, monkeypatch):
     trained = []
-    fit = run.fit
-    monkeypatch.setattr("ltbench.runs.run.fit", lambda *args, **options: trained.append(1) or fit(*args, **options))
+    fit = train.fit
+    monkeypatch.setattr("ltbench.runs.train.fit", lambda *args, **options: trained.append(1) or fit(*args, **options))
     config = BASE.replace(validation=True, lr=1e30)
     for _ in range(2):
-        assert run.run(config, RunOptions(device="cpu", out=tmp_path, test=False)).status == "failed"
+        assert run.run(config, RunOptions(device="cpu", out=tmp_path, evaluate_test=False)).status == "failed"
     assert len(trained) == 2
 
 
@@ -189,9 +189,9 @@ def test_another_search_in_the_folder_is_refused(search, tmp_path, change):
 def test_failed_trials_count_and_do_not_win(search, tmp_path, monkeypatch):
     run = tune.run
 
-    def sometimes(config, around):
+    def sometimes(config, options):
         low = config.hyperparameters["mixup"] < threshold
-        return run(config.replace(lr=1e30) if low else config, around)
+        return run(config.replace(lr=1e30) if low else config, options)
 
     search(3, name="fair")
     mixups = sorted(params["mixup"] for params, *_ in outcomes(tmp_path / "fair"))
@@ -205,7 +205,7 @@ def test_failed_trials_count_and_do_not_win(search, tmp_path, monkeypatch):
     history = tomllib.loads(found.best_file.read_text())["tuning"]["history"]
     assert [set(trial) for trial in history if trial["number"] == failed.number] == [{"number", "params", "reason"}]
     with monkeypatch.context() as patched:
-        patched.setattr("ltbench.runs.run.fit", None)
+        patched.setattr("ltbench.runs.train.fit", None)
         assert search(3).failed == 1  # a failure is an outcome: not tried again
 
 
@@ -231,7 +231,7 @@ def test_balpoes_experts_are_searched_and_best_toml_has_their_taus(search, tmp_p
     assert (max(best["taus"]) - min(best["taus"])) / 2 == pytest.approx(trial.params["spread"], abs=1e-4)
     short = {name: round(trial.params[name], 4) for name in ("spread", "mixup")}
     short["experts"] = trial.params["experts"]
-    assert resolve(RunConfig(hyperparameters=short)) == resolve(RunConfig(hyperparameters=best))
+    assert resolve(RunConfig(hyperparameters=short)).config == resolve(RunConfig(hyperparameters=best)).config
 
 
 @pytest.mark.parametrize("method", registry.method_names())
@@ -262,7 +262,7 @@ def pool(monkeypatch, make_result):
         ended = []
 
         class Pool:
-            def __init__(self, count, around, watch):
+            def __init__(self, count, options):
                 self.count, self.under_way = count, []
 
             def __enter__(self):
@@ -296,24 +296,24 @@ def test_a_search_with_several_workers_does_not_depend_on_who_is_first(search, t
     told = []
     for name, pick in (("first", 0), ("last", -1)):
         pool(pick)
-        search(9, name=name, workers=3, tell=told.append)
+        search(9, name=name, parallel=3, on_trial=told.append)
     assert outcomes(tmp_path / "first") == outcomes(tmp_path / "last")
     assert len(outcomes(tmp_path / "first")) == 9
     assert [trial.number for trial in told] == [*range(9), *range(9)]
     pool(0)
-    search(9, name="two", workers=2)
+    search(9, name="two", parallel=2)
     assert outcomes(tmp_path / "two") != outcomes(tmp_path / "first"), "what is known when a trial is chosen counts"
 
 
 def test_a_search_with_several_workers_that_is_stopped_goes_on_as_if_it_were_not(search, tmp_path, pool):
     pool(0)
-    search(9, name="whole", workers=3)
+    search(9, name="whole", parallel=3)
     pool(-1, stop_after=5)
     with pytest.raises(KeyboardInterrupt):
-        search(9, name="stopped", workers=3)
+        search(9, name="stopped", parallel=3)
     assert [trial.state for trial in trials_in(tmp_path / "stopped")].count(TrialState.RUNNING) == 3
     pool(-1)
-    assert search(9, name="stopped", workers=3).trials == 9
+    assert search(9, name="stopped", parallel=3).trials == 9
     assert outcomes(tmp_path / "stopped") == outcomes(tmp_path / "whole")
 
 
@@ -321,7 +321,7 @@ def test_a_search_with_several_workers_that_is_stopped_goes_on_as_if_it_were_not
 def at_once(monkeypatch, make_result):
     """Trials that take no time, one worker."""
 
-    def result(config, around):
+    def result(config, options):
         mixup = config.hyperparameters["mixup"]
         made = make_result(settings={"hyperparameters": {"mixup": mixup}}, macro=90 - (mixup - 0.3) ** 2)
         return made.model_copy(update={"metrics": {"validation": made.test}})
@@ -371,17 +371,17 @@ def on_record(folder):
 @pytest.mark.filterwarnings("ignore:.*the last line was not written whole:ltbench.errors.LtbenchWarning")
 def test_a_search_that_is_killed_anywhere_ends_as_an_undisturbed_one(search, tmp_path, at_once, pool, workers):
     pool(0, stop_after=10**6)
-    search(6, name="whole", workers=workers)
+    search(6, name="whole", parallel=workers)
     lines = (tmp_path / "whole" / "study.journal").read_bytes().count(b"\n")
     assert lines > 6 * 4
     for number in range(workers, lines + 1, 3):  # other lines for one worker than for two
         torn = number % 2 == 0
         name = f"killed at {number}"
-        work = functools.partial(search, 6, name=name, workers=workers)
+        work = functools.partial(search, 6, name=name, parallel=workers)
         assert killed_at(number, torn, work) == -signal.SIGKILL
         if number % 4 == 0:
             killed_at(2, torn, work)  # and once more
-        search(6, name=name, workers=workers)
+        search(6, name=name, parallel=workers)
         assert on_record(tmp_path / name) == on_record(tmp_path / "whole"), name
         files = [(tmp_path / one / "best.toml").read_bytes() for one in (name, "whole")]
         assert files[0] == files[1], name
@@ -409,7 +409,7 @@ def test_a_lock_that_a_killed_process_of_an_older_version_left_in_a_relative_fol
 
 def test_a_second_search_in_the_folder_is_refused_and_told_who_has_it(search, tmp_path, at_once, monkeypatch):
     def hang():
-        monkeypatch.setattr(tune, "run", lambda config, around: time.sleep(60))
+        monkeypatch.setattr(tune, "run", lambda config, options: time.sleep(60))
         search(2)
 
     process = multiprocessing.get_context("fork").Process(target=hang)

@@ -25,11 +25,11 @@ def machines(together, tmp_path):
         def work(group):
             own = tmp_path / place / f"machine {group.rank}"
             os.environ["LTBENCH_CACHE"] = str(own / "cache")
-            around = RunOptions(out=own / "results", device="cpu", group=group, data_dir=data_dirs[group.rank])
+            options = RunOptions(out=own / "results", device="cpu", group=group, data_dir=data_dirs[group.rank])
             if not group.is_main:
-                around = replace(around, **second)
+                options = replace(options, **second)
             try:
-                return [run_or_recall(config, around) for config in (configs if group.is_main else others or configs)]
+                return [run_or_recall(config, options) for config in (configs if group.is_main else others or configs)]
             except LtbenchError as error:
                 return str(error)
 
@@ -98,7 +98,7 @@ def test_a_process_without_enough_memory_says_what_needs_less(machines, monkeypa
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nand so on")
         group.any(True)  # as in every step
 
-    monkeypatch.setattr("ltbench.runs.run.fit", fit)
+    monkeypatch.setattr("ltbench.runs.train.fit", fit)
     first, second = machines([config()])
     assert first.startswith("out of memory")
     assert "Tried to allocate 9 GiB" in first

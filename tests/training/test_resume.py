@@ -183,13 +183,13 @@ def test_a_run_that_is_asked_to_stop_saves_first(number, two_stages, tmp_path):
 def test_a_damaged_checkpoint_is_remarked_on_and_training_starts_anew(tmp_path, monkeypatch):
     from ltbench.errors import LtbenchWarning
 
-    config, around = small("ce"), RunOptions(out=tmp_path / "out")
-    first = run(config, around)
+    config, options = small("ce"), RunOptions(out=tmp_path / "out")
+    first = run(config, options)
     checkpoint = paths.cache_dir() / "runs" / first.run_id / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    around.out.joinpath(f"digits-lt/ce/{first.run_id}.json").unlink()
+    options.out.joinpath(f"digits-lt/ce/{first.run_id}.json").unlink()
     with pytest.warns(LtbenchWarning, match="cannot be read"):
-        assert run(config, around).metrics == first.metrics
+        assert run(config, options).metrics == first.metrics
 
 
 @pytest.fixture(scope="module")

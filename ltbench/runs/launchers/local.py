@@ -32,13 +32,11 @@ from ltbench import registry
 from ltbench.config import RunConfig, canonical_json
 from ltbench.data.loading.from_files import cores
 from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.progress import ProgressListener, ProgressUpdate, silent
 from ltbench.results.schema import Result
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import resolve
 from ltbench.runs.run import record_failure, run_or_recall
-
-RunWatch = Callable[[int, float, str], None]
-"""Called with a run's position in the list, the share of it that is done and a few words; no words: it has ended."""
 
 GRACE = 5.0
 """Seconds that a worker has for saving when its parent is gone."""
@@ -50,10 +48,9 @@ BETWEEN_REPORTS = 0.1
 
 def run_parallel(
     configs: Sequence[RunConfig],
-    around: RunOptions,
-    workers: int,
+    options: RunOptions,
+    processes: int,
     take: Callable[[int, Result | LtbenchError, bool], None],
-    watch: RunWatch,
 ) -> None:
     """Carry out runs in several processes, each after the runs that it starts from.
 
@@ -61,12 +58,11 @@ def run_parallel(
 
     Args:
         configs: what to run.
-        around: folders, device and the like; its ``watch`` is not called.
-        workers: how many runs at once; each computes with its share of the cores.
+        options: folders, device and the like; its listener is told of the progress of every run.
+        processes: how many runs at once; each computes with its part of the cores.
         take: called with the position of every run that has ended, its result or the error for which it was refused,
             and whether the result was stored already. If it raises, the other runs are stopped and stored as
             interrupted.
-        watch: told of progress.
 
     Raises:
         LtbenchError: if a run has died twice; the other runs are stopped and stored as interrupted.
@@ -75,7 +71,7 @@ def run_parallel(
     predecessors = _predecessors(configs)
     waiting = list(range(len(configs)))
     ended: set[int] = set()
-    with _Workers(workers, around, watch) as pool:
+    with _Workers(processes, options) as pool:
         while len(ended) < len(configs):
             ready = [position for position in waiting if predecessors[position] <= ended]
             for position in ready[: pool.free]:
@@ -86,17 +82,16 @@ def run_parallel(
             take(position, result, recalled)
 
 
-def run_in_order(configs: Iterable[RunConfig], around: RunOptions, workers: int, watch: RunWatch) -> Iterator[Result]:
+def run_in_order(configs: Iterable[RunConfig], options: RunOptions, processes: int) -> Iterator[Result]:
     """Carry out runs in several processes and give their results in the order of ``configs``.
 
-    The n-th setting is asked for when all but ``workers - 1`` results before it have been given, however long each run
-    takes: so what is asked for may depend on results, and is the same every time.
+    The n-th setting is asked for when all but ``processes - 1`` results before it have been given, however long each
+    run takes: so what is asked for may depend on results, and is the same every time.
 
     Args:
         configs: what to run.
-        around: as for ``run_parallel``.
-        workers: how many runs at once.
-        watch: told of progress.
+        options: as for ``run_parallel``.
+        processes: how many runs at once.
 
     Raises:
         LtbenchError: for a run that is refused or has died twice; the others are stopped and stored as interrupted.
@@ -105,9 +100,9 @@ def run_in_order(configs: Iterable[RunConfig], around: RunOptions, workers: int,
     source = iter(configs)
     ended: dict[int, Result] = {}
     first = last = 0  # of the runs that were started and not given
-    with _Workers(workers, around, watch) as pool:
+    with _Workers(processes, options) as pool:
         while True:
-            for config in islice(source, workers - (last - first)):
+            for config in islice(source, processes - (last - first)):
                 pool.start(last, config)
                 last += 1
             if first == last:
@@ -123,7 +118,7 @@ def run_in_order(configs: Iterable[RunConfig], around: RunOptions, workers: int,
 
 def _predecessors(configs: Sequence[RunConfig]) -> list[set[int]]:
     """For every run those that must end before it: the ones it starts from, and the same run further up."""
-    resolved = [resolve(config) for config in configs]
+    resolved = [resolve(config).config for config in configs]
     names = [_name(config) for config in resolved]
     found = []
     for position, config in enumerate(resolved):
@@ -141,7 +136,7 @@ def _used(config: RunConfig) -> set[str]:
     """The runs that a run starts from, and those that they start from."""
     found: set[str] = set()
     for one in registry.method(config.method).uses(config).values():
-        other = resolve(one)
+        other = resolve(one).config
         found |= {_name(other), *_used(other)}
     return found
 
@@ -189,9 +184,9 @@ class _Worker:
 class _Workers:
     """Processes that carry out runs. Leaving the context stops what is under way and ends them all."""
 
-    def __init__(self, count: int, around: RunOptions, watch: RunWatch) -> None:
-        self.count, self.watch = count, watch
-        self.around = replace(around, watch=_silent)  # a closure cannot be sent
+    def __init__(self, count: int, options: RunOptions) -> None:
+        self.count, self.listener = count, options.listener
+        self.options = replace(options, listener=silent)  # a closure cannot be sent
         self.workers: list[_Worker] = []
 
     def __enter__(self) -> "_Workers":
@@ -216,7 +211,7 @@ class _Workers:
         threads = max(1, cores() // self.count)
         pipe, theirs = multiprocessing.Pipe()
         process = multiprocessing.get_context("spawn").Process(
-            target=_work, args=(theirs, self.around, threads, registry.method_files()), name="ltbench run"
+            target=_work, args=(theirs, self.options, threads, registry.method_files()), name="ltbench run"
         )
         with _inherited(threads):
             process.start()
@@ -241,10 +236,10 @@ class _Workers:
                     position, worker.job = worker.job.position, None
                     return position, content, False
                 elif worker.job is not None and kind == "progress":
-                    self.watch(worker.job.position, *content)
+                    self.listener(replace(content, run=worker.job.position))
                 elif worker.job is not None and kind == "result":
                     position, worker.job = worker.job.position, None
-                    self.watch(position, 1.0, "")
+                    self.listener(ProgressUpdate("", 1.0, run=position))
                     return position, *content
 
     def _replace(self, dead: _Worker) -> None:
@@ -289,10 +284,6 @@ def _heard(workers: Sequence[_Worker]) -> list[_Worker]:
     return [worker for worker in workers if worker in ready or worker.process.exitcode is not None]
 
 
-def _silent(share: float, words: str) -> None:
-    pass
-
-
 @contextmanager
 def _inherited(threads: int) -> Iterator[None]:
     """Surroundings for the start of a worker: blocked signals, and the number of threads before it imports torch."""
@@ -315,19 +306,19 @@ def _inherited(threads: int) -> Iterator[None]:
 # The other side: what follows runs in the worker process.
 
 
-def _work(pipe: Connection, around: RunOptions, threads: int, method_files: Sequence[Path]) -> None:
+def _work(pipe: Connection, options: RunOptions, threads: int, method_files: Sequence[Path]) -> None:
     """Carry out jobs from the pipe, one after the other, until asked to stop."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
     torch.set_num_threads(threads)
     jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(pipe, jobs), daemon=True).start()
     warnings.showwarning = _show_warning(pipe, warnings.showwarning)
-    workers = threads if around.workers is None else around.workers
-    around = replace(around, watch=_report_progress(pipe), workers=workers)
+    workers = threads if options.workers is None else options.workers
+    options = replace(options, listener=_report_progress(pipe), workers=workers)
     with suppress(KeyboardInterrupt):
         _send(pipe, "up")
         while (job := jobs.get()) is not None:
-            _send(pipe, *_carried_out(job, around, method_files))
+            _send(pipe, *_carried_out(job, options, method_files))
     _send(pipe, "stopped")  # the parent need not wait for the interpreter to clean up
 
 
@@ -345,13 +336,13 @@ def _listen(pipe: Connection, jobs: "queue.SimpleQueue[_Job | None]") -> None:
     os._exit(1)
 
 
-def _carried_out(job: _Job, around: RunOptions, method_files: Sequence[Path]) -> tuple[str, Any]:
+def _carried_out(job: _Job, options: RunOptions, method_files: Sequence[Path]) -> tuple[str, Any]:
     try:
         for file in method_files:
             registry.add_method_file(file)
         if job.lost is not None:
-            return "result", (record_failure(job.config, around, job.lost), False)
-        return "result", run_or_recall(job.config, around)
+            return "result", (record_failure(job.config, options, job.lost), False)
+        return "result", run_or_recall(job.config, options)
     except LtbenchError as error:
         return "error", error
     except (Exception, SystemExit):  # a fault of ours: not every exception can be sent, its traceback can
@@ -363,17 +354,17 @@ def _send(pipe: Connection, kind: str, content: Any = None) -> None:
         pipe.send((kind, content))
 
 
-def _report_progress(pipe: Connection) -> Callable[[float, str], None]:
+def _report_progress(pipe: Connection) -> ProgressListener:
     reported = 0.0
 
-    def watch(share: float, words: str) -> None:
+    def listener(update: ProgressUpdate) -> None:
         nonlocal reported
         now = time.monotonic()
         if now - reported >= BETWEEN_REPORTS:
             reported = now
-            _send(pipe, "progress", (share, words))
+            _send(pipe, "progress", replace(update, history=None))
 
-    return watch
+    return listener
 
 
 def _show_warning(pipe: Connection, others: Callable[..., None]) -> Callable[..., None]:

@@ -73,7 +73,7 @@ class HeartbeatWriter:
         self._last: tuple[float, str, History] | None = None
         self._due = 0.0
 
-    def beat(self, share: float, words: str, history: "History") -> None:
+    def write(self, share: float, words: str, history: "History") -> None:
         """Note how far the run is, in the file if it is time for that; see ``train.history.Watch``."""
         self._last = share, words, history
         if self._start is None:

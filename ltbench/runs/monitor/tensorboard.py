@@ -34,7 +34,7 @@ def check_installed() -> None:
         )
 
 
-class Board:
+class TensorBoardWriter:
     """The event file of one run. As a context, it is opened for a training and closed after it.
 
     It always holds the whole curve, also of a run that was stopped and goes on, and each epoch once: whoever takes a
@@ -52,7 +52,7 @@ class Board:
         self._writer: SummaryWriter | None = None
         self._epochs = 0
 
-    def __enter__(self) -> "Board":
+    def __enter__(self) -> "TensorBoardWriter":
         if self.folder is not None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -62,7 +62,7 @@ class Board:
                 self._writer, self._epochs = SummaryWriter(self.folder, flush_secs=FLUSH_SECONDS), 0
         return self
 
-    def follow(self, curve: Sequence[EpochRecord]) -> None:
+    def write_curve(self, curve: Sequence[EpochRecord]) -> None:
         """Write what the curve has gained."""
         if self._writer is None or len(curve) == self._epochs:
             return
@@ -73,13 +73,13 @@ class Board:
                 self._scalar("train/learning rate", point.lr)
                 self._scalar("train/images per second", point.images_per_second)
 
-    def conclude(self, result: Result) -> None:
+    def write_result(self, result: Result) -> None:
         """Write the rest of a finished run: figures on the test or validation images, settings."""
         if self._writer is None or result.status != "done":
             return
         from torch.utils.tensorboard.summary import hparams
 
-        self.follow([EpochRecord(**point.model_dump()) for point in result.curve])
+        self.write_curve([EpochRecord(**point.model_dump()) for point in result.curve])
         with self._faults():
             for part, metrics in result.metrics.items():
                 for field, name in FIGURES.items():
@@ -90,7 +90,7 @@ class Board:
             events.add_summary(settings)
             events.add_summary(end)
 
-    def recall(self, result: Result, path: Path) -> None:
+    def write_stored(self, result: Result, path: Path) -> None:
         """Write a stored run, unless it is on the board already.
 
         Args:
@@ -101,7 +101,7 @@ class Board:
         if self.folder is None or any(file.stat().st_mtime >= stored for file in self._files()):
             return
         with self:
-            self.conclude(result)
+            self.write_result(result)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._writer is not None:

@@ -42,7 +42,7 @@ def jobs(folder):
 def test_it_says_what_is_under_way_and_how_far(heart, tmp_path):
     history = History([EpochRecord("train", 0, 0.1, 2.5)], 1.0, 64)
     before = datetime.now(UTC)
-    heart.beat(0.25, "train, epoch 1/2", history)
+    heart.write(0.25, "train, epoch 1/2", history)
     beat = last(heart)
     assert (beat.run_id, beat.config, beat.folder) == ("abc", RUN, tmp_path / "out")
     assert (beat.share, beat.words, beat.loss) == (0.25, "train, epoch 1/2", 2.5)
@@ -52,31 +52,31 @@ def test_it_says_what_is_under_way_and_how_far(heart, tmp_path):
 
 def test_it_is_written_once_a_second_at_most(heart, monkeypatch):
     history = History(images=64)
-    heart.beat(0.1, "train", history)
-    heart.beat(0.2, "train", history)
+    heart.write(0.1, "train", history)
+    heart.write(0.2, "train", history)
     assert last(heart).share == 0.1
     monkeypatch.setattr(heartbeat, "BETWEEN_BEATS", 0.0)
     heart._due = 0.0
     history.images += 640
-    heart.beat(0.3, "train", history)
+    heart.write(0.3, "train", history)
     beat = last(heart)
     assert (beat.share, beat.began_at) == (0.3, 0.1)
     assert beat.images_per_second == pytest.approx(640 / (beat.seen - beat.began).total_seconds())
 
 
 def test_the_end_of_training_is_written_at_once(heart):
-    heart.beat(0.99, "train", History())
-    heart.beat(1.0, "evaluation", History())
+    heart.write(0.99, "train", History())
+    heart.write(1.0, "evaluation", History())
     assert last(heart).words == "evaluation"
 
 
 def test_it_is_removed_when_the_run_ends_and_stays_with_the_latest_when_it_is_stopped(heart):
     with heart:
-        heart.beat(0.1, "train", History())
+        heart.write(0.1, "train", History())
     assert not heart.path.exists()
     with pytest.raises(KeyboardInterrupt), heart:
-        heart.beat(0.2, "train", History())
-        heart.beat(0.3, "train", History())
+        heart.write(0.2, "train", History())
+        heart.write(0.3, "train", History())
         raise KeyboardInterrupt
     assert last(heart).share == 0.3
 
@@ -84,11 +84,11 @@ def test_it_is_removed_when_the_run_ends_and_stays_with_the_latest_when_it_is_st
 def test_where_it_cannot_be_written_training_goes_on(tmp_path):
     (tmp_path / "file").touch()
     with HeartbeatWriter(tmp_path / "file" / heartbeat.FILE, "abc", RUN, tmp_path) as heart:
-        heart.beat(0.1, "train", History())
+        heart.write(0.1, "train", History())
 
 
 def test_the_time_that_is_left(heart):
-    heart.beat(0.2, "train", History())
+    heart.write(0.2, "train", History())
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
     beat = last(heart).model_copy(update={"began": noon, "seen": noon + timedelta(seconds=60), "share": 0.5})
     # .3 in 60 s, so the other .5 in 100 s, of which 10 are over
@@ -100,11 +100,11 @@ def test_the_time_that_is_left(heart):
 def test_a_run_has_one_while_it_trains_and_none_afterwards(tmp_path):
     seen = []
 
-    def watch(share, words):
+    def listener(update):
         if not seen and files():
             seen.append(json.loads(files()[0].read_text()))
 
-    result = run(RUN, RunOptions(out=tmp_path / "out", device="cpu", watch=watch))
+    result = run(RUN, RunOptions(out=tmp_path / "out", device="cpu", listener=listener))
     (beat,) = seen
     assert (beat["run_id"], beat["words"], beat["share"]) == (result.run_id, "train, epoch 1/2", 1 / 16)
     assert beat["folder"] == str(tmp_path / "out")
@@ -114,22 +114,22 @@ def test_a_run_has_one_while_it_trains_and_none_afterwards(tmp_path):
 
 @pytest.mark.parametrize(("every", "saved"), [(0.0, True), (1e9, False)])
 def test_a_run_that_is_stopped_waits_and_one_that_went_on_is_done(tmp_path, every, saved):
-    def watch(share, words):
-        if share > 0.5:
+    def listener(update):
+        if update.fraction > 0.5:
             raise KeyboardInterrupt
 
-    around = RunOptions(out=tmp_path / "out", device="cpu", checkpoint_every=every)
+    options = RunOptions(out=tmp_path / "out", device="cpu", checkpoint_every=every)
     with pytest.raises(KeyboardInterrupt):
-        run(RUN, RunOptions(out=tmp_path / "out", device="cpu", checkpoint_every=every, watch=watch))
+        run(RUN, RunOptions(out=tmp_path / "out", device="cpu", checkpoint_every=every, listener=listener))
     (stopped,) = jobs(tmp_path / "out").stopped
     assert (stopped.share, stopped.saved) == (8 / 16, saved), "the step that was stopped had not beaten yet"
-    run(RUN, around)
+    run(RUN, options)
     after = jobs(tmp_path / "out")
     assert (len(after.stopped), len(after.done)) == (0, 1)
 
 
 def train_slowly(out):
-    slowly = RunOptions(out=out, device="cpu", checkpoint_every=0, watch=lambda share, words: time.sleep(0.2))
+    slowly = RunOptions(out=out, device="cpu", checkpoint_every=0, listener=lambda update: time.sleep(0.2))
     run(RUN, slowly)
 
 
@@ -154,9 +154,9 @@ def test_a_run_whose_process_is_killed_waits_to_go_on(tmp_path):
 
 
 def test_a_run_that_fails_has_none(tmp_path):
-    def watch(share, words):
+    def listener(update):
         raise TrainingFailedError("the loss is nan")
 
-    result = run(RUN, RunOptions(out=tmp_path / "out", device="cpu", watch=watch))
+    result = run(RUN, RunOptions(out=tmp_path / "out", device="cpu", listener=listener))
     assert result.status == "failed"
     assert not files()

@@ -30,7 +30,7 @@ class Place:
     def __init__(self, folder, stack):
         self.cache, self.results, self.stack = folder / "cache", folder / "results", stack
 
-    def beat(self, run_id, *, alive=True, seen=NOON, host=None, checkpoint=True, folder=None):
+    def write(self, run_id, *, alive=True, seen=NOON, host=None, checkpoint=True, folder=None):
         beat = Heartbeat(
             run_id=run_id, config=RunConfig(method="ce"), folder=folder or self.results, process=os.getpid(),
             host=host or socket.gethostname(), began=seen, began_at=0.0, seen=seen, share=0.43,
@@ -67,8 +67,8 @@ def test_nothing_is_there_yet(place):
 
 def test_each_kind_the_latest_first(place, make_result):
     for number, name in enumerate(["first", "second"]):
-        place.beat(name, seen=later(number))
-        place.beat(f"{name}-stopped", seen=later(number), alive=False, checkpoint=number == 0)
+        place.write(name, seen=later(number))
+        place.write(f"{name}-stopped", seen=later(number), alive=False, checkpoint=number == 0)
     done = [place.end(make_result(seed=seed, top1=90.0, ece=4.5), later(seed)) for seed in range(3)]
     failed = place.end(make_result("balpoe", status="failed", reason="the loss is nan"))
     now = place.look()
@@ -95,7 +95,7 @@ def test_each_kind_the_latest_first(place, make_result):
 )
 def test_a_run_stands_in_one_place(place, make_result, status, alive, ended, kind):
     run_id = place.end(make_result(status=status, reason="so"), later(ended))
-    place.beat(run_id, alive=alive)
+    place.write(run_id, alive=alive)
     now = place.look()
     counts = {name: len(getattr(now, name)) for name in ("running", "stopped", "failed", "done")}
     assert counts == {**dict.fromkeys(counts, 0), kind: 1}
@@ -110,8 +110,8 @@ def test_an_interrupted_result_without_a_heartbeat_waits(place, make_result):
 
 def test_of_a_process_on_another_machine_only_the_heartbeat_tells(place):
     now = datetime.now(UTC)
-    place.beat("lives", alive=False, host="elsewhere", seen=now)
-    place.beat("dead", host="elsewhere", seen=now - timedelta(seconds=jobs.LOST + 1))
+    place.write("lives", alive=False, host="elsewhere", seen=now)
+    place.write("dead", host="elsewhere", seen=now - timedelta(seconds=jobs.LOST + 1))
     found = place.look()
     assert ids(found.running) == ["lives"]
     assert len(found.stopped) == 1
@@ -128,7 +128,7 @@ def test_where_running_runs_write_results_is_looked_at_as_well(place, make_resul
     elsewhere = tmp_path / "tune" / "runs"
     run_id = place.end(make_result(), folder=elsewhere)
     assert ids(place.look().done) == []
-    place.beat("running", folder=elsewhere)
+    place.write("running", folder=elsewhere)
     assert ids(place.look().done) == [run_id]
 
 

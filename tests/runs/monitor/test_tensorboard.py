@@ -8,6 +8,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError
+from ltbench.progress import silent
 from ltbench.results.store import read
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run
@@ -95,22 +96,22 @@ def test_a_run_that_was_stopped_goes_on_with_its_curve(tmp_path):
     config, board = RunConfig(method="ce", epochs=4), tmp_path / "board"
 
     def stopping_at(end):
-        def watch(share, words):
-            if share > end:
+        def listener(update):
+            if update.fraction > end:
                 raise KeyboardInterrupt
 
-        return watch
+        return listener
 
-    def around(watch=lambda share, words: None, board=board, every=0.0):
-        return RunOptions(out=tmp_path, device="cpu", tensorboard=board, checkpoint_every=every, watch=watch)
+    def options(listener=silent, board=board, every=0.0):
+        return RunOptions(out=tmp_path, device="cpu", tensorboard=board, checkpoint_every=every, listener=listener)
 
     with pytest.raises(KeyboardInterrupt):
-        run(config, around(stopping_at(0.3), board=None))
+        run(config, options(stopping_at(0.3), board=None))
     with pytest.raises(KeyboardInterrupt):
-        run(config, around(stopping_at(0.8), every=1e9))
+        run(config, options(stopping_at(0.8), every=1e9))
     (folder,) = board.glob("*/*/*")
     assert [step for step, _ in events(folder)[0]["train/loss"]] == [1, 2, 3]
-    result = run(config, around())
+    result = run(config, options())
     scalars, _ = events(folder)
     assert_whole(scalars, result)
     assert [step for step, _ in scalars["train/images per second"]] == [1, 2, 3, 4]
@@ -150,9 +151,7 @@ def test_without_the_package_nothing_starts(cli, tmp_path, monkeypatch, command)
 def test_a_folder_that_cannot_be_written_is_found_before_training(tmp_path):
     (tmp_path / "file").touch()
     steps = []
-    around = RunOptions(
-        out=tmp_path / "out", device="cpu", tensorboard=tmp_path / "file", watch=lambda *step: steps.append(step)
-    )
+    options = RunOptions(out=tmp_path / "out", device="cpu", tensorboard=tmp_path / "file", listener=steps.append)
     with pytest.raises(LtbenchError, match="training curves cannot be saved"):
-        run(RunConfig(method="ce", epochs=1), around)
+        run(RunConfig(method="ce", epochs=1), options)
     assert not steps

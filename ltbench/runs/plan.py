@@ -1,0 +1,114 @@
+"""A run that is ready to start: its settings, its images, and the id that they give it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ltbench import paths, registry
+from ltbench.config import ResolvedRun, RunConfig, canonical_json, run_id
+from ltbench.data import dataset
+from ltbench.data.dataset import Dataset
+from ltbench.data.datasets.base import Source
+from ltbench.errors import out_of_memory
+from ltbench.method import Method
+from ltbench.method.build import build_method
+from ltbench.results.provenance import software
+from ltbench.results.store import Store
+from ltbench.runs.options import RunOptions
+from ltbench.training.checkpoint import Checkpoint
+from ltbench.training.device import choose_device, own_device
+from ltbench.training.distributed.batch_norm import processes_together
+from ltbench.training.distributed.process_group import check_divisible
+from ltbench.training.distributed.sharding import check_shardable
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A resolved run with its images."""
+
+    resolved: ResolvedRun
+    source: Source
+    method: type[Method]
+    data: Dataset
+    device: torch.device
+    revision: str
+    """Of the method's code."""
+    run_id: str
+    sync_group_size: int
+    """Processes that share batch norm's statistics; 1: each has its own."""
+
+    @property
+    def config(self) -> RunConfig:
+        """The settings, everything filled in."""
+        return self.resolved.config
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder in the cache: checkpoint, logits, heartbeat, lock."""
+        return paths.cache_dir() / "runs" / self.run_id
+
+    def checkpoint(self, options: RunOptions) -> Checkpoint:
+        """The run's checkpoint file."""
+        # A run id leaves defaults out; the whole settings guard against a default that has changed since.
+        settings = canonical_json(self.config.model_dump(mode="json"))
+        return Checkpoint(self.folder / "checkpoint.pt", options.checkpoint_every, settings, options.group)
+
+    def build_method(self) -> Method:
+        """The method with random weights, on the device.
+
+        Raises:
+            LtbenchError: if its hyper-parameters or its backbone do not suit the data, or it does not fit the memory.
+        """
+        try:
+            return build_method(
+                self.method, self.resolved, self.data.train_counts.tolist(), self.data.shape, self.device
+            )
+        except torch.OutOfMemoryError as error:
+            raise out_of_memory(error) from None
+
+
+def plan_run(run: ResolvedRun, options: RunOptions) -> PlannedRun:
+    """Load the images of a run and work out its id; refuse what these options cannot carry out.
+
+    Raises:
+        LtbenchError: for missing or damaged data, a device that is not there, a folder that cannot be written to, or
+            processes among which the run cannot be divided.
+    """
+    config, recipe, group = run.config, run.recipe, options.group
+    Store(options.out).check_writable()
+    device = own_device(choose_device(options.device), group.size)
+    source, method = registry.dataset(config.dataset), registry.method(config.method)
+    check_divisible(method, config.method, recipe.batch_size, group, options.accumulate)
+    if options.shard:
+        check_shardable(group)
+    together = 1
+    if config.batch_norm_images:
+        together = processes_together(config.batch_norm_images, recipe.batch_size, group, options.accumulate)
+    data = dataset.load(source, config, options.data_dir)
+    run = replace(run, config=dataset.effective(config, data))
+    revision = registry.revision(method)
+    return PlannedRun(
+        resolved=run,
+        source=source,
+        method=method,
+        data=data,
+        device=device,
+        revision=revision,
+        run_id=run_id(run.config, revision, data.fingerprint),
+        sync_group_size=together,
+    )
+
+
+def check_alike(planned: PlannedRun, options: RunOptions) -> None:
+    """Refuse processes, on other machines perhaps, that would carry out something else and mix the two.
+
+    Raises:
+        LtbenchError: naming what differs.
+    """
+    if options.group.size > 1:
+        names = ("accumulate", "checkpoint_activations", "shard", "rerun")
+        flags = {f"--{name.replace('_', '-')}": getattr(options, name) for name in names}
+        facts = {"revision of the method": planned.revision, "data": planned.data.fingerprint, **flags, **software()}
+        facts["device"] = planned.device.type
+        options.group.check_alike(planned.config.model_dump(mode="json") | facts)

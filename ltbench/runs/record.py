@@ -1,0 +1,90 @@
+"""The result of one run, put together from its plan, its training and its evaluation."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ltbench.evaluation.records import data_record, experts_record, multiply_adds, peak_memory
+from ltbench.method import Method
+from ltbench.method.claims import paper_record
+from ltbench.results.provenance import provenance
+from ltbench.results.schema import Cost, CurvePoint, Division, MethodRecord, Result, Status
+from ltbench.runs.evaluate import Evaluation, logit_prior
+from ltbench.runs.options import RunOptions
+from ltbench.runs.plan import PlannedRun
+from ltbench.training.history import History
+
+
+@dataclass
+class BaseRuns:
+    """The runs whose trained weights a run starts from."""
+
+    run_ids: dict[str, str] = field(default_factory=dict)
+    """By the name that the method gives them."""
+    seconds: float = 0.0
+    """Of their training."""
+
+
+def record(
+    planned: PlannedRun,
+    options: RunOptions,
+    status: Status,
+    started: datetime,
+    *,
+    reason: str | None = None,
+    base_runs: BaseRuns | None = None,
+    method: Method | None = None,
+    history: History | None = None,
+    evaluation: Evaluation | None = None,
+) -> Result:
+    """The result of a run.
+
+    Args:
+        planned: the run.
+        options: where and how it was carried out.
+        status: done; failed or interrupted, for a reason.
+        started: when it was.
+        reason: why it is not done.
+        base_runs: what it started from.
+        method: with its weights; None where there are none worth a record.
+        history: of its training.
+        evaluation: what was measured.
+    """
+    base_runs, evaluation = base_runs or BaseRuns(), evaluation or Evaluation()
+    return Result(
+        run_id=planned.run_id,
+        status=status,
+        reason=reason,
+        config=planned.config,
+        data=data_record(planned.data),
+        method=MethodRecord(
+            revision=planned.revision,
+            logit_prior=logit_prior(method) if method is not None else None,
+            transductive=planned.method.transductive,
+            track=planned.method.comparison_group,
+            uses=base_runs.run_ids,
+            selected=history.selected if history else {},
+            paper=paper_record(planned.method, planned.config, planned.source.recipe_table),
+        ),
+        metrics=evaluation.metrics,
+        **evaluation.about_images,
+        experts=experts_record(method.network) if method is not None else None,
+        curve=[CurvePoint.model_validate(one, from_attributes=True) for one in (history.curve if history else ())],
+        cost=_cost(planned, method, history, base_runs, evaluation) if method and history else None,
+        tuning=dict(options.tuning) if options.tuning else None,
+        provenance=provenance(planned.device, started),
+    )
+
+
+def _cost(planned: PlannedRun, method: Method, history: History, base_runs: BaseRuns, evaluation: Evaluation) -> Cost:
+    return Cost(
+        parameters=sum(weight.numel() for weight in method.network.parameters()),
+        multiply_adds=multiply_adds(method, planned.data.shape),
+        training_seconds=history.seconds + base_runs.seconds,
+        training_images_per_second=history.images / history.seconds if history.seconds else None,
+        evaluation_images_per_second=evaluation.images_per_second,
+        training=history.how,
+        evaluation=evaluation.how,
+        divisions=[Division.model_validate(one, from_attributes=True) for one in history.divisions],
+        peak_memory_bytes=peak_memory(planned.device),
+        peak_memory_of="device" if planned.device.type == "cuda" else "process",
+    )

@@ -1,0 +1,81 @@
+"""The training of one run: from an untrained method to trained weights and their history."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ltbench.data.images import Images
+from ltbench.data.loading.base import Loader
+from ltbench.method import Method
+from ltbench.progress import ProgressUpdate
+from ltbench.runs.monitors import Monitors
+from ltbench.runs.options import RunOptions
+from ltbench.runs.plan import PlannedRun
+from ltbench.training.distributed.batch_norm import check_has_batch_norm, synchronise
+from ltbench.training.history import History
+from ltbench.training.trainer import fit
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """The images of a run, in batches on its device."""
+
+    train: Loader
+    validation: Loader | None
+    test: Loader | None
+    """None where the test set is not looked at."""
+    unlabelled: Loader | None
+    """Images without labels that a transductive method adapts to."""
+
+
+def make_loaders(planned: PlannedRun, options: RunOptions) -> Loaders:
+    """The loaders of a run.
+
+    Raises:
+        LtbenchError: if resized images cannot be kept, or there is no GPU to decode on.
+    """
+
+    def loader(images: Images, *, labelled: bool = True) -> Loader:
+        def watch(words: str, done: int, of: int) -> None:
+            options.listener(ProgressUpdate(words, done, of))
+
+        return planned.data.loader(images, planned.device, labelled=labelled, workers=options.workers, watch=watch)
+
+    validation, test = planned.data.validation, planned.data.test if options.evaluate_test else None
+    adapts_to = (test if test is not None else validation) if planned.method.transductive else None
+    return Loaders(
+        train=loader(planned.data.train),
+        validation=loader(validation) if validation is not None else None,
+        test=loader(test) if test is not None else None,
+        unlabelled=loader(adapts_to, labelled=False) if adapts_to is not None else None,
+    )
+
+
+def train(planned: PlannedRun, method: Method, loaders: Loaders, options: RunOptions, monitors: Monitors) -> History:
+    """Train a method in place, going on from the run's checkpoint if there is one.
+
+    Raises:
+        TrainingFailedError: if the loss or a weight is not finite.
+        KeyboardInterrupt: passed on, once the state is saved.
+    """
+    if planned.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(planned.device)
+    if planned.config.batch_norm_images:
+        check_has_batch_norm(method)
+        synchronise(method, options.group, planned.sync_group_size)
+    return fit(
+        method,
+        loaders.train,
+        planned.resolved.recipe,
+        seed=planned.config.seed,
+        checkpoint=planned.checkpoint(options),
+        precision=planned.config.precision,
+        compiled=options.compiled,
+        validation=loaders.validation,
+        unlabelled=loaders.unlabelled,
+        watch=monitors.training,
+        group=options.group,
+        accumulate=options.accumulate,
+        recompute=options.checkpoint_activations,
+        shard=options.shard,
+    )
