@@ -20,7 +20,7 @@ from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.results.store import read
 from ltbench.runs import sweep
-from ltbench.runs.launchers import local
+from ltbench.runs.launchers import local, worker
 from ltbench.runs.options import RunOptions
 
 CORES = local.cores
@@ -343,8 +343,8 @@ def test_a_second_ctrl_c_ends_at_once(cli, own_methods):
 
 
 def test_an_error_that_a_worker_meets_arrives_whole(tmp_path):
-    job = local._Job(0, RunConfig(method="ce"))
-    kind, error = local._carried_out(job, RunOptions(out=tmp_path, device="cuda:99"), [])
+    job = worker.Job(0, RunConfig(method="ce"))
+    kind, error = worker.carry_out(job, RunOptions(out=tmp_path, device="cuda:99"), [])
     arrived = pickle.loads(pickle.dumps(error))
     assert (kind, type(arrived)) == ("error", LtbenchError)
     assert str(arrived).splitlines()[:2] == ["device 'cuda:99' is not there", "  where: --device"]
@@ -352,7 +352,7 @@ def test_an_error_that_a_worker_meets_arrives_whole(tmp_path):
 
 def test_a_fault_of_ours_arrives_with_its_traceback(tmp_path, monkeypatch):
     monkeypatch.setattr(local, "run_or_recall", None)
-    kind, error = local._carried_out(local._Job(0, RunConfig()), RunOptions(out=tmp_path), [])
+    kind, error = worker.carry_out(worker.Job(0, RunConfig()), RunOptions(out=tmp_path), [])
     assert kind == "error"
     assert "'NoneType' object is not callable" in str(pickle.loads(pickle.dumps(error)))
     assert "in _carried_out" in str(error)

@@ -284,7 +284,7 @@ def pool(monkeypatch, make_result):
                 result = make_result(settings={"hyperparameters": {"mixup": mixup}}, macro=90 - (mixup - 0.3) ** 2)
                 return position, result.model_copy(update={"metrics": {"validation": result.test}}), False
 
-        monkeypatch.setattr(local, "_Workers", Pool)
+        monkeypatch.setattr(local, "WorkerPool", Pool)
         return ended
 
     eager = functools.partial(optuna.samplers.TPESampler, n_startup_trials=2)

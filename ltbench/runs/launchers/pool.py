@@ -1,0 +1,181 @@
+"""The worker processes of a sweep, as their parent sees them."""
+
+import multiprocessing
+import os
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Any
+
+from ltbench import registry
+from ltbench.config import RunConfig
+from ltbench.data.loading.from_files import cores
+from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.progress import ProgressUpdate, silent
+from ltbench.results.schema import Result
+from ltbench.runs.launchers.worker import Job, work_through
+from ltbench.runs.options import RunOptions
+
+LIVENESS_CHECK = 1.0
+"""Seconds of silence after which it is checked whether all workers live."""
+
+
+@dataclass(eq=False)
+class Worker:
+    """A worker process and the job that it has."""
+
+    process: BaseProcess
+    pipe: Connection
+    job: Job | None = None
+    up: bool = False
+    """Whether it has got through its imports."""
+
+    def send(self, job: Job | None) -> None:
+        """Give it a job; None asks it to stop."""
+        with suppress(OSError):  # it has died: receive() will tell
+            self.pipe.send(job)
+
+    def receive(self) -> tuple[str, Any]:
+        """The kind and the content of its next message; "died" if it can send none."""
+        try:
+            if self.pipe.poll():
+                kind, content = self.pipe.recv()
+                return kind, content
+        except (EOFError, OSError):
+            pass
+        return "died", None
+
+    def cause_of_death(self) -> str:
+        """Why its process is gone, in words."""
+        code = self.process.exitcode or 0
+        if code >= 0:
+            return f"its process ended with exit code {code}"
+        return f"its process was killed by signal {-code}{' (out of memory?)' if code == -9 else ''}"
+
+
+class WorkerPool:
+    """Processes that carry out runs. Leaving the context stops what is under way and ends them all."""
+
+    def __init__(self, count: int, options: RunOptions) -> None:
+        self.count, self.listener = count, options.listener
+        self.options = replace(options, listener=silent)  # a closure cannot be sent
+        self.workers: list[Worker] = []
+
+    def __enter__(self) -> "WorkerPool":
+        return self
+
+    @property
+    def free(self) -> int:
+        """How many runs can be started now."""
+        return self.count - sum(worker.job is not None for worker in self.workers)
+
+    def start(self, position: int, config: RunConfig) -> None:
+        """Have a run carried out."""
+        self._start(Job(position, config))
+
+    def _start(self, job: Job) -> None:
+        idle = [worker for worker in self.workers if worker.job is None]
+        worker = idle[0] if idle else self._new_worker()
+        worker.job = job
+        worker.send(job)
+
+    def _new_worker(self) -> Worker:
+        threads = max(1, cores() // self.count)
+        pipe, theirs = multiprocessing.Pipe()
+        process = multiprocessing.get_context("spawn").Process(
+            target=work_through, args=(theirs, self.options, threads, registry.method_files()), name="ltbench run"
+        )
+        with _start_conditions(threads):
+            process.start()
+        theirs.close()  # so that the pipe breaks when the worker dies
+        self.workers.append(Worker(process, pipe))
+        return self.workers[-1]
+
+    def next_result(self) -> tuple[int, Result | LtbenchError, bool]:
+        """Wait for the next run to end: its position, the result or why it was refused, and whether it was stored."""
+        while True:
+            for worker in wait_for_messages(self.workers):
+                kind, content = worker.receive()
+                if kind == "died":
+                    self._replace(worker)
+                elif kind == "up":
+                    worker.up = True
+                elif kind == "note":
+                    warnings.warn(content, LtbenchWarning, stacklevel=2)
+                elif kind == "error" and not isinstance(content, LtbenchError):
+                    raise content
+                elif worker.job is not None and kind == "error":
+                    position, worker.job = worker.job.position, None
+                    return position, content, False
+                elif worker.job is not None and kind == "progress":
+                    self.listener(replace(content, run=worker.job.position))
+                elif worker.job is not None and kind == "result":
+                    position, worker.job = worker.job.position, None
+                    self.listener(ProgressUpdate("", 1.0, run=position))
+                    return position, *content
+
+    def _replace(self, dead: Worker) -> None:
+        """Have the run of a dead worker recorded as failed, by another worker: it takes loading the data."""
+        self.workers.remove(dead)
+        dead.process.join()
+        dead.pipe.close()
+        if dead.job is None:
+            return
+        reason = dead.cause_of_death()
+        if dead.job.lost is not None:
+            config = dead.job.config
+            raise LtbenchError(
+                f"the {config.method} run with seed {config.seed} died twice: {reason}",
+                where="--parallel",
+                hint="run fewer at once; runs that were stopped go on from their last checkpoint",
+            )
+        self._start(replace(dead.job, lost=reason))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            busy = [worker for worker in self.workers if worker.job is not None and worker.up]
+            for worker in busy:
+                worker.send(None)
+            while busy:  # reading on, because a worker that cannot send cannot stop
+                for worker in wait_for_messages(busy):
+                    if worker.receive()[0] in ("stopped", "died"):
+                        busy.remove(worker)
+        finally:  # nothing to lose in the others; and a second Ctrl-C comes here at once
+            for worker in self.workers:
+                worker.process.kill()
+            for worker in self.workers:
+                worker.process.join()
+                worker.pipe.close()
+
+
+def wait_for_messages(workers: Sequence[Worker]) -> list[Worker]:
+    """Wait for workers that have something to say or have died."""
+    pipes: dict[Any, Worker] = {worker.pipe: worker for worker in workers}
+    ready = {pipes[pipe] for pipe in wait(list(pipes), LIVENESS_CHECK)}
+    # The pipe of a dead one stays open if it has left a process behind.
+    return [worker for worker in workers if worker in ready or worker.process.exitcode is not None]
+
+
+@contextmanager
+def _start_conditions(threads: int) -> Iterator[None]:
+    """Surroundings for the start of a worker: blocked signals, and the number of threads before it imports torch."""
+    resource_tracker.ensure_running()  # its start, which would come inside, unblocks the signals
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if hasattr(signal, "pthread_sigmask"):
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
