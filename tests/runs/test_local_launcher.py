@@ -20,10 +20,11 @@ from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.results.store import read
 from ltbench.runs import sweep
-from ltbench.runs.launchers import local, worker
+from ltbench.runs.launchers import local, pool, worker
+from ltbench.runs.launchers.worker import GRACE
 from ltbench.runs.options import RunOptions
 
-CORES = local.cores
+CORES = pool.cores
 BEFORE = os.environ.get("OMP_NUM_THREADS")
 METHODS = {
     "base": '''
@@ -130,7 +131,7 @@ def own_methods(tmp_path_factory):
 def _one_thread_each():
     """As these tests have, whatever the machine."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(local, "cores", lambda: 1)
+        patched.setattr(pool, "cores", lambda: 1)
         yield
 
 
@@ -231,7 +232,7 @@ def test_workers_leave_nothing_behind(two_at_once):
 
 def tracker():
     """Of shared memory: a process of multiprocessing's own, that lives as long as this one."""
-    return local.resource_tracker._resource_tracker._pid
+    return pool.resource_tracker._resource_tracker._pid
 
 
 def children(pid):
@@ -320,7 +321,7 @@ def test_workers_end_when_their_parent_is_killed(cli, tmp_path, slow):
     (worker,) = children(parent.pid)
     parent.kill()
     parent.join()
-    until(lambda: not alive(worker), local.GRACE + 5)
+    until(lambda: not alive(worker), GRACE + 5)
     assert outcomes(tmp_path) == [(0, "interrupted")]
 
 
@@ -351,7 +352,7 @@ def test_an_error_that_a_worker_meets_arrives_whole(tmp_path):
 
 
 def test_a_fault_of_ours_arrives_with_its_traceback(tmp_path, monkeypatch):
-    monkeypatch.setattr(local, "run_or_recall", None)
+    monkeypatch.setattr(worker, "run_or_recall", None)
     kind, error = worker.carry_out(worker.Job(0, RunConfig()), RunOptions(out=tmp_path), [])
     assert kind == "error"
     assert "'NoneType' object is not callable" in str(pickle.loads(pickle.dumps(error)))

@@ -78,6 +78,7 @@ def _listen(pipe: Connection, jobs: "queue.SimpleQueue[Job | None]") -> None:
 
 
 def carry_out(job: Job, options: RunOptions, method_files: Sequence[Path]) -> tuple[str, Any]:
+    """Carry out a job: the kind of the message for the parent, and its content."""
     try:
         for file in method_files:
             registry.add_method_file(file)
