@@ -356,7 +356,7 @@ def test_a_fault_of_ours_arrives_with_its_traceback(tmp_path, monkeypatch):
     kind, error = worker.carry_out(worker.Job(0, RunConfig()), RunOptions(out=tmp_path), [])
     assert kind == "error"
     assert "'NoneType' object is not callable" in str(pickle.loads(pickle.dumps(error)))
-    assert "in _carried_out" in str(error)
+    assert "in carry_out" in str(error)
 
 
 @pytest.mark.parametrize("command", ["run", "tune"])
