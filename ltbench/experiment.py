@@ -396,6 +396,9 @@ class _Run:
                 prior = replace(prior, name=name) if name == "validation" else prior
                 training = Training(torch.tensor(record.trained_on, dtype=torch.float64), logit_prior)
                 temperature = fit_for_prior(*held_out, prior, training)
+                if temperature.fault is not None:
+                    warnings.warn(f"{name}: no temperature: {temperature.fault}", LtbenchWarning, stacklevel=2)
+                    temperature = None
             metrics[name] = measure(
                 logits, labels, predictions.experts, shot_groups(self.data),
                 temperature.value if temperature else None, fitted_for=temperature.fitted_for if temperature else None,

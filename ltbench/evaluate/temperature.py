@@ -13,12 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ltbench.evaluate.calibration import fit_temperature, least_temperature, scaled_block
+from ltbench.evaluate.calibration import HIGHEST, LOWEST, fit_temperature, least_temperature, scaled_block
 from ltbench.evaluate.logits import Logits, blocks
 from ltbench.store import FittedFor
 
 ESTIMATOR = 2
 """Which one it is; results of another have other temperatures. 1: weighted labels, drawn to one calibration."""
+_NEAR = 1.01
+"""Factor, within which a temperature is at a bound of the search."""
 _SIGNIFICANT = 1.96
 """Standard errors, at 5 %."""
 _STEPS = 25
@@ -32,6 +34,16 @@ class Temperature:
 
     value: float
     fitted_for: FittedFor
+
+    @property
+    def fault(self) -> str | None:
+        """Why it must not be used; None if there is nothing to say against it."""
+        if LOWEST * _NEAR < self.value < HIGHEST / _NEAR:
+            return None
+        return (
+            "the validation images do not say which temperature is best: their likelihood still rises at "
+            f"{self.value:.2f}, where the search ends"
+        )
 
 
 @dataclass(frozen=True)
@@ -231,9 +243,7 @@ class _Posterior:
             curvature += torch.einsum("bc,pbc,qbc->pq", probability, features, features) - mean.T @ mean
         return slopes, curvature
 
-    def expected_likelihood(
-        self, logits: Logits, by_class: Tensor, added: Tensor | None
-    ) -> Callable[[float], float]:
+    def expected_likelihood(self, logits: Logits, by_class: Tensor, added: Tensor | None) -> Callable[[float], float]:
         """The weighted negative log likelihood of softmax(z / T + added) with these posteriors in place of labels."""
         mass = torch.empty(logits.shape[0], dtype=torch.float64)
         dot = torch.zeros((), dtype=torch.float64)

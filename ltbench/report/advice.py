@@ -24,7 +24,7 @@ _MIXING = ("mixup", "cutmix", "cmo")
 _SURE = 0.9
 _FEWEST_IMAGES = 20
 """In a bin, to be spoken of."""
-_FEWEST_FOR_TEMPERATURE = 100
+ENOUGH_FOR_TEMPERATURE = 100
 """Equally weighted validation images that the weighted ones must be worth: worth some 30, they give two to
 four times the ECE of the best temperature, worth hundreds at most 1.3 times (benchmarks/statistics/temperature.md)."""
 _MORE_SEEDS = "ltbench run --seeds 0-4"
@@ -221,7 +221,7 @@ def _scaled(tests: Sequence[Metrics]) -> float | None:
         about, error = scaled.get("fitted_for"), scaled.get("ece")
         if not isinstance(about, FittedFor) or about.prior not in ("balanced", "test") or not isinstance(error, float):
             return None
-        if about.effective_images is not None and about.effective_images < _FEWEST_FOR_TEMPERATURE:
+        if about.effective_images is not None and about.effective_images < ENOUGH_FOR_TEMPERATURE:
             return None
         errors.append(error)
     return float(np.mean(errors)) if errors else None
@@ -236,7 +236,7 @@ def _has_enough(row: Row, stored: Collection | None) -> bool:
     for result in _results(row, stored):
         counts = np.array(result.data.trained_on, dtype=float)
         held = np.maximum(1, counts // 5)
-        if len(counts) ** 2 / (1 / held).sum() < _FEWEST_FOR_TEMPERATURE:
+        if len(counts) ** 2 / (1 / held).sum() < ENOUGH_FOR_TEMPERATURE:
             return False
     return True
 
