@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ltbench.evaluate.calibration import HIGHEST, LOWEST, fit_temperature, least_temperature, scaled_block
+from ltbench.evaluate.calibration import HIGHEST, LOWEST, fit_temperature, least_temperature, scaled_block, top
 from ltbench.evaluate.logits import Logits, blocks
 from ltbench.store import FittedFor
 
@@ -122,6 +122,8 @@ def fit_for_prior(
         classes_without_images=int(((images == 0) & (target > 0)).sum()),
         estimator=ESTIMATOR,
     )
+    if bool((top(logits)[1] == labels)[weight > 0].all()):  # the smaller the better, until float32 is at its end
+        return Temperature(LOWEST, fitted_for)
     by_labels = fit_temperature(logits, labels, weight, added)
     if added is None and bool((weight - weight[0]).abs().max() < 1e-9):
         return Temperature(by_labels, fitted_for)
