@@ -90,7 +90,6 @@ def test_a_temperature_is_that_of_the_validation_images(stored_run):
 def test_a_temperature_does_not_know_the_frequencies_of_a_shifted_test_set(stored_run):
     # Class 0 is overconfident and the others are not, so that each set of frequencies asks for another temperature.
     generator = torch.Generator().manual_seed(4)
-    labels = torch.arange(3).repeat_interleave(600)
     scores = 2 * torch.randn(1800, 3, generator=generator)
     drawn = torch.multinomial((scores / torch.tensor([4.0, 1.0, 1.0])).softmax(1), 1, generator=generator).squeeze(1)
     run = stored_run(*noisy(certainty=6.0), COUNTS, logit_prior=1.0, validation=(scores, drawn))
