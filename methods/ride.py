@@ -40,15 +40,14 @@ class RIDE(Method):
     Wang et al. (ICLR 2021). Expert m adds diversity * T^2 KL(mean || expert m) to its own LDAM loss, the mean taken
     as given; a negative factor pushes experts apart. From four fifths of training on, the LDAM loss is weighted by
     effective numbers, and the logits of rare classes have a lower temperature. Losses are summed over experts. The
-    margins need the cosine head. Optionally the experts learn from a trained run with six experts.
+    margins need the cosine head. Optionally the mean of the experts learns from a trained run with six experts.
 
     Departures: without the router of the second stage, which saves work and not errors; the prediction is the mean
     of all experts. ``diversity=0`` only leaves the term out; the published code then also trains the mean of the
-    experts. Distillation: each expert learns from the teacher, and the mean over experts is added to the loss, since
-    the other terms are one an expert, too, and the published loop runs over the experts; but inside the loop the
-    published code has the mean logits learn from the teacher, and multiplies the whole loss by the number of experts
-    (the ratio of the two parts is the same). Which of the two the paper means could not be read: its text was not at
-    hand. Our teacher is in evaluation mode, and trained with this run's settings, as the published one for CIFAR is.
+    experts. Distillation is that of the published code: the mean of the experts' logits learns from the teacher, and
+    the whole loss is multiplied by the number of experts, because the code adds it up once for each expert. The text
+    of the paper was not at hand. Our teacher is in evaluation mode, and trained with this run's settings, as the
+    published one for CIFAR is.
     """
 
     class Config(MethodConfig):
@@ -194,7 +193,7 @@ class RIDE(Method):
             self.temperatures.copy_(class_temperatures(self.prior, self.config.reweight))
 
     def forward(self, batch: Batch, progress: Progress) -> Loss:
-        """The sum over experts of LDAM and diversity, and the distillation."""
+        """The sum over experts of LDAM and diversity, and the distillation of their mean."""
         logits = self.network.experts(batch.images).float()
         experts = logits.unbind()
         own = batch.loss(
@@ -206,10 +205,11 @@ class RIDE(Method):
         if self.teacher is not None:
             with torch.no_grad():
                 target = self.teacher(batch.images).float()
-            extra = extra + divergences(target, logits, DISTILL_TEMPERATURE).mean()
+            extra = extra + divergences(target, logits.mean(0), DISTILL_TEMPERATURE).mean()
         everyone = progress.gather(torch.as_tensor(own.weight).view(1)).sum()
         share = len(batch.labels) / len(progress.gather(batch.labels))
-        return Loss(own.total + everyone * share * extra, own.weight)
+        factor = 1 if self.teacher is None else len(experts)
+        return Loss(factor * (own.total + everyone * share * extra), own.weight)
 
 
 def class_temperatures(prior: ClassPrior, reweight: float) -> Tensor:
@@ -240,15 +240,15 @@ def diversity(logits: Tensor, temperatures: Tensor) -> Tensor:
 
 
 def divergences(target: Tensor, logits: Tensor, temperatures: Tensor | float) -> Tensor:
-    """T^2 KL(target || expert) of softened distributions for each expert.
+    """T^2 KL(target || expert) of softened distributions.
 
     Args:
         target: (B, C) logits.
-        logits: (M, B, C) of the experts.
+        logits: (M, B, C) of the experts, or (B, C) of their mean.
         temperatures: one, or (C,); T is their mean.
 
     Returns:
-        (M, B) in nats.
+        (M, B) or (B,) in nats.
     """
     temperatures = torch.as_tensor(temperatures, dtype=logits.dtype, device=logits.device)
     log_p = (target / temperatures).log_softmax(-1)

@@ -48,7 +48,8 @@ def evaluate(
         bool,
         typer.Option(
             "--temperature",
-            help="Scale logits by the temperature fitted on validation images for the test set's class frequencies",
+            help="Scale logits by the temperature fitted on validation images for the test set's class frequencies; "
+            "those of a drawn one count only as far as --prior says",
         ),
     ] = False,
     test_prior: Annotated[

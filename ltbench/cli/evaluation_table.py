@@ -146,8 +146,8 @@ def _temperatures(rows: list[Row]) -> str:
     fewest, most = f"{min(images):.0f}", f"{max(images):.0f}"
     worth = fewest if fewest == most else f"{fewest} to {most}"
     return (
-        f"T: temperature, fitted on the validation images, weighted for the class frequencies of this test set "
-        f"({what}); they are worth {worth} equally weighted ones."
+        f"T: temperature, fitted on the validation images for these class frequencies: {what}; the images are worth "
+        f"{worth} equally weighted ones."
     )
 
 

@@ -39,7 +39,8 @@ class View:
     shots: ShotRule | None = None
     """None: the run's own."""
     temperature: bool = False
-    """Divide logits by the temperature that the validation images ask for, weighted for the test set's frequencies."""
+    """Divide logits by the temperature that the validation images ask for, weighted for the test set's frequencies: the
+    whole test set's, or where ``prior`` says so, what is known of those of ``distribution``."""
     distribution: LabelShift | None = None
     """The test set to draw; None: the whole one."""
     prior: TestPrior = "unknown"
@@ -79,8 +80,8 @@ def evaluate(path: Path, result: Result, view: View | None = None) -> Evaluation
 
     Raises:
         LtbenchError: if there are no logits, if they are not the result's, or if the view asks for what the run
-            cannot give: a temperature without validation images, a prior that cannot be corrected, another test set
-            than the one that a transductive method has adapted to.
+            cannot give: a temperature without validation images that determine one, a prior that cannot be corrected,
+            another test set than the one that a transductive method has adapted to.
     """
     view = view or View()
     validation = load(path, result, "validation") if view.temperature and result.config.validation else None
@@ -122,8 +123,9 @@ def look(
     """Figures of a run's predictions.
 
     A temperature comes before a correction: softmax(z / T) is the posterior that Bayes' rule starts from. It is fitted
-    for the class frequencies of the test set that is looked at, a shifted one's own: the true ones, or where these are
-    to be estimated, their estimate. The mean predictions of single experts are those of their own logits.
+    for what is known of the class frequencies of the test set that is looked at: the true ones; where these are to be
+    estimated, their estimate; where they are unknown, those of the whole test set, from which a shifted one is drawn.
+    The mean predictions of single experts are those of their own logits.
 
     Args:
         result: the run.
@@ -154,14 +156,16 @@ def look(
     temperature: float | None = None
     fitted_for: FittedFor | None = None
     if view.temperature and validation is not None:
-        prior = Prior.of_labels(labels, len(counts))
-        if view.distribution is not None:
+        prior = Prior.of_labels(predictions.labels if view.prior == "unknown" else labels, len(counts))
+        if view.distribution is not None and view.prior != "unknown":
             prior = replace(prior, name=view.distribution.name)
         if view.prior == "estimated":
             prior = Prior(f"{prior.name}, estimated", estimated(logits, logit_prior, train).clamp(min=1e-12))
         training = Training(train, logit_prior)
         corrects = view.prior != "unknown"
         found = fit_for_prior(validation.logits, validation.labels, prior, training, corrected=corrects)
+        if found.fault is not None:
+            raise LtbenchError(found.fault, where="--temperature", hint="leave it out for this run")
         temperature, fitted_for = found.value, found.fitted_for
         logits = calibration.scaled(logits, temperature)
     logits, prior_error = adapted(logits, view.prior, logit_prior, train, truth)

@@ -7,6 +7,7 @@ made and memory does not grow with the number of images.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
@@ -14,6 +15,9 @@ from torch import Tensor
 
 from ltbench.metrics.calibration_error import BINS, Estimate, bin_edges, estimate
 from ltbench.metrics.logits import Changed, Logits, blocks
+
+LOWEST, HIGHEST = 2.0**-4.32, 2.0**4.32
+"""Between which temperatures are searched: 0.05 and 20."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +195,8 @@ def fit_temperature(logits: Logits, labels: Tensor, weight: Tensor | None = None
 
 def least_temperature(loss: Callable[[float], float]) -> float:
     """The temperature with the least loss, which is convex in 1 / T."""
-    found = minimize_scalar(lambda log_t: loss(float(2.0**log_t)), bounds=(-4.32, 4.32), method="bounded")
+    bounds = float(np.log2(LOWEST)), float(np.log2(HIGHEST))
+    found = minimize_scalar(lambda log_t: loss(float(2.0**log_t)), bounds=bounds, method="bounded")
     return float(2.0**found.x)
 
 

@@ -51,6 +51,7 @@ class FittedFor(Frozen):
     classes_without_images: int | None = Field(
         None, description="of the target, whose weight the classes with the fewest validation images have instead"
     )
+    estimator: int = Field(1, description="revision of what fits it; 1 in older results, whose temperatures are others")
 
 
 class Metrics(Frozen):

@@ -2,13 +2,14 @@
 
 import math
 import time
+import warnings
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ltbench.errors import TrainingFailedError
+from ltbench.errors import LtbenchWarning, TrainingFailedError
 from ltbench.evaluation.measure import measure, of_images
 from ltbench.evaluation.predict import Predictions, predict
 from ltbench.evaluation.records import data_record, shot_groups
@@ -100,4 +101,8 @@ def _temperature(
     prior = Prior.of_labels(predictions.labels, predictions.logits.shape[1])
     prior = replace(prior, name=part) if part == "validation" else prior
     trained_on = torch.tensor(data_record(planned.data).trained_on, dtype=torch.float64)
-    return fit_for_prior(*held_out, prior, Training(trained_on, logit_prior(method)))
+    temperature = fit_for_prior(*held_out, prior, Training(trained_on, logit_prior(method)))
+    if temperature.fault is not None:
+        warnings.warn(f"{part}: no temperature: {temperature.fault}", LtbenchWarning, stacklevel=2)
+        return None
+    return temperature

@@ -87,6 +87,32 @@ def test_a_temperature_is_that_of_the_validation_images(stored_run):
     assert found.metrics.top1 == run.result.test.top1
 
 
+def test_a_temperature_does_not_know_the_frequencies_of_a_shifted_test_set(stored_run):
+    # Class 0 is overconfident and the others are not, so that each set of frequencies asks for another temperature.
+    generator = torch.Generator().manual_seed(4)
+    scores = 2 * torch.randn(1800, 3, generator=generator)
+    drawn = torch.multinomial((scores / torch.tensor([4.0, 1.0, 1.0])).softmax(1), 1, generator=generator).squeeze(1)
+    run = stored_run(*noisy(certainty=6.0), COUNTS, logit_prior=1.0, validation=(scores, drawn))
+
+    def found(**view):
+        return evaluate(run.path, run.result, View(temperature=True, **view))
+
+    whole, unknown = found(), found(distribution=BY_NAME["forward-50"])
+    known = found(distribution=BY_NAME["forward-50"], prior="known")
+    assert (unknown.temperature, unknown.fitted_for) == (whole.temperature, whole.fitted_for)
+    assert (unknown.fitted_for.prior, known.fitted_for.prior) == ("balanced", "forward-50")
+    assert unknown.images < whole.images
+    assert abs(known.temperature - whole.temperature) > 0.05
+
+
+def test_a_temperature_that_the_validation_images_do_not_determine_is_an_error(stored_run):
+    labels = torch.arange(60) % 3
+    right = 3.0 * torch.nn.functional.one_hot(labels, 3)
+    run = stored_run(*noisy(), COUNTS, validation=(right, labels))
+    with pytest.raises(LtbenchError, match="do not say which temperature is best"):
+        evaluate(run.path, run.result, View(temperature=True))
+
+
 @pytest.mark.parametrize("prior", ["unknown", "known", "estimated"])
 @pytest.mark.parametrize("name", ["forward-50", "uniform", "backward-2"])
 def test_a_shifted_test_set_has_the_figures_that_results_store(stored_run, name, prior):

@@ -8,6 +8,7 @@ from ltbench.config import RunConfig
 from ltbench.conformance import COUNTS, RECIPE, Subject
 from ltbench.method import ClassPrior, Stage, at_rest
 from ltbench_methods.ride import RIDE, class_temperatures, divergences, diversity
+from tests.methods.conftest import FixedLogits
 
 
 @pytest.mark.parametrize(("case", "stage"), [("ride", Stage()), ("ride_drw", Stage("deferred"))])
@@ -20,6 +21,26 @@ def test_the_loss_and_gradient_are_the_published_ones(case, stage, golden_losses
     loss.backward()
     assert loss.item() == pytest.approx(float(want["loss"]), rel=1e-5)
     np.testing.assert_allclose(method.network.logits.grad.numpy(), want["grad"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("stage", "want", "gradient"),
+    [
+        (Stage(), 98.8109408544, [-0.6954666732, 0.3852827101, 0.2806765163, 0.0215693128, 0.0079381340]),
+        (Stage("deferred"), 140.6210970309, [-0.0837540132, 0.1342305641, -0.0800572297, 0.0066158948, 0.0068741248]),
+    ],
+)
+def test_distillation_is_the_published_one(stage, want, gradient, method_with_logits, batch_of):
+    # Values of RIDELossWithDistill of the published code in float64, with the settings of its CIFAR configuration.
+    logits = 4 * torch.sin(torch.arange(60.0).reshape(3, 4, 5))
+    method = method_with_logits("ride", logits.numpy(), np.array([50, 20, 10, 5, 2]), distill=True)
+    method.teacher = FixedLogits(4 * torch.cos(torch.arange(20.0).reshape(1, 4, 5)))
+    method.network.requires_grad_(True)  # one network stands for the method's and for the teacher's until here
+    method.begin(stage, None)
+    loss = method(batch_of(np.array([0, 1, 4, 0])), at_rest(stage)).mean
+    loss.backward()
+    assert loss.item() == pytest.approx(want, rel=1e-5)
+    np.testing.assert_allclose(method.network.logits.grad[0, 0].numpy(), gradient, rtol=1e-4, atol=1e-5)
 
 
 def test_temperatures_by_hand():

@@ -175,27 +175,29 @@ def test_an_error_within_the_noise_is_not_held_against_a_row():
 
 
 def test_only_a_temperature_for_the_test_set_and_of_enough_images_is_named(tmp_path, make_result):
-    def text(prior, images):
+    def text(prior, images, estimator=2):
         result = make_result("ce", ece=20.0, mce=20.0, settings={"validation": True})
-        scaled = {"temperature": 2.0, "ece": 3.0, "fitted_for": FittedFor(prior=prior, effective_images=images)}
+        fitted_for = FittedFor(prior=prior, effective_images=images, estimator=estimator)
+        scaled = {"temperature": 2.0, "ece": 3.0, "fitted_for": fitted_for}
         test = result.test.model_copy(update={"temperature_scaled": scaled})
-        folder = tmp_path / f"{prior}{images}"
+        folder = tmp_path / f"{prior}{images}{estimator}"
         Store(folder).save(result.model_copy(update={"metrics": {"test": test}}))
         stored = collect([folder])
         return advise(leaderboards(stored)[0], stored)
 
     words = "its logits divided by the temperature that its validation images give have an ECE of 3.0 %"
-    assert words in text("balanced", 100.0)
-    assert words not in text("balanced", 99.0)
+    assert words in text("balanced", 2000.0)
+    assert words not in text("balanced", 1999.0)
+    assert words not in text("balanced", 2000.0, estimator=1)
     assert words not in text("validation", None)
     assert "--validation" not in text("validation", None)
 
 
-@pytest.mark.parametrize(("tail", "is_named"), [(1, False), (500, True)])
+@pytest.mark.parametrize(("tail", "is_named"), [(1, False), (10_000, True)])
 def test_validation_is_named_where_it_holds_out_enough_images(tmp_path, make_result, tail, is_named):
-    # A fifth of 500 and of 1 image, which is one, are worth 2^2 / (1/100 + 1/1) = 4; of 500 and 500 200.
+    # A fifth of 10,000 and of 1 image, which is one, are worth 2^2 / (1/2000 + 1/1) = 4; of both 10,000 4000.
     result = make_result("ce", ece=20.0, mce=20.0)
-    data = result.data.model_copy(update={"counts": [500, tail], "trained_on": [500, tail]})
+    data = result.data.model_copy(update={"counts": [10_000, tail], "trained_on": [10_000, tail]})
     Store(tmp_path).save(result.model_copy(update={"data": data}))
     stored = collect([tmp_path])
     text = advise(leaderboards(stored)[0], stored)
