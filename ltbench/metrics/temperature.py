@@ -282,7 +282,8 @@ class _Posterior:
             centred = features - torch.einsum("bc,pbc->pb", probability, features)[..., None]
             by_parameter += torch.einsum("bc,pbc,bc->p", probability, centred, excess)
             second += ((probability * by_class).sum(1) * spread).sum()
-        return (direct + slopes @ (torch.linalg.pinv(curvature) @ by_parameter)) / second
+        result: Tensor = (direct + slopes @ (torch.linalg.pinv(curvature) @ by_parameter)) / second
+        return result
 
 
 def _label_influence(
