@@ -24,7 +24,7 @@ from torchvision import transforms
 
 from ltbench import registry
 from ltbench.config import Augment, Recipe
-from ltbench.data.augmentation.augment import augment, draws_needed
+from ltbench.data.augmentation.pipeline import augment, draws_needed
 from ltbench.data.images import ImageFiles, LabelledImages
 from ltbench.data.loading.base import Epoch, InMemoryLoader
 from ltbench.data.loading.from_files import FileLoader

@@ -8,7 +8,7 @@ import torch
 
 from ltbench import rng
 from ltbench.config import Augment
-from ltbench.data.augmentation.augment import DRAWS, augment, draws_needed
+from ltbench.data.augmentation.pipeline import DRAWS, augment, draws_needed
 from ltbench.data.images import LabelledImages
 from ltbench.data.loading import base
 from ltbench.data.loading.base import Epoch, InMemoryLoader

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ltbench import rng
 from ltbench.config import Augment
-from ltbench.data.augmentation.augment import DRAWS, augment, draws_needed
+from ltbench.data.augmentation.pipeline import DRAWS, augment, draws_needed
 from ltbench.data.images import LabelledImages
 from ltbench.errors import unknown
 from ltbench.method import Batch, Sampler

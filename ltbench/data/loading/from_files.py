@@ -12,8 +12,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 from ltbench.config import Augment
-from ltbench.data.augmentation.augment import CROP, augment
-from ltbench.data.augmentation.policies import crop_box
+from ltbench.data.augmentation.pipeline import CROP, augment
+from ltbench.data.augmentation.random_crop import crop_box
 from ltbench.data.images import ImageFiles
 from ltbench.data.loading.base import Loader, Share, everything
 from ltbench.data.loading.decode import read_rgb
