@@ -26,8 +26,9 @@ from ltbench import registry
 from ltbench.config import Augment, Recipe
 from ltbench.data.augmentation.pipeline import augment, draws_needed
 from ltbench.data.images import ImageFiles, LabelledImages
-from ltbench.data.loading.base import Epoch, InMemoryLoader
+from ltbench.data.loading.epoch import Epoch
 from ltbench.data.loading.from_files import FileLoader
+from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.data.loading.resize_cache import copies
 from ltbench.evaluation.predict import predict
 from ltbench.method import Batch, ClassPrior, Method, Shuffled, Stage, at_rest

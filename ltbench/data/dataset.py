@@ -15,8 +15,9 @@ from ltbench.data import long_tail
 from ltbench.data.datasets.base import Source, reading
 from ltbench.data.images import ImageFiles, Images, LabelledImages, RawData
 from ltbench.data.loading import decode_gpu
-from ltbench.data.loading.base import InMemoryLoader, Loader
+from ltbench.data.loading.base import Loader
 from ltbench.data.loading.from_files import FileLoader
+from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.data.loading.resize_cache import copies
 from ltbench.data.long_tail import ShotRule
 from ltbench.data.prepare.download import Watch, silent

@@ -17,9 +17,9 @@ from torch import Tensor
 from ltbench.data.datasets.image_folder import decode_one
 from ltbench.data.datasets.image_names import is_named_like_an_image
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading.base import InMemoryLoader
 from ltbench.data.loading.decode import UnreadableImageError, read_rgb, several_frames
 from ltbench.data.loading.from_files import centre
+from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.data.loading.resize_cache import as_copied
 from ltbench.deploy.predictor import Predictor
 from ltbench.errors import LtbenchError

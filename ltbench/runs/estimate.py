@@ -15,7 +15,7 @@ from ltbench.config import Augment, Recipe, RunConfig
 from ltbench.data import dataset, long_tail
 from ltbench.data.datasets.listed import Listed
 from ltbench.data.images import ImageFiles, LabelledImages
-from ltbench.data.loading.base import InMemoryLoader
+from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.errors import LtbenchError, LtbenchWarning, TrainingFailedError
 from ltbench.evaluation.predict import predict
 from ltbench.evaluation.records import multiply_adds, peak_memory

@@ -48,7 +48,7 @@ def made(monkeypatch):
 def singly(monkeypatch):
     """One image after the other, in one thread."""
     monkeypatch.setattr(resize_cache, "AT_A_TIME", 1)
-    monkeypatch.setattr(resize_cache, "share_of_cores", lambda: 1)
+    monkeypatch.setattr(resize_cache, "cores_per_process", lambda: 1)
 
 
 def paths(files: ImageFiles) -> list[Path]:
@@ -205,7 +205,7 @@ def test_two_processes_at_once_share_the_work(files, made, monkeypatch):
 
 def die_within(files: ImageFiles, cache: Path) -> None:
     os.environ["LTBENCH_CACHE"] = str(cache)
-    resize_cache.AT_A_TIME, resize_cache.share_of_cores = 1, lambda: 1
+    resize_cache.AT_A_TIME, resize_cache.cores_per_process = 1, lambda: 1
     real, saved = resize_cache._save, []
 
     def save(image, stream):

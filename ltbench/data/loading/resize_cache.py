@@ -29,7 +29,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from ltbench.data.images import ImageFiles, unreadable
 from ltbench.data.loading.decode import read_rgb, rgb
-from ltbench.data.loading.from_files import share_of_cores, single_threads
+from ltbench.data.loading.from_files import cores_per_process, single_threaded_pool
 from ltbench.data.prepare.download import Watch, silent
 from ltbench.errors import LtbenchError
 from ltbench.files.atomic import remove_abandoned, write_bytes
@@ -118,7 +118,7 @@ def _make(pairs: list[tuple[Path, Path]], side: int, watch: Watch) -> None:
     order = np.random.default_rng().permutation(len(pieces))
     damaged: list[Path] = []
     done = 0
-    pool = single_threads(share_of_cores(), "ltbench scaling")
+    pool = single_threaded_pool(cores_per_process(), "ltbench scaling")
     try:
         for piece, bad in pool.map(lambda i: (pieces[i], _make_some(pieces[i], side)), order.tolist()):
             damaged += bad
