@@ -12,11 +12,12 @@ from ltbench.data.datasets.base import Source, reading
 from ltbench.data.datasets.image_folder import Folder
 from ltbench.data.datasets.listed import Listed
 from ltbench.data.loading import resize_cache
-from ltbench.data.prepare.download import Watch, in_gb, silent
+from ltbench.data.prepare.download import in_gb
 from ltbench.data.verify import files
 from ltbench.data.verify.files import Verification
 from ltbench.data.verify.folder import verify_folder
 from ltbench.errors import LtbenchWarning
+from ltbench.progress import ProgressListener, silent
 from ltbench.results import provenance
 
 Lines = list[tuple[str, str]]
@@ -63,7 +64,7 @@ def health(folder: Path) -> Lines:
     return lines
 
 
-def prepare(name: str, folder: Path, watch: Watch = silent) -> str:
+def prepare(name: str, folder: Path, listener: ProgressListener = silent) -> str:
     """Download or set up a data set; returns what was done.
 
     Raises:
@@ -71,11 +72,11 @@ def prepare(name: str, folder: Path, watch: Watch = silent) -> str:
     """
     source = registry.dataset(name, where="NAME")
     with reading(folder):
-        return source.prepare(folder, watch) if isinstance(source, Listed) else source.prepare(folder)
+        return source.prepare(folder, listener) if isinstance(source, Listed) else source.prepare(folder)
 
 
 def verify_files(
-    name: str, folder: Path, *, decode: bool = False, keep_untested: bool = False, watch: Watch = silent
+    name: str, folder: Path, *, decode: bool = False, keep_untested: bool = False, listener: ProgressListener = silent
 ) -> Verification:
     """Check the lists of a data set and the files that they name, or what lies in a user's folder.
 
@@ -87,13 +88,13 @@ def verify_files(
     source = registry.dataset(name, where="NAME")
     with reading(folder):
         if isinstance(source, Listed):
-            return files.verify(source, folder, decode=decode, watch=watch)
+            return files.verify(source, folder, decode=decode, listener=listener)
         if isinstance(source, Folder):
             return verify_folder(
-                folder, source.image_size, keep_untested=keep_untested, decode=decode, watch=watch
+                folder, source.image_size, keep_untested=keep_untested, decode=decode, listener=listener
             )  # fmt: skip
         if decode:
-            return files.decode_all(source.load(folder, source.image_size), watch)
+            return files.decode_all(source.load(folder, source.image_size), listener)
     return Verification()
 
 

@@ -18,10 +18,10 @@ from tabulate import tabulate
 
 from ltbench import paths, registry
 from ltbench.config import Recipe, RunConfig
-from ltbench.data.prepare.download import Watch
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.metrics.calibration_error import mce_floor
 from ltbench.printable import printable_name
+from ltbench.progress import ProgressListener, ProgressUpdate
 from ltbench.report.calibration import of_tables
 from ltbench.report.collection import shown
 from ltbench.report.terminal import Terminal
@@ -267,17 +267,17 @@ def _watch(bars: Progress, name: Callable[[int], str]) -> RunWatch:
 
 
 @contextmanager
-def file_bars() -> Iterator[Watch]:
+def file_bars() -> Iterator[ProgressListener]:
     """A progress bar for each thing that is done to large files."""
     with _bars() as bars:
         tasks: dict[str, TaskID] = {}
 
-        def watch(words: str, done: int, of: int) -> None:
-            if words not in tasks:
-                tasks[words] = bars.add_task(words)
-            bars.update(tasks[words], completed=done, total=of or None)
+        def listener(update: ProgressUpdate) -> None:
+            if update.message not in tasks:
+                tasks[update.message] = bars.add_task(update.message)
+            bars.update(tasks[update.message], completed=update.done, total=update.total or None)
 
-        yield watch
+        yield listener
 
 
 def _bars() -> Progress:

@@ -96,8 +96,8 @@ def prepare(name: str, data_dir: DataDir = None) -> None:
     """Download, check and unpack a data set; goes on where it was interrupted, and tells what is left to you."""
     from ltbench.cli import catalogue, console
 
-    with console.file_bars() as watch:
-        done = catalogue.prepare(name, data_folder(data_dir), watch)
+    with console.file_bars() as listener:
+        done = catalogue.prepare(name, data_folder(data_dir), listener)
     tell(done)
 
 
@@ -117,8 +117,8 @@ def verify(
     from ltbench.cli import catalogue, console
 
     folder, keep = data_folder(data_dir), bool(keep_classes_without_test_images)
-    with console.file_bars() as watch:
-        found = catalogue.verify_files(name, folder, decode=decode, keep_untested=keep, watch=watch)
+    with console.file_bars() as listener:
+        found = catalogue.verify_files(name, folder, decode=decode, keep_untested=keep, listener=listener)
     for title, about in found.lines:
         tell(printable_name(f"{title:<26}{about}"))
     if found.rows:

@@ -20,8 +20,8 @@ from ltbench.data.loading.from_files import FileLoader
 from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.data.loading.resize_cache import copies
 from ltbench.data.long_tail import ShotRule
-from ltbench.data.prepare.download import Watch, silent
 from ltbench.errors import LtbenchError
+from ltbench.progress import ProgressListener, silent
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Dataset:
         *,
         labelled: bool = True,
         workers: int | None = None,
-        watch: Watch = silent,
+        listener: ProgressListener = silent,
     ) -> Loader:
         """Batches of a part: of images in memory, or of files as they are read.
 
@@ -85,7 +85,7 @@ class Dataset:
             device: where batches go.
             labelled: if not, every label is -1.
             workers: threads that decode files; see `Streamed`.
-            watch: told about copies of files that are made first, where the run wants them.
+            listener: hears of the progress of the resize cache, which is filled first where the run uses one.
 
         Raises:
             LtbenchError: if such a copy cannot be made, or there is no GPU to decode on.
@@ -95,7 +95,7 @@ class Dataset:
         if self.decode == "gpu":
             decode_gpu.require(device)
         if self.cache_resized is not None:
-            part = copies(part, self.cache_resized, watch)
+            part = copies(part, self.cache_resized, listener)
         return FileLoader(
             part, self.image_size, self.mean, self.std, device,
             labelled=labelled, workers=workers, on_device=self.decode == "gpu",

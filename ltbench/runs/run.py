@@ -32,6 +32,7 @@ from ltbench.method import Method
 from ltbench.method.build import build_method
 from ltbench.method.claims import paper_record
 from ltbench.metrics.temperature import Prior, Training, fit_for_prior
+from ltbench.progress import ProgressUpdate
 from ltbench.results.provenance import provenance, software
 from ltbench.results.schema import Cost, CurvePoint, Division, ExpertsRecord, MethodRecord, Metrics, Result, Status
 from ltbench.results.store import Store
@@ -255,10 +256,10 @@ class _Run:
             method.start_from(runs)
 
     def _loader(self, part: Images, *, labelled: bool = True) -> Loader:
-        def watch(words: str, done: int, of: int) -> None:
-            self.around.watch(done / of, words)
+        def listener(update: ProgressUpdate) -> None:
+            self.around.watch(update.fraction, update.message)
 
-        return self.data.loader(part, self.device, labelled=labelled, workers=self.around.workers, watch=watch)
+        return self.data.loader(part, self.device, labelled=labelled, workers=self.around.workers, listener=listener)
 
     def _trained_and_measured(self, method: Method) -> Result:
         if self.device.type == "cuda":

@@ -204,7 +204,7 @@ def test_images_may_take_twice_the_size_of_their_archive(site, monkeypatch):
     data = site("places-lt")
     limits = {}
     monkeypatch.setattr(
-        prepare, "unpack", lambda archive, into, watch, *, nested, limit: limits.setdefault(archive.name, limit)
+        prepare, "unpack", lambda archive, into, listener, *, nested, limit: limits.setdefault(archive.name, limit)
     )
     monkeypatch.setattr(prepare, "check", lambda *_, **__: None)
     large, small = replace(data.source.archives[0], size=10**12), replace(data.source.archives[1], size=10)
@@ -219,8 +219,8 @@ def test_an_interrupted_preparation_goes_on(site, server, when, monkeypatch):
     data = site("inaturalist2018")
     monkeypatch.setattr(download, "CHUNK", 4000)
 
-    def stop(words, done, of):
-        if words == f"{when} train_val2018.tar.gz" and done:
+    def stop(update):
+        if update.message == f"{when} train_val2018.tar.gz" and update.done:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -344,8 +344,8 @@ def test_an_archive_that_was_half_unpacked_is_unpacked_whole_without_lists(site,
     data = site("imagenet-lt")
     fetch_by_hand(data, server)
 
-    def stop(words, done, of):
-        if words.startswith("unpacking"):
+    def stop(update):
+        if update.message.startswith("unpacking"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -19,6 +19,7 @@ from ltbench.data.loading.decode import read_rgb
 from ltbench.data.loading.from_files import FileLoader
 from ltbench.data.loading.resize_cache import as_copied, copies
 from ltbench.errors import LtbenchError
+from ltbench.progress import ProgressUpdate
 
 SIDE = 48
 SIZES = [(90, 120), (150, 60), (48, 80), (47, 200), (120, 90), (49, 49), (30, 30), (200, 200)]
@@ -94,10 +95,10 @@ def test_a_photograph_on_its_side_is_put_upright(files):
 
 def test_copies_are_made_once_and_used_without_the_originals(files, made):
     seen = []
-    kept = copies(files, SIDE, lambda *told: seen.append(told))
+    kept = copies(files, SIDE, seen.append)
     assert sorted(made) == sorted(paths(files))
-    assert seen == [(f"scaling images to {SIDE}", len(SIZES), len(SIZES))]
-    assert paths(copies(files, SIDE, lambda *told: seen.append(told))) == paths(kept)
+    assert seen == [ProgressUpdate(f"scaling images to {SIDE}", len(SIZES), len(SIZES))]
+    assert paths(copies(files, SIDE, seen.append)) == paths(kept)
     assert (len(made), len(seen)) == (len(SIZES), 1)
     for i in LARGER:
         paths(files)[i].unlink()

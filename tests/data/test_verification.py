@@ -6,6 +6,7 @@ from PIL import Image
 from ltbench.data.datasets import image_folder as image_folder
 from ltbench.data.datasets.split_lists import blob_id
 from ltbench.data.verify.files import verify
+from ltbench.progress import ProgressUpdate
 
 EACH = pytest.mark.parametrize("name", ["imagenet-lt", "inaturalist2018", "places-lt"])
 
@@ -15,13 +16,13 @@ EACH = pytest.mark.parametrize("name", ["imagenet-lt", "inaturalist2018", "place
 def test_a_data_set_as_published_has_no_fault(tiny, name, decode):
     data = tiny(name).write_images().write_lists()
     told = []
-    found = verify(data.source, data.folder, decode=decode, watch=lambda *words: told.append(words))
+    found = verify(data.source, data.folder, decode=decode, listener=told.append)
     assert found.faults == []
     lines = dict(found.lines)
     size = sum(len(members) for members in data.members.values())
     assert lines["images"] == f"{size} of {size} {'decode' if decode else 'are there and not empty'}"
     assert lines["train images"] == "14, 7 to 1 a class"
-    assert told[-1] == ("images", size, size)
+    assert told[-1] == ProgressUpdate("images", size, size)
 
 
 def test_lists_are_the_official_ones_whatever_their_line_ends(tiny):

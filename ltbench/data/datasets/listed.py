@@ -16,8 +16,9 @@ from ltbench.data.datasets import split_lists
 from ltbench.data.datasets.base import Source
 from ltbench.data.datasets.split_lists import SplitList
 from ltbench.data.images import ImageFiles, RawData
-from ltbench.data.prepare.download import Watch, in_gb, silent
+from ltbench.data.prepare.download import in_gb
 from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.progress import ProgressListener, silent
 
 SHOWN = 5
 """How many of many faults of one kind are named."""
@@ -117,7 +118,7 @@ class Listed(Source):
         test_names = tuple(self.paths(lists["test"], folders, self.official_layouts()))
         return RawData(kept["train"], kept["test"], tuple(folders), test_names, kept.get("validation"))
 
-    def prepare(self, folder: Path, watch: Watch = silent) -> str:
+    def prepare(self, folder: Path, listener: ProgressListener = silent) -> str:
         """Download what may be downloaded and unpack it; goes on where it was interrupted.
 
         Raises:
@@ -125,7 +126,7 @@ class Listed(Source):
         """
         from ltbench.data.prepare.prepare import prepare
 
-        return prepare(self, folder, watch)
+        return prepare(self, folder, listener)
 
     def available(self, folder: Path) -> bool:
         """Whether the lists are there, and a folder for each set of images."""

@@ -30,10 +30,10 @@ from torchvision.transforms.v2 import functional as transforms
 from ltbench.data.images import ImageFiles, unreadable
 from ltbench.data.loading.decode import read_rgb, rgb
 from ltbench.data.loading.from_files import cores_per_process, single_threaded_pool
-from ltbench.data.prepare.download import Watch, silent
 from ltbench.errors import LtbenchError
 from ltbench.files.atomic import remove_abandoned, write_bytes
 from ltbench.paths import cache_dir
+from ltbench.progress import ProgressListener, ProgressUpdate, silent
 
 AT_A_TIME = 32
 """Files that a thread takes on at a time."""
@@ -49,13 +49,13 @@ def folder() -> Path:
     return cache_dir() / "resized"
 
 
-def copies(files: ImageFiles, side: int, watch: Watch = silent, into: Path | None = None) -> ImageFiles:
+def copies(files: ImageFiles, side: int, listener: ProgressListener = silent, into: Path | None = None) -> ImageFiles:
     """The same images, from copies that are made now where they are not there.
 
     Args:
         files: the originals.
         side: the shorter side of a copy, pixels.
-        watch: told about the progress, in images.
+        listener: hears of the progress, in images.
         into: a folder for copies of all sizes; by default that of the cache.
 
     Raises:
@@ -65,7 +65,7 @@ def copies(files: ImageFiles, side: int, watch: Watch = silent, into: Path | Non
     names = [_name(file) for file in _paths(files)]
     missing = [i for i, name in enumerate(names) if not _is_there(root / name)]
     if missing:
-        _make([(files.root / files.names[i], root / names[i]) for i in missing], side, watch)
+        _make([(files.root / files.names[i], root / names[i]) for i in missing], side, listener)
     return ImageFiles(root, np.array(names), files.labels)
 
 
@@ -109,7 +109,7 @@ def _is_there(copy: Path) -> bool:
         return False
 
 
-def _make(pairs: list[tuple[Path, Path]], side: int, watch: Watch) -> None:
+def _make(pairs: list[tuple[Path, Path]], side: int, listener: ProgressListener) -> None:
     """Make copies: pairs of original and copy."""
     for parent in {copy.parent for _, copy in pairs}:
         remove_abandoned(parent)
@@ -123,7 +123,7 @@ def _make(pairs: list[tuple[Path, Path]], side: int, watch: Watch) -> None:
         for piece, bad in pool.map(lambda i: (pieces[i], _make_some(pieces[i], side)), order.tolist()):
             damaged += bad
             done += len(piece)
-            watch(f"scaling images to {side}", done, len(pairs))
+            listener(ProgressUpdate(f"scaling images to {side}", done, len(pairs)))
     finally:  # also where it is stopped or fails on the way
         pool.shutdown(cancel_futures=True)
     if damaged:

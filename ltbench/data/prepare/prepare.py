@@ -3,20 +3,21 @@
 from pathlib import Path
 
 from ltbench.data.datasets.listed import Archive, Listed
-from ltbench.data.prepare.download import Watch, check, disk_fault, fetch, require_space, silent
+from ltbench.data.prepare.download import check, disk_fault, fetch, require_space
 from ltbench.data.prepare.unpack import MAX_UNPACKED, unpack
 from ltbench.errors import LtbenchError
 from ltbench.files.lock import exclusive
 from ltbench.paths import cache_dir
+from ltbench.progress import ProgressListener, silent
 
 
-def prepare(source: Listed, folder: Path, watch: Watch = silent) -> str:
+def prepare(source: Listed, folder: Path, listener: ProgressListener = silent) -> str:
     """Make a data set ready as far as a program may; called again, it goes on.
 
     Args:
         source: the data set.
         folder: --data-dir.
-        watch: told about the progress of each file, in bytes.
+        listener: hears of the progress of each file, in bytes.
 
     Returns:
         What was done, in a sentence.
@@ -28,7 +29,7 @@ def prepare(source: Listed, folder: Path, watch: Watch = silent) -> str:
     with exclusive(cache_dir() / f"prepare-{source.name}.lock", f"the preparation of {source.name}"):
         unpacked = [name for name in source.list_archives if (folder / name).is_file()]
         for name in unpacked:
-            unpack(folder / name, folder, watch)
+            unpack(folder / name, folder, listener)
         done: list[Archive] = []
         left: list[Archive] = []
         for lists in (True, False):  # which images are wanted, the lists tell
@@ -37,7 +38,7 @@ def prepare(source: Listed, folder: Path, watch: Watch = silent) -> str:
             room = sum(_room(folder, archive) for archive in here)
             require_space(folder, room, f"what is to be had of {source.name}")
             for archive in here:
-                _get(archive, folder, watch)
+                _get(archive, folder, listener)
             done += here
             left += [archive for archive in wanted if archive not in here]
         said = f"unpacked {', '.join(one.file for one in done)}; the archives may be deleted" if done else ""
@@ -81,16 +82,16 @@ def is_there(source: Listed, folder: Path, archive: Archive) -> bool:
     )
 
 
-def _get(archive: Archive, folder: Path, watch: Watch) -> None:
+def _get(archive: Archive, folder: Path, listener: ProgressListener) -> None:
     file = folder / archive.file
     if file.exists():
-        check(file, archive.md5, watch, otherwise=f"delete it and fetch it again, from {archive.page}")
+        check(file, archive.md5, listener, otherwise=f"delete it and fetch it again, from {archive.page}")
     else:
         assert archive.url is not None
-        fetch(archive.url, file, md5=archive.md5, watch=watch)
+        fetch(archive.url, file, md5=archive.md5, listener=listener)
     # JPEG files and lists are no smaller packed than so.
     limit = max(MAX_UNPACKED, 2 * archive.size)
-    unpack(file, folder / archive.into, watch, nested=archive.nested, limit=limit)
+    unpack(file, folder / archive.into, listener, nested=archive.nested, limit=limit)
     try:
         _mark(folder, archive).touch()
     except OSError as error:

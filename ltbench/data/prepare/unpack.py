@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ltbench.data.prepare.download import Watch, disk_fault, silent
+from ltbench.data.prepare.download import disk_fault
 from ltbench.errors import LtbenchError
+from ltbench.progress import ProgressListener, ProgressUpdate, silent
 
 MAX_UNPACKED = 2**30
 """Bytes that an archive may give whose size is not known, as one of lists."""
@@ -59,7 +60,9 @@ class _Member(tarfile.TarInfo):
         return member
 
 
-def unpack(archive: Path, into: Path, watch: Watch = silent, *, nested: bool = False, limit: int = MAX_UNPACKED) -> int:
+def unpack(
+    archive: Path, into: Path, listener: ProgressListener = silent, *, nested: bool = False, limit: int = MAX_UNPACKED
+) -> int:
     """Unpack a tar file, compressed or not, or a zip file. A file that is there with the right size is left alone.
 
     Only plain files and folders are taken. A member that is anything else, whose path would leave the folder, that is
@@ -69,7 +72,7 @@ def unpack(archive: Path, into: Path, watch: Watch = silent, *, nested: bool = F
     Args:
         archive: what to unpack.
         into: the folder; made if it is not there.
-        watch: told about the progress, in bytes of the archive.
+        listener: hears of the progress, in bytes of the archive.
         nested: the archive holds one tar file for each class, as ILSVRC 2012's training images do: each of them is
             unpacked into a folder of its name.
         limit: bytes that all files together may have, each counted with `BLOCK` at least.
@@ -97,7 +100,7 @@ def unpack(archive: Path, into: Path, watch: Watch = silent, *, nested: bool = F
                     written += _write(content, into / path, size)
                 except (FileExistsError, IsADirectoryError, NotADirectoryError):
                     raise _refused(archive, name, "a file and a folder have one name") from None
-                watch(f"unpacking {archive.name}", stream.tell(), total)
+                listener(ProgressUpdate(f"unpacking {archive.name}", stream.tell(), total))
     except _DAMAGED as error:
         raise LtbenchError(
             f"the archive {archive.name} is damaged or incomplete: {str(error) or type(error).__name__}",

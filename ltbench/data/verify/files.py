@@ -15,8 +15,8 @@ from ltbench.data.datasets.split_lists import SplitList
 from ltbench.data.images import ImageFiles, RawData
 from ltbench.data.loading.decode import is_cut_off, rgb
 from ltbench.data.long_tail import ShotRule
-from ltbench.data.prepare.download import Watch, silent
 from ltbench.errors import LtbenchError
+from ltbench.progress import ProgressListener, ProgressUpdate, silent
 
 AT_ONCE = 4096
 """Images between two reports of progress."""
@@ -38,7 +38,7 @@ class Verification:
     """What to do about them."""
 
 
-def verify(source: Listed, folder: Path, *, decode: bool = False, watch: Watch = silent) -> Verification:
+def verify(source: Listed, folder: Path, *, decode: bool = False, listener: ProgressListener = silent) -> Verification:
     """Check the lists of a data set and the files that they name.
 
     Args:
@@ -46,7 +46,7 @@ def verify(source: Listed, folder: Path, *, decode: bool = False, watch: Watch =
         folder: --data-dir.
         decode: open every image and decode it whole; otherwise it must be there and not be empty. An image that is
             cut off is found so; damage in its middle may pass, since decoders fill in what they cannot read.
-        watch: told about the progress, in images.
+        listener: hears of the progress, in images.
     """
     prepare = source.command("prepare", folder)
     found = Verification(
@@ -70,22 +70,22 @@ def verify(source: Listed, folder: Path, *, decode: bool = False, watch: Watch =
         if not same:
             found.faults.append(f"{one.file.name} is {words}")
     _repeated(source, lists, folders, found)
-    _check_images(source, folder, lists, folders, found, decode, watch)
+    _check_images(source, folder, lists, folders, found, decode, listener)
     return found
 
 
-def decode_all(data: RawData, watch: Watch = silent) -> Verification:
+def decode_all(data: RawData, listener: ProgressListener = silent) -> Verification:
     """Decode the image files of a data set without lists. Images in memory have been decoded to get there.
 
     Args:
         data: the data set.
-        watch: told about the progress, in images.
+        listener: hears of the progress, in images.
     """
     found = Verification()
     parts = [part for part in (data.train, data.validation, data.test) if isinstance(part, ImageFiles)]
     if parts:
         paths = [part.root / name for part in parts for name in part.names.tolist()]
-        _check_files(parts[0].root, paths, found, True, watch)
+        _check_files(parts[0].root, paths, found, True, listener)
     else:
         found.lines.append(("images", "are kept in memory, decoded; --decode adds nothing"))
     return found
@@ -136,7 +136,7 @@ def _check_images(
     folders: Sequence[str],
     found: Verification,
     decode: bool,
-    watch: Watch,
+    listener: ProgressListener,
 ) -> None:
     layouts = source.layouts_in(folder, lists, folders)
     official = source.official_layouts()
@@ -149,11 +149,13 @@ def _check_images(
         for path, images in zip(source.paths(one, folders, {**official, **layouts}), one.sets, strict=True)
         if images in layouts
     ]
-    _check_files(folder, paths, found, decode, watch)
+    _check_files(folder, paths, found, decode, listener)
 
 
-def _check_files(folder: Path, paths: Sequence[Path], found: Verification, decode: bool, watch: Watch) -> None:
-    states = dict(zip(paths, _each(paths, _decoded if decode else _present, watch), strict=True))
+def _check_files(
+    folder: Path, paths: Sequence[Path], found: Verification, decode: bool, listener: ProgressListener
+) -> None:
+    states = dict(zip(paths, _each(paths, _decoded if decode else _present, listener), strict=True))
     for state in ("missing", "not readable", "damaged"):
         names = [str(path.relative_to(folder)) for path, own in states.items() if own == state]
         found.faults += _first([f"{state}: {name}" for name in names], f"images are {state}")
@@ -161,11 +163,11 @@ def _check_files(folder: Path, paths: Sequence[Path], found: Verification, decod
     found.lines.append(("images", f"{well:,} of {len(states):,} {'decode' if decode else 'are there and not empty'}"))
 
 
-def _each(paths: Sequence[Path], state: Callable[[Path], str], watch: Watch) -> Iterator[str]:
+def _each(paths: Sequence[Path], state: Callable[[Path], str], listener: ProgressListener) -> Iterator[str]:
     with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
         for begin in range(0, len(paths), AT_ONCE):
             yield from pool.map(state, paths[begin : begin + AT_ONCE])
-            watch("images", min(begin + AT_ONCE, len(paths)), len(paths))
+            listener(ProgressUpdate("images", min(begin + AT_ONCE, len(paths)), len(paths)))
 
 
 def _present(path: Path) -> str:

@@ -20,9 +20,10 @@ from ltbench.data.loading.decode import (
     rgb,
     stored,
 )
-from ltbench.data.prepare.download import Watch, in_gb
+from ltbench.data.prepare.download import in_gb
 from ltbench.data.verify.files import AT_ONCE, Verification
 from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.progress import ProgressListener, ProgressUpdate
 
 NAMED = 20
 """How many of many files of one kind are named."""
@@ -37,7 +38,9 @@ class _Header:
     frames: bool
 
 
-def verify_folder(folder: Path, image_size: int, *, keep_untested: bool, decode: bool, watch: Watch) -> Verification:
+def verify_folder(
+    folder: Path, image_size: int, *, keep_untested: bool, decode: bool, listener: ProgressListener
+) -> Verification:
     """Look at everything in a folder of images as a run does.
 
     Args:
@@ -45,7 +48,7 @@ def verify_folder(folder: Path, image_size: int, *, keep_untested: bool, decode:
         image_size: side in pixels that a run would use; images in memory are decoded to it.
         keep_untested: whether a class may lack test images.
         decode: decode images whole that a run keeps as files; otherwise their headers are read.
-        watch: told about the progress, in images.
+        listener: hears of the progress, in images.
 
     Returns:
         Lines about the whole, a row for each class, and a fault for each file that is no usable image.
@@ -54,7 +57,7 @@ def verify_folder(folder: Path, image_size: int, *, keep_untested: bool, decode:
         LtbenchError: where a run would refuse the folder as a whole.
     """
     arranged = arrange(folder, keep_untested=keep_untested)
-    faults, headers = _read(arranged, _header, watch, "reading headers")
+    faults, headers = _read(arranged, _header, listener, "reading headers")
     streamed = arranged.is_streamed(image_size)
     if not streamed:
         try:
@@ -63,7 +66,7 @@ def verify_folder(folder: Path, image_size: int, *, keep_untested: bool, decode:
         except UnreadableImagesError as error:
             faults |= {fault.file: fault.reason for fault in error.faults}
     elif decode:
-        faults |= _read(arranged, _decoded, watch, "decoding")[0]
+        faults |= _read(arranged, _decoded, listener, "decoding")[0]
     found = Verification(remedy="replace what is damaged, or remove it")
     found.faults = _named([f"damaged: {arranged.found.shown(file)}: {reason}" for file, reason in faults.items()])
     count = len(arranged.files)
@@ -76,7 +79,7 @@ def verify_folder(folder: Path, image_size: int, *, keep_untested: bool, decode:
 
 
 def _read(
-    arranged: Arranged, read: Callable[[Path], _Header | None], watch: Watch, words: str
+    arranged: Arranged, read: Callable[[Path], _Header | None], listener: ProgressListener, words: str
 ) -> tuple[dict[Path, str], list[tuple[Path, _Header]]]:
     """Files that cannot be used with the reason, and what is known of the others."""
     faults: dict[Path, str] = {}
@@ -99,7 +102,7 @@ def _read(
                     faults[file] = state.reason
                 elif state is not None:
                     headers.append((file, state))
-            watch(words, begin + len(some), len(files))
+            listener(ProgressUpdate(words, begin + len(some), len(files)))
     return faults, headers
 
 
