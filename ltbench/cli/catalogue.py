@@ -10,7 +10,7 @@ from ltbench.config import RunConfig, recipes, validated
 from ltbench.data import dataset
 from ltbench.data.datasets.base import Source, reading
 from ltbench.data.datasets.image_folder import Folder
-from ltbench.data.datasets.listed import Listed
+from ltbench.data.datasets.listed import ListedSource
 from ltbench.data.loading import resize_cache
 from ltbench.data.prepare.download import in_gb
 from ltbench.data.verify import files
@@ -72,7 +72,7 @@ def prepare(name: str, folder: Path, listener: ProgressListener = silent) -> str
     """
     source = registry.dataset(name, where="NAME")
     with reading(folder):
-        return source.prepare(folder, listener) if isinstance(source, Listed) else source.prepare(folder)
+        return source.prepare(folder, listener) if isinstance(source, ListedSource) else source.prepare(folder)
 
 
 def verify_files(
@@ -87,8 +87,8 @@ def verify_files(
     """
     source = registry.dataset(name, where="NAME")
     with reading(folder):
-        if isinstance(source, Listed):
-            return files.verify(source, folder, decode=decode, listener=listener)
+        if isinstance(source, ListedSource):
+            return files.verify(source.published, folder, decode=decode, listener=listener)
         if isinstance(source, Folder):
             return verify_folder(
                 folder, source.image_size, keep_untested=keep_untested, decode=decode, listener=listener

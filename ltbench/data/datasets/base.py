@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ltbench import paths
+from ltbench.data.command_line import data_command
 from ltbench.data.images import RawData
 from ltbench.errors import LtbenchError
 
@@ -88,7 +89,7 @@ class Source(ABC):
 
     def command(self, verb: str, folder: Path) -> str:
         """``ltbench data VERB`` for this data set, to be pasted into a shell."""
-        return shlex.join(["ltbench", "data", verb, self.name, "--data-dir", str(folder)])
+        return data_command(verb, self.name, folder)
 
     def fixed_size(self, image_size: int) -> None:
         """Refuse an image size other than the data set's own.
