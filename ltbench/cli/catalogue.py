@@ -8,7 +8,7 @@ import torch
 from ltbench import paths, registry
 from ltbench.config import RunConfig, recipes, validated
 from ltbench.data import dataset
-from ltbench.data.datasets.base import Source, reading
+from ltbench.data.datasets.base import Source, explain_permission_errors
 from ltbench.data.datasets.image_folder import Folder
 from ltbench.data.datasets.listed import ListedSource
 from ltbench.data.loading import resize_cache
@@ -46,7 +46,7 @@ def health(folder: Path) -> Lines:
     lines.append(("cores, threads", f"{machine['cores']}, {machine['threads']}"))
     lines.append(("cache folder", f"{paths.cache_dir()} (set $LTBENCH_CACHE to move it)"))
     try:
-        for side, files, size in resize_cache.held():
+        for side, files, size in resize_cache.contents():
             lines.append((f"images scaled to {side}", f"{files:,}, {in_gb(size)}, in {resize_cache.folder() / side}"))
     except PermissionError as error:
         lines.append(("images scaled", f"not readable: {error.filename}"))
@@ -71,7 +71,7 @@ def prepare(name: str, folder: Path, listener: ProgressListener = silent) -> str
         LtbenchError: if something fails, or steps are left to the user (which).
     """
     source = registry.dataset(name, where="NAME")
-    with reading(folder):
+    with explain_permission_errors(folder):
         return source.prepare(folder, listener) if isinstance(source, ListedSource) else source.prepare(folder)
 
 
@@ -86,7 +86,7 @@ def verify_files(
         LtbenchError: if it may not be read; for a data set without lists if it is missing or damaged.
     """
     source = registry.dataset(name, where="NAME")
-    with reading(folder):
+    with explain_permission_errors(folder):
         if isinstance(source, ListedSource):
             return files.verify(source.published, folder, decode=decode, listener=listener)
         if isinstance(source, Folder):

@@ -81,7 +81,7 @@ class UnreadableImagesError(LtbenchError):
 
 
 @dataclass(frozen=True)
-class Arranged:
+class FolderParts:
     """A folder's images in the parts that a run has."""
 
     found: Listing
@@ -150,7 +150,7 @@ class Arranged:
         return self.found.shown(self.parts[part].files[position])
 
 
-def arrange(folder: Path, *, keep_untested: bool = False, needs_test: bool = False) -> Arranged:
+def find_parts(folder: Path, *, keep_untested: bool = False, needs_test: bool = False) -> FolderParts:
     """Find a folder's images and their parts, and set a test set aside where there is none.
 
     Args:
@@ -171,7 +171,7 @@ def arrange(folder: Path, *, keep_untested: bool = False, needs_test: bool = Fal
     parts = dict(found.parts)
     if needs_test and "test" not in parts:
         raise LtbenchError("there is train/ but no test/", where=folder.absolute(), hint="unpack test/ too")
-    files = Arranged(found, parts, {}).files
+    files = FolderParts(found, parts, {}).files
     duplicates = np.arange(len(files)) if needs_test else find_duplicates(files)
     groups = dict(
         zip(parts, np.split(duplicates, np.cumsum([len(part.files) for part in parts.values()])[:-1]), strict=True)
@@ -186,7 +186,7 @@ def arrange(folder: Path, *, keep_untested: bool = False, needs_test: bool = Fal
         for part, own in (("train", ~tests), ("test", tests)):
             parts[part] = ClassFiles([whole.files[i] for i in np.flatnonzero(own)], whole.labels[own])
         groups |= {"test": groups["train"][tests], "train": groups["train"][~tests]}
-    return Arranged(found, parts, groups)
+    return FolderParts(found, parts, groups)
 
 
 def read(folder: Path, image_size: int, *, needs_test: bool = False, keep_untested: bool = False) -> RawData:
@@ -205,32 +205,32 @@ def read(folder: Path, image_size: int, *, needs_test: bool = False, keep_untest
         LtbenchError: for a missing folder, classes that disagree, a folder that can be read in two ways, or a file
             that is no readable image.
     """
-    arranged = arrange(folder, needs_test=needs_test, keep_untested=keep_untested)
-    for note in arranged.notes():
+    folder_parts = find_parts(folder, needs_test=needs_test, keep_untested=keep_untested)
+    for note in folder_parts.notes():
         warnings.warn(f"{folder}: {note}", LtbenchWarning, stacklevel=2)
-    return load(arranged, image_size)
+    return load(folder_parts, image_size)
 
 
-def load(arranged: Arranged, image_size: int) -> RawData:
+def load(folder_parts: FolderParts, image_size: int) -> RawData:
     """The images of a folder whose parts are known: decoded, or as files where they would take too much memory.
 
     Raises:
         UnreadableImagesError: naming those that are truncated, too large, or no images.
     """
-    found, parts = arranged.found, arranged.parts
+    found, parts = folder_parts.found, folder_parts.parts
     images: dict[str, Images]
-    if arranged.is_streamed(image_size):
+    if folder_parts.is_streamed(image_size):
         images = {
             part: ImageFiles(found.root, np.array([found.name(file) for file in own.files]), own.labels)
             for part, own in parts.items()
         }
     else:
-        pixels, ends = decode(arranged.files, image_size), np.cumsum([len(own.files) for own in parts.values()])
+        pixels, ends = decode(folder_parts.files, image_size), np.cumsum([len(own.files) for own in parts.values()])
         images = {
             part: LabelledImages(some, own.labels)
             for (part, own), some in zip(parts.items(), np.split(pixels, ends[:-1]), strict=True)
         }
-        if animated := [found.shown(arranged.files[i]) for i in _with_frames(arranged.files, image_size)]:
+        if animated := [found.shown(folder_parts.files[i]) for i in _with_frames(folder_parts.files, image_size)]:
             shown = ", ".join(animated[:SHOWN]) + (", ..." if len(animated) > SHOWN else "")
             message = f"of {len(animated)} images with several frames the first is used: {shown}"
             warnings.warn(message, LtbenchWarning, stacklevel=3)
@@ -241,7 +241,7 @@ def load(arranged: Arranged, image_size: int) -> RawData:
         found.classes,
         names["test"],
         images.get("validation"),
-        arranged.duplicates["train"],
+        folder_parts.duplicates["train"],
         names["train"],
         names.get("validation", ()),
     )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from ltbench.data.images import unreadable
+from ltbench.data.images import image_read_error
 from ltbench.errors import LtbenchError
 
 try:
@@ -118,7 +118,7 @@ def stored(file: Path) -> NDArray[np.uint8]:
             raise UnreadableImageError(file, f"the file has {size:,} bytes, more than {MAX_BYTES:,}")
         return np.fromfile(file, dtype=np.uint8)
     except OSError as error:
-        raise unreadable(file, error) from None
+        raise image_read_error(file, error) from None
 
 
 def rgb(encoded: NDArray[np.uint8], file: Path) -> Tensor:

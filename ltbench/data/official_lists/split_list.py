@@ -39,8 +39,10 @@ class SplitList:
 
     def take(self, index: NDArray[np.int64]) -> "SplitList":
         """Some of the images."""
-        columns = (tuple(column[i] for i in index) for column in (self.image_sets, self.folders, self.images))
-        return SplitList(self.file, *columns, self.labels[index])
+        image_sets, folders, images = (
+            tuple(column[i] for i in index) for column in (self.image_sets, self.folders, self.images)
+        )
+        return SplitList(self.file, image_sets, folders, images, self.labels[index])
 
 
 def read(file: Path, roots: Mapping[str, str], otherwise: str) -> SplitList:

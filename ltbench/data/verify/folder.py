@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ltbench.data.datasets.folder_split import split_file
-from ltbench.data.datasets.image_folder import Arranged, UnreadableImagesError, arrange, load
+from ltbench.data.datasets.image_folder import FolderParts, UnreadableImagesError, find_parts, load
 from ltbench.data.loading.decode import (
     TRUNCATED,
     UnreadableImageError,
@@ -56,30 +56,35 @@ def verify_folder(
     Raises:
         LtbenchError: where a run would refuse the folder as a whole.
     """
-    arranged = arrange(folder, keep_untested=keep_untested)
-    faults, headers = _read(arranged, _header, listener, "reading headers")
-    streamed = arranged.is_streamed(image_size)
+    folder_parts = find_parts(folder, keep_untested=keep_untested)
+    faults, headers = _read(folder_parts, _header, listener, "reading headers")
+    streamed = folder_parts.is_streamed(image_size)
     if not streamed:
         try:
             with warnings.catch_warnings(action="ignore", category=LtbenchWarning):  # what it notes is told below
-                load(arranged, image_size)
+                load(folder_parts, image_size)
         except UnreadableImagesError as error:
             faults |= {fault.file: fault.reason for fault in error.faults}
     elif decode:
-        faults |= _read(arranged, _decoded, listener, "decoding")[0]
+        faults |= _read(folder_parts, _decoded, listener, "decoding")[0]
     found = Verification(remedy="replace what is damaged, or remove it")
-    found.faults = _named([f"damaged: {arranged.found.shown(file)}: {reason}" for file, reason in faults.items()])
-    count = len(arranged.files)
+    found.faults = _named([f"damaged: {folder_parts.found.shown(file)}: {reason}" for file, reason in faults.items()])
+    count = len(folder_parts.files)
     state = f"{count - len(faults):,} of {count:,} {'decode' if decode else 'have a header'}, and stay files"
     if not streamed:
         state = "are kept in memory, decoded; --decode adds nothing"
-    found.lines = [*_about(arranged), ("images", state), *_about_images(arranged, headers), *_notes(arranged)]
-    found.columns, found.rows = _by_class(arranged, set(faults))
+    found.lines = [
+        *_about(folder_parts),
+        ("images", state),
+        *_about_images(folder_parts, headers),
+        *_notes(folder_parts),
+    ]
+    found.columns, found.rows = _by_class(folder_parts, set(faults))
     return found
 
 
 def _read(
-    arranged: Arranged, read: Callable[[Path], _Header | None], listener: ProgressListener, words: str
+    folder_parts: FolderParts, read: Callable[[Path], _Header | None], listener: ProgressListener, words: str
 ) -> tuple[dict[Path, str], list[tuple[Path, _Header]]]:
     """Files that cannot be used with the reason, and what is known of the others."""
     faults: dict[Path, str] = {}
@@ -93,7 +98,7 @@ def _read(
         except LtbenchError as error:
             return UnreadableImageError(file, str(error).partition("\n")[0])
 
-    files = arranged.files
+    files = folder_parts.files
     with ThreadPoolExecutor() as pool:
         for begin in range(0, len(files), AT_ONCE):
             some = files[begin : begin + AT_ONCE]
@@ -118,8 +123,8 @@ def _decoded(file: Path) -> None:
         raise UnreadableImageError(file, TRUNCATED)
 
 
-def _about(arranged: Arranged) -> Iterator[tuple[str, str]]:
-    found = arranged.found
+def _about(folder_parts: FolderParts) -> Iterator[tuple[str, str]]:
+    found = folder_parts.found
     yield "folder", str(found.root.absolute())
     made = [f"{part} set" for part in ("test", "validation") if part in found.parts]
     if "test" not in found.parts:
@@ -127,45 +132,45 @@ def _about(arranged: Arranged) -> Iterator[tuple[str, str]]:
     yield "given by you", ", ".join(made) or "classes"
 
 
-def _about_images(arranged: Arranged, headers: Sequence[tuple[Path, _Header]]) -> Iterator[tuple[str, str]]:
+def _about_images(folder_parts: FolderParts, headers: Sequence[tuple[Path, _Header]]) -> Iterator[tuple[str, str]]:
     if not headers:
         return
     smallest, largest = (pick(headers, key=lambda one: one[1].width * one[1].height)[1] for pick in (min, max))
-    size = sum(file.stat().st_size for file in arranged.files)
+    size = sum(file.stat().st_size for file in folder_parts.files)
     yield (
         "sizes",
         f"{smallest.width} x {smallest.height} to {largest.width} x {largest.height} pixels, {in_gb(size)} in all",
     )
     kinds = Counter(header.kind for _, header in headers)
     yield "kinds", ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    if several := [arranged.found.shown(file) for file, header in headers if header.frames]:
+    if several := [folder_parts.found.shown(file) for file, header in headers if header.frames]:
         yield (
             "several frames",
             f"{len(several)} images, of which the first frame is used: " + ", ".join(_named(several)),
         )
-    repeated = sum(int(arranged.repeated(part).sum()) for part in arranged.parts)
+    repeated = sum(int(folder_parts.repeated(part).sum()) for part in folder_parts.parts)
     yield "copies", f"{repeated} images have the bytes of another image of their class and part"
 
 
-def _notes(arranged: Arranged) -> Iterator[tuple[str, str]]:
-    for note in [*arranged.found.notes, *arranged.duplicate_notes(), *arranged.untested_notes()]:
+def _notes(folder_parts: FolderParts) -> Iterator[tuple[str, str]]:
+    for note in [*folder_parts.found.notes, *folder_parts.duplicate_notes(), *folder_parts.untested_notes()]:
         yield "note", note
-    reasons = Counter(reason for _, reason in arranged.found.skipped)
+    reasons = Counter(reason for _, reason in folder_parts.found.skipped)
     for reason, count in reasons.items():
-        names = [arranged.found.shown(path) for path, why in arranged.found.skipped if why == reason]
+        names = [folder_parts.found.shown(path) for path, why in folder_parts.found.skipped if why == reason]
         yield "not used", f"{count} {reason}: {', '.join(_named(names))}"
 
 
-def _by_class(arranged: Arranged, bad: set[Path]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _by_class(folder_parts: FolderParts, bad: set[Path]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """The heads of the columns and a row for each class."""
-    found, parts = arranged.found, arranged.parts
+    found, parts = folder_parts.found, folder_parts.parts
     names = {part: part.capitalize() for part in ("train", "validation", "test") if part in parts}
     columns: dict[str, Counter[str]] = {
         head: Counter() for head in (*names.values(), "Copies", "Unreadable", "Not used")
     }
     for part, head in names.items():
         labels = parts[part].labels
-        for position in np.flatnonzero(arranged.repeated(part)):
+        for position in np.flatnonzero(folder_parts.repeated(part)):
             columns["Copies"][found.classes[labels[position]]] += 1
         for file, label in zip(parts[part].files, labels.tolist(), strict=True):
             columns[head][found.classes[label]] += 1
