@@ -15,7 +15,7 @@ from ltbench.errors import LtbenchError, LtbenchWarning, SaveError
 PATIENCE = 1.0
 """Seconds of waiting without a message."""
 _HOLDER = "held by process "
-"""How a lock file begins that says who has it."""
+"""Beginning of a lock file that names its holder."""
 
 
 @contextmanager

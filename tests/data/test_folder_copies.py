@@ -119,7 +119,7 @@ def test_a_stored_split_that_divides_copies_stays_and_is_told(copied):
     stored = "test_image\nant/000.png\nbee/003.png\nwasp/000.png\n"
     (copied / SPLIT_FILE).write_text(stored)
     folder_parts = find_parts(copied)
-    assert [folder_parts.found.name(file) for file in folder_parts.parts["test"].files] == stored.split()[1:]
+    assert [folder_parts.listing.name(file) for file in folder_parts.parts["test"].files] == stored.split()[1:]
     assert (copied / SPLIT_FILE).read_text() == stored
     assert "1 training images are copies of test images, e.g. ant/000 (1).png of ant/000.png" in folder_parts.notes()
 

@@ -20,7 +20,7 @@ from ltbench.progress import ProgressListener, silent
 
 
 class ListedSource(Source):
-    """What ImageNet-LT, iNaturalist 2018 and Places-LT have in common."""
+    """Base class of ImageNet-LT, iNaturalist 2018 and Places-LT."""
 
     published: ClassVar[Published]
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 from ltbench.data.images import ImageFiles, image_read_error
-from ltbench.data.loading.decode import read_rgb, rgb
+from ltbench.data.loading.decode import decode_rgb, read_rgb
 from ltbench.data.loading.from_files import cores_per_process, single_threaded_pool
 from ltbench.errors import LtbenchError
 from ltbench.files.atomic import remove_abandoned, write_bytes
@@ -74,7 +74,7 @@ def as_resized(image: Tensor, side: int) -> Tensor:
         return image
     stream = io.BytesIO()
     _save(_scaled(image, side), stream)
-    return rgb(np.frombuffer(stream.getvalue(), dtype=np.uint8).copy(), Path("a copy in memory"))
+    return decode_rgb(np.frombuffer(stream.getvalue(), dtype=np.uint8).copy(), Path("a copy in memory"))
 
 
 def contents() -> Iterator[tuple[str, int, int]]:

@@ -1,4 +1,4 @@
-"""Large files over HTTP: an interrupted download goes on where it stopped, and what arrives is checked."""
+"""Download large files over HTTP: an interrupted download resumes, and the result is checked."""
 
 import errno
 import hashlib
@@ -17,13 +17,13 @@ CHUNK = 2**20
 TIMEOUT = 60.0
 """Seconds of silence after which a connection counts as lost."""
 ATTEMPTS = 5
-"""In a row that may end without getting further than the best before them."""
+"""Number of attempts in a row that may bring no further bytes."""
 PAUSE = 2.0
-"""Seconds before the next attempt; after one in vain twice that, and so on."""
+"""Seconds before the next attempt; the pause grows by as much with each attempt in vain."""
 LONGEST_PAUSE = 300.0
-"""Seconds that a server may ask for at most."""
+"""Longest pause that a server may ask for, in seconds."""
 _COME_BACK = {408, 429}
-"""What a server that is busy answers, beside 500 and more."""
+"""Status codes of a busy server, besides 500 and more."""
 _OWN_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 
 
@@ -31,9 +31,9 @@ def fetch(url: str, file: Path, *, md5: str, listener: ProgressListener = silent
     """Download a file beside its final place, as ``<name>.part``, and put it there once it has been checked.
 
     Args:
-        url: where it is.
-        file: where it goes; what is there already is left alone.
-        md5: that it must have, hexadecimal.
+        url: the address.
+        file: the target; an existing file is left alone.
+        md5: expected MD5 sum, hexadecimal.
         listener: hears of the progress, in bytes.
 
     Raises:
@@ -47,7 +47,7 @@ def fetch(url: str, file: Path, *, md5: str, listener: ProgressListener = silent
     while True:
         asked_for = 0.0
         try:
-            if _go_on(url, part, listener):
+            if _resume(url, part, listener):
                 break
             reason: object = "the connection was lost"
         except (OSError, http.client.HTTPException) as error:
@@ -78,8 +78,8 @@ def check(file: Path, md5: str, listener: ProgressListener = silent, *, otherwis
     """Compare a file with its published MD5 sum.
 
     Args:
-        file: which; a ``.part`` that fails is deleted.
-        md5: hexadecimal.
+        file: the file; a ``.part`` that fails is deleted.
+        md5: expected MD5 sum, hexadecimal.
         listener: hears of the progress, in bytes.
         otherwise: what to do if they differ.
 
@@ -150,8 +150,8 @@ def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
-def _go_on(url: str, part: Path, listener: ProgressListener) -> bool:
-    """Ask for what is still missing and append it; whether the file is whole now."""
+def _resume(url: str, part: Path, listener: ProgressListener) -> bool:
+    """Download the missing bytes and append them; whether the file is complete now."""
     part.parent.mkdir(parents=True, exist_ok=True)
     have = _size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})

@@ -11,7 +11,7 @@ import numpy as np
 
 from ltbench.data.command_line import data_command
 from ltbench.data.images import ImageFiles, RawData
-from ltbench.data.loading.decode import is_cut_off, rgb
+from ltbench.data.loading.decode import decode_rgb, is_cut_off
 from ltbench.data.long_tail import ShotRule
 from ltbench.data.official_lists.layout import ImageLayout
 from ltbench.data.official_lists.lists import abridged, class_counts, class_folders, find_list, identity, read_list
@@ -23,23 +23,23 @@ from ltbench.errors import LtbenchError
 from ltbench.progress import ProgressListener, ProgressUpdate, silent
 
 AT_ONCE = 4096
-"""Images between two reports of progress."""
+"""Number of images between two progress updates."""
 
 
 @dataclass
 class Verification:
-    """What was found."""
+    """The findings."""
 
     lines: list[tuple[str, str]] = field(default_factory=list)
-    """A title and a few words about each thing."""
+    """Title and text of each line."""
     columns: tuple[str, ...] = ()
-    """Heads of a table."""
+    """Column heads of a table."""
     rows: list[tuple[str, ...]] = field(default_factory=list)
     """Its rows."""
     faults: list[str] = field(default_factory=list)
-    """A sentence about each thing that is wrong; none if all is well."""
+    """A sentence about each fault; none if all is well."""
     remedy: str = "replace what is damaged"
-    """What to do about them."""
+    """The way to mend the faults."""
 
 
 def verify(
@@ -194,7 +194,7 @@ def _decoded(path: Path) -> str:
         return state
     try:
         encoded = np.fromfile(path, dtype=np.uint8)
-        rgb(encoded, path)
+        decode_rgb(encoded, path)
     except PermissionError:
         return "not readable"
     except (OSError, LtbenchError):

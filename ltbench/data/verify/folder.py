@@ -14,11 +14,11 @@ from ltbench.data.datasets.image_folder import FolderParts, UnreadableImagesErro
 from ltbench.data.loading.decode import (
     TRUNCATED,
     UnreadableImageError,
+    decode_rgb,
     has_frames,
     is_cut_off,
-    opened,
-    rgb,
-    stored,
+    open_image,
+    read_bytes,
 )
 from ltbench.data.prepare.download import in_gb
 from ltbench.data.verify.files import AT_ONCE, Verification
@@ -26,7 +26,7 @@ from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.progress import ProgressListener, ProgressUpdate
 
 NAMED = 20
-"""How many of many files of one kind are named."""
+"""Number of files of one kind that are named."""
 NO_CLASS = "(in no class)"
 
 
@@ -68,7 +68,7 @@ def verify_folder(
     elif decode:
         faults |= _read(folder_parts, _decoded, listener, "decoding")[0]
     found = Verification(remedy="replace what is damaged, or remove it")
-    found.faults = _named([f"damaged: {folder_parts.found.shown(file)}: {reason}" for file, reason in faults.items()])
+    found.faults = _named([f"damaged: {folder_parts.listing.shown(file)}: {reason}" for file, reason in faults.items()])
     count = len(folder_parts.files)
     state = f"{count - len(faults):,} of {count:,} {'decode' if decode else 'have a header'}, and stay files"
     if not streamed:
@@ -112,19 +112,19 @@ def _read(
 
 
 def _header(file: Path) -> _Header:
-    with opened(file, file) as image:
+    with open_image(file, file) as image:
         return _Header(image.width, image.height, f"{image.format} {image.mode}", has_frames(image))
 
 
 def _decoded(file: Path) -> None:
-    encoded = stored(file)
-    rgb(encoded, file)
+    encoded = read_bytes(file)
+    decode_rgb(encoded, file)
     if is_cut_off(encoded):
         raise UnreadableImageError(file, TRUNCATED)
 
 
 def _about(folder_parts: FolderParts) -> Iterator[tuple[str, str]]:
-    found = folder_parts.found
+    found = folder_parts.listing
     yield "folder", str(found.root.absolute())
     made = [f"{part} set" for part in ("test", "validation") if part in found.parts]
     if "test" not in found.parts:
@@ -143,7 +143,7 @@ def _about_images(folder_parts: FolderParts, headers: Sequence[tuple[Path, _Head
     )
     kinds = Counter(header.kind for _, header in headers)
     yield "kinds", ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    if several := [folder_parts.found.shown(file) for file, header in headers if header.frames]:
+    if several := [folder_parts.listing.shown(file) for file, header in headers if header.frames]:
         yield (
             "several frames",
             f"{len(several)} images, of which the first frame is used: " + ", ".join(_named(several)),
@@ -153,17 +153,17 @@ def _about_images(folder_parts: FolderParts, headers: Sequence[tuple[Path, _Head
 
 
 def _notes(folder_parts: FolderParts) -> Iterator[tuple[str, str]]:
-    for note in [*folder_parts.found.notes, *folder_parts.duplicate_notes(), *folder_parts.untested_notes()]:
+    for note in [*folder_parts.listing.notes, *folder_parts.duplicate_notes(), *folder_parts.untested_notes()]:
         yield "note", note
-    reasons = Counter(reason for _, reason in folder_parts.found.skipped)
+    reasons = Counter(reason for _, reason in folder_parts.listing.skipped)
     for reason, count in reasons.items():
-        names = [folder_parts.found.shown(path) for path, why in folder_parts.found.skipped if why == reason]
+        names = [folder_parts.listing.shown(path) for path, why in folder_parts.listing.skipped if why == reason]
         yield "not used", f"{count} {reason}: {', '.join(_named(names))}"
 
 
 def _by_class(folder_parts: FolderParts, bad: set[Path]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """The heads of the columns and a row for each class."""
-    found, parts = folder_parts.found, folder_parts.parts
+    found, parts = folder_parts.listing, folder_parts.parts
     names = {part: part.capitalize() for part in ("train", "validation", "test") if part in parts}
     columns: dict[str, Counter[str]] = {
         head: Counter() for head in (*names.values(), "Copies", "Unreadable", "Not used")
