@@ -1,4 +1,4 @@
-"""Where ltbench keeps what can be made again: checkpoints, logits, decoded images."""
+"""The folders that ltbench uses by default: the cache (checkpoints, logits, decoded images) and the data folder."""
 
 import os
 from pathlib import Path
@@ -16,6 +16,6 @@ def data_dir() -> Path:
     return Path(os.environ.get("LTBENCH_DATA") or "data")
 
 
-def printable(name: str) -> str:
+def storable_name(name: str) -> str:
     """A file's name as text that can be stored: bytes that are not UTF-8 become escapes."""
     return name.encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""Text from outside on its way to a terminal or into a document: what would act there instead of being shown."""
+"""Make text of unknown origin safe for terminals and documents."""
 
 import unicodedata
 from collections.abc import Mapping

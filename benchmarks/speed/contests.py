@@ -24,11 +24,12 @@ from torchvision import transforms
 
 from ltbench import registry
 from ltbench.config import Augment, Recipe
-from ltbench.data.augmentation.augment import augment, draws_needed
+from ltbench.data.augmentation.pipeline import augment, draws_needed
 from ltbench.data.images import ImageFiles, LabelledImages
-from ltbench.data.loading.base import Epoch, InMemoryLoader
+from ltbench.data.loading.epoch import Epoch
 from ltbench.data.loading.from_files import FileLoader
-from ltbench.data.loading.resize_cache import copies
+from ltbench.data.loading.in_memory import InMemoryLoader
+from ltbench.data.loading.resize_cache import resized
 from ltbench.evaluation.predict import predict
 from ltbench.method import Batch, ClassPrior, Method, Shuffled, Stage, at_rest
 from ltbench.metrics import calibration
@@ -267,7 +268,7 @@ def loading(device: torch.device, count: int = 512) -> Iterator[Contest]:
         files = ImageFiles(folder, names, np.zeros(count, dtype=np.int64))
         data, copied = (
             FileLoader(some, photographs.SIZE, photographs.MEAN, photographs.STD, device, workers=workers)
-            for some in (files, copies(files, photographs.COPIED, into=copied_to))
+            for some in (files, resized(files, photographs.COPIED, into=copied_to))
         )
         for what, how in recipes.items():
             theirs = photographs.loader(folder, photographs.training(jitter=any(how.jitter)), workers, train=True)

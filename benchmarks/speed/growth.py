@@ -22,7 +22,7 @@ import torch
 
 from ltbench import registry
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading.base import Epoch
+from ltbench.data.loading.epoch import Epoch
 from ltbench.method import ClassPrior, Method, Shuffled, Stage, at_rest
 from ltbench.metrics import calibration
 from ltbench.models.experts import Backbone

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from ltbench.cli import evaluation, models, planning, reporting, tools, training, watching
+from ltbench.cli import bench, check, data, doctor, evaluation, listing, models, planning, reporting, training, watching
 from ltbench.cli.command import TRACEBACK, Command, check_folder, explained, flush_output, prepare_streams
 from ltbench.cli.options import say
 from ltbench.errors import LtbenchError, LtbenchWarning
@@ -37,14 +37,14 @@ for command in (
     reporting.report,
     reporting.show,
     watching.watch,
-    tools.doctor,
-    tools.bench,
-    tools.check,
+    doctor.doctor,
+    bench.bench,
+    check.check,
 ):
     app.command(cls=Command)(command)
-app.command("list", cls=Command)(tools.list_names)
-data_app.command(cls=Command)(tools.prepare)
-data_app.command(cls=Command)(tools.verify)
+app.command("list", cls=Command)(listing.list_names)
+data_app.command(cls=Command)(data.prepare)
+data_app.command(cls=Command)(data.verify)
 data_app.command(cls=Command)(evaluation.order)
 
 

@@ -19,7 +19,6 @@ from tabulate import tabulate
 
 from ltbench import paths, registry
 from ltbench.config import Recipe, RunConfig
-from ltbench.data.prepare.download import Watch
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.metrics.calibration_error import mce_floor
 from ltbench.printable import printable_name
@@ -270,17 +269,17 @@ def _bar_for_each_run(bars: Progress, name: Callable[[int], str]) -> ProgressLis
 
 
 @contextmanager
-def file_bars() -> Iterator[Watch]:
+def file_bars() -> Iterator[ProgressListener]:
     """A progress bar for each thing that is done to large files."""
     with _bars() as bars:
         tasks: dict[str, TaskID] = {}
 
-        def watch(words: str, done: int, of: int) -> None:
-            if words not in tasks:
-                tasks[words] = bars.add_task(words)
-            bars.update(tasks[words], completed=done, total=of or None)
+        def listener(update: ProgressUpdate) -> None:
+            if update.message not in tasks:
+                tasks[update.message] = bars.add_task(update.message)
+            bars.update(tasks[update.message], completed=update.done, total=update.total or None)
 
-        yield watch
+        yield listener
 
 
 def _bars() -> Progress:

@@ -18,7 +18,8 @@ from torch import Tensor
 from ltbench import registry, rng
 from ltbench.config import Augment, Recipe, RunConfig, canonical_json
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading.base import Epoch, InMemoryLoader
+from ltbench.data.loading.epoch import Epoch
+from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.errors import LtbenchWarning
 from ltbench.method import Batch, Choice, ClassPrior, Method, Progress, Range, Stage, at_rest
 from ltbench.models.experts import Backbone

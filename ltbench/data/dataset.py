@@ -1,4 +1,4 @@
-"""From a source to what a run uses: a long-tailed training part, validation, test, and their description."""
+"""The data of a run: a long-tailed training part, validation and test, and their description."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,15 +12,16 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ltbench.config import RunConfig, canonical_json
 from ltbench.data import long_tail
-from ltbench.data.datasets.base import Source, reading
+from ltbench.data.datasets.base import Source, explain_permission_errors
 from ltbench.data.images import ImageFiles, Images, LabelledImages, RawData
 from ltbench.data.loading import decode_gpu
-from ltbench.data.loading.base import InMemoryLoader, Loader
+from ltbench.data.loading.base import Loader
 from ltbench.data.loading.from_files import FileLoader
-from ltbench.data.loading.resize_cache import copies
+from ltbench.data.loading.in_memory import InMemoryLoader
+from ltbench.data.loading.resize_cache import resized
 from ltbench.data.long_tail import ShotRule
-from ltbench.data.prepare.download import Watch, silent
 from ltbench.errors import LtbenchError
+from ltbench.progress import ProgressListener, silent
 
 
 @dataclass(frozen=True)
@@ -32,32 +33,32 @@ class Dataset:
     validation: Images | None
     test: Images
     counts: NDArray[np.int64]
-    """(C,) images of each class in the whole long-tailed training set, validation part included."""
+    """(C,) number of images of each class in the whole long-tailed training set, validation part included."""
     shots: ShotRule
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    """Of each channel, pixels in [0, 1]."""
+    """Channel means and standard deviations of pixels in [0, 1]."""
     image_size: int
     """Side in pixels."""
     cache_resized: int | None = None
-    """Shorter side of the copies that stand in for image files; None: these themselves."""
+    """Shorter side of the images in the resize cache, which are decoded instead of the files; None: the files."""
     decode: Literal["cpu", "gpu"] = "cpu"
-    """What decodes image files."""
+    """Device that decodes image files."""
 
     @property
     def train_counts(self) -> NDArray[np.int64]:
-        """(C,) images of each class that are trained on."""
+        """(C,) number of images of each class that are trained on."""
         return _counts(self.train.labels, len(self.classes))
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
-        """Of each part, whatever the order or storage of its images."""
+        """Fingerprint of each part, independent of the order and storage of its images."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: _fingerprint(part) for name, part in parts.items() if part is not None}
 
     @property
     def fingerprint(self) -> str:
-        """Of all parts together."""
+        """Fingerprint of all parts together."""
         return canonical_json(self.fingerprints)
 
     @property
@@ -75,26 +76,26 @@ class Dataset:
         *,
         labelled: bool = True,
         workers: int | None = None,
-        watch: Watch = silent,
+        listener: ProgressListener = silent,
     ) -> Loader:
         """Batches of a part: of images in memory, or of files as they are read.
 
         Args:
-            part: one of this data set's.
+            part: train, validation or test images of this data set.
             device: where batches go.
             labelled: if not, every label is -1.
-            workers: threads that decode files; see `Streamed`.
-            watch: told about copies of files that are made first, where the run wants them.
+            workers: threads that decode files; see `FileLoader`.
+            listener: hears of the progress of the resize cache, which is filled first where the run uses one.
 
         Raises:
-            LtbenchError: if such a copy cannot be made, or there is no GPU to decode on.
+            LtbenchError: if the resize cache cannot be filled, or there is no GPU to decode on.
         """
         if isinstance(part, LabelledImages):
             return InMemoryLoader(part, self.mean, self.std, device, labelled=labelled)
         if self.decode == "gpu":
             decode_gpu.require(device)
         if self.cache_resized is not None:
-            part = copies(part, self.cache_resized, watch)
+            part = resized(part, self.cache_resized, listener)
         return FileLoader(
             part, self.image_size, self.mean, self.std, device,
             labelled=labelled, workers=workers, on_device=self.decode == "gpu",
@@ -115,19 +116,19 @@ def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
     image_size = config.image_size or source.image_size
     if config.cache_resized is not None and config.cache_resized < image_size:
         raise LtbenchError(
-            f"images of {image_size} pixels cannot be cut from copies of {config.cache_resized}",
+            f"the resize cache has images of {config.cache_resized} pixels, too small for crops of {image_size}",
             where="--cache-resized",
             hint=f"give at least {image_size}; 256 goes with 224",
         )
     read = source.load_keeping_untested if config.keep_classes_without_test_images else source.load
-    with reading(folder):
+    with explain_permission_errors(folder):
         raw = read(folder, image_size)
     asked = {"--cache-resized": config.cache_resized is not None, "--decode-on-gpu": config.decode == "gpu"}
     if any(asked.values()) and isinstance(raw.train, LabelledImages):
         raise LtbenchError(
-            f"the images of {source.name} are decoded once and kept in memory, so that no file is read again",
+            f"the images of {source.name} are decoded once and kept in memory, so the option has no effect",
             where=" and ".join(option for option, given in asked.items() if given),
-            hint="leave it out; it is for data sets that stay files",
+            hint="leave it out; it is for data sets whose images stay files",
         )
     train, validation, counts = divide(source, raw, config)
     mean, std = source.statistics or _statistics(train)
@@ -141,10 +142,11 @@ def divide(source: Source, raw: RawData, config: RunConfig) -> tuple[Images, Ima
     Args:
         source: the data set.
         raw: its images.
-        config: of the run: imbalance ratio, data seed, and whether it holds images out.
+        config: configuration of the run: imbalance ratio, data seed, and whether it holds images out.
 
     Returns:
-        Both parts, and (C,) images of each class in both together; of an official validation set none.
+        Training part, validation part, and (C,) number of images of each class in both together; an official
+        validation set does not count.
 
     Raises:
         LtbenchError: if the ratio leaves a class empty (which), or nothing can be held out.
@@ -155,24 +157,24 @@ def divide(source: Source, raw: RawData, config: RunConfig) -> tuple[Images, Ima
     _refuse_empty(raw.classes, counts, config.imbalance_ratio)
     validation = raw.validation if config.validation else None
     if config.validation and validation is None:
-        same = raw.duplicates if kept is None or raw.duplicates is None else raw.duplicates[kept]
-        held = long_tail.hold_out(train.labels, config.data_seed, duplicates=same)
-        if not held.any():
+        duplicates = raw.duplicates if kept is None or raw.duplicates is None else raw.duplicates[kept]
+        held_out = long_tail.hold_out(train.labels, config.data_seed, duplicates=duplicates)
+        if not held_out.any():
             raise LtbenchError(
-                "no class has two training images, so that none can be held out for validation",
+                "no class has two training images, so none can be held out for validation",
                 where="--validation",
                 hint="add images, or run without validation",
             )
-        train, validation = train.take(~held), train.take(held)
+        train, validation = train.take(~held_out), train.take(held_out)
     return train, validation, counts
 
 
 def effective(config: RunConfig, data: Dataset) -> RunConfig:
-    """The settings of a run without those that change nothing on its data, so that they do not change its id.
+    """The configuration of a run without settings that change nothing on its data, so that they do not change its id.
 
     Args:
-        config: of the run.
-        data: that it loads.
+        config: configuration of the run.
+        data: the data that it loads.
     """
     if config.keep_classes_without_test_images and _counts(data.test.labels, len(data.classes)).all():
         return config.replace(keep_classes_without_test_images=False)
@@ -180,7 +182,7 @@ def effective(config: RunConfig, data: Dataset) -> RunConfig:
 
 
 def _long_tailed(source: Source, raw: RawData, config: RunConfig) -> NDArray[np.int64] | None:
-    """Which training images are kept; None for all."""
+    """Indices of the training images that are kept; None for all."""
     if config.imbalance_ratio is None:
         return None
     available = _counts(raw.train.labels, len(raw.classes))
@@ -211,7 +213,7 @@ def _counts(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
 
 
 def _statistics(part: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Channel means and standard deviations; a constant channel counts as deviating by one."""
+    """Channel means and standard deviations; that of a constant channel counts as 1."""
     if isinstance(part, ImageFiles):  # measuring them would mean to decode them all
         return IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
     pixels = part.images.astype(np.float64) / 255

@@ -28,7 +28,7 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Images that stay files: decoded when they are needed, from their original pixels, each time anew."""
+    """Images that stay files and are decoded each time that they are needed."""
 
     root: Path
     """The folder that the names are relative to."""
@@ -46,7 +46,7 @@ class ImageFiles:
 
 
 Images = LabelledImages | ImageFiles
-"""What a source gives: small images decoded, large ones as files, which are then streamed."""
+"""Images of a data set: small ones decoded, large ones as files, which are streamed."""
 
 
 @dataclass(frozen=True)
@@ -57,22 +57,22 @@ class RawData:
     test: Images
     classes: tuple[str, ...]
     test_names: tuple[str, ...] = ()
-    """Of the test images in their order: files, or positions in the official data; () where they are in its order."""
+    """Names of the test images: files, or positions in the official data; () where they are in the official order."""
     validation: Images | None = None
     """The official validation set, which a run with --validation uses instead of a part of the training images."""
     duplicates: NDArray[np.int64] | None = None
-    """(N,) a number for every training image that its byte-identical copies share; None: there are none, or nobody
-    looked. A validation part that is held out takes all copies of an image or none."""
+    """(N,) a number for every training image that all byte-identical copies have in common; None: no duplicates, or
+    not searched for. A validation part that is held out takes all copies of an image or none."""
     train_names: tuple[str, ...] = ()
-    """Of the training images, as ``test_names``."""
+    """Names of the training images, as ``test_names``."""
     validation_names: tuple[str, ...] = ()
-    """Of the official validation set, as ``test_names``."""
+    """Names of the official validation images, as ``test_names``."""
 
 
-def unreadable(image: Path, error: OSError) -> LtbenchError:
-    """The error for an image file that is not there or may not be read."""
+def image_read_error(image: Path, error: OSError) -> LtbenchError:
+    """The error for an image file that is missing or may not be read."""
     return LtbenchError(
         f"an image cannot be read: {error.strerror}",
         where=image,
-        hint="put it in its place, readable; ltbench data verify NAME --data-dir DIR tells all that a data set lacks",
+        hint="put it back and make it readable; ltbench data verify NAME --data-dir DIR lists all missing files",
     )

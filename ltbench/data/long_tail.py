@@ -19,8 +19,8 @@ def profile(largest: int, classes: int, ratio: float) -> Labels:
     Cui et al., "Class-Balanced Loss" (CVPR 2019), section 5.1, as the LDAM code rounds it.
 
     Args:
-        largest: images of the first class.
-        classes: C.
+        largest: number of images of the first class.
+        classes: number of classes, C.
         ratio: imbalance ratio, the first count over the last; at least 1.
 
     Returns:
@@ -49,8 +49,8 @@ def select(labels: Labels, counts: Labels, seed: int = 0) -> Labels:
 
     Args:
         labels: (N,) of all images.
-        counts: (C,) images to keep of each class.
-        seed: of numpy's legacy generator (the papers' is 0); numpy's global generator is left alone.
+        counts: (C,) number of images to keep of each class.
+        seed: seed of numpy's legacy generator (0 in the papers); numpy's global generator is left alone.
 
     Returns:
         Indices into ``labels``, in class order.
@@ -65,11 +65,11 @@ def select(labels: Labels, counts: Labels, seed: int = 0) -> Labels:
 
 
 def take_whole(order: Labels, size: int, duplicates: Labels | None = None) -> Labels:
-    """The first so many of some images, in which copies of one image stay together.
+    """The first ``size`` of some images, with copies of one image kept together.
 
     Args:
-        order: (K,) images in the order in which they are asked.
-        size: how many to take; where copies do not fit in, fewer, but one image at least, with its copies.
+        order: (K,) images in order of preference.
+        size: number of images to take; fewer where copies do not fit in, but at least one image, with its copies.
         duplicates: (N,) for every image one that has the same bytes, the same for all copies; None: there are none.
 
     Returns:
@@ -80,19 +80,19 @@ def take_whole(order: Labels, size: int, duplicates: Labels | None = None) -> La
     group = duplicates[order]
     names, sizes = np.unique(group, return_counts=True)
     taken: list[int] = []
-    room = size
+    left = size
     for name in dict.fromkeys(group.tolist()):
         own = int(sizes[np.searchsorted(names, name)])
-        if own <= room:
+        if own <= left:
             taken.append(name)
-            room -= own
+            left -= own
     if not taken and size > 0 and len(names) > 1:
         taken.append(min(dict.fromkeys(group.tolist()), key=lambda name: sizes[np.searchsorted(names, name)]))
     return order[np.isin(group, taken)]
 
 
-def hold_out(labels: Labels, seed: int, share: float = 0.2, duplicates: Labels | None = None) -> NDArray[np.bool_]:
-    """Which images form the validation part: a share of each class, rounded half up.
+def hold_out(labels: Labels, seed: int, fraction: float = 0.2, duplicates: Labels | None = None) -> NDArray[np.bool_]:
+    """Which images form the validation part: a fraction of each class, rounded half up.
 
     A class of two or more images gives at least one and keeps at least one; a class of one keeps it. Copies of one
     image stay together: a class may give fewer for that, and a class that has nothing but copies of one image gives
@@ -100,8 +100,8 @@ def hold_out(labels: Labels, seed: int, share: float = 0.2, duplicates: Labels |
 
     Args:
         labels: (N,).
-        seed: of the draw; the same for every run on this data.
-        share: of each class.
+        seed: seed of the draw; the same for every run on this data.
+        fraction: fraction of each class.
         duplicates: (N,) as `take_whole` takes them.
 
     Returns:
@@ -109,15 +109,15 @@ def hold_out(labels: Labels, seed: int, share: float = 0.2, duplicates: Labels |
     """
     from ltbench import rng
 
-    held = np.zeros(len(labels), dtype=bool)
+    held_out = np.zeros(len(labels), dtype=bool)
     generator = rng.numpy_generator(seed, "validation")
     for label in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == label))
-        size = min(max(int(share * len(members) + 0.5), 1), len(members) - 1)
-        held[take_whole(members, size, duplicates)] = True
+        size = min(max(int(fraction * len(members) + 0.5), 1), len(members) - 1)
+        held_out[take_whole(members, size, duplicates)] = True
     if duplicates is not None:  # copies that stand in two classes, one of which gave them
-        held &= ~np.isin(duplicates, duplicates[~held])
-    return held
+        held_out &= ~np.isin(duplicates, duplicates[~held_out])
+    return held_out
 
 
 @dataclass(frozen=True)
@@ -145,16 +145,16 @@ def fingerprint_files(files: "ImageFiles") -> str:
     Their content is not read: of a hundred thousand photographs that would take minutes in every run.
 
     Raises:
-        LtbenchError: if one of them is not there.
+        LtbenchError: if one of them is missing.
     """
-    from ltbench.data.images import unreadable
+    from ltbench.data.images import image_read_error
 
     lines = []
     for name, label in zip(files.names.tolist(), files.labels.tolist(), strict=True):
         try:
             size = (files.root / name).stat().st_size
         except OSError as error:
-            raise unreadable(files.root / name, error) from None
+            raise image_read_error(files.root / name, error) from None
         lines.append(f"{name.rpartition('/')[2]}\0{size}\0{label}\n")
     return hashlib.blake2b("".join(sorted(lines)).encode(), digest_size=8).hexdigest()
 

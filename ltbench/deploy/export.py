@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ltbench import rng
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading.base import InMemoryLoader
+from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.deploy.predictor import Card, Predictor, build, check_finite
 from ltbench.errors import LtbenchError
 from ltbench.files.output import write_bytes

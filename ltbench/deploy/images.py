@@ -17,10 +17,10 @@ from torch import Tensor
 from ltbench.data.datasets.image_folder import decode_one
 from ltbench.data.datasets.image_names import is_named_like_an_image
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading.base import InMemoryLoader
 from ltbench.data.loading.decode import UnreadableImageError, read_rgb, several_frames
 from ltbench.data.loading.from_files import centre
-from ltbench.data.loading.resize_cache import as_copied
+from ltbench.data.loading.in_memory import InMemoryLoader
+from ltbench.data.loading.resize_cache import as_resized
 from ltbench.deploy.predictor import Predictor
 from ltbench.errors import LtbenchError
 from ltbench.evaluation.predict import Predictions, predict
@@ -127,7 +127,7 @@ def _decoded_or_reason(
 def _streamed(file: Path, side: int, copied: int | None) -> NDArray[np.uint8]:
     """As evaluation sees an image of a data set that is streamed, maybe from copies."""
     image = read_rgb(file)
-    return centre(as_copied(image, copied) if copied else image, side).numpy()
+    return centre(as_resized(image, copied) if copied else image, side).numpy()
 
 
 def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

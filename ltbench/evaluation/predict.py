@@ -99,10 +99,10 @@ def predict(method: Method, data: Loader, precision: str = "fp32", group: Group 
     """
     method.eval()
     logits, experts, done = torch.empty(0, 0), torch.empty(0, 0, 0), 0
-    own = sum(map(len, data.in_order(share=group.local_slice)))
+    own = sum(map(len, data.in_order(local_slice=group.local_slice)))
     count = len(data.labels) if group.is_main else own
     with folded(method, data.first()) as how:
-        for batch in data.eval_batches(share=group.local_slice):
+        for batch in data.eval_batches(local_slice=group.local_slice):
             with torch.autocast(data.device.type, torch.bfloat16, enabled=precision == "bf16"):
                 found = method.experts(batch.images).float()
             if not done:  # room for all, so that they never lie there twice

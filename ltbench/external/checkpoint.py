@@ -90,7 +90,7 @@ def import_checkpoint(
         experts=experts_record(network),
         cost=cost,
         provenance={
-            IMPORTED: {"file": paths.printable(file.name), "sha256": digest, "network": str(architecture)},
+            IMPORTED: {"file": paths.storable_name(file.name), "sha256": digest, "network": str(architecture)},
             **provenance.provenance(where, started),
         },
     )

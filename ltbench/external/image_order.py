@@ -1,4 +1,4 @@
-"""The order in which ltbench has the images of a data set."""
+"""The order of the images of a data set in ltbench, by which predictions of other programs are matched."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,36 +11,36 @@ import pandas as pd
 from ltbench import registry
 from ltbench.config import RunConfig, validated
 from ltbench.data import dataset
-from ltbench.data.datasets.base import reading
+from ltbench.data.datasets.base import explain_permission_errors
 from ltbench.data.images import ImageFiles, Images
 
-Part = Literal["train", "validation", "test"]
+PartName = Literal["train", "validation", "test"]
 
 
 def image_order(
     name: str,
     folder: Path,
     image_size: int | None = None,
-    part: Part = "test",
+    part: PartName = "test",
     imbalance_ratio: float | None = None,
     data_seed: int = 0,
     *,
     keep_untested: bool = False,
 ) -> pd.DataFrame:
-    """The images of a part of a data set in the order in which ltbench has them.
+    """The images of a part of a data set in the order of ltbench.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         folder: --data-dir.
-        image_size: side in pixels; None: the data set's own.
-        part: test; train: the long-tailed training images, before any are held out; validation: those that a run with
-            --validation holds out of them, or the official validation set.
-        imbalance_ratio: of the training images; None: the data set's own.
-        data_seed: draws the training images.
+        image_size: side in pixels; None: the data set's default.
+        part: train are the long-tailed training images, before any are held out; validation those that a run with
+            --validation holds out, or the official validation set.
+        imbalance_ratio: imbalance ratio of the training images; None: the data set's default.
+        data_seed: seed of the draw of the training images.
         keep_untested: whether classes may lack test images.
 
     Returns:
-        One row an image: ``label``, ``class`` and ``image``, which is its file, or its position in the official data.
+        One row per image: ``label``, ``class`` and ``image``, which is its file, or its position in the official data.
 
     Raises:
         LtbenchError: if the data is missing or damaged.
@@ -50,7 +50,7 @@ def image_order(
     settings = {"dataset": name, "imbalance_ratio": ratio, "data_seed": data_seed, "validation": part == "validation"}
     config = validated(RunConfig, settings)
     read = source.load_keeping_untested if keep_untested else source.load
-    with reading(folder):
+    with explain_permission_errors(folder):
         raw = read(folder, image_size or source.image_size)
     named: dict[str, Images | None] = {"test": _named(raw.test, raw.test_names)}
     if part != "test":  # names take the place of the images
@@ -64,7 +64,7 @@ def image_order(
 
 
 def _named(images: Images, names: Sequence[str]) -> ImageFiles:
-    """Images by name: as given, as their files are called, or by position."""
+    """Images by name: the given names, those of their files, or their positions."""
     if isinstance(images, ImageFiles) and not names:
         return images
-    return ImageFiles(Path(), np.array(names or [str(place) for place in range(len(images))]), images.labels)
+    return ImageFiles(Path(), np.array(names or [str(position) for position in range(len(images))]), images.labels)

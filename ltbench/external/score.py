@@ -22,7 +22,7 @@ from ltbench.external.alignment import column_order, renumbering, row_order, war
 from ltbench.external.image_order import image_order
 from ltbench.external.prediction_file import Given, PredictionFile, open_predictions, read_counts
 from ltbench.external.rows import check_row, check_word, declared_recipe, refuse_twice
-from ltbench.paths import printable
+from ltbench.paths import storable_name
 from ltbench.results import provenance
 from ltbench.results.external import EXTERNAL, SCORED
 from ltbench.results.schema import DataRecord, MethodRecord, Result
@@ -91,8 +91,8 @@ def score(
         metrics={"test": measure(predictions.logits, predictions.labels, predictions.experts, data.groups)},
         **of_images(predictions, data, logit_prior=logit_prior, transductive=transductive),
         provenance={
-            SCORED: {"file": printable(file.name), "sha256": digest, "labels": checked, **told}
-            | ({"train_counts": printable(train_counts.name)} if train_counts else {}),
+            SCORED: {"file": storable_name(file.name), "sha256": digest, "labels": checked, **told}
+            | ({"train_counts": storable_name(train_counts.name)} if train_counts else {}),
             "versions": provenance.versions(),
             "git": provenance.git_state(),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),

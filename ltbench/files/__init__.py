@@ -1,1 +1,1 @@
-"""Reading and writing files: whole or not at all, bounded, one process at a time."""
+"""Read and write files: atomic, bounded, one process at a time."""

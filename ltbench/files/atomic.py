@@ -2,14 +2,13 @@
 
 import os
 import re
+import secrets
 import stat
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, BinaryIO, Literal
 
 from ltbench.errors import SaveError
 
@@ -20,34 +19,31 @@ except ImportError:  # not on Windows
 else:
     LOCKS = True
 
-_ONE_AT_A_TIME = threading.Lock()
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
 _OLDER_TEMPORARY = re.compile(r"\..+\.(json|pt|npz|npy|toml)\.[a-z0-9_]{8}")
-"""As versions before locks have left them."""
+"""Temporary files of versions that held no locks."""
 ABANDONED = 24 * 3600.0
-"""Seconds without a change after which nobody is taken to write a file, where locks do not tell."""
+"""Seconds without a change after which a temporary file counts as abandoned, where there are no locks."""
 
 
 def write_bytes(path: Path, write: Callable[[IO[bytes]], object], *, lasting: bool = True) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step.
+    """Let ``write`` fill a temporary file beside ``path``, then move it into place in one step.
 
     Args:
-        path: of the file; its folder is made.
-        write: what it is filled by.
-        lasting: whether it must outlive a power failure, which takes waiting for the disk.
+        path: the file; its folder is made.
+        write: writes the content into a stream.
+        lasting: whether the file must survive a power failure, which takes waiting for the disk.
 
     Raises:
         SaveError: if the folder cannot be written or the disk is full; what was at ``path`` is untouched.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _temporary_file(path) as (handle, temporary):
-            with os.fdopen(handle, "wb") as stream:
-                write(stream)
-                stream.flush()
-                if lasting:
-                    os.fsync(stream.fileno())
-            temporary.chmod(0o666 & ~_umask())
+        with _temporary_file(path) as (stream, temporary):
+            write(stream)
+            stream.flush()
+            if lasting:
+                os.fsync(stream.fileno())
             temporary.replace(path)
     except (OSError, RuntimeError) as error:
         fault = error if isinstance(error, OSError) else error.__context__  # torch.save wraps it in a RuntimeError
@@ -67,9 +63,9 @@ def write_text(path: Path, text: str, *, lasting: bool = True) -> None:
 def remove_abandoned(folder: Path) -> None:
     """Remove the temporary files, in a folder and below, of processes that were killed while they wrote.
 
-    A process holds a lock on its temporary file until the file is in place, and the system takes the lock from a
-    process that dies, so that a file which is being written stays. Where the file system has no locks, and for files of
-    older versions, which held none, a day without a change must do.
+    A process holds a lock on its temporary file until the file is in place, and the system releases the locks of a
+    process that dies. A file that is being written therefore stays. Where the file system has no locks, and for files
+    of older versions, which held none, a day without a change must do.
     """
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -110,26 +106,15 @@ def _claim(handle: int) -> Literal["claimed", "taken", "unknown"]:
 
 
 @contextmanager
-def _temporary_file(path: Path) -> Iterator[tuple[int, Path]]:
-    """A new file beside a path, open and locked, which is removed unless it has been put in place.
-
-    The handle is the caller's to close; the lock outlives that, since the file is still to be moved.
-    """
+def _temporary_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """A new file beside a path, open and locked, which is removed unless it has been moved into place."""
     while True:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        if not LOCKS or (_claim(handle) != "taken" and os.fstat(handle).st_nlink):
-            break
-        os.close(handle)  # remove_abandoned() has come in between, and takes the file away
-    guard = os.dup(handle)
-    try:
-        yield handle, Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
-        os.close(guard)
-
-
-def _umask() -> int:
-    with _ONE_AT_A_TIME:  # it can only be read by setting it, which is for the whole process
-        mask = os.umask(0)
-        os.umask(mask)
-    return mask
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        with temporary.open("xb") as stream:
+            if LOCKS and (_claim(stream.fileno()) == "taken" or not os.fstat(stream.fileno()).st_nlink):
+                continue  # remove_abandoned() came before the lock, and removes the file
+            try:
+                yield stream, temporary
+            finally:
+                temporary.unlink(missing_ok=True)
+            return

@@ -1,4 +1,4 @@
-"""A file that one process at a time may hold, so that nobody trains the same run twice into one checkpoint."""
+"""Lock files: one process at a time, so that no two processes train the same run into one checkpoint."""
 
 import os
 import socket
@@ -13,9 +13,9 @@ from filelock import FileLock, Timeout
 from ltbench.errors import LtbenchError, LtbenchWarning, SaveError
 
 PATIENCE = 1.0
-"""Seconds of waiting that are not worth a word."""
+"""Seconds of waiting without a message."""
 _HOLDER = "held by process "
-"""How a lock file begins that says who has it."""
+"""Beginning of a lock file that names its holder."""
 
 
 @contextmanager
@@ -32,8 +32,8 @@ def exclusive(
     it says by whom.
 
     Args:
-        path: of the file; its folder is made.
-        what: it stands for, for the note.
+        path: the lock file; its folder is made.
+        what: the work that it protects, for the message.
         wait: whether to wait; if not, another process that has it is an error.
         hint: what to do where the file cannot be made, or is held and there is no waiting.
 
@@ -65,7 +65,7 @@ def exclusive(
 
 
 def _sign(path: Path) -> None:
-    """Write into a lock file who has it; a courtesy, without which it is held all the same."""
+    """Write the holder into a lock file; only for messages."""
     with suppress(OSError):
         there = path.read_bytes()
         if not there or there.startswith(_HOLDER.encode()):  # filelock keeps words of its own where it must do without
@@ -79,11 +79,11 @@ def _holder(path: Path) -> str:
         text = path.read_bytes().decode(errors="replace").strip()
         if text.startswith(_HOLDER) and text.isprintable():
             return text
-    return "held by a process that has not left its name"
+    return "held by an unknown process"
 
 
-def held(path: Path) -> bool:
-    """Whether somebody holds a lock file; taken for a moment to find out, which those who wait for it do not notice."""
+def is_held(path: Path) -> bool:
+    """Whether a process holds a lock file; found out by taking the lock for a moment."""
     if not path.exists():
         return False
     try:

@@ -1,4 +1,4 @@
-"""Room for large tables of numbers."""
+"""Large tables of numbers: in memory, or memory-mapped from a file."""
 
 import math
 import os
@@ -12,14 +12,14 @@ from ltbench.errors import LtbenchError
 from ltbench.paths import cache_dir
 
 IN_MEMORY = 2**28
-"""Bytes of a table from which on it lies in a file."""
+"""Largest size in bytes of a table in memory; a larger one is memory-mapped."""
 
 
 def empty_or_memmap(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
-    """A tensor to be filled, which takes no memory that others need.
+    """An uninitialised tensor; a large one is memory-mapped.
 
-    A large one lies in a temporary file without a name in the cache folder: the operating system keeps as much of it in
-    memory as there is to spare, and frees it with the tensor.
+    Its temporary file in the cache folder has no name: the operating system keeps as much of it in memory as there is
+    to spare, and deletes it with the tensor.
 
     Raises:
         LtbenchError: if the disk has no room for it.

@@ -1,4 +1,4 @@
-"""Where ``--output`` writes: a file appears whole or not at all; a pipe or a device is written to as it is."""
+"""Write to ``--output``: a file appears whole or not at all; a pipe or a device is written to directly."""
 
 import os
 import stat
@@ -12,14 +12,14 @@ from ltbench.files import atomic
 
 
 def write_bytes(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let ``write`` fill what the user has named.
+    """Let ``write`` fill the file, pipe or device that the user has named.
 
     A symbolic link stays, and what it leads to is written. A regular file is replaced in one step and keeps its mode.
     A FIFO, a device or an open descriptor such as /dev/stdout is opened and written to.
 
     Args:
         path: a file, new or not, or something else that can be written to.
-        write: what it is filled by.
+        write: writes the content into a stream.
 
     Raises:
         LtbenchError: if it cannot be written; a file that was there is untouched then.

@@ -1,4 +1,4 @@
-"""Small files of the user, which are not read without end."""
+"""Read small files of the user, with a bound on their size."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from ltbench.errors import LtbenchError
 
 LARGEST = 2**25
-"""Bytes of a file of settings, counts or names, at most."""
+"""Largest size in bytes of a file of settings, counts or names."""
 
 
 def read_small(path: Path, *, largest: int = LARGEST) -> bytes:

@@ -1,4 +1,4 @@
-"""CSV that a spreadsheet can open without carrying out what names in it say."""
+"""CSV that is safe to open in a spreadsheet: no text is taken for a formula."""
 
 import math
 from typing import Any

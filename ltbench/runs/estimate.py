@@ -13,9 +13,9 @@ import torch
 from ltbench import registry
 from ltbench.config import Augment, ResolvedRun, RunConfig
 from ltbench.data import dataset, long_tail
-from ltbench.data.datasets.listed import Listed
+from ltbench.data.datasets.listed import ListedSource
 from ltbench.data.images import ImageFiles, LabelledImages
-from ltbench.data.loading.base import InMemoryLoader
+from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.errors import LtbenchError, LtbenchWarning, TrainingFailedError
 from ltbench.evaluation.predict import predict
 from ltbench.evaluation.records import multiply_adds, peak_memory
@@ -167,12 +167,17 @@ def sizes_of(config: RunConfig, folder: Path) -> Sizes:
     """The published sizes of a data set of official lists, which need not be there; those of any other by looking."""
     source = registry.dataset(config.dataset)
     image_size = config.image_size or source.image_size
-    if isinstance(source, Listed) and config.imbalance_ratio is None:
-        published = source.train_counts()
-        images, test_images = source.parts["train"].size, source.parts["test"].size
-        if published is None:  # a tail of any kind: what matters is the number of classes
-            published = long_tail.profile(5 * images // source.class_count, source.class_count, 100).tolist()
-        return Sizes(tuple(published), images, test_images, (3, image_size, image_size), True)
+    if isinstance(source, ListedSource) and config.imbalance_ratio is None:
+        published = source.published
+        images, test_images, classes = (
+            published.parts["train"].size,
+            published.parts["test"].size,
+            published.class_count,
+        )
+        counts = published.train_counts
+        if counts is None:  # a tail of any kind: what matters is the number of classes
+            counts = tuple(long_tail.profile(5 * images // classes, classes, 100).tolist())
+        return Sizes(counts, images, test_images, (3, image_size, image_size), True)
     data = dataset.load(source, config, folder)
     return Sizes(
         tuple(data.train_counts.tolist()),

@@ -7,7 +7,6 @@ import torch
 from ltbench.data.images import Images
 from ltbench.data.loading.base import Loader
 from ltbench.method import Method
-from ltbench.progress import ProgressUpdate
 from ltbench.runs.monitors import Monitors
 from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import PlannedRun
@@ -36,10 +35,9 @@ def make_loaders(planned: PlannedRun, options: RunOptions) -> Loaders:
     """
 
     def loader(images: Images, *, labelled: bool = True) -> Loader:
-        def watch(words: str, done: int, of: int) -> None:
-            options.listener(ProgressUpdate(words, done, of))
-
-        return planned.data.loader(images, planned.device, labelled=labelled, workers=options.workers, watch=watch)
+        return planned.data.loader(
+            images, planned.device, labelled=labelled, workers=options.workers, listener=options.listener
+        )
 
     validation, test = planned.data.validation, planned.data.test if options.evaluate_test else None
     adapts_to = (test if test is not None else validation) if planned.method.transductive else None

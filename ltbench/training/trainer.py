@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ltbench import rng
 from ltbench.config import Recipe
-from ltbench.data.loading.base import Epoch, Loader
+from ltbench.data.loading.base import Loader
+from ltbench.data.loading.epoch import Epoch
 from ltbench.errors import LtbenchWarning, TrainingFailedError
 from ltbench.method import Batch, Method, Progress, Stage
 from ltbench.training.activation_checkpointing import recomputed
@@ -214,7 +215,7 @@ class _Trainer:
             batch_size=self.recipe.batch_size,
             seed=self.seed,
             place=(self.stage, self.epoch),
-            share=self.local_slice,
+            local_slice=self.local_slice,
             **({"gather": self.group.gather} if self.whole else {}),
         )
         self._set_rate(planned.lrs[self.epoch])

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from ltbench import registry
-from ltbench.data.datasets import split_lists
+from ltbench.data.official_lists import split_list
 
 FOLDERS = {
     "imagenet-lt": ("n01440764", "n01443537", "n01484850", "n01491361"),
@@ -167,13 +167,17 @@ class Tiny:
     members: dict[str, list[tuple[str, str, str, int]]]
     """Part -> set of images, folder of the class, file, label."""
 
+    @property
+    def published(self):
+        return self.source.published
+
     def path(self, layouts, images, folder, image):
         """Of an image in given layouts."""
-        return layouts[images].format(folder=folder, flat=self.source.flat(folder), image=image)
+        return layouts[images].format(folder=folder, flat=self.published.layout.flat_name(folder), image=image)
 
     def write_images(self, layouts=None):
         """Write the images in given layouts, the official ones if none are."""
-        layouts = {**self.source.official_layouts(), **(layouts or {})}
+        layouts = {**self.published.layout.official(), **(layouts or {})}
         generator = np.random.default_rng(0)
         for images, folder, image, _ in (one for members in self.members.values() for one in members):
             path = self.folder / self.path(layouts, images, folder, image)
@@ -183,23 +187,23 @@ class Tiny:
 
     def text(self, part, written=None):
         """The list of a part; ``written`` makes a path from the set, the folder, and the file."""
-        written = written or partial(self.path, self.source.official_layouts())
+        written = written or partial(self.path, self.published.layout.official())
         return "".join(f"{written(*one[:3])} {one[3]}\n" for one in self.members[part])
 
     def write_lists(self, written=None, into="."):
         """Write the lists."""
-        for part in self.source.parts:
+        for part in self.published.parts:
             self.list(part, into).parent.mkdir(parents=True, exist_ok=True)
             self.list(part, into).write_text(self.text(part, written))
         return self
 
     def list(self, part, into="."):
         """The file of a list."""
-        return self.folder / into / self.source.parts[part].lists[0]
+        return self.folder / into / self.published.parts[part].lists[0]
 
     def all_paths(self, part, layouts=None):
         """The paths of a part's images in the data folder."""
-        layouts = {**self.source.official_layouts(), **(layouts or {})}
+        layouts = {**self.published.layout.official(), **(layouts or {})}
         return [self.path(layouts, *one[:3]) for one in self.members[part]]
 
 
@@ -211,11 +215,11 @@ def tiny(tmp_path, monkeypatch):
         source = registry.dataset(name)
         cls, counts = type(source), (7, 4, 2, 1)
         folders = FOLDERS[name]
-        members = {part: [] for part in source.parts}
-        for part, one in source.parts.items():
+        members = {part: [] for part in source.published.parts}
+        for part, one in source.published.parts.items():
             for label, folder in enumerate(folders):
                 for i in range(counts[label] if part == "train" else 1 if part == "validation" else 2):
-                    number = 1000 * list(source.parts).index(part) + 10 * label + i + 1
+                    number = 1000 * list(source.published.parts).index(part) + 10 * label + i + 1
                     image = {
                         "imagenet-lt": f"ILSVRC2012_val_{number:08}.JPEG"
                         if part == "test"
@@ -223,21 +227,25 @@ def tiny(tmp_path, monkeypatch):
                         "inaturalist2018": f"{number:032x}.jpg",
                         "places-lt": f"Places365_val_{number:08}.jpg" if part == "test" else f"{number:08}.jpg",
                     }[name]
-                    members[part].append((one.images, folder, image, label))
+                    members[part].append((one.image_set, folder, image, label))
         made = Tiny(source, tmp_path / "data", counts, members)
         parts = {
             part: replace(
                 one,
                 size=len(members[part]),
                 per_class=None if part == "train" else len(members[part]) // 4,
-                blob=split_lists.blob_id(made.text(part).encode()) if one.blob else None,
+                blob=split_list.blob_id(made.text(part).encode()) if one.blob else None,
             )
-            for part, one in source.parts.items()
+            for part, one in source.published.parts.items()
         }
-        monkeypatch.setattr(cls, "parts", parts)
-        monkeypatch.setattr(cls, "class_count", 4)
-        monkeypatch.setattr(cls, "groups", (0, 0, 4))
-        monkeypatch.setattr(cls, "train_counts", lambda self: counts if name != "inaturalist2018" else None)
+        published = replace(
+            source.published,
+            parts=parts,
+            class_count=4,
+            shot_groups=(0, 0, 4),
+            train_counts=counts if name != "inaturalist2018" else None,
+        )
+        monkeypatch.setattr(cls, "published", published)
         return made
 
     return make

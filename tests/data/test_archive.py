@@ -52,10 +52,10 @@ PACKERS = {
 def test_an_archive_is_unpacked(tmp_path, name):
     packed = PACKERS[name](tmp_path / name, FILES)
     told = []
-    assert unpack(packed, tmp_path / "into", lambda *words: told.append(words)) == len(FILES)
+    assert unpack(packed, tmp_path / "into", told.append) == len(FILES)
     assert contents(tmp_path / "into") == FILES
-    assert told[-1][0] == f"unpacking {name}"
-    assert 0 < told[-1][1] <= told[-1][2] == packed.stat().st_size
+    assert told[-1].message == f"unpacking {name}"
+    assert 0 < told[-1].done <= told[-1].total == packed.stat().st_size
 
 
 @pytest.mark.parametrize("name", PACKERS)
@@ -63,7 +63,7 @@ def test_unpacking_goes_on_where_it_was_interrupted(tmp_path, name):
     packed = PACKERS[name](tmp_path / name, FILES)
     into = tmp_path / "into"
 
-    def stop(words, done, of):
+    def stop(update):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

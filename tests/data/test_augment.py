@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from ltbench.config import Augment
-from ltbench.data.augmentation import pixels
-from ltbench.data.augmentation.augment import DRAWS, augment, draws_needed
+from ltbench.data.augmentation import colour
+from ltbench.data.augmentation.pipeline import DRAWS, augment, draws_needed
 
 STANDARD = Augment(padding=0.125, flip=True, rotation=15)
 EVERYTHING = STANDARD.model_copy(
@@ -174,7 +174,7 @@ def test_every_further_step_needs_the_same_numbers(step):
 def test_grey_and_blur_happen_as_often_as_asked():
     images, draws = batch_and_draws(4000, 3, 8, 8, MORE)
     made = augment(images, Augment(grey=0.2), draws)
-    grey = (made == pixels.grey(images)).flatten(1).all(1)
+    grey = (made == colour.grey(images)).flatten(1).all(1)
     assert grey.double().mean() == pytest.approx(0.2, abs=0.02)
     assert torch.equal(made[~grey], images[~grey])
     blurred = (augment(images, Augment(blur=0.5), draws) != images).flatten(1).any(1)

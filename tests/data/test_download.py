@@ -10,6 +10,7 @@ import pytest
 from ltbench.data.prepare import download
 from ltbench.data.prepare.download import check, fetch, in_gb, require_space
 from ltbench.errors import LtbenchError
+from ltbench.progress import ProgressUpdate
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -43,12 +44,12 @@ def file(tmp_path):
 
 def test_a_file_arrives_whole_and_progress_is_told(site, file):
     told = []
-    fetch(site.url("images.tar"), file, md5=MD5, watch=lambda *words: told.append(words))
+    fetch(site.url("images.tar"), file, md5=MD5, listener=told.append)
     assert file.read_bytes() == CONTENT
     assert [path.name for path in file.parent.iterdir()] == ["images.tar"]
     assert site.asked == [None]
-    assert ("downloading images.tar", 300_000, 300_000) in told
-    assert told[-1] == ("checking images.tar", 300_000, 300_000)
+    assert ProgressUpdate("downloading images.tar", 300_000, 300_000) in told
+    assert told[-1] == ProgressUpdate("checking images.tar", 300_000, 300_000)
     fetch(site.url("images.tar"), file, md5=MD5)
     assert len(site.asked) == 1, "what is there is not fetched again"
 
@@ -61,12 +62,12 @@ def test_a_lost_connection_is_taken_up_where_it_broke(site, file):
 
 
 def test_an_interrupted_download_goes_on_the_next_time(site, file):
-    def stop(words, done, of):
-        if done >= 120_000:
+    def stop(update):
+        if update.done >= 120_000:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch(site.url("images.tar"), file, md5=MD5, watch=stop)
+        fetch(site.url("images.tar"), file, md5=MD5, listener=stop)
     part = file.with_name("images.tar.part")
     assert part.read_bytes() == CONTENT[:120_000]
     assert not file.exists()

@@ -11,7 +11,7 @@ from ltbench.data import dataset
 from ltbench.data.datasets import duplicates
 from ltbench.data.datasets.duplicates import find_duplicates
 from ltbench.data.datasets.folder_split import SPLIT_FILE
-from ltbench.data.datasets.image_folder import Folder, arrange, read
+from ltbench.data.datasets.image_folder import Folder, find_parts, read
 from ltbench.data.long_tail import hold_out, take_whole
 from ltbench.errors import LtbenchError, LtbenchWarning
 
@@ -88,18 +88,18 @@ def copied(tmp_path, class_folders):
     return folder
 
 
-def bytes_of(arranged, part):
-    return {file.read_bytes() for file in arranged.parts[part].files}
+def bytes_of(folder_parts, part):
+    return {file.read_bytes() for file in folder_parts.parts[part].files}
 
 
 def test_the_test_set_has_no_copy_of_a_training_image(copied):
-    arranged = arrange(copied)
-    assert not bytes_of(arranged, "train") & bytes_of(arranged, "test")
-    sizes = [np.bincount(arranged.parts[part].labels).tolist() for part in ("train", "test")]
+    folder_parts = find_parts(copied)
+    assert not bytes_of(folder_parts, "train") & bytes_of(folder_parts, "test")
+    sizes = [np.bincount(folder_parts.parts[part].labels).tolist() for part in ("train", "test")]
     assert np.sum(sizes, axis=0).tolist() == [30, 5, 6]
     assert sizes[1][0] in (5, 6)
     assert all(1 <= size <= 2 for size in sizes[1][1:])
-    assert arrange(copied).parts["test"].files == arranged.parts["test"].files
+    assert find_parts(copied).parts["test"].files == folder_parts.parts["test"].files
 
 
 def test_the_validation_part_has_no_copy_of_a_training_image(copied):
@@ -118,10 +118,10 @@ def test_the_validation_part_has_no_copy_of_a_training_image(copied):
 def test_a_stored_split_that_divides_copies_stays_and_is_told(copied):
     stored = "test_image\nant/000.png\nbee/003.png\nwasp/000.png\n"
     (copied / SPLIT_FILE).write_text(stored)
-    arranged = arrange(copied)
-    assert [arranged.found.name(file) for file in arranged.parts["test"].files] == stored.split()[1:]
+    folder_parts = find_parts(copied)
+    assert [folder_parts.listing.name(file) for file in folder_parts.parts["test"].files] == stored.split()[1:]
     assert (copied / SPLIT_FILE).read_text() == stored
-    assert "1 training images are copies of test images, e.g. ant/000 (1).png of ant/000.png" in arranged.notes()
+    assert "1 training images are copies of test images, e.g. ant/000 (1).png of ant/000.png" in folder_parts.notes()
 
 
 def test_copies_across_parts_of_the_users_own_are_told(tmp_path, class_folders):

@@ -9,9 +9,9 @@ from sklearn.datasets import load_sample_images
 from ltbench.config import Augment
 from ltbench.data.images import ImageFiles
 from ltbench.data.loading import decode_gpu
-from ltbench.data.loading.base import Epoch
 from ltbench.data.loading.decode import read_rgb
 from ltbench.data.loading.decode_gpu import read_all, require
+from ltbench.data.loading.epoch import Epoch
 from ltbench.data.loading.from_files import FileLoader
 from ltbench.errors import LtbenchError
 from ltbench.method import Shuffled

@@ -23,24 +23,25 @@ PUBLISHED = {  # images of train, validation, test; largest and smallest class; 
 def test_the_published_numbers_agree_with_each_other(name):
     source = registry.dataset(name)
     sizes, extremes, groups = PUBLISHED[name]
-    parts = source.parts
+    published = source.published
+    parts = published.parts
     assert tuple(parts[part].size if part in parts else None for part in ("train", "validation", "test")) == sizes
-    assert source.groups == groups
-    assert sum(groups) == source.class_count
-    counts = source.train_counts()
+    assert published.shot_groups == groups
+    assert sum(groups) == published.class_count
+    counts = published.train_counts
     if extremes is None:
         assert counts is None
     else:
-        assert (len(counts), sum(counts), max(counts), min(counts)) == (source.class_count, sizes[0], *extremes)
+        assert (len(counts), sum(counts), max(counts), min(counts)) == (published.class_count, sizes[0], *extremes)
         found = ShotRule().groups(np.array(counts))
         assert tuple(len(members) for members in found.values()) == groups
     for part in set(parts) - {"train"}:
-        assert parts[part].per_class * source.class_count == parts[part].size
-        assert sum(source.expected(part)) == parts[part].size
+        assert parts[part].per_class * published.class_count == parts[part].size
+        assert sum(published.counts(part)) == parts[part].size
 
 
 def test_the_lists_of_imagenet_lt_are_known_by_their_content():
-    parts = registry.dataset("imagenet-lt").parts
+    parts = registry.dataset("imagenet-lt").published.parts
     assert parts["train"].blob == "a063f095fcd475db4cf8b0658c4b73955535bbf9"
     assert parts["validation"].blob == "3ed3188b2f44829ce2dec1cc27040d8d40984088"
     assert parts["test"].blob == "76a2fb9749d6cd29e765cc4f8c270f2504131e2f"
@@ -117,7 +118,7 @@ WRITTEN = [
 
 @pytest.mark.parametrize(("name", "written"), WRITTEN)
 def test_lists_are_read_however_their_paths_are_written(tiny, name, written):
-    data = tiny(name).write_images().write_lists(written, into=registry.dataset(name).list_folders[0])
+    data = tiny(name).write_images().write_lists(written, into=registry.dataset(name).published.list_folders[0])
     raw = data.source.load(data.folder, 224)
     assert raw.train.names.tolist() == data.all_paths("train")
     assert raw.test.names.tolist() == data.all_paths("test")
@@ -170,13 +171,13 @@ def test_what_is_missing_is_told_with_the_steps(tiny, name):
     with pytest.raises(LtbenchError) as caught:
         data.source.load(data.folder, 224)
     words = str(caught.value)
-    for part in data.source.parts.values():
+    for part in data.published.parts.values():
         assert part.lists[0] in words
-    for images in data.source.layouts:
+    for images in data.published.layout.templates:
         assert f"the {images} images" in words
     assert str(data.folder.absolute()) in words
     assert f"ltbench data prepare {name} --data-dir {data.folder}" in words
-    for archive in data.source.archives:
+    for archive in data.published.archives:
         assert archive.file in words
 
 
@@ -198,7 +199,7 @@ def test_images_that_are_nowhere_are_missing(tiny, name):
         (data.folder / path).unlink()
     with pytest.raises(LtbenchError, match="is not complete") as caught:
         data.source.load(data.folder, 224)
-    assert f"the {data.source.parts['train'].images} images" in str(caught.value)
+    assert f"the {data.published.parts['train'].image_set} images" in str(caught.value)
     assert "the val images" not in str(caught.value)
 
 
@@ -240,7 +241,7 @@ BAD = [
 def test_a_malformed_list_names_the_line(tiny, text, words, place):
     data = tiny("imagenet-lt").write_images().write_lists()
     data.list("train").write_text(text)
-    faults = verify(data.source, data.folder).faults
+    faults = verify(data.published, data.folder).faults
     assert any(words in fault and f"{data.list('train').name}{place}" in fault for fault in faults)
     with pytest.raises(LtbenchError) as caught:
         data.source.load(data.folder, 224)

@@ -8,10 +8,11 @@ import torch
 
 from ltbench import rng
 from ltbench.config import Augment
-from ltbench.data.augmentation.augment import DRAWS, augment, draws_needed
+from ltbench.data.augmentation.pipeline import DRAWS, augment, draws_needed
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading import base
-from ltbench.data.loading.base import Epoch, InMemoryLoader
+from ltbench.data.loading import in_memory
+from ltbench.data.loading.epoch import Epoch
+from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.method import Shuffled
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.1)
@@ -200,7 +201,7 @@ def test_the_source_is_copied():
 def test_batches_augmented_ahead_are_the_same(monkeypatch):
     made = {"views": ("train", "plain"), "samplers": {"main": Shuffled(20), "other": Shuffled(7)}}
     one_by_one = batches(epoch(resident(20), **made))
-    monkeypatch.setitem(base.AHEAD, "cpu", 3 * 3 * 64)  # three batches of three images of 8 x 8
+    monkeypatch.setitem(in_memory.PIXELS_AT_A_TIME, "cpu", 3 * 3 * 64)  # three batches of three images of 8 x 8
     ahead = epoch(resident(20), **made)
     for step in (1, 2, 3, 4, 5, 6, 0):  # a resumed epoch starts anywhere
         batch, expected = ahead.batch(step), one_by_one[step]

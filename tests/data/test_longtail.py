@@ -124,7 +124,7 @@ def test_held_out_sizes_by_hand(size, held):
 
 @pytest.mark.parametrize(("size", "held"), [(1, 0), (2, 1), (3, 2), (5, 3), (9, 5)])
 def test_half_of_an_odd_class_is_rounded_up(size, held):
-    assert hold_out(np.zeros(size, dtype=np.int64), 0, share=0.5).sum() == held
+    assert hold_out(np.zeros(size, dtype=np.int64), 0, fraction=0.5).sum() == held
 
 
 def test_the_validation_part_depends_on_the_seed_alone():

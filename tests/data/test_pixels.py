@@ -13,8 +13,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as by_torchvision
 from torchvision.transforms.autoaugment import _apply_op
 
-from ltbench.data.augmentation import pixels
-from ltbench.data.augmentation.policies import CROP_DRAWS, random_box
+from ltbench.data.augmentation import colour, filters, geometry
+from ltbench.data.augmentation.random_crop import CROP_DRAWS, random_box
 
 SIZES = [(1000, 3, 32, 32), (200, 1, 32, 32), (200, 3, 17, 30), (100, 1, 8, 8), (20, 3, 2, 5)]
 
@@ -78,34 +78,34 @@ def greyed(picture, value):
 
 
 def grey(images, value):
-    return pixels.grey(images)
+    return colour.grey(images)
 
 
 # ours, PIL's, range of the parameter, parameters that are a special case
 CASES = {
-    "invert": (pixels.invert, lambda picture, value: ImageOps.invert(picture), (0, 1), ()),
-    "posterize": (pixels.posterize, posterized, (1, 9), (1, 4, 8)),
-    "solarize": (pixels.solarize, ImageOps.solarize, (0, 256), (0, 1, 128, 255, 256)),
-    "solarize_add": (pixels.solarize_add, brightened, (0, 129), (0, 110, 128)),
-    "autocontrast": (pixels.autocontrast, lambda picture, value: ImageOps.autocontrast(picture), (0, 1), ()),
-    "equalize": (pixels.equalize, lambda picture, value: ImageOps.equalize(picture), (0, 1), ()),
-    "brightness": (pixels.brightness, lambda p, v: ImageEnhance.Brightness(p).enhance(v), (0, 3), (0, 1, 1.9, 40)),
-    "contrast": (pixels.contrast, lambda p, v: ImageEnhance.Contrast(p).enhance(v), (0, 3), (0, 1, 1.9, 40)),
-    "saturation": (pixels.saturation, lambda p, v: ImageEnhance.Color(p).enhance(v), (0, 3), (0, 1, 1.9, 40)),
-    "sharpness": (pixels.sharpness, lambda p, v: ImageEnhance.Sharpness(p).enhance(v), (0, 3), (0, 1, 1.9, 40)),
-    "hue": (pixels.hue, by_torchvision.adjust_hue, (-0.5, 0.5), (-0.5, 0, 0.5)),
+    "invert": (colour.invert, lambda picture, value: ImageOps.invert(picture), (0, 1), ()),
+    "posterize": (colour.posterize, posterized, (1, 9), (1, 4, 8)),
+    "solarize": (colour.solarize, ImageOps.solarize, (0, 256), (0, 1, 128, 255, 256)),
+    "solarize_add": (colour.solarize_add, brightened, (0, 129), (0, 110, 128)),
+    "autocontrast": (colour.autocontrast, lambda picture, value: ImageOps.autocontrast(picture), (0, 1), ()),
+    "equalize": (colour.equalize, lambda picture, value: ImageOps.equalize(picture), (0, 1), ()),
+    "brightness": (colour.brightness, lambda p, v: ImageEnhance.Brightness(p).enhance(v), (0, 3), (0, 1, 1.9, 40)),
+    "contrast": (colour.contrast, lambda p, v: ImageEnhance.Contrast(p).enhance(v), (0, 3), (0, 1, 1.9, 40)),
+    "saturation": (colour.saturation, lambda p, v: ImageEnhance.Color(p).enhance(v), (0, 3), (0, 1, 1.9, 40)),
+    "sharpness": (filters.sharpness, lambda p, v: ImageEnhance.Sharpness(p).enhance(v), (0, 3), (0, 1, 1.9, 40)),
+    "hue": (colour.hue, by_torchvision.adjust_hue, (-0.5, 0.5), (-0.5, 0, 0.5)),
     "grey": (grey, greyed, (0, 1), ()),
     "gaussian_blur": (
-        pixels.gaussian_blur,
+        filters.gaussian_blur,
         lambda picture, value: picture.filter(ImageFilter.GaussianBlur(value)),
         (0.1, 2),
         (0, 0.1, 2, 9.5, 40),
     ),
-    "rotate": (pixels.rotate, lambda picture, value: picture.rotate(value), (-400, 400), (0, 15, -90, 90, 180, 270)),
-    "shear_x": (pixels.shear_x, policy_operation("ShearX"), (-1, 1), (0, 0.3, -0.3, 1e-6)),
-    "shear_y": (pixels.shear_y, policy_operation("ShearY"), (-1, 1), (0, 0.3, -0.3, 1e-6)),
-    "translate_x": (pixels.translate_x, affine(1, 0, lambda v: -v, 0, 1, 0), (-20, 20), (0, 1, -1, 8, -14, 99)),
-    "translate_y": (pixels.translate_y, affine(1, 0, 0, 0, 1, lambda v: -v), (-20, 20), (0, 1, -1, 8, -14, 99)),
+    "rotate": (geometry.rotate, lambda picture, value: picture.rotate(value), (-400, 400), (0, 15, -90, 90, 180, 270)),
+    "shear_x": (geometry.shear_x, policy_operation("ShearX"), (-1, 1), (0, 0.3, -0.3, 1e-6)),
+    "shear_y": (geometry.shear_y, policy_operation("ShearY"), (-1, 1), (0, 0.3, -0.3, 1e-6)),
+    "translate_x": (geometry.translate_x, affine(1, 0, lambda v: -v, 0, 1, 0), (-20, 20), (0, 1, -1, 8, -14, 99)),
+    "translate_y": (geometry.translate_y, affine(1, 0, 0, 0, 1, lambda v: -v), (-20, 20), (0, 1, -1, 8, -14, 99)),
 }
 
 
@@ -127,7 +127,7 @@ def test_byte_for_byte_what_pil_does(name, size):
 def test_torchvisions_translation_is_by_whole_pixels(name):
     images = photographs(40, 3, 20, 32)
     values = torch.arange(-20, 20) / 1.7
-    ours = pixels.translate_x if name == "TranslateX" else pixels.translate_y
+    ours = geometry.translate_x if name == "TranslateX" else geometry.translate_y
     assert torch.equal(ours(images, values.trunc()), one_by_one(policy_operation(name), images, values))
 
 
@@ -136,7 +136,7 @@ def test_hue_of_every_colour():
     colours = torch.cartesian_prod(levels, levels, levels).T.reshape(1, 3, 86 * 86, 86)
     for shift in (-0.3, 0.0, 0.1):
         assert torch.equal(
-            pixels.hue(colours, torch.tensor([shift])),
+            colour.hue(colours, torch.tensor([shift])),
             one_by_one(by_torchvision.adjust_hue, colours, torch.tensor([shift])),
         )
 
@@ -153,18 +153,18 @@ def test_what_comes_from_outside_has_the_colour_of_the_fill(channels):
     fill = (200, 30, 77)[:channels]
     degrees = torch.linspace(-180, 170, 20)
     want = one_by_one(lambda p, v: p.rotate(v, fillcolor=fill if channels == 3 else fill[0]), images, degrees)
-    assert torch.equal(pixels.rotate(images, degrees, fill), want)
-    away = pixels.translate_x(images, torch.full((20,), 16.0), fill)
+    assert torch.equal(geometry.rotate(images, degrees, fill), want)
+    away = geometry.translate_x(images, torch.full((20,), 16.0), fill)
     assert torch.equal(away, torch.tensor(fill, dtype=torch.uint8).view(1, -1, 1, 1).expand_as(away))
 
 
 def test_an_erased_square_is_cut_off_at_the_border():
     images = photographs(8, 3, 6, 9)[4:] | 1
-    made = pixels.erase(images, torch.tensor([4, 0, 8, 4]), torch.tensor([3, 0, 5, 5]), 4)
+    made = geometry.erase(images, torch.tensor([4, 0, 8, 4]), torch.tensor([3, 0, 5, 5]), 4)
     want = images.clone()
     want[0, :, 1:5, 2:6] = want[1, :, :2, :2] = want[2, :, 3:, 6:] = want[3, :, 3:, 2:6] = 0
     assert torch.equal(made, want)
-    assert torch.equal(pixels.erase(images, torch.zeros(4), torch.zeros(4), 0), images)
+    assert torch.equal(geometry.erase(images, torch.zeros(4), torch.zeros(4), 0), images)
 
 
 @settings(max_examples=40, deadline=None)
@@ -184,9 +184,9 @@ def test_an_image_does_not_depend_on_its_batch(name, seed, height, width):
 @given(seed=st.integers(0, 2**32))
 def test_what_undoes_or_repeats_itself(seed):
     images = torch.randint(256, (3, 3, 5, 7), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
-    assert torch.equal(pixels.invert(pixels.invert(images)), images)
-    assert torch.equal(pixels.rotate(pixels.rotate(images, torch.full((3,), 180)), torch.full((3,), 180)), images)
-    for repeated, value in ((pixels.posterize, 3), (pixels.saturation, 0)):
+    assert torch.equal(colour.invert(colour.invert(images)), images)
+    assert torch.equal(geometry.rotate(geometry.rotate(images, torch.full((3,), 180)), torch.full((3,), 180)), images)
+    for repeated, value in ((colour.posterize, 3), (colour.saturation, 0)):
         once = repeated(images, torch.full((3,), value))
         assert torch.equal(repeated(once, torch.full((3,), value)), once)
 
@@ -197,7 +197,7 @@ def test_a_part_of_an_image_resized_as_pil_does(size):
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (500, *size), generator=generator, dtype=torch.uint8)
     box = random_box((height, width), (0.05, 1.0), torch.rand((500, CROP_DRAWS), generator=generator))
-    made = pixels.resized_crop(images, box)
+    made = geometry.resized_crop(images, box)
     for image, (top, left, rows, columns), found in zip(images, box.tolist(), made, strict=True):
         picture = Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy())
         part = picture.crop((left, top, left + columns, top + rows))

@@ -14,7 +14,9 @@ from torchvision.transforms import AutoAugment, AutoAugmentPolicy, ColorJitter
 from torchvision.transforms import functional as by_torchvision
 
 from ltbench.data.augmentation import policies
-from ltbench.data.augmentation.policies import NUMBERS, autoaugment_cifar10, colour_jitter, randaugment
+from ltbench.data.augmentation.operations import NUMBERS
+from ltbench.data.augmentation.policies import autoaugment_cifar10, colour_jitter, randaugment
+from ltbench.data.augmentation.random_crop import CROP_DRAWS, random_box
 
 NAMES = list(NUMBERS)
 FILL = (125, 30, 200)
@@ -203,8 +205,8 @@ def test_the_extremes_of_the_draws_choose_something():
 
 
 def test_random_boxes_have_the_shares_and_shapes_asked_for():
-    draws = torch.rand((20_000, policies.CROP_DRAWS), generator=torch.Generator().manual_seed(0))
-    top, left, height, width = policies.random_box((64, 64), (0.2, 1.0), draws).double().unbind(1)
+    draws = torch.rand((20_000, CROP_DRAWS), generator=torch.Generator().manual_seed(0))
+    top, left, height, width = random_box((64, 64), (0.2, 1.0), draws).double().unbind(1)
     area, ratio = height * width / 64**2, width / height
     assert 0.19 < area.min() < 0.22
     assert area.max() == 1.0
@@ -217,4 +219,4 @@ def test_random_boxes_have_the_shares_and_shapes_asked_for():
 
 
 def test_a_box_that_never_fits_is_the_whole_image():
-    assert policies.random_box((4, 64), (1.0, 1.0), torch.rand(5, policies.CROP_DRAWS)).tolist() == [[0, 0, 4, 64]] * 5
+    assert random_box((4, 64), (1.0, 1.0), torch.rand(5, CROP_DRAWS)).tolist() == [[0, 0, 4, 64]] * 5

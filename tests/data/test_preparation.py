@@ -12,7 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ltbench.data.prepare import download, prepare
+from ltbench.data.official_lists import preparation
+from ltbench.data.prepare import download
 from ltbench.errors import LtbenchError
 from ltbench.report.collection import collect
 
@@ -35,14 +36,14 @@ def official_archives(data):
     """The archives of a data set as they are published, made from its images: file -> content."""
     images = {}
     for one in (one for members in data.members.values() for one in members):
-        path = data.path(data.source.official_layouts(), *one[:3])
+        path = data.path(data.published.layout.official(), *one[:3])
         images.setdefault(one[0], {})[path] = (data.folder / path).read_bytes()
     made = {}
-    for archive in data.source.archives:
+    for archive in data.published.archives:
         if archive.part:
             made[archive.file] = packed({f"{archive.file.split('.')[0]}.json": annotations(data, archive.part)}, "w:gz")
             continue
-        files = {path.removeprefix(f"{archive.into}/"): content for path, content in images[archive.images].items()}
+        files = {path.removeprefix(f"{archive.into}/"): content for path, content in images[archive.image_set].items()}
         if archive.nested:
             classes = {}
             for path, content in files.items():
@@ -78,9 +79,9 @@ def site(tiny, server, monkeypatch):
                 md5=hashlib.md5(content[one.file]).hexdigest(),
                 url=one.url and server.url(one.file),
             )
-            for one in data.source.archives
+            for one in data.published.archives
         )
-        monkeypatch.setattr(type(data.source), "archives", archives)
+        monkeypatch.setattr(type(data.source), "published", replace(data.published, archives=archives))
         monkeypatch.setattr(download, "PAUSE", 0.0)
         server.files.update(content)
         shutil.rmtree(data.folder)
@@ -92,7 +93,7 @@ def site(tiny, server, monkeypatch):
 
 def fetch_by_hand(data, server):
     """What a user has to do: archives that take an account."""
-    for archive in data.source.archives:
+    for archive in data.published.archives:
         if archive.url is None:
             (data.folder / archive.file).write_bytes(server.files[archive.file])
 
@@ -108,14 +109,14 @@ def test_from_prepare_to_report(site, server, cli, name):
         assert f"{data.list('train').name}" in first.err
         assert "not ready yet" in first.err
         fetch_by_hand(data, server)
-        data.write_lists(into=data.source.list_folders[0])
+        data.write_lists(into=data.published.list_folders[0])
     done = cli("data", "prepare", name, "--data-dir", data.folder)
     assert (done.code, done.err) == (0, "")
     assert f"{name} is in {data.folder}" in done.out
     asked = len(server.asked)
     assert cli("data", "prepare", name, "--data-dir", data.folder).code == 0
     assert len(server.asked) == asked, "nothing is fetched twice"
-    for archive in data.source.archives:
+    for archive in data.published.archives:
         (data.folder / archive.file).unlink()
     assert cli("data", "prepare", name, "--data-dir", data.folder).code == 0
     assert len(server.asked) == asked, "archives may be deleted"
@@ -176,7 +177,7 @@ def test_the_steps_of_imagenet_are_those_that_are_left(site, server, cli):
 def test_lists_are_taken_from_the_archive_that_their_authors_hand_out(site, cli):
     data = site("places-lt")
     with zipfile.ZipFile(data.folder / "Places_LT_v2.zip", "w") as archive:
-        for part in data.source.parts:
+        for part in data.published.parts:
             archive.writestr(f"Places_LT_v2/{data.list(part).name}", data.text(part))
     done = cli("data", "prepare", "places-lt", "--data-dir", data.folder)
     assert (done.code, done.err) == (0, "")
@@ -185,14 +186,14 @@ def test_lists_are_taken_from_the_archive_that_their_authors_hand_out(site, cli)
 
 @pytest.mark.parametrize(("name", "words"), [("", "it has no name"), ("list.txt", "it is more than the 9,000 bytes")])
 def test_an_odd_archive_of_lists_is_refused(site, cli, monkeypatch, name, words):
-    monkeypatch.setitem(prepare.unpack.__kwdefaults__, "limit", 9_000)
+    monkeypatch.setitem(preparation.unpack.__kwdefaults__, "limit", 9_000)
     data = site("places-lt")
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
         member = tarfile.TarInfo(name)
         member.size = 10_000
         archive.addfile(member, io.BytesIO(bytes(10_000)))
-    monkeypatch.setattr(type(data.source), "list_archives", ("lists.tar",))
+    monkeypatch.setattr(type(data.source), "published", replace(data.published, list_archives=("lists.tar",)))
     (data.folder / "lists.tar").write_bytes(content.getvalue())
     done = cli("data", "prepare", "places-lt", "--data-dir", data.folder)
     assert done.code == 2
@@ -204,13 +205,13 @@ def test_images_may_take_twice_the_size_of_their_archive(site, monkeypatch):
     data = site("places-lt")
     limits = {}
     monkeypatch.setattr(
-        prepare, "unpack", lambda archive, into, watch, *, nested, limit: limits.setdefault(archive.name, limit)
+        preparation, "unpack", lambda archive, into, listener, *, nested, limit: limits.setdefault(archive.name, limit)
     )
-    monkeypatch.setattr(prepare, "check", lambda *_, **__: None)
-    large, small = replace(data.source.archives[0], size=10**12), replace(data.source.archives[1], size=10)
+    monkeypatch.setattr(preparation, "check", lambda *_, **__: None)
+    large, small = replace(data.published.archives[0], size=10**12), replace(data.published.archives[1], size=10)
     for archive in (large, small):
         (data.folder / archive.file).touch()
-        prepare._get(archive, data.folder, lambda *_: None)
+        preparation._get(archive, data.folder, lambda *_: None)
     assert limits == {large.file: 2 * 10**12, small.file: 2**30}
 
 
@@ -219,12 +220,12 @@ def test_an_interrupted_preparation_goes_on(site, server, when, monkeypatch):
     data = site("inaturalist2018")
     monkeypatch.setattr(download, "CHUNK", 4000)
 
-    def stop(words, done, of):
-        if words == f"{when} train_val2018.tar.gz" and done:
+    def stop(update):
+        if update.message == f"{when} train_val2018.tar.gz" and update.done:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare.prepare(data.source, data.folder, stop)
+        preparation.prepare(data.published, data.folder, stop)
     before = len(server.asked)
     assert "unpacked train_val2018.tar.gz" in data.source.prepare(data.folder)
     again = server.asked[before:]
@@ -233,7 +234,7 @@ def test_an_interrupted_preparation_goes_on(site, server, when, monkeypatch):
 
 
 def size(data):
-    return data.source.archives[-1].size
+    return data.published.archives[-1].size
 
 
 def test_images_that_have_gone_are_unpacked_again(site, server):
@@ -261,10 +262,10 @@ def test_a_hostile_archive_of_a_server_writes_nothing_outside(site, server, cli,
     data = site("places-lt")
     hostile = packed({"../../evil.jpg": b"evil"})
     archives = [
-        replace(one, md5=hashlib.md5(hostile).hexdigest()) if one.images == "train" else one
-        for one in data.source.archives
+        replace(one, md5=hashlib.md5(hostile).hexdigest()) if one.image_set == "train" else one
+        for one in data.published.archives
     ]
-    monkeypatch.setattr(type(data.source), "archives", tuple(archives))
+    monkeypatch.setattr(type(data.source), "published", replace(data.published, archives=tuple(archives)))
     server.files[archives[0].file] = hostile
     done = cli("data", "prepare", "places-lt", "--data-dir", data.folder)
     assert done.code == 2
@@ -308,7 +309,7 @@ def test_wrong_lists_do_not_stop_the_unpacking(site, server):
 @EACH
 def test_images_that_were_unpacked_by_other_means_are_not_fetched_again(site, server, cli, monkeypatch, name):
     data = site(name).write_images()
-    lists = [archive for archive in data.source.archives if archive.part]
+    lists = [archive for archive in data.published.archives if archive.part]
     small = SimpleNamespace(free=2 * sum(one.size for one in lists))  # room for lists, not for the images
     monkeypatch.setattr(shutil, "disk_usage", lambda path: small)
     done = cli("data", "prepare", name, "--data-dir", data.folder)
@@ -318,7 +319,7 @@ def test_images_that_were_unpacked_by_other_means_are_not_fetched_again(site, se
         return
     assert done.code == 2
     assert f"1. fetch {data.list('train').name}" in done.err
-    assert not any(archive.file in done.err for archive in data.source.archives)
+    assert not any(archive.file in done.err for archive in data.published.archives)
     data.write_lists()
     done = cli("data", "prepare", name, "--data-dir", data.folder)
     assert (done.code, done.err, server.asked) == (0, "", [])
@@ -327,7 +328,7 @@ def test_images_that_were_unpacked_by_other_means_are_not_fetched_again(site, se
 @pytest.mark.parametrize("marked", [False, True])
 def test_a_list_that_is_wrong_is_told_and_nothing_is_fetched_for_it(site, server, cli, marked):
     data = site("places-lt").write_images().write_lists()
-    for archive in data.source.archives if marked else ():
+    for archive in data.published.archives if marked else ():
         (data.folder / f".{archive.file}.unpacked").touch()
     file = data.list("train")
     file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
@@ -344,12 +345,12 @@ def test_an_archive_that_was_half_unpacked_is_unpacked_whole_without_lists(site,
     data = site("imagenet-lt")
     fetch_by_hand(data, server)
 
-    def stop(words, done, of):
-        if words.startswith("unpacking"):
+    def stop(update):
+        if update.message.startswith("unpacking"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare.prepare(data.source, data.folder, stop)
+        preparation.prepare(data.published, data.folder, stop)
     with pytest.raises(LtbenchError, match="unpacked ILSVRC2012_img_train"):
         data.source.prepare(data.folder)
     assert all((data.folder / path).is_file() for path in data.all_paths("train"))

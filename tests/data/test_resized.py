@@ -17,8 +17,9 @@ from ltbench.data.images import ImageFiles
 from ltbench.data.loading import resize_cache
 from ltbench.data.loading.decode import read_rgb
 from ltbench.data.loading.from_files import FileLoader
-from ltbench.data.loading.resize_cache import as_copied, copies
+from ltbench.data.loading.resize_cache import as_resized, resized
 from ltbench.errors import LtbenchError
+from ltbench.progress import ProgressUpdate
 
 SIDE = 48
 SIZES = [(90, 120), (150, 60), (48, 80), (47, 200), (120, 90), (49, 49), (30, 30), (200, 200)]
@@ -48,7 +49,7 @@ def made(monkeypatch):
 def singly(monkeypatch):
     """One image after the other, in one thread."""
     monkeypatch.setattr(resize_cache, "AT_A_TIME", 1)
-    monkeypatch.setattr(resize_cache, "share_of_cores", lambda: 1)
+    monkeypatch.setattr(resize_cache, "cores_per_process", lambda: 1)
 
 
 def paths(files: ImageFiles) -> list[Path]:
@@ -60,7 +61,7 @@ def stored() -> set[Path]:
 
 
 def test_a_copy_is_the_scaled_image_and_a_smaller_image_is_itself(files):
-    kept = copies(files, SIDE)
+    kept = resized(files, SIDE)
     assert kept.labels.tolist() == files.labels.tolist()
     for i, (original, copy) in enumerate(zip(paths(files), paths(kept), strict=True)):
         image, found = read_rgb(original), read_rgb(copy)
@@ -77,8 +78,8 @@ def test_a_copy_is_the_scaled_image_and_a_smaller_image_is_itself(files):
 
 
 def test_an_image_in_memory_is_seen_as_its_copy(files):
-    for original, copy in zip(paths(files), paths(copies(files, SIDE)), strict=True):
-        assert torch.equal(as_copied(read_rgb(original), SIDE), read_rgb(copy))
+    for original, copy in zip(paths(files), paths(resized(files, SIDE)), strict=True):
+        assert torch.equal(as_resized(read_rgb(original), SIDE), read_rgb(copy))
 
 
 def test_a_photograph_on_its_side_is_put_upright(files):
@@ -87,17 +88,17 @@ def test_a_photograph_on_its_side_is_put_upright(files):
     picture = load_sample_images().images[0][:60, :100]
     Image.fromarray(picture).save(paths(files)[0], exif=exif)
     Image.fromarray(picture).transpose(Image.Transpose.ROTATE_270).save(paths(files)[1], quality=100)
-    first, second, *_ = (read_rgb(path) for path in paths(copies(files, SIDE)))
+    first, second, *_ = (read_rgb(path) for path in paths(resized(files, SIDE)))
     assert first.shape == second.shape == (3, 80, SIDE)
     assert (first.float() - second.float()).abs().mean() < 4
 
 
 def test_copies_are_made_once_and_used_without_the_originals(files, made):
     seen = []
-    kept = copies(files, SIDE, lambda *told: seen.append(told))
+    kept = resized(files, SIDE, seen.append)
     assert sorted(made) == sorted(paths(files))
-    assert seen == [(f"scaling images to {SIDE}", len(SIZES), len(SIZES))]
-    assert paths(copies(files, SIDE, lambda *told: seen.append(told))) == paths(kept)
+    assert seen == [ProgressUpdate(f"scaling images to {SIDE}", len(SIZES), len(SIZES))]
+    assert paths(resized(files, SIDE, seen.append)) == paths(kept)
     assert (len(made), len(seen)) == (len(SIZES), 1)
     for i in LARGER:
         paths(files)[i].unlink()
@@ -105,15 +106,15 @@ def test_copies_are_made_once_and_used_without_the_originals(files, made):
 
 
 def test_two_sizes_stand_side_by_side(files):
-    small, large = copies(files, SIDE), copies(files, 80)
+    small, large = resized(files, SIDE), resized(files, 80)
     assert {min(read_rgb(paths(kept)[7]).shape[1:]) for kept in (small, large)} == {SIDE, 80}
-    assert paths(copies(files, SIDE)) == paths(small)
-    assert [(side, count) for side, count, _ in resize_cache.held()] == [("48", 8), ("80", 8)]
+    assert paths(resized(files, SIDE)) == paths(small)
+    assert [(side, count) for side, count, _ in resize_cache.contents()] == [("48", 8), ("80", 8)]
 
 
 @pytest.mark.parametrize("change", ["size", "time"])
 def test_the_copy_of_a_changed_original_is_made_anew(change, files, made):
-    before, original = copies(files, SIDE), paths(files)[0]
+    before, original = resized(files, SIDE), paths(files)[0]
     status = original.stat()
     if change == "size":
         Image.fromarray(load_sample_images().images[1][:100, :100]).save(original)
@@ -122,17 +123,17 @@ def test_the_copy_of_a_changed_original_is_made_anew(change, files, made):
     else:
         os.utime(original, ns=(status.st_atime_ns, status.st_mtime_ns + 1000))
     made.clear()
-    after = copies(files, SIDE)
+    after = resized(files, SIDE)
     assert made == [original]
     assert paths(after)[1:] == paths(before)[1:]
-    assert torch.equal(read_rgb(paths(after)[0]), as_copied(read_rgb(original), SIDE))
+    assert torch.equal(read_rgb(paths(after)[0]), as_resized(read_rgb(original), SIDE))
 
 
 def test_copies_are_found_again_from_another_folder(files, made, monkeypatch, tmp_path):
-    copies(files, SIDE)
+    resized(files, SIDE)
     made.clear()
     monkeypatch.chdir(tmp_path)
-    copies(replace(files, root=Path("originals")), SIDE)
+    resized(replace(files, root=Path("originals")), SIDE)
     assert not made
 
 
@@ -142,13 +143,13 @@ def test_damaged_images_are_named_once_all_others_are_made(damage, files, made):
     for path in bad:
         path.write_bytes(path.read_bytes()[:600] if damage == "truncated" else b"<html></html>")
     with pytest.raises(LtbenchError, match="2 of 8 images are truncated or are no images") as caught:
-        copies(files, SIDE)
+        resized(files, SIDE)
     assert f"where: {bad[0]}, {bad[1]}\n" in str(caught.value)
     assert len(stored()) == len(SIZES) - 2
     for path in bad:
         path.write_bytes(paths(files)[0].read_bytes())
     made.clear()
-    copies(files, SIDE)
+    resized(files, SIDE)
     assert sorted(made) == bad
 
 
@@ -157,7 +158,7 @@ def test_an_original_that_is_gone_is_named(files):
     with pytest.raises(
         LtbenchError, match=r"an image cannot be read: No such file(?s:.*)ltbench data verify"
     ) as caught:
-        copies(files, SIDE)
+        resized(files, SIDE)
     assert f"where: {paths(files)[3]}" in str(caught.value)
 
 
@@ -165,23 +166,23 @@ def test_a_copy_that_cannot_be_written_ends_the_work(files):
     resize_cache.folder().parent.mkdir(exist_ok=True)
     resize_cache.folder().write_text("a file where the folder should be")
     with pytest.raises(LtbenchError, match="cannot save: ") as caught:
-        copies(files, SIDE)
+        resized(files, SIDE)
     assert str(resize_cache.folder()) in str(caught.value)
     assert "free some disk space" in str(caught.value)
 
 
 def test_where_there_are_no_links_small_images_are_copied_as_they_are(files, monkeypatch):
     monkeypatch.setattr(Path, "symlink_to", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
-    for i, copy in enumerate(paths(copies(files, SIDE))):
+    for i, copy in enumerate(paths(resized(files, SIDE))):
         assert not copy.is_symlink()
         assert (copy.read_bytes() == paths(files)[i].read_bytes()) == (i not in LARGER)
 
 
 def test_an_empty_file_is_no_copy(files, made):
-    kept = paths(copies(files, SIDE))
+    kept = paths(resized(files, SIDE))
     kept[0].write_bytes(b"")
     made.clear()
-    copies(files, SIDE)
+    resized(files, SIDE)
     assert made == [paths(files)[0]]
     assert kept[0].stat().st_size
 
@@ -194,18 +195,18 @@ def test_two_processes_at_once_share_the_work(files, made, monkeypatch):
     def interrupted(pairs, side):
         if len(made) == 3:
             monkeypatch.setattr(resize_cache, "_make_some", real)
-            copies(files, SIDE)
+            resized(files, SIDE)
         return real(pairs, side)
 
     monkeypatch.setattr(resize_cache, "_make_some", interrupted)
-    kept = copies(files, SIDE)
+    kept = resized(files, SIDE)
     assert sorted(made) == sorted(sources)
     assert all(path.exists() for path in paths(kept))
 
 
 def die_within(files: ImageFiles, cache: Path) -> None:
     os.environ["LTBENCH_CACHE"] = str(cache)
-    resize_cache.AT_A_TIME, resize_cache.share_of_cores = 1, lambda: 1
+    resize_cache.AT_A_TIME, resize_cache.cores_per_process = 1, lambda: 1
     real, saved = resize_cache._save, []
 
     def save(image, stream):
@@ -217,7 +218,7 @@ def die_within(files: ImageFiles, cache: Path) -> None:
         real(image, stream)
 
     resize_cache._save = save
-    copies(files, SIDE)
+    resized(files, SIDE)
 
 
 def test_a_process_that_is_killed_leaves_whole_copies_and_the_next_goes_on(files, made):
@@ -227,17 +228,17 @@ def test_a_process_that_is_killed_leaves_whole_copies_and_the_next_goes_on(files
     assert process.exitcode == -signal.SIGKILL
     there = {path for path in stored() if path.suffix == ".jpg"}
     assert 3 <= len(there) < len(SIZES)
-    kept = copies(files, SIDE)
+    kept = resized(files, SIDE)
     assert len(made) == len(SIZES) - len(there)
     for original, copy in zip(paths(files), paths(kept), strict=True):
-        assert torch.equal(as_copied(read_rgb(original), SIDE), read_rgb(copy))
+        assert torch.equal(as_resized(read_rgb(original), SIDE), read_rgb(copy))
 
 
 def make_when_all_are_there(files: ImageFiles, cache: Path, start) -> None:
     os.environ["LTBENCH_CACHE"] = str(cache)
     resize_cache.AT_A_TIME = 1
     start.wait()
-    copies(files, SIDE)
+    resized(files, SIDE)
 
 
 def test_processes_at_once_do_no_harm(files, made):
@@ -249,8 +250,8 @@ def test_processes_at_once_do_no_harm(files, made):
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    for original, copy in zip(paths(files), paths(copies(files, SIDE)), strict=True):
-        assert torch.equal(as_copied(read_rgb(original), SIDE), read_rgb(copy))
+    for original, copy in zip(paths(files), paths(resized(files, SIDE)), strict=True):
+        assert torch.equal(as_resized(read_rgb(original), SIDE), read_rgb(copy))
     assert not made
     assert len(stored()) == len(SIZES)
 
@@ -261,7 +262,7 @@ def all_of(files: ImageFiles, workers: int) -> list[torch.Tensor]:
 
 
 def test_batches_from_copies_are_the_same_for_any_number_of_workers(files):
-    kept = copies(files, SIDE)
+    kept = resized(files, SIDE)
     alone = all_of(kept, 0)
     for workers in (1, 3):
         assert all(torch.equal(one, other) for one, other in zip(alone, all_of(kept, workers), strict=True))

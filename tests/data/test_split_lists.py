@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltbench.data.datasets.split_lists import blob_id, identity, read
+from ltbench.data.official_lists.split_list import blob_id, identity, read
 from ltbench.errors import LtbenchError
 
 
@@ -58,7 +58,7 @@ def test_what_is_written_is_read(tmp_path_factory, entries, rooted):
     root = ["ROOT"] if rooted else []
     file.write_text("".join(f"{'/'.join([*root, *folders, image])}\t{label}\n" for folders, image, label in entries))
     found = read(file, {"ROOT": "one set"}, "another")
-    assert found.sets == (("one set" if rooted else "another"),) * len(entries)
+    assert found.image_sets == (("one set" if rooted else "another"),) * len(entries)
     assert found.folders == tuple("/".join(folders) for folders, *_ in entries)
     assert found.images == tuple(image for _, image, _ in entries)
     assert found.labels.tolist() == [label for *_, label in entries]

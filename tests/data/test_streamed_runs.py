@@ -144,13 +144,16 @@ def test_tuning_makes_no_copies_of_the_test_set(cli, photographs):
     words = ("tune", "--dataset", "folder-lt", "--data-dir", photographs, "--backbone", "test_resnet", "--trials", 1)
     done = cli(*words, "--image-size", 32, "--epochs", 1, "--batch-size", 6, "--cache-resized", 40, "--method", "ce")
     assert done.code == 0, done.err
-    assert [(side, count) for side, count, _ in resize_cache.held()] == [("40", sum(SIZES.values()))]
+    assert [(side, count) for side, count, _ in resize_cache.contents()] == [("40", sum(SIZES.values()))]
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("folder-lt --image-size 32 --cache-resized 31", "images of 32 pixels cannot be cut from copies of 31"),
+        (
+            "folder-lt --image-size 32 --cache-resized 31",
+            "the resize cache has images of 31 pixels, too small for crops of 32",
+        ),
         ("digits-lt --cache-resized 40", "the images of digits-lt are decoded once and kept in memory"),
         ("digits-lt --decode-on-gpu", "the images of digits-lt are decoded once and kept in memory"),
         ("folder-lt --image-size 32 --decode-on-gpu", "images cannot be decoded on a GPU: the device is 'cpu'"),
@@ -163,7 +166,7 @@ def test_where_copies_or_decoding_on_a_gpu_make_no_sense_it_is_said(words, said,
     assert said in done.err
     assert "Traceback" not in done.err
     assert not list((tmp_path / "results").rglob("*.json"))
-    assert not list(resize_cache.held())
+    assert not list(resize_cache.contents())
 
 
 def test_a_damaged_photograph_that_is_to_be_copied_ends_the_run_by_its_name(cli, photographs):

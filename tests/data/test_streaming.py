@@ -15,12 +15,14 @@ from torchvision.transforms import v2
 
 from ltbench import rng
 from ltbench.config import Augment, Recipe
-from ltbench.data.augmentation.augment import CROP, DRAWS, augment
-from ltbench.data.augmentation.policies import CROP_DRAWS, crop_box, random_box
+from ltbench.data.augmentation.pipeline import CROP, DRAWS, augment
+from ltbench.data.augmentation.random_crop import CROP_DRAWS, crop_box, random_box
 from ltbench.data.images import ImageFiles, LabelledImages
 from ltbench.data.loading import from_files
-from ltbench.data.loading.base import Epoch, InMemoryLoader, Loader
+from ltbench.data.loading.base import Loader
+from ltbench.data.loading.epoch import Epoch
 from ltbench.data.loading.from_files import BATCHES_AHEAD, FileLoader
+from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.errors import LtbenchError
 from ltbench.method import Shuffled
 

@@ -1,11 +1,15 @@
 """ltbench data verify on lists and files: all is well, and everything that can be wrong, each by name."""
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
 from ltbench.data.datasets import image_folder as image_folder
-from ltbench.data.datasets.split_lists import blob_id
+from ltbench.data.official_lists.layout import ImageLayout
+from ltbench.data.official_lists.split_list import blob_id
 from ltbench.data.verify.files import verify
+from ltbench.progress import ProgressUpdate
 
 EACH = pytest.mark.parametrize("name", ["imagenet-lt", "inaturalist2018", "places-lt"])
 
@@ -15,20 +19,20 @@ EACH = pytest.mark.parametrize("name", ["imagenet-lt", "inaturalist2018", "place
 def test_a_data_set_as_published_has_no_fault(tiny, name, decode):
     data = tiny(name).write_images().write_lists()
     told = []
-    found = verify(data.source, data.folder, decode=decode, watch=lambda *words: told.append(words))
+    found = verify(data.published, data.folder, decode=decode, listener=told.append)
     assert found.faults == []
     lines = dict(found.lines)
     size = sum(len(members) for members in data.members.values())
     assert lines["images"] == f"{size} of {size} {'decode' if decode else 'are there and not empty'}"
     assert lines["train images"] == "14, 7 to 1 a class"
-    assert told[-1] == ("images", size, size)
+    assert told[-1] == ProgressUpdate("images", size, size)
 
 
 def test_lists_are_the_official_ones_whatever_their_line_ends(tiny):
     data = tiny("imagenet-lt").write_images().write_lists()
     text = data.list("test").read_bytes()
     data.list("test").write_bytes(text.replace(b"\n", b"\r\n"))
-    found = verify(data.source, data.folder)
+    found = verify(data.published, data.folder)
     assert found.faults == []
     assert dict(found.lines)["train list is"] == "the official list"
     assert dict(found.lines)["test list is"] == "the official list, with the line ends of Windows"
@@ -38,7 +42,7 @@ def test_another_list_with_the_right_counts_is_told(tiny):
     data = tiny("imagenet-lt").write_images().write_lists()
     lines = data.list("train").read_text().splitlines(keepends=True)
     data.list("train").write_text("".join(lines[::-1]))
-    found = verify(data.source, data.folder)
+    found = verify(data.published, data.folder)
     own = blob_id("".join(lines[::-1]).encode())
     assert found.faults == [
         f"ImageNet_LT_train.txt is not the official list: git calls its content {own}, "
@@ -57,7 +61,7 @@ def test_everything_that_is_wrong_is_told_at_once(tiny, name):
     (data.folder / test[2]).write_bytes(b"no image at all")
     file = data.list("test")
     file.write_text(file.read_text() + file.read_text().splitlines(keepends=True)[0])
-    quick = verify(data.source, data.folder).faults
+    quick = verify(data.published, data.folder).faults
     for words in (
         f"{file.name}: 9 images, expected 8",
         f"{file.name}: 3 images of class 0 ({data.members['test'][0][1]}), expected 2",
@@ -67,7 +71,7 @@ def test_everything_that_is_wrong_is_told_at_once(tiny, name):
     ):
         assert words in quick
     assert not any(test[1] in fault or test[2] in fault for fault in quick)
-    slow = verify(data.source, data.folder, decode=True).faults
+    slow = verify(data.published, data.folder, decode=True).faults
     assert set(slow) == {*quick, f"damaged: {test[1]}", f"damaged: {test[2]}"}
 
 
@@ -76,7 +80,7 @@ def test_of_many_missing_images_a_few_are_named_and_all_counted(tiny):
     gone = data.all_paths("train")[:7]
     for path in gone:
         (data.folder / path).unlink()
-    faults = verify(data.source, data.folder).faults
+    faults = verify(data.published, data.folder).faults
     assert faults == [*(f"missing: {path}" for path in gone[:5]), "7 images are missing in all"]
 
 
@@ -86,23 +90,23 @@ def test_an_image_that_is_trained_on_and_tested_on_is_told(tiny):
     lines = file.read_text().splitlines()
     both = data.all_paths("train")[0]
     file.write_text("\n".join([f"{both} 0", *lines[1:]]))
-    faults = verify(data.source, data.folder).faults
+    faults = verify(data.published, data.folder).faults
     assert faults == [f"{both} stands in iNaturalist18_train.txt and again in iNaturalist18_val.txt"]
 
 
-def test_shot_groups_are_compared(tiny, monkeypatch):
+def test_shot_groups_are_compared(tiny):
     data = tiny("inaturalist2018").write_images().write_lists()
-    monkeypatch.setattr(type(data.source), "groups", (1, 0, 3))
-    assert verify(data.source, data.folder).faults == [
+    published = replace(data.published, shot_groups=(1, 0, 3))
+    assert verify(published, data.folder).faults == [
         "iNaturalist18_train.txt: 0/0/4 many-, medium- and few-shot classes, expected 1/0/3"
     ]
 
 
 def test_of_many_wrong_classes_a_few_are_told(tiny, monkeypatch):
     data = tiny("places-lt").write_images().write_lists()
-    monkeypatch.setattr("ltbench.data.datasets.listed.SHOWN", 2)
-    monkeypatch.setattr(type(data.source), "train_counts", lambda self: (8, 5, 3, 1))
-    faults = verify(data.source, data.folder).faults
+    monkeypatch.setattr("ltbench.data.official_lists.lists.SHOWN", 2)
+    published = replace(data.published, train_counts=(8, 5, 3, 1))
+    faults = verify(published, data.folder).faults
     assert faults == [
         "Places_LT_train.txt: 7 images of class 0 (a/airfield), expected 8",
         "Places_LT_train.txt: 4 images of class 1 (a/apartment_building/outdoor), expected 5",
@@ -114,14 +118,14 @@ def test_a_class_without_an_image_is_told_where_counts_are_not_published(tiny):
     data = tiny("inaturalist2018").write_images().write_lists()
     file = data.list("train")
     file.write_text("\n".join(file.read_text().splitlines()[:-1]))
-    faults = verify(data.source, data.folder).faults
+    faults = verify(data.published, data.folder).faults
     assert "iNaturalist18_train.txt: no image of class 3" in faults
     assert "iNaturalist18_train.txt: 13 images, expected 14" in faults
 
 
 def test_lists_and_images_that_are_not_there_are_told(tiny):
     data = tiny("imagenet-lt")
-    faults = verify(data.source, data.folder).faults
+    faults = verify(data.published, data.folder).faults
     assert [fault.split(",")[0] for fault in faults] == [
         "missing: the list ImageNet_LT_train.txt",
         "missing: the list ImageNet_LT_val.txt",
@@ -135,7 +139,7 @@ def test_one_malformed_list_does_not_hide_what_is_wrong_with_another(tiny):
     data = tiny("imagenet-lt").write_images().write_lists()
     data.list("validation").write_text("nothing\n")
     data.list("test").write_text("val/a.JPEG 9\n")
-    faults = verify(data.source, data.folder).faults
+    faults = verify(data.published, data.folder).faults
     assert any("'nothing' is no path and label" in fault and "line 1" in fault for fault in faults)
     assert "ImageNet_LT_test.txt: label 9, but there are 4 classes, from 0" in faults
 
@@ -170,8 +174,8 @@ def test_a_jpeg_that_stops_in_a_file_of_the_full_size_is_damaged(tiny):
     content = cut.read_bytes()
     half = (content.rfind(b"\xff\xda") + len(content)) // 2
     cut.write_bytes(content[:half] + bytes(len(content) - half))
-    assert verify(data.source, data.folder).faults == []
-    faults = verify(data.source, data.folder, decode=True).faults
+    assert verify(data.published, data.folder).faults == []
+    faults = verify(data.published, data.folder, decode=True).faults
     assert faults == [f"damaged: {file.relative_to(data.folder)}" for file in (padded, longer, cut)]
 
 
@@ -180,7 +184,7 @@ def test_a_folder_in_place_of_an_image_is_no_image(tiny):
     path = data.all_paths("train")[0]
     (data.folder / path).unlink()
     (data.folder / path).mkdir()
-    assert verify(data.source, data.folder).faults == [f"damaged: {path}"]
+    assert verify(data.published, data.folder).faults == [f"damaged: {path}"]
 
 
 def test_image_files_of_the_users_own_are_decoded(tmp_path, class_folders, cli, monkeypatch):
@@ -236,12 +240,12 @@ def test_a_cache_that_is_not_readable_is_told(cli, closed, tmp_path, monkeypatch
     assert f"images scaled             not readable: {tmp_path}/cache" in cli("doctor").out
 
 
-def test_images_that_are_not_readable_are_told_beside_the_missing(tiny, closed):
+def test_images_that_are_not_readable_are_told_beside_the_missing(tiny, closed, monkeypatch):
     data = tiny("places-lt").write_images().write_lists()
     gone, folder = data.all_paths("train")[0], data.folder / "data_256/z"
     (data.folder / gone).unlink()
-    hidden = [path for part in data.source.parts for path in data.all_paths(part) if path.startswith("data_256/z")]
-    data.source.layouts_in = lambda *args: data.source.official_layouts()
+    hidden = [path for part in data.published.parts for path in data.all_paths(part) if path.startswith("data_256/z")]
+    monkeypatch.setattr(ImageLayout, "detect", lambda self, *args: self.official())
     closed(folder)
-    faults = verify(data.source, data.folder).faults
+    faults = verify(data.published, data.folder).faults
     assert faults == [f"missing: {gone}", *(f"not readable: {path}" for path in hidden)]

@@ -11,7 +11,7 @@ from ltbench import registry
 from ltbench.config import Recipe
 from ltbench.conformance import Subject
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading.base import InMemoryLoader
+from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.method import ClassPrior, Stage, at_rest
 from ltbench.models.experts import Backbone
 from ltbench.training.checkpoint import Checkpoint

@@ -375,17 +375,18 @@ def test_where_there_are_no_locks_a_day_must_pass(tmp_path, monkeypatch):
 
 
 def test_a_file_that_is_swept_as_it_is_made_is_made_anew(tmp_path, monkeypatch):
-    real, made = atomic.tempfile.mkstemp, []
+    real, made = Path.open, []
 
-    def swept(**options):
-        found = real(**options)
-        made.append(found[1])
+    def swept(path, mode="r", *rest, **options):
+        stream = real(path, mode, *rest, **options)
+        if mode == "xb":
+            made.append(path)
         if len(made) == 1:
             remove_abandoned(tmp_path)  # before the writer has its lock
             assert names_in(tmp_path) == []
-        return found
+        return stream
 
-    monkeypatch.setattr(atomic.tempfile, "mkstemp", swept)
+    monkeypatch.setattr(Path, "open", swept)
     write_text(tmp_path / "file", "text")
     assert len(made) == 2
     assert names_in(tmp_path) == ["file"]

@@ -8,7 +8,7 @@ from scipy import stats
 from torchvision import transforms
 
 from ltbench.config import Augment
-from ltbench.data.augmentation.augment import augment
+from ltbench.data.augmentation.pipeline import augment
 from ltbench_speed.reference_loop import crop_flip_rotate
 
 IMAGES = 3000

@@ -12,7 +12,7 @@ from torchvision.transforms import functional as pil
 from ltbench import registry, rng
 from ltbench.config import Augment, Recipe
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading.base import InMemoryLoader
+from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.method import ClassPrior
 from ltbench.models.experts import Backbone
 from ltbench.training.checkpoint import Checkpoint

@@ -18,8 +18,8 @@ from ltbench import registry, rng
 from ltbench.config import Augment, Recipe
 from ltbench.data.images import ImageFiles, LabelledImages
 from ltbench.data.loading import from_files
-from ltbench.data.loading.base import InMemoryLoader
 from ltbench.data.loading.from_files import FileLoader
+from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.method import ClassPrior, Method
 from ltbench.models.experts import Backbone, ExpertNetwork

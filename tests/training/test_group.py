@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ltbench import registry
 from ltbench.conformance import Subject
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading.base import InMemoryLoader
+from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.evaluation.predict import predict
 from ltbench.training.distributed.process_group import ALONE, Group
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from ltbench.config import Augment, Recipe
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading.base import InMemoryLoader
+from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.errors import LtbenchError, TrainingFailedError
 from ltbench.method import ClassPrior, Loss, Method, MethodConfig, Shuffled, Stage, Weighted
 from ltbench.method.losses import cross_entropy

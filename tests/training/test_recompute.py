@@ -11,7 +11,7 @@ from torch import nn
 from ltbench import registry, rng
 from ltbench.config import Recipe
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading.base import InMemoryLoader
+from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.errors import LtbenchError
 from ltbench.method import ClassPrior
 from ltbench.models.blocks import blocks

@@ -10,7 +10,7 @@ import torch
 from ltbench import registry, rng
 from ltbench.config import Augment, Recipe
 from ltbench.data.images import LabelledImages
-from ltbench.data.loading.base import InMemoryLoader
+from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.errors import LtbenchError
 from ltbench.method import ClassPrior, Method
 from ltbench.method.losses import cross_entropy

@@ -1,1 +1,1 @@
-"""Augmentation: recipe to operations to pixels."""
+"""Augmentation: recipe (pipeline) to operations (policies, operations) to pixels (geometry, colour, filters)."""

@@ -1,41 +1,15 @@
-"""Which operation an image gets with which parameter, from uniform draws: AutoAugment, RandAugment, colour jitter."""
+"""Random policies: which operation an image gets with which parameter. AutoAugment, RandAugment, colour jitter."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import permutations
 
 import torch
 from torch import Tensor
 
-from ltbench.data.augmentation import pixels
-from ltbench.data.augmentation.pixels import BLACK, affine, lookup
-
-_TABLED = {
-    "invert": pixels.invert,
-    "posterize": pixels.posterize,
-    "solarize": pixels.solarize,
-    "solarize_add": pixels.solarize_add,
-    "autocontrast": pixels.autocontrast,
-    "equalize": pixels.equalize,
-}
-_GEOMETRIC = {
-    "rotate": pixels.rotate,
-    "shear_x": pixels.shear_x,
-    "shear_y": pixels.shear_y,
-    "translate_x": pixels.translate_x,
-    "translate_y": pixels.translate_y,
-}
-_OTHER: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "brightness": pixels.brightness,
-    "contrast": pixels.contrast,
-    "saturation": pixels.saturation,
-    "sharpness": pixels.sharpness,
-    "hue": pixels.hue,
-    "gaussian_blur": pixels.gaussian_blur,
-}
-NUMBERS = {name: number for number, name in enumerate(("nothing", *_TABLED, *_GEOMETRIC, *_OTHER))}
-"""Of the operations that `perform` knows; 0 is none."""
+from ltbench.data.augmentation.geometry import BLACK
+from ltbench.data.augmentation.operations import GEOMETRIC, NUMBERS, perform
 
 _CIFAR10 = (
     (("invert", 0.1, 0), ("contrast", 0.2, 6)),
@@ -66,9 +40,6 @@ _CIFAR10 = (
 )
 """Sub-policies: two operations, each with its probability and its magnitude from 0 to 9 (the paper's appendix)."""
 
-_TRIES = 10
-CROP_DRAWS = 2 * _TRIES + 2
-"""Uniform numbers that `random_box` needs."""
 _ENHANCERS = ("brightness", "contrast", "saturation", "sharpness")
 _RANGES = {
     "autocontrast": (0.0, 0.0),
@@ -84,86 +55,9 @@ _RANGES = {
     "translate_x": (0.0, 0.0),
     "translate_y": (0.0, 0.0),
 }
-"""Of RandAugment: how far magnitude 10 takes a parameter, and from where. Translations depend on the image's side."""
+"""RandAugment's parameters: the change that magnitude 10 makes, and the start. Translations depend on the side."""
 _WHOLE = ("posterize", "solarize", "solarize_add")
 _JITTER = ("brightness", "contrast", "saturation", "hue")
-
-
-def perform(images: Tensor, which: Tensor, value: Tensor, fill: Sequence[int] = BLACK) -> Tensor:
-    """Carry out one operation on each image, each kind only where it is asked for.
-
-    Args:
-        images: (B, C, H, W) uint8.
-        which: (B,) of `NUMBERS`.
-        value: (B,) the operation's parameter.
-        fill: colour of what a geometric operation brings in from outside.
-
-    Returns:
-        Images like the input.
-    """
-    order = which.argsort(stable=True)
-    counts = torch.bincount(which, minlength=len(NUMBERS)).tolist()
-    images, value = images.index_select(0, order), value[order]
-    parts = zip(NUMBERS, torch.split(images, counts), torch.split(value, counts), strict=True)
-    chosen = {name: (part, parameter) for name, part, parameter in parts if len(part)}
-    done = [chosen["nothing"][0]] if "nothing" in chosen else []
-    if tabled := [name for name in _TABLED if name in chosen]:
-        tables = [_TABLED[name].tables(*chosen[name]).expand(-1, images.shape[1], -1) for name in tabled]
-        done.append(lookup(torch.cat([chosen[name][0] for name in tabled]), torch.cat(tables)))
-    if moved := [name for name in _GEOMETRIC if name in chosen]:
-        matrices = [_GEOMETRIC[name].matrix(*chosen[name]) for name in moved]
-        done.append(affine(torch.cat([chosen[name][0] for name in moved]), torch.cat(matrices), fill))
-    done += [operation(*chosen[name]) for name, operation in _OTHER.items() if name in chosen]
-    return torch.cat(done).index_select(0, order.argsort())
-
-
-def random_box(size: Sequence[int], share: tuple[float, float], draws: Tensor) -> Tensor:
-    """A random part of each image: its area uniform, the logarithm of its aspect ratio uniform in 3/4 to 4/3.
-
-    Ten tries as in torchvision's RandomResizedCrop; where none fits into the image, the whole image, which
-    torchvision would cut to an aspect ratio within these bounds.
-
-    Args:
-        size: height and width of the images.
-        share: smallest and largest part of the area.
-        draws: (B, `CROP_DRAWS`) uniform in [0, 1): area and ratio of every try, then row and column.
-
-    Returns:
-        (B, 4) int64 top, left, height, width.
-    """
-    sides = torch.tensor(size, device=draws.device)
-    area = sides.prod() * (share[0] + (share[1] - share[0]) * draws[:, :_TRIES].double())
-    ratio = ((2 * draws[:, _TRIES:-2].double() - 1) * math.log(4 / 3)).exp()
-    tried = torch.stack([(area / ratio).sqrt(), (area * ratio).sqrt()], dim=2).round().long()
-    fits = ((tried > 0) & (tried <= sides)).all(2)
-    first = fits.int().argmax(1).view(-1, 1, 1).expand(-1, 1, 2)
-    chosen = torch.where(fits.any(1, keepdim=True), tried.gather(1, first).squeeze(1), sides)
-    corner = (draws[:, -2:] * (sides - chosen + 1)).long()
-    return torch.cat([corner, chosen], dim=1)
-
-
-def crop_box(size: tuple[int, int], share: tuple[float, float], draws: Sequence[float]) -> tuple[int, int, int, int]:
-    """`random_box` for one image of any shape, in plain numbers, which are quicker for one.
-
-    Where no try fits, the largest centred part with an aspect ratio within the bounds, as in torchvision.
-
-    Args:
-        size: height and width of the image.
-        share: smallest and largest part of the area.
-        draws: `CROP_DRAWS` uniform in [0, 1).
-
-    Returns:
-        Top, left, height, width.
-    """
-    height, width = size
-    for part, shape in zip(draws[:_TRIES], draws[_TRIES:-2], strict=True):
-        area = height * width * (share[0] + (share[1] - share[0]) * part)
-        ratio = math.exp((2 * shape - 1) * math.log(4 / 3))
-        high, wide = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
-        if 0 < high <= height and 0 < wide <= width:
-            return int(draws[-2] * (height - high + 1)), int(draws[-1] * (width - wide + 1)), high, wide
-    high, wide = min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
-    return (height - high) // 2, (width - wide) // 2, high, wide
 
 
 def autoaugment_cifar10(images: Tensor, draws: Tensor) -> Tensor:
@@ -203,16 +97,16 @@ def randaugment(
     Args:
         images: (B, C, H, W) uint8.
         draws: (B, 8) uniform in [0, 1): operation, whether, magnitude and sign, of the first and of the second.
-        fill: colour of what a movement brings in from outside; the mean colour in the recipes that use this.
+        fill: colour of the pixels that a geometric operation brings in; the mean colour in the recipes that use this.
         magnitude: mean of the magnitude.
-        deviation: of the magnitude, standard.
-        chance: of each operation.
-        translation: the largest, as a fraction of the side.
+        deviation: standard deviation of the magnitude.
+        chance: probability of each operation.
+        translation: largest translation, as a fraction of the side.
     """
     spans = {"translate_x": translation * images.shape[3], "translate_y": translation * images.shape[2]}
     ranges = [(NUMBERS[name], spans.get(name, span), start) for name, (span, start) in _RANGES.items()]
     which, span, start = torch.tensor(ranges, dtype=torch.float64, device=images.device).unbind(1)
-    signed = torch.tensor([name in _GEOMETRIC for name in _RANGES], device=images.device)
+    signed = torch.tensor([name in GEOMETRIC for name in _RANGES], device=images.device)
     whole = torch.tensor([name in _WHOLE for name in _RANGES], device=images.device)
     for choice, happens, level, sign in (part.unbind(1) for part in torch.split(draws, 4, dim=1)):
         chosen = (choice * len(_RANGES)).long()
@@ -233,8 +127,8 @@ def colour_jitter(images: Tensor, draws: Tensor, strengths: tuple[float, ...], c
     Args:
         images: (B, C, H, W) uint8.
         draws: (B, 6) uniform in [0, 1): whether, order, and one for each property.
-        strengths: of brightness, contrast, saturation and hue.
-        chance: that an image is changed at all.
+        strengths: largest change of brightness, contrast, saturation and hue.
+        chance: probability that an image is changed at all.
     """
     numbers = torch.tensor([NUMBERS[name] for name in _JITTER], device=images.device)
     low = torch.tensor([max(0.0, 1 - s) for s in strengths[:3]] + [-strengths[3]], device=images.device)

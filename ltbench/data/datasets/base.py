@@ -1,4 +1,4 @@
-"""What a data set is to the harness: the interface that each file of this room implements."""
+"""Source: the interface that every data set implements."""
 
 import shlex
 from abc import ABC, abstractmethod
@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from ltbench import paths
+from ltbench.data.command_line import data_command
 from ltbench.data.images import RawData
 from ltbench.errors import LtbenchError
 
 
 @contextmanager
-def reading(folder: Path) -> Iterator[None]:
-    """Turn a refusal of the operating system, in --data-dir or in the cache, into the error for it.
+def explain_permission_errors(folder: Path) -> Iterator[None]:
+    """Turn a PermissionError in --data-dir or in the cache into an error that says what to do.
 
     Raises:
         LtbenchError: naming the file or folder.
@@ -39,16 +40,16 @@ class Source(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     recipe_table: ClassVar[str]
-    """The table of a recipe file that fits it."""
+    """Name of its table in a recipe file."""
     backbone: ClassVar[str]
     image_size: ClassVar[int]
     imbalance_ratio: ClassVar[float | None] = None
-    """Imposed unless the run asks for another; None: as it is."""
+    """Imbalance ratio imposed unless the run asks for another; None: the data as they are."""
     largest: ClassVar[int | None] = None
-    """Images of the largest class where the benchmark fixes it; None: as many as the classes allow."""
+    """Number of images of the largest class where the benchmark fixes it; None: as many as the classes allow."""
     statistics: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = None
-    """Published channel means and standard deviations of pixels in [0, 1]; None: measured on the train part, or
-    ImageNet's for files."""
+    """Published channel means and standard deviations of pixels in [0, 1]; None: measured on train, or ImageNet's for
+    image files."""
 
     @abstractmethod
     def load(self, folder: Path, image_size: int) -> RawData:
@@ -59,14 +60,14 @@ class Source(ABC):
             image_size: side in pixels.
 
         Raises:
-            LtbenchError: if it is missing or damaged: what was looked for, where, and how to get it.
+            LtbenchError: if data are missing or damaged: what was looked for, where, and how to get them.
         """
 
     def load_keeping_untested(self, folder: Path, image_size: int) -> RawData:
         """Read the data with classes that have no test images, which are trained on all the same.
 
         Raises:
-            LtbenchError: as `load`; or if there cannot be such classes.
+            LtbenchError: as `load`; or if the data set has no such classes.
         """
         raise LtbenchError(
             f"every class of {self.name} has test images",
@@ -75,20 +76,20 @@ class Source(ABC):
         )
 
     def prepare(self, folder: Path) -> str:
-        """Download or set up what can be; returns what was done, in a sentence."""
+        """Download or set up the data as far as a program may; returns what was done, in a sentence."""
         return f"{self.name} needs no preparation"
 
     def available(self, folder: Path) -> bool:
-        """Whether ``load`` would find its files; a quick look.
+        """Whether ``load`` would find its files; a quick check.
 
         Raises:
-            PermissionError: if it may not look.
+            PermissionError: if the folder may not be read.
         """
         return True
 
     def command(self, verb: str, folder: Path) -> str:
         """``ltbench data VERB`` for this data set, to be pasted into a shell."""
-        return shlex.join(["ltbench", "data", verb, self.name, "--data-dir", str(folder)])
+        return data_command(verb, self.name, folder)
 
     def fixed_size(self, image_size: int) -> None:
         """Refuse an image size other than the data set's own.

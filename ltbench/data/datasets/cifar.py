@@ -5,14 +5,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from ltbench.data.datasets import image_folder as image_folder
+from ltbench.data.datasets import image_folder
 from ltbench.data.datasets.base import Source
 from ltbench.data.images import LabelledImages, RawData
 from ltbench.errors import LtbenchError
 
 
 class Cifar(Source):
-    """What the two have in common."""
+    """Base class of both data sets."""
 
     archive: ClassVar[str]
     """The name of torchvision's class."""
@@ -21,7 +21,7 @@ class Cifar(Source):
     packed: ClassVar[str]
     """The official archive as it is downloaded."""
     count: ClassVar[int]
-    """Classes."""
+    """Number of classes."""
 
     recipe_table = "cifar"
     backbone = "cifar_resnet32"

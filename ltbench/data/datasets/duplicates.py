@@ -14,15 +14,15 @@ from ltbench.files.atomic import write_bytes
 from ltbench.paths import cache_dir
 
 _END = 4096
-"""Bytes of the ends of files that are compared before whole files are. Files of one camera begin alike."""
+"""Bytes at the end of files that are compared before whole files are. Files of one camera begin alike."""
 
 
 def stamp(files: Iterable[Path], *about: object) -> str:
     """A name for the state of some files: a hash of their paths, sizes and times.
 
     Args:
-        files: which; a file that is missing raises its OSError.
-        about: whatever else the name shall depend on.
+        files: the files; a missing one raises its OSError.
+        about: anything else that the name depends on.
     """
     digest = hashlib.blake2b("".join(map(str, about)).encode(), digest_size=16)
     for file in files:
@@ -33,7 +33,7 @@ def stamp(files: Iterable[Path], *about: object) -> str:
 
 
 def find_duplicates(files: Sequence[Path]) -> NDArray[np.int64]:
-    """Which files have the same bytes.
+    """Find the files that have the same bytes.
 
     Only files of one size are read, and whole only if they end alike; the answer is kept in the cache.
 
@@ -63,7 +63,7 @@ def _alike(some: Sequence[int], key: Callable[[int], Hashable]) -> list[list[int
 
 
 def _digest(file: Path, length: int | None = None) -> bytes | None:
-    """Of the end of a file, or of all of it; None if it is empty or cannot be read, which decoding will tell."""
+    """Digest of a file or of its end; None if it is empty or cannot be read, which decoding will report."""
     try:
         with file.open("rb") as stream:
             if length is None:

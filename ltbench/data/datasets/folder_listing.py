@@ -1,4 +1,4 @@
-"""What lies in a user's folder of images: parts, classes, image files, and what is not used, each with the reason."""
+"""The content of a user's folder of images: parts, classes, image files, and unused files with the reasons."""
 
 import os
 import re
@@ -20,11 +20,11 @@ PART_NAMES = {
     "validation": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
-"""How the folder of each part may be called, in upper or lower case."""
+"""Names of the folder of each part, in upper or lower case."""
 _PART = {name: part for part, names in PART_NAMES.items() for name in names}
 LITTER = "hidden, or left by an operating system"
 SHOWN = 3
-"""How many of many names are shown."""
+"""Number of names that are shown."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ClassFiles:
 
 @dataclass
 class Listing:
-    """What was found in a folder."""
+    """The content of a folder."""
 
     root: Path
     """The folder that has the parts or the classes: the given one, or the one folder in it."""
@@ -48,19 +48,19 @@ class Listing:
     skipped: list[tuple[Path, str]] = field(default_factory=list)
     """Files and folders that are not used, each with the reason in a few words."""
     notes: list[str] = field(default_factory=list)
-    """What was decided that the user may not expect, a sentence each."""
+    """Decisions that the user may not expect, a sentence each."""
 
     def name(self, path: Path) -> str:
         """A path as it is below the root."""
         return path.relative_to(self.root).as_posix()
 
     def shown(self, path: Path) -> str:
-        """The same for a terminal: what it cannot show, or would obey, as its code."""
+        """The same for a terminal: control characters as escapes."""
         name = self.name(path)
         return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
 
     def skipped_words(self) -> str:
-        """How many files are not used, by reason and with the first names; litter left out. "" if there are none."""
+        """Numbers of unused files by reason, with the first names, without litter; "" if there are none."""
         counts = Counter(reason for _, reason in self.skipped if reason != LITTER)
         words = []
         for reason, count in counts.items():

@@ -20,9 +20,9 @@ from ltbench.data.loading.decode import (
     TRUNCATED,
     UnreadableImageError,
     is_cut_off,
-    opened,
+    open_image,
+    read_bytes,
     several_frames,
-    stored,
     upright_rgb,
 )
 from ltbench.errors import LtbenchError, LtbenchWarning
@@ -35,9 +35,9 @@ STREAMED_ABOVE = 2**31
 """Bytes of all decoded images; a folder with more stays files, which are streamed: see
 ``ltbench.data.loading.from_files``."""
 SHOWN = 5
-"""How many of many names are shown."""
-_WAY = "2"
-"""Of decoding; to be raised when pixels change, so that older decoded copies are not taken for new ones."""
+"""Number of names that are shown."""
+_VERSION = "2"
+"""Version of the decoding; to be raised when pixels change, so that older cached images are not used."""
 
 
 class Folder(Source):
@@ -66,8 +66,8 @@ class UnreadableImagesError(LtbenchError):
     """Image files that cannot be used.
 
     Args:
-        faults: of each.
-        count: of the files that were read.
+        faults: the fault of each.
+        count: number of files that were read.
     """
 
     def __init__(self, faults: Sequence[UnreadableImageError], count: int) -> None:
@@ -81,14 +81,14 @@ class UnreadableImagesError(LtbenchError):
 
 
 @dataclass(frozen=True)
-class Arranged:
-    """A folder's images in the parts that a run has."""
+class FolderParts:
+    """The images of a folder, divided into the parts of a data set."""
 
-    found: Listing
+    listing: Listing
     parts: dict[str, ClassFiles]
     """train, test, and validation where the user made one."""
     duplicates: dict[str, NDArray[np.int64]]
-    """For every image of a part a number that its copies, in whatever part, share."""
+    """A number for every image of a part; byte-identical images of all parts have the same."""
 
     @property
     def files(self) -> list[Path]:
@@ -100,20 +100,20 @@ class Arranged:
         return len(self.files) * 3 * image_size**2 > STREAMED_ABOVE
 
     def notes(self) -> list[str]:
-        """What a user should know before the numbers: a sentence each."""
-        notes = list(self.found.notes)
-        if skipped := self.found.skipped_words():
+        """Notes for the user, a sentence each."""
+        notes = list(self.listing.notes)
+        if skipped := self.listing.skipped_words():
             notes.append(f"not used: {skipped}; ltbench data verify folder-lt lists them")
         return [*notes, *self.duplicate_notes(), *self.untested_notes()]
 
     def untested_notes(self) -> list[str]:
         """Classes without test images."""
-        sizes = np.bincount(self.parts["test"].labels, minlength=len(self.found.classes))
-        names = [self.found.classes[label] for label in np.flatnonzero(sizes == 0)]
+        sizes = np.bincount(self.parts["test"].labels, minlength=len(self.listing.classes))
+        names = [self.listing.classes[label] for label in np.flatnonzero(sizes == 0)]
         if not names:
             return []
         shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-        return [f"{len(names)} classes are trained on and have no test images, so that theirs is n/a: {shown}"]
+        return [f"{len(names)} classes are trained on and have no test images, so their accuracy is n/a: {shown}"]
 
     def duplicate_notes(self) -> list[str]:
         """Copies of one image in two parts, or in two classes."""
@@ -137,7 +137,7 @@ class Arranged:
         odd = np.flatnonzero((np.diff(groups[order]) == 0) & (np.diff(labels[order]) != 0))
         if not len(odd):
             return []
-        one, two = (self.found.shown(self.files[order[odd[0] + i]]) for i in (0, 1))
+        one, two = (self.listing.shown(self.files[order[odd[0] + i]]) for i in (0, 1))
         return [f"{len(odd)} images stand in more than one class, e.g. {one} and {two}, which have the same bytes"]
 
     def repeated(self, part: str) -> NDArray[np.bool_]:
@@ -147,11 +147,11 @@ class Arranged:
         return ~np.isin(np.arange(len(pairs)), first)
 
     def _name(self, part: str, position: int) -> str:
-        return self.found.shown(self.parts[part].files[position])
+        return self.listing.shown(self.parts[part].files[position])
 
 
-def arrange(folder: Path, *, keep_untested: bool = False, needs_test: bool = False) -> Arranged:
-    """Find a folder's images and their parts, and set a test set aside where there is none.
+def find_parts(folder: Path, *, keep_untested: bool = False, needs_test: bool = False) -> FolderParts:
+    """Find the images of a folder and their parts, and set a test set aside where there is none.
 
     Args:
         folder: see `read`.
@@ -171,7 +171,7 @@ def arrange(folder: Path, *, keep_untested: bool = False, needs_test: bool = Fal
     parts = dict(found.parts)
     if needs_test and "test" not in parts:
         raise LtbenchError("there is train/ but no test/", where=folder.absolute(), hint="unpack test/ too")
-    files = Arranged(found, parts, {}).files
+    files = FolderParts(found, parts, {}).files
     duplicates = np.arange(len(files)) if needs_test else find_duplicates(files)
     groups = dict(
         zip(parts, np.split(duplicates, np.cumsum([len(part.files) for part in parts.values()])[:-1]), strict=True)
@@ -186,7 +186,7 @@ def arrange(folder: Path, *, keep_untested: bool = False, needs_test: bool = Fal
         for part, own in (("train", ~tests), ("test", tests)):
             parts[part] = ClassFiles([whole.files[i] for i in np.flatnonzero(own)], whole.labels[own])
         groups |= {"test": groups["train"][tests], "train": groups["train"][~tests]}
-    return Arranged(found, parts, groups)
+    return FolderParts(found, parts, groups)
 
 
 def read(folder: Path, image_size: int, *, needs_test: bool = False, keep_untested: bool = False) -> RawData:
@@ -205,43 +205,43 @@ def read(folder: Path, image_size: int, *, needs_test: bool = False, keep_untest
         LtbenchError: for a missing folder, classes that disagree, a folder that can be read in two ways, or a file
             that is no readable image.
     """
-    arranged = arrange(folder, needs_test=needs_test, keep_untested=keep_untested)
-    for note in arranged.notes():
+    folder_parts = find_parts(folder, needs_test=needs_test, keep_untested=keep_untested)
+    for note in folder_parts.notes():
         warnings.warn(f"{folder}: {note}", LtbenchWarning, stacklevel=2)
-    return load(arranged, image_size)
+    return load(folder_parts, image_size)
 
 
-def load(arranged: Arranged, image_size: int) -> RawData:
+def load(folder_parts: FolderParts, image_size: int) -> RawData:
     """The images of a folder whose parts are known: decoded, or as files where they would take too much memory.
 
     Raises:
         UnreadableImagesError: naming those that are truncated, too large, or no images.
     """
-    found, parts = arranged.found, arranged.parts
+    listing, parts = folder_parts.listing, folder_parts.parts
     images: dict[str, Images]
-    if arranged.is_streamed(image_size):
+    if folder_parts.is_streamed(image_size):
         images = {
-            part: ImageFiles(found.root, np.array([found.name(file) for file in own.files]), own.labels)
+            part: ImageFiles(listing.root, np.array([listing.name(file) for file in own.files]), own.labels)
             for part, own in parts.items()
         }
     else:
-        pixels, ends = decode(arranged.files, image_size), np.cumsum([len(own.files) for own in parts.values()])
+        pixels, ends = decode(folder_parts.files, image_size), np.cumsum([len(own.files) for own in parts.values()])
         images = {
             part: LabelledImages(some, own.labels)
             for (part, own), some in zip(parts.items(), np.split(pixels, ends[:-1]), strict=True)
         }
-        if animated := [found.shown(arranged.files[i]) for i in _with_frames(arranged.files, image_size)]:
+        if animated := [listing.shown(folder_parts.files[i]) for i in _with_frames(folder_parts.files, image_size)]:
             shown = ", ".join(animated[:SHOWN]) + (", ..." if len(animated) > SHOWN else "")
             message = f"of {len(animated)} images with several frames the first is used: {shown}"
             warnings.warn(message, LtbenchWarning, stacklevel=3)
-    names = {part: tuple(found.name(file) for file in own.files) for part, own in parts.items()}
+    names = {part: tuple(listing.name(file) for file in own.files) for part, own in parts.items()}
     return RawData(
         images["train"],
         images["test"],
-        found.classes,
+        listing.classes,
         names["test"],
         images.get("validation"),
-        arranged.duplicates["train"],
+        folder_parts.duplicates["train"],
         names["train"],
         names.get("validation", ()),
     )
@@ -253,7 +253,7 @@ def decode(files: list[Path], image_size: int) -> NDArray[np.uint8]:
     Raises:
         UnreadableImagesError: naming the files that are truncated, too large or no images.
     """
-    cached = _copy(files, image_size, ".npy")
+    cached = _cache_file(files, image_size, ".npy")
     if cached.exists():
         kept: NDArray[np.uint8] = np.load(cached, mmap_mode="r", allow_pickle=False)
         return kept
@@ -265,7 +265,7 @@ def decode(files: list[Path], image_size: int) -> NDArray[np.uint8]:
         raise UnreadableImagesError(faults, len(files))
     images = np.stack([one for one in decoded if isinstance(one, np.ndarray)])
     remove_abandoned(cached.parent)
-    write_text(_copy(files, image_size, ".frames.json"), json.dumps(np.flatnonzero(several).tolist()))
+    write_text(_cache_file(files, image_size, ".frames.json"), json.dumps(np.flatnonzero(several).tolist()))
     write_bytes(cached, lambda stream: np.save(stream, images, allow_pickle=False))
     return images
 
@@ -276,10 +276,10 @@ def decode_one(file: Path, size: int) -> NDArray[np.uint8]:
     Raises:
         UnreadableImageError: if it cannot be used, with the reason.
     """
-    with opened(file, file) as opened_image:
+    with open_image(file, file) as opened_image:
         may_be_cut_off = opened_image.format in ("JPEG", "MPO")
         image = upright_rgb(opened_image, file)
-        if may_be_cut_off and is_cut_off(stored(file)):
+        if may_be_cut_off and is_cut_off(read_bytes(file)):
             raise UnreadableImageError(file, TRUNCATED)
         if image.size != (size, size):
             image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
@@ -296,12 +296,12 @@ def _decoded_or_fault(file: Path, size: int) -> NDArray[np.uint8] | UnreadableIm
 def _with_frames(files: list[Path], image_size: int) -> list[int]:
     """The positions of decoded images that have several frames."""
     try:
-        found: list[int] = json.loads(_copy(files, image_size, ".frames.json").read_bytes())
+        found: list[int] = json.loads(_cache_file(files, image_size, ".frames.json").read_bytes())
         return found
-    except (OSError, ValueError):  # a file of the cache that is gone or damaged is no loss
+    except (OSError, ValueError):  # a missing or damaged cache file does not matter
         return []
 
 
-def _copy(files: list[Path], image_size: int, suffix: str) -> Path:
-    """Where the decoded images, or what is known of them, are kept."""
-    return cache_dir() / "decoded" / f"{stamp(files, _WAY, ' ', image_size)}{suffix}"
+def _cache_file(files: list[Path], image_size: int, suffix: str) -> Path:
+    """The cache file of the decoded images, or of facts about them."""
+    return cache_dir() / "decoded" / f"{stamp(files, _VERSION, ' ', image_size)}{suffix}"

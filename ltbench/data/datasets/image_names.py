@@ -1,4 +1,4 @@
-"""Which files are images: by name, and where the name does not tell, by their first bytes."""
+"""Image files, recognised by name, and where the name does not tell, by their first bytes."""
 
 from functools import cache
 from pathlib import Path

@@ -1,17 +1,26 @@
 """inaturalist2018: the challenge's own long tail, from its annotations or from the lists that papers use."""
 
-from typing import ClassVar
-
 from torchvision.datasets.inaturalist import DATASET_MD5, DATASET_URLS
 
-from ltbench.data.datasets.listed import Archive, Listed, Part
+from ltbench.data.datasets.listed import ListedSource
+from ltbench.data.official_lists.layout import ImageLayout
+from ltbench.data.official_lists.published import Archive, Published, PublishedPart
 
 PAGE = "https://github.com/visipedia/inat_comp/tree/master/2018"
 _FOLDER = DATASET_URLS["2018"].rpartition("/")[0]
 
 
-class INaturalist2018(Listed):
-    """8,142 species with 1,000 to 2 training images: a long tail that nobody made.
+class INaturalistLayout(ImageLayout):
+    """Class folders are named after the category's id, which is the label."""
+
+    def label_of(self, folder: str) -> int | None:
+        """The category's id: the last folder."""
+        name = folder.rpartition("/")[2]
+        return int(name) if name.isdecimal() else None
+
+
+class INaturalist2018(ListedSource):
+    """8,142 species with 1,000 to 2 training images: a natural long tail.
 
     A label is the category's id, which its folder is called after, as in torchvision's ``INaturalist``. The test
     set is the official validation set, as in all papers; there is no other for validation.
@@ -21,45 +30,46 @@ class INaturalist2018(Listed):
     summary = "iNaturalist 2018: 437,513 photographs of 8,142 species; 120 GB, downloaded on request"
     recipe_table = "inaturalist2018"
     statistics = ((0.466, 0.471, 0.380), (0.195, 0.194, 0.192))
-    class_count = 8142
-    groups = (842, 4076, 3224)
-    parts: ClassVar = {
-        "train": Part(("iNaturalist18_train.txt", "train2018.json"), "train_val", 437_513),
-        "test": Part(("iNaturalist18_val.txt", "val2018.json"), "train_val", 24_426, 3),
-    }
-    roots: ClassVar = {"train_val2018": "train_val", "2018": "train_val"}
-    layouts: ClassVar = {"train_val": ("train_val2018/{folder}/{image}", "2018/{folder}/{image}")}
-    archives = (
-        Archive(
-            file="train2018.json.tar.gz",
-            size=26_000_000,
-            md5="bfa29d89d629cbf04d826a720c0a68b0",
-            page=PAGE,
-            url=f"{_FOLDER}/train2018.json.tar.gz",
-            part="train",
+    published = Published(
+        name=name,
+        class_count=8142,
+        shot_groups=(842, 4076, 3224),
+        train_counts=None,
+        parts={
+            "train": PublishedPart(("iNaturalist18_train.txt", "train2018.json"), "train_val", 437_513),
+            "test": PublishedPart(("iNaturalist18_val.txt", "val2018.json"), "train_val", 24_426, 3),
+        },
+        layout=INaturalistLayout(
+            templates={"train_val": ("train_val2018/{folder}/{image}", "2018/{folder}/{image}")},
+            roots={"train_val2018": "train_val", "2018": "train_val"},
         ),
-        Archive(
-            file="val2018.json.tar.gz",
-            size=26_000_000,
-            md5="f2ed8bfe3e9901cdefceb4e53cd3775d",
-            page=PAGE,
-            url=f"{_FOLDER}/val2018.json.tar.gz",
-            part="test",
+        archives=(
+            Archive(
+                file="train2018.json.tar.gz",
+                size=26_000_000,
+                md5="bfa29d89d629cbf04d826a720c0a68b0",
+                page=PAGE,
+                url=f"{_FOLDER}/train2018.json.tar.gz",
+                part="train",
+            ),
+            Archive(
+                file="val2018.json.tar.gz",
+                size=26_000_000,
+                md5="f2ed8bfe3e9901cdefceb4e53cd3775d",
+                page=PAGE,
+                url=f"{_FOLDER}/val2018.json.tar.gz",
+                part="test",
+            ),
+            Archive(
+                file="train_val2018.tar.gz",
+                size=120_000_000_000,
+                md5=DATASET_MD5["2018"],
+                page=PAGE,
+                url=DATASET_URLS["2018"],
+                image_set="train_val",
+            ),
         ),
-        Archive(
-            file="train_val2018.tar.gz",
-            size=120_000_000_000,
-            md5=DATASET_MD5["2018"],
-            page=PAGE,
-            url=DATASET_URLS["2018"],
-            images="train_val",
-        ),
+        list_folders=("iNaturalist18",),
+        list_archives=("iNaturalist_train.zip",),
+        list_page=f"train2018.json and val2018.json of the same page ({PAGE}), or the lists that papers made from them",
     )
-    list_folders = ("iNaturalist18",)
-    list_archives = ("iNaturalist_train.zip",)
-    lists_from = f"train2018.json and val2018.json of the same page ({PAGE}), or the lists that papers made from them"
-
-    def label_of(self, folder: str) -> int | None:
-        """The category's id: the last folder."""
-        name = folder.rpartition("/")[2]
-        return int(name) if name.isdecimal() else None

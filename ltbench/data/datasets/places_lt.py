@@ -1,17 +1,31 @@
 """places-lt: Places365's images by the lists of Liu et al. (CVPR 2019)."""
 
-from typing import ClassVar
-
 from torchvision.datasets import Places365
 
-from ltbench.data.datasets.listed import Archive, Listed, Part
+from ltbench.data.datasets.listed import ListedSource, published_counts
+from ltbench.data.official_lists.layout import ImageLayout
+from ltbench.data.official_lists.published import Archive, Published, PublishedPart
 
 PAGE = "http://places2.csail.mit.edu/download.html"
 _TRAIN, _TRAIN_MD5 = Places365._IMAGES_META["train-standard", True]
 _VAL, _VAL_MD5 = Places365._IMAGES_META["val", True]
 
 
-class PlacesLT(Listed):
+class PlacesLayout(ImageLayout):
+    """Class folders as the full archive names them, or as the "easy" directory structure does."""
+
+    def class_folder(self, written: str) -> str:
+        """a/apartment_building/outdoor, which the easy format writes apartment_building-outdoor."""
+        if written[1:2] == "/" or not written:
+            return written
+        return f"{written[0]}/{written.replace('-', '/')}"
+
+    def flat_name(self, folder: str) -> str:
+        """As the easy format writes it."""
+        return folder.partition("/")[2].replace("/", "-")
+
+
+class PlacesLT(ListedSource):
     """365 kinds of scene with 4,980 to 5 training images: Places365 by the lists of "Open Long-Tailed Recognition".
 
     The test set is Places365's validation set. Papers fine-tune a ResNet-152 that was trained on ImageNet
@@ -22,42 +36,40 @@ class PlacesLT(Listed):
     summary = "Places-LT: 62,500 photographs of 365 scenes, by lists; images downloaded on request"
     recipe_table = "places-lt"
     statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    class_count = 365
-    groups = (131, 163, 71)
-    parts: ClassVar = {
-        "train": Part(("Places_LT_train.txt",), "train", 62_500),
-        "validation": Part(("Places_LT_val.txt",), "train", 7_300, 20),
-        "test": Part(("Places_LT_test.txt",), "val", 36_500, 100),
-    }
-    roots: ClassVar = {"data_256": "train", "train": "train", "val_256": "val", "val": "val"}
-    layouts: ClassVar = {
-        "train": ("data_256/{folder}/{image}", "data_256_standard/{folder}/{image}", "train/{flat}/{image}"),
-        "val": ("val_256/{image}", "val/{flat}/{image}"),
-    }
-    archives = (
-        Archive(
-            file=_TRAIN,
-            size=24_000_000_000,
-            md5=_TRAIN_MD5,
-            page=PAGE,
-            url=Places365._BASE_URL + _TRAIN,
-            images="train",
+    published = Published(
+        name=name,
+        class_count=365,
+        shot_groups=(131, 163, 71),
+        train_counts=published_counts("places-lt"),
+        parts={
+            "train": PublishedPart(("Places_LT_train.txt",), "train", 62_500),
+            "validation": PublishedPart(("Places_LT_val.txt",), "train", 7_300, 20),
+            "test": PublishedPart(("Places_LT_test.txt",), "val", 36_500, 100),
+        },
+        layout=PlacesLayout(
+            templates={
+                "train": ("data_256/{folder}/{image}", "data_256_standard/{folder}/{image}", "train/{flat}/{image}"),
+                "val": ("val_256/{image}", "val/{flat}/{image}"),
+            },
+            roots={"data_256": "train", "train": "train", "val_256": "val", "val": "val"},
         ),
-        Archive(file=_VAL, size=525_158_400, md5=_VAL_MD5, page=PAGE, url=Places365._BASE_URL + _VAL, images="val"),
+        archives=(
+            Archive(
+                file=_TRAIN,
+                size=24_000_000_000,
+                md5=_TRAIN_MD5,
+                page=PAGE,
+                url=Places365._BASE_URL + _TRAIN,
+                image_set="train",
+            ),
+            Archive(
+                file=_VAL, size=525_158_400, md5=_VAL_MD5, page=PAGE, url=Places365._BASE_URL + _VAL, image_set="val"
+            ),
+        ),
+        list_folders=("Places_LT_v2", "Places_LT"),
+        list_archives=("Places_LT_v2.zip", "Places_LT.zip"),
+        list_page=(
+            "the project page https://liuziwei7.github.io/projects/LongTail.html (version 2), or a copy in another "
+            "repository such as Vanint/SADE-AgnosticLT, folder data_txt/Places_LT_v2"
+        ),
     )
-    list_folders = ("Places_LT_v2", "Places_LT")
-    list_archives = ("Places_LT_v2.zip", "Places_LT.zip")
-    lists_from = (
-        "the project page https://liuziwei7.github.io/projects/LongTail.html (version 2), or a copy in another "
-        "repository such as Vanint/SADE-AgnosticLT, folder data_txt/Places_LT_v2"
-    )
-
-    def class_folder(self, written: str) -> str:
-        """a/apartment_building/outdoor, which the easy format writes apartment_building-outdoor."""
-        if written[1:2] == "/" or not written:
-            return written
-        return f"{written[0]}/{written.replace('-', '/')}"
-
-    def flat(self, folder: str) -> str:
-        """As the easy format writes it."""
-        return folder.partition("/")[2].replace("/", "-")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from ltbench.data.images import unreadable
+from ltbench.data.images import image_read_error
 from ltbench.errors import LtbenchError
 
 try:
@@ -34,13 +34,13 @@ UNREADABLE = (
     struct.error,  # EXIF data of the wrong kind in an image that is to be rotated
     Image.DecompressionBombError,
 )
-"""What Pillow raises for a file that is truncated or no image."""
+"""Exceptions of Pillow for a file that is truncated or no image."""
 MAX_PIXELS = 178_956_970
-"""Of one image; the number at which Pillow takes an image for a decompression bomb."""
+"""Largest number of pixels of an image; the number at which Pillow assumes a decompression bomb."""
 MAX_BYTES = 2**31
-"""Of one image file."""
+"""Largest size of an image file."""
 PIXELS_AT_ONCE = 2**28
-"""Of all images that threads decode at the same time: about 1 GB, 2 GB for unusual kinds of images."""
+"""Largest number of pixels that all threads decode at the same time: about 1 GB, 2 GB for unusual image modes."""
 HINT = "replace it; a copy in the cache folder may be deleted and is made anew"
 _JPEG, _SCAN, _END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
 TRUNCATED = "truncated, or no image"
@@ -61,8 +61,8 @@ class UnreadableImageError(LtbenchError):
     """An image file that cannot be used.
 
     Args:
-        file: which.
-        reason: why, in a few words.
+        file: the file.
+        reason: the reason, in a few words.
     """
 
     def __init__(self, file: Path, reason: str) -> None:
@@ -72,7 +72,7 @@ class UnreadableImageError(LtbenchError):
 
 
 class _PixelBudget:
-    """Lets threads decode at once as many images as have so many pixels together; one that is larger goes alone."""
+    """Limits the pixels that threads decode at the same time; an image beyond the limit is decoded alone."""
 
     def __init__(self, pixels: int) -> None:
         self._size = self._free = pixels
@@ -101,10 +101,10 @@ def read_rgb(file: Path) -> Tensor:
     Raises:
         LtbenchError: naming the file, if it is missing, truncated, too large or no image.
     """
-    return rgb(stored(file), file)
+    return decode_rgb(read_bytes(file), file)
 
 
-def stored(file: Path) -> NDArray[np.uint8]:
+def read_bytes(file: Path) -> NDArray[np.uint8]:
     """The bytes of an image file.
 
     Raises:
@@ -118,18 +118,18 @@ def stored(file: Path) -> NDArray[np.uint8]:
             raise UnreadableImageError(file, f"the file has {size:,} bytes, more than {MAX_BYTES:,}")
         return np.fromfile(file, dtype=np.uint8)
     except OSError as error:
-        raise unreadable(file, error) from None
+        raise image_read_error(file, error) from None
 
 
-def rgb(encoded: NDArray[np.uint8], file: Path) -> Tensor:
+def decode_rgb(encoded: NDArray[np.uint8], file: Path) -> Tensor:
     """The pixels of an image from the bytes of its file, upright as its EXIF data say.
 
-    JPEG is decoded by torchvision (libjpeg-turbo, off Python's lock, so that threads decode side by side), other
-    kinds, and what it refuses, by Pillow.
+    JPEG is decoded by torchvision (libjpeg-turbo, without Python's lock, so that threads work side by side). Other
+    formats, and what it refuses, are decoded by Pillow.
 
     Args:
         encoded: the bytes.
-        file: that they come from, for the error.
+        file: their file, for the error.
 
     Returns:
         (3, height, width) uint8.
@@ -137,7 +137,7 @@ def rgb(encoded: NDArray[np.uint8], file: Path) -> Tensor:
     Raises:
         UnreadableImageError: naming the file, if it is truncated, too large or no image.
     """
-    with opened(io.BytesIO(encoded.tobytes()), file) as image:
+    with open_image(io.BytesIO(encoded.tobytes()), file) as image:
         if decode_jpeg is not None and is_jpeg(encoded):
             try:
                 pixels: Tensor = decode_jpeg(
@@ -150,13 +150,13 @@ def rgb(encoded: NDArray[np.uint8], file: Path) -> Tensor:
 
 
 @contextmanager
-def opened(stream: BinaryIO | Path, file: Path) -> Iterator[Image.Image]:
-    """An image of which the header alone has been read; the first of several frames.
+def open_image(stream: BinaryIO | Path, file: Path) -> Iterator[Image.Image]:
+    """An image whose header has been read; the first of several frames.
 
-    As long as it is open it counts towards `PIXELS_AT_ONCE`, so that this may wait for other threads.
+    An open image counts towards `PIXELS_AT_ONCE`, so opening may wait for other threads.
 
     Args:
-        stream: or the path to open.
+        stream: a stream, or the path to open.
         file: for the error.
 
     Raises:
@@ -185,7 +185,7 @@ def opened(stream: BinaryIO | Path, file: Path) -> Iterator[Image.Image]:
 
 
 def upright_rgb(image: Image.Image, file: Path) -> Image.Image:
-    """Decode an image that is `opened` to RGB, upright as its EXIF data say.
+    """Decode an image that is opened by `open_image` to RGB, upright as its EXIF data say.
 
     Raises:
         UnreadableImageError: naming the file, if it is truncated.
@@ -201,7 +201,7 @@ def upright_rgb(image: Image.Image, file: Path) -> Image.Image:
 
 
 def _unknown_range(image: Image.Image) -> str | None:
-    """Why nobody knows which values of an image are black and white, as far as its header tells; None if they are."""
+    """The reason why the header does not tell which pixel values are black and white; None if it does."""
     if image.mode == "F":
         return "its pixels are floating-point numbers, whose range is not known; save it with 8 bits"
     # 16-bit grey has this mode too in PNG (of older versions of Pillow) and in PGM, which scales it to 16 bits.
@@ -216,23 +216,23 @@ def is_jpeg(encoded: NDArray[np.uint8]) -> bool:
 
 
 def is_cut_off(encoded: NDArray[np.uint8]) -> bool:
-    """Whether a JPEG file has no end behind its pixels, as one whose download stopped in a file of the full size.
+    """Whether a JPEG file has no end behind its pixels, as after a download that stopped in a file of the full size.
 
-    Decoders fill in grey. What follows the end does not matter: cameras and programs add things.
+    Decoders fill in grey. Data behind the end are allowed: cameras and programs add some.
     """
     if not is_jpeg(encoded):
         return False
-    content, at = encoded.tobytes(), 2
-    while content.startswith(b"\xff", at) and not content.startswith(_SCAN, at):  # segments, one with a preview perhaps
-        filling = content.startswith(b"\xff\xff", at)
-        at += 1 if filling else 2 + int.from_bytes(content[at + 2 : at + 4], "big")
-    return _END not in content[at:]
+    content, position = encoded.tobytes(), 2
+    while content.startswith(b"\xff", position) and not content.startswith(_SCAN, position):  # skips previews
+        filling = content.startswith(b"\xff\xff", position)
+        position += 1 if filling else 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+    return _END not in content[position:]
 
 
 def has_frames(image: Image.Image) -> bool:
     """Whether an open image has several frames or pages, of which the first is used.
 
-    The further images of a camera's JPEG (MPO), previews for example, are none, nor are the layers of a PSD file.
+    The further images of a camera's JPEG (MPO), such as previews, do not count, nor do the layers of a PSD file.
     """
     try:
         return image.format not in _NO_FRAMES and bool(getattr(image, "is_animated", False))
@@ -245,14 +245,14 @@ def several_frames(file: Path) -> bool:
     if file.suffix.lower() in (".jpg", ".jpeg"):
         return False
     try:
-        with opened(file, file) as image:
+        with open_image(file, file) as image:
             return has_frames(image)
     except UnreadableImageError:
         return False
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """Any image that is `opened` in colour: 12- and 16-bit grey scaled to 8 bits, what is transparent on white."""
+    """An image opened by `open_image` in RGB: 12- and 16-bit grey scaled to 8 bits, transparency on white."""
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
     if image.mode.startswith("I"):

@@ -1,7 +1,7 @@
-"""JPEG files decoded on a GPU, a few at a time, by nvJPEG; what it may not be asked to decode, the CPU does.
+"""JPEG files decoded on a GPU by nvJPEG, a few at a time; the CPU decodes all other files.
 
-Its pixels differ from libjpeg-turbo's by rounding, so that this is a setting of a run. No GPU was at hand: all but the
-one call has been tested on a CPU, where that call is libjpeg-turbo's.
+Its pixels differ from libjpeg-turbo's by rounding, so GPU decoding is a setting of a run. The tests run on a CPU, where
+the one call of nvJPEG is replaced by libjpeg-turbo's.
 """
 
 import io
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from ltbench.data.loading.decode import MAX_PIXELS, UNREADABLE, is_jpeg, rgb, stored
+from ltbench.data.loading.decode import MAX_PIXELS, UNREADABLE, decode_rgb, is_jpeg, read_bytes
 from ltbench.errors import LtbenchError
 
 try:
@@ -26,7 +26,7 @@ _END = b"\xff\xd9"
 
 
 def require(device: torch.device) -> None:
-    """Try the decoder on a small image: where it cannot work at all, the CPU must not silently do everything.
+    """Try the decoder on a small image: where it cannot work, the CPU must not silently do everything.
 
     Raises:
         LtbenchError: if the device is no GPU, or torchvision cannot decode on it.
@@ -40,7 +40,7 @@ def require(device: torch.device) -> None:
         stream = io.BytesIO()
         Image.new("RGB", (16, 16)).save(stream, "JPEG")
         try:
-            _at_once([torch.frombuffer(bytearray(stream.getvalue()), dtype=torch.uint8)], device)
+            _decode_batch([torch.frombuffer(bytearray(stream.getvalue()), dtype=torch.uint8)], device)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
     if reason is not None:
@@ -51,37 +51,37 @@ def require(device: torch.device) -> None:
 def read_all(files: Sequence[Path], device: torch.device) -> list[Tensor]:
     """The pixels of image files on the device, upright: (3, height, width) uint8 each.
 
-    What is not an upright, whole baseline JPEG in the usual colours, and what the device refuses, the CPU decodes. That
-    depends on the file alone, and not on those that are decoded with it.
+    The CPU decodes what is not an upright, whole baseline JPEG in YCbCr, and what the device refuses. This depends on
+    the file alone, and not on those that are decoded with it.
 
     Raises:
         LtbenchError: naming a file that is missing, truncated or no image.
     """
-    encoded = [stored(file) for file in files]
-    usual = [i for i, one in enumerate(encoded) if _usual(one)]
-    found = dict(zip(usual, _decoded([torch.from_numpy(encoded[i]) for i in usual], device), strict=True))
-    others = {i: rgb(encoded[i], file).to(device) for i, file in enumerate(files) if found.get(i) is None}
+    encoded = [read_bytes(file) for file in files]
+    suited = [i for i, one in enumerate(encoded) if _suits_gpu(one)]
+    found = dict(zip(suited, _decoded([torch.from_numpy(encoded[i]) for i in suited], device), strict=True))
+    others = {i: decode_rgb(encoded[i], file).to(device) for i, file in enumerate(files) if found.get(i) is None}
     return [pixels for _, pixels in sorted({**found, **others}.items()) if pixels is not None]
 
 
-def _at_once(encoded: list[Tensor], device: torch.device) -> list[Tensor]:
+def _decode_batch(encoded: list[Tensor], device: torch.device) -> list[Tensor]:
     found: list[Tensor] = decode_jpeg(encoded, ImageReadMode.RGB, torch.device(device.type, device.index or 0))
     return found
 
 
 def _decoded(encoded: list[Tensor], device: torch.device) -> list[Tensor | None]:
-    """Together; where that is refused, each alone; None for one that is refused alone."""
+    """Decode images together; where that fails, each alone; None for one that fails alone."""
     if not encoded:
         return []
     try:
-        return [*_at_once(encoded, device)]
+        return [*_decode_batch(encoded, device)]
     except torch.OutOfMemoryError:
         raise
     except RuntimeError:
         return [None] if len(encoded) == 1 else [one for alone in encoded for one in _decoded([alone], device)]
 
 
-def _usual(encoded: NDArray[np.uint8]) -> bool:
+def _suits_gpu(encoded: NDArray[np.uint8]) -> bool:
     if not is_jpeg(encoded) or encoded[-len(_END) :].tobytes() != _END:  # a GPU may fill in what is cut off
         return False
     try:

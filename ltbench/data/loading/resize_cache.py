@@ -1,4 +1,4 @@
-"""Copies of image files, scaled once and kept in the cache, which training then decodes in place of the originals.
+"""The resize cache: copies of image files, scaled once, which training decodes in place of the originals.
 
 An image whose shorter side is larger than asked for is decoded, put upright, scaled so that its shorter side is that
 (antialiased, torchvision's), and written as JPEG of quality 95. Colour keeps its full resolution: most photographs
@@ -6,11 +6,10 @@ have it halved, which scaling has made up for, and halving it again brings the c
 instead of 43.1 dB on our photographs of 500 x 375) for 22 % fewer bytes and some 6 % of the time of a batch. Smaller
 images stay as they are: a link leads to the original.
 
-A copy's name is made of the original's path, size and time, so that a copy that is there is up to date, and one that
-is there was written whole. That is all there is to know: no list is kept. A process makes the copies that it does not
-find, a few at a time in an order of its own, and looks again before each, so that any number of processes, of one run
-or of several, on one machine or on several with or without a common folder, share the work without speaking to each
-other, and one that is killed leaves what it has made.
+The name of a copy is a hash of the original's path, size and time. A copy that exists is therefore up to date, and it
+was written whole. There is no index. A process makes the copies that it does not find, a few at a time in a random
+order, and looks again before each. Any number of processes, of one run or of several, on one machine or on several,
+thus share the work without communication, and a process that is killed leaves the copies that it has made.
 """
 
 import hashlib
@@ -27,59 +26,59 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from ltbench.data.images import ImageFiles, unreadable
-from ltbench.data.loading.decode import read_rgb, rgb
-from ltbench.data.loading.from_files import share_of_cores, single_threads
-from ltbench.data.prepare.download import Watch, silent
+from ltbench.data.images import ImageFiles, image_read_error
+from ltbench.data.loading.decode import decode_rgb, read_rgb
+from ltbench.data.loading.from_files import cores_per_process, single_threaded_pool
 from ltbench.errors import LtbenchError
 from ltbench.files.atomic import remove_abandoned, write_bytes
 from ltbench.paths import cache_dir
+from ltbench.progress import ProgressListener, ProgressUpdate, silent
 
 AT_A_TIME = 32
-"""Files that a thread takes on at a time."""
+"""Number of files that a thread resizes at a time."""
 SHOWN = 5
-"""How many of many damaged files are named."""
+"""Number of damaged files that are named."""
 QUALITY = 95
-_WAY = "2"
-"""Of making copies; to be raised when it changes, so that older ones are not taken for new ones."""
+_VERSION = "2"
+"""Version of the resizing; to be raised when pixels change, so that older copies are not used."""
 
 
 def folder() -> Path:
-    """Where copies are: in a folder for each length of the shorter side, under names that nobody need know."""
+    """The folder of the resize cache, with a folder for each length of the shorter side."""
     return cache_dir() / "resized"
 
 
-def copies(files: ImageFiles, side: int, watch: Watch = silent, into: Path | None = None) -> ImageFiles:
-    """The same images, from copies that are made now where they are not there.
+def resized(files: ImageFiles, side: int, listener: ProgressListener = silent, into: Path | None = None) -> ImageFiles:
+    """The same images from the resize cache, which is filled where copies are missing.
 
     Args:
         files: the originals.
-        side: the shorter side of a copy, pixels.
-        watch: told about the progress, in images.
-        into: a folder for copies of all sizes; by default that of the cache.
+        side: shorter side of a copy, in pixels.
+        listener: hears of the progress, in images.
+        into: folder of the resize cache; by default `folder`.
 
     Raises:
-        LtbenchError: if a copy cannot be written; or, once all others have been made, naming damaged images.
+        LtbenchError: if a copy cannot be written; or, once all other copies have been made, naming damaged images.
     """
     root = (into or folder()) / str(side)
     names = [_name(file) for file in _paths(files)]
-    missing = [i for i, name in enumerate(names) if not _is_there(root / name)]
+    missing = [i for i, name in enumerate(names) if not _exists(root / name)]
     if missing:
-        _make([(files.root / files.names[i], root / names[i]) for i in missing], side, watch)
+        _make([(files.root / files.names[i], root / names[i]) for i in missing], side, listener)
     return ImageFiles(root, np.array(names), files.labels)
 
 
-def as_copied(image: Tensor, side: int) -> Tensor:
-    """An image as its copy has it: (3, H, W) to (3, h, w), uint8."""
+def as_resized(image: Tensor, side: int) -> Tensor:
+    """An image with the pixels of its copy in the resize cache: (3, H, W) to (3, h, w), uint8."""
     if min(image.shape[1:]) <= side:
         return image
     stream = io.BytesIO()
     _save(_scaled(image, side), stream)
-    return rgb(np.frombuffer(stream.getvalue(), dtype=np.uint8).copy(), Path("a copy in memory"))
+    return decode_rgb(np.frombuffer(stream.getvalue(), dtype=np.uint8).copy(), Path("a copy in memory"))
 
 
-def held() -> Iterator[tuple[str, int, int]]:
-    """What is in the cache: for each length of the shorter side its name, the number of files and their bytes."""
+def contents() -> Iterator[tuple[str, int, int]]:
+    """For each length of the shorter side in the cache: its name, the number of files, and their bytes."""
     for root in sorted(folder().glob("*")):
         sizes = [file.lstat().st_size for file in root.rglob("*.jpg")]
         yield root.name, len(sizes), sum(sizes)
@@ -95,13 +94,13 @@ def _name(file: str) -> str:
     try:
         status = os.stat(file)  # noqa: PTH116 - a Path for each of half a million files takes seconds
     except OSError as error:
-        raise unreadable(Path(file), error) from None
-    about = f"{_WAY}\0{status.st_size}\0{status.st_mtime_ns}\0".encode() + os.fsencode(file)
+        raise image_read_error(Path(file), error) from None
+    about = f"{_VERSION}\0{status.st_size}\0{status.st_mtime_ns}\0".encode() + os.fsencode(file)
     digest = hashlib.blake2b(about, digest_size=16).hexdigest()
     return f"{digest[:2]}/{digest[2:]}.jpg"
 
 
-def _is_there(copy: Path) -> bool:
+def _exists(copy: Path) -> bool:
     """Whether there is a copy; an empty file is what a power failure may leave of one."""
     try:
         return copy.stat().st_size > 0
@@ -109,21 +108,21 @@ def _is_there(copy: Path) -> bool:
         return False
 
 
-def _make(pairs: list[tuple[Path, Path]], side: int, watch: Watch) -> None:
-    """Make copies: pairs of original and copy."""
+def _make(pairs: list[tuple[Path, Path]], side: int, listener: ProgressListener) -> None:
+    """Make copies from pairs of original and copy, many at a time."""
     for parent in {copy.parent for _, copy in pairs}:
         remove_abandoned(parent)
-    pieces = [pairs[begin : begin + AT_A_TIME] for begin in range(0, len(pairs), AT_A_TIME)]
+    batches = [pairs[begin : begin + AT_A_TIME] for begin in range(0, len(pairs), AT_A_TIME)]
     # Not by a seed: no result depends on the order, and processes that share the work must differ in it.
-    order = np.random.default_rng().permutation(len(pieces))
+    order = np.random.default_rng().permutation(len(batches))
     damaged: list[Path] = []
     done = 0
-    pool = single_threads(share_of_cores(), "ltbench scaling")
+    pool = single_threaded_pool(cores_per_process(), "ltbench scaling")
     try:
-        for piece, bad in pool.map(lambda i: (pieces[i], _make_some(pieces[i], side)), order.tolist()):
+        for batch, bad in pool.map(lambda i: (batches[i], _make_some(batches[i], side)), order.tolist()):
             damaged += bad
-            done += len(piece)
-            watch(f"scaling images to {side}", done, len(pairs))
+            done += len(batch)
+            listener(ProgressUpdate(f"scaling images to {side}", done, len(pairs)))
     finally:  # also where it is stopped or fails on the way
         pool.shutdown(cancel_futures=True)
     if damaged:
@@ -135,10 +134,10 @@ def _make(pairs: list[tuple[Path, Path]], side: int, watch: Watch) -> None:
 
 
 def _make_some(pairs: list[tuple[Path, Path]], side: int) -> list[Path]:
-    """Make a few copies; which originals cannot be read."""
+    """Make a few copies; returns the originals that cannot be read."""
     damaged = []
     for original, copy in pairs:
-        if _is_there(copy):
+        if _exists(copy):
             continue  # another process has made it
         try:
             image = read_rgb(original)
@@ -158,7 +157,7 @@ def _link(original: Path, copy: Path) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.symlink_to(original.absolute())
     except OSError:
-        if _is_there(copy):
+        if _exists(copy):
             return  # another process has made it
         with original.open("rb") as source:  # no links on this disk, or not for this user
             write_bytes(copy, lambda stream: shutil.copyfileobj(source, stream), lasting=False)
@@ -170,5 +169,5 @@ def _scaled(image: Tensor, side: int) -> Tensor:
 
 
 def _save(image: Tensor, stream: IO[bytes]) -> None:
-    """As JPEG; into a real file off Python's lock, so that threads work side by side."""
+    """Save as JPEG; into a real file without Python's lock, so that threads work side by side."""
     Image.fromarray(image.permute(1, 2, 0).numpy()).save(stream, "JPEG", quality=QUALITY, subsampling="4:4:4")

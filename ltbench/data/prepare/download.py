@@ -1,4 +1,4 @@
-"""Large files over HTTP: an interrupted download goes on where it stopped, and what arrives is checked."""
+"""Download large files over HTTP: an interrupted download resumes, and the result is checked."""
 
 import errno
 import hashlib
@@ -7,41 +7,34 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from ltbench.errors import LtbenchError
-
-Watch = Callable[[str, int, int], None]
-"""Told a few words about what is under way, how much of it is done, and of how much; 0 where that is not known."""
+from ltbench.progress import ProgressListener, ProgressUpdate, silent
 
 CHUNK = 2**20
 TIMEOUT = 60.0
 """Seconds of silence after which a connection counts as lost."""
 ATTEMPTS = 5
-"""In a row that may end without getting further than the best before them."""
+"""Number of attempts in a row that may bring no further bytes."""
 PAUSE = 2.0
-"""Seconds before the next attempt; after one in vain twice that, and so on."""
+"""Seconds before the next attempt; the pause grows by as much with each attempt in vain."""
 LONGEST_PAUSE = 300.0
-"""Seconds that a server may ask for at most."""
+"""Longest pause that a server may ask for, in seconds."""
 _COME_BACK = {408, 429}
-"""What a server that is busy answers, beside 500 and more."""
+"""Status codes of a busy server, besides 500 and more."""
 _OWN_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 
 
-def silent(words: str, done: int, of: int) -> None:
-    """Tell nobody."""
-
-
-def fetch(url: str, file: Path, *, md5: str, watch: Watch = silent) -> None:
+def fetch(url: str, file: Path, *, md5: str, listener: ProgressListener = silent) -> None:
     """Download a file beside its final place, as ``<name>.part``, and put it there once it has been checked.
 
     Args:
-        url: where it is.
-        file: where it goes; what is there already is left alone.
-        md5: that it must have, hexadecimal.
-        watch: told about the progress, in bytes.
+        url: the address.
+        file: the target; an existing file is left alone.
+        md5: expected MD5 sum, hexadecimal.
+        listener: hears of the progress, in bytes.
 
     Raises:
         LtbenchError: if it cannot be had whole; what has arrived stays, for the next time. If its MD5 sum is wrong;
@@ -54,7 +47,7 @@ def fetch(url: str, file: Path, *, md5: str, watch: Watch = silent) -> None:
     while True:
         asked_for = 0.0
         try:
-            if _go_on(url, part, watch):
+            if _resume(url, part, listener):
                 break
             reason: object = "the connection was lost"
         except (OSError, http.client.HTTPException) as error:
@@ -77,17 +70,17 @@ def fetch(url: str, file: Path, *, md5: str, watch: Watch = silent) -> None:
                 hint=f"the same command goes on from there; or {_by_hand(file)}",
             )
         time.sleep(max(PAUSE * (1 + in_vain), asked_for))
-    check(part, md5, watch, otherwise="it was deleted; run the same command again")
+    check(part, md5, listener, otherwise="it was deleted; run the same command again")
     part.replace(file)
 
 
-def check(file: Path, md5: str, watch: Watch = silent, *, otherwise: str) -> None:
+def check(file: Path, md5: str, listener: ProgressListener = silent, *, otherwise: str) -> None:
     """Compare a file with its published MD5 sum.
 
     Args:
-        file: which; a ``.part`` that fails is deleted.
-        md5: hexadecimal.
-        watch: told about the progress, in bytes.
+        file: the file; a ``.part`` that fails is deleted.
+        md5: expected MD5 sum, hexadecimal.
+        listener: hears of the progress, in bytes.
         otherwise: what to do if they differ.
 
     Raises:
@@ -99,7 +92,7 @@ def check(file: Path, md5: str, watch: Watch = silent, *, otherwise: str) -> Non
             while chunk := stream.read(CHUNK):
                 found.update(chunk)
                 done += len(chunk)
-                watch(f"checking {file.name.removesuffix('.part')}", done, total)
+                listener(ProgressUpdate(f"checking {file.name.removesuffix('.part')}", done, total))
     except OSError as error:
         raise disk_fault(f"cannot read {file.name}", error, file) from None
     if found.hexdigest() != md5:
@@ -157,8 +150,8 @@ def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
-def _go_on(url: str, part: Path, watch: Watch) -> bool:
-    """Ask for what is still missing and append it; whether the file is whole now."""
+def _resume(url: str, part: Path, listener: ProgressListener) -> bool:
+    """Download the missing bytes and append them; whether the file is complete now."""
     part.parent.mkdir(parents=True, exist_ok=True)
     have = _size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
@@ -170,7 +163,7 @@ def _go_on(url: str, part: Path, watch: Watch) -> bool:
             total = have + length if length else 0
             require_space(part.parent, total - have, f"the rest of {part.stem}")
             with part.open("wb" if anew else "ab") as stream:
-                have = _copy(answer, stream, have, total, f"downloading {part.stem}", watch)
+                have = _copy(answer, stream, have, total, f"downloading {part.stem}", listener)
             return have == total or not length
     except urllib.error.HTTPError as error:
         if error.code != 416:  # nothing is left to send: all of it is there, or more than all of it
@@ -181,9 +174,9 @@ def _go_on(url: str, part: Path, watch: Watch) -> bool:
         return False
 
 
-def _copy(answer: BinaryIO, stream: BinaryIO, have: int, total: int, words: str, watch: Watch) -> int:
+def _copy(answer: BinaryIO, stream: BinaryIO, have: int, total: int, words: str, listener: ProgressListener) -> int:
     while chunk := answer.read(CHUNK):
         stream.write(chunk)
         have += len(chunk)
-        watch(words, have, total)
+        listener(ProgressUpdate(words, have, total))
     return have

@@ -1,4 +1,8 @@
-"""Archives of strangers: unpacked so that nothing leaves the folder, and again where it was interrupted."""
+"""Unpack untrusted archives: nothing leaves the folder, sizes are bounded, and an interrupted unpacking resumes.
+
+The ``data`` filter of tarfile is not enough here: it makes absolute paths relative, lets links through, and knows no
+bound on sizes. Whatever an official archive does not contain is refused by name instead.
+"""
 
 import lzma
 import os
@@ -12,17 +16,18 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ltbench.data.prepare.download import Watch, disk_fault, silent
+from ltbench.data.prepare.download import disk_fault
 from ltbench.errors import LtbenchError
+from ltbench.progress import ProgressListener, ProgressUpdate, silent
 
 MAX_UNPACKED = 2**30
-"""Bytes that an archive may give whose size is not known, as one of lists."""
+"""Largest number of unpacked bytes of an archive of unknown size, such as one of lists."""
 BLOCK = 4096
-"""Bytes that every file takes at least: without them, an archive of empty files would have no bound."""
+"""Bytes that every file counts at least; an archive of empty files would have no bound otherwise."""
 _MAX_NAME, _MAX_PATH = 255, 4096
-"""Bytes, as file systems have them."""
+"""Limits of file systems, in bytes."""
 _MAX_HEADER = 2**20
-"""Bytes of a header that extends another (PAX, GNU long names), which tarfile reads whole."""
+"""Largest size in bytes of a header that extends another (PAX, GNU long names), which tarfile reads whole."""
 _EXTENDING = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
@@ -38,13 +43,12 @@ _DAMAGED = (
     lzma.LZMAError,
     RuntimeError,  # a zip that is encrypted, or of an unknown compression; headers that extend each other without end
     ValueError,  # and the rest: numbers and names in headers that are none, which tarfile does not expect
-    KeyError,
-    IndexError,
+    LookupError,
     TypeError,
     OverflowError,
     struct.error,
 )
-"""What tarfile and zipfile raise."""
+"""Exceptions of tarfile and zipfile for damaged archives."""
 
 
 class _Member(tarfile.TarInfo):
@@ -59,35 +63,36 @@ class _Member(tarfile.TarInfo):
         return member
 
 
-def unpack(archive: Path, into: Path, watch: Watch = silent, *, nested: bool = False, limit: int = MAX_UNPACKED) -> int:
+def unpack(
+    archive: Path, into: Path, listener: ProgressListener = silent, *, nested: bool = False, limit: int = MAX_UNPACKED
+) -> int:
     """Unpack a tar file, compressed or not, or a zip file. A file that is there with the right size is left alone.
 
-    Only plain files and folders are taken. A member that is anything else, whose path would leave the folder, that is
-    there twice, or that is beyond the bound on all of them, ends it: what came before has been unpacked, that member
-    has not.
+    Only plain files and folders are unpacked. Any other member, one whose path leaves the folder, a duplicate, and one
+    beyond the bound on the sum of sizes raise an error. Members before it have been unpacked.
 
     Args:
-        archive: what to unpack.
-        into: the folder; made if it is not there.
-        watch: told about the progress, in bytes of the archive.
+        archive: the archive.
+        into: the target folder; made if missing.
+        listener: hears of the progress, in bytes of the archive.
         nested: the archive holds one tar file for each class, as ILSVRC 2012's training images do: each of them is
             unpacked into a folder of its name.
-        limit: bytes that all files together may have, each counted with `BLOCK` at least.
+        limit: largest sum of sizes in bytes, each file counted with at least `BLOCK`.
 
     Returns:
-        How many files were written.
+        The number of files that were written.
 
     Raises:
         LtbenchError: for a damaged archive, a member that is refused (which), or what cannot be read or written.
     """
-    written, room, seen = 0, limit, set()
+    written, left, seen = 0, limit, set()
     try:
         total = archive.stat().st_size
         into.mkdir(parents=True, exist_ok=True)
         with archive.open("rb") as stream:
             for name, size, content in _files(stream, archive, into, nested):
-                room -= max(size, BLOCK)
-                if room < 0:
+                left -= max(size, BLOCK)
+                if left < 0:
                     raise _refused(archive, name, f"it is more than the {limit:,} bytes that are expected at most")
                 path = PurePosixPath(name)
                 if path in seen:
@@ -97,7 +102,7 @@ def unpack(archive: Path, into: Path, watch: Watch = silent, *, nested: bool = F
                     written += _write(content, into / path, size)
                 except (FileExistsError, IsADirectoryError, NotADirectoryError):
                     raise _refused(archive, name, "a file and a folder have one name") from None
-                watch(f"unpacking {archive.name}", stream.tell(), total)
+                listener(ProgressUpdate(f"unpacking {archive.name}", stream.tell(), total))
     except _DAMAGED as error:
         raise LtbenchError(
             f"the archive {archive.name} is damaged or incomplete: {str(error) or type(error).__name__}",

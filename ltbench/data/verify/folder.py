@@ -10,22 +10,23 @@ from pathlib import Path
 import numpy as np
 
 from ltbench.data.datasets.folder_split import split_file
-from ltbench.data.datasets.image_folder import Arranged, UnreadableImagesError, arrange, load
+from ltbench.data.datasets.image_folder import FolderParts, UnreadableImagesError, find_parts, load
 from ltbench.data.loading.decode import (
     TRUNCATED,
     UnreadableImageError,
+    decode_rgb,
     has_frames,
     is_cut_off,
-    opened,
-    rgb,
-    stored,
+    open_image,
+    read_bytes,
 )
-from ltbench.data.prepare.download import Watch, in_gb
+from ltbench.data.prepare.download import in_gb
 from ltbench.data.verify.files import AT_ONCE, Verification
 from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.progress import ProgressListener, ProgressUpdate
 
 NAMED = 20
-"""How many of many files of one kind are named."""
+"""Number of files of one kind that are named."""
 NO_CLASS = "(in no class)"
 
 
@@ -37,7 +38,9 @@ class _Header:
     frames: bool
 
 
-def verify_folder(folder: Path, image_size: int, *, keep_untested: bool, decode: bool, watch: Watch) -> Verification:
+def verify_folder(
+    folder: Path, image_size: int, *, keep_untested: bool, decode: bool, listener: ProgressListener
+) -> Verification:
     """Look at everything in a folder of images as a run does.
 
     Args:
@@ -45,7 +48,7 @@ def verify_folder(folder: Path, image_size: int, *, keep_untested: bool, decode:
         image_size: side in pixels that a run would use; images in memory are decoded to it.
         keep_untested: whether a class may lack test images.
         decode: decode images whole that a run keeps as files; otherwise their headers are read.
-        watch: told about the progress, in images.
+        listener: hears of the progress, in images.
 
     Returns:
         Lines about the whole, a row for each class, and a fault for each file that is no usable image.
@@ -53,30 +56,35 @@ def verify_folder(folder: Path, image_size: int, *, keep_untested: bool, decode:
     Raises:
         LtbenchError: where a run would refuse the folder as a whole.
     """
-    arranged = arrange(folder, keep_untested=keep_untested)
-    faults, headers = _read(arranged, _header, watch, "reading headers")
-    streamed = arranged.is_streamed(image_size)
+    folder_parts = find_parts(folder, keep_untested=keep_untested)
+    faults, headers = _read(folder_parts, _header, listener, "reading headers")
+    streamed = folder_parts.is_streamed(image_size)
     if not streamed:
         try:
             with warnings.catch_warnings(action="ignore", category=LtbenchWarning):  # what it notes is told below
-                load(arranged, image_size)
+                load(folder_parts, image_size)
         except UnreadableImagesError as error:
             faults |= {fault.file: fault.reason for fault in error.faults}
     elif decode:
-        faults |= _read(arranged, _decoded, watch, "decoding")[0]
+        faults |= _read(folder_parts, _decoded, listener, "decoding")[0]
     found = Verification(remedy="replace what is damaged, or remove it")
-    found.faults = _named([f"damaged: {arranged.found.shown(file)}: {reason}" for file, reason in faults.items()])
-    count = len(arranged.files)
+    found.faults = _named([f"damaged: {folder_parts.listing.shown(file)}: {reason}" for file, reason in faults.items()])
+    count = len(folder_parts.files)
     state = f"{count - len(faults):,} of {count:,} {'decode' if decode else 'have a header'}, and stay files"
     if not streamed:
         state = "are kept in memory, decoded; --decode adds nothing"
-    found.lines = [*_about(arranged), ("images", state), *_about_images(arranged, headers), *_notes(arranged)]
-    found.columns, found.rows = _by_class(arranged, set(faults))
+    found.lines = [
+        *_about(folder_parts),
+        ("images", state),
+        *_about_images(folder_parts, headers),
+        *_notes(folder_parts),
+    ]
+    found.columns, found.rows = _by_class(folder_parts, set(faults))
     return found
 
 
 def _read(
-    arranged: Arranged, read: Callable[[Path], _Header | None], watch: Watch, words: str
+    folder_parts: FolderParts, read: Callable[[Path], _Header | None], listener: ProgressListener, words: str
 ) -> tuple[dict[Path, str], list[tuple[Path, _Header]]]:
     """Files that cannot be used with the reason, and what is known of the others."""
     faults: dict[Path, str] = {}
@@ -90,7 +98,7 @@ def _read(
         except LtbenchError as error:
             return UnreadableImageError(file, str(error).partition("\n")[0])
 
-    files = arranged.files
+    files = folder_parts.files
     with ThreadPoolExecutor() as pool:
         for begin in range(0, len(files), AT_ONCE):
             some = files[begin : begin + AT_ONCE]
@@ -99,24 +107,24 @@ def _read(
                     faults[file] = state.reason
                 elif state is not None:
                     headers.append((file, state))
-            watch(words, begin + len(some), len(files))
+            listener(ProgressUpdate(words, begin + len(some), len(files)))
     return faults, headers
 
 
 def _header(file: Path) -> _Header:
-    with opened(file, file) as image:
+    with open_image(file, file) as image:
         return _Header(image.width, image.height, f"{image.format} {image.mode}", has_frames(image))
 
 
 def _decoded(file: Path) -> None:
-    encoded = stored(file)
-    rgb(encoded, file)
+    encoded = read_bytes(file)
+    decode_rgb(encoded, file)
     if is_cut_off(encoded):
         raise UnreadableImageError(file, TRUNCATED)
 
 
-def _about(arranged: Arranged) -> Iterator[tuple[str, str]]:
-    found = arranged.found
+def _about(folder_parts: FolderParts) -> Iterator[tuple[str, str]]:
+    found = folder_parts.listing
     yield "folder", str(found.root.absolute())
     made = [f"{part} set" for part in ("test", "validation") if part in found.parts]
     if "test" not in found.parts:
@@ -124,45 +132,45 @@ def _about(arranged: Arranged) -> Iterator[tuple[str, str]]:
     yield "given by you", ", ".join(made) or "classes"
 
 
-def _about_images(arranged: Arranged, headers: Sequence[tuple[Path, _Header]]) -> Iterator[tuple[str, str]]:
+def _about_images(folder_parts: FolderParts, headers: Sequence[tuple[Path, _Header]]) -> Iterator[tuple[str, str]]:
     if not headers:
         return
     smallest, largest = (pick(headers, key=lambda one: one[1].width * one[1].height)[1] for pick in (min, max))
-    size = sum(file.stat().st_size for file in arranged.files)
+    size = sum(file.stat().st_size for file in folder_parts.files)
     yield (
         "sizes",
         f"{smallest.width} x {smallest.height} to {largest.width} x {largest.height} pixels, {in_gb(size)} in all",
     )
     kinds = Counter(header.kind for _, header in headers)
     yield "kinds", ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    if several := [arranged.found.shown(file) for file, header in headers if header.frames]:
+    if several := [folder_parts.listing.shown(file) for file, header in headers if header.frames]:
         yield (
             "several frames",
             f"{len(several)} images, of which the first frame is used: " + ", ".join(_named(several)),
         )
-    repeated = sum(int(arranged.repeated(part).sum()) for part in arranged.parts)
+    repeated = sum(int(folder_parts.repeated(part).sum()) for part in folder_parts.parts)
     yield "copies", f"{repeated} images have the bytes of another image of their class and part"
 
 
-def _notes(arranged: Arranged) -> Iterator[tuple[str, str]]:
-    for note in [*arranged.found.notes, *arranged.duplicate_notes(), *arranged.untested_notes()]:
+def _notes(folder_parts: FolderParts) -> Iterator[tuple[str, str]]:
+    for note in [*folder_parts.listing.notes, *folder_parts.duplicate_notes(), *folder_parts.untested_notes()]:
         yield "note", note
-    reasons = Counter(reason for _, reason in arranged.found.skipped)
+    reasons = Counter(reason for _, reason in folder_parts.listing.skipped)
     for reason, count in reasons.items():
-        names = [arranged.found.shown(path) for path, why in arranged.found.skipped if why == reason]
+        names = [folder_parts.listing.shown(path) for path, why in folder_parts.listing.skipped if why == reason]
         yield "not used", f"{count} {reason}: {', '.join(_named(names))}"
 
 
-def _by_class(arranged: Arranged, bad: set[Path]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _by_class(folder_parts: FolderParts, bad: set[Path]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """The heads of the columns and a row for each class."""
-    found, parts = arranged.found, arranged.parts
+    found, parts = folder_parts.listing, folder_parts.parts
     names = {part: part.capitalize() for part in ("train", "validation", "test") if part in parts}
     columns: dict[str, Counter[str]] = {
         head: Counter() for head in (*names.values(), "Copies", "Unreadable", "Not used")
     }
     for part, head in names.items():
         labels = parts[part].labels
-        for position in np.flatnonzero(arranged.repeated(part)):
+        for position in np.flatnonzero(folder_parts.repeated(part)):
             columns["Copies"][found.classes[labels[position]]] += 1
         for file, label in zip(parts[part].files, labels.tolist(), strict=True):
             columns[head][found.classes[label]] += 1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ltbench.config import Frozen, RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.files.atomic import write_text
-from ltbench.paths import printable
+from ltbench.paths import storable_name
 
 if TYPE_CHECKING:
     from ltbench.training.history import History
@@ -68,7 +68,7 @@ class HeartbeatWriter:
 
     def __init__(self, path: Path, run_id: str, config: RunConfig, folder: Path) -> None:
         self.path = path
-        self._about = {"run_id": run_id, "config": config, "folder": Path(printable(str(folder.absolute())))}
+        self._about = {"run_id": run_id, "config": config, "folder": Path(storable_name(str(folder.absolute())))}
         self._start: tuple[datetime, float, int] | None = None  # the time, and the share and the images before it
         self._last: tuple[float, str, History] | None = None
         self._due = 0.0

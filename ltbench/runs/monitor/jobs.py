@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError
-from ltbench.files.lock import held
+from ltbench.files.lock import is_held
 from ltbench.results.schema import Result, Status
 from ltbench.results.store import read
 from ltbench.runs.monitor.heartbeat import FILE, Heartbeat
@@ -131,7 +131,7 @@ class RunIndex:
 def _alive(heartbeat: Heartbeat, path: Path) -> bool:
     if heartbeat.host != socket.gethostname():
         return (datetime.now(UTC) - heartbeat.seen).total_seconds() < LOST
-    return held(path.with_name("lock"))  # unlike the process id, which another process may have by now
+    return is_held(path.with_name("lock"))  # unlike the process id, which another process may have by now
 
 
 class _Folder:

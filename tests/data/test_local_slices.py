@@ -10,8 +10,9 @@ from PIL import Image
 from ltbench.config import Augment
 from ltbench.data.images import ImageFiles, LabelledImages
 from ltbench.data.loading import from_files
-from ltbench.data.loading.base import Epoch, InMemoryLoader
+from ltbench.data.loading.epoch import Epoch
 from ltbench.data.loading.from_files import FileLoader
+from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.method import Shuffled
 from ltbench.training.distributed.process_group import Group
 
@@ -47,7 +48,7 @@ def epoch(data, **options):
     return Epoch(data, samplers, views=tuple(HOW), how=HOW, batch_size=BATCH, seed=0, place=(0, 0), **options)
 
 
-def shares(processes):
+def local_slices(processes):
     return [partial(Group(rank, processes).local_slice, least=2) for rank in range(processes)]
 
 
@@ -61,26 +62,28 @@ def assert_joined(whole, parts):
 @pytest.mark.parametrize("ahead", [0, 10**6])
 @pytest.mark.parametrize("processes", [1, 2, 3, 4])
 def test_the_shares_of_every_batch_are_the_whole_from_any_step_on(processes, ahead, data, monkeypatch):
-    monkeypatch.setattr("ltbench.data.loading.base.AHEAD", {"cpu": ahead})
-    whole, own = epoch(data), [epoch(data, share=share) for share in shares(processes)]
+    monkeypatch.setattr("ltbench.data.loading.in_memory.PIXELS_AT_A_TIME", {"cpu": ahead})
+    whole, own = epoch(data), [epoch(data, local_slice=local_slice) for local_slice in local_slices(processes)]
     assert {tuple(one.sizes) for one in own} == {(7, 7, 7, 4)}
     for step in (2, 3, 0, 1, 2, 3):
         batch, parts = whole.batch(step), [one.batch(step) for one in own]
         assert_joined(batch, parts)
         assert_joined(batch.streams["other"], [part.streams["other"] for part in parts])
-        expected = [len(range(whole.sizes[step])[share(whole.sizes[step])]) for share in shares(processes)]
+        expected = [
+            len(range(whole.sizes[step])[local_slice(whole.sizes[step])]) for local_slice in local_slices(processes)
+        ]
         assert [len(part.labels) for part in parts] == expected
 
 
 def test_a_batch_that_is_wanted_whole_is_made_of_the_shares(data):
-    others = [epoch(data, share=share) for share in shares(2)[1:]]
+    others = [epoch(data, local_slice=local_slice) for local_slice in local_slices(2)[1:]]
     gathered = []
 
     def gather(own):  # as the first of two processes, which asks for the indices and then for each view
         gathered.append(own)
         return torch.cat([own, own[:0]])
 
-    own = epoch(data, share=shares(2)[0], gather=gather)
+    own = epoch(data, local_slice=local_slices(2)[0], gather=gather)
     batch, rest = own.batch(1), others[0].batch(1)
     assert [len(one) for one in gathered] == [3] * (1 + len(HOW)) * 2
     assert all(one.dtype == torch.uint8 for one in gathered if one.ndim == 4)
@@ -102,7 +105,7 @@ def test_the_shares_of_images_in_order_are_whole_batches(processes, batch_size, 
 def test_a_process_reads_no_file_of_another_one(data, monkeypatch):
     read, real = [], from_files.read_rgb
     monkeypatch.setattr(from_files, "read_rgb", lambda file: (read.append(int(file.stem)), real(file))[1])
-    own = epoch(data, share=shares(2)[1])
+    own = epoch(data, local_slice=local_slices(2)[1])
     batches = [own.batch(step) for step in range(len(own))]
     indices = torch.cat([part.indices for batch in batches for part in (batch, batch.streams["other"])])
     assert sorted(read) == (sorted(indices.tolist()) if isinstance(data, FileLoader) else [])

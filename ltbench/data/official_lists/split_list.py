@@ -1,8 +1,8 @@
-"""The lists of official splits: which image has which label, however the paths are written.
+"""A list of an official split: which image has which label, however the paths are written.
 
-A list comes as text, ``path label`` a line, or as the annotations of a COCO-like JSON file. Copies that go round write
-the same path in several ways (``train/n01440764/a.JPEG``, ``n01440764/a.JPEG``), after where their users keep the
-images. So a path is taken apart: the set of images that its first folder stands for, the folder of the class, the file.
+A list is a text file with a line ``path label`` for each image, or a JSON file with annotations as in COCO. Copies of a
+list write the same path in several ways (``train/n01440764/a.JPEG``, ``n01440764/a.JPEG``). A path is therefore split
+into the set of images that its first folder stands for, the folder of the class, and the file.
 """
 
 import hashlib
@@ -25,10 +25,10 @@ class SplitList:
     """The images of one official part, in the order of its list."""
 
     file: Path
-    sets: tuple[str, ...]
+    image_sets: tuple[str, ...]
     """(N,) the set of images that each belongs to, e.g. train."""
     folders: tuple[str, ...]
-    """(N,) of the class, as far as the path tells: "" where images of all classes lie in one folder."""
+    """(N,) folders of the classes as written; "" where images of all classes lie in one folder."""
     images: tuple[str, ...]
     """(N,) file names."""
     labels: NDArray[np.int64]
@@ -39,11 +39,10 @@ class SplitList:
 
     def take(self, index: NDArray[np.int64]) -> "SplitList":
         """Some of the images."""
-
-        def chosen(column: tuple[str, ...]) -> tuple[str, ...]:
-            return tuple(column[i] for i in index)
-
-        return SplitList(self.file, chosen(self.sets), chosen(self.folders), chosen(self.images), self.labels[index])
+        image_sets, folders, images = (
+            tuple(column[i] for i in index) for column in (self.image_sets, self.folders, self.images)
+        )
+        return SplitList(self.file, image_sets, folders, images, self.labels[index])
 
 
 def read(file: Path, roots: Mapping[str, str], otherwise: str) -> SplitList:
@@ -51,31 +50,31 @@ def read(file: Path, roots: Mapping[str, str], otherwise: str) -> SplitList:
 
     Args:
         file: ``*.txt`` or ``*.json``.
-        roots: first folders of a path -> the set of images that they stand for.
-        otherwise: the set of images for a path that begins with none of them.
+        roots: first folder of a path -> the set of images that it stands for.
+        otherwise: the set of images of a path that begins with none of them.
 
     Raises:
         LtbenchError: for a file that cannot be read, or a line that is no path and label (which).
     """
-    sets, folders, images, labels = [], [], [], []
+    image_sets, folders, images, labels = [], [], [], []
     for line, path, label in _annotations(file) if file.suffix == ".json" else _lines(file):
-        parts = [part for part in path.split("/") if part not in ("", ".")]
-        if not parts or path[0] == "/" or ".." in parts or "\\" in path or not path.isprintable():
+        names = [name for name in path.split("/") if name not in ("", ".")]
+        if not names or path[0] == "/" or ".." in names or "\\" in path or not path.isprintable():
             raise LtbenchError(
-                f"{path[:80]!r} is no path inside a folder of images", where=_place(file, line), hint=_HINT
+                f"{path[:80]!r} is no path inside a folder of images", where=_position(file, line), hint=_HINT
             )
         if not 0 <= label < 2**31:
-            raise LtbenchError(f"{label} is no label", where=_place(file, line), hint=_HINT)
-        rooted = parts[0] in roots and len(parts) > 1
-        sets.append(roots[parts[0]] if rooted else otherwise)
-        folders.append(sys.intern("/".join(parts[rooted:-1])))  # a few thousand, of half a million images
-        images.append(parts[-1])
+            raise LtbenchError(f"{label} is no label", where=_position(file, line), hint=_HINT)
+        rooted = names[0] in roots and len(names) > 1
+        image_sets.append(roots[names[0]] if rooted else otherwise)
+        folders.append(sys.intern("/".join(names[rooted:-1])))  # a few thousand, of half a million images
+        images.append(names[-1])
         labels.append(label)
-    return SplitList(file, tuple(sets), tuple(folders), tuple(images), np.array(labels, dtype=np.int64))
+    return SplitList(file, tuple(image_sets), tuple(folders), tuple(images), np.array(labels, dtype=np.int64))
 
 
 def blob_id(content: bytes) -> str:
-    """What git calls a file of this content: the SHA-1 of "blob <size>", a zero byte and the content."""
+    """Git's object name of a file of this content: the SHA-1 of "blob <size>", a zero byte and the content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
@@ -84,7 +83,7 @@ def identity(found: SplitList, official: str, official_paths: Iterable[str]) -> 
 
     Args:
         found: the list.
-        official: git's name for the official file's content.
+        official: git's object name of the official file's content.
         official_paths: (N,) the paths of ``found`` as the official list writes them.
     """
     content = found.file.read_bytes()
@@ -111,7 +110,7 @@ def _lines(file: Path) -> Iterator[tuple[int, str, int]]:
         except ValueError:
             if line.strip():
                 words = f"{line.strip()[:80]!r} is no path and label"
-                raise LtbenchError(words, where=_place(file, number), hint=_HINT) from None
+                raise LtbenchError(words, where=_position(file, number), hint=_HINT) from None
 
 
 def _annotations(file: Path) -> Iterator[tuple[int, str, int]]:
@@ -129,5 +128,5 @@ def _annotations(file: Path) -> Iterator[tuple[int, str, int]]:
     return iter(named)
 
 
-def _place(file: Path, line: int) -> str:
+def _position(file: Path, line: int) -> str:
     return f"{file.absolute()}, line {line}" if line else str(file.absolute())

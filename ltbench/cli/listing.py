@@ -1,0 +1,49 @@
+"""ltbench list: methods, data sets, backbones and recipes by name."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ltbench.cli.options import MethodsDir, add_methods, tell
+from ltbench.errors import LtbenchError
+from ltbench.printable import printable_name
+
+
+def list_names(
+    what: Annotated[Literal["methods", "datasets", "backbones", "recipes"], typer.Argument()],
+    style: Annotated[
+        Literal["text", "md"], typer.Option("--format", help="md: a page about all methods, e.g. docs/methods.md")
+    ] = "text",
+    results: Annotated[list[Path] | None, typer.Option(help="Runs that the page's costs are measured on")] = None,
+    methods_dir: MethodsDir = None,
+) -> None:
+    """List what can be named in a run."""
+    add_methods(methods_dir)
+    if style == "md":
+        if what != "methods":
+            raise LtbenchError("there is a page about methods only", where="--format md")
+        from ltbench.cli import methods_page
+
+        sys.stdout.write(methods_page.render(results or []))
+        return
+    for name, about in entries(what):
+        tell(printable_name(f"{name:<26}{about}" if about else name))
+
+
+def entries(kind: str) -> list[tuple[str, str]]:
+    """Name and a few words for everything of a kind: methods, datasets, backbones or recipes."""
+    from ltbench import registry
+    from ltbench.config import recipes
+
+    if kind == "methods":
+        methods = registry.loadable(registry.method_names(), registry.method)
+        return [(name, (cls.__doc__ or "").strip().partition("\n")[0]) for name, cls in methods.items()]
+    if kind == "datasets":
+        sources = registry.loadable(registry.dataset_names(), registry.dataset)
+        return [(name, source.summary) for name, source in sources.items()]
+    if kind == "backbones":
+        return [(name, "") for name in registry.backbone_names()]
+    shared = [(name, "for " + ", ".join(recipes.tables(name))) for name in recipes.names()]
+    return [*shared, (recipes.PAPER, "each method's own, where its authors have one")]
