@@ -3,7 +3,7 @@
 Only ``forward`` must be written. Everything else has a default that fits one network with one head:
 
     class CrossEntropy(Method):
-        def forward(self, batch, at):
+        def forward(self, batch, progress):
             return batch.loss(lambda labels: cross_entropy(self.network(batch.images), labels))
 
 The training loop owns devices, precision, optimiser, schedule, checkpoints and logging; a method touches none of
@@ -21,7 +21,6 @@ from ltbench.config import Recipe, RunConfig
 from ltbench.method.batch import Batch, Loss
 from ltbench.method.method_config import MethodConfig
 from ltbench.method.mixing import Mixing, mixed
-from ltbench.method.paper import Paper
 from ltbench.method.sampler import Sampler, Shuffled, class_balanced
 from ltbench.method.stage import Progress, Stage
 from ltbench.models.experts import ExpertNetwork
@@ -95,7 +94,6 @@ class Method(nn.Module):
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     family: ClassVar[str] = "other"
     """What kind of method it is, e.g. "loss" or "experts"."""
-    paper: ClassVar[Paper | None] = None
     revision: ClassVar[int | None] = None
     """Raise it when results change. None: a hash of the method's file, so that any edit counts as a change."""
     views: ClassVar[tuple[str, ...]] = ("train",)
@@ -120,6 +118,8 @@ class Method(nn.Module):
         """Refuse what would be ignored: predictions are stored by expert, so that they can be combined anew."""
         if "predict" in cls.__dict__:
             raise TypeError(f"{cls.__name__} overrides predict; override experts or combine, of which it is made")
+        if "paper" in cls.__dict__:
+            raise TypeError(f"{cls.__name__}.paper is not read; what is published stands in the TOML file beside it")
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: MethodConfig) -> None:
         super().__init__()
@@ -163,11 +163,11 @@ class Method(nn.Module):
 
     def prepare(self, batch: Batch, progress: Progress) -> Batch:
         """Change a batch before the step; mixes its images where the configuration says so. Sees the whole batch."""
-        return mixed(batch, self.config, self.prior.counts, progress.share, progress.generator)
+        return mixed(batch, self.config, self.prior.counts, progress.run_fraction, progress.generator)
 
     def forward(self, batch: Batch, progress: Progress) -> Loss:
         """The training loss of a batch."""
-        raise TypeError(f"{type(self).__name__} must define forward(self, batch, at)")
+        raise TypeError(f"{type(self).__name__} must define forward(self, batch, progress)")
 
     def after_step(self, progress: Progress) -> None:
         """Update what the optimiser does not: momentum encoders, queues. Runs without gradients."""

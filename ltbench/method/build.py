@@ -1,24 +1,27 @@
-"""A method as a run begins with it: built by its settings for the data, with random weights."""
+"""Builds the method of a run: its network for the data, with random weights, and its hyper-parameters."""
 
 from collections.abc import Sequence
 
 import torch
 
-from ltbench import registry, rng
+from ltbench import rng
 from ltbench.config import Recipe, RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.method.base import ClassPrior, Method
 from ltbench.models.experts import Backbone
 
 
-def build_method(config: RunConfig, counts: Sequence[int], shape: tuple[int, int, int], device: torch.device) -> Method:
+def build_method(
+    cls: type[Method], config: RunConfig, counts: Sequence[int], shape: tuple[int, int, int], device: torch.device
+) -> Method:
     """Build the method of a run, on the device.
 
     Args:
-        config: with everything filled in.
-        counts: (C,) images of each class to train on.
-        shape: of an image: channels, height, width.
-        device: to put it on.
+        cls: class of the method.
+        config: settings of the run, with everything filled in.
+        counts: (C,) number of training images of each class.
+        shape: channels, height and width of an image.
+        device: device that holds the method's parameters and buffers.
 
     Raises:
         LtbenchError: if its hyper-parameters or its backbone do not suit the data.
@@ -33,7 +36,6 @@ def build_method(config: RunConfig, counts: Sequence[int], shape: tuple[int, int
         head=config.recipe.head,
         pretrained=config.pretrained,
     )
-    cls = registry.method(config.method)
     hyperparameters = cls.Config.model_validate(config.hyperparameters)
     try:
         with rng.global_stream(config.seed, "init"):

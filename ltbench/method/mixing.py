@@ -11,9 +11,10 @@ from pydantic import Field
 from torch import Tensor
 
 from ltbench.config import Frozen
+from ltbench.method.search_space import Range, hyperparameter
 
-CMO_SHARES = (0.02, 0.985)
-"""CMO pastes from the fifth of 200 epochs on, and not in the last three."""
+CMO_PERIOD = (0.02, 0.985)
+"""The part of a run in which CMO pastes, as fractions: from the fifth of 200 epochs on, and not in the last three."""
 REMIX_LIMIT = 0.5
 """Remix gives a label away only where its image has less than this share (tau in the paper)."""
 
@@ -35,8 +36,11 @@ class Mixable(Protocol):
 class Mixing(Frozen):
     """Whether and how the images of a batch are mixed; settings of every method."""
 
-    mixup: float = Field(
-        0.0, ge=0, description="alpha of mixup's Beta(alpha, alpha): one weight a batch; 0 turns it off"
+    mixup: float = hyperparameter(
+        0.0,
+        search=Range(0.0, 1.0),
+        ge=0,
+        description="alpha of mixup's Beta(alpha, alpha): one weight a batch; 0 turns it off",
     )
     remix: float | None = Field(
         None,
@@ -60,7 +64,7 @@ AnyBatch = TypeVar("AnyBatch", bound=Mixable)
 
 
 def mixed(
-    batch: AnyBatch, how: Mixing, counts: Tensor, share: float, generator: Callable[[str], np.random.Generator]
+    batch: AnyBatch, how: Mixing, counts: Tensor, run_fraction: float, generator: Callable[[str], np.random.Generator]
 ) -> AnyBatch:
     """Mix a batch as the settings say, in at most one way.
 
@@ -68,10 +72,10 @@ def mixed(
         batch: normalised images and their labels; a stream "tail" for CMO.
         how: the settings. CMO's chance comes first; of mixup and CutMix, each has half of the other batches.
         counts: (C,) images of each class.
-        share: of training that is done.
-        generator: of this step, by purpose.
+        run_fraction: fraction of the whole training that is done.
+        generator: random generator of this step, by purpose.
     """
-    if how.cmo and CMO_SHARES[0] <= share < CMO_SHARES[1]:
+    if how.cmo and CMO_PERIOD[0] <= run_fraction < CMO_PERIOD[1]:
         draws = generator("cmo")
         if draws.uniform() < how.cmo:
             return paste(batch, batch.streams["tail"], 1.0, draws)

@@ -236,9 +236,10 @@ class _Ways:
         return self._made(self.config)
 
     def _made(self, config: RunConfig) -> Method:
+        cls = registry.method(config.method)
         with warnings.catch_warnings(action="ignore", category=LtbenchWarning):  # the run will say
-            method = build_method(config, self.sizes.counts, self.sizes.shape, self.device)
-        bases = registry.method(config.method).uses(config)
+            method = build_method(cls, config, self.sizes.counts, self.sizes.shape, self.device)
+        bases = cls.uses(config)
         if bases:
             method.start_from({name: self._made(resolve(base)) for name, base in bases.items()})
         return method

@@ -203,7 +203,7 @@ class _Run:
     def make_method(self) -> Method:
         """The untrained method, on the device."""
         try:
-            return build_method(self.config, self.data.train_counts.tolist(), self.data.shape, self.device)
+            return build_method(self.cls, self.config, self.data.train_counts.tolist(), self.data.shape, self.device)
         except torch.OutOfMemoryError as error:
             raise out_of_memory(error) from None
 
@@ -404,7 +404,8 @@ def _network(
         shape: of an image: channels, height, width.
     """
     with warnings.catch_warnings(action="ignore", category=LtbenchWarning):
-        network = build_method(RunConfig.model_validate_json(settings), counts, shape, torch.device("cpu")).network
+        config = RunConfig.model_validate_json(settings)
+        network = build_method(registry.method(config.method), config, counts, shape, torch.device("cpu")).network
     return experts_record(network), sum(weight.numel() for weight in network.parameters())
 
 

@@ -5,10 +5,11 @@ from dataclasses import asdict
 from typing import Any
 
 from ltbench import registry
-from ltbench.config import RunConfig, recipes
+from ltbench.config import RunConfig
 from ltbench.method import Method
 from ltbench.method.claims import paper_record
 from ltbench.method.mixing import Mixing
+from ltbench.method.paper import by_imbalance_ratio, paper_of
 from ltbench.runs.resolve import resolve
 from tests.conftest import GOLDEN
 
@@ -22,32 +23,28 @@ DATASETS = (("digits-lt", None), ("cifar10-lt", 50.0), ("cifar100-lt", 100.0), (
 def facts(name: str) -> dict[str, Any]:
     """Everything that is said about one method."""
     cls = registry.method(name)
-    paper = cls.paper
-    claims = paper.all_claims if paper else ()
-    unstated = {claim.key: [key for key, value in claim.settings.items() if value is ...] for claim in claims}
-    stated = {claim.key: {key: v for key, v in claim.settings.items() if v is not ...} for claim in claims}
-    defaults = {_key(key): dict(values) for key, values in cls.Config.dataset_defaults.items()}
+    paper = paper_of(cls)
+    claims = sorted(paper.claims, key=lambda claim: claim.key)
+    variants = [claim.settings for claim in paper.claims]
+    unstated = sorted({name for claim in claims for name in claim.unstated})
+    defaults = {dataset: by_imbalance_ratio(values) for dataset, values in paper.defaults.items()}
+    cited = {"title": paper.title, "authors": paper.authors_in_bibtex, "venue": paper.venue, "year": paper.year}
     found = {
         **{setting: getattr(cls, setting) for setting in SETTINGS},
-        "paper": {name: getattr(paper, name) for name in ("title", "authors", "venue", "year", "bibtex", "checkpoint", "draw")}
-        if paper
-        else None,
-        "claims": {
-            claim.key: [stated[claim.key], unstated[claim.key], list(claim.differs)]
-            for claim in sorted(claims, key=lambda claim: claim.key)
+        "paper": {**cited, "bibtex": paper.bibtex, "checkpoint": paper.checkpoint, "draw": paper.draw},
+        "claims": {claim.key: [claim.settings, claim.unstated, claim.differs] for claim in claims},
+        "recipes": {table: recipe.model_dump(exclude_defaults=True) for table, recipe in paper.recipe.items()},
+        "dataset_defaults": {
+            **{dataset: usual for dataset, (usual, _) in defaults.items() if usual},
+            **{f"{dataset} at {ratio:g}": own for dataset, (_, by) in defaults.items() for ratio, own in by.items()},
         },
-        "recipes": {
-            table: recipes.of_paper(name, paper.recipes, table).model_dump(exclude_defaults=True)
-            for table in (paper.recipes if paper else ())
-        },
-        "dataset_defaults": defaults,
-        "space": [[name, asdict(option)] for name, option in cls.Config.space.items()],
+        "space": [[name, asdict(option)] for name, option in cls.Config.search_space().items()],
         "hyperparameters": {
             name: [cls.Config().model_dump()[name], field.description]
             for name, field in cls.Config.model_fields.items()
             if name not in Mixing.model_fields or field.default != Mixing.model_fields[name].default
         },
-        "fits": _fits(name, cls, list(stated.values()), sorted({key for keys in unstated.values() for key in keys})),
+        "fits": _fits(name, cls, variants, unstated),
     }
     return json.loads(json.dumps(found))
 
@@ -58,7 +55,7 @@ def _fits(name: str, cls: type[Method], variants: list[dict[str, Any]], unstated
     Of the method as it is, with mixup, and with the settings of each variant.
     """
     settings = [{}, {"mixup": 0.7}, *variants, *({key: 0.3} for key in unstated)]
-    numbers = {claim: str(number) for number, claim in enumerate(sorted(_claims(cls)))}
+    numbers = {claim: str(number) for number, claim in enumerate(sorted(claim.key for claim in paper_of(cls).claims))}
     found = {}
     for dataset, ratio in DATASETS:
         for own in settings:
@@ -68,14 +65,6 @@ def _fits(name: str, cls: type[Method], variants: list[dict[str, Any]], unstated
             claims = {numbers[key]: record.differs.get(key, []) for key in sorted(record.claims)} if record else None
             found[title] = [run.hyperparameters, claims, record is not None and record.recipe is not None]
     return found
-
-
-def _claims(cls: type[Method]) -> list[str]:
-    return [claim.key for claim in (cls.paper.all_claims if cls.paper else ())]
-
-
-def _key(key: str | tuple[str, float]) -> str:
-    return key if isinstance(key, str) else f"{key[0]} at {key[1]:g}"
 
 
 def everything() -> str:

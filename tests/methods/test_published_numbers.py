@@ -148,7 +148,7 @@ def gcl_rates(case, name, **_):
 def mdcs(case, make, batch_of, **_):
     method = make("mdcs", case["logits_weak_strong"], case["class_counts"])
     progress = at_rest(Stage())
-    progress.fraction = torch.tensor(WARMUP * case["epoch"] / case["warmup_epochs"])
+    progress.stage_fraction = torch.tensor(WARMUP * case["epoch"] / case["warmup_epochs"])
     loss = method(batch_of(case["targets"], views=2), progress).mean
     same_loss(loss, case["loss"])
     loss.backward()
