@@ -63,7 +63,7 @@ class NCL(Method):
 
         return batch.loss(per_sample)
 
-    def _together(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def _together(self, logits, targets):
         own = torch.stack([cross_entropy(network, targets) for network in logits]).sum(0)
         return own + self.config.factor * imitation(logits)
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ltbench.method import Batch, Method, MethodConfig, Progress, Range, hyperparameter
+from ltbench.method import Batch, Method, MethodConfig, Range, hyperparameter
 from ltbench.models.heads import projector
 from ltbench.training.distributed.batch_norm import synchronised
 
@@ -172,7 +172,7 @@ class PaCo(Method):
         for keys, queries in ((self.key_network, self.network), (self.key_projection, self.projection)):
             torch._foreach_lerp_(list(keys.parameters()), list(queries.parameters()), 1 - self.config.momentum)
 
-    def _parts(self, batch: Batch, progress: Progress) -> int:
+    def _parts(self, batch, progress):
         """How many parts each process's images are split into; as many in all, since norms may be synchronised."""
         images, processes = len(progress.gather(batch.labels)), len(progress.gather(batch.labels[:1]))
         own = images // processes  # at least

@@ -52,9 +52,15 @@ class SADETTA(SecondStage):
         return {cls.first: base_run(run, cls.first, **own)}
 
     def stages(self, recipe):
-        constant = StageSchedule(recipe.lr, "constant")
-        own = {"schedule": constant, "views": ("contrast", "contrast"), "source": "unlabelled-test"}
-        return [Stage("aggregation", self.config.epochs, ("aggregation",), **own)]
+        only = Stage(
+            "aggregation",
+            self.config.epochs,
+            trains=("aggregation",),
+            schedule=StageSchedule(recipe.lr, "constant"),
+            views=("contrast", "contrast"),
+            source="unlabelled-test",
+        )
+        return [only]
 
     def samplers(self, labels, stage):
         return {"main": Shuffled(len(labels))}

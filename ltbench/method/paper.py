@@ -105,7 +105,7 @@ class Paper(Frozen):
 def by_imbalance_ratio(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[float, dict[str, Any]]]:
     """The values of a ``[defaults.DATASET]`` table: those for every imbalance ratio, and those for one, by ratio."""
     usual = {name: value for name, value in values.items() if name != "imbalance_ratio"}
-    return usual, {float(ratio): own for ratio, own in values.get("imbalance_ratio", {}).items()}
+    return usual, {float(ratio): dict(own) for ratio, own in values.get("imbalance_ratio", {}).items()}
 
 
 def paper_of(cls: type[Method]) -> Paper:
@@ -167,7 +167,7 @@ def _check(paper: Paper, hyperparameters: type[MethodConfig], file: Path) -> Non
     for dataset, values in paper.defaults.items():
         try:
             usual, by_ratio = by_imbalance_ratio(values)
-        except (AttributeError, ValueError):
+        except (AttributeError, TypeError, ValueError):
             raise LtbenchError(
                 "values for one imbalance ratio stand in a table of that number",
                 where=f"{file}, [defaults.{dataset}]",

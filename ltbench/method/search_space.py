@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 
 SEARCH = "search"
-"""Where a field keeps its search options: in its JSON schema, as plain data."""
+"""Key of a field's search options in its JSON schema, by name; the field's own have no name."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ def hyperparameter(
     """
     if search is None:
         return Field(default, **options)
-    extra = asdict(search) if isinstance(search, Range | Choice) else {key: asdict(one) for key, one in search.items()}
-    return Field(default, json_schema_extra={SEARCH: extra}, **options)
+    named = search if isinstance(search, Mapping) else {"": search}
+    if not all(isinstance(one, Range | Choice) for one in named.values()):
+        raise TypeError(f"search must be a Range or a Choice, or these by name (got {search!r})")
+    extra: dict[str, Any] = {SEARCH: {key: asdict(one) for key, one in named.items()}}
+    return Field(default, json_schema_extra=extra, **options)
 
 
 def options_of(name: str, field: FieldInfo) -> dict[str, Range | Choice]:
-    """The search options of a field by the name that is searched; none if it is not searched."""
-    extra = field.json_schema_extra
-    search: Any = extra.get(SEARCH) if isinstance(extra, dict) else None
-    if search is None:
-        return {}
-    named = {name: search} if {"options", "low"} & search.keys() else search
-    return {key: Choice(**one) if "options" in one else Range(**one) for key, one in named.items()}
+    """The search options of a field, by the name that is searched; none if it is not searched."""
+    extra: Any = field.json_schema_extra
+    named = extra.get(SEARCH, {}) if isinstance(extra, dict) else {}
+    return {key or name: Choice(**one) if "options" in one else Range(**one) for key, one in named.items()}

@@ -60,7 +60,7 @@ def deferred(recipe: Recipe, start: float = 0.8) -> tuple[Stage, ...]:
 
 @dataclass
 class Progress:
-    """How far training has come. ``forward`` must compile whole: it reads ``stage_fraction``, ``gather``, ``first`` only."""
+    """How far training has come. ``forward`` compiles whole: it reads ``stage_fraction``, ``gather`` and ``first``."""
 
     seed: int
     stage: Stage

@@ -6,7 +6,7 @@ import pytest
 
 from ltbench.config import Recipe, recipes
 from ltbench.errors import LtbenchError
-from ltbench.method import StageSchedule, Stage, deferred
+from ltbench.method import Stage, StageSchedule, deferred
 from ltbench.training.schedule import plan, recipe_lr
 
 
