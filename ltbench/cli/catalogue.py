@@ -1,4 +1,4 @@
-"""What there is: methods, data sets, backbones, recipes, and the state of the installation."""
+"""The state of the installation and of data sets: what doctor, data prepare and data verify do."""
 
 import warnings
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from ltbench import paths, registry
-from ltbench.config import RunConfig, recipes, validated
+from ltbench.config import RunConfig, validated
 from ltbench.data import dataset
 from ltbench.data.datasets.base import Source, reading
 from ltbench.data.datasets.image_folder import Folder
@@ -20,20 +20,6 @@ from ltbench.errors import LtbenchWarning
 from ltbench.results import provenance
 
 Lines = list[tuple[str, str]]
-
-
-def entries(kind: str) -> Lines:
-    """Name and a few words for everything of a kind: methods, datasets, backbones or recipes."""
-    if kind == "methods":
-        methods = registry.loadable(registry.method_names(), registry.method)
-        return [(name, _first_line(cls.__doc__)) for name, cls in methods.items()]
-    if kind == "datasets":
-        sources = registry.loadable(registry.dataset_names(), registry.dataset)
-        return [(name, source.summary) for name, source in sources.items()]
-    if kind == "backbones":
-        return [(name, "") for name in registry.backbone_names()]
-    shared = [(name, "for " + ", ".join(recipes.tables(name))) for name in recipes.names()]
-    return [*shared, (recipes.PAPER, "each method's own, where its authors have one")]
 
 
 def health(folder: Path) -> Lines:
@@ -119,7 +105,3 @@ def verify(name: str, folder: Path, imbalance_ratio: float | None = None, *, kee
         ("many/medium/few classes", "/".join(str(size) for size in groups.values())),
         *((f"fingerprint of {part}", print_) for part, print_ in data.fingerprints.items()),
     ]
-
-
-def _first_line(doc: str | None) -> str:
-    return (doc or "").strip().partition("\n")[0]

@@ -30,7 +30,7 @@ def list_names(
     methods_dir: MethodsDir = None,
 ) -> None:
     """List what can be named in a run."""
-    from ltbench.cli import catalogue
+    from ltbench.cli import names
 
     add_methods(methods_dir)
     if style == "md":
@@ -40,7 +40,7 @@ def list_names(
 
         sys.stdout.write(methods_page.render(results or []))
         return
-    for name, about in catalogue.entries(what):
+    for name, about in names.entries(what):
         tell(printable_name(f"{name:<26}{about}" if about else name))
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ltbench.cli import catalogue, main
+from ltbench.cli import main, names
 from ltbench.cli.command import TRACEBACK
 from ltbench.errors import LtbenchError
 from ltbench.results.store import Store
@@ -96,7 +96,7 @@ def fails(error):
 
 def test_an_error_that_is_not_expected_is_one_message_and_its_traceback_is_kept(cli, monkeypatch, tmp_path):
     monkeypatch.setenv("LTBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(catalogue, "entries", fails(ZeroDivisionError("odd")))
+    monkeypatch.setattr(names, "entries", fails(ZeroDivisionError("odd")))
     done = cli("list", "recipes")
     assert (done.code, done.out) == (1, "")
     assert "probably a fault of its own: ZeroDivisionError: odd" in done.err
@@ -110,14 +110,14 @@ def test_an_error_that_is_not_expected_is_one_message_and_its_traceback_is_kept(
 def test_an_error_that_is_not_expected_is_told_without_a_cache_as_well(cli, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LTBENCH_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr(catalogue, "entries", fails(ZeroDivisionError("odd")))
+    monkeypatch.setattr(names, "entries", fails(ZeroDivisionError("odd")))
     done = cli("list", "recipes")
     assert (done.code, f"{TRACEBACK}=1" in done.err) == (1, True)
 
 
 def test_its_traceback_is_shown_to_who_asks(cli, monkeypatch):
     monkeypatch.setenv(TRACEBACK, "1")
-    monkeypatch.setattr(catalogue, "entries", fails(ZeroDivisionError("odd")))
+    monkeypatch.setattr(names, "entries", fails(ZeroDivisionError("odd")))
     monkeypatch.setattr(sys, "argv", ["ltbench", "list", "recipes"])
     with pytest.raises(ZeroDivisionError):
         main()
@@ -137,7 +137,7 @@ def test_its_traceback_is_shown_to_who_asks(cli, monkeypatch):
     ids=str,
 )
 def test_what_the_system_refuses_is_bad_surroundings(cli, monkeypatch, error, parts):
-    monkeypatch.setattr(catalogue, "entries", fails(error))
+    monkeypatch.setattr(names, "entries", fails(error))
     done = cli("list", "recipes")
     assert (done.code, done.out) == (2, "")
     assert all(part in done.err for part in parts), done.err
