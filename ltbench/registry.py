@@ -148,6 +148,20 @@ def dataset_names() -> list[str]:
     return sorted({*_DATASETS, *_entry_points("datasets")})
 
 
+def check_dataset(name: str, *, where: object = "--dataset") -> None:
+    """Refuse a name that no data set has.
+
+    Args:
+        name: to look for.
+        where: it was given, for the error.
+
+    Raises:
+        LtbenchError: with the nearest known names.
+    """
+    if name not in dataset_names():
+        raise unknown("data set", name, dataset_names(), where=where)
+
+
 def dataset(name: str, *, where: str = "--dataset") -> "Source":
     """A data set.
 
@@ -162,9 +176,8 @@ def dataset(name: str, *, where: str = "--dataset") -> "Source":
         module, _, attribute = _DATASETS[name].partition(":")
         found: type[Source] = getattr(importlib.import_module(module), attribute)
         return found()
-    if name in _entry_points("datasets"):
-        return _source_of(_entry_points("datasets")[name])
-    raise unknown("data set", name, dataset_names(), where=where)
+    check_dataset(name, where=where)
+    return _source_of(_entry_points("datasets")[name])
 
 
 def loadable(names: Iterable[str], load: Callable[[str], Loaded]) -> dict[str, Loaded]:

@@ -174,3 +174,13 @@ def test_what_has_moved_to_the_toml_file_or_the_hyper_parameter_is_refused(mine,
     with pytest.raises(LtbenchError, match="cannot be loaded: TypeError") as caught:
         mine(None, "from typing import ClassVar\n" + METHOD.replace(old, new, 1))
     assert said in str(caught.value)
+
+
+def test_ltbench_check_reads_the_toml_file_and_knows_its_data_sets(cli, mine, tmp_path):
+    mine(WHOLE.replace("[defaults.cifar100-lt]", "[defaults.cifar100]"))
+    registry._from_folders.clear()
+    done = cli("check", tmp_path / "mine.py")
+    assert (done.code, done.out) == (2, "")
+    assert "unknown data set 'cifar100'" in done.err
+    assert f"where: {tmp_path / 'mine.toml'}, [defaults.cifar100]" in done.err
+    assert "did you mean cifar100-lt" in done.err
