@@ -1,7 +1,9 @@
-"""Finds methods, data sets and backbones by name."""
+"""Finds methods, data sets and backbones by name; imports torch for what is loaded, and not for names."""
 
+import ast
 import hashlib
 import importlib
+import importlib.resources
 import importlib.util
 import inspect
 import pkgutil
@@ -74,27 +76,46 @@ def method_names() -> list[str]:
     return sorted({*_builtin_methods(), *_entry_points("methods"), *_from_folders})
 
 
+def check_method(name: str) -> None:
+    """Refuse a name that no method has.
+
+    Raises:
+        LtbenchError: with the nearest known names.
+    """
+    if name not in _from_folders and name not in _builtin_methods() and name not in _entry_points("methods"):
+        raise unknown("method", name, method_names(), where="--method")
+
+
+def method_summary(name: str) -> str:
+    """The first line of a method's docstring. Methods of ltbench's own are read, not imported.
+
+    Raises:
+        LtbenchError: as ``method``.
+    """
+    doc = _read_docstring(name) if name in _builtin_methods() else method(name).__doc__
+    return (doc or "").strip().partition("\n")[0]
+
+
 def method(name: str) -> "type[Method]":
     """The class of a method.
 
     Raises:
         LtbenchError: if the name is unknown, or its file or the package that registers it is at fault.
     """
-    from ltbench.method import Method
-
     if name in _from_folders:
         return _method_of(_load_file(_from_folders[name]), name)
     if name in _builtin_methods():
         return _method_of(importlib.import_module(f"ltbench_methods.{name}"), name)
-    if name in _entry_points("methods"):
-        entry = _entry_points("methods")[name]
-        loaded = _load_entry_point(entry)
-        if isinstance(loaded, ModuleType):
-            return _method_of(loaded, name)
-        if not (inspect.isclass(loaded) and issubclass(loaded, Method)):
-            raise _faulty(entry, f"it is no subclass of Method and no module with one, but {loaded!r}")
-        return loaded
-    raise unknown("method", name, method_names(), where="--method")
+    check_method(name)
+    from ltbench.method import Method
+
+    entry = _entry_points("methods")[name]
+    loaded = _load_entry_point(entry)
+    if isinstance(loaded, ModuleType):
+        return _method_of(loaded, name)
+    if not (inspect.isclass(loaded) and issubclass(loaded, Method)):
+        raise _faulty(entry, f"it is no subclass of Method and no module with one, but {loaded!r}")
+    return loaded
 
 
 def revision(cls: "type[Method]") -> str:
@@ -127,6 +148,20 @@ def dataset_names() -> list[str]:
     return sorted({*_DATASETS, *_entry_points("datasets")})
 
 
+def check_dataset(name: str, *, where: object = "--dataset") -> None:
+    """Refuse a name that no data set has.
+
+    Args:
+        name: to look for.
+        where: it was given, for the error.
+
+    Raises:
+        LtbenchError: with the nearest known names.
+    """
+    if name not in dataset_names():
+        raise unknown("data set", name, dataset_names(), where=where)
+
+
 def dataset(name: str, *, where: str = "--dataset") -> "Source":
     """A data set.
 
@@ -141,9 +176,8 @@ def dataset(name: str, *, where: str = "--dataset") -> "Source":
         module, _, attribute = _DATASETS[name].partition(":")
         found: type[Source] = getattr(importlib.import_module(module), attribute)
         return found()
-    if name in _entry_points("datasets"):
-        return _source_of(_entry_points("datasets")[name])
-    raise unknown("data set", name, dataset_names(), where=where)
+    check_dataset(name, where=where)
+    return _source_of(_entry_points("datasets")[name])
 
 
 def loadable(names: Iterable[str], load: Callable[[str], Loaded]) -> dict[str, Loaded]:
@@ -198,6 +232,20 @@ def _builtin_methods() -> set[str]:
     import ltbench_methods
 
     return {module.name for module in pkgutil.iter_modules(ltbench_methods.__path__)}
+
+
+def _read_docstring(name: str) -> str | None:
+    """The docstring of a built-in method's class: the one that extends what ltbench offers to methods."""
+    source = importlib.resources.files("ltbench_methods").joinpath(f"{name}.py").read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    offered = [node for node in imports if (node.module or "").startswith(("ltbench.method", "ltbench_methods"))]
+    known = {alias.name for node in offered for alias in node.names}
+    for node in tree.body:
+        bases = node.bases if isinstance(node, ast.ClassDef) else []
+        if isinstance(node, ast.ClassDef) and any(isinstance(base, ast.Name) and base.id in known for base in bases):
+            return ast.get_docstring(node)
+    return None
 
 
 def _entry_points(kind: str) -> dict[str, EntryPoint]:

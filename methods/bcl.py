@@ -1,27 +1,12 @@
 """BCL: balanced contrastive learning."""
 
-from collections.abc import Callable, Mapping
-from typing import ClassVar
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
-from ltbench.config.recipes.augmentations import IMAGENET_RANDAUGMENT, IMAGENET_SIMCLR
-from ltbench.method import (
-    BackboneFactory,
-    Batch,
-    Choice,
-    ClassPrior,
-    DatasetDefaults,
-    Loss,
-    Method,
-    MethodConfig,
-    Paper,
-    Progress,
-    Range,
-)
+from ltbench.method import Method, MethodConfig, Range, hyperparameter
 from ltbench.method.losses import logit_adjusted_cross_entropy
 from ltbench.models.heads import projector
 from ltbench.training.distributed.batch_norm import sees_parameters
@@ -81,74 +66,24 @@ class BCL(Method):
     """
 
     class Config(MethodConfig):
-        """Weights of the two losses."""
+        searches_mixup = False
 
-        ce_weight: float = Field(1.0, gt=0, description="weight of the logit-adjusted cross entropy")
-        contrast_weight: float = Field(0.35, ge=0, description="weight of the contrast")
-        temperature: float = Field(0.1, gt=0, description="of the similarities between images")
-
-        dataset_defaults: ClassVar[DatasetDefaults] = {
-            "imagenet-lt": {"temperature": 0.07},
-            "inaturalist2018": {"temperature": 0.07},
-        }
-        space: ClassVar[Mapping[str, Range | Choice]] = {
-            "contrast_weight": Range(0.1, 1.0, log=True),
-            "temperature": Range(0.05, 0.3, log=True),
-        }
+        ce_weight: float = hyperparameter(1.0, gt=0, description="weight of the logit-adjusted cross entropy")
+        contrast_weight: float = hyperparameter(
+            0.35, search=Range(0.1, 1.0, log=True), ge=0, description="weight of the contrast"
+        )
+        temperature: float = hyperparameter(
+            0.1, search=Range(0.05, 0.3, log=True), gt=0, description="of the similarities between images"
+        )
 
     family = "contrastive"
     revision = 1
+    logit_prior = 0.0  # the classifier learns with the prior added, so that none is left
     views = ("train", "contrast", "contrast")
     couples_batch = True
     gathers_across_processes = True
-    config: Config
-    paper = Paper(
-        title="Balanced Contrastive Learning for Long-Tailed Visual Recognition",
-        authors="Jianggang Zhu and Zheng Wang and Jingjing Chen and Yi-Ping Phoebe Chen and Yu-Gang Jiang",
-        venue="IEEE/CVF Conference on Computer Vision and Pattern Recognition",
-        year=2022,
-        claims=(
-            *(
-                f"BCL|CIFAR-100-LT|{ratio}|ResNet-32|200 (as in BCL paper; not stated on slide)"
-                for ratio in (10, 50, 100)
-            ),
-            "BCL|CIFAR-100-LT|100|ResNet-32|400",
-            "BCL|ImageNet-LT|256|ResNet-50|not stated",
-            "BCL|ImageNet-LT|256|ResNeXt-50-32x4d|not stated",
-            "BCL (sim-sim views)|ImageNet-LT|256|ResNeXt-50-32x4d|90",
-            "BCL|iNaturalist-2018|500|ResNet-50|not stated",
-        ),
-        recipes={
-            "imagenet-lt": {
-                "epochs": 90,
-                "batch_size": 256,
-                "lr": 0.1,
-                "nesterov": False,
-                "weight_decay": 5e-4,
-                "schedule": "cosine",
-                "warmup": 0.0,
-                "augment": IMAGENET_RANDAUGMENT,
-                "contrast": IMAGENET_SIMCLR,
-                "head": "cosine",
-            },
-            "inaturalist2018": {
-                "epochs": 100,
-                "batch_size": 256,
-                "lr": 0.2,
-                "nesterov": False,
-                "weight_decay": 1e-4,
-                "schedule": "cosine",
-                "warmup": 0.0,
-                "augment": IMAGENET_RANDAUGMENT,
-                "contrast": IMAGENET_SIMCLR,
-                "head": "cosine",
-            },
-        },
-        checkpoint="best epoch on the validation set",
-        draw="Cao et al.",
-    )
 
-    def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
+    def __init__(self, build, prior, config):
         super().__init__(build, prior, config)
         features = self.network.num_features
         hidden, dimension = (512, 128) if features <= 64 else (features, 1024)
@@ -156,12 +91,7 @@ class BCL(Method):
         self.prototypes = projector(features, hidden, dimension)
         sees_parameters(self.prototypes)
 
-    @property
-    def logit_prior(self) -> float:
-        """The classifier learns with the prior added, so that none is left."""
-        return 0.0
-
-    def forward(self, batch: Batch, progress: Progress) -> Loss:
+    def forward(self, batch, progress):
         """The weighted sum of cross entropy on the first view and contrast between the other two."""
         size, config = len(batch.labels), self.config
         features = self.network.features(torch.cat(batch.views))
@@ -171,7 +101,7 @@ class BCL(Method):
         assert isinstance(weights, Tensor)
         prototypes = F.normalize(self.prototypes(weights).float(), dim=1)
 
-        def per_sample(labels: Tensor) -> Tensor:
+        def per_sample(labels):
             adjusted = logit_adjusted_cross_entropy(logits, labels, self.log_prior, self.log_prior.new_ones(()))
             contrast = balanced_contrast(
                 compared, prototypes, labels, config.temperature, progress.gather, progress.first

@@ -1,12 +1,6 @@
 """CMO: boxes of tail images pasted into images of the natural distribution, over balanced softmax."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
-from pydantic import Field
-
-from ltbench.config.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_RANDAUGMENT
-from ltbench.method import Choice, MethodConfig, Paper, Range
+from ltbench.method import MethodConfig, Range, hyperparameter
 from ltbench_methods.balanced_softmax import BalancedSoftmax
 
 
@@ -24,53 +18,15 @@ class CMO(BalancedSoftmax):
     """
 
     class Config(MethodConfig):
-        """The share of batches with pasting."""
+        searches_mixup = False
 
-        cmo: float | None = Field(
-            0.5, ge=0, le=1, description="share of the batches into which boxes of tail images are pasted"
+        cmo: float | None = hyperparameter(
+            0.5,
+            search=Range(0.0, 1.0),
+            ge=0,
+            le=1,
+            description="share of the batches into which boxes of tail images are pasted",
         )
-
-        space: ClassVar[Mapping[str, Range | Choice]] = {"cmo": Range(0.0, 1.0)}
 
     family = "mixing"
     revision = 1
-    paper = Paper(
-        title="The Majority Can Help The Minority: Context-rich Minority Oversampling for Long-tailed Classification",
-        authors="Seulki Park and Youngkyu Hong and Byeongho Heo and Sangdoo Yun and Jin Young Choi",
-        venue="IEEE/CVF Conference on Computer Vision and Pattern Recognition",
-        year=2022,
-        claims=(
-            *(f"CMO+BS|CIFAR-100-LT|{ratio}|ResNet-32|400" for ratio in (10, 50, 100)),
-            "BS+CMO|ImageNet-LT|256|ResNet-50|100",
-            "BS+CMO|ImageNet-LT|256|ResNet-50|400",
-            "CMO+BS|ImageNet-LT|256|ResNet-50|400",
-            "BS+CMO|iNaturalist-2018|500|ResNet-50|400",
-            "CMO+BS|iNaturalist-2018|500|ResNet-50|400",
-        ),
-        recipes={  # of the 400 epochs that the tables compare
-            "cifar": {
-                "epochs": 400,
-                "batch_size": 128,
-                "lr": 0.1,
-                "nesterov": False,
-                "weight_decay": 2e-4,
-                "milestones": (0.8, 0.9),
-                "warmup": 0.025,
-                "augment": CIFAR_AUTOAUGMENT_CUTOUT,
-                "head": "linear",
-            },
-            "imagenet-lt": {
-                "epochs": 400,
-                "batch_size": 128,
-                "lr": 0.02,
-                "nesterov": False,
-                "weight_decay": 5e-4,
-                "schedule": "cosine",
-                "warmup": 0.025,
-                "augment": IMAGENET_RANDAUGMENT,
-                "head": "linear",
-            },
-        },
-        checkpoint="best epoch on the test set",
-        draw="Cao et al.",
-    )

@@ -1,11 +1,6 @@
 """CutMix: a box of one image pasted into another, and their labels shared by area."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
-from pydantic import Field
-
-from ltbench.method import MethodConfig, Paper, Range
+from ltbench.method import MethodConfig, Range, hyperparameter
 from ltbench_methods.ce import CrossEntropy
 
 
@@ -20,19 +15,14 @@ class CutMix(CrossEntropy):
     """
 
     class Config(MethodConfig):
-        """The area of the boxes."""
+        searches_mixup = False
 
-        cutmix: float | None = Field(
-            1.0, gt=0, description="alpha of the share kept, Beta(alpha, alpha), before the border cuts the box"
+        cutmix: float | None = hyperparameter(
+            1.0,
+            search=Range(0.1, 2.0, log=True),
+            gt=0,
+            description="alpha of the share kept, Beta(alpha, alpha), before the border cuts the box",
         )
-
-        space: ClassVar[Mapping[str, Range]] = {"cutmix": Range(0.1, 2.0, log=True)}
 
     family = "mixing"
     revision = 1
-    paper = Paper(
-        title="CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
-        authors="Sangdoo Yun and Dongyoon Han and Seong Joon Oh and Sanghyuk Chun and Junsuk Choe and Youngjoon Yoo",
-        venue="IEEE/CVF International Conference on Computer Vision",
-        year=2019,
-    )

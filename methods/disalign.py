@@ -1,29 +1,10 @@
 """DisAlign: the logits of a cross-entropy network, moved by class as far as the image asks for it."""
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from ltbench.config import Recipe
-from ltbench.config.recipes.augmentations import IMAGENET
-from ltbench.method import (
-    BackboneFactory,
-    Batch,
-    Choice,
-    ClassPrior,
-    Loss,
-    MethodConfig,
-    Paper,
-    Progress,
-    Range,
-    Schedule,
-    Stage,
-)
+from ltbench.method import MethodConfig, Range, SecondStage, Stage, StageSchedule, hyperparameter
 from ltbench.method.losses import cross_entropy
-from ltbench.method.second_stage import SecondStage
 
 
 class DisAlign(SecondStage):
@@ -43,40 +24,17 @@ class DisAlign(SecondStage):
     """
 
     class Config(MethodConfig):
-        """The second stage; mixing is that of the cross-entropy run."""
-
-        rho: float = Field(1.2, ge=0, description="exponent of the class weights; 0 weighs all classes alike")
-        epochs: int = Field(10, ge=1, description="of the second stage, beside the recipe's")
-
-        space: ClassVar[Mapping[str, Range | Choice]] = {"rho": Range(0.5, 2.0), "mixup": Range(0.0, 1.0)}
+        rho: float = hyperparameter(
+            1.2, search=Range(0.5, 2.0), ge=0, description="exponent of the class weights; 0 weighs all classes alike"
+        )
+        epochs: int = hyperparameter(10, ge=1, description="of the second stage, beside the recipe's")
 
     family = "two stages"
     first = "ce"
     revision = 2
-    config: Config
     class_weights: Tensor
-    paper = Paper(
-        title="Distribution Alignment: A Unified Framework for Long-tail Visual Recognition",
-        authors="Songyang Zhang and Zeming Li and Shipeng Yan and Xuming He and Jian Sun",
-        venue="IEEE/CVF Conference on Computer Vision and Pattern Recognition",
-        year=2021,
-        claims=("DisAlign|ImageNet-LT|256|ResNeXt-50-32x4d|90+10",),
-        recipes={
-            "imagenet-lt": {
-                "epochs": 90,
-                "batch_size": 256,
-                "lr": 0.1,
-                "nesterov": False,
-                "weight_decay": 5e-4,
-                "schedule": "cosine",
-                "warmup": 0,
-                "augment": IMAGENET,
-                "head": "linear",
-            }
-        },
-    )
 
-    def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
+    def __init__(self, build, prior, config):
         super().__init__(build, prior, config)
         classes = len(prior.counts)
         self.magnitude = nn.Parameter(torch.ones(classes))
@@ -85,24 +43,16 @@ class DisAlign(SecondStage):
         nn.init.constant_(self.confidence.weight, 0.1)
         self.register_buffer("class_weights", generalised_weights(prior.counts, config.rho))
 
-    def stages(self, recipe: Recipe) -> Sequence[Stage]:
-        """One, of the alignment."""
-        return (
-            Stage(
-                "alignment",
-                epochs=self.config.epochs,
-                trains=("magnitude", "margin", "confidence"),
-                frozen_norms="train",
-                schedule=Schedule(recipe.lr),
-            ),
-        )
+    def stages(self, recipe):
+        trains, schedule = ("magnitude", "margin", "confidence"), StageSchedule(recipe.lr)
+        return [Stage("alignment", self.config.epochs, trains, frozen_norms="train", schedule=schedule)]
 
-    def forward(self, batch: Batch, progress: Progress) -> Loss:
+    def forward(self, batch, progress):
         """CE(z', y), each sample weighted by its class."""
         logits = self.predict(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits, labels), self.class_weights)
 
-    def experts(self, images: Tensor) -> Tensor:
+    def experts(self, images):
         """The aligned logits z'."""
         features = self.network.features(images)
         confidence = torch.sigmoid(self.confidence(features))

@@ -1,13 +1,9 @@
 """Focal loss: samples that are classified well count less."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from ltbench.method import Batch, Loss, Method, MethodConfig, Paper, Progress, Range
+from ltbench.method import Method, MethodConfig, Range, hyperparameter
 from ltbench.method.losses import cross_entropy
 
 
@@ -20,28 +16,14 @@ class Focal(Method):
     """
 
     class Config(MethodConfig):
-        """How strongly to focus."""
-
-        gamma: float = Field(2.0, ge=0, description="exponent of 1 - p_y; 0 is cross entropy")
-
-        space: ClassVar[Mapping[str, Range]] = {"gamma": Range(0.0, 3.0), "mixup": Range(0.0, 1.0)}
+        gamma: float = hyperparameter(
+            2.0, search=Range(0.0, 3.0), ge=0, description="exponent of 1 - p_y; 0 is cross entropy"
+        )
 
     family = "loss"
     revision = 1
-    config: Config
-    paper = Paper(
-        title="Focal Loss for Dense Object Detection",
-        authors="Tsung-Yi Lin and Priya Goyal and Ross Girshick and Kaiming He and Piotr Dollár",
-        venue="IEEE International Conference on Computer Vision",
-        year=2017,
-        claims=(
-            "Focal loss|ImageNet-LT|256|ResNeXt-50-32x4d|90",
-            "Focal loss|ImageNet-LT|256|ResNeXt-50-32x4d|200",
-            "Focal / joint|ImageNet-LT|256|ResNeXt-50-32x4d|200",
-        ),
-    )
 
-    def forward(self, batch: Batch, progress: Progress) -> Loss:
+    def forward(self, batch, progress):
         """(1 - p_y)^gamma CE(z, y)."""
         logits = self.network(batch.images)
         return batch.loss(lambda labels: focal_cross_entropy(logits, labels, self.config.gamma))

@@ -1,21 +1,12 @@
 """LADE: balanced softmax with a regulariser that ties the logits to densities instead of to the training prior."""
 
 import math
-from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from ltbench.config.recipes.augmentations import CIFAR, IMAGENET, INATURALIST
-from ltbench.method import Batch, Claim, DatasetDefaults, Loss, Method, MethodConfig, Paper, Progress, Range
+from ltbench.method import Method, MethodConfig, Range, hyperparameter
 from ltbench.method.losses import is_target, logit_adjusted_cross_entropy
-
-CIFAR_DIFFERS = (
-    "the authors' ResNet-32 has its last block twice, side by side (128 features)",
-    "the authors' warm-up goes from a third of the rate to 87 % of it",
-)
 
 
 def density_regulariser(logits: Tensor, targets: Tensor, log_prior: Tensor, weight: float) -> Tensor:
@@ -59,90 +50,29 @@ class LADE(Method):
     """
 
     class Config(MethodConfig):
-        """The weights of the regulariser and of the square in it."""
-
-        alpha: float = Field(0.1, ge=0, description="weight of the regulariser; 0 is balanced softmax")
-        square: float = Field(0.01, ge=0, description="weight of the square in it, lambda in the paper")
-
-        dataset_defaults: ClassVar[DatasetDefaults] = {
-            "imagenet-lt": {"alpha": 0.05, "square": 0.5},
-            "inaturalist2018": {"alpha": 0.05, "square": 0.5},
-            "places-lt": {"alpha": 0.005, "square": 0.1},
-        }
-        space: ClassVar[Mapping[str, Range]] = {
-            "alpha": Range(0.005, 0.5, log=True),
-            "square": Range(0.01, 0.5, log=True),
-            "mixup": Range(0.0, 1.0),
-        }
+        alpha: float = hyperparameter(
+            0.1,
+            search=Range(0.005, 0.5, log=True),
+            ge=0,
+            description="weight of the regulariser; 0 is balanced softmax",
+        )
+        square: float = hyperparameter(
+            0.01, search=Range(0.01, 0.5, log=True), ge=0, description="weight of the square in it, lambda in the paper"
+        )
 
     family = "loss"
     revision = 1
+    logit_prior = 0.0  # the training prior is taken out of the logits
     couples_batch = True
     gathers_across_processes = True
-    config: Config
-    paper = Paper(
-        title="Disentangling Label Distribution for Long-tailed Visual Recognition",
-        authors="Youngkyu Hong and Seungju Han and Kwanghee Choi and Seokjun Seo and Beomsu Kim and Buru Chang",
-        venue="IEEE/CVF Conference on Computer Vision and Pattern Recognition",
-        year=2021,
-        claims=(
-            Claim("LADE|CIFAR-100-LT|100|ResNet-32|standard (200)", differs=CIFAR_DIFFERS),
-            Claim("LADE+prior|CIFAR-100-LT|100|ResNet-32|standard (200)", differs=CIFAR_DIFFERS),
-            "LADE|ImageNet-LT|256|ResNeXt-50-32x4d|90",
-            "LADE|ImageNet-LT|256|ResNeXt-50-32x4d|200",
-            "LADE|ImageNet-LT|256|ResNeXt-50-32x4d|standard (180)",
-            "LADE+prior|ImageNet-LT|256|ResNeXt-50-32x4d|standard (180)",
-        ),
-        recipes={
-            "cifar": {
-                "epochs": 200,
-                "batch_size": 256,
-                "lr": 0.2,
-                "nesterov": False,
-                "weight_decay": 5e-4,
-                "milestones": (0.6, 0.8),
-                "gamma": 0.01,
-                "warmup": 0.025,
-                "augment": CIFAR,
-                "head": "linear",
-            },
-            "imagenet-lt": {
-                "epochs": 180,
-                "batch_size": 256,
-                "lr": 0.05,
-                "nesterov": False,
-                "weight_decay": 5e-4,
-                "schedule": "cosine",
-                "warmup": 0,
-                "augment": IMAGENET,
-                "head": "linear",
-            },
-            "inaturalist2018": {
-                "epochs": 200,
-                "batch_size": 256,
-                "lr": 0.1,
-                "nesterov": False,
-                "weight_decay": 1e-4,
-                "schedule": "cosine",
-                "warmup": 0,
-                "augment": INATURALIST,
-                "head": "linear",
-            },
-        },
-    )
 
-    @property
-    def logit_prior(self) -> float:
-        """The training prior is taken out of the logits."""
-        return 0.0
-
-    def forward(self, batch: Batch, progress: Progress) -> Loss:
+    def forward(self, batch, progress):
         """CE(z + log pi, y) + alpha LADER."""
         logits, config = self.network(batch.images), self.config
         all_logits = progress.gather(logits)
         one = self.log_prior.new_ones(())
 
-        def per_sample(labels: Tensor) -> Tensor:
+        def per_sample(labels):
             regulariser = density_regulariser(all_logits, progress.gather(labels), self.log_prior, config.square)
             return logit_adjusted_cross_entropy(logits, labels, self.log_prior, one) + config.alpha * regulariser
 

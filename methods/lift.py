@@ -1,36 +1,18 @@
 """LIFT: small adapters in a frozen pre-trained vision transformer."""
 
 import math
-from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from ltbench.config.recipes.augmentations import INATURALIST
-from ltbench.method import (
-    BackboneFactory,
-    Batch,
-    Choice,
-    ClassPrior,
-    Loss,
-    Method,
-    MethodConfig,
-    Paper,
-    Progress,
-    Range,
-    Stage,
-    StageData,
-)
+from ltbench.method import Choice, Method, MethodConfig, hyperparameter
 from ltbench.method.losses import cross_entropy
-from ltbench.models.experts import ExpertNetwork
 from ltbench.models.heads import CosineLinear
 
 SCALE = 25.0
-"""Of the cosine classifier."""
+"""Scale of the cosine classifier."""
 
 
 class LIFT(Method):
@@ -52,48 +34,20 @@ class LIFT(Method):
     """
 
     class Config(MethodConfig):
-        """The adapters."""
-
-        bottleneck: int | None = Field(
-            None, ge=1, description="width of the adapters; by default 2^floor(log2(C / 2L)) for C classes, L blocks"
+        bottleneck: int | None = hyperparameter(
+            None,
+            search=Choice((4, 16, 64)),
+            ge=1,
+            description="width of the adapters; by default 2^floor(log2(C / 2L)) for C classes, L blocks",
         )
-
-        space: ClassVar[Mapping[str, Range | Choice]] = {"bottleneck": Choice((4, 16, 64)), "mixup": Range(0.0, 1.0)}
 
     family = "fine-tuning"
     revision = 1
+    logit_prior = 0.0  # the prior is in the loss, not in the logits
     head = "cosine"
     comparison_group = "foundation model"
-    config: Config
-    paper = Paper(
-        title="Long-Tail Learning with Foundation Model: Heavy Fine-Tuning Hurts",
-        authors="Jiang-Xin Shi and Tong Wei and Zhi Zhou and Jie-Jing Shao and Xin-Yan Han and Yu-Feng Li",
-        venue="International Conference on Machine Learning",
-        year=2024,
-        claims=("LIFT (AdaptFormer, CLIP ViT-B/16)|CIFAR-100-LT|100|CLIP ViT-B/16|10",),
-        recipes={
-            table: {
-                "epochs": epochs,
-                "batch_size": 128,
-                "lr": 0.01,
-                "nesterov": False,
-                "weight_decay": 5e-4,
-                "schedule": "cosine",
-                "warmup": 0,
-                "augment": INATURALIST,
-            }
-            for table, epochs in {
-                "cifar": 10,
-                "folder": 10,
-                "imagenet-lt": 10,
-                "inaturalist2018": 20,
-                "places-lt": 10,
-            }.items()
-        },
-        draw="Cao et al.",
-    )
 
-    def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
+    def __init__(self, build, prior, config):
         super().__init__(build, prior, config)
         modules = list(self.network.modules())
         norms = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
@@ -103,8 +57,7 @@ class LIFT(Method):
         for module in (*tuned, *self.network.heads):
             module.requires_grad_(True)
 
-    def make_network(self, build: BackboneFactory) -> ExpertNetwork:
-        """The run's network with an adapter in each transformer block."""
+    def make_network(self, build):
         network = build(head=self.head)
         for head in network.heads:
             assert isinstance(head, CosineLinear)
@@ -116,13 +69,8 @@ class LIFT(Method):
                 network.set_submodule(name, AdaptedBlock(block, width))
         return network
 
-    @property
-    def logit_prior(self) -> float:
-        """The prior is in the loss, not in the logits."""
-        return 0.0
-
     @torch.no_grad()
-    def begin(self, stage: Stage, data: StageData) -> None:
+    def begin(self, stage, data):
         """Point the classifier's weights to the classes' mean features."""
         self.network.eval()  # the loop puts it in training mode again
         (head,) = self.network.heads
@@ -133,7 +81,7 @@ class LIFT(Method):
             sums += members.T @ self.network.features(batch.images)[0]
         head.weight.copy_(F.normalize(sums, dim=1))
 
-    def forward(self, batch: Batch, progress: Progress) -> Loss:
+    def forward(self, batch, progress):
         """CE(z + log pi, y)."""
         logits = self.network(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits + self.log_prior, labels))

@@ -1,29 +1,10 @@
 """Post-hoc logit adjustment: the prior is subtracted from a cross-entropy network's logits."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import ClassVar
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from ltbench.config import Recipe, RunConfig
-from ltbench.method import (
-    BackboneFactory,
-    Batch,
-    Choice,
-    ClassPrior,
-    Loss,
-    MethodConfig,
-    Progress,
-    Range,
-    Stage,
-    StageData,
-)
+from ltbench.method import MethodConfig, Range, SecondStage, best_tau, hyperparameter, need_validation
 from ltbench.method.losses import cross_entropy
-from ltbench.method.second_stage import SecondStage, best_tau, need_validation
-from ltbench_methods.logit_adjustment import LogitAdjustment
 
 
 class LogitAdjustmentPosthoc(SecondStage):
@@ -33,55 +14,41 @@ class LogitAdjustmentPosthoc(SecondStage):
     """
 
     class Config(MethodConfig):
-        """tau, and the mixup of the cross-entropy run."""
-
-        tau: float = Field(1.0, description="strength of the adjustment; 0 is cross entropy")
-        select_tau: bool = Field(
+        tau: float = hyperparameter(
+            1.0, search=Range(0.5, 2.0), description="strength of the adjustment; 0 is cross entropy"
+        )
+        select_tau: bool = hyperparameter(
             False, description="choose tau by macro accuracy on the validation part (0 to 3 by 0.1)"
         )
-
-        space: ClassVar[Mapping[str, Range | Choice]] = {"tau": Range(0.5, 2.0), "mixup": Range(0.0, 1.0)}
 
     family = "two stages"
     first = "ce"
     revision = 1
-    config: Config
     tau: Tensor
-    paper = replace(
-        LogitAdjustment.paper,
-        claims=(
-            "LA post-hoc|CIFAR-100-LT|100|ResNet-32|1419",
-            "LA post-hoc|CIFAR-100-LT|100|ResNet-32|as TF original",
-            "LA post-hoc|CIFAR-10-LT|100|ResNet-32|1241",
-            "LA post-hoc|CIFAR-10-LT|100|ResNet-32|as TF original",
-        ),
-    )
 
-    def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
+    def __init__(self, build, prior, config):
         super().__init__(build, prior, config)
         self.register_buffer("tau", self.log_prior.new_tensor(config.tau))
 
     @property
-    def logit_prior(self) -> float:
-        """1 - tau of the training prior is left in the logits."""
+    def logit_prior(self):
         return 1.0 - float(self.tau)
 
     @classmethod
-    def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
+    def uses(cls, run):
         """The cross-entropy run with the same settings."""
         need_validation(run, "select_tau")
         return super().uses(run)
 
-    def stages(self, recipe: Recipe) -> Sequence[Stage]:
-        """Nothing to train."""
+    def stages(self, recipe):
         return ()
 
-    def forward(self, batch: Batch, progress: Progress) -> Loss:
+    def forward(self, batch, progress):
         """The loss of the run that this one starts from."""
         logits = self.network(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits, labels))
 
-    def select(self, validation: StageData) -> Mapping[str, float]:
+    def select(self, validation):
         """Choose the tau of the best macro accuracy; of equals the one nearest to 1."""
         if not self.config.select_tau:
             return {}
@@ -90,6 +57,6 @@ class LogitAdjustmentPosthoc(SecondStage):
         self.tau.fill_(chosen)
         return {"tau": chosen}
 
-    def combine(self, experts: Tensor) -> Tensor:
+    def combine(self, experts):
         """Z - tau log pi."""
         return experts.mean(0) - self.tau * self.log_prior

@@ -1,32 +1,10 @@
 """LWS: one learned scale a class on the logits of a cross-entropy network."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import ClassVar
-
 import torch
-from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
-from ltbench.config import Recipe
-from ltbench.method import (
-    BackboneFactory,
-    Batch,
-    Choice,
-    Claim,
-    ClassPrior,
-    Loss,
-    MethodConfig,
-    Progress,
-    Range,
-    Sampler,
-    Schedule,
-    Stage,
-    class_balanced,
-)
+from ltbench.method import Choice, MethodConfig, SecondStage, Stage, StageSchedule, class_balanced, hyperparameter
 from ltbench.method.losses import cross_entropy
-from ltbench.method.second_stage import SecondStage
-from ltbench_methods.crt import ClassifierRetraining
 
 
 class LearnableWeightScaling(SecondStage):
@@ -41,53 +19,30 @@ class LearnableWeightScaling(SecondStage):
     """
 
     class Config(MethodConfig):
-        """The second stage; mixing is that of the cross-entropy run."""
-
-        epochs: int = Field(5, ge=1, description="of the second stage, beside the recipe's")
-
-        space: ClassVar[Mapping[str, Range | Choice]] = {"epochs": Choice((5, 10, 20)), "mixup": Range(0.0, 1.0)}
+        epochs: int = hyperparameter(
+            5, search=Choice((5, 10, 20)), ge=1, description="of the second stage, beside the recipe's"
+        )
 
     family = "two stages"
     first = "ce"
     revision = 1
-    config: Config
-    paper = replace(
-        ClassifierRetraining.paper,
-        claims=(
-            "LWS|ImageNet-LT|256|ResNeXt-50-32x4d|90(+10 cRT/+5 LWS)",
-            "LWS|ImageNet-LT|256|ResNet-50|180+10",
-            "Softmax / LWS|ImageNet-LT|256|ResNeXt-50-32x4d|200",
-            *(Claim(f"LWS+mixup|CIFAR-100-LT|{ratio}|ResNet-32|200+10", {"mixup": ...}) for ratio in (10, 50, 100)),
-            Claim("LWS+mixup|ImageNet-LT|256|ResNet-50|180+10", {"mixup": ...}),
-            Claim("LWS+mixup|iNaturalist-2018|500|ResNet-50|see source", {"mixup": ...}),
-        ),
-    )
 
-    def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
+    def __init__(self, build, prior, config):
         super().__init__(build, prior, config)
         self.scales = nn.Parameter(torch.ones(len(prior.counts)))
 
-    def stages(self, recipe: Recipe) -> Sequence[Stage]:
-        """One, of the scales."""
-        return (
-            Stage(
-                "scales",
-                epochs=self.config.epochs,
-                trains=("scales",),
-                frozen_norms="train",
-                schedule=Schedule(recipe.lr),
-            ),
-        )
+    def stages(self, recipe):
+        schedule = StageSchedule(recipe.lr)
+        return [Stage("scales", self.config.epochs, ("scales",), frozen_norms="train", schedule=schedule)]
 
-    def samplers(self, labels: Tensor, stage: Stage) -> dict[str, Sampler]:
-        """Every class with the same chance."""
+    def samplers(self, labels, stage):
         return {"main": class_balanced(labels)}
 
-    def forward(self, batch: Batch, progress: Progress) -> Loss:
+    def forward(self, batch, progress):
         """CE(f z, y)."""
         logits = self.predict(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits, labels))
 
-    def experts(self, images: Tensor) -> Tensor:
+    def experts(self, images):
         """F_c z_c."""
         return self.network.experts(images) * self.scales

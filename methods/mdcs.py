@@ -1,34 +1,12 @@
 """MDCS: experts of different leanings, each learning from its own confident answers."""
 
-from collections.abc import Callable, Mapping
-from typing import ClassVar
+from collections.abc import Callable
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from ltbench.config.recipes.augmentations import (
-    CIFAR_AUTOAUGMENT_CUTOUT,
-    CIFAR_ROTATED,
-    IMAGENET,
-    IMAGENET_RANDAUGMENT,
-    INATURALIST,
-)
-from ltbench.method import (
-    BackboneFactory,
-    Batch,
-    Choice,
-    ClassPrior,
-    DatasetDefaults,
-    Loss,
-    Method,
-    MethodConfig,
-    Paper,
-    Progress,
-    Range,
-)
+from ltbench.method import Method, MethodConfig, Range, hyperparameter
 from ltbench.method.losses import cross_entropy
-from ltbench.models.experts import ExpertNetwork
 
 WARMUP = 0.05
 """Share of training over which the distillation grows to its full weight: 20 of 400 epochs."""
@@ -52,91 +30,36 @@ class MDCS(Method):
     """
 
     class Config(MethodConfig):
-        """The experts' strengths, and the distillation."""
-
-        taus: tuple[float, ...] = Field((-0.5, 1.0, 2.5), min_length=1, description="strengths, one an expert")
-        distill: float = Field(0.6, ge=0, description="weight of the distillation")
-        width: float = Field(0.75, gt=0, le=1, description="of the experts' stages: 0.75 as published, or 1")
-
-        dataset_defaults: ClassVar[DatasetDefaults] = {"places-lt": {"width": 1.0}}
-        space: ClassVar[Mapping[str, Range | Choice]] = {"distill": Range(0.0, 2.0), "mixup": Range(0.0, 1.0)}
+        taus: tuple[float, ...] = hyperparameter((-0.5, 1.0, 2.5), min_length=1, description="strengths, one an expert")
+        distill: float = hyperparameter(0.6, search=Range(0.0, 2.0), ge=0, description="weight of the distillation")
+        width: float = hyperparameter(0.75, gt=0, le=1, description="of the experts' stages: 0.75 as published, or 1")
 
     family = "experts"
     revision = 1
     views = ("train", "contrast")
     couples_batch = True  # the distillation is averaged over those images of a batch of which an expert is right
     gathers_across_processes = True
-    config: Config
     taus: Tensor
-    paper = Paper(
-        title="MDCS: More Diverse Experts with Consistency Self-distillation for Long-tailed Recognition",
-        authors="Qihao Zhao and Chen Jiang and Wei Hu and Fan Zhang and Jun Liu",
-        venue="IEEE/CVF International Conference on Computer Vision",
-        year=2023,
-        recipes={
-            "cifar": {
-                "epochs": 400,
-                "batch_size": 64,
-                "lr": 0.1,
-                "weight_decay": 5e-4,
-                "milestones": (0.5, 0.8, 0.95),
-                "warmup": 0.025,
-                "augment": CIFAR_ROTATED,
-                "contrast": CIFAR_AUTOAUGMENT_CUTOUT,
-            },
-            "imagenet-lt": {
-                "epochs": 400,
-                "batch_size": 256,
-                "lr": 0.1,
-                "weight_decay": 5e-4,
-                "schedule": "cosine",
-                "warmup": 0.0,
-                "augment": IMAGENET,
-                "contrast": IMAGENET_RANDAUGMENT,
-            },
-            "inaturalist2018": {  # the published loader makes one view, this; no second one is published
-                "epochs": 400,
-                "batch_size": 512,
-                "lr": 0.2,
-                "weight_decay": 2e-4,
-                "milestones": (0.5, 0.75, 0.95),
-                "warmup": 0.0125,
-                "augment": INATURALIST,
-            },
-            "places-lt": {  # of a pre-trained network, whose own layers have a tenth of this rate there
-                "epochs": 30,
-                "batch_size": 64,
-                "lr": 0.01,
-                "weight_decay": 4e-4,
-                "milestones": (1 / 3, 2 / 3),
-                "warmup": 0.0,
-                "augment": IMAGENET,
-                "contrast": IMAGENET_RANDAUGMENT,
-            },
-        },
-    )
 
-    def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
+    def __init__(self, build, prior, config):
         super().__init__(build, prior, config)
         self.register_buffer("taus", torch.tensor(config.taus))
 
-    def make_network(self, build: BackboneFactory) -> ExpertNetwork:
-        """One expert for each tau."""
+    def make_network(self, build):
         return build(len(self.config.taus), width=self.config.width, head=self.head)
 
     @property
-    def logit_prior(self) -> float:
-        """1 - the mean tau: expert m learns p(x|y) pi^(1 - tau_m), and the distillation draws it to itself."""
+    def logit_prior(self):
         return 1.0 - float(self.taus.mean())
 
-    def forward(self, batch: Batch, progress: Progress) -> Loss:
+    def forward(self, batch, progress):
         """The sum over experts of both views' logit-adjusted losses and the distillation between the views."""
         # One pass for both views, so that they share the statistics of batch norms, as published.
         logits = self.network.experts(torch.cat(batch.views)) + self.taus.view(-1, 1, 1) * self.log_prior
         weak, strong = logits.chunk(2, dim=1)
         factor = self.config.distill * (progress.fraction / WARMUP).clamp(max=1)
 
-        def per_sample(labels: Tensor) -> Tensor:
+        def per_sample(labels):
             return supervised(weak, strong, labels) + factor * self_distillation(weak, strong, labels, progress.gather)
 
         return batch.loss(per_sample)

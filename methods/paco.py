@@ -1,30 +1,14 @@
 """PaCo: parametric contrastive learning, with a momentum encoder and a queue."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import deepcopy
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
-from ltbench.config.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_BLURRED, IMAGENET_RANDAUGMENT
-from ltbench.method import (
-    BackboneFactory,
-    Batch,
-    Choice,
-    Claim,
-    ClassPrior,
-    DatasetDefaults,
-    Loss,
-    Method,
-    MethodConfig,
-    Paper,
-    Progress,
-    Range,
-)
+from ltbench.method import Batch, Method, MethodConfig, Range, hyperparameter
 from ltbench.models.heads import projector
 from ltbench.training.distributed.batch_norm import synchronised
 
@@ -128,93 +112,28 @@ class PaCo(Method):
     """
 
     class Config(MethodConfig):
-        """Weights of the contrast and the size of its memory."""
+        searches_mixup = False
 
-        alpha: float = Field(0.01, ge=0, description="weight of an image of the same class; the class centre has 1")
-        temperature: float = Field(0.05, gt=0, description="of the similarities between images")
-        queue: int = Field(1024, ge=1, description="length of the queue of keys")
-        momentum: float = Field(0.999, ge=0, lt=1, description="of the key network's moving average")
-        virtual_batch: int = Field(32, ge=2, description="images at least that share batch-norm statistics")
-
-        dataset_defaults: ClassVar[DatasetDefaults] = {
-            "imagenet-lt": {"alpha": 0.05, "temperature": 0.2, "queue": 8192},
-            "inaturalist2018": {"alpha": 0.05, "temperature": 0.2, "queue": 8192},
-            "places-lt": {"alpha": 0.05, "temperature": 0.2, "queue": 8192},
-        }
-        space: ClassVar[Mapping[str, Range | Choice]] = {
-            "alpha": Range(0.005, 0.1, log=True),
-            "temperature": Range(0.05, 0.3, log=True),
-        }
+        alpha: float = hyperparameter(
+            0.01,
+            search=Range(0.005, 0.1, log=True),
+            ge=0,
+            description="weight of an image of the same class; the class centre has 1",
+        )
+        temperature: float = hyperparameter(
+            0.05, search=Range(0.05, 0.3, log=True), gt=0, description="of the similarities between images"
+        )
+        queue: int = hyperparameter(1024, ge=1, description="length of the queue of keys")
+        momentum: float = hyperparameter(0.999, ge=0, lt=1, description="of the key network's moving average")
+        virtual_batch: int = hyperparameter(32, ge=2, description="images at least that share batch-norm statistics")
 
     family = "contrastive"
     revision = 1
     views = ("train", "contrast")
     couples_batch = True
     gathers_across_processes = True
-    config: Config
-    paper = Paper(
-        title="Parametric Contrastive Learning",
-        authors="Jiequan Cui and Zhisheng Zhong and Shu Liu and Bei Yu and Jiaya Jia",
-        venue="IEEE/CVF International Conference on Computer Vision",
-        year=2021,
-        claims=(
-            *(f"PaCo|CIFAR-100-LT|{ratio}|ResNet-32|400" for ratio in (10, 50, 100)),
-            "PaCo|ImageNet-LT|256|ResNet-50|400",
-            Claim("PaCo|ImageNet-LT|256|ResNeXt-50-32x4d|400", differs=("the authors' temperature is 0.07 there",)),
-            "PaCo|ImageNet-LT|256|ResNeXt-50-32x4d|90",
-            "PaCo|ImageNet-LT|256|ResNeXt-50-32x4d|200",
-            "PaCo|iNaturalist-2018|500|ResNet-50|400",
-        ),
-        recipes={
-            "cifar": {
-                "epochs": 400,
-                "batch_size": 128,
-                "lr": 0.05,
-                "nesterov": False,
-                "weight_decay": 5e-4,
-                "milestones": (0.8, 0.9),
-                "warmup": 0.025,
-                "augment": CIFAR_AUTOAUGMENT_CUTOUT,
-                "contrast": {
-                    "crop": (0.2, 1.0),
-                    "flip": True,
-                    "jitter": (0.4, 0.4, 0.4, 0.1),
-                    "jitter_chance": 0.8,
-                    "grey": 0.2,
-                    "blur": 0.5,
-                },
-                "head": "linear",
-            },
-            "imagenet-lt": {  # ResNet-50's; ResNeXt-50's first view is stronger, its temperature 0.07
-                "epochs": 400,
-                "batch_size": 128,
-                "lr": 0.02,
-                "nesterov": False,
-                "weight_decay": 5e-4,
-                "schedule": "cosine",
-                "warmup": 0.025,
-                "augment": IMAGENET_RANDAUGMENT,
-                "contrast": IMAGENET_BLURRED,
-                "head": "linear",
-            },
-            "inaturalist2018": {
-                "epochs": 400,
-                "batch_size": 128,
-                "lr": 0.02,
-                "nesterov": False,
-                "weight_decay": 1e-4,
-                "schedule": "cosine",
-                "warmup": 0.025,
-                "augment": IMAGENET_RANDAUGMENT,
-                "contrast": IMAGENET_BLURRED,
-                "head": "linear",
-            },
-        },
-        checkpoint="best epoch on the test set",
-        draw="Cao et al.",
-    )
 
-    def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
+    def __init__(self, build, prior, config):
         super().__init__(build, prior, config)
         features = self.network.num_features
         dimension = 32 if features <= 64 else 128
@@ -223,7 +142,7 @@ class PaCo(Method):
         self.key_projection = deepcopy(self.projection).requires_grad_(False)
         self.queue = Queue(config.queue, dimension)
 
-    def forward(self, batch: Batch, progress: Progress) -> Loss:
+    def forward(self, batch, progress):
         """The loss of the queries against class centres, queries, keys and queue."""
         parts = self._parts(batch, progress)
         encoded = [self._query(part) for part in torch.tensor_split(batch.images, parts)]
@@ -233,7 +152,7 @@ class PaCo(Method):
             self.queue.offer(keys, progress.gather(larger_label(batch)))
         features = torch.cat([progress.gather(queries), keys, self.queue.keys])
 
-        def per_sample(labels: Tensor) -> Tensor:
+        def per_sample(labels):
             labels = progress.gather(labels)
             return paco_loss(
                 features,
@@ -247,13 +166,13 @@ class PaCo(Method):
 
         return batch.loss(per_sample)
 
-    def after_step(self, progress: Progress) -> None:
+    def after_step(self, progress):
         """The keys join the queue, and the key network follows."""
         self.queue.advance()
         for keys, queries in ((self.key_network, self.network), (self.key_projection, self.projection)):
             torch._foreach_lerp_(list(keys.parameters()), list(queries.parameters()), 1 - self.config.momentum)
 
-    def _parts(self, batch: Batch, progress: Progress) -> int:
+    def _parts(self, batch, progress):
         """How many parts each process's images are split into; as many in all, since norms may be synchronised."""
         images, processes = len(progress.gather(batch.labels)), len(progress.gather(batch.labels[:1]))
         own = images // processes  # at least

@@ -1,28 +1,13 @@
 """ProCo: probabilistic contrastive learning, with a distribution of features for each class."""
 
 import math
-from collections.abc import Callable, Mapping
-from typing import ClassVar
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
-from ltbench.config.recipes.augmentations import CIFAR_AUTOAUGMENT_CUTOUT, IMAGENET_RANDAUGMENT, IMAGENET_SIMCLR
-from ltbench.method import (
-    BackboneFactory,
-    Batch,
-    Choice,
-    ClassPrior,
-    DatasetDefaults,
-    Loss,
-    Method,
-    MethodConfig,
-    Paper,
-    Progress,
-    Range,
-)
+from ltbench.method import Batch, Method, MethodConfig, Range, hyperparameter
 from ltbench.method.losses import logit_adjusted_cross_entropy
 from ltbench.models.heads import projector
 
@@ -102,87 +87,31 @@ class ProCo(Method):
     """
 
     class Config(MethodConfig):
-        """Weight and temperature of the contrast."""
+        searches_mixup = False
 
-        contrast_weight: float = Field(1.0, ge=0, description="weight of the contrast beside the classifier's loss")
-        temperature: float = Field(0.1, gt=0, description="of the similarities between features")
-
-        dataset_defaults: ClassVar[DatasetDefaults] = {
-            "imagenet-lt": {"temperature": 0.07},
-            "inaturalist2018": {"temperature": 0.07},
-        }
-        space: ClassVar[Mapping[str, Range | Choice]] = {
-            "contrast_weight": Range(0.1, 2.0, log=True),
-            "temperature": Range(0.05, 0.3, log=True),
-        }
+        contrast_weight: float = hyperparameter(
+            1.0,
+            search=Range(0.1, 2.0, log=True),
+            ge=0,
+            description="weight of the contrast beside the classifier's loss",
+        )
+        temperature: float = hyperparameter(
+            0.1, search=Range(0.05, 0.3, log=True), gt=0, description="of the similarities between features"
+        )
 
     family = "contrastive"
     revision = 1
+    logit_prior = 0.0  # the classifier learns with the prior added, so that none is left
     views = ("train", "contrast", "contrast")
     couples_batch = True
     gathers_across_processes = True
-    config: Config
     start: Tensor
     sums: Tensor
     counts: Tensor
     new_sums: Tensor
     new_counts: Tensor
-    paper = Paper(
-        title="Probabilistic Contrastive Learning for Long-Tailed Visual Recognition",
-        authors="Chaoqun Du and Yulin Wang and Shiji Song and Gao Huang",
-        venue="IEEE Transactions on Pattern Analysis and Machine Intelligence",
-        year=2024,
-        claims=(
-            "ProCo|CIFAR-100-LT|100|ResNet-32|200",
-            "ProCo|CIFAR-100-LT|100|ResNet-32|400",
-            *(f"ProCo|CIFAR-100-LT|{ratio}|ResNet-32|see source" for ratio in (10, 50)),
-            "ProCo|ImageNet-LT|256|ResNet-50|90",
-            "ProCo|ImageNet-LT|256|ResNet-50|180",
-            "ProCo|ImageNet-LT|256|ResNeXt-50-32x4d|90 (see source)",
-            "ProCo|iNaturalist-2018|500|ResNet-50|90 (see source)",
-        ),
-        recipes={
-            "cifar": {
-                "epochs": 200,
-                "batch_size": 256,
-                "lr": 0.3,
-                "nesterov": False,
-                "weight_decay": 2e-4,
-                "milestones": (0.8, 0.9),
-                "warmup": 0.025,
-                "augment": CIFAR_AUTOAUGMENT_CUTOUT,
-                "contrast": IMAGENET_SIMCLR,
-                "head": "linear",
-            },
-            "imagenet-lt": {  # gradients are clipped to length 1, too
-                "epochs": 90,
-                "batch_size": 256,
-                "lr": 0.1,
-                "nesterov": False,
-                "weight_decay": 5e-4,
-                "schedule": "cosine",
-                "warmup": 0.0,
-                "augment": IMAGENET_RANDAUGMENT,
-                "contrast": IMAGENET_SIMCLR,
-                "head": "cosine",
-            },
-            "inaturalist2018": {
-                "epochs": 90,
-                "batch_size": 256,
-                "lr": 0.2,
-                "nesterov": False,
-                "weight_decay": 1e-4,
-                "schedule": "cosine",
-                "warmup": 0.0,
-                "augment": IMAGENET_RANDAUGMENT,
-                "contrast": IMAGENET_SIMCLR,
-                "head": "cosine",
-            },
-        },
-        draw="Cao et al.",
-    )
 
-    def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
+    def __init__(self, build, prior, config):
         super().__init__(build, prior, config)
         features, classes = self.network.num_features, len(prior.counts)
         hidden, dimension = (512, 128) if features <= 64 else (features, 1024)
@@ -193,12 +122,7 @@ class ProCo(Method):
         self.register_buffer("new_sums", torch.zeros(classes, dimension), persistent=False)
         self.register_buffer("new_counts", torch.zeros(classes), persistent=False)
 
-    @property
-    def logit_prior(self) -> float:
-        """The classifier learns with the prior added, so that none is left."""
-        return 0.0
-
-    def forward(self, batch: Batch, progress: Progress) -> Loss:
+    def forward(self, batch, progress):
         """Cross entropy of the classifier on the first view, and the mean of the contrast's on the other two."""
         size = len(batch.labels)
         features = self.network.features(torch.cat(batch.views))
@@ -208,7 +132,7 @@ class ProCo(Method):
         first, second = expected_logits(compared, means, self.config.temperature).float().chunk(2)
         tau = self.log_prior.new_ones(())
 
-        def per_sample(labels: Tensor) -> Tensor:
+        def per_sample(labels):
             classifier, *contrast = (
                 logit_adjusted_cross_entropy(own, labels, self.log_prior, tau) for own in (logits, first, second)
             )
@@ -216,7 +140,7 @@ class ProCo(Method):
 
         return batch.loss(per_sample)
 
-    def after_step(self, progress: Progress) -> None:
+    def after_step(self, progress):
         """The step's features join those of its epoch; in the first step of an epoch, a new count begins."""
         self.sums[1] += self.new_sums
         self.counts[1] += self.new_counts

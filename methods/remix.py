@@ -1,11 +1,6 @@
 """Remix: mixup whose mixed images take the label of the rarer class."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
-from pydantic import Field
-
-from ltbench.method import MethodConfig, Paper, Range
+from ltbench.method import MethodConfig, Range, hyperparameter
 from ltbench_methods.ce import CrossEntropy
 
 
@@ -18,21 +13,15 @@ class Remix(CrossEntropy):
     """
 
     class Config(MethodConfig):
-        """Mixup, and when a label is given away."""
-
-        mixup: float = Field(1.0, ge=0, description="alpha of mixup's Beta(alpha, alpha); 0 turns it off")
-        remix: float | None = Field(
-            3.0, ge=1, description="how many times as rare a class must be to take the label alone"
+        mixup: float = hyperparameter(
+            1.0, search=Range(0.1, 1.0), ge=0, description="alpha of mixup's Beta(alpha, alpha); 0 turns it off"
         )
-
-        space: ClassVar[Mapping[str, Range]] = {"mixup": Range(0.1, 1.0), "remix": Range(1.0, 10.0)}
+        remix: float | None = hyperparameter(
+            3.0,
+            search=Range(1.0, 10.0),
+            ge=1,
+            description="how many times as rare a class must be to take the label alone",
+        )
 
     family = "mixing"
     revision = 1
-    paper = Paper(
-        title="Remix: Rebalanced Mixup",
-        authors="Hsin-Ping Chou and Shih-Chieh Chang and Jia-Yu Pan and Wei Wei and Da-Cheng Juan",
-        venue="European Conference on Computer Vision Workshops",
-        year=2020,
-        claims=("Remix|CIFAR-100-LT|100|ResNet-32|standard (200)",),
-    )

@@ -1,28 +1,10 @@
 """SADE's test-time aggregation: experts weighted by how steady they are on the unlabelled test images."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
-from ltbench.config import Recipe, RunConfig
-from ltbench.method import (
-    BackboneFactory,
-    Batch,
-    ClassPrior,
-    Loss,
-    Progress,
-    Sampler,
-    Schedule,
-    Shuffled,
-    Stage,
-    base_run,
-)
-from ltbench.method.second_stage import SecondStage
-from ltbench.models.experts import ExpertNetwork
+from ltbench.method import Loss, SecondStage, Shuffled, Stage, StageSchedule, base_run, hyperparameter
 from ltbench_methods.sade import SADE
 
 SMALLEST = 5
@@ -43,81 +25,60 @@ class SADETTA(SecondStage):
     """
 
     class Config(SADE.Config):
-        """SADE's settings, and how long to aggregate. Mixing is for the SADE run: test images are not mixed."""
-
-        epochs: int = Field(5, ge=1, description="passes over the test images")
+        epochs: int = hyperparameter(5, ge=1, description="passes over the test images")
 
     family = "experts"
     first = "sade"
     revision = 1
+    logit_prior = None  # not one number, as for SADE
     transductive = True
-    config: Config
     admissible: Tensor
     running: Tensor
-    paper = replace(
-        SADE.paper,
-        claims=(
-            "SADE+TTA|CIFAR-100-LT|100|ResNet-32|200",
-            "SADE+TTA|CIFAR-100-LT|100|ResNet-32|standard (200)",
-            "SADE+TTA|ImageNet-LT|256|ResNeXt-50-32x4d|180",
-            "SADE+TTA|ImageNet-LT|256|ResNeXt-50-32x4d|standard (180)",
-            "SADE+TTA|iNaturalist-2018|500|ResNet-50|100",
-        ),
-    )
 
-    def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
+    def __init__(self, build, prior, config):
         super().__init__(build, prior, config)
         self.network.requires_grad_(False).eval()
         self.aggregation = nn.Parameter(torch.full((3,), 1 / 3))
         self.register_buffer("admissible", self.aggregation.detach().clone())
         self.register_buffer("running", torch.tensor(True))
 
-    def make_network(self, build: BackboneFactory) -> ExpertNetwork:
-        """Three experts, as SADE has them."""
+    def make_network(self, build):
         return build(3, width=self.config.width, head=self.head)
 
-    @property
-    def logit_prior(self) -> float | None:
-        """Not one number, as for SADE."""
-        return None
-
     @classmethod
-    def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
+    def uses(cls, run):
         """The SADE run with the same settings."""
         own = {name: value for name, value in run.hyperparameters.items() if name in SADE.Config.model_fields}
         return {cls.first: base_run(run, cls.first, **own)}
 
-    def stages(self, recipe: Recipe) -> Sequence[Stage]:
-        """A few passes over the test images, with a constant learning rate."""
-        return (
-            Stage(
-                "aggregation",
-                epochs=self.config.epochs,
-                trains=("aggregation",),
-                schedule=Schedule(lr=recipe.lr, shape="constant"),
-                views=("contrast", "contrast"),
-                source="unlabelled-test",
-            ),
+    def stages(self, recipe):
+        only = Stage(
+            "aggregation",
+            self.config.epochs,
+            trains=("aggregation",),
+            schedule=StageSchedule(recipe.lr, "constant"),
+            views=("contrast", "contrast"),
+            source="unlabelled-test",
         )
+        return [only]
 
-    def samplers(self, labels: Tensor, stage: Stage) -> dict[str, Sampler]:
-        """Every test image once; there are no classes to draw by."""
+    def samplers(self, labels, stage):
         return {"main": Shuffled(len(labels))}
 
-    def forward(self, batch: Batch, progress: Progress) -> Loss:
+    def forward(self, batch, progress):
         """Minus the cosine similarity of the predictions for the two views."""
         with torch.no_grad():
             views = [self.network.experts(view).float() for view in batch.views]
         first, second = (self.combine(experts).softmax(1) for experts in views)
         return Loss.of(-F.cosine_similarity(first, second, dim=1, eps=1e-6))
 
-    def after_step(self, progress: Progress) -> None:
+    def after_step(self, progress):
         """Keep the weights while all are large enough; from the first time on that one is not, go back to those."""
         percent = (100 * self.aggregation.softmax(0)).round()
         self.running.logical_and_((percent >= SMALLEST).all())
         self.admissible.copy_(torch.where(self.running, self.aggregation, self.admissible))
         self.aggregation.copy_(self.admissible)
 
-    def combine(self, experts: Tensor) -> Tensor:
+    def combine(self, experts):
         """The weighted sum of the experts' logits; the weights are positive and sum to one."""
         return (self.aggregation.softmax(0).view(-1, 1, 1) * experts).sum(0)

@@ -1,32 +1,11 @@
 """Tau-normalisation: a cross-entropy classifier whose weight vectors are brought nearer to one length."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
-from ltbench.config import Recipe, RunConfig
-from ltbench.method import (
-    BackboneFactory,
-    Batch,
-    Choice,
-    Claim,
-    ClassPrior,
-    Loss,
-    Method,
-    MethodConfig,
-    Progress,
-    Range,
-    Stage,
-    StageData,
-)
+from ltbench.method import MethodConfig, Range, SecondStage, best_tau, hyperparameter, need_validation
 from ltbench.method.losses import cross_entropy
-from ltbench.method.second_stage import SecondStage, best_tau, need_validation
-from ltbench_methods.crt import ClassifierRetraining
 
 
 class TauNormalisation(SecondStage):
@@ -44,52 +23,46 @@ class TauNormalisation(SecondStage):
     """
 
     class Config(MethodConfig):
-        """tau, and the mixing of the cross-entropy run."""
-
-        tau: float = Field(1.0, ge=0, description="strength of the normalisation; 0 is cross entropy without bias")
-        select_tau: bool = Field(
+        tau: float = hyperparameter(
+            1.0,
+            search=Range(0.0, 2.0),
+            ge=0,
+            description="strength of the normalisation; 0 is cross entropy without bias",
+        )
+        select_tau: bool = hyperparameter(
             False, description="choose tau by macro accuracy on the validation part (0 to 2 by 0.1)"
         )
-
-        space: ClassVar[Mapping[str, Range | Choice]] = {"tau": Range(0.0, 2.0), "mixup": Range(0.0, 1.0)}
 
     family = "two stages"
     first = "ce"
     revision = 1
     head = "linear"
-    config: Config
     tau: Tensor
-    paper = replace(
-        ClassifierRetraining.paper,
-        claims=(Claim("tau-norm|ImageNet-LT|256|ResNeXt-50-32x4d|90(+10 cRT/+5 LWS)", {"select_tau": True}),),
-    )
 
-    def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
+    def __init__(self, build, prior, config):
         super().__init__(build, prior, config)
         self.network.heads[0].register_parameter("bias", None)
         self.register_buffer("tau", self.log_prior.new_tensor(config.tau))
 
     @classmethod
-    def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
+    def uses(cls, run):
         """The cross-entropy run with the same settings, among them the linear head."""
         need_validation(run, "select_tau")
         return super().uses(run)
 
-    def start_from(self, runs: Mapping[str, Method]) -> None:
-        """Take over the network but for the classifier's bias."""
+    def start_from(self, runs):
         state = runs["ce"].network.state_dict()
         self.network.load_state_dict({name: value for name, value in state.items() if name != "heads.0.bias"})
 
-    def stages(self, recipe: Recipe) -> Sequence[Stage]:
-        """Nothing to train."""
+    def stages(self, recipe):
         return ()
 
-    def forward(self, batch: Batch, progress: Progress) -> Loss:
+    def forward(self, batch, progress):
         """Cross entropy of the prediction."""
         logits = self.predict(batch.images)
         return batch.loss(lambda labels: cross_entropy(logits, labels))
 
-    def select(self, validation: StageData) -> Mapping[str, float]:
+    def select(self, validation):
         """Choose the tau of the best macro accuracy; of equals the one nearest to 1."""
         if not self.config.select_tau:
             return {}
@@ -98,7 +71,7 @@ class TauNormalisation(SecondStage):
         self.tau.fill_(chosen)
         return {"tau": chosen}
 
-    def experts(self, images: Tensor) -> Tensor:
+    def experts(self, images):
         """The features times w_c / |w_c|^tau."""
         return self._logits(self.network.features(images), self.tau)
 

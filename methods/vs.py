@@ -1,13 +1,8 @@
 """VS: vector scaling, logits both shifted and scaled by class in the training loss."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
-from pydantic import Field
 from torch import Tensor
 
-from ltbench.config.recipes.augmentations import CIFAR
-from ltbench.method import BackboneFactory, Batch, ClassPrior, Loss, Method, MethodConfig, Paper, Progress, Range
+from ltbench.method import Method, MethodConfig, Range, hyperparameter
 from ltbench.method.losses import cross_entropy
 
 
@@ -25,55 +20,30 @@ class VectorScaling(Method):
     """
 
     class Config(MethodConfig):
-        """The scales and the shifts."""
-
-        gamma: float = Field(
-            0.3, ge=0, description="exponent of the scales n_c / n_max; 0 leaves the logits as they are"
+        gamma: float = hyperparameter(
+            0.3,
+            search=Range(0.0, 0.5),
+            ge=0,
+            description="exponent of the scales n_c / n_max; 0 leaves the logits as they are",
         )
-        tau: float = Field(1.0, description="strength of the shifts tau log pi; 0 turns them off")
-
-        space: ClassVar[Mapping[str, Range]] = {
-            "gamma": Range(0.0, 0.5),
-            "tau": Range(0.0, 2.0),
-            "mixup": Range(0.0, 1.0),
-        }
+        tau: float = hyperparameter(
+            1.0, search=Range(0.0, 2.0), description="strength of the shifts tau log pi; 0 turns them off"
+        )
 
     family = "loss"
     revision = 1
     head = "linear"
-    config: Config
     scales: Tensor
-    paper = Paper(
-        title="Label-Imbalanced and Group-Sensitive Classification under Overparameterization",
-        authors="Ganesh Ramachandra Kini and Orestis Paraskevas and Samet Oymak and Christos Thrampoulidis",
-        venue="Advances in Neural Information Processing Systems",
-        year=2021,
-        recipes={
-            "cifar": {
-                "epochs": 200,
-                "batch_size": 128,
-                "lr": 0.1,
-                "nesterov": False,
-                "weight_decay": 2e-4,
-                "milestones": (0.8, 0.9),
-                "gamma": 0.01,
-                "warmup": 0.025,
-                "augment": CIFAR,
-                "head": "linear",
-            }
-        },
-    )
 
-    def __init__(self, build: BackboneFactory, prior: ClassPrior, config: Config) -> None:
+    def __init__(self, build, prior, config):
         super().__init__(build, prior, config)
         self.register_buffer("scales", (prior.counts / prior.counts.max()).double().pow(config.gamma).float())
 
     @property
-    def logit_prior(self) -> float | None:
-        """1 - tau as for logit adjustment; with scales it is no one number."""
+    def logit_prior(self):
         return None if self.config.gamma else 1.0 - self.config.tau
 
-    def forward(self, batch: Batch, progress: Progress) -> Loss:
+    def forward(self, batch, progress):
         """CE of the scaled and shifted logits."""
         logits = self.scales * self.network(batch.images) + self.config.tau * self.log_prior
         return batch.loss(lambda labels: cross_entropy(logits, labels))

@@ -1,5 +1,7 @@
 """Methods, data sets and networks by name, built in, from a folder, and from other packages."""
 
+import subprocess
+import sys
 import textwrap
 from importlib.metadata import EntryPoint
 
@@ -22,7 +24,7 @@ MINE = """
     class Mine(Method):
         \"\"\"A method of my own.\"\"\"
 
-        def forward(self, batch, at):
+        def forward(self, batch, progress):
             return batch.loss(lambda labels: cross_entropy(self.network(batch.images), labels))
 """
 
@@ -90,6 +92,40 @@ def test_an_unknown_name_comes_with_the_nearest_one(look_up, name, kind, near):
 def test_a_name_like_no_other_comes_with_what_is_known():
     with pytest.raises(LtbenchError, match=r"known: .*balpoe, .*ce, "):
         registry.method("xyzzy")
+
+
+@pytest.mark.parametrize("name", registry.method_names())
+def test_the_summary_that_is_read_is_that_of_the_class(name):
+    assert registry.method_summary(name) == registry.method(name).__doc__.strip().splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["list", "methods"], 0, "sade                      Three experts on a shared trunk, skilled at the head"),
+        (["list", "recipes"], 0, "standard                  for cifar, digits"),
+        (["run", "--method", "ce,balpo"], 2, "unknown method 'balpo'"),
+        (["tune", "--method", "balpo"], 2, "did you mean balpoe?"),
+        (["estimate", "--method", "balpo"], 2, "did you mean balpoe?"),
+    ],
+    ids=lambda one: " ".join(one) if isinstance(one, list) else "",
+)
+def test_names_are_told_without_torch(words, code, said):
+    text = """
+        import sys
+        from ltbench.cli import main
+
+        try:
+            main()
+        finally:
+            print("heavy:", sorted({"numpy", "pandas", "timm", "torch"} & sys.modules.keys()))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(text), *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+    assert "heavy: []" in done.stdout
 
 
 def test_every_data_set_has_what_a_run_needs():

@@ -9,10 +9,16 @@ from ltbench.cli.options import tell
 
 
 def check(file: Annotated[Path, typer.Argument(help="A method file, e.g. my_method.py")]) -> None:
-    """Run the conformance suite over a method file: determinism, resuming, gradients, shapes."""
+    """Run the conformance suite over a method file: determinism, resuming, gradients, shapes.
+
+    A TOML file beside it, with what is published about the method, is checked, too.
+    """
     from ltbench import conformance, registry
+    from ltbench.method.paper import paper_of
 
     method = registry.method(registry.add_method_file(file))
+    for dataset in paper_of(method).defaults:
+        registry.check_dataset(dataset, where=f"{file.with_suffix('.toml')}, [defaults.{dataset}]")
     failures = 0
     for outcome in conformance.run(method):
         failures += not outcome.passed

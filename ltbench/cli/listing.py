@@ -33,13 +33,12 @@ def list_names(
 
 
 def entries(kind: str) -> list[tuple[str, str]]:
-    """Name and a few words for everything of a kind: methods, datasets, backbones or recipes."""
+    """Name and a few words for everything of a kind, without torch, so that a list comes at once."""
     from ltbench import registry
     from ltbench.config import recipes
 
     if kind == "methods":
-        methods = registry.loadable(registry.method_names(), registry.method)
-        return [(name, (cls.__doc__ or "").strip().partition("\n")[0]) for name, cls in methods.items()]
+        return list(registry.loadable(registry.method_names(), registry.method_summary).items())
     if kind == "datasets":
         sources = registry.loadable(registry.dataset_names(), registry.dataset)
         return [(name, source.summary) for name, source in sources.items()]

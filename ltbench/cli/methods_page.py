@@ -1,4 +1,4 @@
-"""The page about all methods: ideas, hyper-parameters, measured cost, claims; made from their files."""
+"""The page about all methods, made from their files: idea, hyper-parameters, measured cost, published accuracies."""
 
 import inspect
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from tabulate import tabulate
 from ltbench import registry
 from ltbench.method import Choice, Method, Range
 from ltbench.method.mixing import Mixing
+from ltbench.method.paper import by_imbalance_ratio, paper_of
 from ltbench.report.frame import load_results
 from ltbench.report.published import headlines
 
@@ -87,26 +88,25 @@ def _row(name: str, cls: type[Method], costs: pd.DataFrame) -> list[str]:
 
 def _claimed(cls: type[Method]) -> str:
     """Published accuracies with the default hyper-parameters, or, where there are none, with any."""
-    claims = cls.paper.all_claims if cls.paper else ()
-    usual = [claim.key for claim in claims if not claim.settings]
+    claims = paper_of(cls).claims
+    usual = [claim.key for claim in claims if not claim.settings and not claim.unstated]
     return "; ".join(headlines(usual) or headlines(claim.key for claim in claims))
 
 
 def _settings(cls: type[Method]) -> str:
     """Name, default and search range of the hyper-parameters that are the method's own or searched."""
-    settings = []
+    settings, space = [], cls.Config.search_space()
     for name, field in cls.Config.model_fields.items():
-        searched = cls.Config.space.get(name)
+        searched = space.get(name)
         usual = name in Mixing.model_fields and field.default == Mixing.model_fields[name].default
         if not usual or searched:
             settings.append(f"{name} {_shown(field.default)}{f' [{_range(searched)}]' if searched else ''}")
-    shorthand = [name for name in cls.Config.space if name not in cls.Config.model_fields]
-    settings += [f"{name} [{_range(cls.Config.space[name])}]" for name in shorthand]
+    settings += [f"{name} [{_range(one)}]" for name, one in space.items() if name not in cls.Config.model_fields]
     return ", ".join(settings)
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, tuple):
+    if isinstance(value, list | tuple):
         return f"({', '.join(map(_shown, value))})"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
@@ -118,20 +118,22 @@ def _range(searched: Range | Choice) -> str:
 
 
 def _notes(name: str, cls: type[Method]) -> str:
-    rest = _paragraphs(cls)[1:]
-    source = []
-    if cls.paper is not None:
-        paper = cls.paper
-        source = [f"*{paper.title}*, {paper.authors.replace(' and ', ', ')}, {paper.venue} {paper.year}."]
+    rest, paper = _paragraphs(cls)[1:], paper_of(cls)
+    source = [f"*{paper.title}*, {', '.join(paper.authors)}, {paper.venue} {paper.year}."] if paper.title else []
     return "\n\n".join([f"### {name}", *rest, *_elsewhere(cls), *source]) + "\n"
 
 
 def _elsewhere(cls: type[Method]) -> list[str]:
     """The values that stand in for the defaults on some data sets, in a sentence; none if there are none."""
-    values = []
-    for key, settings in cls.Config.dataset_defaults.items():
-        where = key if isinstance(key, str) else f"{key[0]} at imbalance ratio {key[1]:g}"
-        values.append(f"{where}: {', '.join(f'{name} {_shown(value)}' for name, value in settings.items())}")
+    tables = []
+    for dataset, table in paper_of(cls).defaults.items():
+        usual, by_ratio = by_imbalance_ratio(table)
+        tables += [(dataset, usual)] if usual else []
+        tables += [(f"{dataset} at imbalance ratio {ratio:g}", own) for ratio, own in by_ratio.items()]
+    values = [
+        f"{where}: {', '.join(f'{name} {_shown(value)}' for name, value in settings.items())}"
+        for where, settings in tables
+    ]
     return [f"Its authors' values, taken where none are given, on {'; on '.join(values)}."] if values else []
 
 

@@ -172,9 +172,17 @@ def surroundings(data_dir: Path | None, **options: Any) -> "RunOptions":
     return RunOptions(data_dir=data_folder(data_dir), **options)
 
 
-def add_methods(folder: Path | None) -> None:
-    """Make the methods of a folder known."""
-    if folder is not None:
-        from ltbench.registry import add_methods_dir
+def add_methods(folder: Path | None, named: str | None = None) -> None:
+    """Make the methods of a folder known, and refuse unknown names at once, before what takes long to import.
 
-        add_methods_dir(folder)
+    Args:
+        folder: of method files; None: there is none.
+        named: names of methods that must be known, by commas, or "all".
+    """
+    from ltbench import registry
+
+    if folder is not None:
+        registry.add_methods_dir(folder)
+    if named != "all":
+        for name in filter(None, map(str.strip, (named or "").split(","))):
+            registry.check_method(name)

@@ -50,11 +50,11 @@ def estimate(
     methods_dir: MethodsDir = None,
 ) -> None:
     """Time some steps of a run on this machine and tell how long all of them will take."""
+    add_methods(methods_dir, method)
     from ltbench.cli import console
     from ltbench.runs import sweep
     from ltbench.runs.estimate import estimate
 
-    add_methods(methods_dir)
     try:
         counts = [int(number) for number in processes.split(",")]
     except ValueError:

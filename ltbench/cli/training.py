@@ -85,12 +85,12 @@ def run(
 
     Several processes, each with a GPU of its own, do it together: torchrun --nproc-per-node 8 -m ltbench run ...
     """
+    check_parallel(parallel)
+    add_methods(methods_dir, method)
     from ltbench.cli import console
     from ltbench.runs import sweep
     from ltbench.training.distributed.process_group import joined
 
-    check_parallel(parallel)
-    add_methods(methods_dir)
     described, tuning = sweep.read_runs(config) if config else ([{}], None)
     configs = sweep.expand(
         described,
@@ -146,12 +146,12 @@ def tune(
     methods_dir: MethodsDir = None,
 ) -> None:
     """Search a method's hyper-parameters for macro accuracy on a validation part of train, never the test set."""
+    check_parallel(parallel)
+    add_methods(methods_dir, method)
     from ltbench.cli import console
     from ltbench.runs import sweep
     from ltbench.runs.tune import TUNING_SEED
 
-    check_parallel(parallel)
-    add_methods(methods_dir)
     flags = given(
         method=method, dataset=dataset, backbone=backbone, imbalance_ratio=imbalance_ratio, epochs=epochs,
         recipe=recipe, lr=lr, batch_size=batch_size, image_size=image_size, precision=precision,

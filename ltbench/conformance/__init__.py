@@ -21,7 +21,7 @@ from ltbench.data.images import LabelledImages
 from ltbench.data.loading.epoch import Epoch
 from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.errors import LtbenchWarning
-from ltbench.method import Batch, Choice, ClassPrior, Method, Progress, Range, Stage, at_rest
+from ltbench.method import Batch, Choice, ClassPrior, Method, Progress, Stage, at_rest
 from ltbench.models.experts import Backbone
 from ltbench.training.checkpoint import Checkpoint
 from ltbench.training.schedule import plan
@@ -162,8 +162,7 @@ def its_hyper_parameters_survive_storing(subject: Subject) -> None:
 @check
 def its_search_space_is_valid(subject: Subject) -> None:
     """Both ends of every range and every choice are accepted by Config."""
-    for name, option in subject.cls.Config.space.items():
-        assert isinstance(option, Range | Choice), f"space[{name!r}] must be a Range or a Choice"
+    for name, option in subject.cls.Config.search_space().items():
         for value in option.options if isinstance(option, Choice) else (option.low, option.high):
             subject.cls.Config.model_validate({name: value})
 
@@ -328,7 +327,9 @@ def its_step_compiles_whole(subject: Subject) -> None:
         torch.testing.assert_close(compiled(batch, progress).mean, method(batch, progress).mean)
         with torch.no_grad():
             method.after_step(progress)
-        later = replace(progress, epoch=progress.epoch + 1, step=progress.step + 1, fraction=progress.fraction + 0.5)
+        later = replace(
+            progress, epoch=progress.epoch + 1, step=progress.step + 1, stage_fraction=progress.stage_fraction + 0.5
+        )
         try:
             with torch._dynamo.config.patch(error_on_recompile=True):
                 compiled(batch, later)

@@ -1,14 +1,17 @@
-"""The one file that a contributor reads: what a long-tailed method is.
+"""The base class of all methods: the one file to read before writing a method.
 
 Only ``forward`` must be written. Everything else has a default that fits one network with one head:
 
     class CrossEntropy(Method):
-        def forward(self, batch, at):
+        def forward(self, batch, progress):
             return batch.loss(lambda labels: cross_entropy(self.network(batch.images), labels))
 
 The training loop owns devices, precision, optimiser, schedule, checkpoints and logging; a method touches none of
-them, and no files. All of a method's state is parameters and buffers, so it is saved and resumed by itself. A
-parameter that ``__init__`` freezes and a module that it puts in eval mode (a teacher) stay so.
+them, and no files. All of a method's state is parameters and buffers, so that it is saved and resumed without code of
+its own. A parameter that ``__init__`` freezes and a module that it puts in eval mode (a teacher) stay so.
+
+A method that overrides something need not repeat its type annotations. What is published about a method stands in a
+TOML file of the same name beside it (``methods/balpoe.toml`` explains the keys); a method of a user's own needs none.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +24,6 @@ from ltbench.config import Recipe, RunConfig
 from ltbench.method.batch import Batch, Loss
 from ltbench.method.method_config import MethodConfig
 from ltbench.method.mixing import Mixing, mixed
-from ltbench.method.paper import Paper
 from ltbench.method.sampler import Sampler, Shuffled, class_balanced
 from ltbench.method.stage import Progress, Stage
 from ltbench.models.experts import ExpertNetwork
@@ -29,14 +31,14 @@ from ltbench.models.experts import ExpertNetwork
 
 @dataclass(frozen=True)
 class ClassPrior:
-    """The class frequencies of the images that a run trains on."""
+    """The class frequencies of the training images."""
 
     counts: Tensor
-    """(C,) int64, each at least one."""
+    """(C,) int64, number of images of each class, at least one."""
 
     @property
     def probabilities(self) -> Tensor:
-        """(C,) float32, summing to one."""
+        """(C,) float32 class frequencies; they sum to one."""
         return (self.counts.double() / self.counts.sum()).float()
 
     @property
@@ -46,25 +48,25 @@ class ClassPrior:
 
 
 def base_run(run: RunConfig, method: str, **hyperparameters: Any) -> RunConfig:
-    """The run of another method that one starts from: same data, recipe, seed and mixing.
+    """The run of another method that a run starts from: same data, recipe, seed and mixing.
 
     Args:
-        run: of the method that starts from it.
-        method: to start from.
-        hyperparameters: of that method; mixing is taken over unless given.
+        run: settings of the run that starts from it.
+        method: name of the other method.
+        hyperparameters: hyper-parameters of the other method; those of mixing are the run's unless given.
     """
     mixing = {name: value for name, value in run.hyperparameters.items() if name in Mixing.model_fields}
     return run.replace(method=method, hyperparameters={**mixing, **hyperparameters})
 
 
 class StageData(Protocol):
-    """What a method may look at when a stage begins."""
+    """The images of a stage, for a method that looks at them before the stage begins."""
 
     labels: Tensor
-    """(N,) of the stage's images; -1 where unlabelled."""
+    """(N,) int64 class indices; -1 for unlabelled images."""
 
     def eval_batches(self) -> Iterator[Batch]:
-        """All of the stage's images once, in order, without augmentation."""
+        """Batches of all images, each once, in order, without augmentation."""
 
 
 class BackboneFactory(Protocol):
@@ -73,12 +75,12 @@ class BackboneFactory(Protocol):
     def __call__(
         self, experts: int = 1, *, width: float = 1.0, head: str | None = None, shared: bool = True
     ) -> ExpertNetwork:
-        """A network with this many experts.
+        """Build a network.
 
         Args:
-            experts: how many.
-            width: of the experts' own stages: 1 or 0.75, as published for RIDE and SADE.
-            head: linear or cosine; None: the recipe's.
+            experts: number of experts.
+            width: factor on the channels of the experts' own stages: 1, or 0.75 as published for RIDE and SADE.
+            head: kind of classifier, linear or cosine; None: the recipe's.
             shared: whether the experts share the early stages; if not, each is a complete network.
         """
 
@@ -87,39 +89,42 @@ class Method(nn.Module):
     """A long-tailed method: its network, its loss and its prediction rule.
 
     Args:
-        build: makes networks.
+        build: builds the run's network.
         prior: class frequencies of the training images.
         config: hyper-parameters, an instance of this class's ``Config``.
     """
 
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     family: ClassVar[str] = "other"
-    """What kind of method it is, e.g. "loss" or "experts"."""
-    paper: ClassVar[Paper | None] = None
+    """Kind of method, e.g. "loss" or "experts"."""
     revision: ClassVar[int | None] = None
     """Raise it when results change. None: a hash of the method's file, so that any edit counts as a change."""
     views: ClassVar[tuple[str, ...]] = ("train",)
-    """The views of a batch, of the kinds in ``Recipe.views``: "train" as the recipe augments, "contrast" stronger,
-    "plain" not augmented."""
+    """The views of an image in a batch: "train" as the recipe augments, "contrast" stronger, "plain" not augmented."""
     head: ClassVar[str | None] = None
-    """The classifier, linear or cosine; None: the recipe's."""
+    """Kind of classifier, linear or cosine; None: the recipe's."""
     couples_batch: ClassVar[bool] = False
-    """Whether the loss couples the samples of a batch, so that gradients cannot be accumulated over parts."""
+    """Whether the loss couples the samples of a batch, so that gradients cannot be accumulated over micro-batches."""
     gathers_across_processes: ClassVar[bool] = False
-    """Whether a coupled loss gets other processes' samples by ``progress.gather``; if not, it needs one process."""
+    """Whether a loss that couples the batch takes in other processes' samples, by ``progress.gather``."""
     transductive: ClassVar[bool] = False
-    """Whether it adapts to unlabelled test images; such results stand in a table of their own."""
+    """Whether the method adapts to unlabelled test images; its results stand in a table of their own."""
     comparison_group: ClassVar[str | None] = None
-    """Whom to compare it with, if not with networks that are trained from scratch: a table of its own."""
+    """The kind of methods to compare it with, in a table of their own; None: those that are trained from scratch."""
     compiles: ClassVar[bool] = True
     """Whether ``forward`` compiles whole (``torch.compile(fullgraph=True)``)."""
 
+    config: Any
+    """Hyper-parameters, an instance of ``Config``."""
     log_prior: Tensor
+    """(C,) log class frequencies of the training images."""
 
     def __init_subclass__(cls) -> None:
-        """Refuse what would be ignored: predictions are stored by expert, so that they can be combined anew."""
+        """Refuse what would be ignored. Predictions are stored by expert, so that they can be combined anew."""
         if "predict" in cls.__dict__:
             raise TypeError(f"{cls.__name__} overrides predict; override experts or combine, of which it is made")
+        if "paper" in cls.__dict__:
+            raise TypeError(f"{cls.__name__}.paper is not read; what is published stands in the TOML file beside it")
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: MethodConfig) -> None:
         super().__init__()
@@ -134,46 +139,46 @@ class Method(nn.Module):
 
     @property
     def logit_prior(self) -> float | None:
-        """Exponent of the training prior that is left in the logits of ``predict``.
+        """Exponent of the training prior that is left in the logits of ``predict``; a class attribute or a property.
 
-        1 for cross entropy, 0 for balanced losses; None where it is not known, so that no correction for
-        another test prior can be made.
+        1 for cross entropy, 0 for balanced losses; None where it is not known, so that the logits cannot be corrected
+        for another test prior.
         """
         return None
 
     @classmethod
     def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
-        """The finished runs that this one starts from, by a name of the method's choice."""
+        """The finished runs that a run starts from, by a name of the method's choice."""
         return {}
 
     def start_from(self, runs: Mapping[str, "Method"]) -> None:
-        """Take over weights from the runs of ``uses``; called once, before training."""
+        """Copy weights from the runs of ``uses``; called once, before training."""
 
     def stages(self, recipe: Recipe) -> Sequence[Stage]:
-        """The stages of training; none for a method that only changes the prediction."""
+        """The stages of training; none for a method that changes the prediction only."""
         return (Stage(),)
 
     def begin(self, stage: Stage, data: StageData) -> None:
-        """Prepare for a stage: re-initialise a head, compute class means. Not called again on resuming."""
+        """Prepare for a stage, e.g. re-initialise a head or compute class means. Not called again on resuming."""
 
     def samplers(self, labels: Tensor, stage: Stage) -> dict[str, Sampler]:
-        """The order of the images: "main" sets the epoch, further ones give ``batch.streams``; CMO's where it is on."""
+        """The samplers of an epoch: "main" sets its length, further ones give ``batch.streams``, e.g. CMO's "tail"."""
         tail = {"tail": class_balanced(labels)} if self.config.cmo else {}
         return {"main": Shuffled(len(labels)), **tail}
 
     def prepare(self, batch: Batch, progress: Progress) -> Batch:
-        """Change a batch before the step; mixes its images where the configuration says so. Sees the whole batch."""
-        return mixed(batch, self.config, self.prior.counts, progress.share, progress.generator)
+        """Change a whole batch before the step: by default, mix its images as the hyper-parameters say."""
+        return mixed(batch, self.config, self.prior.counts, progress.run_fraction, progress.generator)
 
     def forward(self, batch: Batch, progress: Progress) -> Loss:
         """The training loss of a batch."""
-        raise TypeError(f"{type(self).__name__} must define forward(self, batch, at)")
+        raise TypeError(f"{type(self).__name__} must define forward(self, batch, progress)")
 
     def after_step(self, progress: Progress) -> None:
-        """Update what the optimiser does not: momentum encoders, queues. Runs without gradients."""
+        """Update what the optimiser does not, e.g. momentum encoders and queues; without gradients."""
 
     def select(self, validation: StageData) -> Mapping[str, float]:
-        """Choose post-hoc parameters on the validation images, after training; without gradients. Gives the choice."""
+        """Choose post-hoc parameters on the validation images, after training and without gradients; returns them."""
         return {}
 
     def experts(self, images: Tensor) -> Tensor:

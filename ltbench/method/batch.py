@@ -8,21 +8,21 @@ from torch import Tensor
 
 @dataclass
 class Loss:
-    """A loss as a sum and the weight to divide it by, so that unequal parts of a batch add up rightly."""
+    """A loss as a sum and the weight to divide it by, so that unequal micro-batches add up to the batch."""
 
     total: Tensor
     weight: Tensor | float
 
     @classmethod
     def of(cls, per_sample: Tensor) -> "Loss":
-        """The plain mean of one value a sample, (B,)."""
+        """The mean of one value a sample, (B,)."""
         if per_sample.ndim != 1:
             raise TypeError(f"a loss needs one value a sample, (B,), and got shape {tuple(per_sample.shape)}")
         return cls(per_sample.sum(), float(per_sample.shape[0]))
 
     @property
     def mean(self) -> Tensor:
-        """What is minimised."""
+        """The value to minimise."""
         return self.total / self.weight
 
 
@@ -33,15 +33,15 @@ class Batch:
     views: tuple[Tensor, ...]
     """One (B, channels, height, width) tensor for each view of the method or the stage."""
     indices: Tensor
-    """(B,) which training images these are."""
+    """(B,) indices of these training images."""
     labels: Tensor
-    """(B,) int64; -1 where the stage sees unlabelled images."""
+    """(B,) int64 class indices; -1 for unlabelled images."""
     mixed_labels: Tensor | None = None
     """(B,) labels of the images mixed in, if any."""
     weight: Tensor | None = None
-    """Share of ``labels`` beside ``mixed_labels``: scalar or (B,)."""
+    """Weight of ``labels``; ``mixed_labels`` have one minus it: scalar or (B,)."""
     streams: dict[str, "Batch"] = field(default_factory=dict)
-    """Batches of the method's further samplers, as many images each."""
+    """Batches of the method's further samplers, of the same size."""
 
     @property
     def images(self) -> Tensor:
@@ -49,11 +49,11 @@ class Batch:
         return self.views[0]
 
     def loss(self, per_sample: Callable[[Tensor], Tensor], class_weights: Tensor | None = None) -> Loss:
-        """Apply a loss, sharing it between the two labels of mixed images.
+        """Apply a loss; of mixed images, weighted between their two labels.
 
         Args:
-            per_sample: from labels (B,) to values (B,).
-            class_weights: (C,) what a sample of each class counts; the mean is then divided by their sum.
+            per_sample: gives the loss of each sample (B,) for labels (B,).
+            class_weights: (C,) weights of the classes; the sum is then divided by the weights of the samples.
         """
         values, weights = self._weighted(per_sample, self.labels, class_weights)
         if self.mixed_labels is not None and self.weight is not None:

@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ltbench.config import RunConfig, recipes
+from ltbench.config import RunConfig
 from ltbench.method.base import Method
 from ltbench.method.method_config import MethodConfig
 from ltbench.method.mixing import Mixing
-from ltbench.method.paper import Claim
+from ltbench.method.paper import Claim, paper_of
 from ltbench.results.schema import PaperRecord
 
 
@@ -16,17 +16,17 @@ def paper_record(cls: type[Method], config: RunConfig, table: str) -> PaperRecor
     """Where a method comes from, and what is published about it with the hyper-parameters of a run.
 
     Args:
-        cls: of the method.
-        config: of the run, with everything filled in.
-        table: of its data set's recipes.
+        cls: class of the method.
+        config: settings of the run, with everything filled in.
+        table: recipe table of its data set.
     """
-    paper = cls.paper
-    if paper is None:
+    paper = paper_of(cls)
+    if not paper.title:
         return None
     fitting = fitting_claims(cls, config)
     return PaperRecord(
         title=paper.title,
-        authors=paper.authors,
+        authors=paper.authors_in_bibtex,
         venue=paper.venue,
         year=paper.year,
         bibtex=paper.bibtex,
@@ -34,7 +34,7 @@ def paper_record(cls: type[Method], config: RunConfig, table: str) -> PaperRecor
         differs={key: words for key, words in fitting.items() if words},
         checkpoint=paper.checkpoint,
         draw=paper.draw,
-        recipe=recipes.of_paper(config.method, paper.recipes, table) if table in paper.recipes else None,
+        recipe=paper.recipe.get(table),
     )
 
 
@@ -44,18 +44,17 @@ def fitting_claims(cls: type[Method], config: RunConfig) -> dict[str, list[str]]
     Hyper-parameters that tell one published figure of the method from another, and those of mixing, must be the
     run's; where others differ from the defaults, that is said.
     """
-    claims = cls.paper.all_claims if cls.paper else ()
-    defaults = cls.Config.defaults_for(config.dataset, config.imbalance_ratio)
+    paper = paper_of(cls)
+    claims, defaults = paper.claims, paper.defaults_for(config.dataset, config.imbalance_ratio)
     usual = _plain(cls.Config.model_validate(defaults))
     own = {**usual, **config.hyperparameters}
     found = {}
     telling = {*Mixing.model_fields, *(name for claim in claims for name in _stated(cls, claim, defaults))}
     for claim in claims:
         theirs = {**usual, **_stated(cls, claim, defaults)}
-        unsaid = {name for name, value in claim.settings.items() if value is ...}
-        same = all(own.get(name) == theirs.get(name) for name in telling - unsaid)
-        if same and all(own.get(name) for name in unsaid):
-            words = [f"{name} {_word(own[name])} (reported: not stated)" for name in sorted(unsaid)]
+        same = all(own.get(name) == theirs.get(name) for name in telling.difference(claim.unstated))
+        if same and all(own.get(name) for name in claim.unstated):
+            words = [f"{name} {_word(own[name])} (reported: not stated)" for name in sorted(claim.unstated)]
             others = [name for name in own if name not in telling and own[name] != theirs.get(name)]
             words += [f"{name} {_word(own[name])} (reported: {_word(theirs.get(name))})" for name in others]
             found[claim.key] = words + list(claim.differs)
@@ -64,8 +63,7 @@ def fitting_claims(cls: type[Method], config: RunConfig) -> dict[str, list[str]]
 
 def _stated(cls: type[Method], claim: Claim, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a claim's settings as a run has them."""
-    settings = {name: value for name, value in claim.settings.items() if value is not ...}
-    given = cls.Config.model_validate(settings)
+    given = cls.Config.model_validate(claim.settings)
     explicit = given.model_dump(include=given.model_fields_set)  # experts=1 has become taus, which the defaults name
     whole = _plain(cls.Config.model_validate({**defaults, **explicit}))
     return {name: whole.get(name) for name in given.model_fields_set}

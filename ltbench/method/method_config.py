@@ -1,31 +1,41 @@
 """The hyper-parameters of a method."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ltbench.method.mixing import Mixing
-from ltbench.method.search_space import Choice, Range
+from ltbench.method.search_space import Choice, Range, options_of
 
-DatasetDefaults = Mapping[str | tuple[str, float], Mapping[str, Any]]
-"""Hyper-parameters by data set, or by data set and imbalance ratio."""
+_MOVED = {
+    "space": "give the hyper-parameter its range: tau: float = hyperparameter(1.0, search=Range(0.5, 2.0))",
+    "dataset_defaults": "write [defaults.DATASET] into the TOML file beside the method's",
+}
 
 
 class MethodConfig(Mixing):
     """The hyper-parameters that every method has, those of mixing; a method's own ``Config`` adds to them."""
 
-    dataset_defaults: ClassVar[DatasetDefaults] = {}
-    """The authors' values where they depend on the data set. The key is the data set's name, or the name and the
-    imbalance ratio for what holds at that ratio only: ``{"cifar10-lt": {...}, ("cifar10-lt", 50): {...}}``."""
-    space: ClassVar[Mapping[str, Range | Choice]] = {"mixup": Range(0.0, 1.0)}
-    """What ``ltbench tune`` searches, by hyper-parameter."""
+    searches_mixup: ClassVar[bool] = True
+    """Whether ``ltbench tune`` searches mixup, too."""
 
     @classmethod
-    def defaults_for(cls, dataset: str, imbalance_ratio: float | None) -> dict[str, Any]:
-        """The authors' values for a data set; those for its imbalance ratio come before those for every ratio.
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse what would be ignored."""
+        super().__pydantic_init_subclass__(**kwargs)
+        for name in _MOVED.keys() & cls.__dict__.keys():
+            raise TypeError(f"{cls.__qualname__}.{name} is not read; {_MOVED[name]}")
 
-        Args:
-            dataset: its name.
-            imbalance_ratio: of the run; None for a data set that is used as it is.
-        """
-        at_ratio = cls.dataset_defaults.get((dataset, imbalance_ratio), {}) if imbalance_ratio is not None else {}
-        return {**cls.dataset_defaults.get(dataset, {}), **at_ratio}
+    @classmethod
+    def search_space(cls) -> Mapping[str, Range | Choice]:
+        """What ``ltbench tune`` searches, by name, in the order of the class bodies; a mixup that is inherited last."""
+        declared = [name for base in reversed(cls.__mro__) if issubclass(base, MethodConfig) for name in _body(base)]
+        order = [name for name in dict.fromkeys([*declared, *cls.model_fields]) if name in cls.model_fields]
+        found = {key: option for name in order for key, option in options_of(name, cls.model_fields[name]).items()}
+        if not cls.searches_mixup:
+            found.pop("mixup", None)
+        return found
+
+
+def _body(cls: type) -> Mapping[str, Any]:
+    return inspect.get_annotations(cls)

@@ -1,4 +1,4 @@
-"""Mixing the images of a batch, and their labels with them."""
+"""Mixing the images of a batch and their labels: mixup, CutMix, Remix, CMO."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,15 +11,16 @@ from pydantic import Field
 from torch import Tensor
 
 from ltbench.config import Frozen
+from ltbench.method.search_space import Range, hyperparameter
 
-CMO_SHARES = (0.02, 0.985)
-"""CMO pastes from the fifth of 200 epochs on, and not in the last three."""
+CMO_PERIOD = (0.02, 0.985)
+"""The part of a run in which CMO pastes, as fractions: from the fifth of 200 epochs on, and not in the last three."""
 REMIX_LIMIT = 0.5
-"""Remix gives a label away only where its image has less than this share (tau in the paper)."""
+"""Remix drops a label only where its image has less weight than this (tau in the paper)."""
 
 
 class Mixable(Protocol):
-    """What mixing needs of a batch (``ltbench.method.Batch``), which is a data class."""
+    """The fields of a batch (``ltbench.method.Batch``, a data class) that mixing reads."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
     views: tuple[Tensor, ...]
@@ -33,10 +34,13 @@ class Mixable(Protocol):
 
 
 class Mixing(Frozen):
-    """Whether and how the images of a batch are mixed; settings of every method."""
+    """Whether and how the images of a batch are mixed: hyper-parameters of every method."""
 
-    mixup: float = Field(
-        0.0, ge=0, description="alpha of mixup's Beta(alpha, alpha): one weight a batch; 0 turns it off"
+    mixup: float = hyperparameter(
+        0.0,
+        search=Range(0.0, 1.0),
+        ge=0,
+        description="alpha of mixup's Beta(alpha, alpha): one weight a batch; 0 turns it off",
     )
     remix: float | None = Field(
         None,
@@ -52,7 +56,7 @@ class Mixing(Frozen):
 
     @property
     def keeps_prior(self) -> bool:
-        """Whether labels keep their frequencies; Remix and CMO give rare classes more than their share."""
+        """Whether labels keep their frequencies; Remix and CMO make rare classes more frequent."""
         return not self.cmo and not (self.remix and (self.mixup or self.cutmix))
 
 
@@ -60,21 +64,21 @@ AnyBatch = TypeVar("AnyBatch", bound=Mixable)
 
 
 def mixed(
-    batch: AnyBatch, how: Mixing, counts: Tensor, share: float, generator: Callable[[str], np.random.Generator]
+    batch: AnyBatch, how: Mixing, counts: Tensor, run_fraction: float, generator: Callable[[str], np.random.Generator]
 ) -> AnyBatch:
     """Mix a batch as the settings say, in at most one way.
 
     Args:
         batch: normalised images and their labels; a stream "tail" for CMO.
-        how: the settings. CMO's chance comes first; of mixup and CutMix, each has half of the other batches.
-        counts: (C,) images of each class.
-        share: of training that is done.
-        generator: of this step, by purpose.
+        how: the settings. CMO is drawn first; of mixup and CutMix, each has half of the other batches.
+        counts: (C,) number of training images of each class.
+        run_fraction: fraction of the whole training that is done.
+        generator: random generator of this step, by purpose.
     """
-    if how.cmo and CMO_SHARES[0] <= share < CMO_SHARES[1]:
-        draws = generator("cmo")
-        if draws.uniform() < how.cmo:
-            return paste(batch, batch.streams["tail"], 1.0, draws)
+    if how.cmo and CMO_PERIOD[0] <= run_fraction < CMO_PERIOD[1]:
+        rng = generator("cmo")
+        if rng.uniform() < how.cmo:
+            return paste(batch, batch.streams["tail"], 1.0, rng)
     both = how.mixup and how.cutmix
     if how.cutmix and (not both or generator("mixup or cutmix").uniform() < 0.5):
         blend = cutmix(batch, how.cutmix, generator("cutmix"))
@@ -94,7 +98,7 @@ def mixup(batch: AnyBatch, alpha: float, generator: np.random.Generator) -> AnyB
     Args:
         batch: normalised images and their labels.
         alpha: > 0.
-        generator: of this step.
+        generator: random generator of this step.
 
     Returns:
         The mixed batch, with both labels and lambda as the weight of the first.
@@ -107,15 +111,15 @@ def mixup(batch: AnyBatch, alpha: float, generator: np.random.Generator) -> AnyB
 
 
 def cutmix(batch: AnyBatch, alpha: float, generator: np.random.Generator) -> AnyBatch:
-    """Put a box of another image of the batch into every image.
+    """Paste a box of another image of the batch into every image.
 
     Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features" (ICCV 2019),
     algorithm 1. One box and one permutation a batch.
 
     Args:
         batch: normalised images and their labels.
-        alpha: > 0; the share that an image keeps is Beta(alpha, alpha), up to the border's cutting the box off.
-        generator: of this step.
+        alpha: > 0; an image keeps Beta(alpha, alpha) of its area, and more where the border cuts the box off.
+        generator: random generator of this step.
     """
     order = torch.from_numpy(generator.permutation(len(batch.labels))).to(batch.labels.device)
     other = replace(batch, views=tuple(view[order] for view in batch.views), labels=batch.labels[order])
@@ -123,7 +127,7 @@ def cutmix(batch: AnyBatch, alpha: float, generator: np.random.Generator) -> Any
 
 
 def paste(batch: AnyBatch, other: Mixable, alpha: float, generator: np.random.Generator) -> AnyBatch:
-    """Put one box of other images into the images of a batch; the labels share by area.
+    """Paste one box of other images into the images of a batch; labels are weighted by area.
 
     With images of tail classes this is CMO: Park et al., "The Majority Can Help The Minority: Context-rich Minority
     Oversampling for Long-tailed Classification" (CVPR 2022), equations 2 and 3.
@@ -131,8 +135,8 @@ def paste(batch: AnyBatch, other: Mixable, alpha: float, generator: np.random.Ge
     Args:
         batch: normalised images and their labels.
         other: as many images of the same size, with their labels.
-        alpha: of Beta(alpha, alpha).
-        generator: of this step.
+        alpha: parameter of Beta(alpha, alpha), the area that an image keeps.
+        generator: random generator of this step.
     """
     height, width = batch.views[0].shape[2:]
     side = math.sqrt(1 - generator.beta(alpha, alpha))
@@ -147,14 +151,14 @@ def paste(batch: AnyBatch, other: Mixable, alpha: float, generator: np.random.Ge
 
 
 def remix(batch: AnyBatch, counts: Tensor, kappa: float) -> AnyBatch:
-    """Give mixed images the label of the rarer class alone, if it is rare enough and its share of the image large.
+    """Give mixed images the label of the rarer class alone, if it is rare enough and its weight large enough.
 
     Chou et al., "Remix: Rebalanced Mixup" (ECCV Workshops 2020), equation 5.
 
     Args:
-        batch: mixed.
-        counts: (C,) images of each class.
-        kappa: how many times as rare a class must be.
+        batch: mixed images with both labels.
+        counts: (C,) number of training images of each class.
+        kappa: ratio of the class counts from which on the rarer class gets the label alone.
     """
     assert batch.mixed_labels is not None
     assert batch.weight is not None
@@ -167,6 +171,6 @@ def remix(batch: AnyBatch, counts: Tensor, kappa: float) -> AnyBatch:
 
 
 def _span(length: int, side: float, generator: np.random.Generator) -> tuple[int, int]:
-    """First pixel of a box along one axis, and the one behind it: centre uniform, cut off at the borders."""
+    """First pixel of a box along one axis, and the one after its last: centre uniform, cut off at the borders."""
     size, centre = int(length * side), int(generator.integers(length))
     return max(0, centre - size // 2), min(length, centre + size // 2)

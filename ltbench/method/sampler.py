@@ -1,4 +1,4 @@
-"""The order in which training images are drawn."""
+"""Samplers: which training images an epoch has, and in which order."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,35 +9,35 @@ from torch import Tensor
 
 
 class Sampler(Protocol):
-    """Orders an epoch."""
+    """Draws the images of an epoch."""
 
     def __call__(self, generator: np.random.Generator) -> Tensor:
-        """Indices of training images, in order; the length of the "main" one sets the epoch."""
+        """(N,) indices of training images, in order; those of the "main" sampler set the length of an epoch."""
 
 
 @dataclass(frozen=True)
 class Shuffled:
-    """Every image once, in random order."""
+    """Each image once, in random order."""
 
     images: int
 
     def __call__(self, generator: np.random.Generator) -> Tensor:
-        """(N,) a permutation."""
+        """(N,) indices, a permutation."""
         return torch.from_numpy(generator.permutation(self.images))
 
 
 @dataclass(frozen=True)
 class Weighted:
-    """As many images as there are weights, drawn with replacement, in proportion to the weights."""
+    """As many images as the training set has, drawn with replacement, with probabilities in proportion to weights."""
 
     weights: Tensor
 
     def __call__(self, generator: np.random.Generator) -> Tensor:
-        """(N,) draws."""
-        chances = self.weights.double().numpy()
-        return torch.from_numpy(generator.choice(len(chances), len(chances), p=chances / chances.sum()))
+        """(N,) indices."""
+        weights = self.weights.double().numpy()
+        return torch.from_numpy(generator.choice(len(weights), len(weights), p=weights / weights.sum()))
 
 
 def class_balanced(labels: Tensor) -> Weighted:
-    """As many images as there are, each class with the same chance."""
+    """A sampler that draws each class with the same probability."""
     return Weighted(1 / torch.bincount(labels)[labels].double())

@@ -1,4 +1,4 @@
-"""What methods share that start from the finished run of another."""
+"""Shared by methods that start from the finished run of another method."""
 
 from collections.abc import Callable, Mapping
 from typing import ClassVar
@@ -14,10 +14,10 @@ from ltbench.metrics.accuracy import macro_accuracy
 
 
 class SecondStage(Method):
-    """A method that goes on with the network of another run with the same settings; mixing belongs to that run."""
+    """A method that starts from the network of a finished run with the same settings; mixing belongs to that run."""
 
     first: ClassVar[str]
-    """The method of that run."""
+    """Name of the method of the first stage."""
 
     @classmethod
     def uses(cls, run: RunConfig) -> dict[str, RunConfig]:
@@ -48,12 +48,12 @@ def need_validation(run: RunConfig, setting: str) -> None:
 
 
 def best_tau(logits_at: Callable[[float], Tensor], labels: Tensor, largest: float) -> float:
-    """The strength, from 0 by 0.1, of the best macro accuracy; of equals the one nearest to 1.
+    """The tau with the best macro accuracy, from 0 in steps of 0.1; of equals the one nearest to 1.
 
     Args:
-        logits_at: (N, C) logits for a strength.
-        labels: (N,).
-        largest: of the strengths.
+        logits_at: gives the logits (N, C) for a tau.
+        labels: (N,) class indices.
+        largest: largest tau that is tried.
     """
     candidates = sorted((step / 10 for step in range(round(10 * largest) + 1)), key=lambda tau: abs(tau - 1))
     return max(candidates, key=lambda tau: macro_accuracy(logits_at(tau), labels))

@@ -5,6 +5,7 @@ from typing import Any
 from ltbench import registry
 from ltbench.config import Recipe, ResolvedRun, RunConfig, recipes, validated
 from ltbench.method import Method
+from ltbench.method.paper import paper_of
 
 
 def resolve(config: RunConfig) -> ResolvedRun:
@@ -18,7 +19,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
     registry.check_backbone(backbone)
     recipe = config.recipe
     if recipe == recipes.PAPER:
-        recipe = recipes.of_paper(config.method, cls.paper.recipes if cls.paper else {}, source.recipe_table)
+        recipe = recipes.of_paper(config.method, paper_of(cls).recipe, source.recipe_table)
     elif isinstance(recipe, str):
         recipe = recipes.recipe(recipe, source.recipe_table)
     overrides = {name: getattr(config, name) for name in ("epochs", "lr", "batch_size")}
@@ -41,6 +42,6 @@ def _hyperparameters(cls: type[Method], config: RunConfig, ratio: float | None) 
     where, kind = "--set", f"hyper-parameter of {config.method}"
     given = validated(cls.Config, config.hyperparameters, where=where, kind=kind)
     explicit = given.model_dump(include=given.model_fields_set)
-    defaults = cls.Config.defaults_for(config.dataset, ratio)
+    defaults = paper_of(cls).defaults_for(config.dataset, ratio)
     settings = validated(cls.Config, {**defaults, **explicit}, where=where, kind=kind)
     return settings.model_dump(mode="json", exclude_none=True)  # what is off leaves no trace in a run id

@@ -133,7 +133,7 @@ def _results(configs: Iterable[RunConfig], options: RunOptions, parallel: int) -
 
 def _space(base: RunConfig) -> dict[str, Range | Choice]:
     """What is searched: the method's space without what the user has fixed."""
-    space = registry.method(base.method).Config.space
+    space = registry.method(base.method).Config.search_space()
     free = {name: option for name, option in space.items() if name not in base.hyperparameters}
     if not free:
         raise LtbenchError(

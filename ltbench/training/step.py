@@ -130,7 +130,7 @@ class Step:
         self.count = min(self.accumulate, max(1, size // (2 * self.group.size)))
         self.left_out = size < 2 * self.group.size
         first = self.group.local_slice(size, least=2).start
-        progress = replace(progress, fraction=self.fraction.fill_(progress.fraction), first=first)
+        progress = replace(progress, stage_fraction=self.fraction.fill_(progress.stage_fraction), first=first)
         shape = _shape(batch)
         if shape not in self.recorded and self.recorder is not None and self.taken[shape] >= WARM_UP:
             self._record(shape, batch, progress)

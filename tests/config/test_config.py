@@ -278,24 +278,23 @@ def test_bad_hyper_parameters_are_refused(given_settings, reason):
 
 
 METHOD_WITH_TABLE = """
-from typing import ClassVar
 from ltbench.method import Method, MethodConfig
 
 class Tabled(Method):
     class Config(MethodConfig):
         strength: float = 1.0
         other: float = 1.0
-        dataset_defaults: ClassVar = {
-            "digits-lt": {"strength": 2.0, "other": 2.0, "mixup": 2.0},
-            ("digits-lt", 50): {"other": 3.0},
-            ("cifar10-lt", 50): {"strength": 4.0},
-        }
+"""
+TABLE = """
+defaults.digits-lt = { strength = 2.0, other = 2.0, mixup = 2.0, imbalance_ratio.50 = { other = 3.0 } }
+defaults.cifar10-lt.imbalance_ratio.50.strength = 4.0
 """
 
 
 def test_a_setting_beats_the_methods_table_for_the_data_set_which_beats_its_defaults(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "_from_folders", {})
     (tmp_path / "tabled.py").write_text(METHOD_WITH_TABLE)
+    (tmp_path / "tabled.toml").write_text(TABLE)
     registry.add_methods_dir(tmp_path)
     config = resolve(RunConfig(method="tabled", hyperparameters={"strength": 1.0})).config
     assert config.hyperparameters == {"mixup": 2, "strength": 1, "other": 2}

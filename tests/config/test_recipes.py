@@ -5,6 +5,7 @@ import pytest
 from ltbench import registry
 from ltbench.config import Augment, Recipe, RunConfig, recipes, run_id
 from ltbench.errors import LtbenchError
+from ltbench.method.paper import paper_of
 from ltbench.runs.resolve import resolve
 from ltbench.training.schedule import recipe_lr
 
@@ -77,8 +78,7 @@ def test_an_unknown_recipe_and_one_without_the_data_set_are_refused():
 
 @pytest.mark.parametrize("name", registry.method_names())
 def test_the_recipe_of_a_methods_authors_loads_for_every_table_they_name(name):
-    paper = registry.method(name).paper
-    own = paper.recipes if paper else {}
+    own = paper_of(registry.method(name)).recipe
     assert set(own) <= {"cifar", "folder", "imagenet-lt", "inaturalist2018", "places-lt"}
     for table in own:
         recipe = recipes.of_paper(name, own, table)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import random
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from pydantic import model_validator
 
 from ltbench import conformance, registry
 from ltbench.conformance import CHECKS, Subject
-from ltbench.method import Loss, Method, MethodConfig, Range, Stage
+from ltbench.method import Loss, Method, MethodConfig, Range, Stage, hyperparameter
 from ltbench.method.losses import cross_entropy
 
 
@@ -43,7 +42,7 @@ class Unstable(MethodConfig):
 
 
 class WrongSpace(MethodConfig):
-    space: ClassVar = {"mixup": Range(-1.0, 1.0)}
+    mixup: float = hyperparameter(0.0, search=Range(-1.0, 1.0), ge=0)
 
 
 def with_parameter(value):

@@ -11,6 +11,7 @@ from ltbench.errors import LtbenchError
 from ltbench.evaluation.label_shift import under_shift
 from ltbench.evaluation.predict import Predictions
 from ltbench.evaluation.reevaluate import View, evaluate, filled_in, load, look
+from ltbench.method.paper import paper_of
 from ltbench.metrics.calibration import calibration, fit_temperature
 from ltbench.results.predictions import PackedPredictions
 
@@ -251,7 +252,7 @@ def test_an_older_result_gets_what_it_lacks_and_keeps_the_rest(stored_run):
     run = stored_run(*noisy(), COUNTS, method="balpoe")
     whole, added = filled_in(run.result, run.predictions)
     assert added == ["outcomes", "shift", "method.paper"]
-    assert whole.method.paper.title == registry.method("balpoe").paper.title
+    assert whole.method.paper.title == paper_of(registry.method("balpoe")).title
     labels, predicted, _ = whole.outcomes.unpack()
     assert np.array_equal(labels, run.predictions.labels)
     assert np.array_equal(predicted, run.predictions.logits.argmax(1))

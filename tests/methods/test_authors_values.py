@@ -3,7 +3,8 @@
 import pytest
 
 from ltbench import registry
-from ltbench.config import RunConfig, recipes
+from ltbench.config import RunConfig
+from ltbench.method.paper import paper_of
 from ltbench.runs.resolve import resolve
 
 SMOOTHED = ("smooth_head", "smooth_tail", "lr_factor", "shift_norms", "mixup")
@@ -107,8 +108,7 @@ def test_the_hard_classes_of_ncl_are_as_many_as_published():
 
 @pytest.mark.parametrize("name", registry.method_names())
 def test_every_recipe_of_authors_augments_its_images(name):
-    cls = registry.method(name)
-    for table in cls.paper.recipes if cls.paper else ():
-        augment = recipes.of_paper(name, cls.paper.recipes, table).augment
+    for table, recipe in paper_of(registry.method(name)).recipe.items():
+        augment = recipe.augment
         assert augment.crop or augment.padding, table
         assert augment.flip, table

@@ -14,10 +14,11 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from ltbench import registry
-from ltbench.config import Recipe, recipes
+from ltbench.config import Recipe
 from ltbench.method import Batch, ClassPrior, Method, Stage, at_rest
 from ltbench.method.losses import label_aware_smoothing, logit_adjusted_cross_entropy
 from ltbench.method.mixing import cutmix, mixup, paste, remix
+from ltbench.method.paper import paper_of
 from ltbench.models.experts import ExpertNetwork
 from ltbench.models.heads import CosineLinear
 from ltbench.training.schedule import plan
@@ -101,7 +102,7 @@ def on_features(name: str, case: Case, **settings: Any) -> tuple[Method, nn.Line
 def rates(method: str, table: str, stage: int) -> tuple[float, ...]:
     """The learning rates of a stage under the authors' recipe."""
     cls = registry.method(method)
-    recipe = recipes.of_paper(method, cls.paper.recipes, table)
+    recipe = paper_of(cls).recipe[table]
     network = ExpertNetwork(nn.Identity(), [nn.Flatten()], [nn.Linear(2, 2)])
     made = cls(lambda **kwargs: network, ClassPrior(torch.tensor([2, 1])), cls.Config())
     return plan(made.stages(recipe), recipe)[stage].lrs
@@ -148,7 +149,7 @@ def gcl_rates(case, name, **_):
 def mdcs(case, make, batch_of, **_):
     method = make("mdcs", case["logits_weak_strong"], case["class_counts"])
     progress = at_rest(Stage())
-    progress.fraction = torch.tensor(WARMUP * case["epoch"] / case["warmup_epochs"])
+    progress.stage_fraction = torch.tensor(WARMUP * case["epoch"] / case["warmup_epochs"])
     loss = method(batch_of(case["targets"], views=2), progress).mean
     same_loss(loss, case["loss"])
     loss.backward()

@@ -5,6 +5,7 @@ import pytest
 from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.method.claims import fitting_claims, paper_record
+from ltbench.method.paper import paper_of
 from ltbench.report.board import leaderboards
 from ltbench.report.collection import Collection
 from ltbench.report.published import figures
@@ -162,7 +163,7 @@ def test_where_the_source_itself_is_in_doubt_that_is_said(stored):
 @pytest.mark.parametrize("name", registry.method_names())
 def test_claims_are_in_the_table_and_their_settings_are_the_methods(name):
     cls = registry.method(name)
-    keys = [claim if isinstance(claim, str) else claim.key for claim in (cls.paper.claims if cls.paper else ())]
+    keys = [claim.key for claim in paper_of(cls).claims]
     assert len(keys) == len(set(keys))
     assert all(len(figures(key)) for key in keys)
     for dataset in ("cifar100-lt", "imagenet-lt", "inaturalist2018"):  # of which some methods have defaults

@@ -31,7 +31,7 @@ class Spoilt(CrossEntropy):
 BODIES = {
     "weights": """
     def after_step(self, at):
-        if at.share > 0.87:  # the last of eight steps: no later loss tells
+        if at.run_fraction > 0.87:  # the last of eight steps: no later loss tells
             next(self.network.parameters()).data.view(-1)[:2] = float("nan")
 """,
     "statistics": """

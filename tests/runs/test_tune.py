@@ -244,7 +244,7 @@ def test_every_method_can_be_tuned(method, search):
 
 @pytest.mark.parametrize("method", ["balpoe", "ce", "balanced_softmax", "logit_adjustment", "logit_adjustment_posthoc"])
 def test_every_corner_of_a_declared_space_is_allowed(method):
-    space = registry.method(method).Config.space
+    space = registry.method(method).Config.search_space()
     assert space
     for end in (0, -1):
         corner = {}

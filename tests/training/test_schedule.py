@@ -6,7 +6,7 @@ import pytest
 
 from ltbench.config import Recipe, recipes
 from ltbench.errors import LtbenchError
-from ltbench.method import Schedule, Stage, deferred
+from ltbench.method import Stage, StageSchedule, deferred
 from ltbench.training.schedule import plan, recipe_lr
 
 
@@ -106,8 +106,8 @@ def test_a_deferred_stage_of_every_length_begins_with_the_first_milestone_or_nev
             epochs in (6, 7) or progress == Recipe(epochs=epochs).milestone_epochs[0]
         )  # there the milestone makes room
     assert len(deferred(Recipe(epochs=1))) == 1
-    assert len(deferred(Recipe(epochs=10), share=1.0)) == 1
-    assert [stage.epochs for stage in deferred(Recipe(epochs=5), share=0.5)] == [3, None]
+    assert len(deferred(Recipe(epochs=10), start=1.0)) == 1
+    assert [stage.epochs for stage in deferred(Recipe(epochs=5), start=0.5)] == [3, None]
 
 
 def test_one_open_stage_takes_what_the_others_leave():
@@ -119,7 +119,7 @@ def test_one_open_stage_takes_what_the_others_leave():
 
 
 def test_a_stage_with_its_own_schedule_comes_on_top():
-    stages = (Stage("features"), Stage("classifier", epochs=2, schedule=Schedule(0.2, "cosine")))
+    stages = (Stage("features"), Stage("classifier", epochs=2, schedule=StageSchedule(0.2, "cosine")))
     planned = plan(stages, Recipe(epochs=4))
     assert [one.epochs for one in planned] == [4, 2]
     assert planned[1].lrs == pytest.approx((0.2, 0.1))

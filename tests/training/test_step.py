@@ -69,7 +69,7 @@ class Streams(Method):
     def forward(self, batch, progress):
         other = batch.streams["other"]
         loss = batch.loss(lambda labels: cross_entropy(self.network(batch.views[1]), labels))
-        extra = cross_entropy(self.network(other.images), other.labels).sum() * progress.fraction
+        extra = cross_entropy(self.network(other.images), other.labels).sum() * progress.stage_fraction
         return dataclasses.replace(loss, total=loss.total + extra)
 
 

@@ -1,7 +1,8 @@
 """Training recipes as data: one TOML file a recipe, one table a data set.
 
 ``standard`` and ``long`` are those of the BalPoE paper's published configurations, which its rivals are trained
-with too, so that a table compares methods and not schedules. ``paper`` is each method's own, stated in its file.
+with too, so that a table compares methods and not schedules. ``paper`` is each method's own, stated in the TOML file
+beside the method's. A recipe may name an augmentation of ``ltbench/config/augmentations.toml``.
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ltbench.config import Recipe, read_toml, validated
+from ltbench.config import Augment, Recipe, read_toml, validated
 from ltbench.errors import LtbenchError, unknown
 
 PAPER = "paper"
@@ -40,7 +41,7 @@ def recipe(name: str, table: str) -> Recipe:
         LtbenchError: if the recipe is unknown, malformed, or says nothing for this data set.
     """
     if name.endswith(".toml"):
-        return validated(Recipe, {"name": Path(name).stem, **read_toml(Path(name))}, where=name)
+        return _parsed({"name": Path(name).stem, **read_toml(Path(name))}, where=name)
     known = tables(name)
     if table not in known:
         raise LtbenchError(
@@ -48,15 +49,15 @@ def recipe(name: str, table: str) -> Recipe:
             where="--recipe",
             hint=f"it has them for {', '.join(known)}; give a recipe file of your own for others",
         )
-    return validated(Recipe, {"name": name, **known[table]}, where=f"recipe {name}")
+    return _parsed({"name": name, **known[table]}, where=f"recipe {name}")
 
 
-def of_paper(method: str, own: Mapping[str, Mapping[str, Any]], table: str) -> Recipe:
+def of_paper(method: str, own: Mapping[str, Recipe], table: str) -> Recipe:
     """The recipe of a method's authors for the data sets that share ``table``.
 
     Args:
         method: its name.
-        own: its recipes by table.
+        own: its authors' recipes by table.
         table: of the data set.
 
     Raises:
@@ -68,4 +69,44 @@ def of_paper(method: str, own: Mapping[str, Mapping[str, Any]], table: str) -> R
             where="--recipe paper",
             hint=f"they have one for {', '.join(own) or 'no data set'}; use another recipe or a file of your own",
         )
-    return validated(Recipe, {"name": PAPER, **own[table]}, where=f"the recipe of {method}")
+    return own[table]
+
+
+def paper_recipe(own: Mapping[str, Any], table: str, *, where: object) -> Recipe:
+    """One of the ``[recipe.TABLE]`` tables of a method's TOML file; ``like`` names another one, which it changes.
+
+    Args:
+        own: all of these tables, by name.
+        table: which of them.
+        where: it stands, for the error.
+
+    Raises:
+        LtbenchError: for an unknown key, augmentation or ``like``, or a value out of range.
+    """
+    values = own[table]
+    if not isinstance(values, dict):
+        raise LtbenchError("a recipe must be a table", where=where, hint=f"write [recipe.{table}]")
+    if "like" in values:
+        others = {name: one for name, one in own.items() if isinstance(one, dict) and "like" not in one}
+        if values["like"] not in others:
+            raise unknown("recipe", str(values["like"]), others, where=where)
+        values = {**others[values["like"]], **{key: value for key, value in values.items() if key != "like"}}
+    return _parsed({**values, "name": PAPER}, where=where)
+
+
+def augmentations() -> dict[str, Augment]:
+    """The augmentations that recipes may name, from augmentations.toml."""
+    content = read_toml(Path(str(files("ltbench.config") / "augmentations.toml")))
+    return {name: validated(Augment, values, where="augmentations.toml") for name, values in content.items()}
+
+
+def _parsed(values: Mapping[str, Any], *, where: object) -> Recipe:
+    """A recipe as TOML has it: with an augmentation as a table, or by its name."""
+    whole = dict(values)
+    for key in ("augment", "contrast"):
+        if isinstance(whole.get(key), str):
+            known = augmentations()
+            if whole[key] not in known:
+                raise unknown("augmentation", whole[key], known, where=where)
+            whole[key] = known[whole[key]]
+    return validated(Recipe, whole, where=where)
