@@ -23,6 +23,7 @@ from PIL import Image
 from ltbench import experiment, registry, sweep
 from ltbench.cli import app
 from ltbench.config import RunConfig
+from ltbench.errors import LtbenchError
 from ltbench.experiment import Surroundings
 from ltbench.models.experts import Backbone
 from ltbench.models.published_resnets import published_name
@@ -338,7 +339,7 @@ def writes(world):
         if not writing or isinstance(path, int):
             return
         name = os.path.abspath(os.fsdecode(path))  # noqa: PTH100  (Path.absolute keeps "..")
-        inside = name.startswith(f"{world.parent}{os.sep}") or "__pycache__" in name
+        inside = f"{name}{os.sep}".startswith(f"{world.parent}{os.sep}") or "__pycache__" in name
         if not inside and not (os.path.exists(name) and stat.S_ISCHR(os.stat(name).st_mode)):  # noqa: PTH110, PTH116
             seen.append(f"{event} {name}")
 
@@ -401,15 +402,19 @@ def quick(monkeypatch, world):
     def refuse(*args, **options):
         raise OSError("there is no network in this test")
 
-    run_all, fit = sweep.run_all, experiment.fit
+    fit = experiment.fit
 
     def untrained(*args, **options):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(training._Trainer, "_run_stage", lambda self, planned: None)
             return fit(*args, **options)
 
-    def in_this_process(configs, around, workers, tell, watch):
-        return run_all(configs, around, tell, 1, watch)
+    def in_this_process(configs, around, workers, take, watch):
+        for position, config in enumerate(configs):
+            try:
+                take(position, *sweep.run_or_recall(config, around))
+            except LtbenchError as error:
+                take(position, error, False)
 
     monkeypatch.setattr(registry, "_from_folders", {})
     monkeypatch.setattr(experiment, "fit", untrained)
@@ -418,7 +423,12 @@ def quick(monkeypatch, world):
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(ltbench_speed.contests, "contests", lambda *args: [])
-    for name, where in {"LTBENCH_CACHE": "cache", "HOME": "home", "TMPDIR": "tmp"}.items():
+    for name, where in {
+        "LTBENCH_CACHE": "cache",
+        "HOME": "home",
+        "TMPDIR": "tmp",
+        "TORCHINDUCTOR_CACHE_DIR": "tmp",
+    }.items():
         monkeypatch.setenv(name, str(world / where))
     monkeypatch.setattr("tempfile.tempdir", str(world / "tmp"))
     monkeypatch.setenv("LTBENCH_TRACEBACK", "1")
