@@ -1,12 +1,10 @@
 """What there is: methods, data sets, backbones, recipes, and the state of the installation."""
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -17,7 +15,7 @@ from ltbench.data.download import Watch, in_gb, silent
 from ltbench.data.folder import Folder
 from ltbench.data.folder_check import verify_folder
 from ltbench.data.listed import Listed
-from ltbench.data.source import ImageFiles, Images, Source, reading
+from ltbench.data.source import ImageFiles, Images, Source, named, reading
 from ltbench.data.verification import Verification
 from ltbench.errors import LtbenchWarning
 
@@ -62,7 +60,9 @@ def health(folder: Path) -> Lines:
             lines.append((known, "ready" if source.available(folder) else f"not there; {missing}"))
         except OSError as error:
             lines.append((known, f"not readable: {error.filename}"))
-        except Exception as error:  # of another package's data set
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # of another package's data set, which may call sys.exit
             lines.append((known, f"faulty: {type(error).__name__}: {error}"))
     return lines
 
@@ -163,22 +163,15 @@ def image_order(
     read = source.load_keeping_untested if keep_untested else source.load
     with reading(folder):
         raw = read(folder, image_size or source.image_size)
-    named: dict[str, Images | None] = {"test": _named(raw.test, raw.test_names)}
+    parts: dict[str, Images | None] = {"test": named(raw.test, raw.test_names)}
     if part != "test":  # names take the place of the images
-        official = None if raw.validation is None else _named(raw.validation, raw.validation_names)
-        whole = replace(raw, train=_named(raw.train, raw.train_names), validation=official)
-        named["train"], named["validation"], _ = dataset.divide(source, whole, config)
-    found = named[part]
+        official = None if raw.validation is None else named(raw.validation, raw.validation_names)
+        whole = replace(raw, train=named(raw.train, raw.train_names), validation=official)
+        parts["train"], parts["validation"], _ = dataset.divide(source, whole, config)
+    found = parts[part]
     assert isinstance(found, ImageFiles)
     classes = [raw.classes[label] for label in found.labels]
     return pd.DataFrame({"label": found.labels, "class": classes, "image": found.names})
-
-
-def _named(images: Images, names: Sequence[str]) -> ImageFiles:
-    """Images by name: as given, as their files are called, or by position."""
-    if isinstance(images, ImageFiles) and not names:
-        return images
-    return ImageFiles(Path(), np.array(names or [str(place) for place in range(len(images))]), images.labels)
 
 
 def _first_line(doc: str | None) -> str:

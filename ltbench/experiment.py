@@ -222,16 +222,16 @@ class _Run:
                 remove_abandoned(folder)
             yield
 
-    def _built(self) -> Method | Exception | SystemExit:
+    def _built(self) -> Method | BaseException:
         """The untrained method, or what went wrong in its own code; bad input is raised and leaves no trace."""
         try:
             return self.make_method()
-        except (LtbenchError, Warning):
+        except (LtbenchError, Warning, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # SystemExit, too
             return error
 
-    def _new_result(self, method: Method | Exception | SystemExit) -> Result:
+    def _new_result(self, method: Method | BaseException) -> Result:
         """Train and evaluate, and store what comes of it; what goes wrong in this run alone is a result, too."""
         if self.around.rerun:
             self.checkpoint.delete()
@@ -247,13 +247,13 @@ class _Run:
             result = self._record(None, "failed", reason=str(error).splitlines()[0])
         except (LtbenchError, Warning):  # a warning is raised for whoever has asked Python for that
             raise
-        except (Exception, SystemExit) as error:  # a method may do anything, and the others of a sweep are to go on
-            if self.group.size > 1:
-                raise  # not stored: the others know nothing of it
-            result = self._record(None, "failed", reason=_reason(error, self.cls))
         except KeyboardInterrupt:
             self._save(self._record(None, "interrupted", reason="stopped by the user"))
             raise
+        except BaseException as error:  # a method may do anything, and the others of a sweep are to go on
+            if self.group.size > 1:
+                raise  # not stored: the others know nothing of it
+            result = self._record(None, "failed", reason=_reason(error, self.cls))
         return self._save(result)
 
     def _save(self, result: Result) -> Result:

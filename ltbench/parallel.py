@@ -128,7 +128,9 @@ def _predecessors(configs: Sequence[RunConfig]) -> list[set[int]]:
         try:
             with warnings.catch_warnings(action="ignore", category=LtbenchWarning):  # the run will say it
                 used = _used(config)
-        except Exception:  # a fault in a method is the run's own, and will come up there
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # a fault in a method is the run's own, and will come up there
             used = set()
         same = {other for other in range(position) if names[other] == names[position]}
         found.append(same | {other for other, name in enumerate(names) if name in used})
@@ -352,7 +354,9 @@ def _carried_out(job: _Job, around: Surroundings, method_files: Sequence[Path]) 
         return "result", run_or_recall(job.config, around)
     except LtbenchError as error:
         return "error", error
-    except (Exception, SystemExit):  # a fault of ours: not every exception can be sent, its traceback can
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # a fault of ours: not every exception can be sent, its traceback can
         return "error", RuntimeError(f"in a worker process:\n{traceback.format_exc()}")
 
 

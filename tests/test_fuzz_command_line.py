@@ -12,6 +12,7 @@ import socket
 import stat
 import sys
 import time
+import warnings
 from contextlib import contextmanager
 
 import numpy as np
@@ -367,7 +368,7 @@ def patience(seconds):
 def fault(cli, line):
     """Why a command line is at fault; None if it is not."""
     try:
-        with patience(PATIENCE):
+        with patience(PATIENCE), warnings.catch_warnings():  # each call of main() lays a function round the last one's
             done = cli(*line)
     except BaseException as error:  # with LTBENCH_TRACEBACK, whatever ltbench did not expect
         if isinstance(error, KeyboardInterrupt):

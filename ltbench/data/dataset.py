@@ -41,6 +41,8 @@ class Dataset:
     """Shorter side of the copies that stand in for image files; None: these themselves."""
     decode: Literal["cpu", "gpu"] = "cpu"
     """What decodes image files."""
+    test_names: tuple[str, ...] = ()
+    """Of the test images; empty where their files or positions name them (``source.named``)."""
 
     @property
     def train_counts(self) -> NDArray[np.int64]:
@@ -130,7 +132,7 @@ def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
     train, validation, counts = divide(source, raw, config)
     mean, std = source.statistics or _statistics(train)
     how = config.image_size, config.cache_resized, config.decode
-    return Dataset(raw.classes, train, validation, raw.test, counts, ShotRule(), mean, std, *how)
+    return Dataset(raw.classes, train, validation, raw.test, counts, ShotRule(), mean, std, *how, raw.test_names)
 
 
 def divide(source: Source, raw: RawData, config: RunConfig) -> tuple[Images, Images | None, NDArray[np.int64]]:

@@ -138,10 +138,10 @@ def _about_images(arranged: Arranged, headers: Sequence[tuple[Path, _Header]]) -
     if several := [arranged.found.shown(file) for file, header in headers if header.frames]:
         yield (
             "several frames",
-            f"{len(several)} images, of which the first frame is used: " + ", ".join(_named(several)),
+            f"images of which the first frame is used: {len(several)}, " + ", ".join(_named(several)),
         )
     repeated = sum(int(arranged.repeated(part).sum()) for part in arranged.parts)
-    yield "copies", f"{repeated} images have the bytes of another image of their class and part"
+    yield "copies", f"images that have the bytes of another image of their class and part: {repeated}"
 
 
 def _notes(arranged: Arranged) -> Iterator[tuple[str, str]]:

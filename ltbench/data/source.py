@@ -2,7 +2,7 @@
 
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,3 +174,10 @@ class Source(ABC):
                 where="--image-size",
                 hint="leave the option out",
             )
+
+
+def named(images: Images, names: Sequence[str]) -> ImageFiles:
+    """Images by name: as given, as their files are called, or by position."""
+    if isinstance(images, ImageFiles) and not names:
+        return images
+    return ImageFiles(Path(), np.array(names or [str(place) for place in range(len(images))]), images.labels)
