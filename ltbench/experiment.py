@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ltbench import places, recipes, registry
 from ltbench.atomic import remove_abandoned
@@ -29,6 +29,7 @@ from ltbench.evaluate.predict import predict
 from ltbench.evaluate.temperature import Prior, Training, fit_for_prior
 from ltbench.lock import exclusive
 from ltbench.method import Method
+from ltbench.models.experts import ExpertNetwork
 from ltbench.monitor.heartbeat import FILE, Heart
 from ltbench.monitor.tensorboard import Board, check_installed
 from ltbench.provenance import provenance, software
@@ -235,11 +236,13 @@ class _Run:
         """Train and evaluate, and store what comes of it; what goes wrong in this run alone is a result, too."""
         if self.around.rerun:
             self.checkpoint.delete()
+        network = None
         try:
             if not isinstance(method, Method):
                 raise method
             self._start_from(method)
             result = self._trained_and_measured(method)
+            network = method.network
         except (TrainingFailedError, torch.OutOfMemoryError) as error:
             if self.group.size > 1 and isinstance(error, torch.OutOfMemoryError):
                 raise out_of_memory(error) from None  # not stored: the others know nothing of it
@@ -254,23 +257,28 @@ class _Run:
             if self.group.size > 1:
                 raise  # not stored: the others know nothing of it
             result = self._record(None, "failed", reason=_reason(error, self.cls))
-        return self._save(result)
+        return self._save(result, network)
 
-    def _save(self, result: Result) -> Result:
-        """Store a result; gives the one that counts, which may be another process's that was there first."""
+    def _save(self, result: Result, network: ExpertNetwork | None = None) -> Result:
+        """Store a result; gives the one that counts, which may be another process's that was there first.
+
+        Args:
+            result: of any status.
+            network: that has been trained, if it has been.
+        """
         if not self.group.leads:
             return result
-        self.store.save(result, replace=self.around.rerun or self._outdated())
+        self.store.save(result, replace=self.around.rerun or (network is not None and self._outdated(network)))
         stored = self.store.get(self.config, self.id) if result.status == "done" else None
         return stored or result
 
-    def _outdated(self) -> bool:
-        """Whether what is stored, though done, is of another network than this run trains today."""
+    def _outdated(self, network: ExpertNetwork) -> bool:
+        """Whether what is stored, though done, is of another network than this run has trained."""
         try:
             stored = self.store.get(self.config, self.id)
         except LtbenchError:  # damaged while the run was under way; saving replaces it
             return False
-        return stored is not None and not self._has_network_of(stored)
+        return stored is not None and not _is_network_of(stored, experts_record(network), _parameters(network))
 
     def make_method(self) -> Method:
         """The untrained method, on the device."""
@@ -307,12 +315,12 @@ class _Run:
 
         A result that is older than its division on record is known by its number of parameters.
         """
-        figures, cost = stored.test or next(iter(stored.metrics.values()), None), stored.cost
-        if figures is None or cost is None or len(figures.expert_mean_probability) < 2:
+        figures = stored.test or next(iter(stored.metrics.values()), None)
+        if figures is None or stored.cost is None or len(figures.expert_mean_probability) < 2:
             return True
         settings = self.config.replace(seed=0, pretrained=False).model_dump_json()
-        experts, parameters = _network(settings, self.revision, tuple(self.data.train_counts.tolist()), self.data.shape)
-        return parameters == cost.parameters if stored.experts is None else experts == stored.experts
+        own = _network(settings, self.revision, tuple(self.data.train_counts.tolist()), self.data.shape)
+        return _is_network_of(stored, *own)
 
     def _start_from(self, method: Method) -> None:
         runs: dict[str, Method] = {}
@@ -450,7 +458,7 @@ class _Run:
 
     def _cost(self, method: Method, history: History, evaluation_rate: float, evaluation: str) -> Cost:
         return Cost(
-            parameters=sum(weight.numel() for weight in method.network.parameters()),
+            parameters=_parameters(method.network),
             multiply_adds=multiply_adds(method, self.data.shape),
             training_seconds=history.seconds + self.used_seconds,
             training_images_per_second=history.images / history.seconds if history.seconds else None,
@@ -477,7 +485,19 @@ def _network(
     """
     with warnings.catch_warnings(action="ignore", category=LtbenchWarning):
         network = untrained(RunConfig.model_validate_json(settings), counts, shape, torch.device("cpu")).network
-    return experts_record(network), sum(weight.numel() for weight in network.parameters())
+    return experts_record(network), _parameters(network)
+
+
+def _parameters(network: nn.Module) -> int:
+    return sum(weight.numel() for weight in network.parameters())
+
+
+def _is_network_of(stored: Result, experts: ExpertsRecord | None, parameters: int) -> bool:
+    """Whether a network of several experts is the one of a stored result, by its division or else by its size."""
+    figures, cost = stored.test or next(iter(stored.metrics.values()), None), stored.cost
+    if figures is None or cost is None or len(figures.expert_mean_probability) < 2:
+        return True
+    return parameters == cost.parameters if stored.experts is None else experts == stored.experts
 
 
 def _reason(error: BaseException, cls: type[Method]) -> str:

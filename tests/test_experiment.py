@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ltbench import places, registry
+from ltbench import experiment, places, registry
 from ltbench.config import RunConfig
 from ltbench.data.digits import Digits
 from ltbench.data.source import RawData
@@ -290,6 +290,19 @@ def test_a_stored_run_of_experts_that_were_divided_otherwise_is_run_again(around
     assert again.run_id == result.run_id
     assert again.cost.parameters == result.cost.parameters
     assert again.metrics == result.metrics
+
+
+def test_storing_over_an_old_result_builds_no_network_for_the_comparison(around, monkeypatch):
+    config = RunConfig(method="balpoe", epochs=1)
+    result = run(config, around)
+    (path,) = around.out.rglob("*.json")
+    older = json.loads(path.read_text())
+    older["config"]["recipe"]["lr"] = 0.7  # equal id, other settings: a default has changed since
+    path.write_text(json.dumps(older))
+    monkeypatch.setattr(experiment, "_network", None)
+    again = run(config, around)
+    assert (again.status, again.config) == ("done", result.config)
+    assert json.loads(path.read_text())["config"]["recipe"]["lr"] == result.config.recipe.lr
 
 
 def test_a_stored_run_of_experts_that_is_older_than_its_division_on_record_stays_stored(around):
