@@ -365,17 +365,18 @@ def test_a_method_file_that_does_not_load_is_left_out_of_the_list(cli, method_fi
     assert "'ends' is left out" in done.err
 
 
-def test_a_method_that_ends_the_program_while_it_trains_is_a_failed_run(cli, method_file, tmp_path):
+@pytest.mark.parametrize("kind", ["SystemExit", "BaseException", "GeneratorExit"])
+def test_a_method_that_ends_the_program_while_it_trains_is_a_failed_run(cli, method_file, tmp_path, kind):
     from ltbench.results.store import read
 
-    folder = method_file("ends", MINE.replace("return batch", "raise SystemExit(0)\n            return batch")).parent
+    folder = method_file("ends", MINE.replace("return batch", f"raise {kind}(0)\n            return batch")).parent
     done = cli("run", "--methods-dir", folder, "--method", "ends,ce", "--epochs", 1, "--device", "cpu")
     assert done.code == 1
     states = {one.config.method: one for one in map(read, (tmp_path / "results").rglob("*.json"))}
     assert {name: one.status for name, one in states.items()} == {"ends": "failed", "ce": "done"}
-    assert "SystemExit: 0 (ends.py, line 10)" in states["ends"].reason
+    assert f"{kind}: 0 (ends.py, line 10)" in states["ends"].reason
     checked = cli("check", folder / "ends.py")
-    assert (checked.code, "SystemExit: 0 (ends.py, line 10)" in checked.out) == (1, True)
+    assert (checked.code, f"{kind}: 0 (ends.py, line 10)" in checked.out) == (1, True)
 
 
 def test_code_that_ends_the_program_anywhere_else_is_named(cli, method_file):

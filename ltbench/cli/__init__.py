@@ -80,7 +80,9 @@ def _call() -> None:
     except LtbenchError as error:
         say(f"ltbench: {error}")
         sys.exit(2)
-    except Exception as error:
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # code of others may raise anything
         words, code = explained(error)
         if code == 1 and os.environ.get(TRACEBACK):
             raise

@@ -121,10 +121,10 @@ def flush_output() -> None:
         raise
 
 
-def explained(error: Exception) -> tuple[str, int]:
+def explained(error: BaseException) -> tuple[str, int]:
     """An error in words for the user, and the exit code: 2 for bad input or surroundings, 1 for a fault of ltbench."""
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # the latter are PyTorch's words
-        error = out_of_memory(error)
+    if isinstance(error, MemoryError) or (isinstance(error, Exception) and "can't allocate memory" in str(error)):
+        error = out_of_memory(error)  # the latter are PyTorch's words
     if isinstance(error, OSError):
         error = _of_system(error)
     if isinstance(error, LtbenchError):
@@ -156,7 +156,7 @@ def _of_system(error: OSError) -> LtbenchError:
     return LtbenchError(f"the system refuses: {reason}", where=where or None, hint=hint)
 
 
-def _keep_traceback(error: Exception) -> Path | None:
+def _keep_traceback(error: BaseException) -> Path | None:
     """Save the traceback in the cache; None where that cannot be."""
     from ltbench.files.atomic import write_text
 

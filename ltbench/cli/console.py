@@ -184,7 +184,9 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for position, head in enumerate(columns):
         table.add_column(head, justify="right" if position else "left", overflow="fold")
     for position, row in enumerate(rows):
-        table.add_row(*map(escape, row), style="bold" if position == len(rows) - 1 else None)
+        table.add_row(
+            *(Text(printable_name(cell)) for cell in row), style="bold" if position == len(rows) - 1 else None
+        )
     out.print(table)
 
 

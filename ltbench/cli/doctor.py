@@ -42,6 +42,8 @@ def health(folder: Path) -> list[tuple[str, str]]:
             lines.append((known, "ready" if source.available(folder) else f"not there; {missing}"))
         except OSError as error:
             lines.append((known, f"not readable: {error.filename}"))
-        except Exception as error:  # of another package's data set
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # of another package's data set, which may call sys.exit
             lines.append((known, f"faulty: {type(error).__name__}: {error}"))
     return lines

@@ -134,7 +134,9 @@ def run(cls: type[Method]) -> Iterator[Outcome]:
                     warnings.simplefilter("ignore", LtbenchWarning)
                     function(Subject(cls, torch.device(device)))
                 yield Outcome(title, passed=True)
-            except (Exception, SystemExit) as error:  # a method may call sys.exit
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a method may call sys.exit
                 yield Outcome(title, passed=False, message=_explained(error, cls))
 
 

@@ -44,6 +44,8 @@ class Dataset:
     """Shorter side of the images in the resize cache, which are decoded instead of the files; None: the files."""
     decode: Literal["cpu", "gpu"] = "cpu"
     """Device that decodes image files."""
+    test_names: tuple[str, ...] = ()
+    """Names of the test images; empty where their files or positions name them (``ltbench.data.images.named``)."""
 
     @property
     def train_counts(self) -> NDArray[np.int64]:
@@ -133,7 +135,7 @@ def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
     train, validation, counts = divide(source, raw, config)
     mean, std = source.statistics or _statistics(train)
     how = image_size, config.cache_resized, config.decode
-    return Dataset(raw.classes, train, validation, raw.test, counts, ShotRule(), mean, std, *how)
+    return Dataset(raw.classes, train, validation, raw.test, counts, ShotRule(), mean, std, *how, raw.test_names)
 
 
 def divide(source: Source, raw: RawData, config: RunConfig) -> tuple[Images, Images | None, NDArray[np.int64]]:

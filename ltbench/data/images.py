@@ -1,5 +1,6 @@
 """Images: decoded ones in memory, or files that are decoded when they are needed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,3 +77,10 @@ def image_read_error(image: Path, error: OSError) -> LtbenchError:
         where=image,
         hint="put it back and make it readable; ltbench data verify NAME --data-dir DIR lists all missing files",
     )
+
+
+def named(images: Images, names: Sequence[str]) -> ImageFiles:
+    """Images by name: as given, as their files are called, or by position."""
+    if isinstance(images, ImageFiles) and not names:
+        return images
+    return ImageFiles(Path(), np.array(names or [str(place) for place in range(len(images))]), images.labels)

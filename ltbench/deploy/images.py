@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ltbench.data.datasets.image_folder import decode_one
+from ltbench.data.datasets.image_folder import SPLIT_FILE, decode_one
 from ltbench.data.datasets.image_names import is_named_like_an_image
 from ltbench.data.images import LabelledImages
 from ltbench.data.loading.decode import UnreadableImageError, read_rgb, several_frames
@@ -46,8 +46,10 @@ def image_files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
         if not path.exists():
             raise LtbenchError("there is no such file or folder", where=path.absolute(), hint="give images to label")
         for file in _below(path) if path.is_dir() else (path,):
-            wanted = file == path or (is_named_like_an_image(file) and file.is_file())
-            (files if wanted else others).append(file)
+            if file == path or (is_named_like_an_image(file) and file.is_file()):
+                files.append(file)
+            elif file.name != SPLIT_FILE:  # our own, beside the images
+                others.append(file)
     if not files:
         raise LtbenchError(
             "there are no images" + (f", only {len(others)} other files" if others else ""),

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ltbench.data.dataset import Dataset
@@ -44,6 +45,11 @@ def experts_record(network: ExpertNetwork) -> ExpertsRecord | None:
         part.modules_with_parameters if isinstance(part, Part) else [] for part in (network.trunk, network.branches[0])
     )
     return ExpertsRecord(count=len(network.branches), shared=shared, own=own)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of numbers that are trained, through all experts."""
+    return sum(weight.numel() for weight in network.parameters())
 
 
 @torch.no_grad()

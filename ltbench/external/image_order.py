@@ -1,18 +1,16 @@
 """The order of the images of a data set in ltbench, by which predictions of other programs are matched."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
 from ltbench import registry
 from ltbench.config import RunConfig, validated
 from ltbench.data import dataset
 from ltbench.data.datasets.base import explain_permission_errors
-from ltbench.data.images import ImageFiles, Images
+from ltbench.data.images import ImageFiles, Images, named
 
 PartName = Literal["train", "validation", "test"]
 
@@ -52,19 +50,12 @@ def image_order(
     read = source.load_keeping_untested if keep_untested else source.load
     with explain_permission_errors(folder):
         raw = read(folder, image_size or source.image_size)
-    named: dict[str, Images | None] = {"test": _named(raw.test, raw.test_names)}
+    parts: dict[str, Images | None] = {"test": named(raw.test, raw.test_names)}
     if part != "test":  # names take the place of the images
-        official = None if raw.validation is None else _named(raw.validation, raw.validation_names)
-        whole = replace(raw, train=_named(raw.train, raw.train_names), validation=official)
-        named["train"], named["validation"], _ = dataset.divide(source, whole, config)
-    found = named[part]
+        official = None if raw.validation is None else named(raw.validation, raw.validation_names)
+        whole = replace(raw, train=named(raw.train, raw.train_names), validation=official)
+        parts["train"], parts["validation"], _ = dataset.divide(source, whole, config)
+    found = parts[part]
     assert isinstance(found, ImageFiles)
     classes = [raw.classes[label] for label in found.labels]
     return pd.DataFrame({"label": found.labels, "class": classes, "image": found.names})
-
-
-def _named(images: Images, names: Sequence[str]) -> ImageFiles:
-    """Images by name: the given names, those of their files, or their positions."""
-    if isinstance(images, ImageFiles) and not names:
-        return images
-    return ImageFiles(Path(), np.array(names or [str(position) for position in range(len(images))]), images.labels)

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from ltbench import paths, registry
 from ltbench.config import RunConfig, canonical_json, run_id
 from ltbench.data import dataset
+from ltbench.data.dataset import Dataset
+from ltbench.data.images import named
 from ltbench.data.long_tail import Labels, ShotRule
 from ltbench.errors import LtbenchError, LtbenchWarning, unknown
 from ltbench.evaluation.measure import measure, of_images
 from ltbench.evaluation.predict import Predictions
 from ltbench.evaluation.records import data_record
 from ltbench.external.alignment import column_order, renumbering, row_order, warn_of_two_orders
-from ltbench.external.image_order import image_order
 from ltbench.external.prediction_file import Given, PredictionFile, open_predictions, read_counts
 from ltbench.external.rows import check_row, check_word, declared_recipe, refuse_twice
 from ltbench.paths import storable_name
@@ -69,10 +70,12 @@ def score(
         message = f"{file.name}: {', '.join(opened.unread)} are not read; what is known: {known}"
         warnings.warn(message, LtbenchWarning, stacklevel=2)
     if train_counts is None:
-        asked = config
-        config, data, labels = _known(config, data_dir or paths.data_dir())
+        config, loaded = _known(config, data_dir or paths.data_dir())
+        data, labels = data_record(loaded), loaded.test.labels
         _check_sizes(opened, len(labels), len(data.classes), config.dataset)
-        given, told = _aligned(opened.read(), data.classes, lambda: _image_names(asked, data_dir))
+        given, told = _aligned(
+            opened.read(), data.classes, lambda: named(loaded.test, loaded.test_names).names.tolist()
+        )
         _check_labels(given, labels, data.classes, config.dataset)
     else:
         given, names, counts = _with_counts(opened, config, train_counts)
@@ -103,8 +106,8 @@ def score(
     return result, store.save(result)
 
 
-def _known(config: RunConfig, folder: Path) -> tuple[RunConfig, DataRecord, Labels]:
-    """Settings with what the data set fills in, its record, and the labels of its test images."""
+def _known(config: RunConfig, folder: Path) -> tuple[RunConfig, Dataset]:
+    """Settings with what the data set fills in, and the data set."""
     if config.dataset not in registry.dataset_names():
         where = "--dataset (for one that ltbench does not have, give --train-counts FILE too)"
         raise unknown("data set", config.dataset, registry.dataset_names(), where=where)
@@ -115,7 +118,7 @@ def _known(config: RunConfig, folder: Path) -> tuple[RunConfig, DataRecord, Labe
         recipe=declared_recipe(config.recipe, source.recipe_table),
     )
     data = dataset.load(source, config, folder)
-    return dataset.effective(config, data), data_record(data), data.test.labels
+    return dataset.effective(config, data), data
 
 
 def _with_counts(opened: PredictionFile, config: RunConfig, file: Path) -> tuple[Given, list[str], Labels]:
@@ -158,7 +161,7 @@ def _with_counts(opened: PredictionFile, config: RunConfig, file: Path) -> tuple
 def _unknown(
     config: RunConfig, given: Given, names: list[str], counts: Labels, file: Path
 ) -> tuple[RunConfig, DataRecord, Labels]:
-    """What ``_known`` gives, for a data set that is known by its training counts and by the labels in the file."""
+    """Settings, record and labels of a data set that is known by its training counts and by the labels in the file."""
     assert given.labels is not None
     shots = ShotRule()
     data = DataRecord(
@@ -215,13 +218,6 @@ def _aligned(
     if given.classes is None and given.labels is None:
         warn_of_two_orders(classes, given.file, "store classes=..., the names in the columns' order")
     return (given if columns is None and rows is None else given.take(rows=rows, columns=columns)), told
-
-
-def _image_names(config: RunConfig, folder: Path | None) -> list[str]:
-    """The names of the test images, as ltbench data order prints them."""
-    keep = config.keep_classes_without_test_images
-    order = image_order(config.dataset, folder or paths.data_dir(), config.image_size, keep_untested=bool(keep))
-    return [str(name) for name in order["image"]]
 
 
 def _check_labels(given: Given, labels: Labels, classes: Sequence[str], name: str) -> None:

@@ -86,7 +86,7 @@ def read_network(state: Mapping[str, Tensor], where: object) -> tuple[Architectu
     wrong = [name for name, value in found.items() if not value.isfinite().all()]
     if wrong:
         raise LtbenchError(
-            f"{_listed('entries', wrong)} with NaN or infinity",
+            f"NaN or infinity in {_listed(f'of its {len(found)} entries', wrong)}",
             where=where,
             hint="its training has diverged, or the file is damaged",
         )

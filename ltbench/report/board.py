@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -283,7 +282,18 @@ def _varying(settings: pd.DataFrame, names: list[str]) -> list[str]:
 def _named(name: str, value: Any) -> str:
     """A setting as ``--set`` has it."""
     shown = f"{value:g}" if isinstance(value, float) else str(value)
-    if re.fullmatch(r"\[[^\[\]\"]+\]", shown):  # a list of numbers
-        shown = ",".join(f"{number:g}" for number in json.loads(shown))
+    if (numbers := _numbers(shown)) is not None:
+        shown = ",".join(f"{number:g}" for number in numbers)
     shown = shown.lower() if shown in ("True", "False") else shown
     return f"{name.split('.')[-1]}={shown}"
+
+
+def _numbers(text: str) -> list[float] | None:
+    """The numbers of a list in JSON; None for any other text, which may look like one, e.g. "[/]"."""
+    if not text.startswith("["):
+        return None
+    try:
+        found = json.loads(text)
+        return [float(one) for one in found] if found and all(type(one) in (int, float) for one in found) else None
+    except (ValueError, OverflowError, RecursionError):
+        return None

@@ -18,7 +18,7 @@ from ltbench.data.images import ImageFiles, LabelledImages
 from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.errors import LtbenchError, LtbenchWarning, TrainingFailedError
 from ltbench.evaluation.predict import predict
-from ltbench.evaluation.records import multiply_adds, peak_memory
+from ltbench.evaluation.records import count_parameters, multiply_adds, peak_memory
 from ltbench.method import Method
 from ltbench.method.build import build_method
 from ltbench.runs.options import RunOptions
@@ -151,7 +151,7 @@ def estimate(config: RunConfig, options: RunOptions, *, processes: Sequence[int]
         config=config,
         sizes=sizes,
         device=timer.device,
-        parameters=sum(weight.numel() for weight in built.network.parameters()),
+        parameters=count_parameters(built.network),
         multiply_adds=multiply_adds(built, sizes.shape),
         processes=tuple(found[count] for count in processes),
         evaluation_seconds=evaluation_seconds,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ltbench.evaluation.records import data_record, experts_record, multiply_adds, peak_memory
+from ltbench.evaluation.records import count_parameters, data_record, experts_record, multiply_adds, peak_memory
 from ltbench.method import Method
 from ltbench.method.claims import paper_record
 from ltbench.results.provenance import provenance
@@ -77,7 +77,7 @@ def record(
 
 def _cost(planned: PlannedRun, method: Method, history: History, base_runs: BaseRuns, evaluation: Evaluation) -> Cost:
     return Cost(
-        parameters=sum(weight.numel() for weight in method.network.parameters()),
+        parameters=count_parameters(method.network),
         multiply_adds=multiply_adds(method, planned.data.shape),
         training_seconds=history.seconds + base_runs.seconds,
         training_images_per_second=history.images / history.seconds if history.seconds else None,

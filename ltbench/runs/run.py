@@ -90,13 +90,13 @@ def _carry_out(planned: PlannedRun, options: RunOptions) -> Result:
         return result
 
 
-def _built(planned: PlannedRun) -> Method | Exception | SystemExit:
+def _built(planned: PlannedRun) -> Method | BaseException:
     """The untrained method, or what went wrong in its own code; bad input is raised and leaves no trace."""
     try:
         return planned.build_method()
-    except (LtbenchError, Warning):
+    except (LtbenchError, Warning, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # SystemExit, too
         return error
 
 
@@ -115,13 +115,13 @@ def _held(planned: PlannedRun, options: RunOptions, monitors: Monitors) -> Itera
 def _new_result(
     planned: PlannedRun,
     options: RunOptions,
-    method: Method | Exception | SystemExit,
+    method: Method | BaseException,
     monitors: Monitors,
     started: datetime,
 ) -> Result:
     """Train and evaluate, and store what comes of it; what goes wrong in this run alone is a result, too."""
     checkpoint, several = planned.checkpoint(options), options.group.size > 1
-    base_runs = BaseRuns()
+    base_runs, network = BaseRuns(), None
     if options.rerun:
         checkpoint.delete()
     try:
@@ -129,6 +129,7 @@ def _new_result(
             raise method
         _start_from_base_runs(planned, method, options, base_runs)
         result = _trained_and_evaluated(planned, options, method, monitors, base_runs, started)
+        network = method.network
     except (TrainingFailedError, torch.OutOfMemoryError) as error:
         if several and isinstance(error, torch.OutOfMemoryError):
             raise out_of_memory(error) from None  # not stored: the others know nothing of it
@@ -137,18 +138,18 @@ def _new_result(
         result = record(planned, options, "failed", started, reason=reason, base_runs=base_runs)
     except (LtbenchError, Warning):  # a warning is raised for whoever has asked Python for that
         raise
-    except (Exception, SystemExit) as error:  # a method may do anything, and the others of a sweep are to go on
-        if several:
-            raise  # not stored: the others know nothing of it
-        reason = _reason(error, planned.method)
-        result = record(planned, options, "failed", started, reason=reason, base_runs=base_runs)
     except KeyboardInterrupt:
         interrupted = record(
             planned, options, "interrupted", started, reason="stopped by the user", base_runs=base_runs
         )
         save(interrupted, planned, options)
         raise
-    return save(result, planned, options)
+    except BaseException as error:  # a method may do anything, and the others of a sweep are to go on
+        if several:
+            raise  # not stored: the others know nothing of it
+        reason = _reason(error, planned.method)
+        result = record(planned, options, "failed", started, reason=reason, base_runs=base_runs)
+    return save(result, planned, options, network)
 
 
 def _trained_and_evaluated(

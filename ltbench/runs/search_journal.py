@@ -10,10 +10,14 @@ from typing import Any
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal._storage import JournalOperation
 
 from ltbench.errors import LtbenchError, LtbenchWarning, SaveError
+from ltbench.reading import read_small
 
 _STUDY = "ltbench"
+_LARGEST = 2**30
+"""Bytes of a journal, at most; a trial takes about one thousand."""
 _HINT = "restore the file, or choose another --out"
 
 
@@ -63,7 +67,7 @@ def open_study(path: Path) -> optuna.Study:
         path: of the journal.
 
     Raises:
-        LtbenchError: naming the line, if the journal is damaged otherwise.
+        LtbenchError: naming the line, if the journal is damaged otherwise, or if it is no file.
         SaveError: if it cannot be written.
     """
     try:
@@ -88,18 +92,38 @@ def _drop_torn_line(path: Path) -> None:
     """Cut off what an interrupted write has left at the end of a journal, and refuse what no interruption explains."""
     if not path.exists():
         return
-    content = path.read_bytes()
+    content = read_small(path, largest=_LARGEST)
     *whole, torn = content.split(b"\n")
     if whole and not torn and _operation(whole[-1]) is None:
         torn = whole.pop() + b"\n"
+    trials = 0
     for number, line in enumerate(whole, start=1):
         operation = _operation(line)
-        if not isinstance(operation, dict) or not isinstance(operation.get("op_code"), int):
+        if not isinstance(operation, dict) or type(operation.get("op_code")) is not int:
             raise _damaged("not an operation of a search", path, number)
+        if not _follows(operation, first=number == 1, trials=trials):
+            raise _damaged("a line before this one is missing or changed", path, number)
+        trials += operation["op_code"] == JournalOperation.CREATE_TRIAL
     if torn:
         os.truncate(path, len(content) - len(torn))
         message = f"{path}: the last line was not written whole and is dropped; the search goes on from the one before"
         warnings.warn(message, LtbenchWarning, stacklevel=4)
+
+
+def _follows(operation: dict[str, Any], *, first: bool, trials: int) -> bool:
+    """Whether an operation can come after those before it; optuna leaves out in silence what cannot.
+
+    Args:
+        operation: of a line.
+        first: whether it is the first one.
+        trials: that have been made before it; optuna numbers them by their order.
+    """
+    code, study, trial = (operation.get(name) for name in ("op_code", "study_id", "trial_id"))
+    if code == JournalOperation.CREATE_STUDY or first:
+        return code == JournalOperation.CREATE_STUDY
+    if code == JournalOperation.DELETE_STUDY:
+        return False
+    return study == 0 if trial is None else trial in range(trials)
 
 
 def _operation(line: bytes) -> Any:

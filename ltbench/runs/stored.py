@@ -8,8 +8,9 @@ import torch
 from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError, LtbenchWarning
-from ltbench.evaluation.records import experts_record
+from ltbench.evaluation.records import count_parameters, experts_record
 from ltbench.method.build import build_method
+from ltbench.models.experts import ExpertNetwork
 from ltbench.results.schema import ExpertsRecord, Result
 from ltbench.results.store import Store
 from ltbench.runs.options import RunOptions
@@ -27,23 +28,30 @@ def find_stored(planned: PlannedRun, options: RunOptions) -> Result | None:
     return stored
 
 
-def save(result: Result, planned: PlannedRun, options: RunOptions) -> Result:
-    """Store a result; gives the one that counts, which may be another process's that was there first."""
+def save(result: Result, planned: PlannedRun, options: RunOptions, network: ExpertNetwork | None = None) -> Result:
+    """Store a result; gives the one that counts, which may be another process's that was there first.
+
+    Args:
+        result: of any status.
+        planned: its run.
+        options: where and how it was carried out.
+        network: that has been trained, if it has been.
+    """
     if not options.group.is_main:
         return result
     store = Store(options.out)
-    store.save(result, replace=options.rerun or _is_outdated(planned, store))
+    store.save(result, replace=options.rerun or (network is not None and _is_outdated(planned, store, network)))
     stored = store.get(planned.config, planned.run_id) if result.status == "done" else None
     return stored or result
 
 
-def _is_outdated(planned: PlannedRun, store: Store) -> bool:
-    """Whether what is stored, though done, is of another network than the run trains today."""
+def _is_outdated(planned: PlannedRun, store: Store, network: ExpertNetwork) -> bool:
+    """Whether what is stored, though done, is of another network than the run has trained."""
     try:
         stored = store.get(planned.config, planned.run_id)
     except LtbenchError:  # damaged while the run was under way; saving replaces it
         return False
-    return stored is not None and not _has_network_of(planned, stored)
+    return stored is not None and not _is_network_of(stored, experts_record(network), count_parameters(network))
 
 
 def _has_network_of(planned: PlannedRun, stored: Result) -> bool:
@@ -51,12 +59,19 @@ def _has_network_of(planned: PlannedRun, stored: Result) -> bool:
 
     A result that is older than its ``experts`` record is known by its number of parameters.
     """
-    metrics, cost = stored.test or next(iter(stored.metrics.values()), None), stored.cost
-    if metrics is None or cost is None or len(metrics.expert_mean_probability) < 2:
+    metrics = stored.test or next(iter(stored.metrics.values()), None)
+    if metrics is None or stored.cost is None or len(metrics.expert_mean_probability) < 2:
         return True
     settings = planned.config.replace(seed=0, pretrained=False).model_dump_json()
     counts, shape = tuple(planned.data.train_counts.tolist()), planned.data.shape
-    experts, parameters = _network(settings, planned.revision, counts, shape)
+    return _is_network_of(stored, *_network(settings, planned.revision, counts, shape))
+
+
+def _is_network_of(stored: Result, experts: ExpertsRecord | None, parameters: int) -> bool:
+    """Whether a network of several experts is that of a stored result: by the stages they share, else by its size."""
+    metrics, cost = stored.test or next(iter(stored.metrics.values()), None), stored.cost
+    if metrics is None or cost is None or len(metrics.expert_mean_probability) < 2:
+        return True
     return parameters == cost.parameters if stored.experts is None else experts == stored.experts
 
 
@@ -76,4 +91,4 @@ def _network(
     method = registry.method(run.config.method)
     with warnings.catch_warnings(action="ignore", category=LtbenchWarning):
         network = build_method(method, run, counts, shape, torch.device("cpu")).network
-    return experts_record(network), sum(weight.numel() for weight in network.parameters())
+    return experts_record(network), count_parameters(network)

@@ -153,7 +153,8 @@ def _open(identity: "_Identity", folder: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = open_study(folder / "study.journal")
     for trial in _finished(study):
-        if not {"run_id", "hyperparameters"} <= trial.user_attrs.keys():
+        needed = {"run_id", "hyperparameters"} | ({"ece"} if trial.state == TrialState.COMPLETE else set())
+        if not needed <= trial.user_attrs.keys():
             raise LtbenchError(
                 f"trial {trial.number} of the search was not made by ltbench tune",
                 where=folder.absolute(),

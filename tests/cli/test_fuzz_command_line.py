@@ -12,6 +12,7 @@ import socket
 import stat
 import sys
 import time
+import warnings
 from contextlib import contextmanager
 
 import numpy as np
@@ -23,6 +24,7 @@ from PIL import Image
 from ltbench import registry
 from ltbench.cli import app
 from ltbench.config import RunConfig
+from ltbench.errors import LtbenchError
 from ltbench.models.experts import Backbone
 from ltbench.models.published_resnets import published_name
 from ltbench.runs import sweep, train
@@ -340,7 +342,7 @@ def writes(world):
         if not writing or isinstance(path, int):
             return
         name = os.path.abspath(os.fsdecode(path))  # noqa: PTH100  (Path.absolute keeps "..")
-        inside = name.startswith(f"{world.parent}{os.sep}") or "__pycache__" in name
+        inside = f"{name}{os.sep}".startswith(f"{world.parent}{os.sep}") or "__pycache__" in name
         if not inside and not (os.path.exists(name) and stat.S_ISCHR(os.stat(name).st_mode)):  # noqa: PTH110, PTH116
             seen.append(f"{event} {name}")
 
@@ -368,7 +370,7 @@ def patience(seconds):
 def fault(cli, line):
     """Why a command line is at fault; None if it is not."""
     try:
-        with patience(PATIENCE):
+        with patience(PATIENCE), warnings.catch_warnings():  # each call of main() lays a function round the last one's
             done = cli(*line)
     except BaseException as error:  # with LTBENCH_TRACEBACK, whatever ltbench did not expect
         if isinstance(error, KeyboardInterrupt):
@@ -403,7 +405,7 @@ def quick(monkeypatch, world):
     def refuse(*args, **options):
         raise OSError("there is no network in this test")
 
-    run_all, fit = sweep.run_all, train.fit
+    fit = train.fit
 
     def untrained(*args, **options):
         with pytest.MonkeyPatch.context() as patch:
@@ -412,8 +414,10 @@ def quick(monkeypatch, world):
 
     def in_this_process(configs, options, processes, take):
         for position, config in enumerate(configs):
-            (result,) = run_all([config], options, lambda *_: None)
-            take(position, result, False)
+            try:
+                take(position, *sweep.run_or_recall(config, options))
+            except LtbenchError as error:
+                take(position, error, False)
 
     monkeypatch.setattr(registry, "_from_folders", {})
     monkeypatch.setattr("ltbench.runs.train.fit", untrained)
@@ -422,7 +426,12 @@ def quick(monkeypatch, world):
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(ltbench_speed.contests, "contests", lambda *args: [])
-    for name, where in {"LTBENCH_CACHE": "cache", "HOME": "home", "TMPDIR": "tmp"}.items():
+    for name, where in {
+        "LTBENCH_CACHE": "cache",
+        "HOME": "home",
+        "TMPDIR": "tmp",
+        "TORCHINDUCTOR_CACHE_DIR": "tmp",
+    }.items():
         monkeypatch.setenv(name, str(world / where))
     monkeypatch.setattr("tempfile.tempdir", str(world / "tmp"))
     monkeypatch.setenv("LTBENCH_TRACEBACK", "1")

@@ -103,7 +103,9 @@ def test_the_test_set_has_no_copy_of_a_training_image(copied):
 
 
 def test_the_validation_part_has_no_copy_of_a_training_image(copied):
-    with pytest.warns(LtbenchWarning, match="2 images stand in more than one class, e.g. bee/000.png and wasp/bee 0"):
+    with pytest.warns(
+        LtbenchWarning, match="images that stand in more than one class: 2, e.g. bee/000.png and wasp/bee 0"
+    ):
         data = dataset.load(Folder(), RunConfig(dataset="folder-lt", image_size=8, validation=True), copied)
 
     def images(part):
@@ -121,7 +123,8 @@ def test_a_stored_split_that_divides_copies_stays_and_is_told(copied):
     folder_parts = find_parts(copied)
     assert [folder_parts.listing.name(file) for file in folder_parts.parts["test"].files] == stored.split()[1:]
     assert (copied / SPLIT_FILE).read_text() == stored
-    assert "1 training images are copies of test images, e.g. ant/000 (1).png of ant/000.png" in folder_parts.notes()
+    note = "training images that are copies of test images: 1, e.g. ant/000 (1).png of ant/000.png"
+    assert note in folder_parts.notes()
 
 
 def test_copies_across_parts_of_the_users_own_are_told(tmp_path, class_folders):
@@ -133,9 +136,9 @@ def test_copies_across_parts_of_the_users_own_are_told(tmp_path, class_folders):
     with pytest.warns(LtbenchWarning) as said:
         read(tmp_path, 8)
     assert [str(one.message).removeprefix(f"{tmp_path}: ") for one in said] == [
-        "2 training images are copies of test images, e.g. train/ant/001.png of test/ant/a.png",
-        "1 validation images are copies of test images, e.g. val/bee/002.png of test/bee/c.png",
-        "1 images stand in more than one class, e.g. train/ant/002.png and test/bee/b.png, which have the same bytes",
+        "training images that are copies of test images: 2, e.g. train/ant/001.png of test/ant/a.png",
+        "validation images that are copies of test images: 1, e.g. val/bee/002.png of test/bee/c.png",
+        "images that stand in more than one class: 1, e.g. train/ant/002.png and test/bee/b.png, with the same bytes",
     ]
 
 

@@ -154,7 +154,9 @@ def test_images_in_folders_of_a_class_belong_to_it(tree):
     assert parts_of(found)["train"] == [
         ("ant", "ant/1.png"), ("ant", "ant/2023/may/2.png"), ("ant", "ant/2024/3.png"), ("bee", "bee/x/1.png"),
     ]  # fmt: skip
-    assert found.notes == ["3 images in folders of class folders belong to these classes, e.g. ant/2023/may/2.png"]
+    assert found.notes == [
+        "images in folders of class folders, which belong to these classes: 3, e.g. ant/2023/may/2.png"
+    ]
 
 
 def test_every_file_that_is_not_used_is_counted_with_the_reason(tree):

@@ -61,7 +61,7 @@ def test_verify_shows_what_a_run_uses(messy, cli):
     }
     for words in (
         "the data set is the one folder in it: mine/",
-        "1 training images are copies of test images, e.g. train/ant/001.png of test/ant/leak.png",
+        "training images that are copies of test images: 1, e.g. train/ant/001.png of test/ant/leak.png",
         "1 hidden, or left by an operating system: train/ant/Thumbs.db",
         "1 files that are no images: train/bee/notes.txt",
         "1 links that lead nowhere: test/bee/gone.png",
@@ -81,6 +81,16 @@ def test_verify_shows_what_a_run_uses(messy, cli):
     assert "ltbench: note" in ran.err
     for words in ("the one folder in it", "copies of test images", "1 links that lead nowhere (test/bee/gone.png)"):
         assert words in ran.err
+
+
+def test_verify_writes_out_what_would_act_in_the_name_of_a_class(tmp_path, class_folders, cli):
+    class_folders(tmp_path / "data", {"a\nb": 3, "c\x1b[31md": 3, "[bold]e": 3})
+    done = cli("data", "verify", "folder-lt", "--data-dir", tmp_path / "data")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    begin = next(i for i, line in enumerate(lines) if line.startswith("Class "))
+    names = [line.rsplit(maxsplit=5)[0] for line in lines[begin + 1 : begin + 4]]
+    assert names == ["[bold]e", r"a\nb", r"c\x1b[31md"]
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -109,9 +119,9 @@ def test_several_frames_are_told(tmp_path, class_folders, cli):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green")]
     frames[0].save(tmp_path / "ant/a.gif", save_all=True, append_images=frames[1:])
     done = cli("data", "verify", "folder-lt", "--data-dir", tmp_path)
-    assert "several frames            1 images, of which the first frame is used: ant/a.gif" in done.out
+    assert "several frames            images of which the first frame is used: 1, ant/a.gif" in done.out
     for _ in range(2):  # decoded, and from the cache
-        with pytest.warns(LtbenchWarning, match="of 1 images with several frames the first is used: ant/a.gif"):
+        with pytest.warns(LtbenchWarning, match="images with several frames, of which the first is used: 1, ant/a.gif"):
             read(tmp_path, 8)
 
 
@@ -203,7 +213,7 @@ def test_a_class_without_test_images_is_trained_on_if_that_is_wanted(tmp_path, c
     keep = "--keep-classes-without-test-images"
     ran = cli(*RUN, "--data-dir", folder, keep, "--out", "results")
     assert ran.code == 0, ran.err
-    assert "1 classes are trained on and have no test images, so that theirs is n/a: bee" in ran.err
+    assert "no test images of 1 of 3 classes, which are trained on and whose accuracy is n/a: bee" in ran.err
     (path,) = Path("results").rglob("*.json")
     stored = json.loads(path.read_text())
     assert stored["config"]["keep_classes_without_test_images"] is True
@@ -230,7 +240,7 @@ def test_a_class_of_one_image_is_trained_on_if_that_is_wanted(tmp_path, class_fo
     with pytest.raises(LtbenchError, match="one image") as caught:
         read(tmp_path, 8)
     assert "--keep-classes-without-test-images" in str(caught.value)
-    with pytest.warns(LtbenchWarning, match="1 classes are trained on and have no test images"):
+    with pytest.warns(LtbenchWarning, match="no test images of 1 of "):
         data = read(tmp_path, 8, keep_untested=True)
     assert np.bincount(data.train.labels).tolist() == [8, 1, 4]
     assert np.bincount(data.test.labels, minlength=3).tolist() == [2, 0, 1]

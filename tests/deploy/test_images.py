@@ -62,7 +62,15 @@ def test_no_more_classes_than_there_are(top, columns):
 
 
 def test_a_folder_is_searched_to_the_bottom(tmp_path):
-    for name in ("b.png", "a/deep/c.JPG", "a/notes.txt", ".hidden.png", ".thumbs/d.png", "split.csv"):
+    for name in (
+        "b.png",
+        "a/deep/c.JPG",
+        "a/notes.txt",
+        ".hidden.png",
+        ".thumbs/d.png",
+        "split.csv",
+        "ltbench-split.csv",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     files, others = image_files([tmp_path])

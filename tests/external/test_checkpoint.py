@@ -123,8 +123,8 @@ def test_importing_again_replaces_and_another_file_is_refused(images, checkpoint
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (float("nan"), "1 entries (conv1.weight) with NaN or infinity"),
-        (float("inf"), "1 entries (conv1.weight) with NaN or infinity"),
+        (float("nan"), "NaN or infinity in 1 of its 116 entries (conv1.weight)"),
+        (float("inf"), "NaN or infinity in 1 of its 116 entries (conv1.weight)"),
         (3e38, "the logits of 4 of 4 images are NaN, infinite or beyond 1e+30"),  # finite, but not what it makes
     ],
 )
@@ -194,5 +194,5 @@ def test_weights_that_are_not_finite_are_refused(images, checkpoint, tmp_path, c
     torch.save(stored, tmp_path / "weights.pth")
     called = cli("import-checkpoint", "weights.pth", "--name", "theirs", *OPTIONS)
     assert called.code == 2
-    assert "1 entries (conv1.weight) with NaN or infinity" in called.err
+    assert "NaN or infinity in 1 of its 188 entries (conv1.weight)" in called.err
     assert not list(tmp_path.rglob("results/**/*.json"))

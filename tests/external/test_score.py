@@ -10,6 +10,7 @@ import torch
 
 from ltbench import paths, registry
 from ltbench.config import RunConfig
+from ltbench.data.datasets import image_folder as folder
 from ltbench.external.score import score
 from ltbench.report.board import leaderboards
 from ltbench.report.collection import collect
@@ -383,6 +384,15 @@ def test_names_of_images_where_a_class_has_no_test_images(cli, file, tmp_path, n
     assert cli("score", path, *NUMBERED).code == 2
     done = cli("score", path, *NUMBERED, "--keep-classes-without-test-images")
     assert done.code == 0, done.err
+    assert only_result().test.top1 == 100
+
+
+def test_data_are_read_once_for_labels_and_names(cli, file, numbered, monkeypatch):
+    reads, read = [], folder.read
+    monkeypatch.setattr(folder, "read", lambda *args, **options: (reads.append(args), read(*args, **options))[1])
+    names = np.array([f"test/{name}/{number}.png" for name in BY_TEXT for number in range(3)])
+    done = cli("score", file(logits=9.0 * np.eye(11)[numbered], files=names), *NUMBERED)
+    assert (done.code, len(reads)) == (0, 1), done.err
     assert only_result().test.top1 == 100
 
 

@@ -90,18 +90,18 @@ def test_every_method_has_a_paper_whose_data_sets_and_recipe_tables_are_known(na
 def test_a_users_method_needs_no_toml_file(mine):
     cls = mine(None)
     assert paper_of(cls) == Paper()
-    assert paper_record(cls, resolve(RunConfig(method="mine")), "digits") is None
+    assert paper_record(cls, resolve(RunConfig(method="mine")).config, "digits") is None
 
 
 def test_the_toml_file_beside_a_users_method_is_used(mine):
     cls = mine(WHOLE)
-    run = resolve(RunConfig(method="mine", dataset="cifar100-lt", recipe="paper"))
+    run = resolve(RunConfig(method="mine", dataset="cifar100-lt", recipe="paper")).config
     assert (run.hyperparameters["tau"], run.recipe.epochs, run.recipe.augment.rotation) == (0.5, 300, 15)
     assert run.recipe.contrast.flip
     record = paper_record(cls, run, "cifar")
     assert (record.title, record.authors, record.recipe) == ("A Title", "Ann Other and Bo Third", run.recipe)
     assert record.claims == ["Mine|CIFAR-100-LT|100|ResNet-32|200"]
-    other = resolve(RunConfig(method="mine", dataset="cifar100-lt", hyperparameters={"tau": 2, "mixup": 0.3}))
+    other = resolve(RunConfig(method="mine", dataset="cifar100-lt", hyperparameters={"tau": 2, "mixup": 0.3})).config
     assert fitting_claims(cls, other) == {
         "Mine+|CIFAR-100-LT|100|ResNet-32|200": ["mixup 0.3 (reported: not stated)", "another network"]
     }
@@ -115,7 +115,7 @@ def test_a_recipe_that_is_like_another_says_what_differs(mine):
 
 def test_a_file_with_defaults_alone_is_no_paper(mine):
     cls = mine("defaults.digits-lt.tau = 3.0")
-    run = resolve(RunConfig(method="mine"))
+    run = resolve(RunConfig(method="mine")).config
     assert run.hyperparameters["tau"] == 3
     assert paper_record(cls, run, "digits") is None
 

@@ -59,7 +59,7 @@ def _fits(name: str, cls: type[Method], variants: list[dict[str, Any]], unstated
     found = {}
     for dataset, ratio in DATASETS:
         for own in settings:
-            run = resolve(RunConfig(method=name, dataset=dataset, imbalance_ratio=ratio, hyperparameters=own))
+            run = resolve(RunConfig(method=name, dataset=dataset, imbalance_ratio=ratio, hyperparameters=own)).config
             record = paper_record(cls, run, registry.dataset(dataset).recipe_table)
             title = f"{dataset} {run.imbalance_ratio} {json.dumps(own)}"
             claims = {numbers[key]: record.differs.get(key, []) for key in sorted(record.claims)} if record else None

@@ -217,6 +217,13 @@ def test_settings_are_named_as_they_are_set(make_result):
     assert set(board.rows["label"]) == shown
 
 
+@pytest.mark.parametrize("text", ["[/]", "[1,", "[1 2]", "[bold]", "[", "[]", f"[{'9' * 400}]", f"[{'1' * 5000}]"])
+def test_a_setting_that_looks_like_a_list_of_numbers_is_named_as_it_is(make_result, text):
+    runs = [make_result("balpoe", settings={"hyperparameters": {"mixup": one}}) for one in (text, 0.5)]
+    (board,) = leaderboards(stored(*runs))
+    assert set(board.rows["label"]) == {f"balpoe, mixup={text}", "balpoe, mixup=0.5"}
+
+
 def test_runs_on_scaled_copies_are_a_row_of_their_own_and_say_so(make_result):
     plain = [make_result(seed=seed, top1=60.0) for seed in (0, 1)]
     copied = [make_result(seed=seed, top1=40.0, settings={"cache_resized": 256}) for seed in (0, 1)]

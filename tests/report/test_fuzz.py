@@ -1,6 +1,10 @@
-"""Hundreds of odd results beside good ones: every format of the report shows the good ones, and never crashes."""
+"""Hundreds of odd results beside good ones: every format of the report shows the good ones, and never crashes.
+
+By hand, longer: ``LTBENCH_FUZZ_CASES=2000 LTBENCH_FUZZ_SEED=7 pytest tests/report/test_fuzz.py``.
+"""
 
 import json
+import os
 import random
 import shutil
 import tempfile
@@ -10,6 +14,8 @@ from typing import Any
 
 import pytest
 
+CASES = int(os.environ.get("LTBENCH_FUZZ_CASES", "300"))
+SEED = int(os.environ.get("LTBENCH_FUZZ_SEED", "0"))
 RESULTS = Path(__file__).parents[2] / "results"
 GOOD = ("ce", "balpoe")
 """Methods of the results that are left as they are."""
@@ -193,8 +199,9 @@ def styles_of(batch: int, figures: str, folder: Path) -> list[tuple[str, ...]]:
 
 @pytest.mark.filterwarnings("ignore")
 def test_hundreds_of_odd_results_leave_the_report_of_the_good_ones_whole(cli, tmp_path):
-    rng = random.Random(0)
-    trees, batches, size = bases(), 6, 50
+    rng = random.Random(SEED)
+    trees, size = bases(), 50
+    batches = CASES // size
     for batch in range(batches):
         odd = [mutated(rng, batch * size + number, trees) for number in range(size)]
         run(cli, rng, odd, styles_of(batch, "reliability,cost,shift,tuning", tmp_path))

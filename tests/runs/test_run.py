@@ -295,6 +295,19 @@ def test_a_stored_run_of_experts_that_were_divided_otherwise_is_run_again(option
     assert again.metrics == result.metrics
 
 
+def test_storing_over_an_old_result_builds_no_network_for_the_comparison(options, monkeypatch):
+    config = RunConfig(method="balpoe", epochs=1)
+    result = run(config, options)
+    (path,) = options.out.rglob("*.json")
+    older = json.loads(path.read_text())
+    older["config"]["recipe"]["lr"] = 0.7  # equal id, other settings: a default has changed since
+    path.write_text(json.dumps(older))
+    monkeypatch.setattr("ltbench.runs.stored._network", None)
+    again = run(config, options)
+    assert (again.status, again.config) == ("done", result.config)
+    assert json.loads(path.read_text())["config"]["recipe"]["lr"] == result.config.recipe.lr
+
+
 def test_a_stored_run_of_experts_that_is_older_than_its_division_on_record_stays_stored(options):
     config = RunConfig(method="balpoe", epochs=1)
     run(config, options)

@@ -248,7 +248,8 @@ def _classes(
         _refuse_parts_for_classes([name.name for name in kept], folder)
     if nested:
         found.notes.append(
-            f"{len(nested)} images in folders of class folders belong to these classes, e.g. {found.name(nested[0])}"
+            f"images in folders of class folders, which belong to these classes: {len(nested)}, "
+            f"e.g. {found.shown(nested[0])}"
         )
     return tuple(name.name for name in kept), ClassFiles(files, np.array(labels, dtype=np.int64))
 

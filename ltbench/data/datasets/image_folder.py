@@ -113,7 +113,8 @@ class FolderParts:
         if not names:
             return []
         shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-        return [f"{len(names)} classes are trained on and have no test images, so their accuracy is n/a: {shown}"]
+        of = f"{len(names)} of {len(self.listing.classes)} classes"
+        return [f"no test images of {of}, which are trained on and whose accuracy is n/a: {shown}"]
 
     def duplicate_notes(self) -> list[str]:
         """Copies of one image in two parts, or in two classes."""
@@ -127,7 +128,7 @@ class FolderParts:
                 one = self._name(own, int(np.flatnonzero(shared)[0]))
                 same = self.duplicates[own][np.flatnonzero(shared)[0]]
                 two = self._name(its, int(np.flatnonzero(self.duplicates[its] == same)[0]))
-                notes.append(f"{int(shared.sum())} {kind} images are copies of {other} images, e.g. {one} of {two}")
+                notes.append(f"{kind} images that are copies of {other} images: {shared.sum()}, e.g. {one} of {two}")
         return [*notes, *self._in_two_classes()]
 
     def _in_two_classes(self) -> list[str]:
@@ -138,7 +139,7 @@ class FolderParts:
         if not len(odd):
             return []
         one, two = (self.listing.shown(self.files[order[odd[0] + i]]) for i in (0, 1))
-        return [f"{len(odd)} images stand in more than one class, e.g. {one} and {two}, which have the same bytes"]
+        return [f"images that stand in more than one class: {len(odd)}, e.g. {one} and {two}, with the same bytes"]
 
     def repeated(self, part: str) -> NDArray[np.bool_]:
         """(N,) whether an image of a part is a copy of one before it in the same class and part."""
@@ -232,7 +233,7 @@ def load(folder_parts: FolderParts, image_size: int) -> RawData:
         }
         if animated := [listing.shown(folder_parts.files[i]) for i in _with_frames(folder_parts.files, image_size)]:
             shown = ", ".join(animated[:SHOWN]) + (", ..." if len(animated) > SHOWN else "")
-            message = f"of {len(animated)} images with several frames the first is used: {shown}"
+            message = f"images with several frames, of which the first is used: {len(animated)}, {shown}"
             warnings.warn(message, LtbenchWarning, stacklevel=3)
     names = {part: tuple(listing.name(file) for file in own.files) for part, own in parts.items()}
     return RawData(

@@ -146,10 +146,10 @@ def _about_images(folder_parts: FolderParts, headers: Sequence[tuple[Path, _Head
     if several := [folder_parts.listing.shown(file) for file, header in headers if header.frames]:
         yield (
             "several frames",
-            f"{len(several)} images, of which the first frame is used: " + ", ".join(_named(several)),
+            f"images of which the first frame is used: {len(several)}, " + ", ".join(_named(several)),
         )
     repeated = sum(int(folder_parts.repeated(part).sum()) for part in folder_parts.parts)
-    yield "copies", f"{repeated} images have the bytes of another image of their class and part"
+    yield "copies", f"images that have the bytes of another image of their class and part: {repeated}"
 
 
 def _notes(folder_parts: FolderParts) -> Iterator[tuple[str, str]]:

@@ -92,7 +92,9 @@ def _predecessors(configs: Sequence[RunConfig]) -> list[set[int]]:
         try:
             with warnings.catch_warnings(action="ignore", category=LtbenchWarning):  # the run will say it
                 used = _used(config)
-        except Exception:  # a fault in a method is the run's own, and will come up there
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # a fault in a method is the run's own, and will come up there
             used = set()
         same = {other for other in range(position) if names[other] == names[position]}
         found.append(same | {other for other, name in enumerate(names) if name in used})

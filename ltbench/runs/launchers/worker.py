@@ -87,7 +87,9 @@ def carry_out(job: Job, options: RunOptions, method_files: Sequence[Path]) -> tu
         return "result", run_or_recall(job.config, options)
     except LtbenchError as error:
         return "error", error
-    except (Exception, SystemExit):  # a fault of ours: not every exception can be sent, its traceback can
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # a fault of ours: not every exception can be sent, its traceback can
         return "error", RuntimeError(f"in a worker process:\n{traceback.format_exc()}")
 
 
