@@ -13,7 +13,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.storages.journal._storage import JournalOperation
 
 from ltbench.errors import LtbenchError, LtbenchWarning, SaveError
-from ltbench.reading import read_small
+from ltbench.files.reading import read_small
 
 _STUDY = "ltbench"
 _LARGEST = 2**30
