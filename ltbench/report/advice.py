@@ -29,7 +29,7 @@ ENOUGH_FOR_TEMPERATURE = 2000
 ECE within 20 % of that of the temperature of the test images, on average over simulated data sets; worth hundreds, the
 mean is above 20 % in some of them (benchmarks/statistics/temperature.md, the last table)."""
 _ESTIMATOR = 2
-"""Of temperatures, from which on they are near enough (``ltbench.evaluate.temperature.ESTIMATOR``)."""
+"""Of temperatures, from which on they are near enough (``ltbench.metrics.temperature.ESTIMATOR``)."""
 _MORE_SEEDS = "ltbench run --seeds 0-4"
 
 
