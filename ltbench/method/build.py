@@ -8,7 +8,7 @@ from ltbench import registry, rng
 from ltbench.config import Recipe, RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.method.base import ClassPrior, Method
-from ltbench.models.experts import Backbone
+from ltbench.models.backbone import Backbone
 
 
 def build_method(config: RunConfig, counts: Sequence[int], shape: tuple[int, int, int], device: torch.device) -> Method:

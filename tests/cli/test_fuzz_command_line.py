@@ -23,7 +23,7 @@ from PIL import Image
 from ltbench import registry
 from ltbench.cli import app
 from ltbench.config import RunConfig
-from ltbench.models.experts import Backbone
+from ltbench.models.backbone import Backbone
 from ltbench.models.published_resnets import published_name
 from ltbench.runs import run, sweep
 from ltbench.runs.options import RunOptions
