@@ -22,12 +22,13 @@ from ltbench.evaluation.records import multiply_adds, peak_memory
 from ltbench.method import Method
 from ltbench.method.build import build_method
 from ltbench.runs.resolve import resolve
-from ltbench.training.checkpoint import NoCheckpoint
+from ltbench.training.batches import changes_batches
 from ltbench.training.device import choose_device
 from ltbench.training.distributed.process_group import Group, check_divisible
+from ltbench.training.options import TrainOptions
 from ltbench.training.schedule import plan
 from ltbench.training.step import WORTH_COMPILING
-from ltbench.training.trainer import changes_batches, fit
+from ltbench.training.trainer import fit
 
 STEPS = {"cpu": 1}
 """Steps that are timed together, by device: 20 elsewhere, where a step is short and starts while the last one runs."""
@@ -266,19 +267,18 @@ class _Ways:
                             "contrast": Augment()}
                 ),
                 seed=0,
-                checkpoint=NoCheckpoint(),
-                precision=self.config.precision,
-                compiled=compiled,
+                options=TrainOptions(
+                    precision=self.config.precision, compiled=compiled, accumulate=self.accumulate,
+                    checkpoint_activations=self.checkpoint_activations,
+                ),
                 unlabelled=images,
-                accumulate=self.accumulate,
-                recompute=self.checkpoint_activations,
             )  # fmt: skip
         times = []
         for one in planned:
             curve = [point for point in history.curve if point.stage == one.stage.name][1:]  # the first one warms up
             seconds = tuple(batch / point.images_per_second for point in curve if point.images_per_second)
             times.append(StageTime(one.stage.name, steps * one.epochs, seconds))
-        return Share(processes, batch, tuple(times), history.how or "nothing to train", peak_memory(self.device))
+        return Share(processes, batch, tuple(times), history.execution or "nothing to train", peak_memory(self.device))
 
     def evaluation_seconds(self, method: Method) -> float:
         """For all test images, by the shortest time of some."""

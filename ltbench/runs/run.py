@@ -32,20 +32,22 @@ from ltbench.method import Method
 from ltbench.method.build import build_method
 from ltbench.method.claims import paper_record
 from ltbench.metrics.temperature import Prior, Training, fit_for_prior
+from ltbench.progress import ProgressUpdate
 from ltbench.results.provenance import provenance, software
-from ltbench.results.schema import Cost, CurvePoint, Division, ExpertsRecord, MethodRecord, Metrics, Result, Status
+from ltbench.results.schema import Cost, CurvePoint, ExpertsRecord, MethodRecord, Metrics, Result, Status
 from ltbench.results.store import Store
 from ltbench.runs.monitor.heartbeat import FILE, HeartbeatWriter
 from ltbench.runs.monitor.tensorboard import Board
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import resolve
-from ltbench.training.checkpoint import Checkpoint
-from ltbench.training.device import choose_device, own_device
-from ltbench.training.distributed.batch_norm import check_has_batch_norm, processes_together, synchronise
+from ltbench.training.checkpoint import Checkpoint, load_trained
+from ltbench.training.device import choose_device, local_device
+from ltbench.training.distributed.batch_norm import check_has_batch_norm, sync_batch_norm, sync_group_size_for
 from ltbench.training.distributed.process_group import check_divisible
 from ltbench.training.distributed.sharding import check_shardable
 from ltbench.training.history import History
-from ltbench.training.trainer import fit, load_trained
+from ltbench.training.options import TrainOptions
+from ltbench.training.trainer import fit
 
 
 def run(config: RunConfig, around: RunOptions | None = None) -> Result:
@@ -92,14 +94,14 @@ class _Run:
         self.store = Store(around.out)
         self.store.check_writable()
         self.group = around.group
-        self.device = own_device(choose_device(around.device), self.group.size)
+        self.device = local_device(choose_device(around.device), self.group.size)
         self.source: Source = registry.dataset(config.dataset)
         self.cls = registry.method(config.method)
         check_divisible(self.cls, config.method, self.recipe.batch_size, self.group, around.accumulate)
         if around.shard:
             check_shardable(self.group)
         images, ways = config.batch_norm_images, (self.recipe.batch_size, self.group, around.accumulate)
-        self.norms_together = processes_together(images, *ways) if images else 1  # processes that share statistics
+        self.norms_together = sync_group_size_for(images, *ways) if images else 1  # processes that share statistics
         self.data: Dataset = dataset.load(self.source, config, around.data_dir)
         self.config = config = dataset.effective(config, self.data)
         self.revision = registry.revision(self.cls)
@@ -122,7 +124,7 @@ class _Run:
             options = {f"--{name.replace('_', '-')}": getattr(self.around, name) for name in names}
             facts = {"revision of the method": self.revision, "data": self.data.fingerprint, **options, **software()}
             facts["device"] = self.device.type
-            self.group.check_alike(self.config.model_dump(mode="json") | facts)
+            self.group.check_same_run(self.config.model_dump(mode="json") | facts)
 
     def result(self) -> Result:
         """The stored result, or that of training now; waits for another process that trains this run."""
@@ -269,32 +271,35 @@ class _Run:
         adapts = (self.data.test if self.around.test else held_out) if self.cls.transductive else None
         if self.config.batch_norm_images:
             check_has_batch_norm(method)
-            synchronise(method, self.group, self.norms_together)
+            sync_batch_norm(method, self.group, self.norms_together)
         history = fit(
             method,
             self._loader(self.data.train),
             self.recipe,
             seed=self.config.seed,
-            checkpoint=self.checkpoint,
-            precision=self.config.precision,
-            compiled=self.around.compiled,
+            options=TrainOptions(
+                checkpoint=self.checkpoint,
+                precision=self.config.precision,
+                compiled=self.around.compiled,
+                accumulate=self.around.accumulate,
+                checkpoint_activations=self.around.checkpoint_activations,
+                shard=self.around.shard,
+                group=self.group,
+                listener=self._watch,
+            ),
             validation=validation,
             unlabelled=self._loader(adapts, labelled=False) if adapts is not None else None,
-            watch=self._watch,
-            group=self.group,
-            accumulate=self.around.accumulate,
-            recompute=self.around.checkpoint_activations,
-            shard=self.around.shard,
         )
-        self._watch(1.0, "evaluation", history)
+        self._watch(ProgressUpdate("evaluation", 1.0, history=history))
         return self._measured(method, history, validation, test)
 
-    def _watch(self, share: float, words: str, history: History) -> None:
+    def _watch(self, update: ProgressUpdate) -> None:
         if not self.group.is_main:
             return
-        self.around.watch(share, words)
-        self.heart.beat(share, words, history)
-        self.board.follow(history.curve)
+        self.around.watch(update.fraction, update.message)
+        if update.history is not None:
+            self.heart.beat(update.fraction, update.message, update.history)
+            self.board.follow(update.history.curve)
 
     def _measured(self, method: Method, history: History, validation: Loader | None, test: Loader | None) -> Result:
         metrics: dict[str, Metrics] = {}
@@ -312,7 +317,7 @@ class _Run:
                 raise TrainingFailedError(f"{name}: {wrong}")
             if not self.group.is_main:
                 continue
-            images, how = images + len(predictions.labels), predictions.how
+            images, how = images + len(predictions.labels), predictions.execution
             predictions.save(self.folder / f"{name}.npz", run_id=self.id)
             logits, labels = predictions.logits, predictions.labels
             record, logit_prior = data_record(self.data), self._logit_prior(method)
@@ -383,9 +388,9 @@ class _Run:
             training_seconds=history.seconds + self.used_seconds,
             training_images_per_second=history.images / history.seconds if history.seconds else None,
             evaluation_images_per_second=evaluation_rate,
-            training=history.how,
+            training=history.execution,
             evaluation=evaluation,
-            divisions=[Division.model_validate(one, from_attributes=True) for one in history.divisions],
+            divisions=history.divisions,
             peak_memory_bytes=peak_memory(self.device),
             peak_memory_of="device" if self.device.type == "cuda" else "process",
         )
