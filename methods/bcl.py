@@ -9,7 +9,7 @@ from torch import Tensor
 from ltbench.method import Method, MethodConfig, Range, hyperparameter
 from ltbench.method.losses import logit_adjusted_cross_entropy
 from ltbench.models.heads import projector
-from ltbench.training.distributed.batch_norm import sees_parameters
+from ltbench.training.distributed.batch_norm import exclude_from_sync
 
 
 def balanced_contrast(
@@ -89,7 +89,7 @@ class BCL(Method):
         hidden, dimension = (512, 128) if features <= 64 else (features, 1024)
         self.projection = projector(features, hidden, dimension)
         self.prototypes = projector(features, hidden, dimension)
-        sees_parameters(self.prototypes)
+        exclude_from_sync(self.prototypes)
 
     def forward(self, batch, progress):
         """The weighted sum of cross entropy on the first view and contrast between the other two."""

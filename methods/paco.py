@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ltbench.method import Batch, Method, MethodConfig, Range, hyperparameter
 from ltbench.models.heads import projector
-from ltbench.training.distributed.batch_norm import synchronised
+from ltbench.training.distributed.batch_norm import sync_group_size
 
 
 def paco_loss(
@@ -176,7 +176,7 @@ class PaCo(Method):
         """How many parts each process's images are split into; as many in all, since norms may be synchronised."""
         images, processes = len(progress.gather(batch.labels)), len(progress.gather(batch.labels[:1]))
         own = images // processes  # at least
-        together = images * min(synchronised(self), processes) // processes
+        together = images * min(sync_group_size(self), processes) // processes
         return max(1, min(together // self.config.virtual_batch, own))
 
     def _query(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -33,10 +33,11 @@ from ltbench.data.loading.resize_cache import resized
 from ltbench.evaluation.predict import predict
 from ltbench.method import Batch, ClassPrior, Method, Shuffled, Stage, at_rest
 from ltbench.metrics import calibration
-from ltbench.models.experts import Backbone
+from ltbench.models.backbone import Backbone
 from ltbench.results.provenance import hardware
-from ltbench.training.checkpoint import NoCheckpoint
-from ltbench.training.step import RECORDERS, Step
+from ltbench.training.cuda_graph import RECORDERS
+from ltbench.training.options import TrainOptions
+from ltbench.training.step import Step
 from ltbench.training.trainer import fit
 from ltbench_speed import photographs
 from ltbench_speed import reference_loop as reference
@@ -147,7 +148,7 @@ def sgd(network: nn.Module) -> torch.optim.SGD:
 def train(made: Method, data: InMemoryLoader, precision: str) -> None:
     """An epoch of ltbench's training, without a checkpoint."""
     recipe = Recipe(epochs=1, warmup=0, milestones=(), augment=BASIC)
-    fit(made, data, recipe, seed=0, checkpoint=NoCheckpoint(), precision=precision)
+    fit(made, data, recipe, seed=0, options=TrainOptions(precision=precision))
 
 
 def steps(device: torch.device) -> Iterator[Contest]:
@@ -168,10 +169,8 @@ def steps(device: torch.device) -> Iterator[Contest]:
 def _our_step(made: Method, batch: Batch, precision: str) -> Work:
     device = batch.labels.device
     made.train()
-    step = Step(
-        made, sgd(made), torch.zeros(2, dtype=torch.float64, device=device), precision=precision,
-        recorder=None if device.type == "cpu" else RECORDERS[device.type],
-    )  # fmt: skip
+    sums = torch.zeros(2, dtype=torch.float64, device=device)
+    step = Step(made, sgd(made), sums, TrainOptions(precision=precision), recorder=RECORDERS.get(device.type))
     progress = at_rest(Stage())
 
     def take() -> None:

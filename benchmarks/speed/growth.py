@@ -25,10 +25,10 @@ from ltbench.data.images import LabelledImages
 from ltbench.data.loading.epoch import Epoch
 from ltbench.method import ClassPrior, Method, Shuffled, Stage, at_rest
 from ltbench.metrics import calibration
-from ltbench.models.experts import Backbone
+from ltbench.models.backbone import Backbone
 from ltbench.report.board import leaderboards
 from ltbench.report.collection import collect, no_search_for_cycles
-from ltbench.training.activation_checkpointing import recomputed
+from ltbench.training.activation_checkpointing import activation_checkpointing
 from ltbench.training.step import Step
 from ltbench_speed.contests import BASIC, BATCH, CLASSES, images, method, resident, sgd
 
@@ -53,19 +53,19 @@ def classes(count: int) -> float:
 
 def activations(count: int) -> float:
     """A training step of BalPoE, three experts, ResNet-50, 224 pixels, fp32."""
-    return _large_step(count, recompute=False)
+    return _large_step(count, checkpoint_activations=False)
 
 
 def recomputed_activations(count: int) -> float:
     """The same step with --checkpoint-activations."""
-    return _large_step(count, recompute=True)
+    return _large_step(count, checkpoint_activations=True)
 
 
-def _large_step(count: int, *, recompute: bool) -> float:
+def _large_step(count: int, *, checkpoint_activations: bool) -> float:
     build = Backbone("resnet50", classes=1000, channels=3, image_size=224, head="cosine")
     cls = registry.method("balpoe")
     made = cls(build, ClassPrior(torch.full((1000,), 10)), cls.Config()).to(memory_format=torch.channels_last)
-    with recomputed(made.network) if recompute else nullcontext():
+    with activation_checkpointing(made.network) if checkpoint_activations else nullcontext():
         return _step(made, 1000, images(count, 1000, 224), 2)
 
 

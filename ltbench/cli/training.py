@@ -89,7 +89,7 @@ def run(
     add_methods(methods_dir, method)
     from ltbench.cli import console
     from ltbench.runs import sweep
-    from ltbench.training.distributed.process_group import joined
+    from ltbench.training.distributed.process_group import process_group
 
     described, tuning = sweep.read_runs(config) if config else ([{}], None)
     configs = sweep.expand(
@@ -104,7 +104,7 @@ def run(
         ),
         where=config,
     )  # fmt: skip
-    with joined(device) as group:
+    with process_group(device) as group:
         if group.size > 1 and parallel > 1:
             hint = "leave --parallel out"
             raise LtbenchError("processes that do a run together do one at a time", where="--parallel", hint=hint)

@@ -13,12 +13,11 @@ from ltbench.data import dataset
 from ltbench.deploy.imported import Imported
 from ltbench.errors import LtbenchError
 from ltbench.method import ClassPrior, Method
-from ltbench.models.experts import Backbone
+from ltbench.models.backbone import Backbone
 from ltbench.results.external import IMPORTED
 from ltbench.results.schema import Result
-from ltbench.training.checkpoint import Checkpoint
+from ltbench.training.checkpoint import Checkpoint, load_trained
 from ltbench.training.finite import not_finite
-from ltbench.training.trainer import load_trained
 
 
 class Card(Frozen):

@@ -1,4 +1,4 @@
-"""Batch norm folded into the convolution before it: the same predictions from fewer passes over memory."""
+"""Batch norm fused into the convolution before it: the same predictions from fewer passes over memory."""
 
 import copy
 from collections.abc import Iterator
@@ -11,15 +11,15 @@ from ltbench.method import Method
 from ltbench.models.experts import ExpertNetwork
 
 _TOLERANCE = 1e-2
-"""Of the largest logit. Folding is exact up to rounding (which is coarse on a GPU); another network is far off."""
+"""Largest deviation, as a fraction of the largest logit. Fusing is exact up to rounding (which is coarse on a GPU)."""
 
 
 @contextmanager
-def folded(method: Method, image: Tensor) -> Iterator[str]:
-    """Predict with batch norm folded in wherever it follows a convolution.
+def fused_batch_norm(method: Method, image: Tensor) -> Iterator[str]:
+    """Predict with batch norm fused into every convolution that it follows.
 
     In evaluation batch norm is a scale and a shift per channel (Ioffe and Szegedy, ICML 2015, algorithm 2), which
-    the weights and the bias of the convolution before it can take over. The method has its own network back after.
+    the weights and the bias of the convolution before it can take over. The method gets its own network back.
 
     Args:
         method: in evaluation mode.
@@ -29,25 +29,24 @@ def folded(method: Method, image: Tensor) -> Iterator[str]:
         "batch norm folded", or why not.
     """
     own = method.network
-    quick, words = _folded(own, image)
-    method.network = quick
+    method.network, execution = _fused(own, image)
     try:
-        yield words
+        yield execution
     finally:
         method.network = own
 
 
-def _folded(network: ExpertNetwork, image: Tensor) -> tuple[ExpertNetwork, str]:
+def _fused(network: ExpertNetwork, image: Tensor) -> tuple[ExpertNetwork, str]:
     if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):
         return network, "no batch norm to fold"
-    quick = copy.copy(network)
-    quick._modules = dict(network._modules)  # a shallow copy would share the dictionary
+    fused = copy.copy(network)
+    fused._modules = dict(network._modules)  # a shallow copy would share the dictionary
     try:
-        quick.trunk = fuse(network.trunk)
-        quick.branches = nn.ModuleList(fuse(branch) for branch in network.branches)
-        expected, found = network.experts(image), quick.experts(image)
+        fused.trunk = fuse(network.trunk)
+        fused.branches = nn.ModuleList(fuse(branch) for branch in network.branches)
+        expected, found = network.experts(image), fused.experts(image)
     except Exception as error:  # tracing meets code that it cannot follow, in as many ways as there are networks
         return network, f"batch norm not folded: {type(error).__name__}"
     if not (found - expected).abs().max() <= _TOLERANCE * expected.abs().max():
         return network, "batch norm not folded: tracing changed the network"
-    return quick, "batch norm folded"
+    return fused, "batch norm folded"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ltbench.data.loading.base import Loader
 from ltbench.errors import LtbenchError
-from ltbench.evaluation.fuse_batch_norm import folded
+from ltbench.evaluation.fuse_batch_norm import fused_batch_norm
 from ltbench.files.atomic import write_bytes
 from ltbench.files.memmap import empty_or_memmap
 from ltbench.method import Method
@@ -21,33 +21,33 @@ from ltbench.training.distributed.process_group import ALONE, Group
 
 _ARRAYS = ("logits", "experts", "labels")
 LARGEST = 1e30
-"""Of logits: beyond it float32 has no room for their differences and for dividing them by a temperature."""
-_AT_A_TIME = 2**24
+"""The largest logit: beyond it float32 has no room for differences and for dividing by a temperature."""
+_CHUNK = 2**24
 """Bytes that are read at a time."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a method says about a set of images; on the CPU, float32."""
+    """The logits of a set of images; on the CPU, float32."""
 
     logits: Tensor
-    """(N, C) combined."""
+    """(N, C) of the combined prediction."""
     experts: Tensor
-    """(M, N, C)."""
+    """(M, N, C) of every expert."""
     labels: Tensor
     """(N,)."""
-    how: str = ""
-    """How the network was run."""
+    execution: str = ""
+    """How the network was run, e.g. "batch norm folded"."""
     about: Mapping[str, str] = field(default_factory=dict)
-    """What the file that they come from says about them, e.g. the run id."""
+    """Notes of the file that they come from, e.g. the run id."""
 
     def fault(self) -> str | None:
-        """Which logits are not finite or too large to compute with, in words; None: all are well."""
-        for what, table in (("", self.logits), *((f"expert {m}: ", one) for m, one in enumerate(self.experts))):
+        """The logits that are not finite or too large to compute with, in words; None: there are none."""
+        for prefix, table in (("", self.logits), *((f"expert {m}: ", one) for m, one in enumerate(self.experts))):
             wrong = torch.cat([~(block.abs() < LARGEST).all(1) for (block,) in blocks(table)])  # NaN is not less either
             if wrong.any():
                 return (
-                    f"{what}the logits of {int(wrong.sum())} of {len(wrong)} images are NaN, infinite or beyond "
+                    f"{prefix}the logits of {int(wrong.sum())} of {len(wrong)} images are NaN, infinite or beyond "
                     f"{LARGEST:g}, the first of image {int(wrong.int().argmax())}"
                 )
         return None
@@ -84,8 +84,8 @@ def _read(archive: zipfile.ZipFile, name: str) -> Tensor:
         shape, backwards, kind = np.lib.format.read_array_header_1_0(member)
         table = empty_or_memmap(shape[::-1] if backwards else shape, torch.from_numpy(np.empty(0, kind)).dtype)
         flat = table.view(-1).numpy().view(np.uint8)
-        for begin in range(0, len(flat), _AT_A_TIME):
-            part = flat[begin : begin + _AT_A_TIME]
+        for begin in range(0, len(flat), _CHUNK):
+            part = flat[begin : begin + _CHUNK]
             part[:] = np.frombuffer(member.read(len(part)), np.uint8)
     return table.permute(*reversed(range(table.ndim))) if backwards else table
 
@@ -94,14 +94,14 @@ def _read(archive: zipfile.ZipFile, name: str) -> Tensor:
 def predict(method: Method, data: Loader, precision: str = "fp32", group: Group = ALONE) -> Predictions:
     """Predict every image of a set, in evaluation mode; logits leave the device batch by batch.
 
-    Several processes share out the batches that one would make, so that predictions are the same. The first one has
-    them all in the end; what the others return is of no use.
+    Several processes share the batches that one would make, so that predictions are the same. The main process has
+    them all in the end; the others return only their own.
     """
     method.eval()
     logits, experts, done = torch.empty(0, 0), torch.empty(0, 0, 0), 0
     own = sum(map(len, data.in_order(local_slice=group.local_slice)))
     count = len(data.labels) if group.is_main else own
-    with folded(method, data.first()) as how:
+    with fused_batch_norm(method, data.first()) as execution:
         for batch in data.eval_batches(local_slice=group.local_slice):
             with torch.autocast(data.device.type, torch.bfloat16, enabled=precision == "bf16"):
                 found = method.experts(batch.images).float()
@@ -111,4 +111,4 @@ def predict(method: Method, data: Loader, precision: str = "fp32", group: Group 
             now = slice(done, done := done + len(batch.labels))
             experts[:, now], logits[now] = found, method.combine(found)
     group.gather_to_main([logits, *experts], own)
-    return Predictions(logits, experts, data.labels.cpu(), how)
+    return Predictions(logits, experts, data.labels.cpu(), execution)

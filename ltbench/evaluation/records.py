@@ -10,7 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ltbench.data.dataset import Dataset
 from ltbench.data.images import ImageFiles
 from ltbench.method import Method
-from ltbench.models.experts import ExpertNetwork, Part
+from ltbench.models.experts import ExpertNetwork
+from ltbench.models.trunk_and_branch import Subgraph
 from ltbench.results.schema import DataRecord, ExpertsRecord
 
 
@@ -42,7 +43,7 @@ def experts_record(network: ExpertNetwork) -> ExpertsRecord | None:
     if len(network.branches) == 1:
         return None
     shared, own = (
-        part.modules_with_parameters if isinstance(part, Part) else [] for part in (network.trunk, network.branches[0])
+        one.modules_with_parameters if isinstance(one, Subgraph) else [] for one in (network.trunk, network.branches[0])
     )
     return ExpertsRecord(count=len(network.branches), shared=shared, own=own)
 

@@ -153,7 +153,7 @@ def _predict(method: Method, data: Dataset, card: Card) -> tuple[Predictions, Co
         training_seconds=None,
         training_images_per_second=None,
         evaluation_images_per_second=len(predictions.labels) / seconds,
-        evaluation=predictions.how,
+        evaluation=predictions.execution,
         peak_memory_bytes=peak_memory(device),
         peak_memory_of="device" if device.type == "cuda" else "process",
     )

@@ -8,7 +8,7 @@ from ltbench import rng
 from ltbench.config import ResolvedRun
 from ltbench.errors import LtbenchError
 from ltbench.method.base import ClassPrior, Method
-from ltbench.models.experts import Backbone
+from ltbench.models.backbone import Backbone
 
 
 def build_method(

@@ -16,7 +16,7 @@ class CosineLinear(nn.Module):
     Args:
         features: D.
         classes: C.
-        scale: of the cosine.
+        scale: factor of the cosine.
     """
 
     def __init__(self, features: int, classes: int, scale: float = 30.0) -> None:

@@ -12,11 +12,12 @@ import timm
 from torch import Tensor
 
 from ltbench.errors import LtbenchError
-from ltbench.models.experts import Backbone, ExpertNetwork
+from ltbench.models.backbone import Backbone
+from ltbench.models.experts import ExpertNetwork
 
 _WRAPPERS = re.compile(r"^(module\.|backbone\.)+")
 _WIDTHS = {64: 1.0, 48: 0.75}
-"""By channels of the last stage."""
+"""Width by the channels of the last stage."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,12 @@ class Architecture:
     """cifar_resnet20 to 56."""
     experts: int
     width: float
-    """Of the experts' own stages: 1 or 0.75."""
+    """Width of the experts' own stages: 1 or 0.75."""
     head: str
     """linear or cosine."""
     classes: int
     channels: int
-    """Of the images."""
+    """Channels of the images."""
 
     def __str__(self) -> str:
         experts = f"{self.experts} experts" if self.experts > 1 else "one expert"

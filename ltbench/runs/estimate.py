@@ -21,14 +21,15 @@ from ltbench.evaluation.predict import predict
 from ltbench.evaluation.records import count_parameters, multiply_adds, peak_memory
 from ltbench.method import Method
 from ltbench.method.build import build_method
+from ltbench.progress import silent
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import resolve
-from ltbench.training.checkpoint import NoCheckpoint
+from ltbench.training.batches import changes_batches
 from ltbench.training.device import choose_device
 from ltbench.training.distributed.process_group import Group, check_divisible
 from ltbench.training.schedule import plan
 from ltbench.training.step import WORTH_COMPILING
-from ltbench.training.trainer import changes_batches, fit
+from ltbench.training.trainer import fit
 
 STEPS = {"cpu": 1}
 """Steps that are timed together, by device: 20 elsewhere, where a step is short and starts while the last one runs."""
@@ -256,19 +257,23 @@ class _Timer:
                 # The images are made elsewhere and at the same time: decoded by workers, varied by them or by the GPU.
                 recipe.model_copy(update={**still, "batch_size": batch, "epochs": length, "lr": 1e-4}),
                 seed=0,
-                checkpoint=NoCheckpoint(),
-                precision=self.run.config.precision,
-                compiled=pays if self.options.compiled is None else self.options.compiled,
+                options=replace(
+                    self.options,
+                    precision=self.run.config.precision,
+                    compiled=pays if self.options.compiled is None else self.options.compiled,
+                    listener=silent,
+                ),
                 unlabelled=images,
-                accumulate=self.options.accumulate,
-                recompute=self.options.checkpoint_activations,
             )
         times = []
         for one in planned:
             curve = [point for point in history.curve if point.stage == one.stage.name][1:]  # the first one warms up
             seconds = tuple(batch / point.images_per_second for point in curve if point.images_per_second)
             times.append(StageTime(one.stage.name, steps * one.epochs, seconds))
-        return ProcessTime(processes, batch, tuple(times), history.how or "nothing to train", peak_memory(self.device))
+        execution = history.execution or "nothing to train"
+        return ProcessTime(processes, batch, tuple(times), execution, peak_memory(self.device))
+            processes, batch, tuple(times), history.execution or "nothing to train", peak_memory(self.device)
+        )
 
     def evaluation_seconds(self, method: Method) -> float:
         """For all test images, by the shortest time of some."""

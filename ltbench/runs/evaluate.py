@@ -31,7 +31,7 @@ class Evaluation:
     """Fields of the result about single test images and label shift."""
     images: int = 0
     seconds: float = 0.0
-    how: str = ""
+    execution: str = ""
     """How predictions were made."""
 
     @property
@@ -59,7 +59,7 @@ def evaluate(planned: PlannedRun, method: Method, loaders: Loaders, options: Run
             raise TrainingFailedError(f"{part}: {fault}")
         if not options.group.is_main:
             continue
-        found.images, found.how = found.images + len(predictions.labels), predictions.how
+        found.images, found.execution = found.images + len(predictions.labels), predictions.execution
         predictions.save(planned.folder / f"{part}.npz", run_id=planned.run_id)
         if part == "validation":
             held_out = predictions.logits, predictions.labels

@@ -9,7 +9,6 @@ from ltbench.runs.monitor.heartbeat import FILE, HeartbeatWriter
 from ltbench.runs.monitor.tensorboard import TensorBoardWriter
 from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import PlannedRun
-from ltbench.training.history import History
 
 
 class Monitors:
@@ -24,12 +23,14 @@ class Monitors:
         self.tensorboard = TensorBoardWriter(folder)
         self._stored_at = Store(options.out).path(planned.config, planned.run_id)
 
-    def training(self, fraction: float, message: str, history: History) -> None:
-        """Pass on how far training is."""
-        if self._options.group.is_main:
-            self._options.listener(ProgressUpdate(message, fraction, history=history))
-            self.heartbeat.write(fraction, message, history)
-            self.tensorboard.write_curve(history.curve)
+    def __call__(self, update: ProgressUpdate) -> None:
+        """Pass on how far training is: a progress listener."""
+        if not self._options.group.is_main:
+            return
+        self._options.listener(update)
+        if update.history is not None:
+            self.heartbeat.write(update.fraction, update.message, update.history)
+            self.tensorboard.write_curve(update.history.curve)
 
     def recalled(self, result: Result) -> None:
         """Note a stored result that was found instead of training."""

@@ -8,16 +8,17 @@ from typing import Any
 
 from ltbench import paths
 from ltbench.errors import LtbenchError
-from ltbench.progress import ProgressListener, ProgressUpdate, silent
+from ltbench.progress import ProgressUpdate
 from ltbench.runs.monitor.tensorboard import check_installed
-from ltbench.training.distributed.process_group import ALONE, Group
+from ltbench.training.options import TrainOptions
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class RunOptions(TrainOptions):
     """Where and how a run is carried out; nothing here changes what it computes.
 
-    It travels whole from the command line to the trainer. A field has the name of its command-line option.
+    It travels whole from the command line to the trainer, which reads what it inherits. A field has the name of its
+    command-line option. A run fills in its own checkpoint and precision.
     """
 
     data_dir: Path = field(default_factory=paths.data_dir)
@@ -30,24 +31,12 @@ class RunOptions:
     """Seconds of training between two checkpoints."""
     evaluate_test: bool = True
     """Whether to look at the test set; tuning does not."""
-    compiled: bool | None = None
-    """Whether to compile training steps; None: where it pays."""
-    listener: ProgressListener = silent
-    """Told of progress after every step."""
     tensorboard: Path | None = None
     """Folder for training curves as TensorBoard reads them, in DATASET/METHOD/RUN_ID; None for none."""
     workers: int | None = None
     """Threads that decode image files, where a data set is not kept in memory; None: as many as there are cores."""
     tuning: Mapping[str, Any] | None = None
     """The search that chose the settings, for the result."""
-    group: Group = ALONE
-    """The processes that carry out the run together. With process-local batch norm their number does change results."""
-    accumulate: int = 1
-    """Gradient-accumulation steps per batch in each process; likewise."""
-    checkpoint_activations: bool = False
-    """Whether to keep less for the backward pass, and to compute it again there."""
-    shard: bool = False
-    """Whether the network's parameters are divided over the processes while it trains."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.checkpoint_every < math.inf:  # nor NaN, which no time is up to

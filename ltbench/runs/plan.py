@@ -17,8 +17,8 @@ from ltbench.results.provenance import software
 from ltbench.results.store import Store
 from ltbench.runs.options import RunOptions
 from ltbench.training.checkpoint import Checkpoint
-from ltbench.training.device import choose_device, own_device
-from ltbench.training.distributed.batch_norm import processes_together
+from ltbench.training.device import choose_device, local_device
+from ltbench.training.distributed.batch_norm import sync_group_size_for
 from ltbench.training.distributed.process_group import check_divisible
 from ltbench.training.distributed.sharding import check_shardable
 
@@ -77,14 +77,14 @@ def plan_run(run: ResolvedRun, options: RunOptions) -> PlannedRun:
     """
     config, recipe, group = run.config, run.recipe, options.group
     Store(options.out).check_writable()
-    device = own_device(choose_device(options.device), group.size)
+    device = local_device(choose_device(options.device), group.size)
     source, method = registry.dataset(config.dataset), registry.method(config.method)
     check_divisible(method, config.method, recipe.batch_size, group, options.accumulate)
     if options.shard:
         check_shardable(group)
     together = 1
     if config.batch_norm_images:
-        together = processes_together(config.batch_norm_images, recipe.batch_size, group, options.accumulate)
+        together = sync_group_size_for(config.batch_norm_images, recipe.batch_size, group, options.accumulate)
     data = dataset.load(source, config, options.data_dir)
     run = replace(run, config=dataset.effective(config, data))
     revision = registry.revision(method)
@@ -100,7 +100,7 @@ def plan_run(run: ResolvedRun, options: RunOptions) -> PlannedRun:
     )
 
 
-def check_alike(planned: PlannedRun, options: RunOptions) -> None:
+def check_same_run(planned: PlannedRun, options: RunOptions) -> None:
     """Refuse processes, on other machines perhaps, that would carry out something else and mix the two.
 
     Raises:
@@ -111,4 +111,4 @@ def check_alike(planned: PlannedRun, options: RunOptions) -> None:
         flags = {f"--{name.replace('_', '-')}": getattr(options, name) for name in names}
         facts = {"revision of the method": planned.revision, "data": planned.data.fingerprint, **flags, **software()}
         facts["device"] = planned.device.type
-        options.group.check_alike(planned.config.model_dump(mode="json") | facts)
+        options.group.check_same_run(planned.config.model_dump(mode="json") | facts)

@@ -7,7 +7,7 @@ from ltbench.evaluation.records import count_parameters, data_record, experts_re
 from ltbench.method import Method
 from ltbench.method.claims import paper_record
 from ltbench.results.provenance import provenance
-from ltbench.results.schema import Cost, CurvePoint, Division, MethodRecord, Result, Status
+from ltbench.results.schema import Cost, CurvePoint, MethodRecord, Result, Status
 from ltbench.runs.evaluate import Evaluation, logit_prior
 from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import PlannedRun
@@ -82,9 +82,9 @@ def _cost(planned: PlannedRun, method: Method, history: History, base_runs: Base
         training_seconds=history.seconds + base_runs.seconds,
         training_images_per_second=history.images / history.seconds if history.seconds else None,
         evaluation_images_per_second=evaluation.images_per_second,
-        training=history.how,
-        evaluation=evaluation.how,
-        divisions=[Division.model_validate(one, from_attributes=True) for one in history.divisions],
+        training=history.execution,
+        evaluation=evaluation.execution,
+        divisions=history.divisions,
         peak_memory_bytes=peak_memory(planned.device),
         peak_memory_of="device" if planned.device.type == "cuda" else "process",
     )

@@ -15,17 +15,18 @@ from ltbench.errors import LtbenchError, TrainingFailedError, out_of_memory
 from ltbench.files.atomic import remove_abandoned
 from ltbench.files.lock import exclusive
 from ltbench.method import Method
+from ltbench.progress import ProgressUpdate
 from ltbench.results.schema import Result
 from ltbench.results.store import Store
 from ltbench.runs.evaluate import evaluate
 from ltbench.runs.monitors import Monitors
 from ltbench.runs.options import RunOptions
-from ltbench.runs.plan import PlannedRun, check_alike, plan_run
+from ltbench.runs.plan import PlannedRun, check_same_run, plan_run
 from ltbench.runs.record import BaseRuns, record
 from ltbench.runs.resolve import resolve
 from ltbench.runs.stored import find_stored, save
 from ltbench.runs.train import make_loaders, train
-from ltbench.training.trainer import load_trained
+from ltbench.training.checkpoint import load_trained
 
 
 def run(config: RunConfig, options: RunOptions | None = None) -> Result:
@@ -49,7 +50,7 @@ def run_or_recall(config: RunConfig, options: RunOptions | None = None) -> tuple
     """Like ``run``; also says whether the result was stored already."""
     options = options or RunOptions()
     planned = plan_run(resolve(config), options)
-    check_alike(planned, options)
+    check_same_run(planned, options)
     stored = _recall(planned, options)
     return (stored, True) if stored is not None else (_carry_out(planned, options), False)
 
@@ -162,7 +163,7 @@ def _trained_and_evaluated(
 ) -> Result:
     loaders = make_loaders(planned, options)
     history = train(planned, method, loaders, options, monitors)
-    monitors.training(1.0, "evaluation", history)
+    monitors(ProgressUpdate("evaluation", 1.0, history=history))
     evaluation = evaluate(planned, method, loaders, options)
     result = record(
         planned,

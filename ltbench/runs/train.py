@@ -1,6 +1,6 @@
 """The training of one run: from an untrained method to trained weights and their history."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -10,7 +10,7 @@ from ltbench.method import Method
 from ltbench.runs.monitors import Monitors
 from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import PlannedRun
-from ltbench.training.distributed.batch_norm import check_has_batch_norm, synchronise
+from ltbench.training.distributed.batch_norm import check_has_batch_norm, sync_batch_norm
 from ltbench.training.history import History
 from ltbench.training.trainer import fit
 
@@ -60,20 +60,18 @@ def train(planned: PlannedRun, method: Method, loaders: Loaders, options: RunOpt
         torch.cuda.reset_peak_memory_stats(planned.device)
     if planned.config.batch_norm_images:
         check_has_batch_norm(method)
-        synchronise(method, options.group, planned.sync_group_size)
+        sync_batch_norm(method, options.group, planned.sync_group_size)
     return fit(
         method,
         loaders.train,
         planned.resolved.recipe,
         seed=planned.config.seed,
-        checkpoint=planned.checkpoint(options),
-        precision=planned.config.precision,
-        compiled=options.compiled,
+        options=replace(
+            options,
+            checkpoint=planned.checkpoint(options),
+            precision=planned.config.precision,
+            listener=monitors,
+        ),
         validation=loaders.validation,
         unlabelled=loaders.unlabelled,
-        watch=monitors.training,
-        group=options.group,
-        accumulate=options.accumulate,
-        recompute=options.checkpoint_activations,
-        shard=options.shard,
     )

@@ -1,1 +1,1 @@
-"""Training: the loop, its steps, schedules, checkpoints."""
+"""Training: the loop, its steps, optimisers, schedules, checkpoints."""

@@ -1,25 +1,34 @@
-"""Checkpoints: the whole state of a training run, written in one step, read without executing anything."""
+"""Checkpoints: the whole state of training, written in one step, read without executing anything."""
 
 import time
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ltbench.errors import LtbenchWarning
 from ltbench.files.atomic import write_bytes
+from ltbench.method import Method
 from ltbench.training.distributed.process_group import ALONE, Group
+from ltbench.training.distributed.sharding import gathered
+from ltbench.training.history import History
+
+_MISFITS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+"""What is raised by a checkpoint that can be read and has other content."""
 
 
 class Checkpoint:
     """The checkpoint file of a run.
 
     Args:
-        path: of the file.
+        path: the file.
         every: seconds of training between two saves.
-        settings: of the run, as text; what was saved under others is not taken up.
-        group: the processes of the run; the first one reads and writes.
+        settings: the run's settings as text; training does not resume from a checkpoint of other settings.
+        group: the processes of the run; the main one reads and writes.
     """
 
     def __init__(self, path: Path, every: float = 30.0, settings: str = "", group: Group = ALONE) -> None:
@@ -70,11 +79,108 @@ class NoCheckpoint(Checkpoint):
         pass
 
     def due(self) -> bool:
-        """Never."""
+        """False: it is never time to save."""
         return False
 
     def save(self, state: dict[str, Any]) -> None:
-        """Do not."""
+        """Do nothing."""
 
     def load(self, device: torch.device) -> None:
-        """Nothing."""
+        """None: there is no stored state."""
+
+
+@dataclass
+class TrainingState:
+    """All that the rest of training depends on: where it is, the weights, momentum, the history.
+
+    A checkpoint holds it as a dictionary of tensors, tuples, dictionaries and text.
+    """
+
+    method: Method
+    """All of its own state is parameters and buffers."""
+    sums: Tensor
+    """(2,) float64: loss and weight, added up over the steps of the epoch."""
+    stage: int = 0
+    """Index of the stage; the number of stages when training is done."""
+    epoch: int = 0
+    """Within the stage."""
+    step: int = 0
+    """Within the epoch."""
+    optimiser: torch.optim.SGD | None = None
+    """None before the first stage and after the last one."""
+    history: History = field(default_factory=History)
+
+    def save(self, checkpoint: Checkpoint, group: Group) -> None:
+        """Save to a checkpoint; every process must call it, since each may have shards of the weights.
+
+        Raises:
+            LtbenchError: if the checkpoint cannot be written.
+        """
+        checkpoint.save(
+            {
+                "position": (self.stage, self.epoch, self.step),
+                "method": gathered(self.method.state_dict(), group),
+                "optimiser": gathered(self.optimiser.state_dict(), group) if self.optimiser else None,
+                "history": self.history.to_dict(),
+                "sums": self.sums,
+            }
+        )
+
+    def resume(self, checkpoint: Checkpoint, stages: int, start_stage: Callable[[int], torch.optim.SGD]) -> bool:
+        """Go back to the state of a checkpoint; warns and leaves everything as it is if that does not fit the run.
+
+        Args:
+            checkpoint: where the state may be stored.
+            stages: their number.
+            start_stage: sets what a stage trains and gives its optimiser, without momentum.
+
+        Returns:
+            Whether training goes on within a stage.
+        """
+        stored = checkpoint.load(self.sums.device)
+        if stored is None:
+            return False
+        initial = {name: value.clone() for name, value in self.method.state_dict().items()}
+        try:
+            return self._restore(stored, stages, start_stage)
+        except _MISFITS as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            message = f"the checkpoint {checkpoint.path} does not fit the run ({reason}): training starts anew"
+            warnings.warn(message, LtbenchWarning, stacklevel=4)
+            self.method.load_state_dict(initial)
+            self.stage, self.epoch, self.step = 0, 0, 0
+            self.optimiser, self.history = None, History()
+            self.sums.zero_()
+            return False
+
+    def _restore(self, stored: dict[str, Any], stages: int, start_stage: Callable[[int], torch.optim.SGD]) -> bool:
+        self.stage, self.epoch, self.step = stored["position"]
+        if not 0 <= self.stage <= stages:
+            raise ValueError(f"there is no stage {self.stage}")
+        self.method.load_state_dict(stored["method"])
+        self.history = History.from_dict(stored["history"])
+        self.sums.copy_(stored["sums"])
+        if self.stage == stages:
+            return False
+        self.optimiser = start_stage(self.stage)
+        if stored["optimiser"] is not None:
+            # The recipe and this device set learning rates and flags; only momentum comes from the checkpoint.
+            groups = self.optimiser.state_dict()["param_groups"]
+            self.optimiser.load_state_dict({"state": stored["optimiser"]["state"], "param_groups": groups})
+            for weight, state in self.optimiser.state.items():
+                momentum = state.get("momentum_buffer")
+                if momentum is not None and momentum.shape != weight.shape:
+                    raise ValueError(f"a momentum is {tuple(momentum.shape)} and not {tuple(weight.shape)}")
+        return True
+
+
+def load_trained(method: Method, checkpoint: Checkpoint, device: torch.device) -> bool:
+    """Load the weights of a finished run into a method; False if there is no checkpoint of one."""
+    state = checkpoint.load(device)
+    if state is None or state.get("optimiser") is not None:
+        return False
+    try:
+        method.load_state_dict(state["method"])
+    except _MISFITS:  # of another network, or no weights at all
+        return False
+    return True

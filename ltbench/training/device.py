@@ -1,4 +1,4 @@
-"""What a run computes on."""
+"""The device that a run computes on."""
 
 import os
 
@@ -8,10 +8,10 @@ from ltbench.errors import LtbenchError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device by name; "auto" is the GPU if there is one.
+    """The device of this name; "auto" is the GPU if there is one.
 
     Raises:
-        LtbenchError: if it is not there.
+        LtbenchError: if there is no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -30,24 +30,24 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def own_device(device: torch.device, processes: int) -> torch.device:
-    """The GPU of this process, as torchrun numbers them; a CPU serves them all.
+def local_device(device: torch.device, processes: int) -> torch.device:
+    """The GPU of this process, as torchrun numbers them; a CPU serves all processes.
 
     Args:
-        device: that was chosen.
-        processes: of the run, on all machines.
+        device: what the run computes on.
+        processes: number of processes of the run, on all machines.
 
     Raises:
         LtbenchError: if this machine has fewer GPUs than processes.
     """
     if processes == 1 or device.type != "cuda":
         return device
-    index, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if index >= there:
+    index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if index >= count:
         raise LtbenchError(
-            f"this machine has {there} GPUs, too few for its processes",
+            f"this machine has {count} GPUs, too few for its processes",
             where="torchrun --nproc-per-node",
-            hint=f"start at most {there} processes here",
+            hint=f"start at most {count} processes here",
         )
     torch.cuda.set_device(index)
     return torch.device("cuda", index)

@@ -1,7 +1,10 @@
 """What training did and what it took."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from ltbench.results.schema import Division
 
 
 @dataclass
@@ -14,18 +17,7 @@ class EpochRecord:
     loss: float
     """Mean over the epoch's images, as trained: augmented and mixed."""
     images_per_second: float | None = None
-    """Of this process: a run that went on in the middle of the epoch counts from there."""
-
-
-@dataclass
-class Division:
-    """How batches were divided."""
-
-    processes: int
-    accumulate: int
-    """Parts of a process's share whose gradients were added up."""
-    batch_norm_images: int | None
-    """Images of a full batch, at least, that shared batch-norm statistics; None where the network has none."""
+    """Speed of this process; an epoch that was resumed in its middle counts from there."""
 
 
 @dataclass
@@ -37,17 +29,32 @@ class History:
     images: int = 0
     """Training images seen, repeats counted."""
     steps: dict[str, str] = field(default_factory=dict)
-    """How the steps of each stage were carried out, and why not faster."""
+    """By stage, how its steps were executed, and why not faster."""
     selected: dict[str, float] = field(default_factory=dict)
-    """What the method chose on the validation images."""
+    """Parameters that the method chose on the validation images."""
     divisions: list[Division] = field(default_factory=list)
-    """How batches were divided; more than one where training was stopped and went on with other processes."""
+    """How batches were divided; more than one where training was resumed with another number of processes."""
 
     @property
-    def how(self) -> str | None:
-        """The different ways of the stages, in a few words; None where nothing was trained."""
+    def execution(self) -> str | None:
+        """How steps were executed, e.g. "compiled, CUDA graph", stage by stage; None where nothing was trained."""
         return " / ".join(dict.fromkeys(self.steps.values())) or None
 
+    def to_dict(self) -> dict[str, Any]:
+        """The history as a checkpoint keeps it: dictionaries, lists, text and numbers."""
+        return {**asdict(self), "divisions": [one.model_dump() for one in self.divisions]}
 
-Watch = Callable[[float, str, History], None]
-"""Called after every step with the share of training that is done, a few words, and the history so far, to be read."""
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """The history of a checkpoint; what is selected after training is not in it.
+
+        Raises:
+            KeyError, TypeError, ValueError: if it is no such dictionary.
+        """
+        return cls(
+            curve=[EpochRecord(**point) for point in stored["curve"]],
+            seconds=stored["seconds"],
+            images=stored["images"],
+            steps=stored["steps"],
+            divisions=[Division(**one) for one in stored.get("divisions", ())],
+        )

@@ -15,7 +15,7 @@ class PlannedStage:
 
     stage: Stage
     lrs: tuple[float, ...]
-    """Of each epoch."""
+    """The learning rate of each epoch."""
 
     @property
     def epochs(self) -> int:
@@ -38,7 +38,7 @@ def recipe_lr(recipe: Recipe, epoch: int) -> float:
 
 
 def plan(stages: Sequence[Stage], recipe: Recipe) -> list[PlannedStage]:
-    """Give every stage its epochs and learning rates.
+    """Give every stage its number of epochs and its learning rates.
 
     Stages without a schedule of their own share the recipe's epochs, one after the other; one of them may leave
     its length open and gets what the others leave.

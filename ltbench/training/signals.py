@@ -1,4 +1,4 @@
-"""Signals to stop, turned into a question that training asks between two steps, when its state is whole."""
+"""Ctrl-C and SIGTERM as a flag that training reads between two steps, when its state is whole."""
 
 import signal
 import threading
@@ -8,24 +8,24 @@ from contextlib import contextmanager
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Listen for Ctrl-C and SIGTERM; a second one stops at once.
+    """Listen for Ctrl-C and SIGTERM; a second one raises ``KeyboardInterrupt`` at once.
 
     Yields:
-        Whether one has come.
+        A function that says whether one has been received.
     """
-    asked: list[int] = []
+    received: list[int] = []
 
-    def ask(number: int, frame: object) -> None:
-        if asked:
+    def receive(number: int, frame: object) -> None:
+        if received:
             raise KeyboardInterrupt
-        asked.append(number)
+        received.append(number)
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread may listen to signals
         yield lambda: False
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)

@@ -25,7 +25,7 @@ from ltbench import registry
 from ltbench.cli import app
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError
-from ltbench.models.experts import Backbone
+from ltbench.models.backbone import Backbone
 from ltbench.models.published_resnets import published_name
 from ltbench.runs import sweep, train
 from ltbench.runs.options import RunOptions

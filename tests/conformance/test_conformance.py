@@ -12,13 +12,20 @@ from ltbench import conformance, registry
 from ltbench.conformance import CHECKS, Subject
 from ltbench.method import Loss, Method, MethodConfig, Range, Stage, hyperparameter
 from ltbench.method.losses import cross_entropy
+from ltbench.training.checkpoint import TrainingState
+
+
+@pytest.fixture(scope="module")
+def subject(request):
+    """A method with the training that its checks share."""
+    return Subject(registry.method(request.param))
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("name", registry.method_names())
+@pytest.mark.parametrize("subject", registry.method_names(), indirect=True)
 @pytest.mark.filterwarnings("ignore::ltbench.errors.LtbenchWarning")
-def test_every_method_conforms(name, check):
-    CHECKS[check](Subject(registry.method(name)))
+def test_every_method_conforms(subject, check):
+    CHECKS[check](subject)
 
 
 class Sound(Method):
@@ -106,9 +113,14 @@ MUTANTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def sound():
+    return Subject(Sound)
+
+
 @pytest.mark.parametrize("check", CHECKS)
-def test_a_sound_method_passes_each_check(check):
-    CHECKS[check](Subject(Sound))
+def test_a_sound_method_passes_each_check(check, sound):
+    CHECKS[check](sound)
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -159,3 +171,32 @@ def test_the_suite_reports_a_fault_with_its_line():
     assert not outcomes["its loss is finite"].passed
     assert "nan" in outcomes["its loss is finite"].message
     assert outcomes["it is documented"].passed
+
+
+def test_the_suite_makes_four_trainings(monkeypatch):
+    """One for all checks, one with its seed and one with another; and one that is killed three times."""
+    finished, fit = [], Subject.fit
+
+    def counted(*args, **options):
+        finished.append(fit(*args, **options))
+        return finished[-1]
+
+    monkeypatch.setattr(Subject, "fit", counted)
+    outcomes = list(conformance.run(Sound))
+    assert all(outcome.passed for outcome in outcomes)
+    assert len(finished) == 4 * len(outcomes) // len(CHECKS)
+
+
+def test_a_training_is_killed_after_three_of_its_steps(monkeypatch):
+    """Of 8 epochs with batches of 16 and 17 images: 16 steps, of which a fifth, a half and all but one are done."""
+    positions = []
+    resume = TrainingState.resume
+
+    def spied(state, *args):
+        found = resume(state, *args)
+        positions.append((state.epoch, state.step))
+        return found
+
+    monkeypatch.setattr(TrainingState, "resume", spied)
+    CHECKS["a stopped training goes on as if nothing had happened"](Subject(Sound))
+    assert positions == [(0, 0), (0, 0), (1, 1), (4, 0), (7, 1)]

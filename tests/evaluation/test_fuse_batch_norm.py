@@ -8,10 +8,10 @@ from torch import nn
 
 from ltbench import registry
 from ltbench.conformance import Subject
-from ltbench.evaluation.fuse_batch_norm import folded
+from ltbench.evaluation.fuse_batch_norm import fused_batch_norm
 from ltbench.evaluation.predict import predict
 from ltbench.method import ClassPrior
-from ltbench.models.experts import Backbone
+from ltbench.models.backbone import Backbone
 
 
 def method(backbone="cifar_resnet20", name="balpoe", size=32):
@@ -38,10 +38,10 @@ def test_predictions_are_those_of_the_network_as_it_was_trained(backbone, name):
     images = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     expected = made.experts(images)
     own = made.network
-    with folded(made, images[:1]) as how:
+    with fused_batch_norm(made, images[:1]) as execution:
         found = made.experts(images)
         norms = sum(isinstance(module, nn.BatchNorm2d) for module in made.network.modules())
-    assert how == "batch norm folded"
+    assert execution == "batch norm folded"
     assert made.network is own, "the method has its own network back"
     assert torch.equal(found.argmax(2), expected.argmax(2))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
@@ -52,8 +52,8 @@ def test_predictions_are_those_of_the_network_as_it_was_trained(backbone, name):
 
 def test_a_network_without_batch_norm_runs_as_it_is():
     made = method("vit_tiny_patch16_224", "ce", size=224)
-    with folded(made, torch.randn(1, 3, 224, 224)) as how:
-        assert how == "no batch norm to fold"
+    with fused_batch_norm(made, torch.randn(1, 3, 224, 224)) as execution:
+        assert execution == "no batch norm to fold"
 
 
 class Branching(nn.Module):
@@ -87,15 +87,15 @@ def test_what_cannot_be_folded_is_left_alone(wrap, words):
     made = method()
     made.network.branches[0] = wrap(made.network.branches[0])
     own = made.network
-    with folded(made, torch.randn(1, 3, 32, 32)) as how:
+    with fused_batch_norm(made, torch.randn(1, 3, 32, 32)) as execution:
         assert made.network is own
-    assert how == f"batch norm not folded: {words}"
+    assert execution == f"batch norm not folded: {words}"
 
 
 def test_an_error_while_predicting_gives_the_network_back():
     made = method()
     own = made.network
-    with pytest.raises(ZeroDivisionError), folded(made, torch.randn(1, 3, 32, 32)):
+    with pytest.raises(ZeroDivisionError), fused_batch_norm(made, torch.randn(1, 3, 32, 32)):
         raise ZeroDivisionError
     assert made.network is own
 
@@ -103,10 +103,10 @@ def test_an_error_while_predicting_gives_the_network_back():
 @pytest.mark.parametrize("name", registry.method_names())
 def test_every_method_predicts_the_same_folded(name):
     subject = Subject(registry.method(name))
-    trained = subject.trained().eval()
+    trained = subject.trained_method()
     predictions = predict(trained, subject.test)
     with torch.no_grad():
         plain = torch.cat([trained.predict(batch.images) for batch in subject.test.eval_batches()])
-    assert predictions.how == "batch norm folded"
+    assert predictions.execution == "batch norm folded"
     assert torch.equal(predictions.logits.argmax(1), plain.argmax(1))
     torch.testing.assert_close(predictions.logits, plain, rtol=1e-4, atol=1e-3)

@@ -10,7 +10,7 @@ from ltbench.conformance import RECIPE, Subject
 from ltbench.method import Stage, at_rest
 from ltbench.method.losses import cross_entropy
 from ltbench.runs.resolve import resolve
-from ltbench.training.trainer import _scale
+from ltbench.training.optimiser import lr_scale
 
 
 def test_the_loss_and_gradient_are_the_published_ones(golden_losses, method_with_logits, batch_of):
@@ -56,4 +56,4 @@ def test_the_backbone_rests_but_for_its_statistics(tmp_path, shift_norms):
 
 def test_the_classifier_learns_more_slowly_than_the_scales():
     (stage,) = Subject(registry.method("mislas")).make(lr_factor=0.05).stages(RECIPE)
-    assert (_scale(stage, "network.heads.0.weight"), _scale(stage, "scales")) == (0.05, 1.0)
+    assert (lr_scale(stage, "network.heads.0.weight"), lr_scale(stage, "scales")) == (0.05, 1.0)

@@ -4,9 +4,11 @@ import pytest
 import timm
 from torch import nn
 
+from ltbench.models.backbone import Backbone
 from ltbench.models.blocks import blocks
-from ltbench.models.experts import Backbone, ExpertNetwork, Whole
+from ltbench.models.experts import ExpertNetwork
 from ltbench.models.heads import HEADS
+from ltbench.models.tracing import FeatureExtractor
 
 
 def built(name, experts=2):
@@ -30,5 +32,5 @@ def test_residual_blocks_or_else_stages(name, found):
 def test_lists_of_blocks_and_networks_without_any():
     model = timm.create_model("eva02_tiny_patch14_224", img_size=28, depth=2, embed_dim=24, num_heads=2, num_classes=0)
     own = nn.Linear(3, 3)
-    network = ExpertNetwork(nn.Identity(), [Whole(model), own], [HEADS["linear"](3, 2)])
+    network = ExpertNetwork(nn.Identity(), [FeatureExtractor(model), own], [HEADS["linear"](3, 2)])
     assert blocks(network) == [*model.blocks, own]

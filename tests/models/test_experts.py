@@ -9,8 +9,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ltbench.errors import LtbenchError, LtbenchWarning
-from ltbench.models.experts import Backbone, Whole, divide
+from ltbench.models.backbone import Backbone
 from ltbench.models.heads import HEADS
+from ltbench.models.tracing import FeatureExtractor
+from ltbench.models.trunk_and_branch import split
 
 
 def backbone(name: str, size: int = 32, **options) -> Backbone:
@@ -173,13 +175,13 @@ def test_trunk_and_branch_compute_what_the_whole_network_does(name, size, option
         network = build(2)
     torch.manual_seed(1)
     whole = build(1).branches[0]
-    again = divide(whole.model, build.shape)
+    again = split(whole.model, build.shape)
     if shared == WHOLE:
         assert [str(one.message) for one in said if issubclass(one.category, LtbenchWarning)] == [
             f"the stages of '{name}' cannot be told apart: each expert is a complete network"
         ]
         assert again is None
-        assert [type(branch) for branch in network.branches] == [Whole, Whole]
+        assert [type(branch) for branch in network.branches] == [FeatureExtractor, FeatureExtractor]
         assert next(network.trunk.parameters(), None) is None
         return
     trunk, branch = network.trunk, network.branches[1]
@@ -319,7 +321,7 @@ def test_dividing_leaves_the_network_and_torchs_random_state_alone():
     model = timm.create_model("densenet121", num_classes=0, drop_rate=0.5, block_config=(1, 1, 1, 1))
     state = {name: value.clone() for name, value in model.state_dict().items()}
     before = torch.get_rng_state()
-    assert divide(model, (3, 32, 32)) is not None
+    assert split(model, (3, 32, 32)) is not None
     assert torch.equal(torch.get_rng_state(), before)
     assert model.training
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
@@ -358,7 +360,7 @@ class Looking(nn.Module):
     ids=["size", "pixels", "batch", "training"],
 )
 def test_networks_that_compute_what_no_graph_says_are_not_divided(question, divided):
-    assert (divide(Looking(question), (3, 8, 8)) is not None) == divided
+    assert (split(Looking(question), (3, 8, 8)) is not None) == divided
 
 
 class Sharing(Looking):
@@ -381,4 +383,4 @@ class InPlace(Looking):
 
 @pytest.mark.parametrize("model", [Sharing(None), InPlace()], ids=["a shared layer", "a change in place"])
 def test_networks_whose_parts_would_disturb_each_other_are_not_divided(model):
-    assert divide(model, (3, 8, 8)) is None
+    assert split(model, (3, 8, 8)) is None

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ltbench.models.experts import Backbone, ExpertNetwork
+from ltbench.models.backbone import Backbone
+from ltbench.models.experts import ExpertNetwork
 from ltbench.models.published_resnets import read_network
 
 

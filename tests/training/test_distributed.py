@@ -22,13 +22,16 @@ from ltbench.data.loading.from_files import FileLoader
 from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.method import ClassPrior, Method
-from ltbench.models.experts import Backbone, ExpertNetwork
+from ltbench.models.backbone import Backbone
+from ltbench.models.experts import ExpertNetwork
 from ltbench.models.heads import HEADS
+from ltbench.progress import silent
+from ltbench.results.schema import Division
 from ltbench.training import trainer as training
 from ltbench.training.checkpoint import Checkpoint
 from ltbench.training.distributed import batch_norm
 from ltbench.training.distributed.process_group import ALONE, Group, check_divisible
-from ltbench.training.history import Division
+from ltbench.training.options import TrainOptions
 from ltbench.training.trainer import fit
 
 COUNTS = (20, 11, 6, 3)
@@ -89,16 +92,21 @@ def trained(
     recipe=RECIPE,
     data=images,
     every=1e9,
-    watch=lambda *_: None,
+    listener=silent,
     **settings,
 ):
     """The trained weights, the losses and the history; with the usual recipe training takes 51 steps or more."""
     method = make(cls, build, **settings)
     prepare(method)
     saves = Checkpoint(path, every, group=group)
-    history = fit(method, data(), recipe, seed=0, checkpoint=saves, group=group, accumulate=accumulate, watch=watch)
+    options = TrainOptions(checkpoint=saves, group=group, accumulate=accumulate, listener=listener)
+    history = fit(method, data(), recipe, seed=0, options=options)
     state = {name: value.numpy().copy() for name, value in method.state_dict().items()}
     return state, [point.loss for point in history.curve], history
+
+
+def division(processes, accumulate, images):
+    return Division(processes=processes, accumulate=accumulate, batch_norm_images=images)
 
 
 def assert_agree(one, other, tolerance=1e-8):
@@ -133,7 +141,7 @@ def test_processes_and_accumulation_agree_in_float64_for_fifty_steps(processes, 
     for found in together(processes, work) if processes > 1 else [work(ALONE)]:
         for name, other in found.items():
             assert_agree(alone[name], other)
-            assert other[2].divisions == [Division(processes, accumulate, None)]
+            assert other[2].divisions == [division(processes, accumulate, None)]
             assert other[2].images == alone[name][2].images
 
 
@@ -191,7 +199,7 @@ def test_losses_that_couple_images_gather_those_of_all_processes(name, settings,
 
     def work(group):
         path = tmp_path / f"{group.size}.pt"
-        return trained(cls, path, group, prepare=lambda method: batch_norm.synchronise(method, group), **settings)
+        return trained(cls, path, group, prepare=lambda method: batch_norm.sync_batch_norm(method, group), **settings)
 
     alone = trained(cls, tmp_path / "alone.pt", **settings)
     for processes in (2, 4):  # of four, one has none of the six images of the last batch
@@ -213,7 +221,7 @@ def test_paco_takes_as_many_parts_in_all_processes(synchronised, parts, together
             found = trained(
                 cls, tmp_path / "c.pt", group, virtual_batch=2,
                 recipe=RECIPE.model_copy(update={"epochs": 1}),
-                prepare=lambda method: batch_norm.synchronise(method, group) if synchronised else None,
+                prepare=lambda method: batch_norm.sync_batch_norm(method, group) if synchronised else None,
             )  # fmt: skip
         counts = [name for name in found[0] if name.endswith("num_batches_tracked")]  # a process's own passes
         return {name: value for name, value in found[0].items() if name not in counts}, *found[1:], taken
@@ -233,7 +241,7 @@ def test_paco_keeps_its_parts_large_where_a_process_has_no_images(together, doub
     def work(group):
         return trained(
             registry.method("paco"), tmp_path / "c.pt", group, build=resnet, recipe=recipe, virtual_batch=2,
-            prepare=lambda method: batch_norm.synchronise(method, group),
+            prepare=lambda method: batch_norm.sync_batch_norm(method, group),
         )  # fmt: skip
 
     first, second = together(2, work)
@@ -252,14 +260,14 @@ def test_synchronised_batch_norm_is_that_of_one_process(together, doubled, tmp_p
         path = tmp_path / f"{group.size}.pt"
         return trained(
             registry.method("balpoe"), path, group, build=resnet, recipe=SHORT,
-            prepare=lambda method: batch_norm.synchronise(method, group),
+            prepare=lambda method: batch_norm.sync_batch_norm(method, group),
         )  # fmt: skip
 
     expected = work(ALONE)
     for processes in (2, 4):  # of four, one has none of the six images of the last batch
         for found in together(processes, work):
             assert_agree(expected, found, 1e-6)
-            assert found[2].divisions == [Division(processes, 1, 17)]
+            assert found[2].divisions == [division(processes, 1, 17)]
 
 
 def test_neighbours_share_statistics_as_the_parts_of_one_process_do(together, doubled, tmp_path):
@@ -271,7 +279,7 @@ def test_neighbours_share_statistics_as_the_parts_of_one_process_do(together, do
         with pytest.warns(LtbenchWarning, match="batch norm sees 9 of the 19 images"):
             return trained(
                 registry.method("balpoe"), path, group, accumulate, build=resnet, recipe=recipe,
-                prepare=lambda method: batch_norm.synchronise(method, group, 2 if group.size > 1 else 1),
+                prepare=lambda method: batch_norm.sync_batch_norm(method, group, 2 if group.size > 1 else 1),
             )  # fmt: skip
 
     expected = work(ALONE, accumulate=2)
@@ -285,7 +293,7 @@ def test_neighbours_share_statistics_as_the_parts_of_one_process_do(together, do
         for name in running:
             del state[name]
     assert_agree(expected, first, 1e-8)
-    assert first[2].divisions == [Division(4, 1, 9)]
+    assert first[2].divisions == [division(4, 1, 9)]
 
 
 def test_process_local_statistics_are_equal_in_all_processes_after_every_epoch(together, tmp_path, monkeypatch):
@@ -295,16 +303,16 @@ def test_process_local_statistics_are_equal_in_all_processes_after_every_epoch(t
         hashes = []
 
         def spied(self, planned):
-            watch = training.average_statistics
+            watch = training.average_running_statistics
 
             def note(network, group):
                 watch(network, group)
                 state = b"".join(value.numpy().tobytes() for value in network.state_dict().values())
                 hashes.append(hashlib.sha256(state).hexdigest())
 
-            training.average_statistics = note
+            training.average_running_statistics = note
             run_epoch(self, planned)
-            training.average_statistics = watch
+            training.average_running_statistics = watch
 
         training._Trainer._run_stage = spied
         with pytest.warns(LtbenchWarning, match="batch norm sees 5 of the 17 images"):
@@ -314,7 +322,7 @@ def test_process_local_statistics_are_equal_in_all_processes_after_every_epoch(t
     (first, divisions), *others = together(3, work)
     assert len(first) == len(set(first)) == 2
     assert all(hashes == first for hashes, _ in others)
-    assert divisions == [Division(3, 1, 5)]
+    assert divisions == [division(3, 1, 5)]
 
 
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
@@ -333,12 +341,12 @@ def test_a_run_whose_process_is_killed_goes_on_with_any_number_of_processes(late
     def killed(group):
         steps = iter(range(53))  # in the second stage
 
-        def watch(*_):
+        def kill(update):
             if next(steps, None) is None and group.rank == 1:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         with pytest.raises(LtbenchError, match="goes on from the last checkpoint"):
-            trained(cls, path, group, every=0.0, watch=watch, **settings)
+            trained(cls, path, group, every=0.0, listener=kill, **settings)
         return "told"
 
     assert together(2, killed) == ["told", None]
@@ -349,7 +357,7 @@ def test_a_run_whose_process_is_killed_goes_on_with_any_number_of_processes(late
 
     for found in together(later, resumed) if later > 1 else [resumed(ALONE)]:
         assert_agree(alone["gcl"], found)
-        ways = [Division(2, 1, None), Division(later, 1, None)]
+        ways = [division(2, 1, None), division(later, 1, None)]
         assert found[2].divisions == (ways if later != 2 else ways[:1])
         assert found[2].images == alone["gcl"][2].images
 

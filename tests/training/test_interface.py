@@ -1,7 +1,6 @@
 """What rivals need of the interface, each shown by a tiny method against a value worked out apart from it."""
 
 import copy
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +14,7 @@ from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.errors import LtbenchError, TrainingFailedError
 from ltbench.method import ClassPrior, Loss, Method, MethodConfig, Shuffled, Stage, Weighted
 from ltbench.method.losses import cross_entropy
-from ltbench.models.experts import Backbone
-from ltbench.training.checkpoint import Checkpoint
+from ltbench.models.backbone import Backbone
 from ltbench.training.trainer import fit
 
 COUNTS = (150, 50, 20, 3)  # 223 images: a batch of 128 and a last one of 95
@@ -28,12 +26,12 @@ def images(counts=COUNTS) -> InMemoryLoader:
     return InMemoryLoader(LabelledImages(pixels, labels), (0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
 
 
-def train(cls, tmp_path: Path, *, epochs=2, counts=COUNTS, **recipe):
+def train(cls, *, epochs=2, counts=COUNTS, **recipe):
     torch.manual_seed(0)
     build = Backbone("cifar_resnet20", classes=len(counts), channels=3, image_size=8, head="linear")
     method = cls(build, ClassPrior(torch.tensor(counts)), MethodConfig())
     settings = {"epochs": epochs, "batch_size": 128, "lr": 0.05, "warmup": 0.0, "milestones": (), **recipe}
-    fit(method, images(counts), Recipe(**settings), seed=0, checkpoint=Checkpoint(tmp_path / "c.pt", 1e9))
+    fit(method, images(counts), Recipe(**settings), seed=0)
     return method
 
 
@@ -57,8 +55,8 @@ class TailStream(Plain):
         return batch
 
 
-def test_a_second_sampler_has_its_own_class_frequencies(tmp_path):
-    method = train(TailStream, tmp_path, epochs=40)
+def test_a_second_sampler_has_its_own_class_frequencies():
+    method = train(TailStream, epochs=40)
     main, tail = (torch.cat(labels) for labels in zip(*method.seen, strict=True))
     assert torch.bincount(main).tolist() == [40 * count for count in COUNTS]
     assert len(tail) == len(main) == 40 * 223
@@ -91,8 +89,8 @@ class TwoStagesUpdatingNorms(TwoStages):
 
 
 @pytest.mark.parametrize("cls", [TwoStages, TwoStagesUpdatingNorms])
-def test_frozen_weights_stay_and_norms_do_as_the_stage_says(cls, tmp_path):
-    method = train(cls, tmp_path, epochs=4)
+def test_frozen_weights_stay_and_norms_do_as_the_stage_says(cls):
+    method = train(cls, epochs=4)
     after = method.network.state_dict()
     changed = {name for name in after if not torch.equal(after[name], method.before[name])}
     norms = {name for name in after if "running_" in name or "num_batches" in name}
@@ -129,9 +127,9 @@ class RampAnew(Ramp):
     # the rate, by 1 * (1 + .5 * 1.5) = 1.75 with momentum carried and by 1 without.
     [(Ramp, 1.75), (RampAnew, 1.0)],
 )
-def test_momentum_is_carried_or_new(cls, last_step, tmp_path):
+def test_momentum_is_carried_or_new(cls, last_step):
     options = {"momentum": 0.5, "nesterov": False, "weight_decay": 0.0, "lr": 0.1}
-    method = train(cls, tmp_path, epochs=3, counts=(20, 10), **options)
+    method = train(cls, epochs=3, counts=(20, 10), **options)
     assert method.number.item() == pytest.approx(-(0.1 + 0.15 + last_step))
 
 
@@ -145,8 +143,8 @@ class ThreeViews(Plain):
         return batch
 
 
-def test_three_views_of_the_same_images(tmp_path):
-    batch = train(ThreeViews, tmp_path, epochs=1, augment=Augment(padding=0.25, flip=True)).last
+def test_three_views_of_the_same_images():
+    batch = train(ThreeViews, epochs=1, augment=Augment(padding=0.25, flip=True)).last
     data = images()
     torch.testing.assert_close(batch.views[0], data.normalised(data.images[batch.indices]))
     assert torch.equal(batch.labels, data.labels[batch.indices])
@@ -165,8 +163,8 @@ class OtherViews(Plain):
         return batch
 
 
-def test_a_stage_may_have_views_of_its_own(tmp_path):
-    assert train(OtherViews, tmp_path).seen == {"one": 1, "two": 2}
+def test_a_stage_may_have_views_of_its_own():
+    assert train(OtherViews).seen == {"one": 1, "two": 2}
 
 
 class UnknownView(Plain):
@@ -175,9 +173,9 @@ class UnknownView(Plain):
     views = ("trian",)
 
 
-def test_an_unknown_view_is_refused(tmp_path):
+def test_an_unknown_view_is_refused():
     with pytest.raises(LtbenchError, match="unknown view 'trian'"):
-        train(UnknownView, tmp_path)
+        train(UnknownView)
 
 
 class Momentum(Plain):
@@ -207,8 +205,8 @@ class Momentum(Plain):
         self.weights.append(self.network.heads[0].weight.detach().clone())
 
 
-def test_a_momentum_encoder_is_the_average_and_its_queue_wraps(tmp_path):
-    method = train(Momentum, tmp_path, epochs=3)
+def test_a_momentum_encoder_is_the_average_and_its_queue_wraps():
+    method = train(Momentum, epochs=3)
     steps = 6  # of 128, 95, 128, 95, 128, 95 images
     assert len(method.weights) == steps + 1
     expected = 0.9**steps * method.weights[0]
@@ -232,8 +230,8 @@ class Distilled(Plain):
         return Loss.of(F.kl_div(self.network(batch.images).log_softmax(1), target, reduction="none").sum(1))
 
 
-def test_a_teacher_put_in_eval_mode_stays_as_it_is(tmp_path):
-    method = train(Distilled, tmp_path)
+def test_a_teacher_put_in_eval_mode_stays_as_it_is():
+    method = train(Distilled)
     torch.manual_seed(0)
     build = Backbone("cifar_resnet20", classes=len(COUNTS), channels=3, image_size=8, head="linear")
     untouched = Distilled(build, ClassPrior(torch.tensor(COUNTS)), MethodConfig()).teacher.state_dict()
@@ -279,6 +277,6 @@ class TrainsNothing(Plain):
         (TrainsNothing, TrainingFailedError, "stage 'train' trains nothing: no parameter is named"),
     ],
 )
-def test_slips_in_a_method_are_explained(cls, error, message, tmp_path):
+def test_slips_in_a_method_are_explained(cls, error, message):
     with pytest.raises(error, match=message):
-        train(cls, tmp_path)
+        train(cls)

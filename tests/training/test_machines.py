@@ -93,10 +93,10 @@ def test_a_number_of_images_for_batch_norm_takes_a_network_that_has_it(machines,
 
 
 def test_a_process_without_enough_memory_says_what_needs_less(machines, monkeypatch):
-    def fit(*given, group, **more):
-        if group.is_main:
+    def fit(*given, options, **more):
+        if options.group.is_main:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nand so on")
-        group.any(True)  # as in every step
+        options.group.any(True)  # as in every step
 
     monkeypatch.setattr("ltbench.runs.train.fit", fit)
     first, second = machines([config()])

@@ -14,12 +14,13 @@ from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.errors import LtbenchError
 from ltbench.method import ClassPrior, Method
 from ltbench.method.losses import cross_entropy
-from ltbench.models.experts import Backbone
+from ltbench.models.backbone import Backbone
 from ltbench.training.checkpoint import Checkpoint
 from ltbench.training.distributed import sharding
-from ltbench.training.distributed.batch_norm import synchronise
+from ltbench.training.distributed.batch_norm import sync_batch_norm
 from ltbench.training.distributed.process_group import ALONE, Group
 from ltbench.training.distributed.sharding import check_shardable, local_shard
+from ltbench.training.options import TrainOptions
 from ltbench.training.trainer import fit
 
 COUNTS = (20, 11, 6, 3)
@@ -68,13 +69,13 @@ def trained(name, path, group=ALONE, *, build=None, recipe=RECIPE, every=1e9, st
         method = cls(build or Transformer(), ClassPrior(torch.tensor(COUNTS)), config).double()
     method.to(memory_format=torch.channels_last)
     if synchronised:
-        synchronise(method, group)
+        sync_batch_norm(method, group)
     network = method.network
     weights, parts = list(network.parameters()), (network.trunk, *network.branches)
     strides = [weight.stride() for weight in weights]
     sizes, steps = [sum(weight.numel() for part in parts for weight in part.parameters())], []
 
-    def watch(*_):
+    def watch(update):
         sizes.append(
             sum(local_shard(one).numel() for part in (network.trunk, *network.branches) for one in part.parameters())
         )
@@ -84,13 +85,14 @@ def trained(name, path, group=ALONE, *, build=None, recipe=RECIPE, every=1e9, st
 
     saves = Checkpoint(path, every, group=group)
     try:
-        history = fit(method, images(), recipe, seed=0, checkpoint=saves, group=group, watch=watch, **ways)
+        options = TrainOptions(checkpoint=saves, group=group, listener=watch, **ways)
+        history = fit(method, images(), recipe, seed=0, options=options)
     except StopIteration:
         return None
     assert all(one is other for one, other in zip(network.parameters(), weights, strict=True))
     assert [weight.stride() for weight in weights] == strides
     state = {name: value.numpy().copy() for name, value in method.state_dict().items()}
-    return state, [point.loss for point in history.curve], history.how, max(sizes[1:]) / sizes[0]
+    return state, [point.loss for point in history.curve], history.execution, max(sizes[1:]) / sizes[0]
 
 
 def assert_agree(one, other, tolerance=1e-8):
@@ -122,7 +124,7 @@ def test_divided_networks_agree_in_float64_for_fifty_steps(processes, names, alo
 @pytest.mark.parametrize("name", ["balpoe", "lift", "crt"])
 def test_in_parts_and_with_frozen_ones_and_activations_recomputed(name, together, tmp_path):
     def work(group):
-        ways = {"shard": True, "accumulate": 2, "recompute": True} if group.size > 1 else {}
+        ways = {"shard": True, "accumulate": 2, "checkpoint_activations": True} if group.size > 1 else {}
         return trained(name, tmp_path / f"{group.size}", group, recipe=SHORT, **ways)
 
     expected = work(ALONE)
@@ -165,7 +167,7 @@ def test_synchronised_batch_norm_in_divided_networks(together, tmp_path):
     def work(group):
         return trained(
             "balpoe", tmp_path / f"{group.size}", group, build=CONVOLUTIONS, recipe=SHORTEST, synchronised=True,
-            shard=group.size > 1, recompute=group.size > 1,
+            shard=group.size > 1, checkpoint_activations=group.size > 1,
         )  # fmt: skip
 
     expected = work(ALONE)

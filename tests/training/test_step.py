@@ -10,7 +10,10 @@ from ltbench.conformance import RECIPE, Subject
 from ltbench.method import Method, Shuffled
 from ltbench.method.losses import cross_entropy
 from ltbench.training import trainer as training
-from ltbench.training.step import WARM_UP, Step
+from ltbench.training.checkpoint import Checkpoint
+from ltbench.training.cuda_graph import RECORDERS, WARM_UP
+from ltbench.training.options import TrainOptions
+from ltbench.training.step import Step
 
 
 def again(work):
@@ -52,10 +55,10 @@ def test_recorded_steps_train_as_plain_ones_do(name, settings, tmp_path, recordi
     plain = subject.fit(subject.make(**settings), tmp_path / "plain.pt")
     assert same(weights(recorded), weights(plain))
     if recorded.stages(RECIPE):
-        often = [{shape for shape, count in step.taken.items() if count > WARM_UP} for step in recording]
+        often = [{shape for shape, count in step.recorded.counts.items() if count > WARM_UP} for step in recording]
         assert any(often)
-        assert [set(step.recorded) for step in recording] == often, "every shape that comes often enough"
-        assert all(("CUDA graph" in step.how) == bool(step.recorded) for step in recording)
+        assert [set(step.recorded.recordings) for step in recording] == often, "every shape that comes often enough"
+        assert all(("CUDA graph" in step.execution) == bool(step.recorded.recordings) for step in recording)
 
 
 class Streams(Method):
@@ -88,17 +91,14 @@ def test_what_cannot_be_recorded_runs_plainly_and_says_so(tmp_path, monkeypatch)
     plain = subject.fit(subject.make(), tmp_path / "plain.pt")
     monkeypatch.setattr(training, "Step", lambda *args, **options: Step(*args, **{**options, "recorder": broken}))
     history = subject_history(subject, tmp_path / "broken.pt")
-    assert history.how == "eager; not recorded as a CUDA graph: operation not permitted when stream is capturing"
+    assert history.execution == "eager; not recorded as a CUDA graph: operation not permitted when stream is capturing"
     again_trained = subject.fit(subject.make(), tmp_path / "broken.pt")
     assert same(weights(plain), weights(again_trained))
 
 
 def subject_history(subject, path, **options):
-    from ltbench.training.checkpoint import Checkpoint
-
-    return training.fit(
-        subject.make(), subject.train, RECIPE, seed=0, checkpoint=Checkpoint(path, every=1e9), **options
-    )
+    options = TrainOptions(checkpoint=Checkpoint(path, every=1e9), **options)
+    return training.fit(subject.make(), subject.train, RECIPE, seed=0, options=options)
 
 
 def test_a_method_that_depends_on_its_data_is_not_recorded(tmp_path, recording):
@@ -108,7 +108,7 @@ def test_a_method_that_depends_on_its_data_is_not_recorded(tmp_path, recording):
         compiles = False
 
     history = subject_history(Subject(Dependent), tmp_path / "checkpoint.pt")
-    assert history.how == "eager; the method's step depends on its data"
+    assert history.execution == "eager; the method's step depends on its data"
     assert not any(step.recorded for step in recording)
 
 
@@ -122,7 +122,7 @@ def test_what_does_not_compile_runs_plainly_and_says_so(tmp_path, monkeypatch):
     real = torch.compile
     monkeypatch.setattr(torch, "compile", lambda model, **options: real(model, backend=no_compiler, **options))
     history = subject_history(subject, tmp_path / "compiled.pt", compiled=True)
-    assert history.how.startswith("eager; not compiled: ")
+    assert history.execution.startswith("eager; not compiled: ")
     assert same(weights(plain), weights(subject.fit(subject.make(), tmp_path / "compiled.pt")))
 
 
@@ -132,7 +132,7 @@ def test_compiled_steps_train_as_plain_ones_do(tmp_path, monkeypatch):
     real = torch.compile
     monkeypatch.setattr(torch, "compile", lambda model, **options: real(model, backend="aot_eager", **options))
     history = subject_history(subject, tmp_path / "compiled.pt", compiled=True)
-    assert history.how == "compiled"
+    assert history.execution == "compiled"
     compiled = weights(subject.fit(subject.make(), tmp_path / "compiled.pt"))
     for name, value in weights(plain).items():
         torch.testing.assert_close(compiled[name], value, rtol=1e-4, atol=1e-4)
@@ -142,7 +142,7 @@ def test_the_optimiser_of_recorded_steps_follows_the_schedule(tmp_path, monkeypa
     # It is another one: fused, with its learning rates in tensors. Eight epochs pass both milestones.
     subject = Subject(registry.method("ce"))
     plain = subject.fit(subject.make(), tmp_path / "plain.pt")
-    monkeypatch.setitem(training.RECORDERS, "cpu", again)
+    monkeypatch.setitem(RECORDERS, "cpu", again)
     recorded = subject.fit(subject.make(), tmp_path / "recorded.pt")
     for name, value in weights(plain).items():
         torch.testing.assert_close(weights(recorded)[name], value, rtol=1e-4, atol=1e-5)
@@ -153,13 +153,13 @@ def test_a_checkpoint_of_plain_steps_goes_on_recorded(tmp_path, monkeypatch):
     plain = subject.fit(subject.make(), tmp_path / "plain.pt")
     steps = iter(range(12))
 
-    def stop_half_way(share, words, history):
+    def stop_half_way(update):
         if next(steps, None) is None:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        subject.fit(subject.make(), tmp_path / "half.pt", watch=stop_half_way, every=0.0)
-    monkeypatch.setitem(training.RECORDERS, "cpu", again)
+        subject.fit(subject.make(), tmp_path / "half.pt", listener=stop_half_way, every=0.0)
+    monkeypatch.setitem(RECORDERS, "cpu", again)
     recorded = subject.fit(subject.make(), tmp_path / "half.pt")
     for name, value in weights(plain).items():
         torch.testing.assert_close(weights(recorded)[name], value, rtol=1e-4, atol=1e-5)
@@ -187,7 +187,7 @@ def test_bf16_is_for_convolutions_only(monkeypatch):
     losses = []
     forward = method.forward
     monkeypatch.setattr(method, "forward", lambda *args: losses.append(forward(*args)) or losses[-1])
-    Step(method, optimiser, sums, precision="bf16")(batch, progress)
+    Step(method, optimiser, sums, TrainOptions(precision="bf16"))(batch, progress)
     assert seen == {"convolution": torch.bfloat16, "batch norm": torch.bfloat16, "head": torch.float32}
     assert losses[0].total.dtype == torch.float32
     floats = [value for value in method.state_dict().values() if value.is_floating_point()]
@@ -198,8 +198,8 @@ def test_bf16_is_for_convolutions_only(monkeypatch):
 
 def test_the_ways_of_all_stages_are_told():
     history = training.History(steps={"first": "CUDA graph", "second": "eager; the reason", "third": "CUDA graph"})
-    assert history.how == "CUDA graph / eager; the reason"
-    assert training.History().how is None
+    assert history.execution == "CUDA graph / eager; the reason"
+    assert training.History().execution is None
 
 
 def test_a_later_shape_that_does_not_compile_runs_plainly_too(tmp_path, monkeypatch):
@@ -218,7 +218,7 @@ def test_a_later_shape_that_does_not_compile_runs_plainly_too(tmp_path, monkeypa
     torch.compiler.reset()
     history = subject_history(subject, tmp_path / "compiled.pt", compiled=True)
     assert len(graphs) == 2, "batches of 16 and of 17"
-    assert history.how.startswith("eager; not compiled: ")
+    assert history.execution.startswith("eager; not compiled: ")
     trained = weights(subject.fit(subject.make(), tmp_path / "compiled.pt"))
     for name, value in weights(plain).items():
         torch.testing.assert_close(trained[name], value, rtol=1e-4, atol=1e-4)

@@ -1,1 +1,1 @@
-"""Several processes that train one network together."""
+"""Several processes that train one network together: collectives, SyncBatchNorm, sharding."""

@@ -1,7 +1,7 @@
-"""Several processes that carry out one run together: who does what, and what they tell each other.
+"""The processes that carry out one run together: their shares of every batch, and their collectives.
 
-The global batch is the setting. Each process makes and trains on its share of every batch, and what results is the
-sum over the shares divided by the weight of the whole batch, so that the number of processes is no setting.
+The batch of all processes together is the setting. Each process makes and trains on its slice of every batch; the sum
+of their gradients is divided by the weight of the whole batch, so that the number of processes is no setting.
 
 Gradients are added up after the backward pass, as one flat tensor, and not by DistributedDataParallel: that averages
 over processes where shares of unequal size and losses with weights need sums, must be wrapped anew for every stage
@@ -23,7 +23,7 @@ from torch import Tensor
 from ltbench.errors import LtbenchError
 from ltbench.method import Method
 
-PATIENCE = timedelta(minutes=30)
+TIMEOUT = timedelta(minutes=30)
 """How long a process waits for another one, which may be evaluating or waiting for a lock, before it gives up."""
 
 T = TypeVar("T")
@@ -31,9 +31,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Group:
-    """The processes of a run; alone in a group of one, for which all of this does nothing.
+    """The processes of a run; in a group of one, collectives do nothing.
 
-    All methods but ``share`` and ``leads`` must be called by every process, in the same order. They raise an
+    Every process must call all methods but ``local_slice`` and ``is_main``, in the same order. They raise an
     ``LtbenchError`` when another process has ended or does not answer.
     """
 
@@ -46,36 +46,36 @@ class Group:
         return self.rank == 0
 
     def local_slice(self, count: int, least: int = 1) -> slice:
-        """The part of ``count`` things that is this process's; empty where there are not ``least`` for everyone."""
-        parts = min(self.size, max(1, count // least))
-        if self.rank >= parts:
+        """This process's slice of ``count`` things; empty where there are not ``least`` for every process."""
+        shards = min(self.size, max(1, count // least))
+        if self.rank >= shards:
             return slice(count, count)
-        return shard_slice(count, self.rank, parts)
+        return shard_slice(count, self.rank, shards)
 
-    def any(self, *wishes: bool) -> tuple[bool, ...]:
-        """Of each wish, whether any process has it."""
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """For each flag, whether it is set in any process."""
         if self.size == 1:
-            return wishes
-        flags = torch.tensor(wishes, dtype=torch.int32)  # on the CPU: the host does not wait for the device
-        with all_there():
-            dist.all_reduce(flags, dist.ReduceOp.MAX)
-        return tuple(bool(flag) for flag in flags)
+            return flags
+        tensor = torch.tensor(flags, dtype=torch.int32)  # on the CPU: the host does not wait for the device
+        with explain_lost_process():
+            dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return tuple(bool(flag) for flag in tensor)
 
-    def broadcast_object(self, made: Callable[[], T]) -> T:
-        """What the first process makes, for all; the others do not call ``made``."""
+    def broadcast_object(self, make: Callable[[], T]) -> T:
+        """The object that the main process makes, for all; the others do not call ``make``."""
         if self.size == 1:
-            return made()
-        found: list[Any] = [made() if self.is_main else None]
-        with all_there():
+            return make()
+        found: list[Any] = [make() if self.is_main else None]
+        with explain_lost_process():
             dist.broadcast_object_list(found, src=0, device=torch.device("cpu"))
         value: T = found[0]
         return value
 
-    def check_alike(self, facts: Mapping[str, object]) -> None:
-        """Refuse to begin together what is not the same run for all.
+    def check_same_run(self, facts: Mapping[str, object]) -> None:
+        """Refuse to train together if processes were started with different settings.
 
         Args:
-            facts: by name, what each process must have like the first one.
+            facts: by name, the values that must be equal in all processes.
 
         Raises:
             LtbenchError: in every process, if one differs.
@@ -83,7 +83,7 @@ class Group:
         if self.size == 1:
             return
         found: list[Any] = [None] * self.size
-        with all_there():
+        with explain_lost_process():
             dist.all_gather_object(found, dict(facts))
         for rank, theirs in enumerate(found):
             for name, there, first in _differences(theirs, found[0]):
@@ -93,50 +93,50 @@ class Group:
                     hint="give every machine the same command, data and version of ltbench",
                 )
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors by their sums over the processes."""
         if self.size > 1:
-            _flat(tensors, dist.all_reduce)
+            _exchange_flat(tensors, dist.all_reduce)
 
     def broadcast(self, tensors: Sequence[Tensor]) -> None:
-        """Replace tensors by the first process's."""
+        """Replace tensors by the main process's."""
         if self.size > 1:
-            _flat(tensors, lambda flat: dist.broadcast(flat, src=0))
+            _exchange_flat(tensors, lambda flat: dist.broadcast(flat, src=0))
 
     def gather(self, tensor: Tensor) -> Tensor:
-        """The tensors of all processes, joined along the first axis, where their lengths may differ.
+        """The tensors of all processes, process_group along the first axis, where their lengths may differ.
 
         Gradients flow back to every process: those of all processes' losses are added up.
         """
-        return tensor if self.size == 1 else _gathered(tensor, self._lengths(len(tensor)), self.rank)
+        return tensor if self.size == 1 else _all_gather(tensor, self._lengths(len(tensor)), self.rank)
 
     def gather_rows(self, row: Tensor) -> Tensor:
-        """(processes, ...): one tensor of each process, all of one shape; as ``gather``, with less talk."""
-        return row.unsqueeze(0) if self.size == 1 else _gathered(row.unsqueeze(0), [1] * self.size, self.rank)
+        """(processes, ...): one tensor of each process, all of one shape; as ``gather``, with one message less."""
+        return row.unsqueeze(0) if self.size == 1 else _all_gather(row.unsqueeze(0), [1] * self.size, self.rank)
 
-    def gather_to_main(self, tables: Sequence[Tensor], own: int) -> None:
-        """Fill the first process's tables with the rows of all, in the order of the processes; on the CPU.
+    def gather_to_main(self, tables: Sequence[Tensor], count: int) -> None:
+        """Fill the main process's tables with the rows of all, in the order of the processes; on the CPU.
 
         Args:
-            tables: whose first rows are this process's; the first process's have room for all. A process without rows
-                need not have any.
-            own: rows of this process.
+            tables: whose first rows are this process's; those of the main process have room for all rows. A process
+                without rows need not have any.
+            count: rows of this process.
         """
         if self.size == 1:
             return
-        lengths = self._lengths(own)
-        with all_there():
-            for table in tables if self.rank and own else ():
-                dist.send(table[:own].contiguous(), 0)
+        lengths = self._lengths(count)
+        with explain_lost_process():
+            for table in tables if self.rank and count else ():
+                dist.send(table[:count].contiguous(), 0)
             for rank in range(1, self.size) if self.is_main else ():
                 begin = sum(lengths[:rank])
                 for table in tables if lengths[rank] else ():
                     dist.recv(table[begin : begin + lengths[rank]], rank)
 
-    def _lengths(self, own: int) -> list[int]:
+    def _lengths(self, count: int) -> list[int]:
         lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
-        with all_there():
-            dist.all_gather(lengths, torch.tensor([own]))
+        with explain_lost_process():
+            dist.all_gather(lengths, torch.tensor([count]))
         return [int(length) for length in lengths]
 
 
@@ -156,29 +156,29 @@ def _differences(
 
 
 def shard_slice(count: int, index: int, of: int) -> slice:
-    """Which of ``count`` things are in one of so many parts of equal size, up to one."""
+    """The slice of ``count`` things that is shard ``index`` of ``of`` shards of equal size, up to one."""
     return slice(index * count // of, (index + 1) * count // of)
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Group]:
-    """Meet the other processes that ``torchrun`` has started, if it has; they part when the context is left.
+def process_group(device: str) -> Iterator[Group]:
+    """Join the processes that ``torchrun`` has started, if it has, until the context is left.
 
     Args:
         device: "auto", "cpu" or "cuda": what the run will compute on.
 
     Raises:
-        LtbenchError: if they cannot be met.
+        LtbenchError: if they cannot be reached.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
     cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise LtbenchError(
-            f"the processes cannot meet: {str(error).splitlines()[0]}",
+            f"the processes cannot reach each other: {str(error).splitlines()[0]}",
             where="WORLD_SIZE and the like in the environment",
             hint="start them by torchrun, with an address and a port that every machine can reach",
         ) from None
@@ -186,7 +186,7 @@ def joined(device: str) -> Iterator[Group]:
         yield Group(dist.get_rank(), dist.get_world_size())
     except KeyboardInterrupt as stop:
         raise _reason(stop) from None
-    dist.destroy_process_group()  # not after an error: others may not be there to part from
+    dist.destroy_process_group()  # not after an error: others may have ended
 
 
 def check_divisible(
@@ -197,14 +197,14 @@ def check_divisible(
     accumulate: int,
     processes: str = "torchrun --nproc-per-node",
 ) -> None:
-    """Refuse what would change results.
+    """Refuse to divide batches so that results would change.
 
     Args:
-        cls: of the method.
-        name: of the method.
-        batch_size: global.
+        cls: the method's class.
+        name: the method's name, for messages.
+        batch_size: of all processes together.
         group: the processes.
-        accumulate: parts of a process's share whose gradients are added up.
+        accumulate: gradient-accumulation steps per batch.
         processes: the option that says how many there are.
 
     Raises:
@@ -230,45 +230,45 @@ def check_divisible(
         )
 
 
-class _Gather(torch.autograd.Function):
+class _AllGather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, lengths: list[int], rank: int) -> Tensor:
         ctx.lengths, ctx.rank = lengths, rank
         padded = tensor.new_zeros(max(lengths), *tensor.shape[1:])  # equal shapes, as collectives want them
         padded[: len(tensor)] = tensor
         parts = [torch.empty_like(padded) for _ in lengths]
-        with all_there():
+        with explain_lost_process():
             dist.all_gather(parts, padded)
         return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         gradient = gradients[0].contiguous().clone()
-        with all_there():
+        with explain_lost_process():
             dist.all_reduce(gradient)
         return torch.split(gradient, ctx.lengths)[ctx.rank], None, None
 
 
-def _gathered(tensor: Tensor, lengths: list[int], rank: int) -> Tensor:
-    whole: Tensor = _Gather.apply(tensor, lengths, rank)
+def _all_gather(tensor: Tensor, lengths: list[int], rank: int) -> Tensor:
+    whole: Tensor = _AllGather.apply(tensor, lengths, rank)
     return whole
 
 
 @torch.no_grad()
-def _flat(tensors: Sequence[Tensor], exchange: Callable[[Tensor], object]) -> None:
-    """Let an exchange change tensors in place: one flat tensor of each type, since many small messages are slow."""
+def _exchange_flat(tensors: Sequence[Tensor], exchange: Callable[[Tensor], object]) -> None:
+    """Let a collective change tensors in place: one flat tensor of each dtype, since many small messages are slow."""
     for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
         same = [tensor for tensor in tensors if tensor.dtype == dtype]
         flat = torch.cat([tensor.reshape(-1) for tensor in same])
         flat = flat.to(torch.uint8) if dtype == torch.bool else flat
-        with all_there():
+        with explain_lost_process():
             exchange(flat)
         for tensor, new in zip(same, torch.split(flat, [tensor.numel() for tensor in same]), strict=True):
             tensor.copy_(new.view(tensor.shape))
 
 
 def _reason(stop: KeyboardInterrupt) -> BaseException:
-    """Who is missing, where torchrun's signal to those who are left came while they were about to say so."""
+    """The lost process, where torchrun's signal to the others came while they were about to report it."""
     behind: BaseException | None = stop
     while behind is not None and not isinstance(behind, LtbenchError):
         behind = behind.__context__
@@ -276,11 +276,11 @@ def _reason(stop: KeyboardInterrupt) -> BaseException:
 
 
 @contextmanager
-def all_there(*, own_work: bool = False) -> Iterator[None]:
-    """Say in the user's words that another process is missing.
+def explain_lost_process(*, own_work: bool = False) -> Iterator[None]:
+    """Turn the errors of a collective into one that says that another process has ended.
 
     Args:
-        own_work: whether more than talk with others is done in the context, whose errors are passed on.
+        own_work: whether the context does more than call collectives; other errors are passed on then.
     """
     try:
         yield

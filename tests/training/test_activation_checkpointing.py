@@ -1,4 +1,4 @@
-"""Activations computed again in the backward pass: the same training bit for bit, batch norm's statistics too."""
+"""Activation checkpointing: the same training bit for bit, batch norm's statistics too."""
 
 import json
 
@@ -14,13 +14,14 @@ from ltbench.data.images import LabelledImages
 from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.errors import LtbenchError
 from ltbench.method import ClassPrior
+from ltbench.models.backbone import Backbone
 from ltbench.models.blocks import blocks
-from ltbench.models.experts import Backbone, ExpertNetwork
+from ltbench.models.experts import ExpertNetwork
 from ltbench.models.heads import HEADS
-from ltbench.training.activation_checkpointing import recomputed
-from ltbench.training.checkpoint import Checkpoint
-from ltbench.training.distributed.batch_norm import synchronise
+from ltbench.training.activation_checkpointing import activation_checkpointing
+from ltbench.training.distributed.batch_norm import sync_batch_norm
 from ltbench.training.distributed.process_group import ALONE
+from ltbench.training.options import TrainOptions
 from ltbench.training.trainer import fit
 
 COUNTS = (12, 7, 4, 2)
@@ -55,24 +56,22 @@ def images():
     return InMemoryLoader(LabelledImages(pixels, labels), (0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
 
 
-def trained(network, path, *, group=ALONE, accumulate=1, together=False, recompute=False):
+def trained(network, *, group=ALONE, accumulate=1, sync_norms=False, checkpoint_activations=False):
     """The trained state, how often each block's first layer ran, and how steps were taken."""
     cls = registry.method("balpoe")
     with rng.global_stream(0, "init"):
         config = cls.Config.model_validate({"experts": 2})
         method = cls(NETWORKS[network], ClassPrior(torch.tensor(COUNTS)), config)
-    if together:
-        synchronise(method, group)
+    if sync_norms:
+        sync_batch_norm(method, group)
     layers = [next(layer for layer in block.modules() if hasattr(layer, "weight")) for block in blocks(method.network)]
     ran = [0] * len(layers)
     for i, layer in enumerate(layers):
         layer.register_forward_hook(lambda *_, i=i: ran.__setitem__(i, ran[i] + 1))
-    saves = Checkpoint(path / f"{recompute}.pt", 1e9, group=group)
-    history = fit(
-        method, images(), RECIPE, seed=0, checkpoint=saves, group=group, accumulate=accumulate, recompute=recompute
-    )
+    options = TrainOptions(group=group, accumulate=accumulate, checkpoint_activations=checkpoint_activations)
+    history = fit(method, images(), RECIPE, seed=0, options=options)
     assert not any("forward" in vars(block) for block in blocks(method.network))
-    return {name: value.numpy().copy() for name, value in method.state_dict().items()}, ran, history.how
+    return {name: value.numpy().copy() for name, value in method.state_dict().items()}, ran, history.execution
 
 
 def assert_same_training(plain, again):
@@ -85,35 +84,33 @@ def assert_same_training(plain, again):
 
 @pytest.mark.parametrize(("network", "accumulate"), [(name, 1) for name in NETWORKS] + [("resnet", 2)])
 @pytest.mark.filterwarnings("ignore:batch norm sees")
-def test_training_is_the_same_bit_for_bit(network, accumulate, tmp_path):
-    plain, again = (trained(network, tmp_path, accumulate=accumulate, recompute=on) for on in (False, True))
+def test_training_is_the_same_bit_for_bit(network, accumulate):
+    plain, again = (trained(network, accumulate=accumulate, checkpoint_activations=on) for on in (False, True))
     assert len(plain[1]) >= 4
     assert_same_training(plain, again)
 
 
-def test_synchronised_batch_norm_counts_a_batch_once(together, tmp_path):
+def test_synchronised_batch_norm_counts_a_batch_once(together):
     def work(group):
-        return [trained("resnet", tmp_path, group=group, together=True, recompute=on) for on in (False, True)]
+        return [trained("resnet", group=group, sync_norms=True, checkpoint_activations=on) for on in (False, True)]
 
     for plain, again in together(2, work):
         assert_same_training(plain, again)
 
 
-def test_methods_that_look_twice_and_are_compiled(tmp_path):
+def test_methods_that_look_twice_and_are_compiled():
     """NCL runs its network on two views in one step; what was asked to be compiled is not, and says so."""
     cls = registry.method("ncl")
-    states, how = [], []
+    states, executions = [], []
     for on in (False, True):
         with rng.global_stream(0, "init"):
             method = cls(NETWORKS["vit"], ClassPrior(torch.tensor(COUNTS)), cls.Config())
-        history = fit(
-            method, images(), RECIPE, seed=0, checkpoint=Checkpoint(tmp_path / f"{on}.pt", 1e9), recompute=on,
-            compiled=on,
-        )  # fmt: skip
+        options = TrainOptions(checkpoint_activations=on, compiled=on)
+        history = fit(method, images(), RECIPE, seed=0, options=options)
         states.append(method.state_dict())
-        how.append(history.how)
+        executions.append(history.execution)
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    assert how == ["eager", "eager; activations recomputed"]
+    assert executions == ["eager", "eager; activations recomputed"]
 
 
 class Doubling(nn.Module):
@@ -129,7 +126,10 @@ class Doubling(nn.Module):
 
 def test_an_input_changed_in_place_is_refused():
     network = ExpertNetwork(nn.Linear(3, 3), [Doubling()], [HEADS["linear"](3, 2)])
-    with recomputed(network), pytest.raises(LtbenchError, match=r"a Doubling changes its input(.|\n)*--checkpoint-act"):
+    with (
+        activation_checkpointing(network),
+        pytest.raises(LtbenchError, match=r"a Doubling changes its input(.|\n)*--checkpoint-act"),
+    ):
         network(torch.ones(2, 3))
 
 

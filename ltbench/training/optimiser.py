@@ -1,0 +1,94 @@
+"""What a stage trains: which parameters are frozen, parameter groups, and momentum that is carried over."""
+
+import torch
+from torch import Tensor, nn
+
+from ltbench.config import Recipe
+from ltbench.errors import TrainingFailedError
+from ltbench.method import Method, Stage
+
+
+class StageSetup:
+    """Freezes parameters and makes the optimiser, stage by stage.
+
+    A parameter that the method has frozen and a module that it has put in evaluation mode (a teacher) stay so.
+
+    Args:
+        method: as it is before training.
+        recipe: learning rate, momentum and weight decay.
+        device: where the method is.
+        recorded: whether steps will be recorded as CUDA graphs, for which learning rates are tensors.
+    """
+
+    def __init__(self, method: Method, recipe: Recipe, device: torch.device, *, recorded: bool) -> None:
+        self.method, self.recipe, self.device, self.recorded = method, recipe, device, recorded
+        self.trainable = {name for name, weight in method.named_parameters() if weight.requires_grad}
+        self.frozen_modules = [module for module in method.modules() if not module.training]
+
+    def freeze(self, stage: Stage) -> None:
+        """Set which parameters train and which mode each module is in."""
+        for name, weight in self.method.named_parameters():
+            weight.requires_grad_(name in self.trainable and name.startswith(stage.trains))
+        self.method.train()
+        for module in self.frozen_modules:
+            module.training = False
+        if stage.frozen_norms == "eval":
+            for prefix, module in self.method.named_modules():
+                names = {f"{prefix}.{name}" for name, _ in module.named_parameters(recurse=False)}
+                if isinstance(module, nn.modules.batchnorm._NormBase) and names & self.trainable:
+                    module.train(any(name.startswith(stage.trains) for name in names))
+
+    def optimiser(self, stage: Stage, previous: torch.optim.Optimizer | None = None) -> torch.optim.SGD:
+        """The optimiser of a stage whose parameters ``freeze`` has set.
+
+        Args:
+            stage: to train.
+            previous: the optimiser of the stage before; its momentum is carried over if the stage says so.
+
+        Raises:
+            TrainingFailedError: if the stage trains no parameter.
+        """
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, weight in self.method.named_parameters():
+            if weight.requires_grad:
+                groups.setdefault(lr_scale(stage, name), []).append(weight)
+        if not groups:
+            raise TrainingFailedError(f"stage '{stage.name}' trains nothing: no parameter is named {stage.trains}...")
+        lr = self.recipe.lr
+        optimiser = torch.optim.SGD(
+            [{"params": weights, "scale": scale} for scale, weights in groups.items()],
+            lr=torch.tensor(lr, device=self.device) if self.recorded else lr,
+            momentum=self.recipe.momentum,
+            nesterov=self.recipe.nesterov,
+            weight_decay=self.recipe.weight_decay,
+            fused=self.recorded or None,  # the only one that reads its learning rate from a tensor
+        )
+        if stage.optimiser == "carried" and previous is not None:
+            carried = [weight for weight in _weights(optimiser) if weight in previous.state]
+            optimiser.state.update({weight: previous.state[weight] for weight in carried})
+        return optimiser
+
+
+def add_missing_momentum(optimiser: torch.optim.Optimizer) -> None:
+    """Give parameters without momentum zeros, which amount to none: the fused optimiser wants all or none of it."""
+    for weight in _weights(optimiser):
+        optimiser.state[weight].setdefault("momentum_buffer", torch.zeros_like(weight))
+
+
+def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate, times the scale of each parameter group."""
+    for group in optimiser.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr * group["scale"])
+        else:
+            group["lr"] = lr * group["scale"]
+
+
+def lr_scale(stage: Stage, name: str) -> float:
+    """The learning-rate factor of a parameter: that of the longest prefix of its name."""
+    prefixes = [prefix for prefix in stage.lr_scale if name.startswith(prefix)]
+    return stage.lr_scale[max(prefixes, key=len)] if prefixes else 1.0
+
+
+def _weights(optimiser: torch.optim.Optimizer) -> list[Tensor]:
+    return [weight for group in optimiser.param_groups for weight in group["params"]]

@@ -1,0 +1,58 @@
+"""What a checkpoint file holds, and what a progress listener is told."""
+
+import pytest
+import torch
+
+from ltbench import registry
+from ltbench.conformance import Subject
+
+
+@pytest.fixture
+def subject():
+    return Subject(registry.method("ce"))
+
+
+@pytest.fixture
+def stopped(subject, tmp_path):
+    """The checkpoint of a training that ended in its fourth step: 8 epochs of batches of 16 and 17 images."""
+    updates = []
+
+    def stop(update):
+        updates.append(update)
+        if len(updates) == 4:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        subject.fit(subject.make(), tmp_path / "checkpoint.pt", every=0.0, listener=stop)
+    return tmp_path / "checkpoint.pt"
+
+
+def test_a_checkpoint_has_the_entries_that_earlier_versions_wrote_and_read(stopped):
+    state = torch.load(stopped, weights_only=True)
+    assert state.keys() == {"position", "method", "optimiser", "history", "sums", "settings"}
+    assert state["position"] == (0, 1, 1)
+    assert state["sums"].shape == (2,)
+    assert state["sums"][1] == 16, "the images of the one step of this epoch"
+    history = state["history"]
+    assert history.keys() == {"curve", "seconds", "images", "steps", "selected", "divisions"}
+    assert history["images"] == 16 + 17 + 16
+    assert [point["epoch"] for point in history["curve"]] == [0]
+    assert history["divisions"] == [{"processes": 1, "accumulate": 1, "batch_norm_images": 16}]
+
+
+def test_a_checkpoint_that_is_older_than_its_divisions_resumes(stopped, subject, tmp_path):
+    state = torch.load(stopped, weights_only=True)
+    del state["history"]["divisions"]
+    torch.save(state, stopped)
+    resumed = subject.fit(subject.make(), stopped).state_dict()
+    whole = subject.fit(subject.make(), tmp_path / "whole.pt").state_dict()
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
+
+
+def test_a_listener_is_told_of_every_step(subject, tmp_path):
+    updates = []
+    subject.fit(subject.make(), tmp_path / "checkpoint.pt", listener=updates.append)
+    assert [update.fraction for update in updates] == [step / 16 for step in range(1, 17)]
+    assert updates[0].message == "train, epoch 1/8"
+    assert updates[-1].message == "train, epoch 8/8"
+    assert updates[-1].history.images == 8 * 33
