@@ -57,7 +57,7 @@ class MDCS(Method):
         # One pass for both views, so that they share the statistics of batch norms, as published.
         logits = self.network.experts(torch.cat(batch.views)) + self.taus.view(-1, 1, 1) * self.log_prior
         weak, strong = logits.chunk(2, dim=1)
-        factor = self.config.distill * (progress.fraction / WARMUP).clamp(max=1)
+        factor = self.config.distill * (progress.stage_fraction / WARMUP).clamp(max=1)
 
         def per_sample(labels):
             return supervised(weak, strong, labels) + factor * self_distillation(weak, strong, labels, progress.gather)

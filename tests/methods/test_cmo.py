@@ -21,7 +21,7 @@ def batch():
 
 def test_boxes_of_tail_images_share_the_label_by_area(batch, method_with_logits):
     method = method_with_logits("cmo", LOGITS, COUNTS)
-    progress = replace(at_rest(Stage()), share=0.5)
+    progress = replace(at_rest(Stage()), run_fraction=0.5)
     made = [method.prepare(batch, replace(progress, step=step)) for step in range(200)]
     pasted = [one for one in made if one.mixed_labels is not None]
     assert 70 < len(pasted) < 130
@@ -33,12 +33,12 @@ def test_boxes_of_tail_images_share_the_label_by_area(batch, method_with_logits)
 def test_nothing_is_pasted_at_the_start_nor_with_share_zero(batch, method_with_logits):
     for share, cmo in ((0.0, 0.5), (0.5, 0.0), (0.5, None)):
         method = method_with_logits("cmo", LOGITS, COUNTS, cmo=cmo)
-        progress = replace(at_rest(Stage()), share=share)
+        progress = replace(at_rest(Stage()), run_fraction=share)
         assert all(method.prepare(batch, replace(progress, step=step)).mixed_labels is None for step in range(20))
 
 
 def test_the_loss_is_that_of_balanced_softmax_with_the_same_setting(batch, method_with_logits):
-    progress = replace(at_rest(Stage()), share=0.5)
+    progress = replace(at_rest(Stage()), run_fraction=0.5)
     for step in range(5):
         losses = []
         for name in ("cmo", "balanced_softmax"):

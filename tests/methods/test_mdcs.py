@@ -44,7 +44,7 @@ def test_the_whole_loss(method_with_logits, batch_of):
     batch = batch_of(labels, views=2)
     z, log_counts = torch.from_numpy(logits), torch.from_numpy(counts).log()
     begin, late = at_rest(Stage()), at_rest(Stage())
-    begin.fraction, late.fraction = torch.tensor(0.0), torch.tensor(0.5)
+    begin.stage_fraction, late.stage_fraction = torch.tensor(0.0), torch.tensor(0.5)
     taus = torch.tensor([-0.5, 1.0, 2.5])
     twice = labels.repeat(2)
     plain = sum(logit_adjusted_cross_entropy(z[m], twice, log_counts, tau).mean() for m, tau in enumerate(taus))

@@ -39,7 +39,7 @@ def test_the_best_tau_on_the_validation_part_that_is_nearest_to_1():
     # (3.36 > 3.16, but at 0.4 3.48 < 3.98); image (1, 0.5) of class 0 if 10^(1 - tau) > 1.5 / 2^(tau/2), up to 0.9
     # (1.26 > 1.10, but at 1 1 < 1.06). So 0.5 to 0.9 are right on both.
     images = SimpleNamespace(images=pixels((1.0, 3.0), (1.0, 0.5)))
-    validation = SimpleNamespace(labels=torch.tensor([1, 0]), plain=lambda: iter([images]))
+    validation = SimpleNamespace(labels=torch.tensor([1, 0]), eval_batches=lambda: iter([images]))
     weight = [[10.0, 0.0], [1.0, 1.0]]
     chosen, given = method_with(weight, select_tau=True), method_with(weight, tau=0.3)
     with torch.no_grad():
