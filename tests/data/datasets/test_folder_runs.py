@@ -203,7 +203,7 @@ def test_a_class_without_test_images_is_trained_on_if_that_is_wanted(tmp_path, c
     keep = "--keep-classes-without-test-images"
     ran = cli(*RUN, "--data-dir", folder, keep, "--out", "results")
     assert ran.code == 0, ran.err
-    assert "1 classes are trained on and have no test images, so that theirs is n/a: bee" in ran.err
+    assert "1 classes are trained on and have no test images, so their accuracy is n/a: bee" in ran.err
     (path,) = Path("results").rglob("*.json")
     stored = json.loads(path.read_text())
     assert stored["config"]["keep_classes_without_test_images"] is True
