@@ -78,7 +78,9 @@ def its_step_compiles_whole(subject: Subject) -> None:
         torch.testing.assert_close(compiled(batch, progress).mean, method(batch, progress).mean)
         with torch.no_grad():
             method.after_step(progress)
-        later = replace(progress, epoch=progress.epoch + 1, step=progress.step + 1, stage_fraction=progress.stage_fraction + 0.5)
+        later = replace(
+            progress, epoch=progress.epoch + 1, step=progress.step + 1, stage_fraction=progress.stage_fraction + 0.5
+        )
         try:
             with torch._dynamo.config.patch(error_on_recompile=True):
                 compiled(batch, later)

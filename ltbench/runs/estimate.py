@@ -272,8 +272,6 @@ class _Timer:
             times.append(StageTime(one.stage.name, steps * one.epochs, seconds))
         execution = history.execution or "nothing to train"
         return ProcessTime(processes, batch, tuple(times), execution, peak_memory(self.device))
-            processes, batch, tuple(times), history.execution or "nothing to train", peak_memory(self.device)
-        )
 
     def evaluation_seconds(self, method: Method) -> float:
         """For all test images, by the shortest time of some."""

@@ -126,7 +126,9 @@ class Step:
         """
         size = len(batch.labels) if size is None else size
         first = self.group.local_slice(size, least=2).start
-        self._step(batch, replace(progress, stage_fraction=self._fraction.fill_(progress.stage_fraction), first=first), size)
+        self._step(
+            batch, replace(progress, stage_fraction=self._fraction.fill_(progress.stage_fraction), first=first), size
+        )
 
 
 def _possible(

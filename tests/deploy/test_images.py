@@ -110,7 +110,7 @@ def test_damaged_files_are_named_and_the_others_labelled(trained, write_pixels, 
 
 
 def test_what_cannot_be_used_is_named_with_the_reason(trained, write_pixels, tmp_path, cli):
-    """A header that claims 20,000 x 20,000 pixels gets no memory; see tests/data/test_decoding.py for how much."""
+    """A header that claims 20,000 x 20,000 pixels gets no memory: see tests/data/loading/test_decode.py."""
     folder = tmp_path / "in"
     write_pixels(folder / "a.png", np.zeros((8, 8)))
     Image.new("L", (16, 16)).save(folder / "bomb.jpg")

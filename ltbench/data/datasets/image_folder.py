@@ -166,7 +166,7 @@ def find_parts(folder: Path, *, keep_untested: bool = False, needs_test: bool = 
         raise LtbenchError(
             "the data folder is not there",
             where=folder.absolute(),
-            hint="give the folder that has one folder of images for each class: --data-dir DIR",
+            hint="give a folder with one subfolder of images for each class: --data-dir DIR",
         )
     found = find(folder, keep_untested=keep_untested)
     parts = dict(found.parts)
@@ -182,7 +182,7 @@ def find_parts(folder: Path, *, keep_untested: bool = False, needs_test: bool = 
         tests = test_images(found, groups["train"], keep_untested=keep_untested)
         if not tests.any():
             raise LtbenchError(
-                "no class has test images", where=folder.absolute(), hint="add images: two of a class are the least"
+                "no class has test images", where=folder.absolute(), hint="add images: a class needs at least two"
             )
         for part, own in (("train", ~tests), ("test", tests)):
             parts[part] = ClassFiles([whole.files[i] for i in np.flatnonzero(own)], whole.labels[own])

@@ -38,7 +38,7 @@ class ListedSource(Source):
             raise LtbenchError(
                 f"{self.name}: {found[0]}{more}",
                 where=folder.absolute(),
-                hint=f"{self.command('verify', folder)} tells all that is wrong",
+                hint=f"{self.command('verify', folder)} lists all faults",
             )
         folders = class_folders(published, lists["train"])
         templates = layout.detect(folder, lists, folders)

@@ -30,7 +30,7 @@ def incomplete(published: Published, folder: Path, lacking: Sequence[str]) -> Lt
     places = ", ".join(str(folder.absolute() / name) for name in ("", *published.list_folders))
     archives = [archive for archive in published.archives if not _begun(published, folder, archive)]
     return LtbenchError(
-        f"{published.name} is not complete; there is no sign of\n" + "\n".join(f"    {one}" for one in lacking),
+        f"{published.name} is incomplete; missing:\n" + "\n".join(f"    {one}" for one in lacking),
         where=places,
         hint=steps(published, folder, archives, missing_lists(published, folder)),
     )
@@ -52,7 +52,7 @@ def steps(
         parts: parts whose lists are missing or wrong.
         wrong: files of lists that are not as published.
     """
-    found = [f"delete {file}, or make it right" for file in wrong]
+    found = [f"delete or correct {file}" for file in wrong]
     for page in dict.fromkeys(one.page for one in archives if one.url is None):
         files = " and ".join(f"{one.file} ({in_gb(one.size)})" for one in archives if one.page == page)
         found.append(f"fetch {files} from {page}; put them in {folder}")

@@ -41,7 +41,7 @@ def prepare(published: Published, folder: Path, listener: ProgressListener = sil
             ]
             available = [archive for archive in wanted if archive.url or (folder / archive.file).is_file()]
             size = sum(_bytes_needed(folder, archive) for archive in available)
-            require_space(folder, size, f"what is to be had of {name}")
+            require_space(folder, size, f"the available part of {name}")
             for archive in available:
                 _get(archive, folder, listener)
             done += available
@@ -52,7 +52,7 @@ def prepare(published: Published, folder: Path, listener: ProgressListener = sil
         if left or absent or wrong:
             shown = "".join(f"\n    {fault}" for own in wrong.values() for fault in own)
             raise LtbenchError(
-                f"{name} is not ready yet" + (f", though a part of it is: {report}" if report else "") + shown,
+                f"{name} is not ready yet" + (f"; done: {report}" if report else "") + shown,
                 where=folder.absolute(),
                 hint=steps(published, folder, left, [*absent, *wrong], [found[part].file for part in wrong]),
             )

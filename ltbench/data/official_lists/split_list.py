@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ltbench.errors import LtbenchError
 
-_HINT = "make the list right, or delete it and fetch it again"
+_HINT = "correct the list, or delete it and fetch it again"
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,17 @@ def read(file: Path, roots: Mapping[str, str], otherwise: str) -> SplitList:
         otherwise: the set of images of a path that begins with none of them.
 
     Raises:
-        LtbenchError: for a file that cannot be read, or a line that is no path and label (which).
+        LtbenchError: for a file that cannot be read, or a line that is not a path and a label (which).
     """
     image_sets, folders, images, labels = [], [], [], []
     for line, path, label in _annotations(file) if file.suffix == ".json" else _lines(file):
         names = [name for name in path.split("/") if name not in ("", ".")]
         if not names or path[0] == "/" or ".." in names or "\\" in path or not path.isprintable():
             raise LtbenchError(
-                f"{path[:80]!r} is no path inside a folder of images", where=_position(file, line), hint=_HINT
+                f"{path[:80]!r} is not a path inside a folder of images", where=_position(file, line), hint=_HINT
             )
         if not 0 <= label < 2**31:
-            raise LtbenchError(f"{label} is no label", where=_position(file, line), hint=_HINT)
+            raise LtbenchError(f"{label} is not a label", where=_position(file, line), hint=_HINT)
         rooted = names[0] in roots and len(names) > 1
         image_sets.append(roots[names[0]] if rooted else otherwise)
         folders.append(sys.intern("/".join(names[rooted:-1])))  # a few thousand, of half a million images
@@ -109,7 +109,7 @@ def _lines(file: Path) -> Iterator[tuple[int, str, int]]:
             yield number, path.strip(), int(label)
         except ValueError:
             if line.strip():
-                words = f"{line.strip()[:80]!r} is no path and label"
+                words = f"{line.strip()[:80]!r} is not a path and a label"
                 raise LtbenchError(words, where=_position(file, number), hint=_HINT) from None
 
 

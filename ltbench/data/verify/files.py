@@ -56,8 +56,8 @@ def verify(
     """
     prepare = data_command("prepare", published.name, folder)
     found = Verification(
-        remedy=f"delete a list that is wrong, or make it right; {prepare} then gets what is missing, or tells where "
-        "to fetch it; replace what is damaged"
+        remedy=f"delete or correct a wrong list; {prepare} then downloads what is missing, or "
+        "tells where to fetch it; replace damaged files"
     )
     found.faults += [f"missing: {one}" for one in missing(published, folder)]
     lists = _read_lists(published, folder, found)

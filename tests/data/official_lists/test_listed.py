@@ -197,7 +197,7 @@ def test_images_that_are_nowhere_are_missing(tiny, name):
         (data.folder / path).unlink()
     for path in data.all_paths("validation") if "validation" in data.members else data.all_paths("test"):
         (data.folder / path).unlink()
-    with pytest.raises(LtbenchError, match="is not complete") as caught:
+    with pytest.raises(LtbenchError, match="is incomplete") as caught:
         data.source.load(data.folder, 224)
     assert f"the {data.published.parts['train'].image_set} images" in str(caught.value)
     assert "the val images" not in str(caught.value)
@@ -224,13 +224,13 @@ def test_a_wrong_count_names_the_class(tiny, name):
 
 
 BAD = [
-    ("n01440764_1.JPEG\n", "is no path and label", ", line 1"),
-    ("train/n01440764/a.JPEG 0\ntrain/n01440764/b.JPEG zero\n", "is no path and label", ", line 2"),
-    ("train/../../secret.JPEG 0\n", "is no path inside a folder", ", line 1"),
-    ("/etc/secret.JPEG 0\n", "is no path inside a folder", ", line 1"),
-    ("train/a\0.JPEG 0\n", "'train/a\\x00.JPEG' is no path inside a folder", ", line 1"),
-    ("train/a.JPEG -1\n", "-1 is no label", ", line 1"),
-    ("train/a.JPEG 99999999999999999999999\n", "99999999999999999999999 is no label", ", line 1"),
+    ("n01440764_1.JPEG\n", "is not a path and a label", ", line 1"),
+    ("train/n01440764/a.JPEG 0\ntrain/n01440764/b.JPEG zero\n", "is not a path and a label", ", line 2"),
+    ("train/../../secret.JPEG 0\n", "is not a path inside a folder", ", line 1"),
+    ("/etc/secret.JPEG 0\n", "is not a path inside a folder", ", line 1"),
+    ("train/a\0.JPEG 0\n", "'train/a\\x00.JPEG' is not a path inside a folder", ", line 1"),
+    ("train/a.JPEG -1\n", "-1 is not a label", ", line 1"),
+    ("train/a.JPEG 99999999999999999999999\n", "99999999999999999999999 is not a label", ", line 1"),
     ("n01440764_1.JPEG 0\n" * 14, "1.JPEG does not tell the folder of class 0", ""),
     ("train/n01440764/a.JPEG 2147483647\n", "label 2147483647, but there are 4 classes, from 0", ""),
     ("train/n01440764/a.JPEG 4\n", "label 4, but there are 4 classes, from 0", ""),

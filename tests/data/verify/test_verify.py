@@ -140,7 +140,7 @@ def test_one_malformed_list_does_not_hide_what_is_wrong_with_another(tiny):
     data.list("validation").write_text("nothing\n")
     data.list("test").write_text("val/a.JPEG 9\n")
     faults = verify(data.published, data.folder).faults
-    assert any("'nothing' is no path and label" in fault and "line 1" in fault for fault in faults)
+    assert any("'nothing' is not a path and a label" in fault and "line 1" in fault for fault in faults)
     assert "ImageNet_LT_test.txt: label 9, but there are 4 classes, from 0" in faults
 
 
@@ -211,7 +211,7 @@ def test_a_wrong_list_must_go_before_another_is_fetched(tiny, cli):
     file = data.list("train")
     file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
     done = cli("data", "verify", "inaturalist2018", "--data-dir", data.folder)
-    assert "to do: delete a list that is wrong, or make it right; ltbench data prepare inaturalist2018" in done.err
+    assert "to do: delete or correct a wrong list; ltbench data prepare inaturalist2018" in done.err
 
 
 def test_a_folder_that_is_not_readable_is_told(tiny, cli, closed):

@@ -277,7 +277,7 @@ def test_room_for_the_images_is_looked_for_before_they_are_fetched(site, server,
     data = site("inaturalist2018")
     need = 2 * size(data)  # the archive, and what it holds
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=need - 1))
-    with pytest.raises(LtbenchError, match=r"what is to be had of inaturalist2018 takes .* but .* are free"):
+    with pytest.raises(LtbenchError, match=r"the available part of inaturalist2018 takes .* but .* are free"):
         data.source.prepare(data.folder)
     assert len(server.asked) == 2, "the lists alone"
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=need))
@@ -335,7 +335,7 @@ def test_a_list_that_is_wrong_is_told_and_nothing_is_fetched_for_it(site, server
     done = cli("data", "prepare", "places-lt", "--data-dir", data.folder)
     assert (done.code, server.asked) == (2, [])
     for words in ("places-lt is not ready yet", "Places_LT_train.txt: 13 images, expected 14",
-                  f"1. delete {file}, or make it right", "2. fetch Places_LT_train.txt"):  # fmt: skip
+                  f"1. delete or correct {file}", "2. fetch Places_LT_train.txt"):  # fmt: skip
         assert words in done.err
     file.write_text(data.text("train"))
     assert cli("data", "prepare", "places-lt", "--data-dir", data.folder).code == 0
