@@ -284,8 +284,8 @@ def test_decoding_leaves_the_threads_of_the_process_alone():
 
     count = "import torch\nprint(torch.get_num_threads())"
     decoding = """
-from ltbench.data.loading.from_files import single_threads
-with single_threads(2, "decoding") as pool:
+from ltbench.data.loading.from_files import single_threaded_pool
+with single_threaded_pool(2, "decoding") as pool:
     import torch
     assert list(pool.map(lambda _: torch.get_num_threads(), range(4))) == [1] * 4
 """
