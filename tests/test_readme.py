@@ -37,10 +37,10 @@ def test_the_example_conforms(example):
 
 
 def test_the_example_is_the_poly_loss(example, tmp_path):
-    around = RunOptions(out=tmp_path / "results")
+    options = RunOptions(out=tmp_path / "results")
     epsilon = lambda value: RunConfig(method=example, epochs=2, hyperparameters={"epsilon": value})  # noqa: E731
-    poly, plain = run(epsilon(1.0), around), run(epsilon(0.0), around)
-    ce = run(RunConfig(method="ce", epochs=2), around)
+    poly, plain = run(epsilon(1.0), options), run(epsilon(0.0), options)
+    ce = run(RunConfig(method="ce", epochs=2), options)
     assert plain.metrics["test"].nll == pytest.approx(ce.metrics["test"].nll, rel=1e-3), "epsilon = 0 is cross entropy"
     assert poly.curve[0].loss > plain.curve[0].loss
 

@@ -116,13 +116,13 @@ def test_a_method_file_is_known_under_its_name(method_file):
 def test_a_method_file_is_trained_and_its_code_is_in_the_result(method_file, tmp_path):
     path = method_file("mine", MINE)
     registry.add_method_file(path)
-    around = RunOptions(out=tmp_path / "results", device="cpu")
+    options = RunOptions(out=tmp_path / "results", device="cpu")
     config = RunConfig(method="mine", epochs=1)
-    first = run(config, around)
+    first = run(config, options)
     assert (first.status, first.method.revision[:5]) == ("done", "file ")
-    assert run(config, around) == first
+    assert run(config, options) == first
     path.write_text(path.read_text() + "\n# edited\n")
-    edited = run(config, around)
+    edited = run(config, options)
     assert edited.run_id != first.run_id
     assert edited.metrics == first.metrics  # another name for the same computation
 

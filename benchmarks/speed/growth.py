@@ -26,8 +26,8 @@ from ltbench.data.loading.base import Epoch
 from ltbench.method import ClassPrior, Method, Shuffled, Stage, at_rest
 from ltbench.metrics import calibration
 from ltbench.models.experts import Backbone
-from ltbench.report.board import leaderboards
 from ltbench.report.collection import collect, no_search_for_cycles
+from ltbench.report.leaderboard import leaderboards
 from ltbench.training.activation_checkpointing import recomputed
 from ltbench.training.step import Step
 from ltbench_speed.contests import BASIC, BATCH, CLASSES, images, method, resident, sgd

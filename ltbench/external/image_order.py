@@ -52,10 +52,10 @@ def image_order(
     read = source.load_keeping_untested if keep_untested else source.load
     with reading(folder):
         raw = read(folder, image_size or source.image_size)
-    named: dict[str, Images | None] = {"test": _named(raw.test, raw.test_names)}
+    named: dict[str, Images | None] = {"test": _image_files(raw.test, raw.test_names)}
     if part != "test":  # names take the place of the images
-        official = None if raw.validation is None else _named(raw.validation, raw.validation_names)
-        whole = replace(raw, train=_named(raw.train, raw.train_names), validation=official)
+        official = None if raw.validation is None else _image_files(raw.validation, raw.validation_names)
+        whole = replace(raw, train=_image_files(raw.train, raw.train_names), validation=official)
         named["train"], named["validation"], _ = dataset.divide(source, whole, config)
     found = named[part]
     assert isinstance(found, ImageFiles)
@@ -63,7 +63,7 @@ def image_order(
     return pd.DataFrame({"label": found.labels, "class": classes, "image": found.names})
 
 
-def _named(images: Images, names: Sequence[str]) -> ImageFiles:
+def _image_files(images: Images, names: Sequence[str]) -> ImageFiles:
     """Images by name: as given, as their files are called, or by position."""
     if isinstance(images, ImageFiles) and not names:
         return images

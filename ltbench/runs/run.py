@@ -33,7 +33,7 @@ from ltbench.method.build import build_method
 from ltbench.method.claims import paper_record
 from ltbench.metrics.temperature import Prior, Training, fit_for_prior
 from ltbench.results.provenance import provenance, software
-from ltbench.results.schema import Cost, CurvePoint, Division, ExpertsRecord, MethodRecord, Metrics, Result, Status
+from ltbench.results.schema import BatchSplit, Cost, CurvePoint, ExpertsRecord, MethodRecord, Metrics, Result, Status
 from ltbench.results.store import Store
 from ltbench.runs.monitor.heartbeat import FILE, HeartbeatWriter
 from ltbench.runs.monitor.tensorboard import Board
@@ -385,7 +385,7 @@ class _Run:
             evaluation_images_per_second=evaluation_rate,
             training=history.how,
             evaluation=evaluation,
-            divisions=[Division.model_validate(one, from_attributes=True) for one in history.divisions],
+            divisions=[BatchSplit.model_validate(one, from_attributes=True) for one in history.divisions],
             peak_memory_bytes=peak_memory(self.device),
             peak_memory_of="device" if self.device.type == "cuda" else "process",
         )

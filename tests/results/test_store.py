@@ -25,6 +25,7 @@ from ltbench.results.store import Store, read
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run
 from ltbench.runs.sweep import run_all
+from ltbench.training import trainer
 
 
 @contextmanager
@@ -293,22 +294,22 @@ def test_what_is_done_is_written_once_unless_it_is_run_again(tmp_path, make_resu
 
 
 def test_of_two_processes_that_train_a_run_without_knowing_of_each_other_the_first_counts(tmp_path, monkeypatch):
-    config, around = RunConfig(method="ce", epochs=1), RunOptions(out=tmp_path / "results", device="cpu")
-    fit = run.fit
+    config, options = RunConfig(method="ce", epochs=1), RunOptions(out=tmp_path / "results", device="cpu")
+    fit = trainer.fit
 
-    def meanwhile(*args, **options):
-        history = fit(*args, **options)
+    def meanwhile(*args, **settings):
+        history = fit(*args, **settings)
         with monkeypatch.context() as patched:  # another machine, whose cache is another
             patched.setattr("ltbench.runs.run.fit", fit)
             patched.setenv("LTBENCH_CACHE", str(tmp_path / "other cache"))
-            theirs.append(run(config, around))
+            theirs.append(run(config, options))
         return history
 
     theirs = []
     monkeypatch.setattr("ltbench.runs.run.fit", meanwhile)
-    mine = run(config, around)
+    mine = run(config, options)
     assert mine == theirs[0]
-    (path,) = around.out.rglob("*.json")
+    (path,) = options.out.rglob("*.json")
     assert read(path) == mine
 
 
