@@ -7,9 +7,9 @@ from ltbench.printable import printable, printable_name
 
 
 class LtbenchError(Exception):
-    """A fault in the user's input or surroundings. The command line prints it and exits with code 2.
+    """An error in the user's input or environment. The command line prints it and exits with code 2.
 
-    What acts on a terminal is written out in its text, e.g. the escapes in a file's name.
+    Control characters, e.g. in a file's name, are printed as escapes.
 
     Args:
         what: what is wrong, in one sentence.
@@ -27,11 +27,11 @@ class LtbenchError(Exception):
 
 
 class SaveError(LtbenchError):
-    """A file that cannot be written: what stops one run stops the others of a sweep, too."""
+    """A file cannot be written: what stops one run stops the others of a sweep, too."""
 
 
 def out_of_memory(error: Exception) -> LtbenchError:
-    """The error for what does not fit into the memory of a device."""
+    """The error for work that does not fit into the memory of a device."""
     return LtbenchError(
         "out of memory",
         where=next(iter(str(error).splitlines()), None),
@@ -48,7 +48,7 @@ class LtbenchWarning(UserWarning):
 
 
 def unknown(kind: str, name: str, known: Iterable[str], *, where: object = None) -> LtbenchError:
-    """The error for a name that is not there, with the nearest ones that are."""
+    """The error for an unknown name, with the nearest known ones."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.65)
     listed = ", ".join(names[:60]) + (", ..." if len(names) > 60 else "")

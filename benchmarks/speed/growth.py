@@ -26,8 +26,8 @@ from ltbench.data.loading.epoch import Epoch
 from ltbench.method import ClassPrior, Method, Shuffled, Stage, at_rest
 from ltbench.metrics import calibration
 from ltbench.models.backbone import Backbone
-from ltbench.report.board import leaderboards
 from ltbench.report.collection import collect, no_search_for_cycles
+from ltbench.report.leaderboard import leaderboards
 from ltbench.training.activation_checkpointing import activation_checkpointing
 from ltbench.training.step import Step
 from ltbench_speed.contests import BASIC, BATCH, CLASSES, images, method, resident, sgd

@@ -12,8 +12,8 @@ import sys
 import pytest
 import torch
 
-from ltbench.report.board import leaderboards
 from ltbench.report.collection import collect
+from ltbench.report.leaderboard import leaderboards
 from ltbench_speed.contests import augmentation, epochs, evaluation, metrics, steps
 from ltbench_speed.growth import store_results
 

@@ -1,4 +1,7 @@
-"""The command line: parses, calls, prints. Heavy imports wait inside the commands, so that --help is fast."""
+"""The command line: one file per command or group of commands, which parses, calls and prints.
+
+Heavy imports stand inside the commands, so that ``--help`` is fast.
+"""
 
 import os
 import signal
@@ -9,9 +12,26 @@ from typing import Any
 
 import typer
 
-from ltbench.cli import bench, check, data, doctor, evaluation, listing, models, planning, reporting, training, watching
-from ltbench.cli.command import TRACEBACK, Command, check_folder, explained, flush_output, prepare_streams
-from ltbench.cli.options import say
+from ltbench.cli import (
+    bench,
+    check,
+    data,
+    deploy,
+    doctor,
+    estimate,
+    evaluate,
+    external,
+    listing,
+    report,
+    run,
+    show,
+    tune,
+    watch,
+)
+from ltbench.cli.command import Command
+from ltbench.cli.error_message import TRACEBACK, error_message
+from ltbench.cli.output import echo_stderr
+from ltbench.cli.streams import check_folder, flush_output, prepare_streams
 from ltbench.errors import LtbenchError, LtbenchWarning
 
 app = typer.Typer(
@@ -22,21 +42,21 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="Download, set up and check data sets.", no_args_is_help=True)
+data_app = typer.Typer(help="Download and check data sets, and list their images.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 for command in (
-    training.run,
-    training.tune,
-    planning.estimate,
-    evaluation.evaluate,
-    evaluation.score,
-    models.import_checkpoint,
-    models.predict,
-    models.export,
-    reporting.report,
-    reporting.show,
-    watching.watch,
+    run.run,
+    tune.tune,
+    estimate.estimate,
+    evaluate.evaluate,
+    external.score,
+    external.import_checkpoint,
+    deploy.predict,
+    deploy.export,
+    report.report,
+    show.show,
+    watch.watch,
     doctor.doctor,
     bench.bench,
     check.check,
@@ -45,13 +65,13 @@ for command in (
 app.command("list", cls=Command)(listing.list_names)
 data_app.command(cls=Command)(data.prepare)
 data_app.command(cls=Command)(data.verify)
-data_app.command(cls=Command)(evaluation.order)
+data_app.command(cls=Command)(data.order)
 
 
 def main() -> None:
-    """The ``ltbench`` command: errors are one message, and a traceback only for who asks for it.
+    """Run the ``ltbench`` command; an error is one message, without a traceback unless LTBENCH_TRACEBACK is set.
 
-    Exit codes: 0; 1 where a run has failed, or ltbench itself; 2 for bad input or surroundings; 130 after Ctrl-C.
+    Exit codes: 0; 1 where a run has failed, or ltbench itself; 2 for bad input or a bad environment; 130 after Ctrl-C.
     """
     prepare_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -60,8 +80,8 @@ def main() -> None:
         _call()
     except SystemExit as ended:
         if ended.code == 130:  # typer's for a KeyboardInterrupt
-            say(
-                "ltbench: stopped; the same command goes on from the last checkpoint (without --rerun), "
+            echo_stderr(
+                "ltbench: interrupted; the same command resumes from the last checkpoint (without --rerun), "
                 "a download where it stopped"
             )
         raise
@@ -75,18 +95,18 @@ def _call() -> None:
             app()
         finally:
             flush_output()
-    except BrokenPipeError:  # of a reader that has seen enough, e.g. head
+    except BrokenPipeError:  # the reader has seen enough, e.g. head
         sys.exit(1)
     except LtbenchError as error:
-        say(f"ltbench: {error}")
+        echo_stderr(f"ltbench: {error}")
         sys.exit(2)
     except (SystemExit, KeyboardInterrupt):
         raise
     except BaseException as error:  # code of others may raise anything
-        words, code = explained(error)
+        message, code = error_message(error)
         if code == 1 and os.environ.get(TRACEBACK):
             raise
-        say(f"ltbench: {words}")
+        echo_stderr(f"ltbench: {message}")
         sys.exit(code)
 
 
@@ -98,6 +118,6 @@ def _show_warning(others: Callable[..., None]) -> Callable[..., None]:
             others(message, category, *rest, **more)
         elif str(message) not in said:
             said.add(str(message))
-            say(f"ltbench: note: {message}")
+            echo_stderr(f"ltbench: note: {message}")
 
     return show_one

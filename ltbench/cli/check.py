@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from ltbench.cli.options import tell
+from ltbench.cli.output import echo
 
 
-def check(file: Annotated[Path, typer.Argument(help="A method file, e.g. my_method.py")]) -> None:
-    """Run the conformance suite over a method file: determinism, resuming, gradients, shapes.
+def check(file: Annotated[Path, typer.Argument(help="Method file, e.g. my_method.py")]) -> None:
+    """Run the conformance suite on a method file: determinism, resuming, gradients, shapes.
 
     A TOML file beside it, with what is published about the method, is checked, too.
     """
@@ -22,6 +22,6 @@ def check(file: Annotated[Path, typer.Argument(help="A method file, e.g. my_meth
     failures = 0
     for outcome in conformance.run(method):
         failures += not outcome.passed
-        tell(f"{'ok  ' if outcome.passed else 'FAIL'} {outcome.name}{outcome.message and ': ' + outcome.message}")
+        echo(f"{'ok  ' if outcome.passed else 'FAIL'} {outcome.name}{outcome.message and ': ' + outcome.message}")
     if failures:
         raise typer.Exit(1)

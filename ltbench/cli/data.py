@@ -1,12 +1,14 @@
-"""ltbench data prepare and ltbench data verify."""
+"""ltbench data prepare, verify and order."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ltbench.cli.options import DataDir, KeepUntested, Ratio, data_folder, tell
+from ltbench.cli.options import DataDir, DataSeed, ImageSize, KeepUntested, Ratio, data_folder
+from ltbench.cli.output import echo, write_output
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.printable import printable_name
 
@@ -15,57 +17,115 @@ if TYPE_CHECKING:
     from ltbench.data.verify.files import Verification
     from ltbench.progress import ProgressListener
 
+DataSet = Annotated[str, typer.Argument(help="Data set; ltbench list datasets names them")]
 
-def prepare(name: str, data_dir: DataDir = None) -> None:
-    """Download, check and unpack a data set; goes on where it was interrupted, and tells what is left to you."""
+
+def prepare(name: DataSet, data_dir: DataDir = None) -> None:
+    """Download, check and unpack a data set.
+
+    Interrupted downloads resume. What must be downloaded by hand, e.g. with an account, is said step by step.
+    """
     from ltbench import registry
-    from ltbench.cli import console
+    from ltbench.cli.progress_bars import file_bars
     from ltbench.data.datasets.base import explain_permission_errors
     from ltbench.data.datasets.listed import ListedSource
 
     folder = data_folder(data_dir)
-    with console.file_bars() as listener:
+    with file_bars() as listener:
         source = registry.dataset(name, where="NAME")
         with explain_permission_errors(folder):
             done = source.prepare(folder, listener) if isinstance(source, ListedSource) else source.prepare(folder)
-    tell(done)
+    echo(done)
 
 
 def verify(
-    name: str,
+    name: DataSet,
     data_dir: DataDir = None,
     imbalance_ratio: Ratio = None,
     decode: Annotated[
-        bool, typer.Option("--decode", help="Decode every image file, to find those that are cut off or no images")
+        bool, typer.Option("--decode", help="Decode every image file, to find truncated files and files of other kinds")
     ] = False,
     keep_classes_without_test_images: KeepUntested = None,
 ) -> None:
-    """Check a data set whole, lists and files, and print its sizes and fingerprints.
+    """Check the lists and files of a data set, and print its sizes and fingerprints.
 
-    Of a folder of your own: the images of each class in each part, what is not used and why, copies, sizes.
+    For an image folder it prints, class by class, the images of each part, duplicates, sizes, and the files that are
+    not used, with the reason.
     """
     from ltbench import registry
-    from ltbench.cli import console
+    from ltbench.cli.progress_bars import file_bars
 
     folder, keep = data_folder(data_dir), bool(keep_classes_without_test_images)
-    with console.file_bars() as listener:
+    with file_bars() as listener:
         source = registry.dataset(name, where="NAME")
         found = _verify_files(source, folder, decode, keep, listener)
-    _tell_all(found.lines)
+    _print_lines(found.lines)
     if found.rows:
-        console.show_table(found.columns, found.rows)
+        _print_table(found.columns, found.rows)
     if found.faults:
         raise LtbenchError(
             f"{name} is not as it should be:\n" + "\n".join(f"    {fault}" for fault in found.faults),
             where=folder.absolute(),
             hint=found.remedy,
         )
-    _tell_all(_describe(source, name, folder, imbalance_ratio, keep))
+    _print_lines(_describe(source, name, folder, imbalance_ratio, keep))
 
 
-def _tell_all(lines: list[tuple[str, str]]) -> None:
+def order(
+    name: DataSet,
+    part: Annotated[
+        Literal["test", "train", "validation"],
+        typer.Option(
+            help="Images to list: test; train, the long-tailed ones; or validation, those that --validation holds out"
+        ),
+    ] = "test",
+    data_dir: DataDir = None,
+    imbalance_ratio: Ratio = None,
+    data_seed: DataSeed = None,
+    image_size: ImageSize = None,
+    keep_classes_without_test_images: KeepUntested = None,
+    output: Annotated[Path | None, typer.Option(help="File to write  [default: standard output]")] = None,
+) -> None:
+    """List the images of a data set in the order that ltbench score expects: label, class, image, as CSV."""
+    from ltbench.external.image_order import image_order
+
+    if part == "test" and (imbalance_ratio is not None or data_seed is not None):
+        raise LtbenchError(
+            "the test images do not depend on the imbalance of the training images",
+            where="--imbalance-ratio, --data-seed",
+            hint="leave them out, or add --part train",
+        )
+    found = image_order(
+        name,
+        data_folder(data_dir),
+        image_size,
+        part,
+        imbalance_ratio,
+        data_seed or 0,
+        keep_untested=bool(keep_classes_without_test_images),
+    )
+    write_output(found.to_csv(index=False, lineterminator="\n"), output)
+
+
+def _print_lines(lines: Sequence[tuple[str, str]]) -> None:
     for title, about in lines:
-        tell(printable_name(f"{title:<26}{about}"))
+        echo(printable_name(f"{title:<26}{about}"))
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: words in the first column, numbers in the others, totals in the last row."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from ltbench.cli.console import console
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for position, head in enumerate(columns):
+        table.add_column(head, justify="right" if position else "left", overflow="fold")
+    for position, row in enumerate(rows):
+        cells = (Text(printable_name(cell)) for cell in row)
+        table.add_row(*cells, style="bold" if position == len(rows) - 1 else None)
+    console.print(table)
 
 
 def _verify_files(

@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from ltbench.cli.options import DataDir, data_folder, tell
+from ltbench.cli.options import DataDir, data_folder
+from ltbench.cli.output import echo
 from ltbench.printable import printable_name
 
 
 def doctor(data_dir: DataDir = None) -> None:
-    """Print versions, the device, folders, and which data sets are there."""
+    """Print versions, the device, folders, and which data sets are available."""
     for name, about in health(data_folder(data_dir)):
-        tell(printable_name(f"{name:<26}{about}"))
+        echo(printable_name(f"{name:<26}{about}"))
 
 
 def health(folder: Path) -> list[tuple[str, str]]:

@@ -6,30 +6,35 @@ from typing import Annotated, Literal
 
 import typer
 
-from ltbench.cli.options import MethodsDir, add_methods, tell
+from ltbench.cli.options import MethodsDir, add_methods
+from ltbench.cli.output import echo
 from ltbench.errors import LtbenchError
 from ltbench.printable import printable_name
 
 
 def list_names(
-    what: Annotated[Literal["methods", "datasets", "backbones", "recipes"], typer.Argument()],
+    what: Annotated[Literal["methods", "datasets", "backbones", "recipes"], typer.Argument(help="Kind of names")],
     style: Annotated[
-        Literal["text", "md"], typer.Option("--format", help="md: a page about all methods, e.g. docs/methods.md")
+        Literal["text", "md"], typer.Option("--format", help="Output format; md: a page about all methods")
     ] = "text",
-    results: Annotated[list[Path] | None, typer.Option(help="Runs that the page's costs are measured on")] = None,
+    results: Annotated[
+        list[Path] | None, typer.Option(help="Folder of results that the page takes costs from; may be repeated")
+    ] = None,
     methods_dir: MethodsDir = None,
 ) -> None:
-    """List what can be named in a run."""
+    """List methods, data sets, backbones or recipes by name."""
     add_methods(methods_dir)
     if style == "md":
         if what != "methods":
-            raise LtbenchError("there is a page about methods only", where="--format md")
+            raise LtbenchError(
+                f"there is no page about {what}", where="--format md", hint="use ltbench list methods --format md"
+            )
         from ltbench.cli import methods_page
 
         sys.stdout.write(methods_page.render(results or []))
         return
     for name, about in entries(what):
-        tell(printable_name(f"{name:<26}{about}" if about else name))
+        echo(printable_name(f"{name:<26}{about}" if about else name))
 
 
 def entries(kind: str) -> list[tuple[str, str]]:

@@ -30,7 +30,7 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Format:
-    """How a kind of file is written and read."""
+    """The writer and the reader of one file format."""
 
     suffix: str
     save: Callable[[Predictor, Path], None]
@@ -88,7 +88,7 @@ def export(predictor: Predictor, kind: str, path: Path) -> float:
             ) from error
         if difference is None:
             raise LtbenchError(
-                f"the {kind} file predicts otherwise than the run, and is not kept",
+                f"the {kind} file and the run give different logits; the file is not kept",
                 where=f"run {predictor.card.run_id} ({predictor.card.config.backbone})",
                 hint=f"try another --format: {', '.join(FORMATS.keys() - {kind})}",
             )

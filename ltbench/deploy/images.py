@@ -44,7 +44,7 @@ def image_files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     others: list[Path] = []
     for path in paths:
         if not path.exists():
-            raise LtbenchError("there is no such file or folder", where=path.absolute(), hint="give images to label")
+            raise LtbenchError("there is no such file or folder", where=path.absolute(), hint="give images to classify")
         for file in _below(path) if path.is_dir() else (path,):
             if file == path or (is_named_like_an_image(file) and file.is_file()):
                 files.append(file)
@@ -52,9 +52,9 @@ def image_files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
                 others.append(file)
     if not files:
         raise LtbenchError(
-            "there are no images" + (f", only {len(others)} other files" if others else ""),
+            "no image files found" + (f", only {len(others)} other files" if others else ""),
             where=", ".join(str(path.absolute()) for path in paths),
-            hint="give image files, or a folder with some in it or below",
+            hint="give image files, or a folder that contains some",
         )
     return list(dict.fromkeys(files)), others
 
@@ -127,7 +127,7 @@ def _decoded_or_reason(
 
 
 def _streamed(file: Path, side: int, copied: int | None) -> NDArray[np.uint8]:
-    """As evaluation sees an image of a data set that is streamed, maybe from copies."""
+    """An image as evaluation sees it in a data set that stays files, perhaps through the resize cache."""
     image = read_rgb(file)
     return centre(as_resized(image, copied) if copied else image, side).numpy()
 

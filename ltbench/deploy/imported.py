@@ -12,7 +12,7 @@ class Imported(Method):
     """A network with weights that others have trained; it predicts, by the mean of its experts' logits."""
 
     class Config(MethodConfig):
-        """What its weights say about it."""
+        """What the weights say about the network."""
 
         experts: int = Field(1, ge=1)
         width: float = Field(1.0, description="of the experts' stages: 1 or 0.75")

@@ -21,24 +21,24 @@ from ltbench.training.finite import not_finite
 
 
 class Card(Frozen):
-    """What a trained run expects and gives, and what it is made of; stands in every exported file."""
+    """The metadata of a predictor, stored in every exported file: its input, its classes, and where it comes from."""
 
     run_id: str
     ltbench: str = Field(__version__, description="version that wrote this")
     classes: list[str]
     input: tuple[int, int, int] = Field(description="channels, height, width; pixels in [0, 1], float32")
-    mean: tuple[float, ...] = Field(description="of each channel, subtracted inside")
-    std: tuple[float, ...] = Field(description="of each channel, divided by inside")
+    mean: tuple[float, ...] = Field(description="mean of each channel, which the predictor subtracts")
+    std: tuple[float, ...] = Field(description="standard deviation of each channel, by which the predictor divides")
     logit_prior: float | None = Field(description="exponent of the training prior that is left in the logits")
     streamed: bool = Field(False, description="whether the run saw the centres of images, scaled with a margin")
     trained_on: list[int] = Field(description="training images by class")
-    revision: str = Field(description="of the method")
+    revision: str = Field(description="revision of the method")
     imported: bool = Field(False, description="whether others have trained the weights")
     config: RunConfig
 
 
 class Predictor(nn.Module):
-    """From pixels to logits, always in evaluation mode.
+    """A network from pixels to logits, always in evaluation mode.
 
     Args:
         method: trained.
@@ -61,7 +61,7 @@ class Predictor(nn.Module):
 
 
 def describe(result: Result, data_dir: Path) -> Card:
-    """What must be known of a finished run.
+    """The metadata of a finished run.
 
     Args:
         result: of the run.
@@ -74,7 +74,7 @@ def describe(result: Result, data_dir: Path) -> Card:
         raise LtbenchError(
             f"run {result.run_id} is {result.status} and has no trained weights",
             where=result.reason,
-            hint="run it again",
+            hint="train it again",
         )
     mean, std = result.data.mean, result.data.std
     if mean is None or std is None:
@@ -126,7 +126,7 @@ def build(card: Card) -> Predictor:
         raise LtbenchError(
             f"the method '{config.method}' has changed since run {card.run_id}: its weights may mean something else",
             where=f"revision {card.revision} then, {registry.revision(cls)} now",
-            hint="run it again",
+            hint="train it again",
         )
     assert config.backbone is not None
     make = Backbone(  # no pre-trained weights: those of the run replace them
@@ -166,7 +166,7 @@ def restore(card: Card, device: torch.device, remake: str) -> Predictor:
         there = load_trained(predictor.method, checkpoint, torch.device("cpu"))
     if not there:
         raise LtbenchError(
-            f"the trained weights of run {card.run_id} are not in the cache, or are damaged or unfinished",
+            f"the trained weights of run {card.run_id} are not in the cache folder, damaged or incomplete",
             where=checkpoint.path,
             hint=f"make them again: {remake}",
         )

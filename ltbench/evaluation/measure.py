@@ -1,4 +1,4 @@
-"""Everything that a result says about a set of predictions."""
+"""All metrics of a set of predictions."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -67,7 +67,7 @@ def _scaled(logits: Logits, labels: Tensor, temperature: float, bins: int) -> di
     return {**figures, "ece_floor": found.floor, "ece_debiased": found.debiased}
 
 
-def outcomes(predictions: Predictions) -> PackedPredictions:
+def packed_predictions(predictions: Predictions) -> PackedPredictions:
     """Label, predicted class and confidence of every image."""
     confidence, predicted = calibration.top(predictions.logits)
     return PackedPredictions.of(predictions.labels.numpy(), predicted.numpy(), confidence.numpy())
@@ -90,4 +90,4 @@ def of_images(
     """
     logits, labels, counts = predictions.logits, predictions.labels, np.array(data.trained_on)
     shift = None if transductive else under_shift(logits, labels, counts, logit_prior, data.groups)
-    return {"outcomes": outcomes(predictions), "shift": shift}
+    return {"outcomes": packed_predictions(predictions), "shift": shift}

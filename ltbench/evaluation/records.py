@@ -21,7 +21,7 @@ def shot_groups(data: Dataset) -> dict[str, list[int]]:
 
 
 def data_record(data: Dataset) -> DataRecord:
-    """What a run is trained and tested on."""
+    """The record of the data that a run is trained and tested on."""
     held = data.validation
     unseen = np.bincount(held.labels, minlength=len(data.classes)) == 0 if held is not None else []
     return DataRecord(
@@ -39,7 +39,7 @@ def data_record(data: Dataset) -> DataRecord:
 
 
 def experts_record(network: ExpertNetwork) -> ExpertsRecord | None:
-    """How several experts divide the backbone; None for one."""
+    """The record of how several experts share the backbone; None for one network."""
     if len(network.branches) == 1:
         return None
     shared, own = (

@@ -32,10 +32,10 @@ _TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class View:
-    """How to look at stored logits. As it stands here it gives the figures that a result has."""
+    """How to evaluate stored logits; the defaults give the metrics that a result has."""
 
     bins: int = BINS
-    """Of the binned calibration errors."""
+    """Number of bins of the calibration errors."""
     shots: ShotRule | None = None
     """None: the run's own."""
     temperature: bool = False
@@ -44,7 +44,7 @@ class View:
     distribution: LabelShift | None = None
     """The test set to draw; None: the whole one."""
     prior: TestPrior = "unknown"
-    """What is known of the test set's class frequencies, for which logits are corrected."""
+    """Knowledge of the test set's class prior, for which logits are corrected."""
 
 
 @dataclass(frozen=True)
@@ -53,20 +53,20 @@ class Evaluation:
 
     metrics: Metrics
     temperature: float | None
-    """That logits are divided by, if any."""
+    """The number that logits are divided by, if any."""
     fitted_for: FittedFor | None
     """The class frequencies that the temperature is fitted for."""
     prior_error: float | None
-    """Of an estimated prior: total variation distance to the true one, 0 to 1."""
+    """Total variation distance of an estimated prior to the true one, 0 to 1."""
 
     @property
     def images(self) -> int:
-        """Of the test set."""
+        """Number of images of the test set."""
         return sum(self.metrics.total)
 
     @property
     def classes(self) -> int:
-        """That have images."""
+        """Number of classes that have images."""
         return sum(count > 0 for count in self.metrics.total)
 
 
@@ -103,7 +103,7 @@ def load(path: Path, result: Result, part: str = "test") -> Predictions:
         raise LtbenchError(f"there are no figures of {part} images: the run is {result.status}", where=path)
     file = paths.cache_dir() / "runs" / result.run_id / f"{part}.npz"
     if not file.exists():
-        raise LtbenchError("its logits are not in the cache", where=file, hint=_made_by(path, result))
+        raise LtbenchError("its logits are not in the cache folder", where=file, hint=_made_by(path, result))
     predictions = Predictions.load(file)
     wrong = predictions.fault()
     if wrong is not None:
@@ -141,7 +141,7 @@ def look(
         raise LtbenchError(
             "there are no validation images to fit a temperature on",
             where="--temperature",
-            hint="run with --validation; the test images must not choose a temperature",
+            hint="train with --validation; the test images must not choose a temperature",
         )
     counts = np.array(result.data.trained_on)
     logits: Logits = predictions.logits
@@ -231,7 +231,7 @@ def _belong(predictions: Predictions, run_id: str, metrics: Metrics) -> bool:
 
 
 def _made_by(path: Path, result: Result) -> str:
-    """What makes logits again that the cache has lost."""
+    """The command that makes logits again which the cache folder lacks."""
     run = shlex.join(["ltbench", "run", "--config", str(path), "--rerun"])
     return f"make them again: {external.command(result) or run}"
 
@@ -240,7 +240,7 @@ def _drawn(result: Result, labels: Tensor, distribution: LabelShift) -> Tensor:
     """The images of a shifted test set."""
     if result.method.transductive:
         raise LtbenchError(
-            "it has adapted to its whole test set, and would have to adapt to each shifted one anew",
+            "the method adapts to its test set, and would have to adapt to each shifted test set anew",
             where="--test-prior",
         )
     return torch.from_numpy(shifted(labels.numpy(), np.array(result.data.trained_on), distribution))

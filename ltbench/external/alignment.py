@@ -50,7 +50,7 @@ def row_order(given: Sequence[str], own: Sequence[str], *, where: object = None)
     theirs, ours = (["/".join(path[-depth:]) for path in paths] for paths in parts)
     if len(set(ours)) < len(ours):
         raise LtbenchError(
-            f"names of {depth} parts do not tell the test images apart, e.g. {given[0]}",
+            f"names of {depth} parts are not unique among the test images, e.g. {given[0]}",
             where=where,
             hint="give the paths as ltbench data order prints them",
         )

@@ -28,7 +28,7 @@ LARGEST_FILE = 2**33
 """Bytes of all arrays together. Three experts on iNaturalist 2018 take 3.2 GB in float32."""
 MOST_EXPERTS, MOST_ENTRIES = 100, 100
 SUM_TOLERANCE = 1e-3
-"""By which probabilities may miss one: half precision misses it by less."""
+"""Largest difference of a sum of probabilities from one; that of half precision is smaller."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Given:
 
 @dataclass(frozen=True)
 class _Header:
-    """What an array's first bytes say of it."""
+    """The header of an array: shape and type."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -195,9 +195,9 @@ def read_counts(file: Path) -> tuple[list[str], Labels]:
         counts = np.array([int(str(count)) for _, count in cells], dtype=np.int64)
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, csv.Error) as error:
         raise LtbenchError(
-            f"not one count a class: {str(error).partition(';')[0]}",
+            f"not one count per class: {str(error).partition(';')[0]}",
             where=file,
-            hint="write a line a class: the count, or name,count",
+            hint="write one line per class: the count, or name,count",
         ) from None
     if len(counts) < 2 or counts.min() < 1:
         raise LtbenchError("there must be two classes and an image of each at least", where=file)
@@ -223,7 +223,7 @@ def _csv_cells(text: str) -> list[tuple[str, Any]]:
 
 
 def _headers(file: Path) -> dict[str, _Header]:
-    """What the arrays of an archive are, checked against the sizes that it says they have."""
+    """The headers of an archive's arrays, checked against the sizes that they say the arrays have."""
     found: dict[str, _Header] = {}
     with _explained(file):
         if file.exists() and not file.is_file():
@@ -277,9 +277,18 @@ def _explained(file: Path) -> Iterator[None]:
     except OSError as error:
         raise LtbenchError(f"cannot read the predictions: {error.strerror or error}", where=file) from None
     except (
-        ValueError, TypeError, EOFError, KeyError, RuntimeError, NotImplementedError, OverflowError, SyntaxError,
-        zipfile.BadZipFile, zlib.error, lzma.LZMAError,
-    ) as error:  # fmt: skip
+        ValueError,
+        TypeError,
+        EOFError,
+        KeyError,
+        RuntimeError,
+        NotImplementedError,
+        OverflowError,
+        SyntaxError,
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+    ) as error:
         raise LtbenchError(
             f"not a NumPy archive of numbers: {error}",
             where=file,

@@ -1,4 +1,4 @@
-"""What rows have in common that ltbench has not trained: others' predictions, others' weights."""
+"""Checks and names that scored predictions and imported checkpoints share."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from ltbench.results.schema import Result
 from ltbench.results.store import Store, read
 
 LARGEST_EXPONENT = 100.0
-"""Of the training prior in logits. Published ones are between 0 and 3; far beyond, corrected logits overflow."""
+"""Largest exponent of the training prior. Published ones are 0 to 3; far beyond, corrected logits overflow."""
 
 
 def check_row(name: str, logit_prior: float | None) -> None:
@@ -23,13 +23,15 @@ def check_row(name: str, logit_prior: float | None) -> None:
     check_word(name, "--name")
     if name in registry.method_names():
         raise LtbenchError(
-            f"there is a method '{name}' that ltbench trains itself",
+            f"'{name}' is a method of ltbench",
             where="--name",
-            hint=f"rows that it has not trained have names of their own, e.g. {name}-published",
+            hint=f"give the row another name, e.g. {name}-published",
         )
     if logit_prior is not None and not abs(logit_prior) <= LARGEST_EXPONENT:  # NaN is none either
         raise LtbenchError(
-            f"{logit_prior} is no exponent", where="--logit-prior", hint="1 for cross entropy, 0 balanced"
+            f"{logit_prior} is no exponent",
+            where="--logit-prior",
+            hint="give 1 for cross entropy, 0 for balanced",
         )
 
 
@@ -57,7 +59,7 @@ def declared_recipe(recipe: str | Recipe, table: str) -> str | Recipe:
         return recipe
     if recipe == recipes.PAPER:
         raise LtbenchError(
-            "there is no authors' recipe on record for a model of others",
+            "the paper recipe is known only for methods of ltbench",
             where="--recipe",
             hint=f"leave it {EXTERNAL}, or give the recipe as a TOML file",
         )
@@ -76,7 +78,7 @@ def refuse_twice(store: Store, config: RunConfig, run_id: str, fingerprints: Map
         other: Result = read(path)
         if other.config == config and other.data.fingerprints == fingerprints:
             raise LtbenchError(
-                f"'{config.method}' with seed {config.seed} was made from another file before",
+                f"'{config.method}' with seed {config.seed} exists already, from another file",
                 where=path,
                 hint="give another --seed if it is one more training run, another --name if it is another model, "
                 "or delete the old result",

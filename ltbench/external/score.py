@@ -73,13 +73,13 @@ def score(
         config, loaded = _known(config, data_dir or paths.data_dir())
         data, labels = data_record(loaded), loaded.test.labels
         _check_sizes(opened, len(labels), len(data.classes), config.dataset)
-        given, told = _aligned(
+        given, alignment = _aligned(
             opened.read(), data.classes, lambda: named(loaded.test, loaded.test_names).names.tolist()
         )
         _check_labels(given, labels, data.classes, config.dataset)
     else:
         given, names, counts = _with_counts(opened, config, train_counts)
-        given, told = _aligned(given, names, None)
+        given, alignment = _aligned(given, names, None)
         config, data, labels = _unknown(config, given, names, counts, train_counts)
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -94,7 +94,7 @@ def score(
         metrics={"test": measure(predictions.logits, predictions.labels, predictions.experts, data.groups)},
         **of_images(predictions, data, logit_prior=logit_prior, transductive=transductive),
         provenance={
-            SCORED: {"file": storable_name(file.name), "sha256": digest, "labels": checked, **told}
+            SCORED: {"file": storable_name(file.name), "sha256": digest, "labels": checked, **alignment}
             | ({"train_counts": storable_name(train_counts.name)} if train_counts else {}),
             "versions": provenance.versions(),
             "git": provenance.git_state(),
@@ -142,7 +142,7 @@ def _with_counts(opened: PredictionFile, config: RunConfig, file: Path) -> tuple
         )
     if isinstance(config.recipe, str) and config.recipe != EXTERNAL and not config.recipe.endswith(".toml"):
         raise LtbenchError(
-            "ltbench's recipes are for its own data sets", where="--recipe", hint="give the recipe as a TOML file"
+            "the recipes of ltbench are for its own data sets", where="--recipe", hint="give the recipe as a TOML file"
         )
     names, counts = read_counts(file)
     images, classes = opened.shape
@@ -199,25 +199,25 @@ def _aligned(
         classes: of the data set, in its order.
         images: the names of its test images, in their order; None where they are not known.
     """
-    told = {}
+    alignment = {}
     columns = rows = None
     if given.classes is not None:
         columns = column_order(given.classes, classes, where=f"{given.file}: classes")
-        told["classes"] = "as in the data set" if columns is None else "put in the data set's order"
+        alignment["classes"] = "as in the data set" if columns is None else "put in the data set's order"
     if given.images is not None:
         if images is None:
             message = "the names of the images are not read: ltbench has none for this data set"
             warnings.warn(message, LtbenchWarning, stacklevel=3)
         else:
             rows = row_order(given.images, images(), where=f"{given.file}: names of the images")
-            told["images"] = "as in the data set" if rows is None else "put in the data set's order"
+            alignment["images"] = "as in the data set" if rows is None else "put in the data set's order"
     for what, order, first in (("columns", columns, given.classes), ("rows", rows, given.images)):
         if order is not None and first is not None:
             message = f"{given.file.name}: its {what} are in another order than the data set's (the first: {first[0]}) "
             warnings.warn(message + "and were put in that order by their names", LtbenchWarning, stacklevel=3)
     if given.classes is None and given.labels is None:
         warn_of_two_orders(classes, given.file, "store classes=..., the names in the columns' order")
-    return (given if columns is None and rows is None else given.take(rows=rows, columns=columns)), told
+    return (given if columns is None and rows is None else given.take(rows=rows, columns=columns)), alignment
 
 
 def _check_labels(given: Given, labels: Labels, classes: Sequence[str], name: str) -> None:

@@ -1,10 +1,10 @@
 """What is published about a method with the hyper-parameters of a run."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from ltbench.config import RunConfig
+from ltbench.config.format_settings import format_value
 from ltbench.method.base import Method
 from ltbench.method.method_config import MethodConfig
 from ltbench.method.mixing import Mixing
@@ -54,9 +54,11 @@ def fitting_claims(cls: type[Method], config: RunConfig) -> dict[str, list[str]]
         theirs = {**usual, **_stated(cls, claim, defaults)}
         same = all(own.get(name) == theirs.get(name) for name in telling.difference(claim.unstated))
         if same and all(own.get(name) for name in claim.unstated):
-            words = [f"{name} {_word(own[name])} (reported: not stated)" for name in sorted(claim.unstated)]
+            words = [f"{name} {format_value(own[name])} (reported: not stated)" for name in sorted(claim.unstated)]
             others = [name for name in own if name not in telling and own[name] != theirs.get(name)]
-            words += [f"{name} {_word(own[name])} (reported: {_word(theirs.get(name))})" for name in others]
+            words += [
+                f"{name} {format_value(own[name])} (reported: {format_value(theirs.get(name))})" for name in others
+            ]
             found[claim.key] = words + list(claim.differs)
     return found
 
@@ -71,7 +73,3 @@ def _stated(cls: type[Method], claim: Claim, defaults: Mapping[str, Any]) -> dic
 
 def _plain(settings: MethodConfig) -> dict[str, Any]:
     return settings.model_dump(mode="json", exclude_none=True)
-
-
-def _word(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else json.dumps(value)

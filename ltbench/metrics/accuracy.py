@@ -7,7 +7,7 @@ from ltbench.metrics.logits import Logits, blocks
 
 
 def correct_by_class(logits: Logits, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """How many images of each class are classified correctly, and how many there are.
+    """Number of images of each class that are classified correctly, and number of its images.
 
     Args:
         logits: (N, C).

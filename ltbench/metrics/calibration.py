@@ -29,7 +29,7 @@ class Bins:
     confidence: Tensor
     """(bins,) mean confidence; 0 where empty."""
     accuracy: Tensor
-    """(bins,) share of correct predictions; 0 where empty."""
+    """(bins,) fraction of correct predictions; 0 where empty."""
 
     @property
     def gaps(self) -> Tensor:
@@ -38,12 +38,12 @@ class Bins:
 
     @property
     def ece(self) -> float:
-        """Expected calibration error, percent: the gaps weighted by the share of images."""
+        """Expected calibration error, percent: the gaps weighted by the fraction of images."""
         return float(100 * (self.gaps * self.count).sum() / self.count.sum())
 
     @property
     def estimate(self) -> Estimate:
-        """What the ECE says: its noise floor, the ECE without the noise, an interval."""
+        """Noise floor and debiased estimate of the ECE, with a 95 % interval."""
         return estimate(
             *(values.double().cpu().numpy()[None] for values in (self.count, self.confidence, self.accuracy))
         )
@@ -109,8 +109,8 @@ def adaptive_reliability(confidence: Tensor, right: Tensor, bins: int = BINS) ->
     """Bins of equally many images by rank of confidence (Nguyen and O'Connor, EMNLP 2015, section 3).
 
     Images of equal confidence that lie in several bins are spread over these evenly: each counts as correct by the
-    share of them that is. A bin then holds what it holds on average over all orders of equal images, and the order in
-    which images are given does not matter.
+    fraction of them that is. A bin then holds what it holds on average over all orders of equal images, so that the
+    order of images does not matter.
 
     Args:
         confidence: (N,) highest probabilities.
@@ -120,9 +120,11 @@ def adaptive_reliability(confidence: Tensor, right: Tensor, bins: int = BINS) ->
     ordered, order = confidence.sort()
     tie = torch.cat([ordered[:1] * 0, ordered.diff().ne(0)]).long().cumsum(0)
     size = tie.bincount()
-    share = torch.zeros(len(size), dtype=torch.float64, device=right.device).index_add_(0, tie, right[order].double())
+    fraction = torch.zeros(len(size), dtype=torch.float64, device=right.device).index_add_(
+        0, tie, right[order].double()
+    )
     rank = torch.arange(len(right), device=right.device)
-    return _binned(ordered, (share / size)[tie], rank * bins // len(right), bins)
+    return _binned(ordered, (fraction / size)[tie], rank * bins // len(right), bins)
 
 
 def classwise_ece(logits: Logits, labels: Tensor, bins: int = BINS) -> float:

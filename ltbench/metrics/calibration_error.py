@@ -1,4 +1,4 @@
-"""What a measured calibration error says: its noise floor, an estimate without bias, an interval. NumPy alone.
+"""Noise floor and debiased estimate of a measured calibration error, with an interval. Uses NumPy and SciPy alone.
 
 A binned calibration error adds up absolute gaps, so that noise never cancels: a perfectly calibrated model measures an
 ECE of 5 % on 400 images. Everything here is worked out from the reliability table (images, mean confidence and accuracy
@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 _Z = 1.959964  # of the middle 95 % of a normal distribution
 _Z_ONE_SIDED = 1.644854  # of its lower 95 %
 _LARGEST_SCALE = 8.0
-"""Times the measured gaps, up to which true gaps are searched."""
+"""True gaps are searched up to this multiple of the measured ones."""
 _DRAWS = 1000
 
 
@@ -46,16 +46,16 @@ def confidence_table(confidence: NDArray[np.floating], bins: int = BINS) -> tupl
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the measured ECE of a model, or the mean over several seeds of one, says. Percent."""
+    """What a measured ECE says, of one model or as the mean over its seeds. Percent."""
 
     floor: float
     """The ECE that a perfectly calibrated model with the same confidences measures on average."""
     floor_limit: float
-    """What it measures in 95 of 100 cases at most."""
+    """The ECE that it measures at most in 95 of 100 cases."""
     debiased: float
-    """The ECE without what noise adds to it; 0 where the measured one is not above the floor."""
+    """The debiased ECE, without what noise adds to it; 0 where the measured one is not above the floor."""
     low: float
-    """Of a 95 % interval of the ECE without noise."""
+    """Lower end of a 95 % interval of the debiased ECE."""
     high: float
 
 
@@ -167,11 +167,11 @@ class _Gaps:
 
     def __init__(self, count: Floats, confidence: Floats, accuracy: Floats) -> None:
         self.images = count.sum(-1, keepdims=True)
-        self.share = count / self.images
+        self.fraction = count / self.images
         self.count = np.maximum(count, 1)
         self.confidence = np.clip(np.where(count > 0, confidence, 0.5), 0, 1)
         self.gap = np.where(count > 0, accuracy - self.confidence, 0.0)
-        self.measured = (self.share * np.abs(self.gap)).sum(-1)
+        self.measured = (self.fraction * np.abs(self.gap)).sum(-1)
         if not self.measured.any():  # no gap gives a direction: one standard error of each bin does, away from 0 and 1
             error = np.sqrt(self.confidence * (1 - self.confidence) / self.count) * (count > 0)
             self.gap = np.where(self.confidence > 0.5, -error, error)
@@ -181,18 +181,18 @@ class _Gaps:
         self.shape = np.divide(exact, normal, out=np.ones_like(normal), where=normal > 0)
 
     def moments(self, scale: float) -> _Moments:
-        """Of the ECE, 0 to 1, mean over seeds: true and expected value, standard deviation."""
+        """True value, expected value and standard deviation of the ECE, 0 to 1, mean over seeds."""
         accuracy = np.clip(self.confidence + scale * self.gap, 0, 1)
         gap = np.abs(accuracy - self.confidence)
         noise = np.maximum(self.shape * np.sqrt(accuracy * (1 - accuracy) / self.count), 1e-12)
         folded = noise * np.sqrt(2 / np.pi) * np.exp(-((gap / noise) ** 2) / 2) + gap * special.erf(
             gap / noise / np.sqrt(2)
         )
-        true = (self.share * gap).sum(-1)
-        within = (self.share**2 * np.maximum(gap**2 + noise**2 - folded**2, 0)).sum(-1)
-        between = ((self.share * gap**2).sum(-1) - true**2) / self.images[..., 0]
+        true = (self.fraction * gap).sum(-1)
+        within = (self.fraction**2 * np.maximum(gap**2 + noise**2 - folded**2, 0)).sum(-1)
+        between = ((self.fraction * gap**2).sum(-1) - true**2) / self.images[..., 0]
         deviation = np.sqrt(within + np.maximum(between, 0))
-        return _Moments(float(true.mean()), float((self.share * folded).sum(-1).mean()), float(deviation.mean()))
+        return _Moments(float(true.mean()), float((self.fraction * folded).sum(-1).mean()), float(deviation.mean()))
 
     def true_error(self, deviations: float, spread: float) -> float:
         """The true ECE from which the measured one is so many standard deviations away; 0 where there is none.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 _BLOCK = 2**18
-"""Numbers of a block: 1 MiB of float32."""
+"""Number of entries of a block: 1 MiB of float32."""
 
 
 class Logits(Protocol):
@@ -25,7 +25,7 @@ class Logits(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the rows are."""
+        """The device that holds the rows."""
 
     def __getitem__(self, rows: slice, /) -> Tensor:
         """Some of the rows."""
@@ -46,7 +46,7 @@ class Chosen:
 
     @property
     def device(self) -> torch.device:
-        """Where the rows are."""
+        """The device that holds the rows."""
         return self.table.device
 
     def __getitem__(self, rows: slice, /) -> Tensor:
@@ -68,7 +68,7 @@ class Changed:
 
     @property
     def device(self) -> torch.device:
-        """Where the rows are."""
+        """The device that holds the rows."""
         return self.table.device
 
     def __getitem__(self, rows: slice, /) -> Tensor:

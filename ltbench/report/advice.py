@@ -1,4 +1,4 @@
-"""A table in plain words: what can be recommended, how sure that is, and what it costs."""
+"""Advice on a leaderboard in plain words: what can be recommended, how sure that is, and what it costs."""
 
 import math
 from collections.abc import Sequence
@@ -7,62 +7,62 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ltbench.report.board import Board
 from ltbench.report.collection import Collection
+from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.table import NO_COMPARISON, ahead_of_reference
 from ltbench.results.external import IMPORTED, SCORED
 from ltbench.results.schema import FittedFor, Metrics
 
 Row = dict[Any, Any]
 FEWEST_SEEDS = 3
-"""In common, for a test."""
+"""Fewest seeds that two rows must share for a test."""
 _LARGE_ECE = 5.0
 _CHEAPER = 0.5
-"""Training time over the best row's, from which on it is worth a word."""
+"""A row is called cheaper up to this fraction of the best row's training time."""
 _MIXING = ("mixup", "cutmix", "cmo")
 """Hyper-parameters that every method has, which mix images where they are not 0."""
 _SURE = 0.9
 _FEWEST_IMAGES = 20
-"""In a bin, to be spoken of."""
+"""Fewest images of a bin that is mentioned."""
 ENOUGH_FOR_TEMPERATURE = 2000
 """Equally weighted validation images that the weighted ones must be worth. From there on the fitted temperature has an
 ECE within 20 % of that of the temperature of the test images, on average over simulated data sets; worth hundreds, the
 mean is above 20 % in some of them (benchmarks/statistics/temperature.md, the last table)."""
 _ESTIMATOR = 2
-"""Of temperatures, from which on they are near enough (``ltbench.metrics.temperature.ESTIMATOR``)."""
+"""First estimator of temperatures whose results are near enough (``ltbench.metrics.temperature.ESTIMATOR``)."""
 _MORE_SEEDS = "ltbench run --seeds 0-4"
 
 
-def advise(board: Board, stored: Collection | None = None) -> str:
-    """A few sentences for somebody who has to choose a method by this table.
+def advise(leaderboard: Leaderboard, stored: Collection | None = None) -> str:
+    """Sentences for a reader who has to choose a method by a leaderboard.
 
     They say no more than the table: no row is called better than another unless the difference is significant, leads
     and gains are the paired differences on the seeds that both have, and what is not known is said to be so.
 
     Args:
-        board: a table; columns that it lacks, or that are not known, are done without.
+        leaderboard: a table; columns that it lacks, or that are not known, are done without.
         stored: the results that it was made of: for what a confidence means in practice, and for which row does
             nothing about rare classes.
     """
-    rows: list[Row] = board.rows.to_dict("records")
-    best = next((row for row in rows if row["setting"] == board.reference), None)
+    rows: list[Row] = leaderboard.rows.to_dict("records")
+    best = next((row for row in rows if row["setting"] == leaderboard.reference), None)
     if best is None:
         nothing = f"Nothing can be recommended: {NO_COMPARISON}."
         return " ".join(filter(None, [nothing, _seeds(rows, stored)]))
     others = [row for row in rows if row is not best and (_number(row, "behind") or 0) >= 0]
     tests = [one.test for one in _results(best, stored) if one.test is not None]
-    may_train = not (board.key.get("validation") or _from_elsewhere(best, stored)) and _has_enough(best, stored)
-    closing = [_calibration(best, tests, may_train=may_train), _few_shot(best, board)]
+    may_train = not (leaderboard.key.get("validation") or _from_elsewhere(best, stored)) and _has_enough(best, stored)
+    closing = [_calibration(best, tests, may_train=may_train), _few_shot(best, leaderboard)]
     if len(rows) == 1:
         sentences = [
             f"{_name(best)} is the only row of this table, so there is nothing to compare it with.",
-            f"It reaches {_figure(best, board.metric)}.",
+            f"It reaches {_figure(best, leaderboard.metric)}.",
         ]
     else:
-        near = [row for row in others if not _told_apart(row)]
+        near = [row for row in others if not _significantly_worse(row)]
         sentences = [
-            _verdict(best, others, near, board),
-            _lead(best, others[0], board.metric) if others else "",
+            _verdict(best, others, near, leaderboard),
+            _lead(best, others[0], leaderboard.metric) if others else "",
             _holds(others, near),
             _against_plainest([best, *others], stored),
             _cheaper(best, near),
@@ -71,9 +71,9 @@ def advise(board: Board, stored: Collection | None = None) -> str:
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _verdict(best: Row, others: Sequence[Row], near: Sequence[Row], board: Board) -> str:
-    if not board.leads:
-        return f"No row is first: {ahead_of_reference(board)}. The other rows are compared with {_name(best)}."
+def _verdict(best: Row, others: Sequence[Row], near: Sequence[Row], leaderboard: Leaderboard) -> str:
+    if not leaderboard.leads:
+        return f"No row is first: {ahead_of_reference(leaderboard)}. The other rows are compared with {_name(best)}."
     if not any(_tested(row) for row in others):
         return (
             "Nothing can be recommended yet: no two rows have been tested against each other, for which they need at "
@@ -95,7 +95,7 @@ def _lead(best: Row, following: Row, metric: str) -> str:
 
 
 def _on_fewer(row: Row) -> str:
-    """On how many seeds a row that lacks some was compared."""
+    """The number of seeds on which a row that lacks some was compared; empty for other rows."""
     if not row.get("lacks_seeds"):
         return ""
     shared = row["behind_n"]
@@ -116,17 +116,17 @@ def _holds(others: Sequence[Row], near: Sequence[Row]) -> str:
     if not tested:
         return ""
     apart = len(others) - len(near)
-    told = (
+    finding = (
         f"Paired tests over seeds find it significantly better than {_all_of(apart, len(others))} (5 % level, adjusted "
         "for their number and for the choice of the best)"
     )
     if not near:
-        return f"{told}."
+        return f"{finding}."
     alike, untested = [row for row in near if _tested(row)], [row for row in near if not _tested(row)]
     parts = [f"no significant lead over {_listed(alike)}"] if alike else []
     if untested:
         parts.append(f"{_listed(untested)} could not be tested")
-    return f"{told}; {'; '.join(parts)}."
+    return f"{finding}; {'; '.join(parts)}."
 
 
 def _all_of(some: int, whole: int) -> str:
@@ -141,7 +141,7 @@ def _against_plainest(rows: Sequence[Row], stored: Collection | None) -> str:
     known = [row for row in rows if _positive(row, "training_seconds")]
     if not known:
         return "What training costs is not known."
-    plain = [row for row in known if _plain(row, stored)]
+    plain = [row for row in known if _is_plain(row, stored)]
     baseline = min(plain or known, key=lambda row: float(row["training_seconds"]))
     what = "cheapest row that does nothing about rare classes" if plain else "cheapest row to train"
     if baseline is best:
@@ -157,11 +157,11 @@ def _against_plainest(rows: Sequence[Row], stored: Collection | None) -> str:
         if (ratio := _ratio(best, baseline, column)) is not None
     ]
     cost = f"takes {' and '.join(price)}" if price else "costs what is not known"
-    holds = "which holds" if _told_apart(baseline) else sure
+    holds = "which holds" if _significantly_worse(baseline) else sure
     return f"Over {_name(baseline)}, the {what}, it gains {gain}{_on_fewer(baseline)}, {holds}, and {cost}."
 
 
-def _plain(row: Row, stored: Collection | None) -> bool:
+def _is_plain(row: Row, stored: Collection | None) -> bool:
     """Whether all is left as in plain cross entropy: the class frequencies in the predictions, the images unmixed."""
     return any(
         result.method.logit_prior == 1 and not any(map(result.config.hyperparameters.get, _MIXING))
@@ -180,7 +180,7 @@ def _cheaper(best: Row, near: Sequence[Row]) -> str:
 
 
 def _calibration(best: Row, tests: Sequence[Metrics], *, may_train: bool) -> str:
-    """How far confidence can be trusted.
+    """A sentence on how far confidence can be trusted.
 
     Args:
         best: the row.
@@ -264,13 +264,15 @@ def _tendency(tests: Sequence[Metrics]) -> str:
     return f"{words}; where it is {low:.0f} to {high:.0f} % sure, {100 * right[place] / total[place]:.1f} % are right"
 
 
-def _few_shot(best: Row, board: Board) -> str:
+def _few_shot(best: Row, leaderboard: Leaderboard) -> str:
     few, many = _number(best, "few"), _number(best, "many")
     if few is None:
         return ""
     beside = f", on many-shot classes {many:.1f} %" if many is not None else ""
     text = f"On few-shot classes it has {few:.1f} %{beside}"
-    top = next((row for row in board.rows.to_dict("records") if row["setting"] == board.best.get("few")), None)
+    top = next(
+        (row for row in leaderboard.rows.to_dict("records") if row["setting"] == leaderboard.best.get("few")), None
+    )
     if top is not None and top["setting"] != best["setting"] and f"{top['few']:.1f}" != f"{few:.1f}":
         text += f"; the best there is {_name(top)} with {top['few']:.1f} %"
     return f"{text}."
@@ -311,9 +313,9 @@ def _tested(row: Row) -> bool:
     return _number(row, "p") is not None
 
 
-def _told_apart(row: Row) -> bool:
+def _significantly_worse(row: Row) -> bool:
     """Whether the row is significantly worse than the best one."""
-    return _tested(row) and bool(row.get("told_apart"))
+    return _tested(row) and bool(row.get("significantly_worse"))
 
 
 def _ratio(row: Row, other: Row, column: str) -> float | None:

@@ -1,4 +1,4 @@
-"""What the calibration errors of a table's rows say, from the stored reliability tables."""
+"""Noise floor and debiased ECE of a leaderboard's rows, from the stored reliability tables."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -14,7 +14,7 @@ COLUMNS = ("ece_floor", "ece_floor_limit", "ece_debiased", "ece_low", "ece_high"
 
 
 def of_rows(run_ids: Mapping[str, Iterable[str]], stored: Collection) -> pd.DataFrame:
-    """Of each row the noise floor of its mean ECE, the ECE without noise and its 95 % interval: ``COLUMNS``, percent.
+    """Noise floor of each row's mean ECE, debiased ECE and its 95 % interval: ``COLUMNS``, percent.
 
     NaN where the reliability table of a run is not one.
 
@@ -35,7 +35,7 @@ def of_rows(run_ids: Mapping[str, Iterable[str]], stored: Collection) -> pd.Data
 
 
 def of_tables(tables: Sequence[BinTable]) -> Estimate | None:
-    """What the mean ECE of some seeds says; None where a table has no images or columns of unequal length."""
+    """Noise floor and debiased estimate of the mean ECE of some seeds; None where a table is empty or damaged."""
     if not tables or not all(len(one.count) == len(one.confidence) == len(one.accuracy) for one in tables):
         return None
     most = max(len(table.count) for table in tables)

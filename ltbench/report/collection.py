@@ -22,17 +22,17 @@ class Collection:
     results: dict[str, Result] = field(default_factory=dict)
     paths: dict[str, Path] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    """A message a file that is damaged, half-written or no result."""
+    """One message per file that is damaged, half-written or no result."""
     files: int = 0
-    """Read, these too, and those of runs that stand there twice."""
+    """Number of files, damaged ones and copies included."""
     conflicts: list[str] = field(default_factory=list)
-    """A message a file of a run that stands there twice with other numbers; none of its files counts."""
+    """One message per file of a run whose copies contradict each other; none of them counts."""
     unreadable: list[str] = field(default_factory=list)
-    """A message a folder that cannot be read."""
+    """One message per folder that cannot be read."""
 
     @property
     def left_out(self) -> list[str]:
-        """All these messages."""
+        """All messages."""
         return [*self.unreadable, *self.problems, *self.conflicts]
 
 
@@ -114,13 +114,13 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def same_run(result: Result) -> tuple[str, ...]:
-    """What is equal for a run that stands there under another id: settings, revision and data."""
+    """Settings, revision and data: equal for a run that is stored under two ids."""
     prints = map(str, sorted(result.data.fingerprints.items()))
     return (result.config.model_dump_json(), result.method.revision, *prints)
 
 
 def _same_runs(results: dict[str, Result]) -> list[list[str]]:
-    """The ids of runs that stand there under several."""
+    """Groups of run ids that belong to one run."""
     near: dict[tuple[object, ...], list[str]] = {}  # what is found quickly, since hardly a run stands there twice
     for run_id, result in results.items():
         config = result.config
@@ -195,27 +195,27 @@ def of_methods(stored: Collection, names: Sequence[str]) -> Collection:
     return replace(stored, results=results, paths={run_id: stored.paths[run_id] for run_id in results})
 
 
-def result_files(folder: Path, tell: Callable[[str], None]) -> list[Path]:
+def result_files(folder: Path, report_unreadable: Callable[[str], None]) -> list[Path]:
     """Every file below a folder that is named like a result, in order; also in folders that links lead to.
 
     Args:
         folder: to look into.
-        tell: is told of each folder below it that cannot be read.
+        report_unreadable: is called with a message for each folder below it that cannot be read.
 
     Raises:
         LtbenchError: if the folder is not there or cannot be read.
     """
     if not folder.is_dir():
         raise LtbenchError(
-            "the results folder is not there",
+            "the results folder does not exist",
             where=folder.absolute(),
-            hint="ltbench run makes one; see --results",
+            hint="ltbench run makes one; --results names another",
         )
 
     def unreadable(error: OSError) -> None:
         if error.filename == str(folder):
             raise LtbenchError(f"cannot read the results folder: {error.strerror}", where=folder.absolute())
-        tell(str(LtbenchError(f"cannot read the folder: {error.strerror}", where=error.filename)))
+        report_unreadable(str(LtbenchError(f"cannot read the folder: {error.strerror}", where=error.filename)))
 
     found = []
     seen = set()

@@ -1,4 +1,4 @@
-"""Is the difference real? Intervals, tests and ranks: pure functions of arrays.
+"""Statistics of comparisons: intervals, paired tests and ranks, as pure functions of arrays.
 
 Runs of one setting differ in their seed. Every method is run on the same seeds and every run is tested on the same
 images, so seeds pair the runs of two methods.
@@ -31,7 +31,7 @@ def accuracy_interval(right: NDArray[np.bool_], weights: Floats | None = None) -
     """95 % interval of the mean accuracy over seeds, in percent: of another seed on other images.
 
     Two sources of variance add up, that of the runs about the seeds and that of the images. With acc_r the accuracy of
-    run r of n, c_i the share of runs that classify image i correctly and w_i its weight:
+    run r of n, c_i the fraction of runs that classify image i correctly and w_i its weight:
 
     - images: the sum of w_i^2 (c_i - mean)^2, N / (N - 1) times;
     - seeds: the variance of acc_r over n, less what the draw of the images adds to it, the sum of w_i^2 c_i (1 - c_i)
@@ -39,7 +39,7 @@ def accuracy_interval(right: NDArray[np.bool_], weights: Floats | None = None) -
 
     Each is multiplied by the square of its own quantile of Student's t, with N - 1 and n - 1 degrees of freedom, and
     the sum is the squared half-width (Zou & Donner, Statistics in Medicine 2008). The interval is Wilson's (Journal of
-    the American Statistical Association 1927) of a share with that half-width: within 0 to 100, and not of width 0
+    the American Statistical Association 1927) of a proportion with that half-width: within 0 to 100, and not of width 0
     where all images are right. With one run it is about the images only.
 
     How often it covers the truth in simulation: benchmarks/statistics/accuracy_intervals.md.
@@ -59,7 +59,7 @@ def accuracy_interval(right: NDArray[np.bool_], weights: Floats | None = None) -
         drawn = float(squares @ (shares * (1 - shares))) / (runs - 1)
         of_seeds = max(0.0, float((right @ weights).var(ddof=1)) / runs - drawn)
         width += stats.t.ppf(1 - ALPHA / 2, runs - 1) ** 2 * of_seeds
-    # Half-width squared over p (1 - p): of a share of M independent images, z^2 / M. Where all images are right, or
+    # Half-width squared over p (1 - p): of a fraction of M independent images, z^2 / M. Where all images are right, or
     # none is, that of the images; else no less than if every run had images of its own.
     z2 = float(stats.norm.ppf(1 - ALPHA / 2)) ** 2 * float(squares.sum())
     binomial = mean * (1 - mean)
@@ -80,7 +80,7 @@ def average_ranks(scores: Floats) -> NDArray[np.float64]:
 
 
 def critical_difference(rows: int, blocks: int) -> float:
-    """By how much two mean ranks must differ at the 5 % level, of all pairs (Nemenyi; Demsar, JMLR 2006, 3.2.2).
+    """Critical difference of two mean ranks at the 5 % level, of all pairs (Nemenyi; Demsar, JMLR 2006, 3.2.2).
 
     NaN for fewer than two rows or blocks.
     """
@@ -102,7 +102,7 @@ def friedman_p(scores: Floats) -> float:
 
 
 def win_rates(scores: Floats) -> NDArray[np.float64]:
-    """(k,) the share of comparisons with every other row on the same seed that a row wins; a tie is half a win.
+    """(k,) the fraction of comparisons with every other row on the same seed that a row wins; a tie is half a win.
 
     Args:
         scores: (k, seeds), NaN where there is no run; the comparison is left out then.

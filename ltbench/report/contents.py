@@ -1,31 +1,31 @@
-"""What a report consists of: for each leaderboard its tables, and at the end what explains them."""
+"""The order of a report: the tables of each leaderboard, then notes, and advice at the end."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ltbench.errors import unknown
 from ltbench.report.advice import advise
-from ltbench.report.board import Board
 from ltbench.report.collection import Collection
+from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.left_out import counted
 from ltbench.report.reasons import split_reasons
-from ltbench.report.render import Part
+from ltbench.report.render import Block
 from ltbench.report.reported import HEADER, cells, notes, reported
 from ltbench.report.shift import shift_tables
-from ltbench.report.table import DIFFERENCES_NOTE, NOTE, Table, differences, leaderboard
+from ltbench.report.table import DIFFERENCES_NOTE, NOTE, Table, differences_table, leaderboard_table
 
 
-def _reported(board: Board, stored: Collection) -> list[Part]:
-    found = reported([board], stored)
+def _reported(leaderboard: Leaderboard, stored: Collection) -> list[Block]:
+    found = reported([leaderboard], stored)
     if not len(found):
         return []
-    title = f"Reported and measured: {board.title}"
+    title = f"Reported and measured: {leaderboard.title}"
     return [Table(title, list(HEADER), cells(found), level=2, expendable=["Note"]), "\n".join(notes(found))]
 
 
-PARTS: Mapping[str, Callable[[Board, Collection], Sequence[Part]]] = {
-    "leaderboard": lambda board, _: [leaderboard(board)],
-    "differences": lambda board, _: [differences(board)],
-    "advice": lambda board, stored: [f"{board.title}: {advise(board, stored)}"],
+PARTS: Mapping[str, Callable[[Leaderboard, Collection], Sequence[Block]]] = {
+    "leaderboard": lambda leaderboard, _: [leaderboard_table(leaderboard)],
+    "differences": lambda leaderboard, _: [differences_table(leaderboard)],
+    "advice": lambda leaderboard, stored: [f"{leaderboard.title}: {advise(leaderboard, stored)}"],
     "shift": shift_tables,
     "reported": _reported,
 }
@@ -47,23 +47,26 @@ def parse_parts(text: str | None) -> list[str]:
 
 
 def contents(
-    boards: Sequence[Board], stored: Collection, names: Sequence[str] = USUAL, read: Collection | None = None
-) -> Iterator[Part]:
+    leaderboards: Sequence[Leaderboard],
+    stored: Collection,
+    names: Sequence[str] = USUAL,
+    read: Collection | None = None,
+) -> Iterator[Block]:
     """Tables and paragraphs of a report, in order.
 
     Args:
-        boards: the leaderboards.
+        leaderboards: the leaderboards.
         stored: what they are made of.
         names: the parts that are wanted, of ``PARTS``.
         read: all that was read, if ``stored`` is a part of it.
     """
-    for board in boards:
+    for leaderboard in leaderboards:
         for name in names:
             if name != "advice":
-                yield from PARTS[name](board, stored)
+                yield from PARTS[name](leaderboard, stored)
     yield from (_NOTES[name] for name in names if name in _NOTES)
-    yield from split_reasons(boards)
+    yield from split_reasons(leaderboards)
     yield counted(read or stored)
     if "advice" in names:  # at the end, where a terminal shows it, and that of the largest table last
-        for board in sorted(boards, key=lambda board: len(board.rows)):
-            yield from PARTS["advice"](board, stored)
+        for leaderboard in sorted(leaderboards, key=lambda leaderboard: len(leaderboard.rows)):
+            yield from PARTS["advice"](leaderboard, stored)

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
 
-from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, flatten
+from ltbench.config.format_settings import flatten
+from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS
 from ltbench.report.render import escaped_markdown
 from ltbench.results.schema import Result
 
@@ -23,17 +24,17 @@ _WHY = {
     "validation": "one was trained without the validation part",
     "recipe.name": "their recipes have different names, and a table compares methods under one recipe",
     "transductive": "one has adapted to the unlabelled test images",
-    "track": "one is to be compared with others of its track only, such as foundation models",
+    "comparison_group": "one belongs to a comparison group of its own, such as foundation models",
     "data": "their images are not the same (fingerprints)",
 }
 """Why two runs that differ in a key of ``TABLE_KEYS`` are not comparable, in words."""
 _LONGEST = 60
-"""Characters of a value that a table shows."""
+"""Largest number of characters of a value in a table."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """One side of two runs, such as their data: what differs, and what is equal."""
+class Aspect:
+    """One aspect of two runs, such as their data: what differs, and what is equal."""
 
     name: str
     differs: dict[str, tuple[Any, Any]]
@@ -47,7 +48,7 @@ class Difference:
     runs: tuple[str, str]
     obstacles: list[str] = field(default_factory=list)
     """Why the two may not stand in one table; none if they may."""
-    parts: list[Part] = field(default_factory=list)
+    aspects: list[Aspect] = field(default_factory=list)
 
     @property
     def verdict(self) -> str:
@@ -56,12 +57,16 @@ class Difference:
             return "The two are one run."
         if self.obstacles:
             return f"Not to be compared in one table: {'; '.join(self.obstacles)}."
-        differing = {part.name: set(part.differs) for part in self.parts}
-        told = ["settings"] if differing["settings"] - {"seed"} else []
-        told += ["the revision of the method"] if "revision" in differing["method"] else []
-        if not told and "parameters" in differing["cost"]:
-            told = ["the stages that experts share"]
-        what = f"as two rows, since {' and '.join(told)} differ" if told else "averaged: only their seeds differ"
+        differing = {aspect.name: set(aspect.differs) for aspect in self.aspects}
+        differing_in = ["settings"] if differing["settings"] - {"seed"} else []
+        differing_in += ["the revision of the method"] if "revision" in differing["method"] else []
+        if not differing_in and "parameters" in differing["cost"]:
+            differing_in = ["the stages that experts share"]
+        what = (
+            f"as two rows, since {' and '.join(differing_in)} differ"
+            if differing_in
+            else "averaged: only their seeds differ"
+        )
         elsewhere = " They were made on different hardware: training times say little." if differing["hardware"] else ""
         return f"They may stand in one table, {what}.{elsewhere}"
 
@@ -73,32 +78,32 @@ def difference(one: Result, other: Result) -> Difference:
         one: a run.
         other: another one.
     """
-    sides = [_sides(one), _sides(other)]
-    parts = [_part(name, sides[0][name], sides[1][name]) for name in sides[0]]
+    values = [_aspects_of(one), _aspects_of(other)]
+    aspects = [_aspect(name, values[0][name], values[1][name]) for name in values[0]]
     keys = [_table_keys(result) for result in (one, other)]
     obstacles = [_WHY[name] for name in TABLE_KEYS if keys[0][name] != keys[1][name]]
     unfinished = [f"{result.run_id} is {result.status}" for result in (one, other) if result.status != "done"]
-    return Difference((one.run_id, other.run_id), [*unfinished, *obstacles], parts)
+    return Difference((one.run_id, other.run_id), [*unfinished, *obstacles], aspects)
 
 
 def _table_keys(result: Result) -> dict[str, Any]:
     settings = flatten(result.config.model_dump(mode="json"))
     own = {
         "transductive": result.method.transductive,
-        "track": result.method.track or "",
+        "comparison_group": result.method.track or "",
         "data": result.data.fingerprints,
     }
     return {name: own[name] if name in own else settings.get(name) for name in TABLE_KEYS}
 
 
-def _sides(result: Result) -> dict[str, dict[str, Any]]:
-    """A run as parts of named values."""
+def _aspects_of(result: Result) -> dict[str, dict[str, Any]]:
+    """The named values of a run, by aspect."""
     data, provenance = result.data, result.provenance
     cost = result.cost.model_dump() if result.cost else {}
-    known = ("revision", "logit_prior", "transductive", "track", "uses", "selected")
+    method = result.method.model_dump(include={"revision", "logit_prior", "transductive", "uses", "selected"})
     return {
         "settings": flatten(result.config.model_dump(mode="json", exclude_none=True)),
-        "method": flatten(result.method.model_dump(include=set(known))),
+        "method": flatten({**method, "comparison group": result.method.track}),
         "data": {
             **{f"{name} fingerprint": value for name, value in data.fingerprints.items()},
             "classes": len(data.classes),
@@ -123,36 +128,34 @@ def _mapping(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     return dict(found) if isinstance(found, Mapping) else {}
 
 
-def _part(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Part:
+def _aspect(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Aspect:
     names = list(dict.fromkeys([*one, *other]))
     differs = {key: (one.get(key), other.get(key)) for key in names if one.get(key) != other.get(key)}
-    return Part(name, differs, [key for key in names if key not in differs])
+    return Aspect(name, differs, [key for key in names if key not in differs])
 
 
 def cells(found: Difference) -> list[list[str]]:
-    """A row for each thing that differs: part, name, the two values; numbers with the change from one to the other."""
+    """A row for each thing that differs: aspect, name, both values, and the change of numbers."""
     return [
-        [part.name, name, _shown(one), _shown(other), _change(one, other)]
-        for part in found.parts
-        for name, (one, other) in part.differs.items()
+        [aspect.name, name, _shown(one), _shown(other), _change(one, other)]
+        for aspect in found.aspects
+        for name, (one, other) in aspect.differs.items()
     ]
 
 
 def equal(found: Difference) -> list[str]:
-    """What is equal, in a word a part."""
-    return [f"{part.name}: {_extent(part)} equal" for part in found.parts if part.equal]
+    """A line for each aspect: how much of it is equal."""
+    return [f"{aspect.name}: {_extent(aspect)} equal" for aspect in found.aspects if aspect.equal]
 
 
-def _extent(part: Part) -> str:
-    return f"the other {len(part.equal)}" if part.differs else "all"
+def _extent(aspect: Aspect) -> str:
+    return f"the other {len(aspect.equal)}" if aspect.differs else "all"
 
 
 def _shown(value: Any) -> str:
     if value is None:
         return "n/a"
-    if isinstance(value, float):
-        return f"{value:.5g}"
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = f"{value:.5g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
@@ -173,11 +176,13 @@ def render(found: Difference, style: str) -> str:
 
 
 def _json(found: Difference) -> str:
-    return json.dumps({"verdict": found.verdict, **asdict(found)}, indent=1) + "\n"
+    values = asdict(found)
+    values["parts"] = values.pop("aspects")
+    return json.dumps({"verdict": found.verdict, **values}, indent=1) + "\n"
 
 
 def _markdown(found: Difference) -> str:
-    header = ["Part", "What", *found.runs, "Change"]
+    header = ["Aspect", "What", *found.runs, "Change"]
     rows = [[escaped_markdown(cell) for cell in row] for row in cells(found)]
     align = ["left", "left", "right", "right", "right"]
     table = tabulate(rows, header, tablefmt="github", colalign=align if rows else None, disable_numparse=True)
@@ -189,9 +194,9 @@ FORMATS: dict[str, Callable[[Difference], str]] = {"md": _markdown, "json": _jso
 
 
 def terminal(found: Difference) -> Group:
-    """The same for the terminal."""
+    """The difference for a terminal."""
     table = Table(box=SIMPLE_HEAD)
-    for number, name in enumerate(("Part", "What", *found.runs, "Change")):
+    for number, name in enumerate(("Aspect", "What", *found.runs, "Change")):
         table.add_column(name, justify="left" if number < 2 else "right")
     last = ""
     for part, *rest in cells(found):

@@ -34,7 +34,7 @@ def find_run(name: str, folders: Sequence[Path]) -> tuple[Result, Path]:
         raise LtbenchError(
             f"no run '{name}'",
             where="; ".join([searched, *unreadable]),
-            hint="run ids are the names of the files in there; see --results",
+            hint="run ids are the names of result files; --results names another folder",
         )
     if len(copies) > 1:
         ids = ", ".join(sorted(copies)[:5])

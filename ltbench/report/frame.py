@@ -8,14 +8,26 @@ from typing import Any
 import pandas as pd
 
 from ltbench.config import Recipe, canonical_json
+from ltbench.config.format_settings import flatten
 from ltbench.printable import printable_name
 from ltbench.report.collection import Collection, collect
 from ltbench.results.schema import Result
 
 METRICS = (
-    "top1", "macro", "many", "medium", "few", "worst_class",
-    "nll", "brier", "ece", "mce", "overconfidence", "adaptive_ece", "classwise_ece",
-)  # fmt: skip
+    "top1",
+    "macro",
+    "many",
+    "medium",
+    "few",
+    "worst_class",
+    "nll",
+    "brier",
+    "ece",
+    "mce",
+    "overconfidence",
+    "adaptive_ece",
+    "classwise_ece",
+)
 COSTS = ("parameters", "multiply_adds", "training_seconds", "training_images_per_second", "peak_memory_bytes")
 
 
@@ -40,7 +52,7 @@ def frame(stored: Collection) -> pd.DataFrame:
 
     Columns: ``run_id``, ``status``, the settings (``recipe.lr``, ``hyperparameters.mixup`` and so on), the test metrics
     in percent, costs, ``hardware`` (as JSON), ``path``, ``setting`` (equal for runs that differ in their seed only) and
-    ``table`` (equal for runs that may stand in one table).
+    ``table`` (equal for runs that one leaderboard may hold).
     """
     rows = pd.DataFrame([_row(result, stored.paths[name]) for name, result in stored.results.items()])
     rows.attrs["problems"] = stored.left_out
@@ -72,7 +84,7 @@ def _row(result: Result, path: Path) -> dict[str, Any]:
 
 
 def _batch_norm(result: Result) -> str | None:
-    """How many images shared batch-norm statistics, where that was less than a batch: other training, other results."""
+    """Number of images per group of batch-norm statistics, where that was less than a batch and so changes results."""
     if result.cost is None or not result.cost.divided:
         return None
     shared = dict.fromkeys(one.batch_norm_images for one in result.cost.divisions)
@@ -87,13 +99,13 @@ def _shared(
     revision: str,
     fingerprints: tuple[tuple[str, str], ...],
     transductive: bool,
-    track: str,
+    comparison_group: str,
     batch_norm: str | None,
     parameters: int | None,
 ) -> dict[str, Any]:
-    """What runs have in common that differ in their seed only, worked out once for all of them."""
+    """The columns that runs share which differ in their seed only, worked out once for all of them."""
     settings = json.loads(config)
-    if isinstance(settings["recipe"], str):  # of a scored model: a word and no settings
+    if isinstance(settings["recipe"], str):  # a scored model names a recipe and has no settings of it
         settings["recipe"] = {"name": settings["recipe"]}
     data = canonical_json(dict(fingerprints))
     row = {
@@ -101,9 +113,9 @@ def _shared(
         "revision": revision,
         "data": data,
         "transductive": transductive,
-        "track": track,
+        "comparison_group": comparison_group,
         "batch_norm_images": batch_norm or settings["batch_norm_images"],
-        # Equal settings and another number of parameters: experts that divide the backbone otherwise.
+        # Equal settings and another number of parameters: experts that share other stages of the backbone.
         "setting": canonical_json([settings, revision, data, *([batch_norm] if batch_norm else []), parameters]),
     }
     return {**row, "table": canonical_json([row[name] for name in TABLE_KEYS])}
@@ -117,18 +129,7 @@ TABLE_KEYS = (
     "validation",
     "recipe.name",
     "transductive",
-    "track",
+    "comparison_group",
     "data",
 )
-"""What all rows of one table share; where these differ, accuracies are not comparable."""
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one level, names joined by dots; lists as JSON text."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat.update(flatten(value, f"{prefix}{name}."))
-        else:
-            flat[prefix + name] = json.dumps(value) if isinstance(value, list) else value
-    return flat
+"""What all rows of one leaderboard share; where these differ, accuracies are not comparable."""

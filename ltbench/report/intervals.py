@@ -1,4 +1,4 @@
-"""Intervals of a table's rows, from the stored outcomes of the test images."""
+"""Intervals of a table's rows, from the packed predictions of the test images."""
 
 import warnings
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ Unpacked = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 def of_rows(run_ids: Mapping[str, Iterable[str]], stored: Collection) -> pd.DataFrame:
     """The 95 % interval of each row's mean: columns ``<metric>_low`` and ``<metric>_high``, percent.
 
-    NaN where a run has no outcomes or damaged ones, of which a warning tells, or where runs are on different images.
+    NaN where a run has no packed predictions, or damaged ones (with a warning), or where runs are on different images.
 
     Args:
         run_ids: the runs of each row, by its setting.
@@ -27,21 +27,21 @@ def of_rows(run_ids: Mapping[str, Iterable[str]], stored: Collection) -> pd.Data
     """
     rows = {}
     for setting, members in run_ids.items():
-        outcomes = [_outcomes(run_id, stored) for run_id in members]
-        rows[setting] = _interval([one for one in outcomes if one is not None], len(outcomes))
+        predictions = [_unpacked(run_id, stored) for run_id in members]
+        rows[setting] = _interval([one for one in predictions if one is not None], len(predictions))
     columns = [f"{metric}_{end}" for metric in OF for end in ("low", "high")]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=float)
 
 
-def _interval(outcomes: list[Unpacked], runs: int) -> list[float]:
-    labels = {one[0].tobytes() for one in outcomes}
-    if len(outcomes) < runs or len(labels) != 1:
+def _interval(predictions: list[Unpacked], runs: int) -> list[float]:
+    labels = {one[0].tobytes() for one in predictions}
+    if len(predictions) < runs or len(labels) != 1:
         return [float("nan")] * (2 * len(OF))
-    right = np.stack([label == predicted for label, predicted, _ in outcomes])
-    return [*accuracy_interval(right), *accuracy_interval(right, class_balanced_weights(outcomes[0][0]))]
+    right = np.stack([label == predicted for label, predicted, _ in predictions])
+    return [*accuracy_interval(right), *accuracy_interval(right, class_balanced_weights(predictions[0][0]))]
 
 
-def _outcomes(run_id: str, stored: Collection) -> Unpacked | None:
+def _unpacked(run_id: str, stored: Collection) -> Unpacked | None:
     result = stored.results[run_id]
     if result.outcomes is None or not result.outcomes.images:
         return None
@@ -52,7 +52,7 @@ def _outcomes(run_id: str, stored: Collection) -> Unpacked | None:
         return None
     accuracy = 100 * np.count_nonzero(labels == predicted) / len(labels)
     if result.test is not None and abs(accuracy - result.test.top1) > 0.01:
-        message = f"the outcomes of the test images give an accuracy of {accuracy:.2f} and not {result.test.top1:.2f}"
+        message = f"the packed predictions (outcomes) give an accuracy of {accuracy:.2f} and not {result.test.top1:.2f}"
         warnings.warn(f"{stored.paths[run_id]}: {message}; its row has no interval", LtbenchWarning, stacklevel=2)
         return None
     return labels, predicted, confidence

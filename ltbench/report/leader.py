@@ -1,4 +1,4 @@
-"""Which row of a table leads, and which rows are significantly worse: one paired comparison for place, bold and tie."""
+"""The leader of a table and the rows that are significantly worse: one paired comparison for order, bold and ties."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -161,7 +161,7 @@ def _row_variances(scores: Floats) -> NDArray[np.float64]:
     centred = scores - scores.mean(-1, keepdims=True)
     residuals = centred - centred.mean(-2, keepdims=True)
     mean_squares = (residuals**2).sum(-1) / (seeds - 1) * rows / (rows - 1)
-    # A residual has a share of the spread of every row, through the seed's mean.
+    # A residual has a fraction of the spread of every row, through the seed's mean.
     others = mean_squares.sum(-1, keepdims=True) / (rows * (rows - 1))
     variances: NDArray[np.float64] = np.maximum(0, (mean_squares - others) * (rows - 1) / (rows - 2))
     return variances
@@ -208,8 +208,8 @@ def _quantiles(rows: int, seeds: int) -> tuple[NDArray[np.float64], NDArray[np.f
 def _between(place: float, places: Floats, values: Floats) -> NDArray[np.float64]:
     """Values (P, ...) at ascending places (P,), linear between two, and beyond them on the line of the last two."""
     right = int(np.clip(np.searchsorted(places, place), 1, len(places) - 1))
-    share = (place - places[right - 1]) / (places[right] - places[right - 1])
-    return np.asarray(values[right - 1] + share * (values[right] - values[right - 1]))
+    fraction = (place - places[right - 1]) / (places[right] - places[right - 1])
+    return np.asarray(values[right - 1] + fraction * (values[right] - values[right - 1]))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a report does not show, named and counted: nothing is dropped silently."""
+"""Results that a report does not show, named and counted: nothing is dropped silently."""
 
 from collections import Counter
 from dataclasses import dataclass

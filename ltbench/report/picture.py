@@ -4,11 +4,11 @@ import io
 import re
 from collections.abc import Iterable
 
-from ltbench.report.render import Part, needed_width, show
+from ltbench.report.render import Block, needed_width, show
 from ltbench.report.terminal import Terminal
 
 
-def svg(parts: Iterable[Part], title: str = "ltbench report") -> str:
+def svg(parts: Iterable[Block], title: str = "ltbench report") -> str:
     """A self-contained SVG, wide enough for the widest table."""
     parts = list(parts)
     console = Terminal(

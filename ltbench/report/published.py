@@ -1,4 +1,4 @@
-"""What papers report: ``published.csv``, one figure a row, with its source and what else is known about it."""
+"""Reported numbers: ``published.csv``, one figure a row, with its source and what else is known about it."""
 
 from collections.abc import Iterable
 from functools import cache

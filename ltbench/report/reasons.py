@@ -1,48 +1,40 @@
-"""Why runs on one data set stand in several tables."""
+"""Why runs on one data set stand in several leaderboards."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
-from ltbench.report.board import Board
+from ltbench.config.format_settings import format_imbalance_ratio, format_value
+from ltbench.report.leaderboard import Leaderboard
 
 
 def _yes_no(value: Any) -> str:
     return "yes" if value else "no"
 
 
-def _ratio(value: Any) -> str:
-    return "as it is" if pd.isna(value) else f"{value:g}"
-
-
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _ratio(value: float | None) -> str:
+    return format_imbalance_ratio(value).removeprefix("IR ")
 
 
 _WORDS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
-    "imbalance_ratio": (
-        "imbalance ratio",
-        lambda value: "as it is" if value is None or value != value else f"{value:g}",
-    ),
-    "data_seed": ("data seed", _plain),
-    "image_size": ("image size", _plain),
+    "imbalance_ratio": ("imbalance ratio", _ratio),
+    "data_seed": ("data seed", format_value),
+    "image_size": ("image size", format_value),
     "validation": ("trained without the validation part", _yes_no),
     "recipe.name": ("recipe", str),
     "transductive": ("adapted to the unlabelled test set", _yes_no),
-    "track": ("track", lambda value: value or "trained from scratch"),
+    "comparison_group": ("comparison group", lambda value: value or "trained from scratch"),
 }
 
 
-def split_reasons(boards: Sequence[Board]) -> list[str]:
+def split_reasons(leaderboards: Sequence[Leaderboard]) -> list[str]:
     """A line for each data set that has several tables: what its runs differ in, so that they are not compared.
 
     For example "digits-lt has 2 tables, since results differ with: recipe (paper / standard)".
     """
     lines = []
-    for dataset in dict.fromkeys(board.key["dataset"] for board in boards):
-        keys = [_in_words(board.key) for board in boards if board.key["dataset"] == dataset]
+    for dataset in dict.fromkeys(leaderboard.key["dataset"] for leaderboard in leaderboards):
+        keys = [_in_words(leaderboard.key) for leaderboard in leaderboards if leaderboard.key["dataset"] == dataset]
         values = {name: list(dict.fromkeys(key.get(name, "none") for key in keys)) for key in keys for name in key}
         differing = [f"{name} ({' / '.join(shown)})" for name, shown in values.items() if len(shown) > 1]
         if len(keys) > 1:

@@ -18,17 +18,17 @@ from tabulate import tabulate
 
 from ltbench.files.spreadsheet import csv
 from ltbench.printable import printable_name
-from ltbench.report.board import Board
+from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.table import Bold, Table
 from ltbench.report.terminal import Terminal
 
-Part = Table | str
+Block = Table | str
 """A table, or a paragraph between tables."""
 _LABEL = 28
-"""Characters of a label that a narrow terminal shows in one line."""
+"""Number of characters of a label on one line of a narrow terminal."""
 
 
-def markdown(parts: Iterable[Part]) -> str:
+def markdown(parts: Iterable[Block]) -> str:
     """Tables with headings, for GitHub."""
     return "\n".join(part + "\n" if isinstance(part, str) else _markdown(part) for part in parts)
 
@@ -65,16 +65,31 @@ def _escaped_underscores_and_entities(text: str) -> str:
     return re.sub(r"&(?=#?\w+;)", "&amp;", text)
 
 
-def latex(parts: Iterable[Part]) -> str:
+def latex(parts: Iterable[Block]) -> str:
     """Tables with the rules of booktabs; what is said about them stands in comments."""
     return "\n".join(f"{_latex_comment(part)}\n" if isinstance(part, str) else _latex(part) for part in parts)
 
 
 _LATEX = {
-    "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "<": r"\ensuremath{<}", ">": r"\ensuremath{>}",
-    "±": r"$\pm$", "≈": r"$\approx$", "†": r"$\dagger$", "−": "$-$", "←": r"$\leftarrow$", "→": r"$\rightarrow$",
-}  # fmt: skip
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "<": r"\ensuremath{<}",
+    ">": r"\ensuremath{>}",
+    "±": r"$\pm$",
+    "≈": r"$\approx$",
+    "†": r"$\dagger$",
+    "−": "$-$",
+    "←": r"$\leftarrow$",
+    "→": r"$\rightarrow$",
+}
 
 
 def escaped_latex(text: str) -> str:
@@ -113,8 +128,8 @@ def _bold(text: str, cell: str, mark: str) -> str:
     return mark.format(text) if isinstance(cell, Bold) else text
 
 
-def text(parts: Iterable[Part], width: int | None = None, *, coloured: bool = False) -> str:
-    """Tables for a terminal; without colours, a star marks what would be bold.
+def text(parts: Iterable[Block], width: int | None = None, *, coloured: bool = False) -> str:
+    """Tables as plain or coloured text; without colours, a star marks what would be bold.
 
     Args:
         parts: to show.
@@ -129,12 +144,12 @@ def text(parts: Iterable[Part], width: int | None = None, *, coloured: bool = Fa
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
-def needed_width(parts: Iterable[Part]) -> int:
-    """Characters of a line in which every table fits whole."""
+def needed_width(parts: Iterable[Block]) -> int:
+    """Number of characters of a line in which every table fits."""
     return max([80, *(_width(part) for part in parts if isinstance(part, Table))])
 
 
-def show(console: Console, parts: Iterable[Part], *, bold: str | None = "bold") -> None:
+def show(console: Console, parts: Iterable[Block], *, bold: str | None = "bold") -> None:
     """Print tables on a console of rich's, as wide as that is.
 
     Args:
@@ -183,14 +198,14 @@ def _fitted(table: Table, width: int) -> tuple[Table, list[str]]:
 
 
 def _width(table: Table, label: int | None = None) -> int:
-    """Columns of characters that a table takes, its labels folded at so many."""
+    """Number of characters of a table's lines, its labels folded at so many."""
     console = Terminal(file=io.StringIO(), width=10_000)
     whole = Measurement.get(console, console.options, _rich(table, None)).maximum
     longest = max(len(row[0]) for row in table.rows)
     return whole - max(0, longest - (label or longest))
 
 
-def records(boards: Iterable[Board]) -> list[dict[str, Any]]:
+def records(leaderboards: Iterable[Leaderboard]) -> list[dict[str, Any]]:
     """Every column of every row, for machines; what is not known is None.
 
     ``first`` is whether a row leads its table, ``bold`` names the metrics in which it is significantly better than
@@ -198,37 +213,37 @@ def records(boards: Iterable[Board]) -> list[dict[str, Any]]:
     """
     return [
         {
-            "board": board.title,
-            "ranked_by": board.metric,
-            **{str(name): _plain(value) for name, value in row.items()},
-            "first": board.leads and row["setting"] == board.reference,
-            "bold": ",".join(metric for metric, setting in board.bold.items() if setting == row["setting"]),
-            "table_seeds": ",".join(map(str, board.seeds)),
-            "common_seeds": board.blocks,
-            "critical_difference": board.critical_difference,
-            "friedman_p": board.friedman,
+            "leaderboard": leaderboard.title,
+            "ranked_by": leaderboard.metric,
+            **{str(name): _json_value(value) for name, value in row.items()},
+            "first": leaderboard.leads and row["setting"] == leaderboard.reference,
+            "bold": ",".join(metric for metric, setting in leaderboard.bold.items() if setting == row["setting"]),
+            "table_seeds": ",".join(map(str, leaderboard.seeds)),
+            "common_seeds": leaderboard.blocks,
+            "critical_difference": leaderboard.critical_difference,
+            "friedman_p": leaderboard.friedman,
         }
-        for board in boards
-        for row in board.rows.to_dict("records")
+        for leaderboard in leaderboards
+        for row in leaderboard.rows.to_dict("records")
     ]
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     """A value that JSON has a word for."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value.item() if hasattr(value, "item") else value
 
 
-def as_json(boards: Iterable[Board]) -> str:
+def as_json(leaderboards: Iterable[Leaderboard]) -> str:
     """The records as JSON."""
-    return json.dumps(records(boards), indent=1, allow_nan=False) + "\n"
+    return json.dumps(records(leaderboards), indent=1, allow_nan=False) + "\n"
 
 
-def as_csv(boards: Iterable[Board]) -> str:
+def as_csv(leaderboards: Iterable[Leaderboard]) -> str:
     """The records as CSV, several run ids in a cell by spaces; see ``ltbench.files.spreadsheet.csv`` for texts."""
-    return csv(pd.DataFrame([{**row, "run_ids": " ".join(row["run_ids"])} for row in records(boards)]))
+    return csv(pd.DataFrame([{**row, "run_ids": " ".join(row["run_ids"])} for row in records(leaderboards)]))
 
 
-DATA: dict[str, Callable[[Iterable[Board]], str]] = {"json": as_json, "csv": as_csv}
+DATA: dict[str, Callable[[Iterable[Leaderboard]], str]] = {"json": as_json, "csv": as_csv}
 """Formats for machines."""

@@ -1,4 +1,4 @@
-"""Beside what is measured, what papers report: the gap, the source, and what differs."""
+"""Reported numbers beside measured ones: the gap, the source, and what differs."""
 
 import re
 from collections.abc import Iterator
@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from ltbench.config import Recipe
-from ltbench.report.board import Board
+from ltbench.config.format_settings import format_value
 from ltbench.report.collection import Collection
+from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.published import figures
 from ltbench.results.schema import Result
 
@@ -28,16 +29,16 @@ NAMES = {"top1": "Acc", "many": "Many", "medium": "Med", "few": "Few", "ece": "E
 HEADER = ("Method", "Published as", "Metric", "Reported", "Measured", "Gap", "Note")
 _SPREAD = {"acc": "acc_std", "ECE_percent": "ECE_std", "MCE_percent": "MCE_std"}
 _WITH_PRIOR = "+prior"
-"""Ends a published method's name where predictions were corrected by the test set's class frequencies."""
+"""The end of a published method's name where predictions were corrected for the class prior of the test set."""
 _SELECTION = "Cao et al."
-"""Whose rule ours is for the images of a long-tailed subset (``ltbench.data.long_tail.select``)."""
+"""The authors whose rule ltbench follows for the images of a long-tailed subset (``ltbench.data.long_tail.select``)."""
 
 
 @dataclass(frozen=True)
 class Figure:
     """A published figure beside the measured one, in percent."""
 
-    board: str
+    leaderboard: str
     label: str
     published: str
     """Method, backbone and epochs as the source names them."""
@@ -51,23 +52,23 @@ class Figure:
     """Seeds that were measured."""
     source: str
     differs: str
-    """In words, separated by semicolons."""
+    """What differs, in words separated by semicolons."""
 
 
-def reported(boards: list[Board], stored: Collection) -> pd.DataFrame:
-    """Every published figure of the boards' methods for the same data, beside what was measured.
+def reported(leaderboards: list[Leaderboard], stored: Collection) -> pd.DataFrame:
+    """Every published figure of the leaderboards' methods for the same data, beside what was measured.
 
     A row is put beside figures of its own hyper-parameters only (``Result.method.paper.claims``). Sources that disagree
     have a row each; figures of what no run has measured are left out.
 
     Args:
-        boards: whose rows are looked up.
-        stored: the results that the boards were made of.
+        leaderboards: whose rows are looked up.
+        stored: the results that the leaderboards were made of.
 
     Returns:
         One row a figure; the columns are the fields of ``Figure``.
     """
-    found = [asdict(figure) for board in boards for figure in _of_board(board, stored)]
+    found = [asdict(figure) for leaderboard in leaderboards for figure in _of_leaderboard(leaderboard, stored)]
     return pd.DataFrame(found, columns=list(Figure.__dataclass_fields__))
 
 
@@ -85,20 +86,22 @@ def _bare(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _of_board(board: Board, stored: Collection) -> Iterator[Figure]:
-    for row in board.rows.to_dict("records"):
+def _of_leaderboard(leaderboard: Leaderboard, stored: Collection) -> Iterator[Figure]:
+    for row in leaderboard.rows.to_dict("records"):
         runs = [stored.results[run_id] for run_id in row["run_ids"]]
-        told = next((run for run in runs if run.method.paper is not None), None)
-        if told is None or told.method.paper is None or not isinstance(told.config.recipe, Recipe):
+        with_paper = next((run for run in runs if run.method.paper is not None), None)
+        if with_paper is None or with_paper.method.paper is None or not isinstance(with_paper.config.recipe, Recipe):
             continue
-        for claim in told.method.paper.claims:
-            if same_data(claim, told):
+        for claim in with_paper.method.paper.claims:
+            if same_data(claim, with_paper):
                 for _, experiment in figures(claim).groupby("source", sort=False):
-                    yield from _beside(board.title, row, runs, experiment, differences(claim, experiment, told))
+                    yield from _beside(
+                        leaderboard.title, row, runs, experiment, differences(claim, experiment, with_paper)
+                    )
 
 
 def _beside(
-    board: str, row: dict[Any, Any], runs: list[Result], experiment: pd.DataFrame, differs: list[str]
+    leaderboard: str, row: dict[Any, Any], runs: list[Result], experiment: pd.DataFrame, differs: list[str]
 ) -> Iterator[Figure]:
     """The figures of one source about one experiment."""
     spreads = {figure["metric"]: float(figure["value"]) for figure in experiment.to_dict("records")}
@@ -108,7 +111,7 @@ def _beside(
             continue
         value = float(figure["value"])
         yield Figure(
-            board=board,
+            leaderboard=leaderboard,
             label=row["label"],
             published=f"{figure['method']}, {figure['backbone']}, epochs: {figure['epochs']}",
             metric=name,
@@ -144,7 +147,7 @@ def _shifted(run: Result, distribution: str, prior: str) -> Iterator[float]:
 
 
 def differences(claim: str, experiment: pd.DataFrame, run: Result) -> list[str]:
-    """What differs between a published experiment and a run, as far as is known; what is not, is said to be so.
+    """What differs between a published experiment and a run; what is not known is called not stated.
 
     Args:
         claim: the key by which the run's method names the experiment.
@@ -193,7 +196,9 @@ def _recipes(ours: Recipe, authors: Recipe | None) -> str:
     if ours.contrast is None or authors.contrast is None:
         skipped.add("contrast")  # the further views of contrastive methods have a default
     differing = [name for name in mine if name not in skipped and mine[name] != theirs[name]]
-    listed = ", ".join(f"{name.replace('_', ' ')} {_word(mine[name])} ({_word(theirs[name])})" for name in differing)
+    listed = ", ".join(
+        f"{name.replace('_', ' ')} {format_value(mine[name])} ({format_value(theirs[name])})" for name in differing
+    )
     return f"other settings than in the authors' own recipe of {authors.epochs} epochs: {listed}" if listed else ""
 
 
@@ -203,18 +208,8 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
     return {**settings, **{f"augment {name}": value for name, value in augment.items()}}
 
 
-def _word(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return "on" if value else "off"
-    if isinstance(value, dict):
-        return " ".join(f"{name} {_word(item)}" for name, item in value.items() if item)
-    if isinstance(value, list):
-        return "/".join(map(_word, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def _images(draw: str | None, seed: int) -> str:
-    """Whose images a long-tailed subset has, theirs and ours."""
+    """How their draw of a long-tailed subset relates to ours."""
     if draw is None:
         return "the authors' draw of images is not stated"
     if draw != _SELECTION:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ltbench.data.label_shift import DISTRIBUTIONS, shifted
 from ltbench.errors import LtbenchWarning
 from ltbench.metrics.calibration_error import confidence_table, ece_floor
-from ltbench.report.board import Board
 from ltbench.report.collection import Collection
+from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.table import Table, spread
 from ltbench.results.schema import Result
 
@@ -25,17 +25,17 @@ _METRICS = {"top1": "Accuracy", "ece": "ECE"}
 _COLUMNS = ["distribution", "prior", "images", "classes", *_METRICS]
 
 
-def under_shift(board: Board, stored: Collection) -> pd.DataFrame:
+def under_shift(leaderboard: Leaderboard, stored: Collection) -> pd.DataFrame:
     """Mean and standard deviation over seeds on every shifted test set.
 
     Returns:
         Columns ``setting, label, distribution, prior, images, classes, top1, top1_sd, ece, ece_sd, ece_floor``
         (percent; the noise floor of the ECE is NaN where a run of an older version has none), in the order of the
-        board and of the stored sets; only settings all of whose runs have such figures.
+        leaderboard and of the stored sets; only settings all of whose runs have such figures.
     """
     runs = [
         _figures(stored, run_id).assign(setting=row["setting"], label=row["label"], runs=row["n"])
-        for _, row in board.rows.iterrows()
+        for _, row in leaderboard.rows.iterrows()
         for run_id in row["run_ids"]
     ]
     runs = [figures for figures in runs if len(figures)]
@@ -50,19 +50,21 @@ def under_shift(board: Board, stored: Collection) -> pd.DataFrame:
     return means.join([deviations, floors])[complete].reset_index()
 
 
-def shift_tables(board: Board, stored: Collection) -> list[Table]:
+def shift_tables(leaderboard: Leaderboard, stored: Collection) -> list[Table]:
     """A table for each metric and for what is known of the shifted class frequencies; none without such figures."""
-    found = under_shift(board, stored)
+    found = under_shift(leaderboard, stored)
     kinds = [prior for prior in PRIORS if (found["prior"] == prior).any()]
-    return [_table(board, found[found["prior"] == prior], prior, metric) for prior in kinds for metric in _METRICS]
+    return [
+        _table(leaderboard, found[found["prior"] == prior], prior, metric) for prior in kinds for metric in _METRICS
+    ]
 
 
-def _table(board: Board, found: pd.DataFrame, prior: str, metric: str) -> Table:
+def _table(leaderboard: Leaderboard, found: pd.DataFrame, prior: str, metric: str) -> Table:
     sets = found.drop_duplicates("distribution").set_index("distribution")
     cells = {(row["setting"], row["distribution"]): spread(row[metric], row[f"{metric}_sd"]) for row in _dicts(found)}
     rows = [
         [str(row["label"]), *(cells.get((row["setting"], name), "n/a") for name in sets.index)]
-        for _, row in board.rows.iterrows()
+        for _, row in leaderboard.rows.iterrows()
     ]
     listed = ", ".join(f"{short(name)} {row['images']}/{row['classes']}" for name, row in sets.iterrows())
     about = (
@@ -70,7 +72,7 @@ def _table(board: Board, found: pd.DataFrame, prior: str, metric: str) -> Table:
         f"present: {listed}."
     )
     return Table(
-        f"{_METRICS[metric]} under label shift, prior {prior}: {board.title}",
+        f"{_METRICS[metric]} under label shift, prior {prior}: {leaderboard.title}",
         ["Method", *map(short, sets.index)],
         rows,
         about if metric == "top1" else f"The same sets.{noise_floors(found)}",

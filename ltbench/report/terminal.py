@@ -1,4 +1,4 @@
-"""What ltbench prints: names in it come from files of others, and must not act on the terminal."""
+"""A terminal on which control characters of names, which come from files, are printed as escapes."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the parts of a result must agree on: figures with counts and bins, lists with the number of classes.
+"""Consistency of a result: metrics agree with counts and bins, lists with the number of classes.
 
 The schema in ``ltbench.results.schema`` checks the range of each value; ``check`` checks values against each other, in
 one pass, since reports read thousands of results.
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from ltbench.results.schema import DataRecord, Metrics, Result
 
 TOLERANCE = 0.01
-"""Points by which a stored figure may be rounded."""
+"""Largest rounding error of a stored figure, percentage points."""
 TIES = 0.5
-"""Points by which the accuracy of the bins may differ: of equal probabilities one may be first, of logits another."""
+"""Largest difference of the accuracy of the bins, points: equal probabilities may come from logits that differ."""
 GROUPS = ("many", "medium", "few")
 _BITS = 64
 
@@ -56,7 +56,7 @@ def check(result: "Result") -> None:
 
 
 def _check_numbers(name: str, value: Any) -> None:
-    """Numbers in nested values are finite and not enormous."""
+    """Check that numbers in nested values are finite and not enormous."""
     kind = type(value)
     if kind is dict:
         for key, item in value.items():
@@ -141,10 +141,10 @@ def _check_figure(
 ) -> None:
     if stored is None or computed is None:
         if stored is not computed:
-            raise ValueError(f"{name} is {_word(stored)}, but by {source} {_word(computed)}")
+            raise ValueError(f"{name} is {_number(stored)}, but by {source} {_number(computed)}")
     elif abs(stored - computed) > tolerance:
-        raise ValueError(f"{name} is {_word(stored)}, but by {source} {_word(computed)}")
+        raise ValueError(f"{name} is {_number(stored)}, but by {source} {_number(computed)}")
 
 
-def _word(value: float | None) -> str:
+def _number(value: float | None) -> str:
     return "null" if value is None else f"{value:.6g}"

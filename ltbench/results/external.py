@@ -21,11 +21,11 @@ def command(result: Result) -> str | None:
     if found is None:
         return None
     config = result.config
-    told = result.provenance[found]
+    record = result.provenance[found]
     options = {
         "name": config.method,
         "dataset": config.dataset,
-        "train-counts": told.get("train_counts"),
+        "train-counts": record.get("train_counts"),
         "imbalance-ratio": config.imbalance_ratio,
         "data-seed": config.data_seed or None,
         "image-size": config.image_size,
@@ -36,4 +36,4 @@ def command(result: Result) -> str | None:
     given = {f"--{name}": str(value).removesuffix(".0") for name, value in options.items() if value is not None}
     words = [word for option in given.items() for word in option]
     words += ["--transductive"] if result.method.transductive else []
-    return shlex.join(["ltbench", _COMMANDS[found], told["file"], *words])
+    return shlex.join(["ltbench", _COMMANDS[found], record["file"], *words])

@@ -1,4 +1,4 @@
-"""What was predicted for each test image, small enough to stand in a result."""
+"""The predictions for all test images, packed to be stored in a result."""
 
 import base64
 import binascii
@@ -64,7 +64,7 @@ def _unpack(text: str, images: int) -> NDArray[np.int64]:
         unpacked = stream.decompress(packed, 2 * images + 2)  # no more, whatever there is
         values = np.frombuffer(unpacked, "<u2", len(unpacked) // 2)
     except (binascii.Error, zlib.error) as error:
-        raise ValueError(f"the outcomes of the test images are damaged: {error}") from None
+        raise ValueError(f"the packed predictions (outcomes) are damaged: {error}") from None
     if len(values) != images or not stream.eof:
-        raise ValueError(f"the outcomes are of {len(values)} images and not of {images}")
+        raise ValueError(f"the packed predictions (outcomes) are of {len(values)} images and not of {images}")
     return values.astype(np.int64)

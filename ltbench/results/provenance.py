@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, source, hardware, time."""
+"""Provenance of a result: versions, source, hardware, time."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ PACKAGES = ("ltbench", "torch", "torchvision", "timm", "numpy", "scikit-learn", 
 
 
 def versions() -> dict[str, str | None]:
-    """Of Python and the packages that results depend on; None where one is not installed."""
+    """Versions of Python and of the packages that results depend on; None where one is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -34,7 +34,7 @@ def git_state() -> dict[str, Any] | None:
 
 
 def software() -> dict[str, str | None]:
-    """What machines must have alike that carry out a run together."""
+    """The versions that machines must share which carry out a run together."""
     found = versions()
     commit = (git_state() or {}).get("commit")
     return {"version of ltbench": found["ltbench"], "commit of ltbench": commit, "version of torch": found["torch"]}
@@ -55,7 +55,7 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 
 def provenance(device: torch.device, started: datetime) -> dict[str, Any]:
-    """Everything of this module, for a result."""
+    """The provenance of a result."""
     return {
         "versions": versions(),
         "git": git_state(),

@@ -37,7 +37,7 @@ class BinTable(Frozen):
 
 
 class FittedFor(Frozen):
-    """Which class frequencies a temperature is fitted for, and on what."""
+    """The class prior that a temperature is fitted for, and the images that it is fitted on."""
 
     prior: str = Field(
         "validation",
@@ -46,16 +46,16 @@ class FittedFor(Frozen):
     )
     validation_images: int | None = None
     effective_images: float | None = Field(
-        None, description="that equally weighted images would be worth as much as the weighted ones"
+        None, description="number of equally weighted images that the weighted ones are worth"
     )
     classes_without_images: int | None = Field(
-        None, description="of the target, whose weight the classes with the fewest validation images have instead"
+        None, description="number of classes without validation images; the classes with the fewest have their weight"
     )
     estimator: int = Field(1, description="revision of what fits it; 1 in older results, whose temperatures are others")
 
 
 class Metrics(Frozen):
-    """Figures of one test distribution. Accuracies and calibration errors are percentages, 0 to 100."""
+    """Metrics of one set of images. Accuracies and calibration errors are percentages, 0 to 100."""
 
     top1: Percent
     macro: Percent
@@ -100,26 +100,26 @@ class ShiftTable(Frozen):
         "estimate from its images without labels (transductive)",
     )
     prior_error: list[Fraction | None] = Field(
-        default_factory=list, description="of an estimated prior: total variation distance to the true one, 0 to 1"
+        default_factory=list, description="total variation distance of an estimated prior to the true one, 0 to 1"
     )
     images: list[Count] = Field(default_factory=list)
-    classes: list[Count] = Field(default_factory=list, description="that have images")
+    classes: list[Count] = Field(default_factory=list, description="number of classes that have images")
     top1: list[Percent] = Field(default_factory=list)
-    macro: list[Percent] = Field(default_factory=list, description="over the classes that have images")
+    macro: list[Percent] = Field(default_factory=list, description="mean accuracy of the classes that have images")
     many: list[Percent | None] = Field(default_factory=list)
     medium: list[Percent | None] = Field(default_factory=list)
     few: list[Percent | None] = Field(default_factory=list)
     ece: list[Percent] = Field(default_factory=list)
     ece_floor: list[Percent] = Field(
         default_factory=list,
-        description="that a perfectly calibrated model with the same confidences measures; none in older results",
+        description="noise floor of the ECE; none in older results",
     )
     mce: list[Percent] = Field(default_factory=list)
     nll: list[NonNegative] = Field(default_factory=list)
 
 
 class PaperRecord(Frozen):
-    """Where the method comes from, and how its authors train it on such data."""
+    """The paper of the method, and how its authors train it on such data."""
 
     title: str
     authors: str
@@ -131,15 +131,15 @@ class PaperRecord(Frozen):
         "published.csv, columns joined by |"
     )
     differs: dict[str, list[str]] = Field(
-        default_factory=dict, description="by claim: hyper-parameters that this run has otherwise, in words"
+        default_factory=dict, description="by claim: hyper-parameters of this run that differ, in words"
     )
     checkpoint: str | None = Field(None, description="which epoch's weights its authors report, if known")
     draw: str | None = Field(None, description="whose draw of images its authors' long-tailed CIFAR has, if known")
-    recipe: Recipe | None = Field(None, description="of its authors, for data of this kind")
+    recipe: Recipe | None = Field(None, description="recipe of its authors, for data of this kind")
 
 
 class DataRecord(Frozen):
-    """What the run was trained and tested on."""
+    """The data that the run was trained and tested on."""
 
     fingerprints: dict[str, str]
     classes: list[str] = Field(min_length=1)
@@ -148,41 +148,41 @@ class DataRecord(Frozen):
     shots: dict[str, Count] = Field(description="the rule: many > many, few < few")
     groups: dict[str, list[Count]] = Field(description="class labels of each shot group")
     without_validation: list[Count] = Field(description="classes too small to give a validation image")
-    mean: tuple[float, ...] | None = Field(None, description="of each channel, pixels in [0, 1]; subtracted from them")
-    std: tuple[float, ...] | None = Field(None, description="likewise; divided by")
+    mean: tuple[float, ...] | None = Field(None, description="mean of each channel, subtracted from pixels in [0, 1]")
+    std: tuple[float, ...] | None = Field(None, description="standard deviation of each channel")
     streamed: bool = Field(
-        False, description="whether images stay files, of which evaluation sees the centre, scaled with a margin"
+        False, description="whether images stay files; evaluation then resizes with a margin and crops the centre"
     )
 
 
 class MethodRecord(Frozen):
-    """What produced the predictions."""
+    """The method that made the predictions."""
 
     revision: str
     logit_prior: float | None = Field(description="exponent of the training prior left in the logits")
     transductive: bool
-    track: str | None = Field(None, description="whom to compare it with, if not with networks trained from scratch")
-    uses: dict[str, str] = Field(description="run ids that it started from")
-    selected: dict[str, float] = Field(default_factory=dict, description="chosen on the validation images")
+    track: str | None = Field(None, description="comparison group, if not networks trained from scratch")
+    uses: dict[str, str] = Field(description="ids of the runs that it starts from")
+    selected: dict[str, float] = Field(default_factory=dict, description="parameters chosen on the validation images")
     paper: PaperRecord | None = None
 
 
-class Division(Frozen):
-    """How the batches of training were divided."""
+class BatchSplit(Frozen):
+    """How training batches were split over processes and gradient-accumulation steps."""
 
     processes: int = Field(ge=1)
-    accumulate: int = Field(ge=1, description="parts of a process's share whose gradients were added up")
+    accumulate: int = Field(ge=1, description="gradient-accumulation steps per batch")
     batch_norm_images: Count | None = Field(
-        description="images of a full batch that shared batch-norm statistics, at least; null without batch norm"
+        description="smallest number of images per group of batch-norm statistics; null without batch norm"
     )
 
 
 class ExpertsRecord(Frozen):
-    """How the backbone is divided among several experts, by the names of its modules that have parameters."""
+    """How several experts share the backbone, by the names of its modules that have parameters."""
 
     count: int
-    shared: list[str] = Field(description="that all experts share; none where each expert is a complete network")
-    own: list[str] = Field(description="that each expert has for itself; none where it is a complete network")
+    shared: list[str] = Field(description="modules that all experts share; none for complete networks")
+    own: list[str] = Field(description="modules that each expert has for itself; none for complete networks")
 
     def __str__(self) -> str:
         if not self.shared:
@@ -203,29 +203,29 @@ def _in_words(names: list[str]) -> str:
 
 
 class Cost(Frozen):
-    """What the run took."""
+    """Time, memory and size of the run."""
 
     parameters: Count
-    multiply_adds: Count = Field(description="of one image through all experts")
+    multiply_adds: Count = Field(description="multiply-adds of one image through all experts")
     training_seconds: NonNegative | None = Field(
-        description="with those of the runs that it starts from; null where others have trained the weights"
+        description="training time, with the runs that it starts from; null for imported weights"
     )
     training_images_per_second: NonNegative | None
     evaluation_images_per_second: NonNegative
     training: str | None = Field(None, description="how steps were carried out (eager, compiled), and why not faster")
     evaluation: str | None = Field(None, description="how the network was run, e.g. with batch norm folded")
-    divisions: list[Division] = Field(
+    divisions: list[BatchSplit] = Field(
         default_factory=list,
-        description="how batches were divided, one after the other where it went on with other processes",
+        description="how batches were split; several where training resumed with other processes",
     )
     peak_memory_bytes: Count | None = Field(description="null where the system does not tell")
     peak_memory_of: Literal["device", "process"] = Field(
-        description="of the device in this run, or of the process so far, runs before it included"
+        description="device: of this run; process: of the process so far, earlier runs included"
     )
 
     @property
     def divided(self) -> bool:
-        """Whether batches were divided at all."""
+        """Whether batches were split at all."""
         return any(one.processes * one.accumulate > 1 for one in self.divisions)
 
 
@@ -248,8 +248,8 @@ class Result(Frozen):
     config: RunConfig
     data: DataRecord
     method: MethodRecord
-    metrics: dict[str, Metrics] = Field(default_factory=dict, description="of the test set, and of a validation part")
-    outcomes: PackedPredictions | None = Field(None, description="of the test images")
+    metrics: dict[str, Metrics] = Field(default_factory=dict, description="of the test set and of a validation part")
+    outcomes: PackedPredictions | None = Field(None, description="packed predictions of the test images")
     shift: ShiftTable | None = Field(None, description="null where the method would have to adapt to each set anew")
     curve: list[CurvePoint] = Field(default_factory=list)
     experts: ExpertsRecord | None = Field(

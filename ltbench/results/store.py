@@ -17,7 +17,7 @@ from ltbench.results.schema import Result
 LARGEST_FILE = 64 * 2**20
 """Bytes of a result file; ImageNet-21k with ten experts takes 10 MB."""
 LOCK = ".lock"
-"""In a folder of results: held while one is saved."""
+"""Name of the lock file of a results folder, held while a result is saved."""
 
 
 class Store:
@@ -31,7 +31,7 @@ class Store:
         self.folder = folder
 
     def path(self, config: RunConfig, run_id: str) -> Path:
-        """Where the result of a run belongs."""
+        """The path of a run's result."""
         return self.folder / config.dataset / config.method / f"{run_id}.json"
 
     def get(self, config: RunConfig, run_id: str) -> Result | None:
@@ -124,7 +124,7 @@ def parsed(content: bytes, path: Path) -> Result:
 
 
 _LONGEST = 200
-"""Characters of a place in a file that a message names."""
+"""Largest number of characters of a place in a file that a message names."""
 
 
 def content_of(path: Path) -> bytes:

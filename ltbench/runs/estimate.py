@@ -77,7 +77,7 @@ class ProcessTime:
     batch: int
     """Images that it takes of every batch, at most: the others wait for the slowest one."""
     stages: tuple[StageTime, ...]
-    how: str
+    execution: str
     """How steps are carried out."""
     peak_memory: int | None
     """Bytes: of the device, or of the process so far."""

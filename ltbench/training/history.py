@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from ltbench.results.schema import Division
+from ltbench.results.schema import BatchSplit
 
 
 @dataclass
@@ -32,7 +32,7 @@ class History:
     """By stage, how its steps were executed, and why not faster."""
     selected: dict[str, float] = field(default_factory=dict)
     """Parameters that the method chose on the validation images."""
-    divisions: list[Division] = field(default_factory=list)
+    divisions: list[BatchSplit] = field(default_factory=list)
     """How batches were divided; more than one where training was resumed with another number of processes."""
 
     @property
@@ -56,5 +56,5 @@ class History:
             seconds=stored["seconds"],
             images=stored["images"],
             steps=stored["steps"],
-            divisions=[Division(**one) for one in stored.get("divisions", ())],
+            divisions=[BatchSplit(**one) for one in stored.get("divisions", ())],
         )

@@ -15,7 +15,7 @@ from ltbench.data.loading.base import Loader
 from ltbench.errors import LtbenchWarning, TrainingFailedError
 from ltbench.method import Batch, Method, Progress, Stage
 from ltbench.progress import ProgressUpdate
-from ltbench.results.schema import Division
+from ltbench.results.schema import BatchSplit
 from ltbench.training.activation_checkpointing import activation_checkpointing
 from ltbench.training.batches import TrainingBatches
 from ltbench.training.checkpoint import TrainingState
@@ -126,7 +126,7 @@ class _Trainer:
         """Note how batches are divided, and warn where batch norm sees less than a batch."""
         accumulate, batch_size = self.options.accumulate, self.recipe.batch_size
         images = images_per_norm(self.method, batch_size, self.group, accumulate)
-        division = Division(processes=self.group.size, accumulate=accumulate, batch_norm_images=images)
+        division = BatchSplit(processes=self.group.size, accumulate=accumulate, batch_norm_images=images)
         divisions = self.state.history.divisions
         if self.state.stage < len(self.stages) and divisions[-1:] != [division]:
             divisions.append(division)

@@ -11,8 +11,8 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from ltbench.report.board import leaderboards
 from ltbench.report.collection import collect
+from ltbench.report.leaderboard import leaderboards
 from ltbench.report.page import page
 from ltbench.results.store import Store
 

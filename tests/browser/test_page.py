@@ -70,7 +70,7 @@ def test_rows_are_filtered_by_words_of_the_method_and_counted(opened):
 
 
 def test_one_kind_of_table_can_be_shown_alone(opened):
-    opened.one("#family").send_keys("Foundation")
+    opened.one("#comparison-group").send_keys("Foundation")
     assert opened.texts("h3") == [opened.one("#table-2 h3").text]
     assert opened.texts("tr[data-entry] > th") == ["lift"]
 

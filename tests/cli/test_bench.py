@@ -35,7 +35,7 @@ def test_contests_can_be_carried_out(kind, cli):
 def test_an_unknown_kind_is_named(cli):
     done = cli("bench", "--only", "speed")
     assert done.code == 2
-    assert "unknown kind of measurement 'speed'" in done.err
+    assert "unknown benchmark 'speed'" in done.err
 
 
 def test_how_steps_were_carried_out_is_stored(cli, tmp_path):

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from ltbench import registry
-from ltbench.cli import console
+from ltbench.cli.reproduce import reproduce_command
 from ltbench.config import Recipe, RunConfig
-from ltbench.results.schema import Division
+from ltbench.results.schema import BatchSplit
 from ltbench.results.store import Store, read
-from ltbench.runs import train
+from ltbench.runs import sweep, train
 from ltbench.runs.resolve import resolve
 
 RUN = ("run", "--epochs", 1, "--device", "cpu")
@@ -87,11 +87,11 @@ def test_a_stored_run_is_not_trained_again_unless_asked_to(cli, tmp_path, traini
     assert trainings == [("CrossEntropy", 0), ("CrossEntropy", 1)]
     assert path.stat().st_mtime_ns == age
     first, _ = again.out.split("ce on digits-lt, seed 1")
-    assert "stored already, not run again; --rerun forces it" in first
-    assert again.out.count("stored already") == 1
+    assert "stored, skipped; --rerun repeats it" in first
+    assert again.out.count("stored, skipped") == 1
     forced = cli(*RUN, "--method", "ce", "--rerun")
     assert trainings[2:] == [("CrossEntropy", 0)]
-    assert "stored already" not in forced.out
+    assert "stored, skipped" not in forced.out
     assert path.stat().st_mtime_ns > age
     assert read(path).metrics == before.metrics  # the same machine, one thread: bit for bit
 
@@ -99,7 +99,7 @@ def test_a_stored_run_is_not_trained_again_unless_asked_to(cli, tmp_path, traini
 def test_paths_and_devices_are_no_part_of_a_run(cli, trainings):
     cli(*RUN, "--method", "ce")
     again = cli("run", "--epochs", 1, "--method", "ce", "--data-dir", "elsewhere", "--checkpoint-every", 1)
-    assert "stored already" in again.out
+    assert "stored, skipped" in again.out
     assert len(trainings) == 1
 
 
@@ -119,13 +119,13 @@ def test_a_file_with_a_list_of_runs(cli, tmp_path):
     results = stored(tmp_path / "out")
     assert set(results) == {("ce", 0), ("ce", 1), ("balanced_softmax", 5)}
     assert results["ce", 0].config.hyperparameters == {"mixup": 0.2}
-    assert "stored already" in cli("run", "--config", "runs.toml", "--out", "out", "--method", "ce", "--seeds", 1).out
+    assert "stored, skipped" in cli("run", "--config", "runs.toml", "--out", "out", "--method", "ce", "--seeds", 1).out
 
 
 def test_a_result_is_repeated_with_or_without_changes(cli, tmp_path, trainings):
     cli(*RUN, "--method", "balpoe", "--set", "experts=2", "--set", "spread=0.3", "--lr", 0.05)
     (path,) = tmp_path.rglob("results/**/*.json")
-    assert "stored already" in cli("run", "--config", path).out
+    assert "stored, skipped" in cli("run", "--config", path).out
     assert cli("run", "--config", path, "--seeds", 3, "--device", "cpu").code == 0
     results = stored(tmp_path / "results")
     assert results["balpoe", 3].config.hyperparameters["taus"] == [0.7, 1.3]
@@ -174,8 +174,8 @@ REPRODUCED = [
 def test_the_command_to_reproduce_a_run_describes_the_same_run(cli, monkeypatch, tmp_path, settings):
     config = resolve(RunConfig(**settings)).config
     asked = []
-    monkeypatch.setattr(console, "run_all", lambda configs, options, _: asked.append((configs, options.rerun)) or True)
-    words = shlex.split(console.command(config, tmp_path / "result.json"))
+    monkeypatch.setattr(sweep, "run_all", lambda configs, options, *_: asked.append((configs, options.rerun)) or [])
+    words = shlex.split(reproduce_command(config, tmp_path / "result.json"))
     assert words[0] == "ltbench"
     assert cli(*words[1:]).code == 0
     ((configs, rerun),) = asked
@@ -185,9 +185,9 @@ def test_the_command_to_reproduce_a_run_describes_the_same_run(cli, monkeypatch,
 
 def test_a_run_of_several_processes_is_reproduced_by_as_many(tmp_path):
     config = resolve(RunConfig(batch_norm_images=16)).config
-    ways = [Division(processes=1, accumulate=4, batch_norm_images=16)]
-    ways.append(Division(processes=2, accumulate=2, batch_norm_images=16))
-    words = console.command(config, tmp_path / "result.json", ways)
+    ways = [BatchSplit(processes=1, accumulate=4, batch_norm_images=16)]
+    ways.append(BatchSplit(processes=2, accumulate=2, batch_norm_images=16))
+    words = reproduce_command(config, tmp_path / "result.json", ways)
     assert words.startswith("torchrun --standalone --nproc-per-node 2 -m ltbench run --method balpoe")
     assert "--batch-norm-images 16" in words
     assert "--accumulate 2" in words
@@ -315,7 +315,7 @@ def test_a_run_that_diverges_is_stored_as_failed_and_the_others_go_on(cli, tmp_p
     assert re.match("the loss is (nan|inf) in epoch 1", failed.reason)
     assert f"ce on digits-lt, seed 0: failed: {failed.reason}" in done.out
     again = cli("run", "--config", "runs.toml", "--device", "cpu")
-    assert (again.code, again.out.count("stored already")) == (1, 1)
+    assert (again.code, again.out.count("stored, skipped")) == (1, 1)
     assert trainings == [("CrossEntropy", 0), ("CrossEntropy", 1), ("CrossEntropy", 0)]
     assert f"failed: {failed.reason}" in cli("report").err
 
@@ -337,7 +337,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on(cli, tmp_path, monkeypatch):
         patched.setattr("ltbench.runs.train.fit", stop)
         done = cli(*RUN, "--method", "ce")
     assert done.code == 130
-    assert "the same command goes on" in done.err
+    assert "the same command resumes" in done.err
     assert stored(tmp_path / "results")["ce", 0].status == "interrupted"
     assert cli(*RUN, "--method", "ce").code == 0
     assert stored(tmp_path / "results")["ce", 0].status == "done"

@@ -71,7 +71,7 @@ def test_a_file_that_predicts_otherwise_is_not_kept(predictor, tmp_path, monkeyp
         return lambda images: loaded(images) + 0.01
 
     monkeypatch.setitem(export.FORMATS, "safetensors", export.Format(".safetensors", how.save, spoilt))
-    with pytest.raises(LtbenchError, match="the safetensors file predicts otherwise than the run"):
+    with pytest.raises(LtbenchError, match="the safetensors file and the run give different logits"):
         export.export(predictor, "safetensors", path)
     assert path.read_text() == "what was there before"
     assert list(tmp_path.iterdir()) == [path]

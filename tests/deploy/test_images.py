@@ -82,10 +82,10 @@ def test_a_folder_is_searched_to_the_bottom(tmp_path):
 
 def test_nothing_to_label_is_an_error(tmp_path, cli, trained):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(LtbenchError, match="there are no images"):
+    with pytest.raises(LtbenchError, match="no image files found"):
         image_files([tmp_path / "empty"])
     (tmp_path / "empty" / "notes.txt").write_text("")
-    with pytest.raises(LtbenchError, match="there are no images, only 1 other files"):
+    with pytest.raises(LtbenchError, match="no image files found, only 1 other files"):
         image_files([tmp_path / "empty"])
     called = cli("predict", trained("ce").path, "nowhere")
     assert called.code == 2
@@ -102,10 +102,10 @@ def test_damaged_files_are_named_and_the_others_labelled(trained, write_pixels, 
     assert called.code == 1
     assert [row["file"] for row in rows_of((tmp_path / "labels.csv").read_text())] == ["in/a.png"]
     assert called.err.splitlines() == [
-        "ltbench: note: left out, not named like an image: in/notes.txt",
+        "ltbench: note: left out, not an image by its name: in/notes.txt",
         "left out: in/b.png: truncated, or no image",
         "left out: in/c.png: truncated, or no image",
-        "1 of 3 images labelled: labels.csv",
+        "1 of 3 images classified: labels.csv",
     ]
 
 
@@ -130,12 +130,12 @@ def test_what_cannot_be_used_is_named_with_the_reason(trained, write_pixels, tmp
     assert [*rows[0].values()][1:] == [*rows[1].values()][1:], "the first frame is as black as the other image"
     reason = "its pixels are floating-point numbers, whose range is not known; save it with 8 bits"
     assert called.err.splitlines() == [
-        "ltbench: note: left out, a link that leads nowhere: in/gone.png",
-        "ltbench: note: of several frames the first is labelled: in/moving.gif",
+        "ltbench: note: left out, a broken link: in/gone.png",
+        "ltbench: note: of several frames the first is classified: in/moving.gif",
         "left out: in/bomb.jpg: the image has more than 178,956,970 pixels",
         "left out: in/empty.jpg: the file is empty",
         f"left out: in/float.tif: {reason}",
-        "2 of 5 images labelled: labels.csv",
+        "2 of 5 images classified: labels.csv",
     ]
 
 

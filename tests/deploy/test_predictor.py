@@ -73,7 +73,7 @@ def test_damaged_weights_are_refused(trained, tmp_path, monkeypatch):
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_bytes(b"half a checkpoint")
     monkeypatch.setenv("LTBENCH_CACHE", str(tmp_path))
-    with pytest.raises(LtbenchError, match="not in the cache, or are damaged"):
+    with pytest.raises(LtbenchError, match="not in the cache folder, damaged"):
         restore(describe(one.result, tmp_path), CPU, "a command")
 
 

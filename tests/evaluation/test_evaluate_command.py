@@ -73,10 +73,10 @@ def test_a_real_result_without_the_newer_fields_becomes_what_it_was(cli, real, t
     done = cli("evaluate", "--all", "--results", "older", "--store")
     assert done.code == 0
     assert f"{copy.relative_to(tmp_path)}: added outcomes, shift, method.paper" in done.out
-    assert "1 of 1 results filled in, 0 lacked nothing" in done.out
+    assert "1 of 1 results completed, 0 were complete" in done.out
     assert copy.read_text() == path.read_text()
     again = cli("evaluate", copy, "--store")
-    assert again.out == "0 of 1 results filled in, 1 lacked nothing\n"
+    assert again.out == "0 of 1 results completed, 1 were complete\n"
     assert copy.read_text() == path.read_text()
     assert [found.name for found in copy.parent.iterdir()] == [path.name]
 
@@ -132,7 +132,7 @@ def test_hyper_parameters_tell_rows_of_a_method_apart(cli, stored_run):
     run.path.write_text(run.result.model_copy(update={"config": mixed}).model_dump_json())
     stored_run(*noisy(), COUNTS, method="ce")
     out = cli("evaluate", "--all", "--format", "md").out
-    assert "| balpoe mixup=0.4 taus=\\[0, 1\\] |" in out
+    assert "| balpoe, mixup=0.4, taus=0,1 |" in out
     assert out.count("| balpoe  ") == 1
 
 
@@ -167,12 +167,12 @@ def test_nothing_is_stored_of_a_run_whose_logits_are_others(cli, stored_run):
     assert done.code == 2
     assert run.path.read_bytes() == before
     assert read(other.path).shift is not None
-    assert "1 of 2 results filled in, 0 lacked nothing" in done.out
+    assert "1 of 2 results completed, 0 were complete" in done.out
 
 
 BAD = [
-    ([], ["name the runs", "--all"]),
-    (["--all", "abc"], ["name the runs", "--all"]),
+    ([], ["either runs or --all", "name runs, or give --all"]),
+    (["--all", "abc"], ["either runs or --all", "name runs, or give --all"]),
     (["ffff"], ["no run 'ffff'", "1 of 1 runs"]),
     (["--all", "--bins", "0"], ["--bins", "greater than or equal to 1"]),
     (["--all", "--shots", "100"], ["'100' is no shot rule", "--shots", "MANY,FEW"]),
@@ -186,7 +186,7 @@ BAD = [
     (["--all", "--store", "--prior", "known"], ["--store"]),
     (["--all", "--store", "--test-prior", "uniform"], ["--store"]),
     (["--all", "--store", "--format", "csv"], ["--store"]),
-    (["--all", "--results", "none"], ["none", "results folder is not there"]),
+    (["--all", "--results", "none"], ["none", "results folder does not exist"]),
     (["--all", "--results", "empty"], ["no finished run to evaluate", "--results"]),
 ]
 

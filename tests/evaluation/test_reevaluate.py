@@ -162,7 +162,11 @@ def test_bins_change_no_accuracy_and_no_proper_score(stored_run, bins):
 REFUSED = [
     ({}, View(temperature=True), ["no validation images", "--temperature", "run with --validation"]),
     ({"logit_prior": None}, View(prior="known"), ["cannot be corrected", "Method.logit_prior"]),
-    ({"transductive": True}, View(distribution=BY_NAME["uniform"]), ["adapted to its whole test set", "--test-prior"]),
+    (
+        {"transductive": True},
+        View(distribution=BY_NAME["uniform"]),
+        ["the method adapts to its test set", "--test-prior"],
+    ),
 ]
 
 

@@ -116,7 +116,7 @@ def test_importing_again_replaces_and_another_file_is_refused(images, checkpoint
     stored_result(tmp_path)  # one file
     called = cli("import-checkpoint", "other.pth", "--name", "theirs", *OPTIONS)
     assert called.code == 2
-    assert "was made from another file before" in called.err
+    assert "exists already, from another file" in called.err
     assert cli("import-checkpoint", "other.pth", "--name", "theirs", *OPTIONS, "--seed", 1).code == 0
 
 
@@ -162,10 +162,10 @@ def test_a_declared_recipe_stands_beside_its_rows(images, checkpoint, tmp_path, 
     [
         ({"classes": 3}, {}, "the network is for 3 classes, but folder-lt has 2"),
         ({"channels": 1}, {}, "the network is for 1 image channels, but folder-lt has 3"),
-        ({}, {"--name": "balpoe"}, "there is a method 'balpoe' that ltbench trains itself"),
+        ({}, {"--name": "balpoe"}, "'balpoe' is a method of ltbench"),
         ({}, {"--name": "../x"}, "'../x' is no name"),
         ({}, {"--logit-prior": "nan"}, "nan is no finite number"),
-        ({}, {"--recipe": "paper"}, "there is no authors' recipe on record"),
+        ({}, {"--recipe": "paper"}, "the paper recipe is known only for methods of ltbench"),
         ({}, {"--recipe": "standrad"}, "unknown recipe 'standrad'"),
         ({}, {"--dataset": "folder"}, "unknown data set 'folder'"),
     ],

@@ -12,8 +12,8 @@ from ltbench import paths, registry
 from ltbench.config import RunConfig
 from ltbench.data.datasets import image_folder as folder
 from ltbench.external.score import score
-from ltbench.report.board import leaderboards
 from ltbench.report.collection import collect
+from ltbench.report.leaderboard import leaderboards
 from ltbench.results.external import EXTERNAL
 from ltbench.results.store import Store, read
 from ltbench.runs.options import RunOptions
@@ -81,7 +81,7 @@ def test_a_scored_row_says_what_it_is(cli, file):
     assert set(result.shift.prior) == {"unknown"}, "no prior is corrected without --logit-prior"
     shown = cli("show", result.run_id[:6])
     assert shown.code == 0
-    assert "predictions that ltbench has not made: mine.npz" in " ".join(shown.out.split())
+    assert "predictions of a model that ltbench has not trained: mine.npz" in " ".join(shown.out.split())
 
 
 def test_a_scored_row_is_evaluated_again_from_its_stored_logits(cli, file):
@@ -109,7 +109,7 @@ def test_another_file_for_the_same_row_and_seed_is_refused(cli, file):
     other = file("other.npz", logits=guesses(seed=1), labels=LABELS)
     done = cli("score", other, *DIGITS)
     assert done.code == 2
-    assert "'mine' with seed 0 was made from another file before" in done.err
+    assert "'mine' with seed 0 exists already, from another file" in done.err
     assert cli("score", other, *DIGITS, "--seed", 1).code == 0
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltbench.report.advice import advise
-from ltbench.report.board import Board, leaderboards
 from ltbench.report.collection import collect
+from ltbench.report.leaderboard import Leaderboard, leaderboards
 from ltbench.results.schema import BinTable, FittedFor
 from ltbench.results.store import Store
 
@@ -21,7 +21,7 @@ NAN = float("nan")
 def row(label="a", **values):
     usual = {
         "n": 5, "top1": 60.0, "top1_low": 59.0, "top1_high": 61.0, "macro": 50.0, "many": 80.0, "few": 30.0, "ece": 2.0,
-        "training_seconds": 100.0, "multiply_adds": 1e6, "p": NAN, "told_apart": False,
+        "training_seconds": 100.0, "multiply_adds": 1e6, "p": NAN, "significantly_worse": False,
         "behind": 1.0, "behind_n": 5, "lacks_seeds": "",
     }  # fmt: skip
     return {"label": label, "setting": label, "run_ids": [], **usual, **values}
@@ -39,16 +39,16 @@ def said(*rows, metric="top1", validation=False, best=None):
         "title": "a table", "key": {"validation": validation}, "metric": metric, "rows": pd.DataFrame(rows),
         "leads": True, "reference": rows[0]["setting"], "best": best or {},
     }  # fmt: skip
-    unseen: dict = {field.name: None for field in fields(Board)}
-    return advise(Board(**{**unseen, **shown}))
+    unseen: dict = {field.name: None for field in fields(Leaderboard)}
+    return advise(Leaderboard(**{**unseen, **shown}))
 
 
 def test_a_difference_that_holds_is_a_recommendation_with_its_gain_and_price():
     # 62.0 - 60.5 = 1.5 over the next; over the cheapest, b: 62.0 - 58.0 = 4.0, at 300 / 100 and 2.4 / 1.2 of its cost.
     text = said(
         row("c, mixup=0.4", top1=62.0, top1_low=61.2, top1_high=62.9, training_seconds=300.0, multiply_adds=2.4e6),
-        row("a", top1=60.5, p=0.01, told_apart=True, training_seconds=150.0),
-        row("b", top1=58.0, p=0.002, told_apart=True, multiply_adds=1.2e6),
+        row("a", top1=60.5, p=0.01, significantly_worse=True, training_seconds=150.0),
+        row("b", top1=58.0, p=0.002, significantly_worse=True, multiply_adds=1.2e6),
     )
     assert text == (
         "Take c (mixup=0.4), as far as accuracy decides. c (mixup=0.4) reaches 62.0 % accuracy (mean of 5 seeds, 95 % "
@@ -66,7 +66,7 @@ def test_where_the_difference_may_be_chance_a_cheaper_row_is_named():
         row("b", top1=61.8, p=0.6, training_seconds=200.0),
         row("c", top1=61.5, p=0.4, training_seconds=90.0),
         row("d", top1=61.0, p=0.2, training_seconds=80.0),
-        row("e", top1=40.0, p=0.001, told_apart=True, training_seconds=70.0),
+        row("e", top1=40.0, p=0.001, significantly_worse=True, training_seconds=70.0),
     )
     assert text.startswith(
         "Accuracy alone does not decide: a is first, but not significantly better than every other row."
@@ -256,9 +256,11 @@ def tables(draw):
             name: draw(st.sampled_from([NAN, 0.0, 0.5, 3.0, 1e6])) for name in ("training_seconds", "multiply_adds")
         }
         top1 = draw(st.one_of(st.sampled_from([50.0, 60.0]), percentages()))
-        rows.append(row(label, n=draw(st.integers(1, 10)), top1=top1, p=p, told_apart=p < 0.05, **values, **costs))
+        rows.append(
+            row(label, n=draw(st.integers(1, 10)), top1=top1, p=p, significantly_worse=p < 0.05, **values, **costs)
+        )
     rows.sort(key=lambda one: -one["top1"])
-    rows[0] |= {"p": NAN, "told_apart": False}
+    rows[0] |= {"p": NAN, "significantly_worse": False}
     return rows
 
 
@@ -281,14 +283,14 @@ def test_the_text_says_no_more_than_the_table(rows):
     assert set(re.findall(r"\d+(?:\.\d+)?", text)) <= in_the_table(rows)
     assert "nan" not in text
     others = rows[1:]
-    certain = bool(others) and all(one["told_apart"] for one in others)
+    certain = bool(others) and all(one["significantly_worse"] for one in others)
     assert text.startswith(f"Take {rows[0]['label']},") == certain
     nothing = bool(others) and all(math.isnan(one["p"]) for one in others)
     assert text.startswith("Nothing can be recommended yet") == nothing
     told = re.search(r"Over (\w), .*?, (which \w+(?: \w+)*), and", text)
     if told:
         against = next(one for one in others if one["label"] == told[1])
-        assert (told[2] == "which holds") == against["told_apart"]
+        assert (told[2] == "which holds") == against["significantly_worse"]
     assert 2 <= len(re.findall(r"[.:] [A-Z]|\.$", text)) <= 10
 
 

@@ -45,7 +45,7 @@ def test_two_rows_of_one_table(make_result, change, reason):
     [
         ({"data": "b" * 16}, "their images are not the same (fingerprints)"),
         ({"transductive": True}, "one has adapted to the unlabelled test images"),
-        ({"track": "foundation model"}, "one is to be compared with others of its track only, such as"),
+        ({"track": "foundation model"}, "one belongs to a comparison group of its own, such as"),
         ({"recipe": {"name": "long"}}, "their recipes have different names"),
         ({"settings": {"validation": True}}, "one was trained without the validation part"),
         ({"settings": {"data_seed": 1}}, "their images were drawn with different seeds"),

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ltbench.errors import LtbenchWarning
-from ltbench.report.board import leaderboards
 from ltbench.report.collection import collect
 from ltbench.report.contents import contents, parse_parts
+from ltbench.report.leaderboard import leaderboards
 from ltbench.report.left_out import counted, left_out
 from ltbench.report.render import as_csv, as_json, latex, markdown, text
 from ltbench.results.store import Store
@@ -104,7 +104,7 @@ def test_damaged_outcomes_are_named_and_the_row_is_shown(full, text_):
     tree = json.loads(full(1))
     tree["outcomes"]["confidence"] = text_
     (said,) = reported(full(0), json.dumps(tree).encode())
-    assert "other.json: the outcomes" in said
+    assert "other.json: the packed predictions (outcomes)" in said
     assert "its row has no interval" in said
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from ltbench.errors import LtbenchWarning
-from ltbench.report.board import leaderboards
 from ltbench.report.collection import collect
+from ltbench.report.leaderboard import leaderboards
 from ltbench.report.page import page, views
 from ltbench.report.page.pictures import inline
 from ltbench.results.store import Store
@@ -164,7 +164,7 @@ def test_why_there_are_several_tables_is_said(text, make_result):
     made = text(make_result("ce"), make_result("balpoe", recipe={"name": "paper"}), make_result("lift", track="big"))
     reasons = re.search(r"Why there are 3 tables</h2>(.*?)</section>", made, re.DOTALL)[1]
     assert "recipe (paper / standard)" in reasons or "recipe (standard / paper)" in reasons
-    assert "track (" in reasons
+    assert "comparison group (" in reasons
 
 
 def test_one_table_needs_no_reason(text, make_result):
@@ -205,7 +205,7 @@ def test_a_class_without_test_images_has_no_accuracy(read, make_full_result):
 
 def test_results_that_keep_less_say_what_is_not_there(text, make_result):
     made = text(make_result())
-    assert "results of older versions keep no outcome of each test image" in made
+    assert "results of older versions keep no predictions of each test image" in made
     assert "n/a: the results name no paper." in made
     assert "Under label shift: n/a" in made
 
@@ -215,7 +215,7 @@ def test_damaged_outcomes_are_named_and_the_rest_is_shown(text, make_full_result
     broken = result.outcomes.model_copy(update={"labels": "AAAA"})
     with pytest.warns(LtbenchWarning, match="its row has no interval"):
         made = text(result.model_copy(update={"outcomes": broken}))
-    assert "No confusion matrix: the outcomes of the test images are damaged" in made
+    assert "No confusion matrix: the packed predictions (outcomes) are damaged" in made
     assert Page(made).leaderboard()[0]["Acc"] == "83.3"
 
 

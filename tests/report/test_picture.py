@@ -3,9 +3,9 @@
 import html
 import re
 
-from ltbench.report.board import leaderboards
 from ltbench.report.collection import collect
 from ltbench.report.contents import contents
+from ltbench.report.leaderboard import leaderboards
 from ltbench.report.picture import svg
 from ltbench.results.store import Store
 

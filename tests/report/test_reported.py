@@ -6,8 +6,8 @@ from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.method.claims import fitting_claims, paper_record
 from ltbench.method.paper import paper_of
-from ltbench.report.board import leaderboards
 from ltbench.report.collection import Collection
+from ltbench.report.leaderboard import leaderboards
 from ltbench.report.published import figures
 from ltbench.report.reported import HEADER, cells, notes, reported, same_data
 from ltbench.results.schema import ShiftTable
@@ -116,8 +116,8 @@ def test_what_differs_in_words(stored):
     (row,) = found(stored("paco", config={"epochs": 10, "data_seed": 3, "precision": "bf16"})).to_dict("records")
     assert row["differs"].split("; ") == [
         "epochs 10 (reported: 400)",
-        "other settings than in the authors' own recipe of 400 epochs: lr 0.1 (0.05), nesterov on (off), "
-        "head cosine (linear), augment rotation 15 (0), augment policy off (cifar10), augment cutout 0 (0.5)",
+        "other settings than in the authors' own recipe of 400 epochs: lr 0.1 (0.05), nesterov true (false), "
+        "head cosine (linear), augment rotation 15 (0), augment policy none (cifar10), augment cutout 0 (0.5)",
         "ours is the last epoch (authors: best epoch on the test set)",
         "other images (data seed 3)",
         "precision bf16 (reported: not stated)",

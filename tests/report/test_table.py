@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from ltbench.errors import LtbenchError
-from ltbench.report.board import leaderboards
 from ltbench.report.collection import Collection, collect
 from ltbench.report.contents import contents, parse_parts
+from ltbench.report.leaderboard import leaderboards
 from ltbench.report.page import page
 from ltbench.report.render import as_csv, as_json, latex, markdown, text
-from ltbench.report.table import Bold, Table, differences, leaderboard
+from ltbench.report.table import Bold, Table, differences_table, leaderboard_table
 from ltbench.results.store import Store
 
 
@@ -31,7 +31,7 @@ def boards(tmp_path):
 
 def tables(boards):
     """The leaderboards alone, without what goes with them."""
-    return list(map(leaderboard, boards))
+    return list(map(leaderboard_table, boards))
 
 
 def cells(text):
@@ -200,7 +200,7 @@ def test_rows_that_are_not_significantly_worse_than_the_best_are_marked(boards, 
     shown = cells(markdown(tables([board])))
     assert list(shown) == ["balpoe", "sade", "ce", "focal †"]
     assert [row["Acc"] for row in shown.values()] == ["62.0 ± 1.5", "≈ 61.8 ± 1.6", "42.0 ± 1.6", "30.0"]
-    assert board.rows["told_apart"].tolist() == [False, False, True, False]
+    assert board.rows["significantly_worse"].tolist() == [False, False, True, False]
     assert board.rows["behind_n"].tolist() == [5, 5, 5, 1]
     assert board.rows["p"].isna().tolist() == [True, False, False, True]
 
@@ -243,7 +243,7 @@ def test_nothing_is_called_best_where_a_row_that_lacks_seeds_is_ahead(boards, ma
     made = markdown(contents([board], collect([tmp_path])))
     assert "No row is first: focal † is ahead of balpoe, the best row that lacks none, on the seeds that both" in made
     assert "**" not in made
-    shown = cells(markdown([differences(board)]))
+    shown = cells(markdown([differences_table(board)]))
     assert {label: row["Behind"] for label, row in shown.items()} == {
         "focal †": "-9.9", "balpoe": "0.0", "ce": "20.0",
     }  # fmt: skip
@@ -323,7 +323,7 @@ def two_boards(boards, make_result):
 
 def test_json_holds_every_figure(two_boards):
     rows = json.loads(as_json(two_boards))
-    assert [(row["board"].split(", ")[2], row["label"], row["n"]) for row in rows] == [
+    assert [(row["leaderboard"].split(", ")[2], row["label"], row["n"]) for row in rows] == [
         ("long recipe", "ce", 1), ("standard recipe", "logit_adjustment", 2), ("standard recipe", "ce †", 1),
     ]  # fmt: skip
     assert (rows[1]["top1"], rows[1]["top1_sd"], rows[1]["few"]) == (50.5, pytest.approx(math.sqrt(0.5)), None)

@@ -297,8 +297,8 @@ def test_of_two_processes_that_train_a_run_without_knowing_of_each_other_the_fir
     config, options = RunConfig(method="ce", epochs=1), RunOptions(out=tmp_path / "results", device="cpu")
     fit = train.fit
 
-    def meanwhile(*args, **options):
-        history = fit(*args, **options)
+    def meanwhile(*args, **settings):
+        history = fit(*args, **settings)
         with monkeypatch.context() as patched:  # another machine, whose cache is another
             patched.setattr("ltbench.runs.train.fit", fit)
             patched.setenv("LTBENCH_CACHE", str(tmp_path / "other cache"))

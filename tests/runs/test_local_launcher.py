@@ -301,7 +301,7 @@ def test_ctrl_c_stops_all_runs_which_save_and_the_same_command_goes_on(cli, tmp_
     out, err = started.communicate(timeout=30)
     assert (started.returncode, out) == (130, "")
     assert err == (
-        "ltbench: stopped; the same command goes on from the last checkpoint (without --rerun), "
+        "ltbench: interrupted; the same command resumes from the last checkpoint (without --rerun), "
         "a download where it stopped\n"
     )
     assert not any(map(alive, workers))

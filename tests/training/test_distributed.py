@@ -26,7 +26,7 @@ from ltbench.models.backbone import Backbone
 from ltbench.models.experts import ExpertNetwork
 from ltbench.models.heads import HEADS
 from ltbench.progress import silent
-from ltbench.results.schema import Division
+from ltbench.results.schema import BatchSplit
 from ltbench.training import trainer as training
 from ltbench.training.checkpoint import Checkpoint
 from ltbench.training.distributed import batch_norm
@@ -106,7 +106,7 @@ def trained(
 
 
 def division(processes, accumulate, images):
-    return Division(processes=processes, accumulate=accumulate, batch_norm_images=images)
+    return BatchSplit(processes=processes, accumulate=accumulate, batch_norm_images=images)
 
 
 def assert_agree(one, other, tolerance=1e-8):

@@ -34,9 +34,9 @@ FIGURES: dict[str, Callable[[Material], Figure]] = {
     "tuning": tuning.draw,
     "critical-difference": ranks.draw,
 }
-"""How each is drawn; the docstrings say what they show."""
+"""Name -> the function that draws the figure; its docstring is the caption."""
 POSTER = ("reliability", "class-rank", "experts", "mixup", "prior")
-"""Those of the poster of Aimar et al. (CVPR 2023)."""
+"""The figures of the poster of Aimar et al. (CVPR 2023)."""
 
 
 def parse_names(text: str) -> list[str]:

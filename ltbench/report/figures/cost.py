@@ -1,4 +1,4 @@
-"""What accuracy costs."""
+"""Accuracy against cost."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ def draw(material: Material) -> Figure:
     work = np.array([one.row["multiply_adds"] for one in settings]) / 1e6
     costs = {"training time (shortest = 1)": seconds / seconds.min(), "multiply-adds of an image (million)": work}
     fronts = [[complete[at] for at in pareto(cost[complete], accuracy[complete])] for cost in costs.values()]
-    named = _named(settings, fronts)
+    named = _numbered(settings, fronts)
     figure = Figure(figsize=(DOUBLE, max(2.8, 0.4 + 0.125 * len(named))))
     *panels, names = figure.subplots(1, 3, width_ratios=[1.2, 1, 1])
     for axes, (title, cost), front in zip(panels, costs.items(), fronts, strict=True):
@@ -61,7 +61,7 @@ def _comparable(setting: Setting, metric: str) -> float:
 
 
 def pareto(cost: Sequence[float] | np.ndarray, accuracy: Sequence[float] | np.ndarray) -> list[int]:
-    """Which points are beaten by no other that costs the same or less, cheapest first; of equal points the first."""
+    """The Pareto front: points that none of the same or lower cost beats, cheapest first; of equal points the first."""
     front: list[int] = []
     for place in sorted(range(len(cost)), key=lambda one: (cost[one], -accuracy[one], one)):
         if not front or accuracy[place] > accuracy[front[-1]]:
@@ -69,7 +69,7 @@ def pareto(cost: Sequence[float] | np.ndarray, accuracy: Sequence[float] | np.nd
     return front
 
 
-def _named(settings: Sequence[Setting], fronts: list[list[int]]) -> list[int]:
+def _numbered(settings: Sequence[Setting], fronts: list[list[int]]) -> list[int]:
     first = {setting.method: place for place, setting in reversed(list(enumerate(settings)))}
     wanted = [*sorted({place for front in fronts for place in front}), *sorted(first.values())]
     return sorted(list(dict.fromkeys(wanted))[:MOST_NAMED])

@@ -1,4 +1,4 @@
-"""What another expert brings."""
+"""Accuracy and ECE against the number of experts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -62,7 +62,7 @@ def _counts(setting: Setting, name: str) -> bool:
 
 
 def _fixed(setting: Setting, counting: list[str], ends: bool) -> str:
-    """What settings of one line share, as text."""
+    """The settings that the points of one line share, as text."""
     config = setting.runs[0].config.without_seed()
     values = config.pop("hyperparameters")
     kept: dict[str, Any] = {name: value for name, value in values.items() if name not in counting}

@@ -1,4 +1,4 @@
-"""Short labels beside points, none over another."""
+"""Placement of short labels beside points, without overlaps."""
 
 from collections.abc import Mapping, Sequence
 
@@ -43,6 +43,13 @@ def number_points(
         taken.append(boxes[best])
         far = best >= len(_DIRECTIONS)
         axes.annotate(
-            text, (x[place], y[place]), xytext=spots[best], textcoords="offset points", ha="center", va="center",
-            fontsize=_SIZE, path_effects=_HALO, arrowprops=_LEADER if far else None,
-        )  # fmt: skip
+            text,
+            (x[place], y[place]),
+            xytext=spots[best],
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=_SIZE,
+            path_effects=_HALO,
+            arrowprops=_LEADER if far else None,
+        )

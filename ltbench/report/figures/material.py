@@ -1,4 +1,4 @@
-"""What figures are made from: one leaderboard with its runs."""
+"""The data of figures: one leaderboard with its runs."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ltbench.errors import LtbenchError
-from ltbench.report.board import Board
 from ltbench.report.collection import Collection
+from ltbench.report.leaderboard import Leaderboard
 from ltbench.results.schema import Metrics, Result
 
 
@@ -25,7 +25,7 @@ class Setting:
 
     @property
     def label(self) -> str:
-        """As the leaderboard has it."""
+        """The label of the row."""
         return shown_name(str(self.row["label"]))
 
     @property
@@ -35,12 +35,12 @@ class Setting:
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        """By name."""
+        """Hyper-parameters by name."""
         return self.runs[0].config.hyperparameters
 
     @property
     def experts(self) -> int:
-        """How many experts there are; one for a plain network."""
+        """Number of experts; one for a plain network."""
         return len(self.tests[0].expert_mean_probability)
 
     @property
@@ -59,7 +59,7 @@ class Setting:
 class Material:
     """A leaderboard's settings, in its order, and where they were read."""
 
-    board: Board | None
+    leaderboard: Leaderboard | None
     settings: list[Setting]
     asked: bool = False
     """Whether the user named the methods."""
@@ -69,8 +69,8 @@ class Material:
 
     @property
     def metric(self) -> str:
-        """That ranks the settings: top1, or macro where the test set is not balanced."""
-        return self.board.metric if self.board else "top1"
+        """The metric that ranks the settings: top1, or macro where the test set is not balanced."""
+        return self.leaderboard.metric if self.leaderboard else "top1"
 
     @property
     def accuracy(self) -> str:
@@ -113,22 +113,24 @@ class Material:
             LtbenchError: if there are none.
         """
         if not self.settings:
-            raise LtbenchError("no finished run is stored", hint="ltbench run stores one; see --results")
+            raise LtbenchError("no finished run is stored", hint="ltbench run stores one; give its folder by --results")
         return self.settings
 
 
-def gather(stored: Collection, board: Board | None, *, asked: bool = False, folders: Sequence[Path] = ()) -> Material:
+def gather(
+    stored: Collection, leaderboard: Leaderboard | None, *, asked: bool = False, folders: Sequence[Path] = ()
+) -> Material:
     """The material of one leaderboard.
 
     Args:
         stored: the runs that it was made from.
-        board: the leaderboard; None if no run is finished.
+        leaderboard: the leaderboard; None if no run is finished.
         asked: whether the user named the methods.
         folders: where ``stored`` was read.
     """
-    rows = [row for _, row in board.rows.iterrows()] if board else []
+    rows = [row for _, row in leaderboard.rows.iterrows()] if leaderboard else []
     settings = [Setting(row, [stored.results[name] for name in row["run_ids"]]) for row in rows]
-    return Material(board, settings, asked, list(folders), stored)
+    return Material(leaderboard, settings, asked, list(folders), stored)
 
 
 def shown_name(text: str) -> str:
@@ -138,7 +140,7 @@ def shown_name(text: str) -> str:
 
 
 _LONGEST = 120
-"""Characters of a name."""
+"""Largest number of characters of a name."""
 
 
 def finished_runs(stored: Collection) -> bool:
@@ -146,9 +148,9 @@ def finished_runs(stored: Collection) -> bool:
     return any(result.status == "done" and result.test for result in stored.results.values())
 
 
-def largest(boards: Sequence[Board]) -> Board:
+def largest(leaderboards: Sequence[Leaderboard]) -> Leaderboard:
     """The leaderboard with the most settings, and of those the one with the most runs."""
-    return max(boards, key=lambda board: (len(board.rows), board.rows["n"].sum()))
+    return max(leaderboards, key=lambda leaderboard: (len(leaderboard.rows), leaderboard.rows["n"].sum()))
 
 
 def summary(rows: Sequence[Sequence[float] | NDArray[np.float64]]) -> pd.DataFrame:

@@ -18,14 +18,14 @@ def draw(material: Material) -> Figure:
         LtbenchError: if too few settings share too few seeds for a critical difference.
     """
     material.finished()
-    board = material.board
-    if board is None or board.critical_difference is None:
+    leaderboard = material.leaderboard
+    if leaderboard is None or leaderboard.critical_difference is None:
         raise LtbenchError(
             "average ranks need several settings that were run with the same seeds",
             hint="ltbench run --method all --seeds 0-4",
         )
-    rows = board.rows.dropna(subset=["rank"]).sort_values("rank", kind="stable")
-    ranks, difference = rows["rank"].to_numpy(float), board.critical_difference
+    rows = leaderboard.rows.dropna(subset=["rank"]).sort_values("rank", kind="stable")
+    ranks, difference = rows["rank"].to_numpy(float), leaderboard.critical_difference
     figure = Figure(figsize=(DOUBLE, 0.8 + 0.145 * len(rows)))
     axes = figure.subplots()
     places, apart = np.arange(len(rows)), ranks - ranks[0] >= difference
@@ -38,7 +38,7 @@ def draw(material: Material) -> Figure:
     axes.set(ylim=(len(rows) - 0.4, -0.6))
     axes.set_xticks([tick for tick in axes.get_xticks() if 1 <= tick <= len(rows)])  # bars reach beyond the ranks
     axes.grid(axis="y", visible=False)
-    left_out = len(board.rows) - len(rows)
+    left_out = len(leaderboard.rows) - len(rows)
     without = f"; without {left_out} that lack{'s' * (left_out == 1)} some of these" if left_out else ""
-    axes.set_xlabel(f"average rank over {board.blocks} seeds{without}; critical difference {difference:.1f}")
+    axes.set_xlabel(f"average rank over {leaderboard.blocks} seeds{without}; critical difference {difference:.1f}")
     return figure

@@ -12,7 +12,7 @@ from ltbench.report.figures.style import DOUBLE, GREY, SKY, VERMILLION, broken, 
 
 
 def draw(material: Material) -> Figure:
-    """Accuracy by confidence, 15 bins, images of all seeds pooled, with the share of images in each bin.
+    """Accuracy by confidence, 15 bins, images of all seeds pooled, with the fraction of images in each bin.
 
     ECE and MCE are of each seed on its own: mean and standard deviation; the floor is the ECE that a perfectly
     calibrated model with the same confidences measures. Guo et al. (ICML 2017), figure 1. Consistency bars: within them
@@ -30,8 +30,8 @@ def draw(material: Material) -> Figure:
     for setting, upper, lower in zip(settings, *panels, strict=True):
         _diagram(setting, upper)
         bins = pooled(setting)
-        share = 100 * bins["count"] / bins["count"].sum()
-        lower.bar(bins["centre"], share, width=100 / len(bins), color=GREY, edgecolor="white", linewidth=0.4)
+        fraction = 100 * bins["count"] / bins["count"].sum()
+        lower.bar(bins["centre"], fraction, width=100 / len(bins), color=GREY, edgecolor="white", linewidth=0.4)
         lower.set(xticks=[0, 50, 100], xlim=(0, 100))
     panels[0, 0].set(ylabel="accuracy (%)", ylim=(0, 100))
     panels[1, 0].set(ylabel="images (%)", ylim=(0, 100), yticks=[0, 50, 100])
@@ -57,9 +57,16 @@ def _diagram(setting: Setting, axes: Axes) -> None:
     width = 100 / len(bins)
     axes.bar(bins["centre"], bins["accuracy"], width, color=SKY, edgecolor="white", linewidth=0.4, label="accuracy")
     axes.bar(
-        bins["centre"], bins["confidence"] - bins["accuracy"], width, bottom=bins["accuracy"],
-        label="gap to confidence", facecolor="none", edgecolor=VERMILLION, linewidth=0.7, hatch="////",
-    )  # fmt: skip
+        bins["centre"],
+        bins["confidence"] - bins["accuracy"],
+        width,
+        bottom=bins["accuracy"],
+        label="gap to confidence",
+        facecolor="none",
+        edgecolor=VERMILLION,
+        linewidth=0.7,
+        hatch="////",
+    )
     low, high = (100 * ends for ends in consistency_bars(bins["count"].to_numpy() / len(setting.tests), _share(bins)))
     axes.vlines(bins["centre"], low, high, color="black", linewidth=1.0, label="consistency, 95 %")
     axes.plot([0, 100], [0, 100], color="black", linestyle=":", linewidth=0.8, label="calibrated")

@@ -20,8 +20,8 @@ def draw(material: Material) -> Figure:
         LtbenchError: if no run has such figures.
     """
     settings = material.ranked()
-    assert material.board is not None, "there are settings"
-    found = dict(iter(under_shift(material.board, material.stored).groupby("setting")))
+    assert material.leaderboard is not None, "there are settings"
+    found = dict(iter(under_shift(material.leaderboard, material.stored).groupby("setting")))
     able = [setting for setting in settings if setting.row["setting"] in found]
     if not able:
         raise LtbenchError(

@@ -18,10 +18,16 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 SINGLE, DOUBLE = 3.3, 6.9
 """Widths in inches: one column of a paper, and both."""
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
-)  # fmt: skip
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+)
 GREY = "0.55"
-"""Of what is there for reference only."""
+"""The colour of lines that are for reference only."""
 _LOOKS = (
     (BLUE, "-", "o"),
     (VERMILLION, "--", "s"),
@@ -78,7 +84,7 @@ def key(figure: Figure, axes: Axes, columns: int) -> None:
 
 
 def plain_log(axis: Axis) -> None:
-    """Numbers as one writes them on a logarithmic axis: 1, 10, and 1.5, 2, 3, ... where there is room."""
+    """Write plain numbers on a logarithmic axis: 1, 10, and 1.5, 2, 3, ... where there is room."""
     low, high = axis.get_view_interval()
     axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if high / low < 100 else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -1,4 +1,4 @@
-"""How training went."""
+"""Training curves."""
 
 import numpy as np
 from matplotlib.figure import Figure

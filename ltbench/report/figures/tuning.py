@@ -37,7 +37,7 @@ class Search:
 def draw(material: Material) -> Figure:
     """Validation accuracy of every trial, the best so far, and the importance of each hyper-parameter.
 
-    Importance: the share of the variance of a random forest's predictions, fANOVA (Hutter et al., ICML 2014). Of
+    Importance: the fraction of the variance of a random forest's predictions, fANOVA (Hutter et al., ICML 2014). Of
     several searches, the one with the most trials.
 
     Raises:
@@ -129,7 +129,7 @@ def _trials(search: Search) -> list[FrozenTrial]:
 
 
 def importance(search: Search) -> dict[str, float]:
-    """By hyper-parameter, percent, the most important first; empty with fewer than two different outcomes."""
+    """Importance by hyper-parameter, percent, the largest first; empty with fewer than two different results."""
     if len({trial["macro"] for trial in search.done}) < 2:
         return {}
     level = optuna.logging.get_verbosity()
@@ -138,7 +138,7 @@ def importance(search: Search) -> dict[str, float]:
     optuna.logging.set_verbosity(level)
     study.add_trials(_trials(search))
     shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
-    return {name: 100 * share for name, share in shares.items()}
+    return {name: 100 * fraction for name, fraction in shares.items()}
 
 
 def _distribution(option: Mapping[str, Any]) -> BaseDistribution:

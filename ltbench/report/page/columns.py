@@ -5,19 +5,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ltbench.report.board import LOWER_IS_BETTER, Board
+from ltbench.report.leaderboard import LOWER_IS_BETTER, Leaderboard
 
 MISSING = "n/a"
 NAMES = {
-    "top1": "accuracy", "macro": "class-balanced accuracy", "many": "many-shot", "medium": "medium-shot",
-    "few": "few-shot", "worst_class": "worst class", "nll": "negative log-likelihood", "brier": "Brier score",
-    "ece": "ECE", "mce": "MCE", "overconfidence": "overconfidence", "adaptive_ece": "adaptive ECE",
+    "top1": "accuracy",
+    "macro": "class-balanced accuracy",
+    "many": "many-shot",
+    "medium": "medium-shot",
+    "few": "few-shot",
+    "worst_class": "worst class",
+    "nll": "negative log-likelihood",
+    "brier": "Brier score",
+    "ece": "ECE",
+    "mce": "MCE",
+    "overconfidence": "overconfidence",
+    "adaptive_ece": "adaptive ECE",
     "classwise_ece": "class-wise ECE",
-}  # fmt: skip
+}
 """The metrics in words."""
 UNITLESS = {"nll", "brier"}
 Values = Mapping[Any, Any]
-"""A row of ``Board.rows``."""
+"""A row of ``Leaderboard.rows``."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,7 @@ class Column:
     """One column of a leaderboard."""
 
     key: str
-    """Of the value in ``Board.rows`` that the column sorts by."""
+    """The column of ``Leaderboard.rows`` that it sorts by."""
     heading: str
     unit: str
     meaning: str
@@ -34,88 +43,114 @@ class Column:
     """Whether the first press on the heading brings the lowest value to the top."""
 
 
-def columns(board: Board, shots: Mapping[str, int]) -> list[Column]:
-    """Those of a leaderboard.
+def columns(leaderboard: Leaderboard, shots: Mapping[str, int]) -> list[Column]:
+    """The columns of a leaderboard.
 
     Args:
-        board: the leaderboard.
+        leaderboard: the leaderboard.
         shots: the rule of its data: more training images than "many" are many-shot, fewer than "few" few-shot.
     """
-    ranks = "Acc" if board.metric == "top1" else "Macro"
-    other = [] if board.metric == "top1" else [_metric("top1", "Acc", "Share of all test images classified correctly.")]
+    ranks = "Acc" if leaderboard.metric == "top1" else "Macro"
+    other = (
+        []
+        if leaderboard.metric == "top1"
+        else [_metric("top1", "Acc", "Fraction of all test images classified correctly.")]
+    )
     return [
         Column("n", "n", "seeds", "Seeds, each a training run of its own.", lambda row: f"{row['n']:.0f}"),
-        _metric(board.metric, ranks, f"{_ACCURACY[board.metric]} Ranks the table."),
-        *_compared(board),
+        _metric(leaderboard.metric, ranks, f"{_ACCURACY[leaderboard.metric]} Ranks the table."),
+        *_compared(leaderboard),
         *other,
         _metric("many", "Many", f"Mean accuracy of the classes with more than {shots['many']} training images."),
         _metric("medium", "Med", "Mean accuracy of the classes between."),
         _metric("few", "Few", f"Mean accuracy of the classes with fewer than {shots['few']} training images."),
         _metric("ece", "ECE", "Expected calibration error: confidence against accuracy in 15 bins, by their images."),
         Column(
-            "ece_floor", "Floor", "%",
+            "ece_floor",
+            "Floor",
+            "%",
             "Noise floor: the ECE that a perfectly calibrated model with the same confidences measures on as many "
             "images.",
-            lambda row: number(row["ece_floor"], 1), lower_first=True,
+            lambda row: number(row["ece_floor"], 1),
+            lower_first=True,
         ),
         Column(
-            "ece_debiased", "Debiased", "%",
+            "ece_debiased",
+            "Debiased",
+            "%",
             "The ECE without what noise adds to it. Its interval stands in the details of the row.",
-            lambda row: number(row["ece_debiased"], 1), lower_first=True,
+            lambda row: number(row["ece_debiased"], 1),
+            lower_first=True,
         ),
         _metric("mce", "MCE", "Maximum calibration error: the worst of these bins, however few images it has."),
         _cost("parameters", "Params", "M", "Parameters of the network with all its experts.", 1e6, 2),
         _cost("multiply_adds", "MAdds", "M", "Multiply-adds of one image through all experts.", 1e6, 1),
         Column(
-            "training_seconds", "Train", "time",
+            "training_seconds",
+            "Train",
+            "time",
             "Training time, the shortest of the seeds on the machine at hand, with the runs that a method starts from.",
-            lambda row: duration(row["training_seconds"]), lower_first=True,
+            lambda row: duration(row["training_seconds"]),
+            lower_first=True,
         ),
-    ]  # fmt: skip
+    ]
 
 
 _ACCURACY = {
-    "top1": "Share of test images classified correctly after the last epoch.",
+    "top1": "Fraction of test images classified correctly after the last epoch.",
     "macro": "Mean of the classes' accuracies after the last epoch: the test set has more images of some classes.",
 }
 
 
-def _compared(board: Board) -> list[Column]:
-    """What says whether rows differ."""
-    metric = board.metric
-    reference = board.reference
-    first = "first" if board.leads else number(0, 1)
+def _compared(leaderboard: Leaderboard) -> list[Column]:
+    """The columns that say whether rows differ."""
+    metric = leaderboard.metric
+    reference = leaderboard.reference
+    first = "first" if leaderboard.leads else number(0, 1)
     return [
         Column(
-            f"{metric}_low", "95 % interval", "%",
+            f"{metric}_low",
+            "95 % interval",
+            "%",
             "About another seed and other test images; with one seed, about images only. The strip shows it on one "
             "scale for the whole table, the mean as a dot.",
             lambda row: interval(row[f"{metric}_low"], row[f"{metric}_high"]),
         ),
         Column(
-            "behind", "Behind", "points",
+            "behind",
+            "Behind",
+            "points",
             "Mean difference over the seeds that both have to the best of the rows that have all of the table's seeds. "
             "In brackets how many seeds both have, where a row lacks some.",
-            lambda row: first if row["setting"] == reference else _behind(row), lower_first=True,
+            lambda row: first if row["setting"] == reference else _behind(row),
+            lower_first=True,
         ),
         Column(
-            "p", "p", "adjusted",
+            "p",
+            "p",
+            "adjusted",
             "Of a paired test against the best row, adjusted for the number of rows and for the choice of the best row "
             "by the same runs. n/a with fewer than 3 common seeds. Above 0.05 the row is not significantly worse.",
-            lambda row: "–" if row["setting"] == reference else probability(row["p"]), lower_first=True,
+            lambda row: "–" if row["setting"] == reference else probability(row["p"]),
+            lower_first=True,
         ),
         Column(
-            "rank", "Rank", "mean",
-            f"Mean rank over the table's seeds ({board.blocks}), of the rows that have them all; 1 is best."
-            + _critical(board),
-            lambda row: number(row["rank"], 1), lower_first=True,
+            "rank",
+            "Rank",
+            "mean",
+            f"Mean rank over the table's seeds ({leaderboard.blocks}), of the rows that have them all; 1 is best."
+            + _critical(leaderboard),
+            lambda row: number(row["rank"], 1),
+            lower_first=True,
         ),
         Column(
-            "wins", "Wins", "share",
-            "Share of comparisons with the other rows, seed by seed, that the row wins; a tie is half a win.",
+            "wins",
+            "Wins",
+            "fraction",
+            "Fraction of comparisons with the other rows, seed by seed, that the row wins; equality is half a win.",
             lambda row: number(row["wins"], 2),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _behind(row: Values) -> str:
@@ -123,13 +158,13 @@ def _behind(row: Values) -> str:
     return number(row["behind"], 1) + seeds
 
 
-def _critical(board: Board) -> str:
-    """What tells mean ranks apart."""
-    if board.friedman is None or board.critical_difference is None:
+def _critical(leaderboard: Leaderboard) -> str:
+    """A sentence on the critical difference of mean ranks; empty without one."""
+    if leaderboard.friedman is None or leaderboard.critical_difference is None:
         return ""
     return (
-        f" Friedman's test that all rows rank alike: p {probability(board.friedman)}; ranks that are "
-        f"{board.critical_difference:.1f} apart differ (Nemenyi, 5 %)."
+        f" Friedman's test that all rows rank alike: p {probability(leaderboard.friedman)}; ranks that are "
+        f"{leaderboard.critical_difference:.1f} apart differ (Nemenyi, 5 %)."
     )
 
 

@@ -1,4 +1,4 @@
-"""What a row of the leaderboard opens to: figures, classes, settings, runs, provenance, the paper."""
+"""The details of a leaderboard's rows: metrics, classes, settings, runs, provenance, the paper."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from ltbench.config import canonical_json
+from ltbench.config.format_settings import flatten, format_value
 from ltbench.printable import printable_name
-from ltbench.report.board import Board
 from ltbench.report.collection import Collection
-from ltbench.report.frame import METRICS, flatten
+from ltbench.report.frame import METRICS
+from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.page import views
 from ltbench.report.page.columns import MISSING, NAMES, UNITLESS, Values, interval, number, spread
 from ltbench.report.reported import cells as in_words
@@ -36,7 +36,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Entry:
-    """Everything about one setting. Tables of words are lists of (name, value)."""
+    """The details of one row. Tables of words are lists of (name, value)."""
 
     id: str
     label: str
@@ -51,33 +51,33 @@ class Entry:
     runs: list[Run]
     paper: PaperRecord | None
     reported: list[list[str]]
-    """What papers report: the cells of ``ltbench.report.reported`` without the label; the last is a note's number."""
+    """Reported numbers: the cells of ``ltbench.report.reported`` without the label; the last is a note's number."""
     reported_notes: list[str]
     notes: list[str]
-    """What is not there, and why."""
+    """Sentences on what is missing, and why."""
     pictures: dict[str, Any] = field(default_factory=dict)
-    """For the page's script."""
+    """Data of the pictures, for the page's script."""
 
 
-def entries(board: Board, stored: Collection, reported: pd.DataFrame, prefix: str) -> list[Entry]:
+def entries(leaderboard: Leaderboard, stored: Collection, reported: pd.DataFrame, prefix: str) -> list[Entry]:
     """One for each row of the leaderboard, in its order.
 
     Args:
-        board: the leaderboard.
+        leaderboard: the leaderboard.
         stored: the results that it was made of.
         reported: the published figures beside it, as ``ltbench.report.reported`` gives them.
         prefix: of the entries' ids, which are unique in the page.
     """
-    common = set(shared_settings(board, stored))
+    common = set(shared_settings(leaderboard, stored))
     return [
         _entry(f"{prefix}-{place}", row, stored, common, reported)
-        for place, row in enumerate(board.rows.to_dict("records"))
+        for place, row in enumerate(leaderboard.rows.to_dict("records"))
     ]
 
 
-def shared_settings(board: Board, stored: Collection) -> list[tuple[str, str]]:
+def shared_settings(leaderboard: Leaderboard, stored: Collection) -> list[tuple[str, str]]:
     """The settings that all rows of a leaderboard have in common."""
-    each = [dict(_settings(stored.results[run_ids[0]])) for run_ids in board.rows["run_ids"]]
+    each = [dict(_settings(stored.results[run_ids[0]])) for run_ids in leaderboard.rows["run_ids"]]
     return [(name, value) for name, value in each[0].items() if all(one.get(name) == value for one in each)]
 
 
@@ -94,7 +94,7 @@ def _entry(name: str, row: Values, stored: Collection, common: set[tuple[str, st
         notes.append(f"No confusion matrix: {error}.")
     else:
         if matrix is None:
-            notes.append("No confusion matrix: results of older versions keep no outcome of each test image.")
+            notes.append("No confusion matrix: results of older versions keep no predictions of each test image.")
         else:
             mistakes = views.mistakes(matrix, data.classes)
             pictures["confusion"] = views.confusion_view(matrix, order)
@@ -126,7 +126,7 @@ def _metric(row: Values, metric: str) -> tuple[str, str, str]:
 
 
 def _beside(row: Values, metric: str) -> list[tuple[str, str, str]]:
-    """What an ECE is read against."""
+    """Noise floor and debiased ECE, below the ECE."""
     if metric != "ece":
         return []
     return [
@@ -137,17 +137,17 @@ def _beside(row: Values, metric: str) -> list[tuple[str, str, str]]:
 
 def _settings(result: Result) -> list[tuple[str, str]]:
     settings = flatten(result.config.without_seed())
-    return [(_spaced(name), _word(value)) for name, value in settings.items() if value is not None]
+    return [(_spaced(name), _value(value)) for name, value in settings.items() if value is not None]
 
 
 def _method(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """What the method did beyond its settings."""
+    """Facts about the method beyond its settings."""
     method = results[0].method
     rows = {
         "revision": method.revision,
-        "training prior left in the logits": _word(method.logit_prior),
+        "training prior left in the logits": _value(method.logit_prior),
         "sees the test images": "yes, without their labels" if method.transductive else "no",
-        "track": method.track,
+        "comparison group": method.track,
         "starts from": "; ".join(dict.fromkeys(_pairs(result.method.uses) for result in results)),
         "chosen on validation images": "; ".join(dict.fromkeys(_pairs(result.method.selected) for result in results)),
         "tuned by": f"{(results[0].tuning or {}).get('trials')} trials" if results[0].tuning else None,
@@ -176,7 +176,7 @@ def _provenance(results: Sequence[Result]) -> list[tuple[str, str]]:
     for result in results:
         for name, value in flatten(result.provenance).items():
             if name not in _TIMES:
-                seen.setdefault(name, {})[_word(value)] = None
+                seen.setdefault(name, {})[_value(value)] = None
     return [(_spaced(name), " or ".join(values)) for name, values in seen.items()]
 
 
@@ -203,7 +203,7 @@ def _time(stamp: object) -> str:
 
 
 def _pairs(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {_word(value)}" for name, value in values.items())
+    return ", ".join(f"{name} {_value(value)}" for name, value in values.items())
 
 
 def _spaced(name: str) -> str:
@@ -211,12 +211,5 @@ def _spaced(name: str) -> str:
     return name.replace(".", " ").replace("_", " ")
 
 
-def _word(value: Any) -> str:
-    """A setting's value as text."""
-    if value is None:
-        return MISSING
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return canonical_json(value) if isinstance(value, dict | list) else str(value)
+def _value(value: Any) -> str:
+    return MISSING if value is None else format_value(value)

@@ -62,17 +62,17 @@ const fitting = new ResizeObserver((entries) => {
 // Filtering: every word must occur in the label of a row.
 
 const filter = document.getElementById("filter");
-const family = document.getElementById("family");
+const group = document.getElementById("comparison-group");
 
 function show() {
   const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-  for (const section of all(".family")) section.hidden = Boolean(family?.value) && section.dataset.family !== family.value;
+  for (const section of all(".comparison-group")) section.hidden = Boolean(group?.value) && section.dataset.group !== group.value;
   for (const row of all(".sortable tbody > tr:not(.detail)")) {
     const label = row.cells[0].textContent.toLowerCase();
     row.hidden = !words.every((word) => label.includes(word));
     if (opened.has(row)) opened.get(row).hidden = row.hidden || !isOpen(row);
   }
-  const shown = all(".family:not([hidden]) tr[data-entry]").filter((row) => !row.hidden);
+  const shown = all(".comparison-group:not([hidden]) tr[data-entry]").filter((row) => !row.hidden);
   document.getElementById("count").value = `${shown.length} of ${all("tr[data-entry]").length} rows`;
   for (const section of all("section.table")) {
     section.querySelector(".none").hidden = all("tr[data-entry]", section).some((row) => !row.hidden);

@@ -17,21 +17,21 @@ from markupsafe import Markup, escape
 
 from ltbench.printable import printable_name
 from ltbench.report.advice import advise
-from ltbench.report.board import Board
 from ltbench.report.collection import Collection
 from ltbench.report.figures.material import largest
+from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.left_out import counted, left_out
 from ltbench.report.page.columns import Column, Values, columns
 from ltbench.report.page.entries import Entry, entries, shared_settings
 from ltbench.report.page.pictures import pictures
-from ltbench.report.page.shift import ShiftedBoard, shifted_boards
+from ltbench.report.page.shift import ShiftedLeaderboard, shifted_leaderboards
 from ltbench.report.page.views import ranked
 from ltbench.report.reasons import split_reasons
 from ltbench.report.reported import reported
 from ltbench.report.table import about_seeds
 from ltbench.results.schema import DataRecord
 
-FAMILIES = {
+COMPARISON_GROUPS = {
     "shared": ("Shared recipe", "Every method is trained the same way: the rows compare methods."),
     "authors": ("Authors' recipes", "Every method is trained as its authors do: the rows compare papers."),
     "adapted": (
@@ -43,7 +43,7 @@ FAMILIES = {
         "Imported weights and scored predictions: how they were trained is not known here.",
     ),
 }
-"""Tables that answer different questions, and so are never mixed: title and what it means."""
+"""Leaderboards that answer different questions are never mixed: title and meaning of each group."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Cell:
 
     text: str
     value: float | None
-    """To sort by; None sorts last."""
+    """The value to sort by; None sorts last."""
     best: bool
     """Whether it is significantly better than all others of its column."""
     strip: Strip | None
@@ -72,20 +72,20 @@ class Section:
     """One leaderboard and all that belongs to it."""
 
     id: str
-    board: Board
+    leaderboard: Leaderboard
     columns: list[Column]
     cells: list[list[Cell]]
     entries: list[Entry]
     shared: list[tuple[str, str]]
-    shifted: list[ShiftedBoard]
+    shifted: list[ShiftedLeaderboard]
     advice: str
     seeds: str
-    """Which rows lack seeds of the table."""
+    """Sentences on rows that lack seeds of the table."""
 
 
 @dataclass(frozen=True)
-class Family:
-    """The leaderboards of one kind."""
+class ComparisonGroup:
+    """Leaderboards that answer one question."""
 
     id: str
     title: str
@@ -95,7 +95,7 @@ class Family:
 
 def render(
     stored: Collection,
-    boards: Sequence[Board],
+    leaderboards: Sequence[Leaderboard],
     folders: Sequence[Path],
     *,
     read: Collection | None = None,
@@ -105,103 +105,110 @@ def render(
 
     Args:
         stored: the results.
-        boards: the leaderboards made of them.
+        leaderboards: the leaderboards made of them.
         folders: where the results were found, to be named.
         read: all that was read, if ``stored`` is a part of it.
         asked: whether the user named the methods that are shown.
     """
-    families = _families(stored, boards)
+    groups = _comparison_groups(stored, leaderboards)
     script, style = _asset("page.js"), _asset("page.css")
-    return _environment().get_template("template.html.j2").render(
-        families=families,
-        tables=len(boards),
-        pictures=pictures(stored, boards, folders, asked=asked),
-        pictured=largest(boards).title,
-        splits=split_reasons(boards),
-        left_out=[one.message for one in left_out(read or stored)],
-        counted=counted(read or stored),
-        runs=len(stored.results),
-        folders=[printable_name(str(folder)) for folder in folders],
-        version=version("ltbench"),
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        style=style,
-        data=_data(stored, families),
-    )  # fmt: skip
+    return (
+        _environment()
+        .get_template("template.html.j2")
+        .render(
+            groups=groups,
+            tables=len(leaderboards),
+            pictures=pictures(stored, leaderboards, folders, asked=asked),
+            pictured=largest(leaderboards).title,
+            splits=split_reasons(leaderboards),
+            left_out=[one.message for one in left_out(read or stored)],
+            counted=counted(read or stored),
+            runs=len(stored.results),
+            folders=[printable_name(str(folder)) for folder in folders],
+            version=version("ltbench"),
+            script=script,
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            style=style,
+            data=_data(stored, groups),
+        )
+    )
 
 
-def family(board: Board) -> tuple[str, str, str]:
-    """Which kind of table a leaderboard is: a short name, a title, and what it means."""
-    if board.key["track"]:
-        track = str(board.key["track"])
-        return track, track[:1].upper() + track[1:], "Not to be compared with the other tables."
+def comparison_group(leaderboard: Leaderboard) -> tuple[str, str, str]:
+    """The comparison group of a leaderboard: a short name, a title, and what it means."""
+    if leaderboard.key["comparison_group"]:
+        name = str(leaderboard.key["comparison_group"])
+        return name, name[:1].upper() + name[1:], "Not to be compared with the other tables."
     recipes = {"paper": "authors", "external": "external"}
-    name = "adapted" if board.key["transductive"] else recipes.get(board.key["recipe.name"], "shared")
-    return name, *FAMILIES[name]
+    name = "adapted" if leaderboard.key["transductive"] else recipes.get(leaderboard.key["recipe.name"], "shared")
+    return name, *COMPARISON_GROUPS[name]
 
 
-def _families(stored: Collection, boards: Sequence[Board]) -> list[Family]:
-    published = reported(list(boards), stored)
-    order = {name: place for place, name in enumerate(FAMILIES)}
-    named = sorted(((family(board), board) for board in boards), key=lambda one: (order.get(one[0][0], 9), one[0][0]))
+def _comparison_groups(stored: Collection, leaderboards: Sequence[Leaderboard]) -> list[ComparisonGroup]:
+    published = reported(list(leaderboards), stored)
+    order = {name: place for place, name in enumerate(COMPARISON_GROUPS)}
+    named = [(comparison_group(leaderboard), leaderboard) for leaderboard in leaderboards]
+    named.sort(key=lambda one: (order.get(one[0][0], 9), one[0][0]))
     found = []
     number = 0
     for (name, title, meaning), members in groupby(named, key=lambda one: one[0]):
         sections = []
-        for _, board in members:
+        for _, leaderboard in members:
             number += 1
-            figures = published[published["board"] == board.title]
-            shown = columns(board, _data_of(board, stored).shots)
+            figures = published[published["leaderboard"] == leaderboard.title]
+            shown = columns(leaderboard, _data_of(leaderboard, stored).shots)
             sections.append(
                 Section(
                     id=f"table-{number}",
-                    board=board,
+                    leaderboard=leaderboard,
                     columns=shown,
-                    cells=_cells(board, shown),
-                    entries=entries(board, stored, figures, f"row-{number}"),
-                    shared=shared_settings(board, stored),
-                    shifted=shifted_boards(board, stored),
-                    advice=advise(board, stored),
-                    seeds=about_seeds(board),
+                    cells=_cells(leaderboard, shown),
+                    entries=entries(leaderboard, stored, figures, f"row-{number}"),
+                    shared=shared_settings(leaderboard, stored),
+                    shifted=shifted_leaderboards(leaderboard, stored),
+                    advice=advise(leaderboard, stored),
+                    seeds=about_seeds(leaderboard),
                 )
             )
-        found.append(Family(name, title, meaning, sections))
+        found.append(ComparisonGroup(name, title, meaning, sections))
     return found
 
 
-def _cells(board: Board, shown: Sequence[Column]) -> list[list[Cell]]:
+def _cells(leaderboard: Leaderboard, shown: Sequence[Column]) -> list[list[Cell]]:
     """The figures of a leaderboard, row by row."""
     rows = []
-    for row in board.rows.to_dict("records"):
+    for row in leaderboard.rows.to_dict("records"):
         cells = []
         for column in shown:
             value = None if pd.isna(row[column.key]) else float(row[column.key])
-            strip = _strip(row, board) if column.key == f"{board.metric}_low" and value is not None else None
-            best = value is not None and board.bold.get(column.key) == row["setting"]
+            strip = (
+                _strip(row, leaderboard) if column.key == f"{leaderboard.metric}_low" and value is not None else None
+            )
+            best = value is not None and leaderboard.bold.get(column.key) == row["setting"]
             cells.append(Cell(column.text(row), value, best, strip))
         rows.append(cells)
     return rows
 
 
-def _strip(row: Values, board: Board) -> Strip:
-    low, high, metric = f"{board.metric}_low", f"{board.metric}_high", board.metric
-    start, end = board.rows[low].min(), board.rows[high].max()
+def _strip(row: Values, leaderboard: Leaderboard) -> Strip:
+    low, high, metric = f"{leaderboard.metric}_low", f"{leaderboard.metric}_high", leaderboard.metric
+    start, end = leaderboard.rows[low].min(), leaderboard.rows[high].max()
     scale = 100 / ((end - start) or 1)
     return Strip(scale * (row[low] - start), scale * (row[high] - row[low]), scale * (row[metric] - start))
 
 
-def _data(stored: Collection, families: Sequence[Family]) -> dict[str, Any]:
+def _data(stored: Collection, groups: Sequence[ComparisonGroup]) -> dict[str, Any]:
     """The numbers behind the pictures, for the script: of each row, and the classes that a table's rows share."""
-    sections = [section for one in families for section in one.sections]
+    sections = [section for one in groups for section in one.sections]
     return {
         "rows": {entry.id: entry.pictures for section in sections for entry in section.entries},
-        "tables": {section.id: _classes(section.board, stored) for section in sections},
+        "tables": {section.id: _classes(section.leaderboard, stored) for section in sections},
     }
 
 
-def _classes(board: Board, stored: Collection) -> dict[str, list[Any]]:
-    """Those of a table's data, most training images first."""
-    data = _data_of(board, stored)
+def _classes(leaderboard: Leaderboard, stored: Collection) -> dict[str, list[Any]]:
+    """The classes of a table's data, most training images first."""
+    data = _data_of(leaderboard, stored)
     order = ranked(data)
     group = {label: name for name, labels in data.groups.items() for label in labels}
     return {
@@ -211,9 +218,9 @@ def _classes(board: Board, stored: Collection) -> dict[str, list[Any]]:
     }
 
 
-def _data_of(board: Board, stored: Collection) -> DataRecord:
-    """What all rows of a leaderboard are trained and tested on."""
-    return stored.results[board.rows["run_ids"].iloc[0][0]].data
+def _data_of(leaderboard: Leaderboard, stored: Collection) -> DataRecord:
+    """The data that all rows of a leaderboard are trained and tested on."""
+    return stored.results[leaderboard.rows["run_ids"].iloc[0][0]].data
 
 
 def _breakable(label: str) -> Markup:

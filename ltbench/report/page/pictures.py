@@ -8,11 +8,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from ltbench.errors import LtbenchError
-from ltbench.report.board import Board
 from ltbench.report.collection import Collection
 from ltbench.report.figures import FIGURES, draw
 from ltbench.report.figures.material import gather, largest
 from ltbench.report.figures.style import svg
+from ltbench.report.leaderboard import Leaderboard
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
@@ -27,16 +27,18 @@ class Picture:
     missing: str
 
 
-def pictures(stored: Collection, boards: Sequence[Board], folders: Sequence[Path], *, asked: bool) -> list[Picture]:
+def pictures(
+    stored: Collection, leaderboards: Sequence[Leaderboard], folders: Sequence[Path], *, asked: bool
+) -> list[Picture]:
     """Every figure of the largest leaderboard.
 
     Args:
         stored: the results.
-        boards: the leaderboards made of them.
+        leaderboards: the leaderboards made of them.
         folders: where the results were found.
         asked: whether the user named the methods.
     """
-    material = gather(stored, largest(boards), asked=asked, folders=folders)
+    material = gather(stored, largest(leaderboards), asked=asked, folders=folders)
     found = []
     for name, function in FIGURES.items():
         caption = " ".join((inspect.getdoc(function) or "").split("\n\nRaises:")[0].split())

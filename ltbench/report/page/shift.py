@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ltbench.report.board import LOWER_IS_BETTER, Board
 from ltbench.report.collection import Collection
+from ltbench.report.leaderboard import LOWER_IS_BETTER, Leaderboard
 from ltbench.report.page.columns import MISSING, NAMES, Values, spread
 from ltbench.report.shift import PRIORS, noise_floors, under_shift
 
@@ -19,7 +19,7 @@ class ShiftColumn:
     name: str
     images: int
     classes: int
-    """That have images."""
+    """Number of classes that have images."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ShiftRow:
 
 
 @dataclass(frozen=True)
-class ShiftedBoard:
+class ShiftedLeaderboard:
     """One table: one metric with one kind of knowledge of the prior."""
 
     prior: str
@@ -42,22 +42,22 @@ class ShiftedBoard:
     columns: list[ShiftColumn]
     rows: list[ShiftRow]
     floors: str
-    """What a perfectly calibrated model measures; empty for another metric, or where it is not known."""
+    """A sentence on noise floors; empty for another metric, or where they are not known."""
 
 
-def shifted_boards(board: Board, stored: Collection) -> list[ShiftedBoard]:
+def shifted_leaderboards(leaderboard: Leaderboard, stored: Collection) -> list[ShiftedLeaderboard]:
     """A table for each prior and metric that results of the leaderboard have; no table where none has any."""
-    figures = under_shift(board, stored)
+    figures = under_shift(leaderboard, stored)
     sets = figures.drop_duplicates("distribution")
     columns = [ShiftColumn(row["distribution"], row["images"], row["classes"]) for row in sets.to_dict("records")]
     return [
-        ShiftedBoard(
+        ShiftedLeaderboard(
             prior,
             about,
             NAMES[metric],
             metric in LOWER_IS_BETTER,
             columns,
-            _rows(board, found, columns, metric),
+            _rows(leaderboard, found, columns, metric),
             noise_floors(found) if metric == "ece" else "",
         )
         for prior, about in PRIORS.items()
@@ -66,11 +66,11 @@ def shifted_boards(board: Board, stored: Collection) -> list[ShiftedBoard]:
     ]
 
 
-def _rows(board: Board, figures: pd.DataFrame, columns: list[ShiftColumn], metric: str) -> list[ShiftRow]:
+def _rows(leaderboard: Leaderboard, figures: pd.DataFrame, columns: list[ShiftColumn], metric: str) -> list[ShiftRow]:
     found = {(row["setting"], row["distribution"]): row for row in figures.to_dict("records")}
     return [
         ShiftRow(label, [_cell(found.get((setting, column.name)), metric) for column in columns])
-        for setting, label in zip(board.rows["setting"], board.rows["label"], strict=True)
+        for setting, label in zip(leaderboard.rows["setting"], leaderboard.rows["label"], strict=True)
     ]
 
 

@@ -65,7 +65,7 @@ def confusion(results: Sequence[Result]) -> NDArray[np.int64] | None:
         None where a result keeps no outcome of its test images.
 
     Raises:
-        ValueError: if the outcomes are damaged.
+        ValueError: if the packed predictions are damaged.
     """
     classes = len(results[0].data.classes)
     matrix = np.zeros(classes * classes, dtype=np.int64)
@@ -74,7 +74,7 @@ def confusion(results: Sequence[Result]) -> NDArray[np.int64] | None:
             return None
         labels, predicted, _ = result.outcomes.unpack()
         if len(labels) and max(labels.max(), predicted.max()) >= classes:
-            raise ValueError("the outcomes of the test images name classes that are not there")
+            raise ValueError("the packed predictions (outcomes) name unknown classes")
         matrix += np.bincount(labels * classes + predicted, minlength=classes * classes)
     return matrix.reshape(classes, classes)
 
@@ -86,8 +86,8 @@ class Mistake:
     true: str
     predicted: str
     images: int
-    share: float
-    """Of the images of the true class, percent."""
+    fraction: float
+    """Percentage of the images of the true class."""
 
 
 def mistakes(matrix: NDArray[np.int64], names: Sequence[str]) -> list[Mistake]:
@@ -99,8 +99,8 @@ def mistakes(matrix: NDArray[np.int64], names: Sequence[str]) -> list[Mistake]:
     for true, predicted in zip(*np.unravel_index(order, wrong.shape), strict=True):
         images = int(wrong[true, predicted])
         if images:
-            share = 100 * images / int(matrix[true].sum())
-            found.append(Mistake(names[true], names[predicted], images, share))
+            fraction = 100 * images / int(matrix[true].sum())
+            found.append(Mistake(names[true], names[predicted], images, fraction))
     return found
 
 
@@ -108,7 +108,7 @@ def confusion_view(matrix: NDArray[np.int64], order: Sequence[int]) -> dict[str,
     """A confusion matrix in the order of training images, for the page's script.
 
     Up to 20 classes: ``counts``, the matrix. More: ``levels``, a row of characters for each row, 64 levels (base64's
-    letters) of the square root of the share of the row's images; neighbouring classes share a cell where there are
+    letters) of the square root of the fraction of the row's images; neighbouring classes share a cell where there are
     more than 100.
     """
     ordered = matrix[np.ix_(order, order)]
@@ -116,8 +116,8 @@ def confusion_view(matrix: NDArray[np.int64], order: Sequence[int]) -> dict[str,
         return {"counts": ordered.tolist()}
     starts = np.unique(np.linspace(0, len(order), min(len(order), _CELLS), endpoint=False).astype(int))
     cells = np.add.reduceat(np.add.reduceat(ordered, starts, axis=0), starts, axis=1)
-    share = cells / np.maximum(cells.sum(axis=1, keepdims=True), 1)
-    levels = np.ceil(np.sqrt(share) * (len(_LEVELS) - 1)).astype(int)
+    fraction = cells / np.maximum(cells.sum(axis=1, keepdims=True), 1)
+    levels = np.ceil(np.sqrt(fraction) * (len(_LEVELS) - 1)).astype(int)
     return {"levels": ["".join(_LEVELS[level] for level in row) for row in levels]}
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ltbench.config import Recipe, RunConfig, canonical_json
+from ltbench.config import Recipe, RunConfig
+from ltbench.config.format_settings import format_value
 from ltbench.errors import LtbenchError
 from ltbench.results.schema import Result
 from ltbench.training.history import EpochRecord
@@ -139,6 +140,6 @@ def _settings(config: RunConfig) -> dict[str, Any]:
         **config.hyperparameters,
     }
     return {
-        name: canonical_json(value) if isinstance(value, list | tuple | dict) else value
+        name: format_value(value) if isinstance(value, list | tuple | dict) else value
         for name, value in settings.items()
     }

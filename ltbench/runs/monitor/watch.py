@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ltbench.config import Recipe, RunConfig
+from ltbench.config.format_settings import format_value
 from ltbench.printable import printable_name
 from ltbench.runs.monitor.heartbeat import Heartbeat
 from ltbench.runs.monitor.jobs import Ended, Jobs, RunIndex, Stopped
@@ -94,7 +95,7 @@ class _Names:
             for name, value in _settings(config).items():
                 shared[name].add(value)
             for name, value in config.hyperparameters.items():
-                own[config.method, name].add(_text(value))
+                own[config.method, name].add(format_value(value))
         self._differing = {name for name, values in shared.items() if len(values) > 1}
         self._differing_of_method = {key for key, values in own.items() if len(values) > 1}
         same = {name: next(iter(values)) for name, values in shared.items() if len(values) == 1}
@@ -104,30 +105,24 @@ class _Names:
         settings = {name: value for name, value in _settings(config).items() if name in self._differing}
         for name, value in config.hyperparameters.items():
             if (config.method, name) in self._differing_of_method:
-                settings[name] = _text(value)
+                settings[name] = format_value(value)
         return ", ".join([config.method, f"seed {config.seed}", *(_named(*one) for one in settings.items())])
 
 
 def _settings(config: RunConfig) -> dict[str, str]:
     """What is known of a run; little of what ltbench has not trained."""
     recipe = config.recipe
-    settings = {"data": config.dataset, "IR": _text(config.imbalance_ratio)}
+    settings = {"data": config.dataset, "IR": format_value(config.imbalance_ratio)}
     if config.backbone is not None:
         settings["backbone"] = config.backbone
     if not isinstance(recipe, Recipe):
         return {**settings, "recipe": recipe}
-    trained = {"epochs": str(recipe.epochs), "lr": _text(recipe.lr), "batch": str(recipe.batch_size)}
+    trained = {"epochs": str(recipe.epochs), "lr": format_value(recipe.lr), "batch": str(recipe.batch_size)}
     return {**settings, "recipe": recipe.name, **trained}
 
 
 def _named(name: str, value: str) -> str:
     return {"data": value, "epochs": f"{value} epochs"}.get(name, f"{name} {value}")
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ",".join(map(_text, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _head(runs: Mapping[str, Sized], common: str) -> Table:

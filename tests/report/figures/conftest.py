@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from matplotlib.container import BarContainer, ErrorbarContainer
 
-from ltbench.report.board import leaderboards
 from ltbench.report.collection import Collection
 from ltbench.report.figures.material import gather, largest
+from ltbench.report.leaderboard import leaderboards
 
 
 @pytest.fixture

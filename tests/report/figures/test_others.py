@@ -193,7 +193,7 @@ def test_ranks_with_bars_as_wide_as_the_critical_difference(run, material):
     # The same order on both seeds: ranks 1, 2, 3. Nemenyi at 5 % for three: 2.343 sqrt(3 * 4 / (6 * 2)) = 2.343.
     runs = [run(name, seed, top1=top1) for name, top1 in (("a", 90.0), ("b", 80.0), ("c", 70.0)) for seed in range(2)]
     made = material(*runs)
-    assert made.board.critical_difference == pytest.approx(2.343, abs=2e-3)
+    assert made.leaderboard.critical_difference == pytest.approx(2.343, abs=2e-3)
     (axes,) = draw("critical-difference", made).axes
     bars = [one.lines for one in axes.containers]
     assert [line.get_xdata().tolist() for line, _, _ in bars] == [[1, 2, 3], []]  # none is apart from the best

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ltbench.cli import listing, main
-from ltbench.cli.command import TRACEBACK
+from ltbench.cli.error_message import TRACEBACK
 from ltbench.errors import LtbenchError
 from ltbench.results.store import Store
 
@@ -28,7 +28,7 @@ def shell(command, **environment):
         ("ltbench run --hepl >&- 2>&-", 2, ""),
         ("ltbench run --help | true", 0, ""),
         ("ltbench run --help > /dev/full", 2, "No space left on device"),
-        ("mkdir gone; cd gone; rmdir ../gone; ltbench doctor", 2, "the current folder is not there any more"),
+        ("mkdir gone; cd gone; rmdir ../gone; ltbench doctor", 2, "the current folder has been removed"),
     ],
 )
 def test_outputs_that_are_closed_or_full(tmp_path, monkeypatch, command, code, said):
@@ -45,7 +45,7 @@ def test_a_closed_standard_output_is_no_file_that_is_opened_later(tmp_path, monk
     """A library that prints to file descriptor 1 must not print into a result."""
     monkeypatch.chdir(tmp_path)
     program = (
-        "import os; from ltbench.cli.command import prepare_streams; prepare_streams(); f = open('kept', 'w'); "
+        "import os; from ltbench.cli.streams import prepare_streams; prepare_streams(); f = open('kept', 'w'); "
         "os.write(1, b'printed'); print('said'); f.close()"
     )
     assert subprocess.run(["bash", "-c", f'{sys.executable} -c "{program}" >&-']).returncode == 0
@@ -99,7 +99,7 @@ def test_an_error_that_is_not_expected_is_one_message_and_its_traceback_is_kept(
     monkeypatch.setattr(listing, "entries", fails(ZeroDivisionError("odd")))
     done = cli("list", "recipes")
     assert (done.code, done.out) == (1, "")
-    assert "probably a fault of its own: ZeroDivisionError: odd" in done.err
+    assert "an unexpected error, probably a bug in ltbench: ZeroDivisionError: odd" in done.err
     assert "Traceback" not in done.err
     kept = tmp_path / "cache" / "traceback.txt"
     assert str(kept) in done.err
@@ -136,9 +136,9 @@ def test_its_traceback_is_shown_to_who_asks(cli, monkeypatch):
     ],
     ids=str,
 )
-def test_what_the_system_refuses_is_bad_surroundings(cli, monkeypatch, error, parts):
+def test_what_the_system_refuses_is_a_bad_environment(cli, monkeypatch, error, parts):
     monkeypatch.setattr(listing, "entries", fails(error))
     done = cli("list", "recipes")
     assert (done.code, done.out) == (2, "")
     assert all(part in done.err for part in parts), done.err
-    assert "fault of its own" not in done.err
+    assert "a bug in ltbench" not in done.err

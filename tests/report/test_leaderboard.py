@@ -7,11 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ltbench.errors import LtbenchWarning
-from ltbench.report.board import leaderboards
 from ltbench.report.collection import Collection
 from ltbench.report.compare import accuracy_interval, class_balanced_weights
+from ltbench.report.leaderboard import leaderboards
 from ltbench.report.reasons import split_reasons
-from ltbench.report.table import Bold, leaderboard
+from ltbench.report.table import Bold, leaderboard_table
 from ltbench.results.schema import BinTable
 
 LABELS = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2])
@@ -61,7 +61,9 @@ def test_damaged_outcomes_are_named_and_the_row_stays(make_full_result):
     assert board.rows.set_index("label")["top1_high"].isna().to_dict() == {"ce": False, "sade": True, "ride": True}
     said = sorted(str(one.message) for one in warned)
     assert len(said) == 2
-    assert any(line.startswith(f"{damaged.run_id}.json: the outcomes of the test images are damaged") for line in said)
+    assert any(
+        line.startswith(f"{damaged.run_id}.json: the packed predictions (outcomes) are damaged") for line in said
+    )
     assert any("give an accuracy of 66.67 and not 12.00; its row has no interval" in line for line in said)
 
 
@@ -105,7 +107,7 @@ def test_the_loser_of_every_shared_seed_is_not_first_for_seeds_of_its_own(make_r
     (board,) = leaderboards(stored(*runs_of(make_result, scores)))
     assert board.rows["label"].tolist() == ["b", "a", "c"]
     assert board.rows["top1"].tolist() == pytest.approx([71.066, 76.02, 41.1], abs=0.001)
-    assert board.rows["told_apart"].tolist() == [False, True, True]
+    assert board.rows["significantly_worse"].tolist() == [False, True, True]
     assert board.bold["top1"] == board.best["top1"] == board.reference == board.rows["setting"][0]
 
 
@@ -167,7 +169,7 @@ def test_an_ece_that_is_lower_for_its_noise_alone_is_not_bold(make_result):
 def test_the_first_row_never_loses_all_shared_seeds(make_result, scores):
     scores = {name: [top1 and float(top1) for top1 in all_] for name, all_ in scores.items()}
     (board,) = leaderboards(stored(*runs_of(make_result, scores)))
-    (table,) = [leaderboard(board)]
+    (table,) = [leaderboard_table(board)]
     first = board.rows["method"][0]
     marked = [row[0] for row in table.rows if any(isinstance(cell, Bold) for cell in row)]
     assert marked in ([], [first])
@@ -185,7 +187,7 @@ def test_the_first_row_never_loses_all_shared_seeds(make_result, scores):
 def test_one_row_is_compared_with_nothing(make_result):
     (board,) = leaderboards(stored(make_result()))
     (row,) = board.rows.to_dict("records")
-    assert (row["behind"], row["told_apart"], board.leads, dict(board.bold)) == (0.0, False, True, {})
+    assert (row["behind"], row["significantly_worse"], board.leads, dict(board.bold)) == (0.0, False, True, {})
     assert board.critical_difference is board.friedman is None
     assert pd.isna(row["p"])
     assert pd.isna(row["wins"])
@@ -213,7 +215,7 @@ def test_settings_are_named_as_they_are_set(make_result):
     values = [{"taus": [0.0, 1.0, 2.0]}, {"taus": [0.5, 1.5]}, {"taus": [[1.0, 0.5], 1.0]}, {"hard": True}]
     runs = [make_result("balpoe", settings={"hyperparameters": one}) for one in values]
     (board,) = leaderboards(stored(*runs))
-    shown = {"balpoe, taus=0,1,2", "balpoe, taus=0.5,1.5", "balpoe, taus=[[1.0, 0.5], 1.0]", "balpoe, hard=true"}
+    shown = {"balpoe, taus=0,1,2", "balpoe, taus=0.5,1.5", "balpoe, taus=[[1.0,0.5],1.0]", "balpoe, hard=true"}
     assert set(board.rows["label"]) == shown
 
 

@@ -1,8 +1,7 @@
-"""From runs to leaderboards: one row a method and setting, aggregated over seeds."""
+"""Leaderboards: one row a method and its settings, aggregated over seeds."""
 
 import json
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,53 +10,43 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ltbench.config.format_settings import format_imbalance_ratio
 from ltbench.errors import LtbenchError
 from ltbench.report import calibration, compare, intervals
 from ltbench.report.collection import Collection
 from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, frame
 from ltbench.report.leader import Comparison, compare_with_leader
-from ltbench.results.external import IMPORTED, SCORED
+from ltbench.report.row_labels import row_labels
 from ltbench.results.schema import Result
 
 COMPARED = ("top1", "macro", "many", "medium", "few", "ece")
-"""Metrics whose best row is tested against all others. Of MCE a bin of a few images decides."""
+"""Metrics whose best row is tested against all others. MCE is none of them: a bin of a few images decides it."""
 LOWER_IS_BETTER = {"nll", "brier", "ece", "mce", "overconfidence", "adaptive_ece", "classwise_ece"}
-_NOT_IN_LABELS = {"method", "seed", "recipe.name"}
-_SETTING_ROOTS = (
-    "hyperparameters.",
-    "recipe.",
-    "backbone",
-    "pretrained",
-    "precision",
-    "revision",
-    "epochs",
-    "batch_norm_images",
-)
-_ALWAYS_NAMED = ("cache_resized", "decode")
-"""Settings that change pixels for the sake of speed: said even where all rows have them."""
 LACKS_SEEDS = "†"
-"""Ends the label of a row that lacks some of the seeds on which its table compares."""
+"""The sign at the end of the label of a row that lacks some of the seeds on which its table compares."""
 
 
 @dataclass(frozen=True)
-class Board:
+class Leaderboard:
     """One leaderboard: runs on the same data under the same recipe."""
 
     title: str
     key: dict[str, Any]
-    """What all rows share: the values of ``TABLE_KEYS``."""
+    """The values of ``TABLE_KEYS``, which all rows share."""
     metric: str
-    """That ranks the rows: top1, or macro where the classes of the test set are not equally frequent."""
+    """The metric that ranks the rows: top1, or macro where the classes of the test set are not equally frequent."""
     rows: pd.DataFrame
     """One row a setting, in the order of ``behind``.
 
-    ``setting, label, method, seeds, n, run_ids``; for each metric its mean and ``_sd`` over the row's own seeds,
-    percent; the costs' means, but of training time the shortest; ``_low`` and ``_high`` of top1 and macro, the 95 %
-    interval; what the mean ECE says, the columns of ``report.calibration``. And from the ranking metric: ``behind``,
-    the mean difference to the reference on the ``behind_n`` seeds that both have, points; ``p`` of it, paired and
-    adjusted (NaN where too few seeds are shared), ``told_apart``; ``comparable``, the reference's mean on the table's
-    seeds less ``behind``; ``lacks_seeds``, those of the table's seeds that the row lacks, by commas; ``rank``, the mean
-    over the table's seeds; ``wins``, the share of comparisons with another row on a seed that the row wins.
+    - ``setting, label, method, seeds, n, run_ids``;
+    - each metric's mean and ``_sd`` over the row's own seeds, percent; ``_low`` and ``_high`` of top1 and macro, the
+      95 % interval; what the mean ECE says, the columns of ``report.calibration``;
+    - the costs' means, but of training time the shortest;
+    - ``behind``, the mean difference of the ranking metric to the reference on the ``behind_n`` seeds that both have,
+      points; ``p`` of it, paired and adjusted (NaN where too few seeds are shared); ``significantly_worse``;
+    - ``comparable``, the reference's mean on the table's seeds less ``behind``;
+    - ``lacks_seeds``, those of the table's seeds that the row lacks, comma-separated; ``rank``, the mean over the
+      table's seeds; ``wins``, the fraction of comparisons with another row on a seed that the row wins.
     """
     reference: str | None
     """The setting that the others are compared with: the best of the rows that have all of the table's seeds."""
@@ -66,18 +55,18 @@ class Board:
     best: Mapping[str, str]
     """Metric -> the setting that is best on the table's seeds, and behind no row on the seeds that both have."""
     bold: Mapping[str, str]
-    """The same where the best is significantly better than every other row."""
+    """Metric -> the best setting, if it is significantly better than every other row."""
     seeds: tuple[int, ...]
-    """On which the table compares: those that at least half of the rows have (``leader.table_seeds``)."""
+    """The seeds on which the table compares: those that at least half of the rows have (``leader.table_seeds``)."""
     blocks: int
-    """Their number; the rows that have them all are ranked."""
+    """Number of these seeds; the rows that have them all are ranked."""
     critical_difference: float | None
-    """Of mean ranks; None where there are not enough rows or blocks, as for ``friedman``."""
+    """The difference that two mean ranks need; None where there are too few rows or seeds, as for ``friedman``."""
     friedman: float | None
-    """p of Friedman's test that all rows rank alike."""
+    """The p value of Friedman's test that all rows rank alike."""
 
 
-def leaderboards(stored: Collection) -> list[Board]:
+def leaderboards(stored: Collection) -> list[Leaderboard]:
     """Aggregate finished runs over seeds.
 
     Args:
@@ -87,28 +76,30 @@ def leaderboards(stored: Collection) -> list[Board]:
         LtbenchError: if no finished run is left.
     """
     finished = _finished(frame(stored))
-    boards = [_board(runs, stored) for _, runs in finished.groupby("table", sort=False)]
-    return sorted(boards, key=_place)
+    leaderboards = [_leaderboard(runs, stored) for _, runs in finished.groupby("table", sort=False)]
+    return sorted(leaderboards, key=_place)
 
 
-def _place(board: Board) -> tuple[Any, ...]:
+def _place(leaderboard: Leaderboard) -> tuple[Any, ...]:
     """Data sets by name; of each first those that most look for: trained from scratch, not adapted to the test set."""
-    return (*(board.key[name] for name in ("dataset", "transductive", "track")), board.title)
+    return (*(leaderboard.key[name] for name in ("dataset", "transductive", "comparison_group")), leaderboard.title)
 
 
 def _finished(runs: pd.DataFrame) -> pd.DataFrame:
     finished = runs[(runs["status"] == "done") & runs["top1"].notna()] if len(runs) else runs
     if not len(finished):
-        raise LtbenchError("there is no finished run to report", hint="ltbench run stores one; see --results")
+        raise LtbenchError(
+            "there is no finished run to report", hint="ltbench run stores one; give its folder by --results"
+        )
     # A run that stands there under an older name, too, counts once.
     return finished.sort_values(["seed", "run_id"]).drop_duplicates(["setting", "seed"])
 
 
-def _board(runs: pd.DataFrame, stored: Collection) -> Board:
+def _leaderboard(runs: pd.DataFrame, stored: Collection) -> Leaderboard:
     grouped = runs.groupby("setting", sort=False)
     rows = pd.DataFrame(
         {
-            "label": pd.Series(_labels(runs)),
+            "label": pd.Series(row_labels(runs)),
             "method": grouped["method"].first(),
             "seeds": grouped["seed"].agg(lambda seeds: ",".join(map(str, seeds))),
             "n": grouped["seed"].nunique(),
@@ -116,9 +107,8 @@ def _board(runs: pd.DataFrame, stored: Collection) -> Board:
         }
     )
     means, deviations = grouped[[*METRICS, *COSTS]].mean(), grouped[list(METRICS)].std(ddof=1).add_suffix("_sd")
-    means["training_seconds"] = grouped[
-        "training_seconds"
-    ].min()  # that which other work on the machine disturbed least
+    shortest = grouped["training_seconds"].min()  # the one that other work on the machine disturbed least
+    means["training_seconds"] = shortest
     of_rows = dict(rows["run_ids"])
     found = [intervals.of_rows(of_rows, stored), calibration.of_rows(of_rows, stored)]
     rows = rows.join([means, deviations, *found])
@@ -145,7 +135,7 @@ def _board(runs: pd.DataFrame, stored: Collection) -> Board:
     rows["first"] = rows["setting"] != reference
     rows = rows.sort_values(["behind", "first"], kind="stable", ignore_index=True).drop(columns="first")
     rows["label"] += np.where(rows["lacks_seeds"] == "", "", f" {LACKS_SEEDS}")
-    return Board(
+    return Leaderboard(
         title=_title(runs.iloc[0]),
         key={name: runs.iloc[0][name] for name in TABLE_KEYS},
         metric=metric,
@@ -190,7 +180,7 @@ def _behind(scores: NDArray[np.float64], ranking: Comparison, seeds: Sequence[in
         "behind": ranking.behind,
         "behind_n": ranking.shared,
         "p": ranking.p,
-        "told_apart": ranking.beaten(compare.ALPHA),
+        "significantly_worse": ranking.beaten(compare.ALPHA),
         "comparable": _mean(scores, ranking) - ranking.behind,
         "lacks_seeds": [",".join(map(str, one)) for one in lacking],
         "wins": compare.win_rates(scores),
@@ -221,10 +211,9 @@ def _known(value: float) -> float | None:
 
 
 def _title(run: pd.Series) -> str:
-    ratio = "as it is" if pd.isna(run["imbalance_ratio"]) else f"IR {run['imbalance_ratio']:g}"
-    parts = [str(run["dataset"]), ratio, f"{run['recipe.name']} recipe"]
-    if run["track"]:
-        parts.append(str(run["track"]))
+    parts = [str(run["dataset"]), format_imbalance_ratio(run["imbalance_ratio"]), f"{run['recipe.name']} recipe"]
+    if run["comparison_group"]:
+        parts.append(str(run["comparison_group"]))
     if run["data_seed"]:
         parts.append(f"data seed {run['data_seed']}")
     if run["validation"]:
@@ -236,64 +225,3 @@ def _title(run: pd.Series) -> str:
 
 def _short(fingerprints: str) -> str:
     return str(json.loads(fingerprints).get("train", "unknown"))[:6]
-
-
-def _labels(runs: pd.DataFrame) -> dict[str, str]:
-    """The label of each setting: the method, and what differs within the table or among the method's rows."""
-    settings = runs.drop_duplicates("setting").set_index("setting")
-    foreign = settings[settings["revision"].isin((SCORED, IMPORTED))]  # not trained here, with settings not known here
-    labels = {str(setting): f"{row['method']} ({row['revision']})" for setting, row in foreign.iterrows()}
-    settings = settings.drop(foreign.index)
-    if settings.empty:
-        return labels
-    shown = [name for name in map(str, settings) if name.startswith(_SETTING_ROOTS) and name not in _NOT_IN_LABELS]
-    # Rows of a search are told from others by that; what was found in it need not be named.
-    tuned = settings["tuning_trials"].notna()
-    own = {name: _varying(rows, shown) for name, rows in settings.groupby(["method", tuned])}
-    # A hyper-parameter that every method of the table has, such as mixup, is named for all where it differs.
-    common = [name for name in shown if "hyperparameters." not in name or settings[name].notna().all()]
-    if settings["recipe.name"].eq("paper").all():  # each method has its authors' own: no part of its name
-        common = [name for name in common if not name.startswith("recipe.")]
-    shared = _varying(settings, [name for name in common if name != "revision"])
-    usual = {"decode": "cpu", "recipe.head": _of_most(settings["recipe.head"])}  # a few methods have their own head
-    for setting, row in settings.iterrows():
-        searched = pd.notna(row["tuning_trials"])
-        named = dict.fromkeys([*_ALWAYS_NAMED, *shared, *own[row["method"], searched]])
-        differing = [name for name in named if not pd.isna(row[name]) and row[name] != usual.get(name)]
-        search = [f"tuned in {row['tuning_trials']:g} trials"] if searched else []
-        labels[str(setting)] = ", ".join([row["method"], *search, *(_named(name, row[name]) for name in differing)])
-    uses = Counter(labels.values())
-    for setting, row in settings.iterrows():  # experts that divide the backbone otherwise
-        if uses[labels[str(setting)]] > 1 and pd.notna(row["parameters"]):
-            labels[str(setting)] += f", {row['parameters']:,.0f} parameters"
-    return labels
-
-
-def _of_most(values: pd.Series) -> Any:
-    """The value that more than half of the rows have, if there is one."""
-    counts = values.value_counts()
-    return counts.index[0] if len(counts) and counts.iloc[0] > len(values) / 2 else None
-
-
-def _varying(settings: pd.DataFrame, names: list[str]) -> list[str]:
-    return [name for name in names if settings[name].nunique(dropna=False) > 1]
-
-
-def _named(name: str, value: Any) -> str:
-    """A setting as ``--set`` has it."""
-    shown = f"{value:g}" if isinstance(value, float) else str(value)
-    if (numbers := _numbers(shown)) is not None:
-        shown = ",".join(f"{number:g}" for number in numbers)
-    shown = shown.lower() if shown in ("True", "False") else shown
-    return f"{name.split('.')[-1]}={shown}"
-
-
-def _numbers(text: str) -> list[float] | None:
-    """The numbers of a list in JSON; None for any other text, which may look like one, e.g. "[/]"."""
-    if not text.startswith("["):
-        return None
-    try:
-        found = json.loads(text)
-        return [float(one) for one in found] if found and all(type(one) in (int, float) for one in found) else None
-    except (ValueError, OverflowError, RecursionError):
-        return None

@@ -1,4 +1,4 @@
-"""ltbench report and show."""
+"""ltbench report."""
 
 import os
 import shlex
@@ -9,58 +9,55 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ltbench.cli.options import (
-    ResultFolders,
-    emit,
-    say,
-    tell,
-)
+from ltbench.cli.options import ResultFolders
+from ltbench.cli.output import echo, echo_stderr, write_output
 
 if TYPE_CHECKING:
     from ltbench.report.collection import Collection
-    from ltbench.report.render import Part
+    from ltbench.report.render import Block
 
 
 def report(
     results: ResultFolders = None,
     style: Annotated[
-        Literal["text", "md", "csv", "json", "latex", "svg", "html"], typer.Option("--format", help="Of the output")
+        Literal["text", "md", "csv", "json", "latex", "svg", "html"], typer.Option("--format", help="Output format")
     ] = "text",
-    method: Annotated[str | None, typer.Option(help="Method, or several by commas  [default: all]")] = None,
+    method: Annotated[str | None, typer.Option(help="Method, or a comma-separated list  [default: all]")] = None,
     parts: Annotated[
         str | None,
         typer.Option(
-            help="all, or by commas of leaderboard, differences, advice, shift, reported  [default: the first three]"
+            help="all, or a comma-separated list of leaderboard, differences, advice, shift, reported  "
+            "[default: leaderboard,differences,advice]"
         ),
     ] = None,
     title: Annotated[
-        str | None, typer.Option(help="Heading of a Markdown page, which then says how it is made")
+        str | None, typer.Option(help="Heading of a Markdown page, which then names the command that makes it")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="File to write  [default: standard output]; of figures, the folder: figures")
+        Path | None, typer.Option(help="File to write, or folder for --figures  [default: standard output, or figures]")
     ] = None,
     figures: Annotated[
         str | None,
         typer.Option(
-            help="Write figures instead, as SVG and PNG: poster, all, or names by commas; a wrong one lists all"
+            help="Write figures as SVG and PNG instead of tables: poster, all, or a comma-separated list of names"
         ),
     ] = None,
     diff: Annotated[
         tuple[str, str] | None,
         typer.Option(
-            help="What differs between two runs instead, and whether one table may hold both", metavar="RUN RUN"
+            help="Compare two runs: what differs, and whether one leaderboard may hold both", metavar="RUN RUN"
         ),
     ] = None,
 ) -> None:
-    """Print leaderboards: means over seeds, whether their differences hold, what to choose, and what is left out."""
+    """Print leaderboards: means over seeds, significance of differences, advice, and what is left out."""
     folders = results or [Path("results")]
     if diff is not None:
         _print_difference(diff, folders, style, output)
         return
     from ltbench.report import render
-    from ltbench.report.board import leaderboards
     from ltbench.report.collection import collect, no_search_for_cycles, of_methods
     from ltbench.report.contents import contents, parse_parts
+    from ltbench.report.leaderboard import leaderboards
     from ltbench.report.left_out import counted, left_out
 
     names = parse_parts(parts)
@@ -68,7 +65,7 @@ def report(
     with no_search_for_cycles():
         read = collect(folders)
         for one in left_out(read):
-            say(f"left out: {one.message}")
+            echo_stderr(f"left out: {one.message}")
         methods = method.split(",") if method else []
         if figures is not None:
             _write_figures(figures, read, methods, folders, output or Path("figures"))
@@ -85,15 +82,15 @@ def report(
             shown = list(contents(boards, stored, names, read))
             text = _rendered(shown, style, title, terminal=terminal)
     if style not in ("text", "md"):
-        say(counted(read))
+        echo_stderr(counted(read))
     if terminal:  # rich has written out what acts on it, and its own colours must stay
         sys.stdout.write(text)
     else:
-        emit(text, output)
+        write_output(text, output)
 
 
-def _rendered(parts: "list[Part]", style: str, title: str | None, *, terminal: bool) -> str:
-    """Tables and paragraphs in a format for readers."""
+def _rendered(parts: "list[Block]", style: str, title: str | None, *, terminal: bool) -> str:
+    """Tables and paragraphs as text, Markdown, LaTeX or SVG."""
     from ltbench.report import picture, render
 
     if style == "latex":
@@ -109,7 +106,7 @@ def _rendered(parts: "list[Part]", style: str, title: str | None, *, terminal: b
 
 
 def _print_difference(names: tuple[str, str], folders: list[Path], style: str, output: Path | None) -> None:
-    """Say what differs between two stored runs."""
+    """Print what differs between two stored runs."""
     from ltbench.errors import LtbenchError
     from ltbench.report.collection import shown
     from ltbench.report.difference import FORMATS, difference, render, terminal
@@ -126,36 +123,25 @@ def _print_difference(names: tuple[str, str], folders: list[Path], style: str, o
             f"--diff has no format {style}", where="--format", hint=f"use one of text, {', '.join(FORMATS)}"
         )
     text = render(found, style)
-    emit(text, output)
+    write_output(text, output)
 
 
 def _write_figures(figures: str, stored: "Collection", methods: list[str], folders: list[Path], output: Path) -> None:
-    """Draw the figures of the largest leaderboard."""
-    from ltbench.report.board import leaderboards
+    """Write the figures of the largest leaderboard."""
     from ltbench.report.collection import of_methods
     from ltbench.report.figures import parse_names, write
     from ltbench.report.figures.material import finished_runs, gather, largest
+    from ltbench.report.leaderboard import leaderboards
 
     names = parse_names(figures)
     stored = of_methods(stored, methods)
     boards = leaderboards(stored) if finished_runs(stored) else []
     if len(boards) > 1:
-        say(f"of {len(boards)} tables, the figures are of the largest: {largest(boards).title}")
+        echo_stderr(f"of {len(boards)} tables, the figures are of the largest: {largest(boards).title}")
     material = gather(stored, largest(boards) if boards else None, asked=bool(methods), folders=folders)
     written = 0
     for made in write(names, material, output):
         written += isinstance(made, Path)
-        tell(made) if isinstance(made, Path) else say(made)
+        echo(made) if isinstance(made, Path) else echo_stderr(made)
     if not written:
         raise typer.Exit(1)
-
-
-def show(
-    run: Annotated[str, typer.Argument(help="A run id, the first digits of one, or a result file")],
-    results: ResultFolders = None,
-) -> None:
-    """Show a stored run: settings, figures, costs, and the command that reproduces it."""
-    from ltbench.cli import console
-    from ltbench.report.find import find_run
-
-    console.show(*find_run(run, results or [Path("results")]))

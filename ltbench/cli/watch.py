@@ -15,11 +15,11 @@ from ltbench.errors import LtbenchError
 def watch(
     results: ResultFolders = None,
     once: Annotated[
-        bool, typer.Option("--once", help="Print what there is now and end, as always where the output is no terminal")
+        bool, typer.Option("--once", help="Print the current state and exit, the default where output is no terminal")
     ] = False,
-    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks")] = 1.0,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between updates")] = 1.0,
 ) -> None:
-    """Show runs that are under way in another terminal, stopped, failed and done; Ctrl-C ends it, not the runs."""
+    """Show running, interrupted, failed and finished runs, live. Ctrl-C ends the view, not the runs."""
     if not math.isfinite(interval):
         raise LtbenchError(f"{interval} is no number of seconds", where="--interval", hint="give a finite number")
     with suppress(KeyboardInterrupt):
@@ -31,8 +31,8 @@ def watch(
         from ltbench.runs.monitor.jobs import RunIndex
 
         console = Terminal()
-        lookout = RunIndex(paths.cache_dir(), results or [Path("results")])
+        index = RunIndex(paths.cache_dir(), results or [Path("results")])
         if once or not sys.stdout.isatty():
-            console.print(view.render(lookout.look(), datetime.now(UTC), console.width))
+            console.print(view.render(index.look(), datetime.now(UTC), console.width))
         else:
-            view.follow(lookout, console, interval)
+            view.follow(index, console, interval)

@@ -1,4 +1,4 @@
-"""ltbench estimate: how long will it take?"""
+"""ltbench estimate."""
 
 from typing import Annotated
 
@@ -15,6 +15,7 @@ from ltbench.cli.options import (
     Epochs,
     ImageSize,
     KeepUntested,
+    Methods,
     MethodsDir,
     Precision,
     Ratio,
@@ -23,14 +24,16 @@ from ltbench.cli.options import (
     add_methods,
     given,
     hyperparameters,
-    surroundings,
+    run_options,
 )
 from ltbench.errors import LtbenchError
 
 
 def estimate(
-    method: Annotated[str | None, typer.Option(help="Method, or several by commas  [default: balpoe]")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Data set; a large one need not be there")] = None,
+    method: Methods = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Data set; a large one need not be downloaded  [default: digits-lt]")
+    ] = None,
     backbone: Backbone = None,
     imbalance_ratio: Ratio = None,
     epochs: Epochs = None,
@@ -45,28 +48,40 @@ def estimate(
     compiled: Compiled = None,
     accumulate: Accumulate = 1,
     checkpoint_activations: CheckpointActivations = False,
-    processes: Annotated[str, typer.Option(help="Numbers of processes (GPUs) that would share a run")] = "1",
-    rounds: Annotated[int, typer.Option(min=1, help="How often steps are timed")] = 3,
+    processes: Annotated[
+        str, typer.Option(help="Numbers of processes (GPUs) that would share a run, comma-separated")
+    ] = "1",
+    rounds: Annotated[int, typer.Option(min=1, help="Number of timed rounds; the shortest counts")] = 3,
     methods_dir: MethodsDir = None,
 ) -> None:
-    """Time some steps of a run on this machine and tell how long all of them will take."""
+    """Estimate how long a run will take on this machine, from a few timed training steps."""
     add_methods(methods_dir, method)
-    from ltbench.cli import console
+    from ltbench.cli.estimate_table import show_estimate
     from ltbench.runs import sweep
     from ltbench.runs.estimate import estimate
 
     try:
         counts = [int(number) for number in processes.split(",")]
     except ValueError:
-        hint = "write numbers, e.g. --processes 1,8"
-        raise LtbenchError(f"'{processes}' are no numbers of processes", where="--processes", hint=hint) from None
+        raise LtbenchError(
+            f"'{processes}' is no list of numbers of processes",
+            where="--processes",
+            hint="write numbers, e.g. --processes 1,8",
+        ) from None
     flags = given(
-        method=method, dataset=dataset, backbone=backbone, imbalance_ratio=imbalance_ratio, epochs=epochs,
-        recipe=recipe, batch_size=batch_size, image_size=image_size, precision=precision,
+        method=method,
+        dataset=dataset,
+        backbone=backbone,
+        imbalance_ratio=imbalance_ratio,
+        epochs=epochs,
+        recipe=recipe,
+        batch_size=batch_size,
+        image_size=image_size,
+        precision=precision,
         keep_classes_without_test_images=keep_classes_without_test_images,
         hyperparameters=hyperparameters(settings),
-    )  # fmt: skip
-    options = surroundings(
+    )
+    options = run_options(
         data_dir,
         device=device,
         accumulate=accumulate,
@@ -74,4 +89,4 @@ def estimate(
         compiled=compiled,
     )
     for config in sweep.expand([{}], flags):
-        console.show_estimate(estimate(config, options, processes=counts, rounds=rounds))
+        show_estimate(estimate(config, options, processes=counts, rounds=rounds))

@@ -1,4 +1,4 @@
-"""What evaluations of stored runs look like: one row a run, a table a data set."""
+"""What ``ltbench evaluate`` prints: one row a run, one table a data set and way to evaluate."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
 
+from ltbench.config.format_settings import format_imbalance_ratio, format_settings
 from ltbench.data.long_tail import ShotRule
 from ltbench.evaluation.reevaluate import Evaluation, View
 from ltbench.files.spreadsheet import csv
@@ -21,12 +22,23 @@ from ltbench.results.schema import Metrics, Result
 
 Row = dict[str, Any]
 ACCURACY = {
-    "top1": "Acc", "macro": "Macro", "many": "Many", "medium": "Med", "few": "Few", "worst_class": "Worst",
-}  # fmt: skip
+    "top1": "Acc",
+    "macro": "Macro",
+    "many": "Many",
+    "medium": "Med",
+    "few": "Few",
+    "worst_class": "Worst",
+}
 CALIBRATION = {
-    "nll": "NLL", "brier": "Brier", "ece": "ECE", "ece_floor": "Floor", "ece_debiased": "Debiased", "mce": "MCE",
-    "adaptive_ece": "aECE", "classwise_ece": "cwECE",
-}  # fmt: skip
+    "nll": "NLL",
+    "brier": "Brier",
+    "ece": "ECE",
+    "ece_floor": "Floor",
+    "ece_debiased": "Debiased",
+    "mce": "MCE",
+    "adaptive_ece": "aECE",
+    "classwise_ece": "cwECE",
+}
 NOTE = (
     "Percent; NLL in nats, Brier 0 to 2. aECE: adaptive, cwECE: class-wise ECE. Floor: the ECE that a perfectly "
     "calibrated model with the same confidences measures; Debiased: the ECE without what noise adds to it. "
@@ -38,7 +50,7 @@ _FIGURES = tuple(name for name, field in Metrics.model_fields.items() if field.a
 
 
 def row(result: Result, evaluation: Evaluation, view: View) -> Row:
-    """A run, how it was looked at, and its figures, as plain values; None for what does not apply."""
+    """A run, how it was evaluated, and its metrics, as plain values; None for what does not apply."""
     config, shots = result.config, view.shots or ShotRule(**result.data.shots)
     fitted, table = evaluation.fitted_for, evaluation.metrics.bins
     count, confidence, accuracy = (np.array(v, dtype=float) for v in (table.count, table.confidence, table.accuracy))
@@ -110,16 +122,16 @@ def _table(rows: list[Row], columns: dict[str, str]) -> Table:
 
 
 def _columns(rows: list[Row], columns: dict[str, str]) -> dict[str, str]:
-    """With those beside them that some row has."""
+    """The columns, and those of ``_BESIDE`` that some row has."""
     return {**columns, **{name: text for name, text in _BESIDE.items() if any(one[name] is not None for one in rows)}}
 
 
 def _label(one: Row, rows: list[Row]) -> str:
-    """The method, and the hyper-parameters that tell its rows apart."""
+    """The method, and the hyper-parameters in which its rows differ."""
     own = [json.loads(other["hyperparameters"]) for other in rows if other["method"] == one["method"]]
     named = json.loads(one["hyperparameters"]).items()
-    telling = [f"{name}={json.dumps(value)}" for name, value in named if any(other.get(name) != value for other in own)]
-    return " ".join([one["method"], *telling])
+    differing = {name: value for name, value in named if any(other.get(name) != value for other in own)}
+    return ", ".join(filter(None, [one["method"], format_settings(differing)]))
 
 
 def _cells(one: Row, names: Iterable[str]) -> list[str]:
@@ -152,7 +164,7 @@ def _temperatures(rows: list[Row]) -> str:
 
 
 def _title(one: Row) -> str:
-    ratio = "as it is" if one["imbalance_ratio"] is None else f"IR {one['imbalance_ratio']:g}"
+    ratio = format_imbalance_ratio(one["imbalance_ratio"])
     which = f"test set {one['test_prior']}" if one["test_prior"] else "whole test set"
     prior = "" if one["prior"] == "unknown" else f", prior {one['prior']}"
     many, few = one["shots"].split(",")

@@ -1,0 +1,109 @@
+"""ltbench predict and export: what finished runs are used for."""
+
+import io
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ltbench.cli.options import DataDir, Device, MethodsDir, ResultFolders, StoredRun, add_methods, data_folder
+from ltbench.cli.output import echo, echo_stderr, write_output
+
+if TYPE_CHECKING:
+    from ltbench.deploy.predictor import Predictor
+
+
+def predict(
+    run: StoredRun,
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders that are searched for images")],
+    output: Annotated[Path | None, typer.Option(help="CSV file to write  [default: standard output]")] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Number of most probable classes to write  [default: all]")
+    ] = None,
+    device: Device = "auto",
+    results: ResultFolders = None,
+    data_dir: DataDir = None,
+    methods_dir: MethodsDir = None,
+) -> None:
+    """Classify new images with a finished run: one CSV line per image, with label and probabilities.
+
+    The run's weights must be in the cache folder. Images are resized and cropped as test images are. Unreadable files
+    are named on standard error and have no line; the exit code is then 1.
+    """
+    from ltbench.deploy import images as classification
+
+    add_methods(methods_dir)
+    files, others = classification.image_files(images)
+    predictor = _restored(run, results, data_dir, device)
+    gone = [file for file in others if not file.exists()]
+    for kind, left in (("a broken link", gone), ("not an image by its name", set(others) - set(gone))):
+        if left:
+            echo_stderr(f"ltbench: note: left out, {kind}: {min(left)}" + _and_more(left))
+    if several := classification.with_several_frames(files):
+        echo_stderr(f"ltbench: note: of several frames the first is classified: {several[0]}" + _and_more(several))
+    reasons: dict[Path, str] = {}
+    found = classification.logits_of(predictor, files, reasons.__setitem__)
+    if output is None and not sys.stdout.isatty():
+        damaged = classification.write_csv(sys.stdout, predictor.card.classes, found, top)
+    else:
+        text = io.StringIO()
+        damaged = classification.write_csv(text, predictor.card.classes, found, top)
+        write_output(text.getvalue(), output)
+    for file in damaged:
+        echo_stderr(f"left out: {file}: {reasons[file]}")
+    echo_stderr(f"{len(files) - len(damaged)} of {len(files)} images classified" + (f": {output}" if output else ""))
+    if damaged:
+        raise typer.Exit(1)
+
+
+def _and_more(files: Collection[Path]) -> str:
+    return f" and {len(files) - 1} more" if len(files) > 1 else ""
+
+
+def _restored(run: str, results: list[Path] | None, data_dir: Path | None, device: str) -> "Predictor":
+    """The predictor of a stored run, with its weights."""
+    from ltbench.cli.reproduce import reproduce_command
+    from ltbench.deploy.predictor import describe, restore
+    from ltbench.report.find import find_run
+    from ltbench.results import external
+    from ltbench.training.device import choose_device
+
+    result, path = find_run(run, results or [Path("results")])
+    card = describe(result, data_folder(data_dir))
+    remake = external.command(result) or reproduce_command(result.config, path)
+    return restore(card, choose_device(device), remake=remake)
+
+
+def export(
+    run: StoredRun,
+    style: Annotated[Literal["torchscript", "onnx", "safetensors"], typer.Option("--format", help="File format")],
+    output: Annotated[
+        Path | None, typer.Option(help="File to write  [default: METHOD-RUN in the current folder]")
+    ] = None,
+    results: ResultFolders = None,
+    data_dir: DataDir = None,
+    methods_dir: MethodsDir = None,
+) -> None:
+    """Export a finished run as a standalone predictor: float32 images (N, channels, H, W) in [0, 1] to logits (N, C).
+
+    The predictor normalises images itself. Its metadata (key "ltbench", JSON) has the classes, mean, standard
+    deviation, run id, input size, logit prior (exponent of the training prior left in the logits) and ltbench's
+    version. torchscript: torch.jit.load(FILE). onnx: needs ltbench[onnx]; input "images", output "logits".
+    safetensors: the weights, for ltbench.load_predictor(FILE). The file is loaded and compared with the run before it
+    is kept.
+    """
+    from ltbench.deploy import export as exporting
+
+    add_methods(methods_dir)
+    exporting.check_packages(style)
+    predictor = _restored(run, results, data_dir, "cpu")
+    card = predictor.card
+    path = output or Path(f"{card.config.method}-{card.run_id}{exporting.FORMATS[style].suffix}")
+    difference = exporting.export(predictor, style, path)
+    size = ", ".join(map(str, card.input))
+    echo(
+        f"{path}: (N, {size}) float32 pixels in [0, 1] -> (N, {len(card.classes)}) logits\n"
+        f"  loaded and compared with the run: largest difference {difference:.1e}"
+    )

@@ -1,0 +1,101 @@
+"""What ``ltbench estimate`` prints: the timed steps, and what they say of a whole run."""
+
+from rich.markup import escape
+from tabulate import tabulate
+
+from ltbench.cli.console import console
+from ltbench.config import Recipe
+from ltbench.results.provenance import hardware
+from ltbench.runs.estimate import Estimate
+
+_HEADER = {
+    "processes": "right",
+    "images each": "right",
+    "stage": "left",
+    "steps": "right",
+    "s/step": "right",
+    "longest": "right",
+    "total": "right",
+    "images/s each": "right",
+    "GiB": "right",
+}
+"""Column -> its alignment."""
+
+
+def show_estimate(found: Estimate) -> None:
+    """Print how long a run is expected to take, and what the estimate rests on and leaves out."""
+    console.print(_setup(found))
+    rows = _rows(found)
+    if rows:
+        table = tabulate(rows, list(_HEADER), "simple", disable_numparse=True, colalign=list(_HEADER.values()))
+        console.print(escape(table))
+        console.print(_how(found))
+    else:
+        console.print("the method trains nothing of its own")
+    evaluation = _duration(found.evaluation_seconds)
+    console.print(f"evaluation of {found.sizes.test_images:,} test images, in one process: {evaluation}")
+    for base in found.starts_from:
+        console.print("\nit starts from this run, which is trained once for all methods that start from it:")
+        show_estimate(base)
+
+
+def _setup(found: Estimate) -> str:
+    """What would be trained, and on which machine steps were timed; rich's markup."""
+    config, recipe, sizes = found.config, found.config.recipe, found.sizes
+    assert isinstance(recipe, Recipe)
+    about = hardware(found.device)
+    machine = about.get("accelerator") or f"{about['processor']}, {about['threads']} threads"
+    return (
+        f"[bold]{escape(config.method)}[/bold] on {escape(config.dataset)}: {config.backbone}, {config.image_size} "
+        f"pixels, {len(sizes.counts):,} classes, {found.parameters / 1e6:.1f} M parameters, "
+        f"{found.multiply_adds / 1e9:.3g} G multiply-adds per image\n"
+        f"{recipe.name} recipe: {recipe.epochs} epochs of {sizes.images:,} images, batch size {recipe.batch_size}, "
+        f"{config.precision}; measured on {escape(machine)}"
+    )
+
+
+def _rows(found: Estimate) -> list[tuple[str, ...]]:
+    """A row for each number of processes and each stage."""
+    rows: list[tuple[str, ...]] = []
+    for one in found.processes:
+        for stage in one.stages:
+            shortest = min(stage.seconds)
+            memory = "n/a" if one.peak_memory is None else f"{one.peak_memory / 2**30:.1f}"
+            rows.append(
+                (
+                    str(one.processes),
+                    str(one.batch),
+                    stage.name,
+                    f"{stage.steps:,}",
+                    f"{shortest:.3g}",
+                    f"{max(stage.seconds):.3g}",
+                    _duration(stage.steps * shortest),
+                    f"{one.batch / shortest:.1f}",
+                    memory,
+                )
+            )
+    return rows
+
+
+def _how(found: Estimate) -> str:
+    """How steps are carried out, and what the total leaves out."""
+    loading = "decoding and augmentation, where they do not keep pace (ltbench bench --only loading measures them)"
+    not_timed = [loading if found.sizes.streamed else "augmentation"]
+    if max(one.processes for one in found.processes) > 1:
+        not_timed.append(f"the exchange of {found.gradient_bytes / 1e6:.0f} MB of gradients after each step")
+        if found.changes_batches:
+            not_timed.append("the exchange of the pixels of batches that are mixed or changed as a whole")
+        if found.gathers_across_processes:
+            not_timed.append("what the loss gathers from other processes")
+    how = "; ".join(dict.fromkeys(one.execution for one in found.processes))
+    return f"steps: {how}. Total: steps times the shortest step, without {', and '.join(not_timed)}"
+
+
+def _duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
+    if days >= 2:
+        return f"{days:.1f} days"
+    if hours >= 2:
+        return f"{hours:.1f} h"
+    return f"{minutes:.1f} min" if minutes >= 2 else f"{seconds:.1f} s"

@@ -1,0 +1,120 @@
+"""ltbench score and import-checkpoint: rows of models that ltbench has not trained."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ltbench.cli.options import DataDir, DataSeed, Device, ImageSize, KeepUntested, Out, Ratio, data_folder, given
+from ltbench.cli.output import echo_stderr
+
+RowName = Annotated[str, typer.Option(help="Name of the row; none of ltbench's methods")]
+DeclaredRecipe = Annotated[
+    str,
+    typer.Option(help="Recipe or TOML file that the model was trained under; it joins the leaderboard of that recipe"),
+]
+DeclaredSeed = Annotated[int, typer.Option(help="Seed of the training run; tells repetitions apart")]
+LogitPrior = Annotated[
+    float | None,
+    typer.Option(
+        help="Exponent of the training prior left in the logits: 1 for cross entropy, 0 for balanced ones; without it "
+        "there are no metrics with a corrected prior"
+    ),
+]
+
+
+def score(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="NumPy archive (.npz) with logits or probabilities (N, C); optionally labels (N,), experts (M, N, C), "
+            "and names by which columns and rows are put in order: classes (C,) and files (N,)"
+        ),
+    ],
+    name: RowName,
+    dataset: Annotated[str, typer.Option(help="Data set; one that is unknown to ltbench needs --train-counts")],
+    imbalance_ratio: Ratio = None,
+    data_dir: DataDir = None,
+    data_seed: DataSeed = None,
+    image_size: ImageSize = None,
+    keep_classes_without_test_images: KeepUntested = None,
+    train_counts: Annotated[
+        Path | None,
+        typer.Option(help="File of class counts of the training set: one line or JSON entry per class, in label order"),
+    ] = None,
+    recipe: DeclaredRecipe = "external",
+    seed: DeclaredSeed = 0,
+    logit_prior: LogitPrior = None,
+    transductive: Annotated[
+        bool, typer.Option("--transductive", help="The model has seen the test images without their labels")
+    ] = False,
+    out: Out = Path("results"),
+) -> None:
+    """Evaluate predictions of a model trained elsewhere: one row of a leaderboard.
+
+    ltbench data order lists the images in the order that the file must have.
+    """
+    from ltbench.cli.console import console
+    from ltbench.cli.result_line import result_line
+    from ltbench.config import RunConfig, validated
+    from ltbench.external.score import score as measured
+
+    settings = given(
+        imbalance_ratio=imbalance_ratio,
+        data_seed=data_seed,
+        image_size=image_size,
+        keep_classes_without_test_images=keep_classes_without_test_images,
+    )
+    config = validated(RunConfig, {**settings, "method": name, "dataset": dataset, "recipe": recipe, "seed": seed})
+    result, path = measured(
+        file,
+        config,
+        data_dir=data_folder(data_dir),
+        train_counts=train_counts,
+        logit_prior=logit_prior,
+        transductive=transductive,
+        out=out,
+    )
+    about = result.provenance["scored"]
+    if about["labels"] == "not given" and "images" not in about:
+        echo_stderr("ltbench: note: the file has neither labels nor names of images: their order could not be checked")
+    console.print(result_line(result, path))
+
+
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(help="State dictionary of a CIFAR ResNet (.pth, .pt, .tar, .safetensors)")],
+    name: RowName,
+    dataset: Annotated[str, typer.Option(help="Data set")],
+    imbalance_ratio: Ratio = None,
+    data_dir: DataDir = None,
+    data_seed: DataSeed = None,
+    image_size: ImageSize = None,
+    keep_classes_without_test_images: KeepUntested = None,
+    recipe: DeclaredRecipe = "external",
+    seed: DeclaredSeed = 0,
+    logit_prior: LogitPrior = None,
+    device: Device = "auto",
+    out: Out = Path("results"),
+) -> None:
+    """Evaluate a published checkpoint: one row of a leaderboard, and weights for predict and export.
+
+    It reads the CIFAR ResNets (20 to 56) of the code of LDAM, RIDE, SADE and BalPoE: one expert or several, full or
+    three quarters of the width, linear or cosine classifier. Which of these it is, is read from the checkpoint.
+    """
+    from ltbench.cli.console import console
+    from ltbench.cli.result_line import result_line
+    from ltbench.config import RunConfig, validated
+    from ltbench.external.checkpoint import import_checkpoint as imported
+
+    settings = given(
+        imbalance_ratio=imbalance_ratio,
+        data_seed=data_seed,
+        image_size=image_size,
+        keep_classes_without_test_images=keep_classes_without_test_images,
+    )
+    config = validated(RunConfig, {**settings, "method": name, "dataset": dataset, "recipe": recipe, "seed": seed})
+    result, path, network = imported(
+        file, config, data_dir=data_folder(data_dir), logit_prior=logit_prior, device=device, out=out
+    )
+    echo_stderr(f"{file}: {network}")
+    console.print(result_line(result, path))

@@ -1,0 +1,28 @@
+"""Text of a command: standard output, standard error, or a file."""
+
+import sys
+from pathlib import Path
+
+import typer
+
+from ltbench.printable import printable
+
+
+def echo(text: object) -> None:
+    """Print to standard output; control characters are printed as escapes."""
+    typer.echo(printable(str(text)))
+
+
+def echo_stderr(text: str) -> None:
+    """Print to standard error; control characters are printed as escapes."""
+    typer.echo(printable(text), err=True)
+
+
+def write_output(text: str, output: Path | None) -> None:
+    """Write text to a file, or to standard output for None."""
+    if output is not None:
+        from ltbench.files.output import write_text
+
+        write_text(output, text)
+    else:
+        sys.stdout.write(printable(text) if sys.stdout.isatty() else text)

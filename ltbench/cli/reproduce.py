@@ -1,0 +1,81 @@
+"""The command that repeats a stored run."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from ltbench import paths, registry
+from ltbench.config import Recipe, RunConfig
+from ltbench.config.format_settings import format_value
+from ltbench.errors import LtbenchError
+from ltbench.results.schema import BatchSplit
+from ltbench.runs.resolve import resolve
+
+_OPTIONS = (
+    "imbalance_ratio",
+    "data_seed",
+    "image_size",
+    "cache_resized",
+    "batch_norm_images",
+    "backbone",
+    "precision",
+)
+_FLAGS = ("pretrained", "validation", "keep_classes_without_test_images")
+
+
+def reproduce_command(config: RunConfig, path: Path, splits: Sequence[BatchSplit] = ()) -> str:
+    """The command that repeats a run; for a recipe of the user's own, from the result file.
+
+    Args:
+        config: of the run.
+        path: of its result.
+        splits: how its batches were split, of which the last way is repeated.
+    """
+    recipe = config.recipe
+    assert isinstance(recipe, Recipe)
+    processes, accumulate = (splits[-1].processes, splits[-1].accumulate) if splits else (1, 1)
+    start = ["ltbench", "run"]
+    if processes > 1:
+        start = ["torchrun", "--standalone", "--nproc-per-node", str(processes), "-m", *start]
+    rest = [*folder_options(config), *(["--accumulate", str(accumulate)] if accumulate > 1 else []), "--rerun"]
+    if not _comes_with_ltbench(recipe, config):
+        return shlex.join([*start, "--config", str(path), *rest])
+    words = [*start, "--method", config.method, "--dataset", config.dataset]
+    for name in _OPTIONS:
+        value = getattr(config, name)
+        if value is not None:
+            words += [_flag(name), format_value(value, exact=True)]
+    words += ["--recipe", recipe.name, "--epochs", str(recipe.epochs), "--lr", format_value(recipe.lr, exact=True)]
+    words += ["--batch-size", str(recipe.batch_size), "--seeds", str(config.seed)]
+    words += [_flag(name) for name in _FLAGS if getattr(config, name)]
+    words += ["--decode-on-gpu"] if config.decode == "gpu" else []
+    for name, value in config.hyperparameters.items():
+        words += ["--set", f"{name}={format_value(value, exact=True)}"]
+    return shlex.join([*words, *rest])
+
+
+def folder_options(config: RunConfig) -> list[str]:
+    """The options for folders that a run needs and a result does not name."""
+    words = []
+    try:
+        known = config.dataset in registry.dataset_names()
+        available = not known or registry.dataset(config.dataset).available(paths.data_dir())
+    except PermissionError:
+        available = False
+    words += [] if available else ["--data-dir", "DIR"]
+    if config.method not in registry.method_names() or registry.folder_of(config.method):
+        words += ["--methods-dir", str(registry.folder_of(config.method) or "DIR")]
+    return words
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _comes_with_ltbench(recipe: Recipe, config: RunConfig) -> bool:
+    """Whether flags can name the recipe: a file of the user's may be called standard, too."""
+    flags = {flag: getattr(recipe, flag) for flag in ("epochs", "lr", "batch_size")}
+    try:
+        return resolve(config.replace(recipe=recipe.name, **flags)).recipe == recipe
+    except LtbenchError:
+        return False

@@ -1,0 +1,144 @@
+"""ltbench tune."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ltbench.cli.options import (
+    Backbone,
+    BatchSize,
+    CacheResized,
+    Compiled,
+    DataDir,
+    DecodeOnGpu,
+    Device,
+    Epochs,
+    ImageSize,
+    KeepUntested,
+    MethodsDir,
+    Parallel,
+    Precision,
+    Pretrained,
+    Rate,
+    Ratio,
+    RecipeName,
+    Settings,
+    TensorBoard,
+    Workers,
+    add_methods,
+    check_parallel,
+    given,
+    hyperparameters,
+    run_options,
+)
+from ltbench.errors import LtbenchError
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from ltbench.config import RunConfig
+    from ltbench.runs.options import RunOptions
+
+
+def tune(
+    method: Annotated[str, typer.Option(help="Method")] = "balpoe",
+    dataset: Annotated[str, typer.Option(help="Data set")] = "digits-lt",
+    trials: Annotated[int, typer.Option(help="Total number of trials; an interrupted search resumes")] = 20,
+    epochs: Epochs = None,
+    backbone: Backbone = None,
+    imbalance_ratio: Ratio = None,
+    recipe: RecipeName = None,
+    lr: Rate = None,
+    batch_size: BatchSize = None,
+    image_size: ImageSize = None,
+    cache_resized: CacheResized = None,
+    decode_on_gpu: DecodeOnGpu = None,
+    settings: Settings = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all trials  [default: 1000]")] = None,
+    data_dir: DataDir = None,
+    keep_classes_without_test_images: KeepUntested = None,
+    device: Device = "auto",
+    precision: Precision = None,
+    pretrained: Pretrained = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the search  [default: tune/DATASET-METHOD]")] = None,
+    compiled: Compiled = None,
+    workers: Workers = None,
+    parallel: Parallel = 1,
+    tensorboard: TensorBoard = None,
+    methods_dir: MethodsDir = None,
+) -> None:
+    """Search a method's hyper-parameters for macro accuracy on a validation part of train, never the test set."""
+    check_parallel(parallel)
+    add_methods(methods_dir, method)
+    from ltbench.runs import sweep
+    from ltbench.runs.tune import TUNING_SEED
+
+    flags = given(
+        method=method,
+        dataset=dataset,
+        backbone=backbone,
+        imbalance_ratio=imbalance_ratio,
+        epochs=epochs,
+        recipe=recipe,
+        lr=lr,
+        batch_size=batch_size,
+        image_size=image_size,
+        precision=precision,
+        pretrained=pretrained,
+        cache_resized=cache_resized,
+        decode="gpu" if decode_on_gpu else None,
+        keep_classes_without_test_images=keep_classes_without_test_images,
+        hyperparameters=hyperparameters(settings),
+        seed=TUNING_SEED if seed is None else seed,
+    )
+    base, *others = sweep.expand([{}], flags)
+    if others:
+        raise LtbenchError(
+            "ltbench tune takes one method at a time", where="--method", hint="call ltbench tune once for each method"
+        )
+    folder = out or Path("tune") / f"{dataset}-{method}"
+    options = run_options(
+        data_dir, device=device, out=folder / "runs", compiled=compiled, workers=workers, tensorboard=tensorboard
+    )
+    search(base, trials, folder, options, parallel)
+
+
+def search(base: "RunConfig", trials: int, folder: Path, options: "RunOptions", parallel: int = 1) -> None:
+    """Search behind a progress bar for each trial, and print the best trial with the command that runs it.
+
+    Args:
+        base: settings of all trials.
+        trials: total number of trials.
+        folder: of the search.
+        options: of all trials.
+        parallel: number of concurrent trials.
+    """
+    from ltbench.cli import progress_bars, reproduce
+    from ltbench.cli.console import console
+    from ltbench.runs import tune as tuning
+
+    with progress_bars.progress_bars() as bars:
+
+        def print_trial(trial: "FrozenTrial") -> None:
+            progress_bars.print_above(bars, trial_line(trial))
+
+        options = replace(options, listener=progress_bars.run_bars(bars, lambda position: base.method))
+        found = tuning.tune(base, trials, folder, options, print_trial, parallel)
+    words = ["ltbench", "run", "--config", str(found.best_file), "--seeds", "0-4", *reproduce.folder_options(base)]
+    console.print(
+        f"best of {found.trials} trials ({found.failed} failed): validation macro accuracy {found.accuracy:.2f} %\n"
+        f"  {found.best_file}\n"
+        f"  {shlex.join(words)}"
+    )
+
+
+def trial_line(trial: "FrozenTrial") -> str:
+    """One trial as rich's markup: number, hyper-parameters, and macro accuracy with ECE or why it failed."""
+    from ltbench.cli.console import escaped
+    from ltbench.config.format_settings import format_settings
+
+    found = trial.user_attrs.get("reason") or f"macro {trial.value:.2f}  ECE {trial.user_attrs['ece']:.2f}"
+    return escaped(f"trial {trial.number}: {format_settings(trial.user_attrs['hyperparameters'])}: {found}")

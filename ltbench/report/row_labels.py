@@ -1,0 +1,76 @@
+"""Labels of a leaderboard's rows: the method, and the settings in which rows differ."""
+
+import json
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+
+from ltbench.config.format_settings import format_value
+from ltbench.results.external import IMPORTED, SCORED
+
+_NOT_IN_LABELS = {"method", "seed", "recipe.name"}
+_SETTING_ROOTS = (
+    "hyperparameters.",
+    "recipe.",
+    "backbone",
+    "pretrained",
+    "precision",
+    "revision",
+    "epochs",
+    "batch_norm_images",
+)
+_ALWAYS_NAMED = ("cache_resized", "decode")
+"""Settings that change pixels for the sake of speed: in a label even where all rows have them."""
+
+
+def row_labels(runs: pd.DataFrame) -> dict[str, str]:
+    """The label of each setting: the method, and what differs within the leaderboard or among the method's rows.
+
+    Args:
+        runs: of one leaderboard, as ``ltbench.report.frame`` gives them.
+    """
+    settings = runs.drop_duplicates("setting").set_index("setting")
+    foreign = settings[settings["revision"].isin((SCORED, IMPORTED))]  # not trained here, with settings not known here
+    labels = {str(setting): f"{row['method']} ({row['revision']})" for setting, row in foreign.iterrows()}
+    settings = settings.drop(foreign.index)
+    if settings.empty:
+        return labels
+    shown = [name for name in map(str, settings) if name.startswith(_SETTING_ROOTS) and name not in _NOT_IN_LABELS]
+    # Rows of a search are named by that; the hyper-parameters that it found need not be.
+    tuned = settings["tuning_trials"].notna()
+    own = {name: _varying(rows, shown) for name, rows in settings.groupby(["method", tuned])}
+    # A hyper-parameter that every method of the table has, such as mixup, is named for all where it differs.
+    common = [name for name in shown if "hyperparameters." not in name or settings[name].notna().all()]
+    if settings["recipe.name"].eq("paper").all():  # each method has its authors' own: no part of its name
+        common = [name for name in common if not name.startswith("recipe.")]
+    shared = _varying(settings, [name for name in common if name != "revision"])
+    usual = {"decode": "cpu", "recipe.head": _of_most(settings["recipe.head"])}  # a few methods have their own head
+    for setting, row in settings.iterrows():
+        searched = pd.notna(row["tuning_trials"])
+        named = dict.fromkeys([*_ALWAYS_NAMED, *shared, *own[row["method"], searched]])
+        differing = [name for name in named if not pd.isna(row[name]) and row[name] != usual.get(name)]
+        search = [f"tuned in {row['tuning_trials']:g} trials"] if searched else []
+        labels[str(setting)] = ", ".join([row["method"], *search, *(_setting(name, row[name]) for name in differing)])
+    uses = Counter(labels.values())
+    for setting, row in settings.iterrows():  # experts that divide the backbone otherwise
+        if uses[labels[str(setting)]] > 1 and pd.notna(row["parameters"]):
+            labels[str(setting)] += f", {row['parameters']:,.0f} parameters"
+    return labels
+
+
+def _of_most(values: pd.Series) -> Any:
+    """The value that more than half of the rows have, if there is one."""
+    counts = values.value_counts()
+    return counts.index[0] if len(counts) and counts.iloc[0] > len(values) / 2 else None
+
+
+def _varying(settings: pd.DataFrame, names: list[str]) -> list[str]:
+    return [name for name in names if settings[name].nunique(dropna=False) > 1]
+
+
+def _setting(name: str, value: Any) -> str:
+    """A setting as ``--set`` takes it; a list is JSON text in a frame."""
+    if isinstance(value, str) and value.startswith("["):
+        value = json.loads(value)
+    return f"{name.split('.')[-1]}={format_value(value)}"
