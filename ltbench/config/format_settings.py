@@ -22,7 +22,7 @@ def format_value(value: Any, *, exact: bool = False) -> str:
             return ",".join(format_value(item, exact=exact) for item in value)
         return json.dumps(value, separators=(",", ":"))
     if isinstance(value, dict):
-        return json.dumps(value, separators=(",", ":"))
+        return json.dumps(value)  # with spaces, where a terminal may break the line
     if value is None:
         return "null" if exact else "none"
     return str(value)

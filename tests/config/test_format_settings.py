@@ -24,7 +24,7 @@ from ltbench.config.format_settings import flatten, format_imbalance_ratio, form
         ([1], "[1]"),
         ([], "[]"),
         ([[1.0, 0.5], 1.0], "[[1.0,0.5],1.0]"),
-        ({"flip": True}, '{"flip":true}'),
+        ({"flip": True}, '{"flip": true}'),
     ],
 )
 def test_a_value_reads_as_it_is_set(value, text):
