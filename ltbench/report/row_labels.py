@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
@@ -72,5 +73,6 @@ def _varying(settings: pd.DataFrame, names: list[str]) -> list[str]:
 def _setting(name: str, value: Any) -> str:
     """A setting as ``--set`` takes it; a list is JSON text in a frame."""
     if isinstance(value, str) and value.startswith("["):
-        value = json.loads(value)
+        with suppress(ValueError, RecursionError):  # text may begin like a list, e.g. "[/]"
+            value = json.loads(value)
     return f"{name.split('.')[-1]}={format_value(value)}"
