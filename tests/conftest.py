@@ -104,7 +104,8 @@ def _made_result(
     **figures: float | None,
 ) -> Any:
     from ltbench.config import Recipe, RunConfig, run_id
-    from ltbench.results.schema import Cost, DataRecord, MethodRecord, Metrics, Result
+    from ltbench.results.records import Cost, DataRecord, MethodRecord, Metrics
+    from ltbench.results.schema import Result
 
     config = RunConfig(
         method=method, seed=seed, imbalance_ratio=20, image_size=8, backbone="cifar_resnet20",
@@ -197,7 +198,7 @@ def _full_result(
     **other: Any,
 ) -> Any:
     from ltbench.results.predictions import PackedPredictions
-    from ltbench.results.schema import PaperRecord, ShiftTable
+    from ltbench.results.records import PaperRecord, ShiftTable
 
     true, guess, sure = np.array(labels), np.array(predicted), np.array(confidence, dtype=np.float32)
     correct = np.bincount(true[true == guess], minlength=len(classes))
@@ -237,7 +238,7 @@ def _mean(values: Any) -> float | None:
 
 def _binned(confidence: Any, right: Any) -> dict[str, Any]:
     """ECE, MCE and the table of 15 bins that they are of."""
-    from ltbench.results.schema import BinTable
+    from ltbench.results.records import BinTable
 
     place = np.clip(np.ceil(confidence * 15 - 1e-9).astype(int) - 1, 0, 14)
     count = np.bincount(place, minlength=15)

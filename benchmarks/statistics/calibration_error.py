@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from ltbench.metrics.calibration_error import BINS, Floats, bin_of, estimate
+from ltbench.metrics.bins import BINS, Floats, bin_of
+from ltbench.metrics.calibration_noise import estimate
 
 IMAGES = (400, 2_000, 10_000)
 SEEDS = (1, 3, 5)

@@ -19,7 +19,7 @@ from scipy import special, stats
 from scipy.optimize import brentq
 from tabulate import tabulate
 
-from ltbench.report import leader
+from ltbench.report import best_row
 
 HERE = Path(__file__).parent
 TABLE = HERE.parent.parent / "ltbench/report/smallest_p.csv"
@@ -36,13 +36,13 @@ Procedure = Callable[[Array], Worse]
 
 
 def smallest_p(rows: int, seeds: int, tables: int, rng: np.random.Generator) -> Array:
-    """(tables,) the smallest p against the best of equal rows, as ``ltbench.report.leader.one_sided_p`` has it."""
+    """(tables,) the smallest p against the best of equal rows, as ``ltbench.report.best_row.one_sided_p`` has it."""
     found = []
     step = max(1, 2_000_000 // (rows * seeds))
     for start in range(0, tables, step):
         scores = rng.standard_normal((min(step, tables - start), rows, seeds))
         best = scores.mean(-1).argmax(-1)
-        p = leader.one_sided_p(scores, best)
+        p = best_row.one_sided_p(scores, best)
         np.put_along_axis(p, best[:, None], 2.0, -1)
         found.append(p.min(-1))
     return np.concatenate(found)
@@ -62,10 +62,10 @@ def critical_table() -> pd.DataFrame:
 
 
 def ltbench(scores: Array) -> Worse:
-    """What the tables do, many at once; the tests show that it is what ``ltbench.report.leader`` does."""
+    """What the tables do, many at once; the tests show that it is what ``ltbench.report.best_row`` does."""
     seeds = scores.shape[2]
     best = scores.mean(-1).argmax(-1)
-    p = leader.one_sided_p(scores, best)
+    p = best_row.one_sided_p(scores, best)
     np.put_along_axis(p, best[:, None], 2.0, 1)
     return _step_down(p, lambda left: critical_p(left + 1, seeds))
 
@@ -77,7 +77,7 @@ def critical_p(rows: int, seeds: int) -> float:
     def excess(log_p: float) -> float:
         several = np.ones(rows - 1)
         several[0] = np.exp(log_p)
-        return float(leader.adjusted(several, seeds)[0]) - ALPHA
+        return float(best_row.adjusted(several, seeds)[0]) - ALPHA
 
     return float(np.exp(brentq(excess, -40, 0)))
 

@@ -16,9 +16,10 @@ from ltbench.config.format_settings import format_imbalance_ratio, format_settin
 from ltbench.data.long_tail import ShotRule
 from ltbench.evaluation.reevaluate import Evaluation, View
 from ltbench.files.spreadsheet import csv
-from ltbench.metrics.calibration_error import estimate, mce_floor
+from ltbench.metrics.calibration_noise import estimate, mce_floor
 from ltbench.report.render import escaped_markdown, markdown_paragraph
-from ltbench.results.schema import Metrics, Result
+from ltbench.results.records import Metrics
+from ltbench.results.schema import Result
 
 Row = dict[str, Any]
 ACCURACY = {

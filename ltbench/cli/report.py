@@ -91,12 +91,12 @@ def report(
 
 def _rendered(parts: "list[Block]", style: str, title: str | None, *, terminal: bool) -> str:
     """Tables and paragraphs as text, Markdown, LaTeX or SVG."""
-    from ltbench.report import picture, render
+    from ltbench.report import render, svg
 
     if style == "latex":
         return render.latex(parts)
     if style == "svg":
-        return picture.svg(parts, title or "ltbench report")
+        return svg.svg(parts, title or "ltbench report")
     if style == "md":
         made_by = f"# {title}\n\nMade by `{shlex.join(['ltbench', *sys.argv[1:]])}`.\n\n"
         return (made_by if title else "") + render.markdown(parts)

@@ -8,7 +8,7 @@ from ltbench import paths, registry
 from ltbench.config import Recipe, RunConfig
 from ltbench.config.format_settings import format_value
 from ltbench.errors import LtbenchError
-from ltbench.results.schema import BatchSplit
+from ltbench.results.records import BatchSplit
 from ltbench.runs.resolve import resolve
 
 _OPTIONS = (

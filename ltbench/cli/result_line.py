@@ -4,7 +4,8 @@ from pathlib import Path
 
 from ltbench.cli.console import escaped
 from ltbench.report.calibration import of_tables
-from ltbench.results.schema import Metrics, Result
+from ltbench.results.records import Metrics
+from ltbench.results.schema import Result
 
 METRICS = {"top1": "top-1", "many": "many", "medium": "medium", "few": "few", "ece": "ECE", "mce": "MCE"}
 """Metric -> its name in a line."""

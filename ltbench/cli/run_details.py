@@ -12,12 +12,13 @@ from ltbench.cli.reproduce import reproduce_command
 from ltbench.cli.result_line import metrics_line
 from ltbench.config import Recipe
 from ltbench.config.format_settings import format_settings
-from ltbench.metrics.calibration_error import mce_floor
+from ltbench.metrics.calibration_noise import mce_floor
 from ltbench.printable import printable_name
 from ltbench.report.calibration import of_tables
 from ltbench.report.collection import shown
 from ltbench.results import external
-from ltbench.results.schema import BatchSplit, FittedFor, Metrics, Result
+from ltbench.results.records import BatchSplit, FittedFor, Metrics
+from ltbench.results.schema import Result
 
 
 def show(result: Result, path: Path) -> None:

@@ -5,9 +5,9 @@ file has one kind of check: of what a class declares, of losses, of training, of
 """
 
 from ltbench.conformance import declaration, loss, prediction, training  # noqa: F401  (they add their checks)
-from ltbench.conformance.subject import COUNTS as COUNTS
-from ltbench.conformance.subject import RECIPE as RECIPE
-from ltbench.conformance.subject import Subject as Subject
 from ltbench.conformance.suite import CHECKS as CHECKS
 from ltbench.conformance.suite import Outcome as Outcome
 from ltbench.conformance.suite import run as run
+from ltbench.conformance.tiny_task import COUNTS as COUNTS
+from ltbench.conformance.tiny_task import RECIPE as RECIPE
+from ltbench.conformance.tiny_task import Subject as Subject

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from ltbench.conformance.subject import Subject
 from ltbench.conformance.suite import check
+from ltbench.conformance.tiny_task import Subject
 from ltbench.training.micro_batches import select
 
 

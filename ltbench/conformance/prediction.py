@@ -2,8 +2,8 @@
 
 import torch
 
-from ltbench.conformance.subject import COUNTS, Subject, assert_equal, state
 from ltbench.conformance.suite import check
+from ltbench.conformance.tiny_task import COUNTS, Subject, assert_equal, state
 
 
 @check

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from ltbench import registry
-from ltbench.conformance.subject import Check, Subject
+from ltbench.conformance.tiny_task import Check, Subject
 from ltbench.errors import LtbenchWarning
 from ltbench.method import Method
 

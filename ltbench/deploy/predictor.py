@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ltbench import __version__, paths, registry
 from ltbench.config import Frozen, Recipe, RunConfig, canonical_json
 from ltbench.data import dataset
-from ltbench.deploy.imported import Imported
+from ltbench.deploy.imported_network import Imported
 from ltbench.errors import LtbenchError
 from ltbench.method import ClassPrior, Method
 from ltbench.models.backbone import Backbone

@@ -12,7 +12,7 @@ from ltbench.data.label_shift import DISTRIBUTIONS, shifted
 from ltbench.metrics import accuracy, calibration
 from ltbench.metrics.logits import Chosen, Logits
 from ltbench.metrics.prior_correction import corrected, estimated
-from ltbench.results.schema import ShiftTable, TestPrior
+from ltbench.results.records import ShiftTable, TestPrior
 
 
 def under_shift(

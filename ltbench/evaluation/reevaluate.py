@@ -19,12 +19,13 @@ from ltbench.evaluation.predict import Predictions
 from ltbench.method.claims import paper_record
 from ltbench.metrics import calibration
 from ltbench.metrics.accuracy import correct_by_class
-from ltbench.metrics.calibration_error import BINS
+from ltbench.metrics.bins import BINS
 from ltbench.metrics.logits import Chosen, Logits
 from ltbench.metrics.prior_correction import estimated
 from ltbench.metrics.temperature import Prior, Training, fit_for_prior
 from ltbench.results import external
-from ltbench.results.schema import FittedFor, Metrics, PaperRecord, Result, ShiftTable, TestPrior
+from ltbench.results.records import FittedFor, Metrics, PaperRecord, ShiftTable, TestPrior
+from ltbench.results.schema import Result
 
 _TOLERANCE = 1e-4
 """Percent, of the figures that show whether logits are a result's own."""

@@ -13,7 +13,7 @@ from ltbench.deploy.predictor import Card, build, checkpoint_of
 from ltbench.errors import LtbenchError
 from ltbench.evaluation.measure import measure, of_images
 from ltbench.evaluation.predict import Predictions, predict
-from ltbench.evaluation.records import data_record, experts_record, multiply_adds, peak_memory
+from ltbench.evaluation.result_parts import data_record, experts_record, multiply_adds, peak_memory
 from ltbench.external.alignment import warn_of_two_orders
 from ltbench.external.rows import check_row, declared_recipe, refuse_twice
 from ltbench.method import Method
@@ -21,7 +21,8 @@ from ltbench.models.published_resnets import Architecture, read_network
 from ltbench.models.state_file import read_state
 from ltbench.results import provenance
 from ltbench.results.external import IMPORTED
-from ltbench.results.schema import Cost, MethodRecord, Result
+from ltbench.results.records import Cost, MethodRecord
+from ltbench.results.schema import Result
 from ltbench.results.store import Store
 from ltbench.training.device import choose_device
 

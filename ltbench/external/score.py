@@ -19,14 +19,15 @@ from ltbench.data.long_tail import Labels, ShotRule
 from ltbench.errors import LtbenchError, LtbenchWarning, unknown
 from ltbench.evaluation.measure import measure, of_images
 from ltbench.evaluation.predict import Predictions
-from ltbench.evaluation.records import data_record
+from ltbench.evaluation.result_parts import data_record
 from ltbench.external.alignment import column_order, renumbering, row_order, warn_of_two_orders
 from ltbench.external.prediction_file import Given, PredictionFile, open_predictions, read_counts
 from ltbench.external.rows import check_row, check_word, declared_recipe, refuse_twice
 from ltbench.paths import storable_name
 from ltbench.results import provenance
 from ltbench.results.external import EXTERNAL, SCORED
-from ltbench.results.schema import DataRecord, MethodRecord, Result
+from ltbench.results.records import DataRecord, MethodRecord
+from ltbench.results.schema import Result
 from ltbench.results.store import Store
 
 

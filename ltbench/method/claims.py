@@ -9,7 +9,7 @@ from ltbench.method.base import Method
 from ltbench.method.method_config import MethodConfig
 from ltbench.method.mixing import Mixing
 from ltbench.method.paper import Claim, paper_of
-from ltbench.results.schema import PaperRecord
+from ltbench.results.records import PaperRecord
 
 
 def paper_record(cls: type[Method], config: RunConfig, table: str) -> PaperRecord | None:

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from ltbench.metrics.calibration_error import BINS, Estimate, bin_edges, estimate
+from ltbench.metrics.bins import BINS, bin_edges
+from ltbench.metrics.calibration_noise import Estimate, estimate
 from ltbench.metrics.logits import Changed, Logits, blocks
 
 LOWEST, HIGHEST = 2.0**-4.32, 2.0**4.32
@@ -218,7 +219,7 @@ def calibration(logits: Logits, labels: Tensor, bins: int = BINS) -> dict[str, f
 
     Returns:
         ``ece``, ``mce``, ``overconfidence``, ``adaptive_ece``, ``classwise_ece`` in percent; ``nll`` in nats;
-        ``brier``. The noise floor of the ECE follows from ``reliability``, see ``ltbench.metrics.calibration_error``.
+        ``brier``. The noise floor of the ECE follows from ``reliability``, see ``ltbench.metrics.calibration_noise``.
     """
     confidence, predicted = top(logits)
     right = predicted == labels

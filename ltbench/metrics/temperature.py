@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ltbench.metrics.calibration import HIGHEST, LOWEST, fit_temperature, least_temperature, scaled_block, top
 from ltbench.metrics.logits import Logits, blocks
-from ltbench.results.schema import FittedFor
+from ltbench.results.records import FittedFor
 
 ESTIMATOR = 2
 """Which one it is; results of another have other temperatures. 1: weighted labels, drawn to one calibration."""

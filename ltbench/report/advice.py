@@ -11,7 +11,7 @@ from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.table import NO_COMPARISON, ahead_of_reference
 from ltbench.results.external import IMPORTED, SCORED
-from ltbench.results.schema import FittedFor, Metrics
+from ltbench.results.records import FittedFor, Metrics
 
 Row = dict[Any, Any]
 FEWEST_SEEDS = 3

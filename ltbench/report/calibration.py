@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ltbench.metrics.calibration_error import Estimate, estimate
+from ltbench.metrics.calibration_noise import Estimate, estimate
 from ltbench.report.collection import Collection
-from ltbench.results.schema import BinTable
+from ltbench.results.records import BinTable
 
 COLUMNS = ("ece_floor", "ece_floor_limit", "ece_debiased", "ece_low", "ece_high")
 """The fields of ``Estimate``, in its order; the ends are of the interval of the debiased ECE."""

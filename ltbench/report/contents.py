@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from ltbench.errors import unknown
 from ltbench.report.advice import advise
 from ltbench.report.collection import Collection
+from ltbench.report.label_shift import shift_tables
 from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.left_out import counted
-from ltbench.report.reasons import split_reasons
 from ltbench.report.render import Block
 from ltbench.report.reported import HEADER, cells, notes, reported
-from ltbench.report.shift import shift_tables
+from ltbench.report.split_reasons import split_reasons
 from ltbench.report.table import DIFFERENCES_NOTE, NOTE, Table, differences_table, leaderboard_table
 
 

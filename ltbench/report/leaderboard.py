@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from ltbench.config.format_settings import format_imbalance_ratio
 from ltbench.errors import LtbenchError
 from ltbench.report import calibration, compare, intervals
+from ltbench.report.best_row import Comparison, compare_with_leader
 from ltbench.report.collection import Collection
 from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, frame
-from ltbench.report.leader import Comparison, compare_with_leader
 from ltbench.report.row_labels import row_labels
 from ltbench.results.schema import Result
 

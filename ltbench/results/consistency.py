@@ -5,12 +5,11 @@ one pass, since reports read thousands of results.
 """
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-from ltbench.config import Recipe
-
-if TYPE_CHECKING:
-    from ltbench.results.schema import DataRecord, Metrics, Result
+from ltbench.results.predictions import PackedPredictions
+from ltbench.results.records import DataRecord, Metrics, ShiftTable
 
 TOLERANCE = 0.01
 """Largest rounding error of a stored figure, percentage points."""
@@ -20,39 +19,42 @@ GROUPS = ("many", "medium", "few")
 _BITS = 64
 
 
-def check(result: "Result") -> None:
-    """Check a result against itself.
+def check(
+    settings: Mapping[str, Any],
+    data: DataRecord,
+    metrics: Mapping[str, Metrics],
+    shift: ShiftTable | None,
+    outcomes: PackedPredictions | None,
+) -> None:
+    """Check the records of a result against each other.
+
+    Args:
+        settings: by name, plain data whose numbers must be finite and of ordinary size.
+        data: of the result.
+        metrics: by part: validation, test.
+        shift: metrics on label-shifted test sets.
+        outcomes: what was predicted for each test image.
 
     Raises:
         ValueError: what contradicts what.
     """
-    for name, values in (
-        ("config", vars(result.config)),
-        ("config.recipe", vars(result.config.recipe) if isinstance(result.config.recipe, Recipe) else {}),
-        ("method.paper", vars(result.method.paper) if result.method.paper else {}),
-        ("tuning", result.tuning),
-        ("provenance", result.provenance),
-        ("method.selected", result.method.selected),
-    ):
+    for name, values in settings.items():
         _check_numbers(name, values)
-    trials = result.tuning.get("trials", 0) if result.tuning else 0
-    if type(trials) is not int or trials < 0:
-        raise ValueError("tuning.trials is no number of trials")
-    _check_data(result.data)
-    for part, metrics in result.metrics.items():
+    _check_data(data)
+    for part, own in metrics.items():
         try:
-            _check_metrics(metrics, result.data)
+            _check_metrics(own, data)
         except ValueError as error:
             raise ValueError(f"metrics.{part}.{error}") from None
-    if result.shift is not None:
-        lengths = {name: len(column) for name, column in vars(result.shift).items()}
+    if shift is not None:
+        lengths = {name: len(column) for name, column in vars(shift).items()}
         if not lengths["ece_floor"]:  # of a result older than this column
             del lengths["ece_floor"]
         if len(set(lengths.values())) > 1:
             raise ValueError("the columns of shift have different numbers of entries")
-    test = result.metrics.get("test")
-    if test is not None and result.outcomes is not None and result.outcomes.images != sum(test.total):
-        raise ValueError(f"outcomes has {result.outcomes.images} images, metrics.test.total {sum(test.total)}")
+    test = metrics.get("test")
+    if test is not None and outcomes is not None and outcomes.images != sum(test.total):
+        raise ValueError(f"outcomes has {outcomes.images} images, metrics.test.total {sum(test.total)}")
 
 
 def _check_numbers(name: str, value: Any) -> None:
@@ -73,7 +75,7 @@ def _check_numbers(name: str, value: Any) -> None:
             _check_numbers(name, item)
 
 
-def _check_data(data: "DataRecord") -> None:
+def _check_data(data: DataRecord) -> None:
     classes = len(data.classes)
     if not len(data.counts) == len(data.trained_on) == classes:
         raise ValueError(
@@ -92,7 +94,7 @@ def _check_data(data: "DataRecord") -> None:
         raise ValueError("data.groups or data.without_validation names a class that is not there")
 
 
-def _check_metrics(metrics: "Metrics", data: "DataRecord") -> None:
+def _check_metrics(metrics: Metrics, data: DataRecord) -> None:
     """Accuracies follow from ``correct`` and ``total``, calibration errors from the bins."""
     correct, total, classes = metrics.correct, metrics.total, len(data.classes)
     distributions = (metrics.mean_probability, *metrics.expert_mean_probability)
@@ -115,7 +117,7 @@ def _check_metrics(metrics: "Metrics", data: "DataRecord") -> None:
     _check_bins(metrics, images, top1)
 
 
-def _check_bins(metrics: "Metrics", images: int, top1: float) -> None:
+def _check_bins(metrics: Metrics, images: int, top1: float) -> None:
     bins = metrics.bins
     if not len(bins.count) == len(bins.confidence) == len(bins.accuracy):
         raise ValueError("bins: the columns have different numbers of entries")

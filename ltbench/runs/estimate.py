@@ -18,7 +18,7 @@ from ltbench.data.images import ImageFiles, LabelledImages
 from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.errors import LtbenchError, LtbenchWarning, TrainingFailedError
 from ltbench.evaluation.predict import predict
-from ltbench.evaluation.records import count_parameters, multiply_adds, peak_memory
+from ltbench.evaluation.result_parts import count_parameters, multiply_adds, peak_memory
 from ltbench.method import Method
 from ltbench.method.build import build_method
 from ltbench.progress import silent

@@ -12,10 +12,10 @@ from torch import Tensor
 from ltbench.errors import LtbenchWarning, TrainingFailedError
 from ltbench.evaluation.measure import measure, of_images
 from ltbench.evaluation.predict import Predictions, predict
-from ltbench.evaluation.records import data_record, shot_groups
+from ltbench.evaluation.result_parts import data_record, shot_groups
 from ltbench.method import Method
 from ltbench.metrics.temperature import Prior, Temperature, Training, fit_for_prior
-from ltbench.results.schema import Metrics
+from ltbench.results.records import Metrics
 from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import PlannedRun
 from ltbench.runs.train import Loaders

@@ -19,11 +19,11 @@ from ltbench.progress import ProgressUpdate
 from ltbench.results.schema import Result
 from ltbench.results.store import Store
 from ltbench.runs.evaluate import evaluate
-from ltbench.runs.monitors import Monitors
+from ltbench.runs.listeners import Monitors
 from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import PlannedRun, check_same_run, plan_run
-from ltbench.runs.record import BaseRuns, record
 from ltbench.runs.resolve import resolve
+from ltbench.runs.result import BaseRuns, record
 from ltbench.runs.stored import find_stored, save
 from ltbench.runs.train import make_loaders, train
 from ltbench.training.checkpoint import load_trained

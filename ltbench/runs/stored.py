@@ -8,10 +8,11 @@ import torch
 from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError, LtbenchWarning
-from ltbench.evaluation.records import count_parameters, experts_record
+from ltbench.evaluation.result_parts import count_parameters, experts_record
 from ltbench.method.build import build_method
 from ltbench.models.experts import ExpertNetwork
-from ltbench.results.schema import ExpertsRecord, Result
+from ltbench.results.records import ExpertsRecord
+from ltbench.results.schema import Result
 from ltbench.results.store import Store
 from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import PlannedRun

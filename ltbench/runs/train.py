@@ -7,7 +7,7 @@ import torch
 from ltbench.data.images import Images
 from ltbench.data.loading.base import Loader
 from ltbench.method import Method
-from ltbench.runs.monitors import Monitors
+from ltbench.runs.listeners import Monitors
 from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import PlannedRun
 from ltbench.training.distributed.batch_norm import check_has_batch_norm, sync_batch_norm

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from ltbench.results.schema import BatchSplit
+from ltbench.results.records import BatchSplit
 
 
 @dataclass

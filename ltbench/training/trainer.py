@@ -15,7 +15,7 @@ from ltbench.data.loading.base import Loader
 from ltbench.errors import LtbenchWarning, TrainingFailedError
 from ltbench.method import Batch, Method, Progress, Stage
 from ltbench.progress import ProgressUpdate
-from ltbench.results.schema import BatchSplit
+from ltbench.results.records import BatchSplit
 from ltbench.training.activation_checkpointing import activation_checkpointing
 from ltbench.training.batches import TrainingBatches
 from ltbench.training.checkpoint import TrainingState

@@ -13,7 +13,7 @@ import pytest
 from ltbench import registry
 from ltbench.cli.reproduce import reproduce_command
 from ltbench.config import Recipe, RunConfig
-from ltbench.results.schema import BatchSplit
+from ltbench.results.records import BatchSplit
 from ltbench.results.store import Store, read
 from ltbench.runs import sweep, train
 from ltbench.runs.resolve import resolve

@@ -16,7 +16,7 @@ from ltbench.data.images import ImageFiles, LabelledImages, RawData
 from ltbench.data.loading.from_files import FileLoader
 from ltbench.data.long_tail import hold_out, profile
 from ltbench.errors import LtbenchError
-from ltbench.evaluation.records import data_record
+from ltbench.evaluation.result_parts import data_record
 
 NOWHERE = Path("no folder is needed")
 

@@ -11,7 +11,7 @@ from ltbench import paths
 from ltbench.data.long_tail import ShotRule
 from ltbench.evaluation.measure import measure
 from ltbench.evaluation.predict import Predictions
-from ltbench.results.schema import DataRecord
+from ltbench.results.records import DataRecord
 from ltbench.results.store import Store
 
 

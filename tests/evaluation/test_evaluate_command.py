@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ltbench.config import RunConfig
-from ltbench.results.schema import Metrics
+from ltbench.results.records import Metrics
 from ltbench.results.store import read
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run

@@ -8,7 +8,7 @@ import torch
 
 from ltbench.metrics.calibration import fit_temperature, least_temperature
 from ltbench.metrics.temperature import Prior, Training, _Posterior, class_weights, fit_for_prior
-from ltbench.results.schema import Metrics
+from ltbench.results.records import Metrics
 
 BALANCED = Prior("balanced", torch.ones(2))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ltbench.report.advice import advise
 from ltbench.report.collection import collect
 from ltbench.report.leaderboard import Leaderboard, leaderboards
-from ltbench.results.schema import BinTable, FittedFor
+from ltbench.results.records import BinTable, FittedFor
 from ltbench.results.store import Store
 
 NAN = float("nan")

@@ -140,7 +140,7 @@ def test_an_empty_folder_is_an_empty_frame_and_a_missing_one_an_error(tmp_path):
 
 
 def test_reports_need_no_torch():
-    rooms = "ltbench.report.contents, ltbench.report.picture, ltbench.report.find"
+    rooms = "ltbench.report.contents, ltbench.report.svg, ltbench.report.find"
     code = f"import sys, {rooms}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

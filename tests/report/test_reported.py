@@ -10,7 +10,7 @@ from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import leaderboards
 from ltbench.report.published import figures
 from ltbench.report.reported import HEADER, cells, notes, reported, same_data
-from ltbench.results.schema import ShiftTable
+from ltbench.results.records import ShiftTable
 from ltbench.runs.resolve import resolve
 
 SLIDES = "BalPoE repo assets/CVPR2023-short-presentation.pdf"

@@ -20,7 +20,8 @@ from ltbench.errors import LtbenchError
 from ltbench.files import atomic
 from ltbench.files.atomic import remove_abandoned, write_bytes, write_text
 from ltbench.results import store
-from ltbench.results.schema import SCHEMA_VERSION, ExpertsRecord
+from ltbench.results.records import ExpertsRecord
+from ltbench.results.schema import SCHEMA_VERSION
 from ltbench.results.store import Store, read
 from ltbench.runs import train
 from ltbench.runs.options import RunOptions

@@ -26,7 +26,7 @@ from ltbench.models.backbone import Backbone
 from ltbench.models.experts import ExpertNetwork
 from ltbench.models.heads import HEADS
 from ltbench.progress import silent
-from ltbench.results.schema import BatchSplit
+from ltbench.results.records import BatchSplit
 from ltbench.training import trainer as training
 from ltbench.training.checkpoint import Checkpoint
 from ltbench.training.distributed import batch_norm

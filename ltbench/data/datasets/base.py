@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from ltbench import paths
-from ltbench.data.command_line import data_command
 from ltbench.data.images import RawData
+from ltbench.data.prepare.command import data_command
 from ltbench.errors import LtbenchError
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ltbench.data.command_line import data_command
 from ltbench.data.official_lists.lists import find_list, missing_lists
 from ltbench.data.official_lists.published import Archive, Published
+from ltbench.data.prepare.command import data_command
 from ltbench.data.prepare.download import in_gb
 from ltbench.errors import LtbenchError
 

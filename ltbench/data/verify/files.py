@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ltbench.data.command_line import data_command
 from ltbench.data.images import ImageFiles, RawData
 from ltbench.data.loading.decode import decode_rgb, is_cut_off
 from ltbench.data.long_tail import ShotRule
@@ -19,6 +18,7 @@ from ltbench.data.official_lists.lists import faults as list_faults
 from ltbench.data.official_lists.missing import missing
 from ltbench.data.official_lists.published import Published
 from ltbench.data.official_lists.split_list import SplitList
+from ltbench.data.prepare.command import data_command
 from ltbench.errors import LtbenchError
 from ltbench.progress import ProgressListener, ProgressUpdate, silent
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ltbench.report.figures.material import Material, summary
 from ltbench.report.figures.style import DOUBLE, key, look
-from ltbench.results.schema import DataRecord, Metrics
+from ltbench.results.records import DataRecord, Metrics
 
 MOST_POINTS = 20
 """With more classes a point is the mean of several neighbours: one class is too noisy to be read off."""

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ltbench.errors import LtbenchError
 from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import Leaderboard
-from ltbench.results.schema import Metrics, Result
+from ltbench.results.records import Metrics
+from ltbench.results.schema import Result
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from ltbench.config import canonical_json
 from ltbench.errors import LtbenchError
 from ltbench.report.figures.material import Material, Setting, summary
 from ltbench.report.figures.style import BLACK, SINGLE, key, look, plain_log
-from ltbench.results.schema import Metrics
+from ltbench.results.records import Metrics
 
 
 def draw(material: Material) -> Figure:

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ltbench.metrics.calibration_error import consistency_bars
+from ltbench.metrics.calibration_noise import consistency_bars
 from ltbench.report.figures.material import Material, Setting
 from ltbench.report.figures.style import DOUBLE, GREY, SKY, VERMILLION, broken, key
 

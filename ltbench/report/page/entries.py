@@ -16,7 +16,8 @@ from ltbench.report.page import views
 from ltbench.report.page.columns import MISSING, NAMES, UNITLESS, Values, interval, number, spread
 from ltbench.report.reported import cells as in_words
 from ltbench.report.reported import notes as numbered
-from ltbench.results.schema import PaperRecord, Result
+from ltbench.results.records import PaperRecord
+from ltbench.results.schema import Result
 
 _TIMES = ("started", "finished")
 

@@ -23,13 +23,13 @@ from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.left_out import counted, left_out
 from ltbench.report.page.columns import Column, Values, columns
 from ltbench.report.page.entries import Entry, entries, shared_settings
+from ltbench.report.page.label_shift import ShiftedLeaderboard, shifted_leaderboards
 from ltbench.report.page.pictures import pictures
-from ltbench.report.page.shift import ShiftedLeaderboard, shifted_leaderboards
 from ltbench.report.page.views import ranked
-from ltbench.report.reasons import split_reasons
 from ltbench.report.reported import reported
+from ltbench.report.split_reasons import split_reasons
 from ltbench.report.table import about_seeds
-from ltbench.results.schema import DataRecord
+from ltbench.results.records import DataRecord
 
 COMPARISON_GROUPS = {
     "shared": ("Shared recipe", "Every method is trained the same way: the rows compare methods."),

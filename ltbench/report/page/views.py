@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ltbench.metrics.calibration_error import consistency_bars
-from ltbench.results.schema import DataRecord, Result
+from ltbench.metrics.calibration_noise import consistency_bars
+from ltbench.results.records import DataRecord
+from ltbench.results.schema import Result
 
 FEW_CLASSES = 20
 """Up to so many are shown one by one, with numbers."""

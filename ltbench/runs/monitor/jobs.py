@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.files.lock import is_held
-from ltbench.results.schema import Result, Status
+from ltbench.results.records import Status
+from ltbench.results.schema import Result
 from ltbench.results.store import read
 from ltbench.runs.monitor.heartbeat import FILE, Heartbeat
 

@@ -11,7 +11,7 @@ from ltbench.errors import LtbenchError
 from ltbench.report.figures import cost, draw
 from ltbench.report.figures.material import Material
 from ltbench.report.figures.tuning import Search, importance, searches
-from ltbench.results.schema import CurvePoint, ShiftTable
+from ltbench.results.records import CurvePoint, ShiftTable
 
 ROOT2 = math.sqrt(2)
 

@@ -7,7 +7,7 @@ import pytest
 
 from ltbench.errors import LtbenchError
 from ltbench.report.figures import draw, experts, mixup
-from ltbench.results.schema import BinTable
+from ltbench.results.records import BinTable
 
 ROOT2 = math.sqrt(2)
 

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ltbench.evaluation.records import count_parameters, data_record, experts_record, multiply_adds, peak_memory
+from ltbench.evaluation.result_parts import count_parameters, data_record, experts_record, multiply_adds, peak_memory
 from ltbench.method import Method
 from ltbench.method.claims import paper_record
 from ltbench.results.provenance import provenance
-from ltbench.results.schema import Cost, CurvePoint, MethodRecord, Result, Status
+from ltbench.results.records import Cost, CurvePoint, MethodRecord, Status
+from ltbench.results.schema import Result
 from ltbench.runs.evaluate import Evaluation, logit_prior
 from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import PlannedRun

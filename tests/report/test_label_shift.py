@@ -4,8 +4,8 @@ import pytest
 
 from ltbench.errors import LtbenchWarning
 from ltbench.report.collection import Collection
+from ltbench.report.label_shift import shift_tables, short, under_shift
 from ltbench.report.leaderboard import leaderboards
-from ltbench.report.shift import shift_tables, short, under_shift
 
 SETS = {"forward-2": (30, 3), "uniform": (40, 3), "backward-50": (12, 2)}
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltbench.metrics import calibration_error as noise
+from ltbench.metrics import calibration_noise as noise
 from ltbench.metrics.calibration import classwise_ece, reliability
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ltbench.data.label_shift import DISTRIBUTIONS, shifted
 from ltbench.errors import LtbenchWarning
-from ltbench.metrics.calibration_error import confidence_table, ece_floor
+from ltbench.metrics.calibration_noise import confidence_table, ece_floor
 from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.table import Table, spread

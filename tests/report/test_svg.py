@@ -6,7 +6,7 @@ import re
 from ltbench.report.collection import collect
 from ltbench.report.contents import contents
 from ltbench.report.leaderboard import leaderboards
-from ltbench.report.picture import svg
+from ltbench.report.svg import svg
 from ltbench.results.store import Store
 
 

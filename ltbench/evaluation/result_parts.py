@@ -12,7 +12,7 @@ from ltbench.data.images import ImageFiles
 from ltbench.method import Method
 from ltbench.models.experts import ExpertNetwork
 from ltbench.models.trunk_and_branch import Subgraph
-from ltbench.results.schema import DataRecord, ExpertsRecord
+from ltbench.results.records import DataRecord, ExpertsRecord
 
 
 def shot_groups(data: Dataset) -> dict[str, list[int]]:

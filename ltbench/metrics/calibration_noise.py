@@ -6,35 +6,18 @@ of each bin), without draws, so that it can be said of every stored result.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
-BINS = 15
-Floats = NDArray[np.float64]
+from ltbench.metrics.bins import BINS, Floats, bin_of
+
 _Z = 1.959964  # of the middle 95 % of a normal distribution
 _Z_ONE_SIDED = 1.644854  # of its lower 95 %
 _LARGEST_SCALE = 8.0
 """True gaps are searched up to this multiple of the measured ones."""
 _DRAWS = 1000
-
-
-@lru_cache(maxsize=64)
-def bin_edges(bins: int = BINS) -> NDArray[np.float32]:
-    """(bins - 1,) inner edges k / bins of equal-width bins, each rounded once to float32, in which confidences are."""
-    return (np.arange(1, bins) / bins).astype(np.float32)
-
-
-def bin_of(confidence: NDArray[np.floating], bins: int = BINS) -> NDArray[np.int64]:
-    """The bin of each confidence: a bin holds (lower, upper]. Confidences are compared as float32, whatever they are.
-
-    Args:
-        confidence: of any shape, 0 to 1.
-        bins: how many.
-    """
-    return np.searchsorted(bin_edges(bins), confidence.astype(np.float32), side="left")
 
 
 def confidence_table(confidence: NDArray[np.floating], bins: int = BINS) -> tuple[Floats, Floats]:

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from ltbench.errors import LtbenchError
 from ltbench.report.figures.material import Material, shown_name
 from ltbench.report.figures.style import DOUBLE, key, look
-from ltbench.report.shift import under_shift
+from ltbench.report.label_shift import under_shift
 
 PRIORS = {"unknown": "prior unknown", "known": "prior known", "estimated": "prior estimated\n(from the test images)"}
 

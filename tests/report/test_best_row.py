@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import special, stats
 
-from ltbench.report.leader import adjusted, compare_with_leader, one_sided_p, table_seeds
+from ltbench.report.best_row import adjusted, compare_with_leader, one_sided_p, table_seeds
 
 NAN = float("nan")
 
