@@ -99,9 +99,15 @@ class Dataset:
         if self.cache_resized is not None:
             part = resized(part, self.cache_resized, listener)
         return FileLoader(
-            part, self.image_size, self.mean, self.std, device,
-            labelled=labelled, workers=workers, on_device=self.decode == "gpu",
-        )  # fmt: skip
+            part,
+            self.image_size,
+            self.mean,
+            self.std,
+            device,
+            labelled=labelled,
+            workers=workers,
+            on_device=self.decode == "gpu",
+        )
 
 
 def load(source: Source, config: RunConfig, folder: Path) -> Dataset:

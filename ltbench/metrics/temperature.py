@@ -57,7 +57,7 @@ class Prior:
 
     @classmethod
     def of_labels(cls, labels: Tensor, classes: int) -> "Prior":
-        """Of a test set: "balanced" where all classes have the same number of images, otherwise "test"."""
+        """The prior of a test set: "balanced" where all classes have equally many images, otherwise "test"."""
         counts = torch.bincount(labels, minlength=classes).double()
         return cls("balanced" if bool((counts == counts[0]).all()) else "test", counts)
 
@@ -233,7 +233,7 @@ class _Posterior:
         return now
 
     def derivatives(self, logits: Logits, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the log likelihood: (N, P) slopes by image, and (P, P) the negative second derivative of their sum."""
+        """Derivatives of the log likelihood: (N, P) slopes by image; (P, P) the sum's negative second derivative."""
         size = len(self.parameters)
         slopes = torch.empty(len(labels), size, dtype=torch.float64)
         curvature = torch.zeros(size, size, dtype=torch.float64)

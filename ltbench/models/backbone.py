@@ -48,7 +48,7 @@ class Backbone:
         features = self._count_features(complete[0])
         modules = self._split(models, width) if shared and experts > 1 else (nn.Identity(), complete)
         if modules is None:
-            message = f"the stages of '{self.name}' cannot be told apart: each expert is a complete network"
+            message = f"the stages of '{self.name}' cannot be found: each expert is a complete network"
             warnings.warn(message, LtbenchWarning, stacklevel=2)
             modules = (nn.Identity(), complete)
         trunk, branches = modules

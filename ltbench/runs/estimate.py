@@ -51,10 +51,10 @@ class Sizes:
     counts: tuple[int, ...]
     """(C,) training images of each class; assumed where only their sum is published."""
     images: int
-    """Of an epoch."""
+    """Number of training images per epoch."""
     test_images: int
     shape: tuple[int, int, int]
-    """Of an image: channels, height, width."""
+    """Channels, height and width of an image."""
     streamed: bool
     """Whether images stay files, which are decoded again and again."""
 
@@ -66,7 +66,7 @@ class StageTime:
     name: str
     steps: int
     seconds: tuple[float, ...]
-    """Of a step, measured one time after the other."""
+    """Seconds per step, in the order of measurement."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class ProcessTime:
 
     @property
     def seconds(self) -> float:
-        """Of all steps, by the shortest of each stage."""
+        """Seconds of all steps, if each takes as long as the shortest of its stage."""
         return sum(stage.steps * min(stage.seconds) for stage in self.stages)
 
     @property
@@ -102,7 +102,7 @@ class Estimate:
     device: torch.device
     parameters: int
     multiply_adds: int
-    """Of one image, through all experts."""
+    """Multiply-adds per image, through all experts."""
     processes: tuple[ProcessTime, ...]
     """For each number of processes that was asked for."""
     evaluation_seconds: float

@@ -33,7 +33,7 @@ class PlannedRun:
     data: Dataset
     device: torch.device
     revision: str
-    """Of the method's code."""
+    """Revision of the method's code."""
     run_id: str
     sync_group_size: int
     """Processes that share batch norm's statistics; 1: each has its own."""

@@ -22,7 +22,7 @@ class BaseRuns:
     run_ids: dict[str, str] = field(default_factory=dict)
     """By the name that the method gives them."""
     seconds: float = 0.0
-    """Of their training."""
+    """Seconds of their training."""
 
 
 def record(

@@ -40,7 +40,7 @@ def run(config: RunConfig, options: RunOptions | None = None) -> Result:
         The result, which is stored as well: done, or failed with a reason.
 
     Raises:
-        LtbenchError: for bad input or surroundings; nothing is stored then.
+        LtbenchError: for bad input or a bad environment; nothing is stored then.
         KeyboardInterrupt: passed on, once the run is stored as interrupted.
     """
     return run_or_recall(config, options)[0]

@@ -106,7 +106,7 @@ def _drop_torn_line(path: Path) -> None:
         trials += operation["op_code"] == JournalOperation.CREATE_TRIAL
     if torn:
         os.truncate(path, len(content) - len(torn))
-        message = f"{path}: the last line was not written whole and is dropped; the search goes on from the one before"
+        message = f"{path}: the last line was not written whole and is dropped; the search resumes from the one before"
         warnings.warn(message, LtbenchWarning, stacklevel=4)
 
 

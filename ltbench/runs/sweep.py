@@ -18,7 +18,7 @@ from ltbench.runs.options import RunOptions, for_run
 from ltbench.runs.run import run_or_recall
 
 MOST_SEEDS = 10_000
-"""Of one list; more are a slip of the keyboard, and each would be a run."""
+"""Largest number of seeds in one list; more are a slip of the keyboard, and each would be a run."""
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -30,7 +30,7 @@ from ltbench.runs.search_journal import open_study
 
 OBJECTIVE = "macro accuracy on the validation part of train"
 TUNING_SEED = 1000
-"""Of the trials' runs, far from the seeds that a final comparison uses."""
+"""Seed of all trials, far from the seeds that a final comparison uses."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,18 @@ def tune(
     on_trial: Callable[[FrozenTrial], None] = lambda trial: None,
     parallel: int = 1,
 ) -> Search:
-    """Search a method's space; a search that was stopped or killed goes on where it was, and ends as if it were not.
+    """Search a method's space; a search that was stopped or killed resumes, and ends as if it were not.
 
     Each trial is a run with a validation part; the test set is not looked at. ECE is recorded with every trial.
 
     With several processes, the n-th trial is chosen when the results of all but ``parallel - 1`` trials before it are
     known, and sees those that are still running as bad ones, so as not to come near them. That depends on the number of
     processes and not on how long a trial takes, so the same search always finds the same; one that was stopped, too.
-    Only where it goes on with another number of processes it may choose others.
+    Only where it resumes with another number of processes it may choose others.
 
-    One search at a time uses a folder. What is there goes on only if it is the same search: the same settings, with the
+    One search at a time uses a folder. What is there resumes only if it is the same search: the same settings, with the
     recipe as it is now, images, revision of the method and search space. A search of an older version that has not
-    noted all of these goes on if its trials are the runs that the same hyper-parameters give now. Each call writes
+    noted all of these resumes if its trials are the runs that the same hyper-parameters give now. Each call writes
     best.toml anew, from all trials that there are, be they more than asked for.
 
     Args:
@@ -187,7 +187,7 @@ class _Identity:
 
     @classmethod
     def of(cls, base: RunConfig, space: Mapping[str, Range | Choice], options: RunOptions) -> "_Identity":
-        """Of the search that a command asks for, with the data that are there."""
+        """The identity of the search that a command asks for, with the data that are there."""
         some = {name: _any(option) for name, option in space.items()}
         resolved = resolve(base.replace(hyperparameters={**base.hyperparameters, **some})).config
         data = dataset.load(registry.dataset(base.dataset), resolved, options.data_dir)

@@ -87,7 +87,7 @@ def test_one_process_killed_ends_the_others_with_a_message_and_the_run_goes_on_a
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "ltbench: another process of this run has ended or does not answer" in said
-    assert "the same command goes on from the last checkpoint" in said
+    assert "the same command resumes from the last checkpoint" in said
     assert not list((tmp_path / "several").rglob("*.json"))
 
     monkeypatch.setenv("LTBENCH_CACHE", str(tmp_path / "cache"))

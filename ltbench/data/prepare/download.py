@@ -67,7 +67,7 @@ def fetch(url: str, file: Path, *, md5: str, listener: ProgressListener = silent
             raise LtbenchError(
                 f"the download of {file.name} stopped after {have:,} bytes: {reason}",
                 where=url,
-                hint=f"the same command goes on from there; or {_by_hand(file)}",
+                hint=f"the same command resumes there; or {_by_hand(file)}",
             )
         time.sleep(max(PAUSE * (1 + in_vain), asked_for))
     check(part, md5, listener, otherwise="it was deleted; run the same command again")
@@ -127,7 +127,7 @@ def disk_fault(what: str, error: OSError, where: Path) -> LtbenchError:
     return LtbenchError(
         f"{what}: {error.strerror or error}",
         where=error.filename or where.absolute(),
-        hint="make room, or the folder readable and writable; the same command then goes on from there",
+        hint="make room, or the folder readable and writable; the same command then resumes there",
     )
 
 

@@ -38,11 +38,11 @@ class Heartbeat(Frozen):
     """The share of training that was done by then, 0 to 1."""
     seen: datetime
     share: float
-    """Of training that is done, 0 to 1."""
+    """Fraction of training that is done."""
     words: str
     """The stage and the epoch."""
     loss: float | None
-    """Of the last whole epoch."""
+    """Mean loss of the last whole epoch."""
     images_per_second: float | None
 
     def seconds_left(self, now: datetime) -> float | None:
@@ -74,7 +74,7 @@ class HeartbeatWriter:
         self._due = 0.0
 
     def write(self, share: float, words: str, history: "History") -> None:
-        """Note how far the run is, in the file if it is time for that; see ``train.history.Watch``."""
+        """Note how far the run is, in the file if it is time for that; see ``ltbench.progress``."""
         self._last = share, words, history
         if self._start is None:
             self._start = datetime.now(UTC), share, history.images

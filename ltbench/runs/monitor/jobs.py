@@ -30,9 +30,9 @@ class Stopped:
     config: RunConfig
     at: datetime
     share: float | None
-    """Of training that was done, 0 to 1; None where it is not known."""
+    """Fraction of training that was done; None where it is not known."""
     saved: bool
-    """Whether there is a checkpoint from which the same command goes on; else it starts anew."""
+    """Whether there is a checkpoint from which the same command resumes; else it starts anew."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ ROOMY = 20
 NOTHING = "Nothing is under way, and there are no results yet: ltbench run starts a run, --results names a folder."
 
 
-def follow(lookout: RunIndex, console: Console, interval: float) -> None:
+def follow(index: RunIndex, console: Console, interval: float) -> None:
     """Show what there is, again and again, until interrupted.
 
     Args:
@@ -39,7 +39,7 @@ def follow(lookout: RunIndex, console: Console, interval: float) -> None:
     """
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            jobs = lookout.look()
+            jobs = index.look()
             live.update(render(jobs, datetime.now(UTC), console.width, console.height), refresh=True)
             time.sleep(interval)
 
@@ -173,7 +173,7 @@ def _stopped(title: str, runs: Sequence[Stopped], names: _Names, now: datetime, 
     table = _table(title, "stopped", "", "", words=1)
     for run in runs:
         where = "" if run.share is None else f"at {_percent(run.share)}; "
-        how = "the same command goes on" if run.saved else "the same command starts anew"
+        how = "the same command resumes" if run.saved else "the same command starts anew"
         table.add_row(_line(names(run.config)), _line(where + how), _ago(run.at, now))
     return table
 

@@ -292,6 +292,6 @@ def explain_lost_process(*, own_work: bool = False) -> Iterator[None]:
         raise LtbenchError(
             "another process of this run has ended or does not answer",
             where=str(error).splitlines()[0],
-            hint="what it says tells why; the same command goes on from the last checkpoint, also with another "
+            hint="what it says tells why; the same command resumes from the last checkpoint, also with another "
             "number of processes",
         ) from None

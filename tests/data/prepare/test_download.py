@@ -136,7 +136,7 @@ def test_a_server_that_is_overloaded_is_asked_again_but_not_for_ever(site, file)
     with pytest.raises(LtbenchError, match="stopped after 0 bytes: ") as caught:
         fetch(site.url("images.tar"), file, md5=MD5)
     assert len(site.asked) == download.ATTEMPTS
-    assert "the same command goes on from there" in str(caught.value)
+    assert "the same command resumes there" in str(caught.value)
 
 
 @pytest.mark.parametrize("status", [408, 429, 503])
@@ -201,7 +201,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path):
     (tmp_path / "images.tar").mkdir()
     with pytest.raises(LtbenchError, match=r"cannot read images\.tar: Is a directory") as caught:
         check(tmp_path / "images.tar", MD5, otherwise="fetch it again")
-    assert "the same command then goes on from there" in str(caught.value)
+    assert "the same command then resumes there" in str(caught.value)
 
 
 def test_room_is_looked_for_where_the_folder_will_be(tmp_path):

@@ -229,7 +229,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(unpacking.shutil, "copyfileobj", full)
     with pytest.raises(LtbenchError, match=r"cannot unpack images\.tar: No space left on device") as caught:
         unpack(tar(tmp_path / "images.tar", FILES), tmp_path / "into")
-    assert "the same command then goes on from there" in str(caught.value)
+    assert "the same command then resumes there" in str(caught.value)
 
 
 def test_an_archive_that_is_not_there_is_told(tmp_path):

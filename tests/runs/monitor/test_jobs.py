@@ -136,33 +136,33 @@ def test_only_what_is_new_or_has_changed_is_read(place, make_result, monkeypatch
     opened = []
     monkeypatch.setattr(jobs, "read", lambda path: opened.append(path.stem) or read(path))
     monkeypatch.setattr(jobs, "SETTLED", 0.0)
-    lookout = RunIndex(place.cache, [place.results])
+    index = RunIndex(place.cache, [place.results])
     some = {place.end(make_result(method, seed)) for method in ("ce", "balpoe") for seed in range(3)}
     for expected in (some, set()):
         opened.clear()
-        assert len(lookout.look().done) == 6
+        assert len(index.look().done) == 6
         assert set(opened) == expected
     new = place.end(make_result("sade", 0))
     changed = place.end(make_result("ce", 1, top1=99.0), later(1))
     opened.clear()
-    now = lookout.look()
+    now = index.look()
     assert sorted(opened) == sorted([new, changed])
     assert (len(now.done), now.done[0].top1) == (7, 99.0)
     gone = next(place.results.rglob(f"{new}.json"))
     gone.unlink()
-    assert len(lookout.look().done) == 6
+    assert len(index.look().done) == 6
 
 
 def test_a_change_in_the_same_instant_is_seen(place, make_result):
     """The clock of the file system may tick between two changes of a folder, or not."""
-    lookout = RunIndex(place.cache, [place.results])
+    index = RunIndex(place.cache, [place.results])
     place.end(make_result(seed=0))
-    assert len(lookout.look().done) == 1
+    assert len(index.look().done) == 1
     folder = place.results / "digits-lt" / "ce"
     stamp = folder.stat().st_mtime_ns
     place.end(make_result(seed=1))
     os.utime(folder, ns=(stamp, stamp))
-    assert len(lookout.look().done) == 2
+    assert len(index.look().done) == 2
 
 
 def test_damaged_files_are_named(place, make_result):

@@ -73,7 +73,7 @@ def test_every_kind_in_eighty_columns():
         "ce, seed 0      train, epoch 5/10                  0 %",
         "",
         "stopped",
-        "ce, seed 2  at 43 %; the same command goes on   5 min ago",
+        "ce, seed 2  at 43 %; the same command resumes   5 min ago",
         "ce, seed 3  the same command starts anew       3 days ago",
         "",
         "failed",
@@ -166,7 +166,7 @@ def test_one_look_at_stored_runs_and_a_dead_one(cli, tmp_path, make_result):
         done = cli(*words)
         assert (done.code, done.err) == (0, "")
         assert "0 running, 1 stopped, 0 failed, 1 done" in done.out
-        assert "\nbalpoe, seed 0  at 40 %; the same command goes on " in done.out
+        assert "\nbalpoe, seed 0  at 40 %; the same command resumes " in done.out
         assert re.search(r"\nsade, seed 0 +91\.50 +3\.25 +12 s ", done.out)
 
 
