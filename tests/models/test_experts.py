@@ -178,7 +178,7 @@ def test_trunk_and_branch_compute_what_the_whole_network_does(name, size, option
     again = split(whole.model, build.shape)
     if shared == WHOLE:
         assert [str(one.message) for one in said if issubclass(one.category, LtbenchWarning)] == [
-            f"the stages of '{name}' cannot be told apart: each expert is a complete network"
+            f"the stages of '{name}' cannot be found: each expert is a complete network"
         ]
         assert again is None
         assert [type(branch) for branch in network.branches] == [FeatureExtractor, FeatureExtractor]

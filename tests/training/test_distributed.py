@@ -345,7 +345,7 @@ def test_a_run_whose_process_is_killed_goes_on_with_any_number_of_processes(late
             if next(steps, None) is None and group.rank == 1:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        with pytest.raises(LtbenchError, match="goes on from the last checkpoint"):
+        with pytest.raises(LtbenchError, match="resumes from the last checkpoint"):
             trained(cls, path, group, every=0.0, listener=kill, **settings)
         return "told"
 

@@ -24,7 +24,7 @@ SETTLED = 2.0
 
 
 @dataclass(frozen=True)
-class Stopped:
+class InterruptedRun:
     """A run that no process carries out, and that has not ended."""
 
     config: RunConfig
@@ -36,7 +36,7 @@ class Stopped:
 
 
 @dataclass(frozen=True)
-class Ended:
+class FinishedRun:
     """What is shown of a result."""
 
     run_id: str
@@ -56,9 +56,9 @@ class Jobs:
     """All runs at one moment, the latest first."""
 
     running: list[Heartbeat] = field(default_factory=list)
-    stopped: list[Stopped] = field(default_factory=list)
-    failed: list[Ended] = field(default_factory=list)
-    done: list[Ended] = field(default_factory=list)
+    stopped: list[InterruptedRun] = field(default_factory=list)
+    failed: list[FinishedRun] = field(default_factory=list)
+    done: list[FinishedRun] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     """A message a file that could not be read."""
 
@@ -97,7 +97,7 @@ class RunIndex:
             (running if _alive(heartbeat, path) else left)[heartbeat.run_id] = heartbeat
         for heartbeat in running.values():
             self._add(heartbeat.folder)
-        ended: dict[str, Ended] = {}
+        ended: dict[str, FinishedRun] = {}
         for one in (one for folder in self._folders.values() for one in folder.results()):
             if isinstance(one, str):
                 problems.append(one)
@@ -106,15 +106,19 @@ class RunIndex:
         return self._sorted(running, left, ended, problems)
 
     def _sorted(
-        self, running: dict[str, Heartbeat], left: dict[str, Heartbeat], ended: dict[str, Ended], problems: list[str]
+        self,
+        running: dict[str, Heartbeat],
+        left: dict[str, Heartbeat],
+        ended: dict[str, FinishedRun],
+        problems: list[str],
     ) -> Jobs:
-        stopped: dict[str, Stopped] = {}
+        stopped: dict[str, InterruptedRun] = {}
         for name, one in ended.items():
             if one.status == "interrupted":
-                stopped[name] = Stopped(one.config, one.at, None, self._saved(name))
+                stopped[name] = InterruptedRun(one.config, one.at, None, self._saved(name))
         for name, beat in left.items():
             if name not in ended or ended[name].status == "interrupted" or ended[name].at < beat.seen:
-                stopped[name] = Stopped(beat.config, beat.seen, beat.share, self._saved(name))
+                stopped[name] = InterruptedRun(beat.config, beat.seen, beat.share, self._saved(name))
         over = [one for name, one in ended.items() if name not in stopped and name not in running]
         over.sort(key=lambda one: one.at, reverse=True)
         return Jobs(
@@ -145,10 +149,10 @@ class _Folder:
         self._changed = 0
         self._below: dict[str, _Folder] = {}
         self._stamps: dict[str, int] = {}
-        self._results: dict[str, Ended | str] = {}
+        self._results: dict[str, FinishedRun | str] = {}
         self._problem: str | None = None
 
-    def results(self) -> Iterator[Ended | str]:
+    def results(self) -> Iterator[FinishedRun | str]:
         """Each result, or a message where a file is damaged or no result."""
         self._refresh()
         yield from [self._problem] if self._problem else []
@@ -195,13 +199,13 @@ def _stamp(path: Path) -> int | None:
         return 0 if path.is_symlink() else None
 
 
-def _summary(path: Path) -> Ended | str:
+def _summary(path: Path) -> FinishedRun | str:
     try:
         result = read(path)
     except LtbenchError as error:
         return str(error)
     metrics = result.test or result.metrics.get("validation")
-    return Ended(
+    return FinishedRun(
         run_id=result.run_id,
         config=result.config,
         at=_end(result, path),

@@ -16,7 +16,7 @@ from ltbench.config import Recipe, RunConfig
 from ltbench.config.format_settings import format_value
 from ltbench.printable import printable_name
 from ltbench.runs.monitor.heartbeat import Heartbeat
-from ltbench.runs.monitor.jobs import Ended, Jobs, RunIndex, Stopped
+from ltbench.runs.monitor.jobs import FinishedRun, Jobs, RunIndex, InterruptedRun
 
 QUIET = 60.0
 """Seconds without a heartbeat that are worth a word."""
@@ -33,7 +33,7 @@ def follow(index: RunIndex, console: Console, interval: float) -> None:
     """Show what there is, again and again, until interrupted.
 
     Args:
-        lookout: looks for runs.
+        index: of the runs that are looked at.
         console: to show them on.
         interval: seconds between two looks.
     """
@@ -169,7 +169,7 @@ def _running(title: str, runs: Sequence[Heartbeat], names: _Names, now: datetime
     return table
 
 
-def _stopped(title: str, runs: Sequence[Stopped], names: _Names, now: datetime, width: int) -> Table:
+def _stopped(title: str, runs: Sequence[InterruptedRun], names: _Names, now: datetime, width: int) -> Table:
     table = _table(title, "stopped", "", "", words=1)
     for run in runs:
         where = "" if run.share is None else f"at {_percent(run.share)}; "
@@ -178,14 +178,14 @@ def _stopped(title: str, runs: Sequence[Stopped], names: _Names, now: datetime, 
     return table
 
 
-def _failed(title: str, runs: Sequence[Ended], names: _Names, now: datetime, width: int) -> Table:
+def _failed(title: str, runs: Sequence[FinishedRun], names: _Names, now: datetime, width: int) -> Table:
     table = _table(title, "failed", "", "", words=1)
     for run in runs:
         table.add_row(_line(names(run.config)), _line(run.reason or ""), _ago(run.at, now))
     return table
 
 
-def _done(title: str, runs: Sequence[Ended], names: _Names, now: datetime, width: int) -> Table:
+def _done(title: str, runs: Sequence[FinishedRun], names: _Names, now: datetime, width: int) -> Table:
     table = _table(title, "done", "top-1", "ECE", "trained", "ended")
     for run in runs:
         name = _line(names(run.config) + (" (validation)" if run.validation else ""))

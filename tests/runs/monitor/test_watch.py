@@ -19,7 +19,7 @@ from ltbench.config import Recipe, RunConfig
 from ltbench.files.atomic import write_text
 from ltbench.results.store import Store
 from ltbench.runs.monitor.heartbeat import FILE, Heartbeat
-from ltbench.runs.monitor.jobs import Ended, Jobs, Stopped
+from ltbench.runs.monitor.jobs import FinishedRun, Jobs, InterruptedRun
 from ltbench.runs.monitor.watch import render
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -44,7 +44,7 @@ def running(settings, **changes):
 
 
 def ended(settings, *, status="done", reason=None, validation=False, progress=NOW):
-    return Ended("abc", settings, progress, status, reason, 93.25, 4.125, 75.0, validation)
+    return FinishedRun("abc", settings, progress, status, reason, 93.25, 4.125, 75.0, validation)
 
 
 def shown(jobs, width=80, height=None):
@@ -59,8 +59,8 @@ def test_every_kind_in_eighty_columns():
     jobs = Jobs(
         running=[running(config("balpoe", 1)), running(config(), share=0.001, loss=None, began_at=0.001)],
         stopped=[
-            Stopped(config("ce", 2), ago(minutes=5), 0.43, saved=True),
-            Stopped(config("ce", 3), ago(days=3), None, saved=False),
+            InterruptedRun(config("ce", 2), ago(minutes=5), 0.43, saved=True),
+            InterruptedRun(config("ce", 3), ago(days=3), None, saved=False),
         ],
         failed=[ended(config("ce", 4), status="failed", reason="the loss is nan [in epoch 3]", progress=ago(hours=3))],
         done=[ended(config("ce", 5), progress=ago(seconds=9))],
