@@ -16,7 +16,7 @@ from ltbench.config import Recipe, RunConfig
 from ltbench.config.format_settings import format_value
 from ltbench.printable import printable_name
 from ltbench.runs.monitor.heartbeat import Heartbeat
-from ltbench.runs.monitor.jobs import FinishedRun, Jobs, RunIndex, InterruptedRun
+from ltbench.runs.monitor.jobs import FinishedRun, InterruptedRun, Jobs, RunIndex
 
 QUIET = 60.0
 """Seconds without a heartbeat that are worth a word."""

@@ -19,7 +19,7 @@ from ltbench.config import Recipe, RunConfig
 from ltbench.files.atomic import write_text
 from ltbench.results.store import Store
 from ltbench.runs.monitor.heartbeat import FILE, Heartbeat
-from ltbench.runs.monitor.jobs import FinishedRun, Jobs, InterruptedRun
+from ltbench.runs.monitor.jobs import FinishedRun, InterruptedRun, Jobs
 from ltbench.runs.monitor.watch import render
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
