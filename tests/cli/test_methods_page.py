@@ -72,4 +72,4 @@ def test_the_command_prints_the_page(cli):
     assert cli("list", "methods", "--format", "md").out == methods_page.render([])
     refused = cli("list", "datasets", "--format", "md")
     assert refused.code == 2
-    assert "about methods only" in refused.err
+    assert "there is no page about datasets" in refused.err

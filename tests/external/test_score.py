@@ -280,7 +280,7 @@ BAD = [
     ({"logits": FINE, "labels": LABELS / 1}, [], ["labels are float64"]),
     ({"logits": FINE, "experts": FINE}, [], ["experts have the shape (400, 10) and not (experts, images, classes)"]),
     ({"logits": FINE, "experts": FINE[None, :9]}, [], ["experts are (1, 9, 10), but logits are (400, 10)"]),
-    ({"logits": FINE}, ["--name", "ce"], ["there is a method 'ce'", "--name"]),
+    ({"logits": FINE}, ["--name", "ce"], ["'ce' is a method of ltbench", "--name"]),
     ({"logits": FINE}, ["--name", "a/b"], ["'a/b' is no name", "--name"]),
     ({"logits": FINE}, ["--name", "../up"], ["'../up' is no name"]),
     ({"logits": FINE}, ["--dataset", "digit-lt"], ["unknown data set 'digit-lt'", "--train-counts", "digits-lt"]),
