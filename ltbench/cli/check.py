@@ -14,11 +14,20 @@ def check(file: Annotated[Path, typer.Argument(help="Method file, e.g. my_method
     A TOML file beside it, with what is published about the method, is checked, too.
     """
     from ltbench import conformance, registry
+    from ltbench.errors import LtbenchError
     from ltbench.method.paper import paper_of
+    from ltbench.report.published import figures
 
     method = registry.method(registry.add_method_file(file))
     for dataset in paper_of(method).defaults:
         registry.check_dataset(dataset, where=f"{file.with_suffix('.toml')}, [defaults.{dataset}]")
+    for claim in paper_of(method).claims:
+        if not len(figures(claim.key)):
+            raise LtbenchError(
+                f"there is no row '{claim.key}' in ltbench/report/published.csv",
+                where=f"{file.with_suffix('.toml')}, reported",
+                hint="write the first five columns of a row, joined by |; or leave it out",
+            )
     failures = 0
     for outcome in conformance.run(method):
         failures += not outcome.passed

@@ -28,6 +28,16 @@ from ltbench.method.sampler import Sampler, Shuffled, class_balanced
 from ltbench.method.stage import Progress, Stage
 from ltbench.models.experts import ExpertNetwork
 
+_MOVED = {
+    "paper": "what is published stands in the TOML file beside the method's",
+    "coupled": "it is called couples_batch",
+    "gathers": "it is called gathers_across_processes",
+    "track": "it is called comparison_group",
+    "space": "a search range stands on its hyper-parameter in Config",
+    "dataset_defaults": "write [defaults.DATASET] into the TOML file beside the method's",
+}
+"""Attributes of older versions, which would be ignored in silence."""
+
 
 @dataclass(frozen=True)
 class ClassPrior:
@@ -123,8 +133,8 @@ class Method(nn.Module):
         """Refuse what would be ignored. Predictions are stored by expert, so that they can be combined anew."""
         if "predict" in cls.__dict__:
             raise TypeError(f"{cls.__name__} overrides predict; override experts or combine, of which it is made")
-        if "paper" in cls.__dict__:
-            raise TypeError(f"{cls.__name__}.paper is not read; what is published stands in the TOML file beside it")
+        for name in _MOVED.keys() & cls.__dict__.keys():
+            raise TypeError(f"{cls.__name__}.{name} is not read; {_MOVED[name]}")
 
     def __init__(self, build: BackboneFactory, prior: ClassPrior, config: MethodConfig) -> None:
         super().__init__()

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from ltbench.config import Frozen, Recipe, read_toml, recipes, validated
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, unknown
 from ltbench.method.base import Method
 from ltbench.method.method_config import MethodConfig
 
@@ -51,8 +51,12 @@ class Paper(Frozen):
     authors: tuple[str, ...] = ()
     venue: str = ""
     year: int = 0
-    checkpoint: str | None = Field(None, description="whose weights its authors report, e.g. last epoch")
-    draw: str | None = Field(None, description="whose choice of images its authors' CIFAR-LT has")
+    checkpoint: Literal["last epoch", "best epoch on the test set", "best epoch on the validation set"] | None = Field(
+        None, description="whose weights its authors report"
+    )
+    draw: Literal["Cao et al.", "Cui et al."] | None = Field(
+        None, description="whose choice of images its authors' CIFAR-LT has"
+    )
     reported: tuple[str, ...] = Field((), description="rows of published.csv, of the default hyper-parameters")
     variant: tuple[Variant, ...] = ()
     defaults: dict[str, dict[str, Any]] = Field(
@@ -139,6 +143,10 @@ def _read(file: Path, hyperparameters: type[MethodConfig]) -> Paper:
     recipe = content.pop("recipe", {})
     if not isinstance(recipe, dict):
         raise LtbenchError("'recipe' must be a table of tables", where=file, hint="write [recipe.cifar]")
+    known = recipes.tables("standard")
+    for table in recipe:
+        if table not in known:
+            raise unknown("kind of data", table, known, where=f"{file}, [recipe.{table}]")
     own = {table: recipes.paper_recipe(recipe, table, where=f"{file}, [recipe.{table}]") for table in recipe}
     variants = content.pop("variant", [])
     if not isinstance(variants, list) or not all(isinstance(one, dict) for one in variants):

@@ -1,4 +1,4 @@
-"""The leader of a table and the rows that are significantly worse: one paired comparison for order, bold and ties."""
+"""The best row of a table and the rows that are significantly worse: one paired comparison for order, bold and ties."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ def table_seeds(there: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.zeros(there.shape[1], bool)
 
 
-def compare_with_leader(scores: Floats) -> Comparison:
+def compare_with_best(scores: Floats) -> Comparison:
     """Compare the rows of a table with the best one, on the seeds that both have.
 
     The best row is chosen by the same runs that it is then tested on, and the runs are few. Each row gets a one-sided

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ltbench.config.format_settings import format_imbalance_ratio
 from ltbench.errors import LtbenchError
 from ltbench.report import calibration, compare, intervals
-from ltbench.report.best_row import Comparison, compare_with_leader
+from ltbench.report.best_row import Comparison, compare_with_best
 from ltbench.report.collection import Collection
 from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, frame
 from ltbench.report.row_labels import row_labels
@@ -57,7 +57,7 @@ class Leaderboard:
     bold: Mapping[str, str]
     """Metric -> the best setting, if it is significantly better than every other row."""
     seeds: tuple[int, ...]
-    """The seeds on which the table compares: those that at least half of the rows have (``leader.table_seeds``)."""
+    """The seeds on which the table compares: those that at least half of the rows have (``best_row.table_seeds``)."""
     blocks: int
     """Number of these seeds; the rows that have them all are ranked."""
     critical_difference: float | None
@@ -116,7 +116,7 @@ def _leaderboard(runs: pd.DataFrame, stored: Collection) -> Leaderboard:
     metric = "top1" if balanced else "macro"
     rows = rows.sort_values([metric, "label"], ascending=[False, True]).rename_axis("setting").reset_index()
     seeds, scores = _scores(runs, rows["setting"])
-    compared = {name: compare_with_leader(values) for name, values in scores.items()}
+    compared = {name: compare_with_best(values) for name, values in scores.items()}
     ranking = compared[metric]
     ranks, shape, friedman = _ranks(scores[metric], ranking)
     reference = None if ranking.reference is None else str(rows["setting"][ranking.reference])

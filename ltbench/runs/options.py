@@ -39,6 +39,9 @@ class RunOptions(TrainOptions):
     """The search that chose the settings, for the result."""
 
     def __post_init__(self) -> None:
+        for name in ("data_dir", "out", "tensorboard"):  # text will do as well
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, Path(getattr(self, name)))
         if not 0 <= self.checkpoint_every < math.inf:  # nor NaN, which no time is up to
             raise LtbenchError(
                 f"{self.checkpoint_every} is no number of seconds",

@@ -15,6 +15,8 @@ def resolve(config: RunConfig) -> ResolvedRun:
         LtbenchError: for unknown names, or settings out of range.
     """
     source, cls = registry.dataset(config.dataset), registry.method(config.method)
+    for dataset in paper_of(cls).defaults:
+        registry.check_dataset(dataset, where=f"the TOML file of {config.method}, [defaults.{dataset}]")
     backbone = config.backbone or source.backbone
     registry.check_backbone(backbone)
     recipe = config.recipe

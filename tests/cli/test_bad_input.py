@@ -149,7 +149,10 @@ BAD = [
     (["data", "prepare", "mnist"], ["unknown data set 'mnist'", "where: NAME"]),
     (["data", "order", "mnist"], ["unknown data set 'mnist'", "where: NAME"]),
     (["run", "--dataset", "imagenet-lt", "--data-dir", "no dir"], ["prepare imagenet-lt --data-dir 'no dir'"]),
-    (["data", "verify", "places-lt", "--data-dir", "no dir"], ["data prepare places-lt --data-dir 'no dir' then downloads"]),
+    (
+        ["data", "verify", "places-lt", "--data-dir", "no dir"],
+        ["data prepare places-lt --data-dir 'no dir' then downloads"],
+    ),
     (["run", "--dataset", "cifar10-lt", "--data-dir", "no dir"], ["prepare cifar10-lt --data-dir 'no dir' downloads"]),
 ]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import special, stats
 
-from ltbench.report.best_row import adjusted, compare_with_leader, one_sided_p, table_seeds
+from ltbench.report.best_row import adjusted, compare_with_best, one_sided_p, table_seeds
 
 NAN = float("nan")
 
@@ -39,7 +39,7 @@ def test_the_seeds_on_which_a_table_compares(rows, expected):
 def test_two_rows_are_compared_by_the_paired_t_test():
     # differences 1, 2, 3: mean 2, sd 1, t = 2 / (1 / sqrt(3)) = sqrt(12); with two degrees of freedom the two-sided
     # p = 1 - t / sqrt(2 + t^2) = 1 - sqrt(12 / 14) = 0.0742: either row may come out best
-    found = compare_with_leader(np.array([[2.0, 4.0, 6.0], [1.0, 2.0, 3.0]]))
+    found = compare_with_best(np.array([[2.0, 4.0, 6.0], [1.0, 2.0, 3.0]]))
     assert (found.reference, found.leads) == (0, True)
     assert found.behind == pytest.approx([0.0, 2.0])
     assert found.p == pytest.approx([NAN, 1 - math.sqrt(12 / 14)], nan_ok=True)
@@ -81,7 +81,7 @@ def test_where_all_rows_have_their_own_spread_it_is_estimated_without_bias():
     ],
 )
 def test_where_there_is_no_test(first, second, p):
-    found = compare_with_leader(np.array([first, second]))
+    found = compare_with_best(np.array([first, second]))
     assert np.delete(found.p, found.reference) == pytest.approx([p], nan_ok=True)
     assert not found.wins(0.05)
 
@@ -116,7 +116,7 @@ def test_a_row_that_loses_every_shared_seed_is_not_first_for_its_other_seeds():
     scores = np.array([
         [50.0, 51.0, 52.5, 120.0, 126.5], [60.0, 61.2, 62.0, NAN, NAN], [70.1, 71.0, 72.0, NAN, NAN],
     ])  # fmt: skip
-    found = compare_with_leader(scores)
+    found = compare_with_best(scores)
     assert found.seeds.tolist() == [True, True, True, False, False]
     assert (found.reference, found.leads) == (2, True)
     assert found.behind == pytest.approx([(20.1 + 20 + 19.5) / 3, (10.1 + 9.8 + 10) / 3, 0])
@@ -125,17 +125,17 @@ def test_a_row_that_loses_every_shared_seed_is_not_first_for_its_other_seeds():
 
 def test_a_row_that_lacks_seeds_is_not_first_and_none_is_where_it_is_ahead_on_those_that_it_has():
     scores = np.array([[60.0, 61.0, 62.0, 63.0], [50.0, 51.0, 52.0, 53.0], [60.5, 61.5, NAN, NAN]])
-    found = compare_with_leader(scores)
+    found = compare_with_best(scores)
     assert (found.reference, found.leads) == (0, False)
     assert found.complete.tolist() == [True, True, False]
     assert found.behind == pytest.approx([0, 10, -0.5])
     assert not found.wins(0.05)
     scores[2] -= 1  # now it is behind there
-    assert compare_with_leader(scores).leads
+    assert compare_with_best(scores).leads
 
 
 def test_a_row_that_shares_no_seed_is_not_compared():
-    found = compare_with_leader(np.array([[60.0, 61.0, NAN], [50.0, 51.0, NAN], [NAN, NAN, 99.0]]))
+    found = compare_with_best(np.array([[60.0, 61.0, NAN], [50.0, 51.0, NAN], [NAN, NAN, 99.0]]))
     assert (found.reference, found.leads, found.shared.tolist()) == (0, True, [2, 2, 0])
     assert math.isnan(found.behind[2])
     assert not found.wins(0.05)
@@ -144,7 +144,7 @@ def test_a_row_that_shares_no_seed_is_not_compared():
 def test_a_row_without_the_metric_is_no_obstacle():
     rng = np.random.default_rng(0)
     scores = np.array([60 + rng.random(5), 50 + rng.random(5), [NAN] * 5])
-    assert compare_with_leader(scores).wins(0.05)
+    assert compare_with_best(scores).wins(0.05)
 
 
 @st.composite
@@ -168,7 +168,7 @@ def loses_all(scores, row, other):
 @settings(max_examples=100, deadline=None)
 @given(unequal())
 def test_no_row_leads_that_loses_all_shared_seeds_or_lacks_any(scores):
-    found = compare_with_leader(scores)
+    found = compare_with_best(scores)
     assert np.array_equal(found.complete.any(), found.reference is not None)
     if found.leads:
         assert found.complete[found.reference]
@@ -186,7 +186,7 @@ def test_the_order_of_rows_and_seeds_and_a_common_shift_change_nothing(scores, r
     rows, seeds = list(range(len(scores))), list(range(scores.shape[1]))
     random.shuffle(rows)
     random.shuffle(seeds)
-    first, second = compare_with_leader(scores), compare_with_leader(scores[rows][:, seeds] + 5)
+    first, second = compare_with_best(scores), compare_with_best(scores[rows][:, seeds] + 5)
     assert first.leads == second.leads or (first.behind == 0).sum() > 1  # of equal rows the first counts
     if (first.behind == 0).sum() <= 1:
         assert second.behind == pytest.approx(first.behind[rows], nan_ok=True)

@@ -164,7 +164,7 @@ def wait_for_messages(workers: Sequence[Worker]) -> list[Worker]:
 
 @contextmanager
 def _start_conditions(threads: int) -> Iterator[None]:
-    """Surroundings for the start of a worker: blocked signals, and the number of threads before it imports torch."""
+    """The environment in which a worker starts: blocked signals, and the number of threads before it imports torch."""
     resource_tracker.ensure_running()  # its start, which would come inside, unblocks the signals
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(threads)

@@ -56,7 +56,7 @@ class Jobs:
     """All runs at one moment, the latest first."""
 
     running: list[Heartbeat] = field(default_factory=list)
-    stopped: list[InterruptedRun] = field(default_factory=list)
+    interrupted: list[InterruptedRun] = field(default_factory=list)
     failed: list[FinishedRun] = field(default_factory=list)
     done: list[FinishedRun] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)

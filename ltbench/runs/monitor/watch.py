@@ -1,4 +1,4 @@
-"""The view of ``ltbench watch``: running, stopped, failed and finished runs in a terminal of any size."""
+"""The view of ``ltbench watch``: running, interrupted, failed and finished runs in a terminal of any size."""
 
 import time
 from collections import defaultdict
@@ -55,7 +55,7 @@ def render(jobs: Jobs, now: datetime, width: int, height: int | None = None) -> 
     """
     runs: dict[str, Sequence[Any]] = {
         "running": jobs.running,
-        "stopped": jobs.stopped,
+        "interrupted": jobs.interrupted,
         "failed": jobs.failed,
         "done": jobs.done,
     }
@@ -169,8 +169,8 @@ def _running(title: str, runs: Sequence[Heartbeat], names: _Names, now: datetime
     return table
 
 
-def _stopped(title: str, runs: Sequence[InterruptedRun], names: _Names, now: datetime, width: int) -> Table:
-    table = _table(title, "stopped", "", "", words=1)
+def _interrupted(title: str, runs: Sequence[InterruptedRun], names: _Names, now: datetime, width: int) -> Table:
+    table = _table(title, "interrupted", "", "", words=1)
     for run in runs:
         where = "" if run.share is None else f"at {_percent(run.share)}; "
         how = "the same command resumes" if run.saved else "the same command starts anew"
@@ -196,11 +196,11 @@ def _done(title: str, runs: Sequence[FinishedRun], names: _Names, now: datetime,
 
 _TABLES: dict[str, Callable[[str, Any, _Names, datetime, int], Table]] = {
     "running": _running,
-    "stopped": _stopped,
+    "interrupted": _interrupted,
     "failed": _failed,
     "done": _done,
 }
-_STYLES = {"running": "cyan", "stopped": "yellow", "failed": "red", "done": "green"}
+_STYLES = {"running": "cyan", "interrupted": "yellow", "failed": "red", "done": "green"}
 
 
 def _percent(share: float) -> str:

@@ -121,11 +121,11 @@ def test_a_run_that_is_stopped_waits_and_one_that_went_on_is_done(tmp_path, ever
     options = RunOptions(out=tmp_path / "out", device="cpu", checkpoint_every=every)
     with pytest.raises(KeyboardInterrupt):
         run(RUN, RunOptions(out=tmp_path / "out", device="cpu", checkpoint_every=every, listener=listener))
-    (stopped,) = jobs(tmp_path / "out").stopped
+    (stopped,) = jobs(tmp_path / "out").interrupted
     assert (stopped.share, stopped.saved) == (8 / 16, saved), "the step that was stopped had not beaten yet"
     run(RUN, options)
     after = jobs(tmp_path / "out")
-    assert (len(after.stopped), len(after.done)) == (0, 1)
+    assert (len(after.interrupted), len(after.done)) == (0, 1)
 
 
 def train_slowly(out):
@@ -146,11 +146,11 @@ def test_a_run_whose_process_is_killed_waits_to_go_on(tmp_path):
     process.join()
     assert process.exitcode == -signal.SIGKILL
     now = jobs(tmp_path / "out")
-    assert (now.running, [one.saved for one in now.stopped]) == ([], [True])
+    assert (now.running, [one.saved for one in now.interrupted]) == ([], [True])
     result = record_failure(RUN, RunOptions(out=tmp_path / "out", device="cpu"), "its process was killed")
     now = jobs(tmp_path / "out")
     assert [(one.run_id, one.reason) for one in now.failed] == [(result.run_id, "its process was killed")]
-    assert not now.stopped
+    assert not now.interrupted
 
 
 def test_a_run_that_fails_has_none(tmp_path):

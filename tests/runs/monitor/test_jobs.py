@@ -73,7 +73,7 @@ def test_each_kind_the_latest_first(place, make_result):
     failed = place.end(make_result("balpoe", status="failed", reason="the loss is nan"))
     now = place.look()
     assert ids(now.running) == ["second", "first"]
-    assert [(one.at, one.share, one.saved) for one in now.stopped] == [(later(1), 0.43, False), (later(0), 0.43, True)]
+    assert [(one.at, one.share, one.saved) for one in now.interrupted] == [(later(1), 0.43, False), (later(0), 0.43, True)]
     assert ids(now.done) == done[::-1]
     assert [(one.run_id, one.reason) for one in now.failed] == [(failed, "the loss is nan")]
     latest = now.done[0]
@@ -86,10 +86,10 @@ def test_each_kind_the_latest_first(place, make_result):
     [
         ("done", True, +9, "running"),  # with --rerun
         ("done", False, +9, "done"),  # somebody ended it elsewhere, with another cache
-        ("done", False, -9, "stopped"),  # a --rerun that was killed
+        ("done", False, -9, "interrupted"),  # a --rerun that was killed
         ("failed", False, +9, "failed"),
-        ("failed", False, -9, "stopped"),  # tried again and killed
-        ("interrupted", False, +9, "stopped"),
+        ("failed", False, -9, "interrupted"),  # tried again and killed
+        ("interrupted", False, +9, "interrupted"),
         ("interrupted", True, -9, "running"),  # it goes on
     ],
 )
@@ -97,14 +97,14 @@ def test_a_run_stands_in_one_place(place, make_result, status, alive, ended, kin
     run_id = place.end(make_result(status=status, reason="so"), later(ended))
     place.write(run_id, alive=alive)
     now = place.look()
-    counts = {name: len(getattr(now, name)) for name in ("running", "stopped", "failed", "done")}
+    counts = {name: len(getattr(now, name)) for name in ("running", "interrupted", "failed", "done")}
     assert counts == {**dict.fromkeys(counts, 0), kind: 1}
-    assert now.stopped == [] or now.stopped[0].share == 0.43
+    assert now.interrupted == [] or now.interrupted[0].share == 0.43
 
 
 def test_an_interrupted_result_without_a_heartbeat_waits(place, make_result):
     place.end(make_result(status="interrupted", reason="stopped by the user"), NOON)
-    (stopped,) = place.look().stopped
+    (stopped,) = place.look().interrupted
     assert (stopped.share, stopped.saved, stopped.at) == (None, False, NOON)
 
 
@@ -114,7 +114,7 @@ def test_of_a_process_on_another_machine_only_the_heartbeat_tells(place):
     place.write("dead", host="elsewhere", seen=now - timedelta(seconds=jobs.LOST + 1))
     found = place.look()
     assert ids(found.running) == ["lives"]
-    assert len(found.stopped) == 1
+    assert len(found.interrupted) == 1
 
 
 def test_trials_have_figures_of_their_validation_part(place, make_result):

@@ -58,7 +58,7 @@ def shown(jobs, width=80, height=None):
 def test_every_kind_in_eighty_columns():
     jobs = Jobs(
         running=[running(config("balpoe", 1)), running(config(), share=0.001, loss=None, began_at=0.001)],
-        stopped=[
+        interrupted=[
             InterruptedRun(config("ce", 2), ago(minutes=5), 0.43, saved=True),
             InterruptedRun(config("ce", 3), ago(days=3), None, saved=False),
         ],
@@ -66,13 +66,13 @@ def test_every_kind_in_eighty_columns():
         done=[ended(config("ce", 5), progress=ago(seconds=9))],
     )
     assert shown(jobs) == [
-        "2 running, 2 stopped, 1 failed, 1 done               digits-lt, IR 20, 10 epochs",
+        "2 running, 2 interrupted, 1 failed, 1 done           digits-lt, IR 20, 10 epochs",
         "",
         "running                                                 left   loss",
         "balpoe, seed 1  train, epoch 5/10  ━━━━━          40 %  90 s  1.234",
         "ce, seed 0      train, epoch 5/10                  0 %",
         "",
-        "stopped",
+        "interrupted",
         "ce, seed 2  at 43 %; the same command resumes   5 min ago",
         "ce, seed 3  the same command starts anew       3 days ago",
         "",
@@ -137,7 +137,7 @@ def test_it_fits_the_height(height):
     )
     lines = shown(jobs, 80, height)
     assert len(lines) <= height
-    assert lines[0].startswith("3 running, 0 stopped, 30 failed, 30 done")
+    assert lines[0].startswith("3 running, 0 interrupted, 30 failed, 30 done")
     assert lines[-1] == "left out: 1 unreadable file, e.g. not a valid result where: /results/x.json"
     for kind in ("failed", "done"):
         (title,) = [line for line in lines if line.startswith(f"{kind}, ")]
@@ -153,7 +153,7 @@ def test_without_a_limit_twenty_of_a_kind_are_shown():
 def test_nothing_yet(cli):
     done = cli("watch", "--once")
     assert (done.code, done.err) == (0, "")
-    assert done.out.startswith("0 running, 0 stopped, 0 failed, 0 done")
+    assert done.out.startswith("0 running, 0 interrupted, 0 failed, 0 done")
     assert "Nothing is under way, and there are no results yet" in done.out
 
 
@@ -165,7 +165,7 @@ def test_one_look_at_stored_runs_and_a_dead_one(cli, tmp_path, make_result):
     for words in (("watch", "--once", "--results", "mine"), ("watch", "--results", "mine")):
         done = cli(*words)
         assert (done.code, done.err) == (0, "")
-        assert "0 running, 1 stopped, 0 failed, 1 done" in done.out
+        assert "0 running, 1 interrupted, 0 failed, 1 done" in done.out
         assert "\nbalpoe, seed 0  at 40 %; the same command resumes " in done.out
         assert re.search(r"\nsade, seed 0 +91\.50 +3\.25 +12 s ", done.out)
 
