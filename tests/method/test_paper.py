@@ -167,7 +167,11 @@ def test_a_subclass_with_other_hyper_parameters_has_none_of_it(mine):
     [
         ("tau: float", "space: ClassVar = {}\n        tau: float", "hyperparameter(1.0, search=Range(0.5, 2.0))"),
         ("tau: float", "dataset_defaults: ClassVar = {}\n        tau: float", "[defaults.DATASET]"),
-        ("class Config", "paper = None\n    class Config", "the TOML file beside it"),
+        ("class Config", "paper = None\n    class Config", "the TOML file beside the method"),
+        ("class Config", "coupled = True\n    class Config", "couples_batch"),
+        ("class Config", "gathers = True\n    class Config", "gathers_across_processes"),
+        ("class Config", "track = 'x'\n    class Config", "comparison_group"),
+        ("class Config", "space = {}\n    class Config", "on its hyper-parameter"),
     ],
 )
 def test_what_has_moved_to_the_toml_file_or_the_hyper_parameter_is_refused(mine, old, new, said):

@@ -73,7 +73,10 @@ def test_each_kind_the_latest_first(place, make_result):
     failed = place.end(make_result("balpoe", status="failed", reason="the loss is nan"))
     now = place.look()
     assert ids(now.running) == ["second", "first"]
-    assert [(one.at, one.share, one.saved) for one in now.interrupted] == [(later(1), 0.43, False), (later(0), 0.43, True)]
+    assert [(one.at, one.share, one.saved) for one in now.interrupted] == [
+        (later(1), 0.43, False),
+        (later(0), 0.43, True),
+    ]
     assert ids(now.done) == done[::-1]
     assert [(one.run_id, one.reason) for one in now.failed] == [(failed, "the loss is nan")]
     latest = now.done[0]
