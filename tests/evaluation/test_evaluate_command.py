@@ -29,7 +29,7 @@ def digits(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LTBENCH_CACHE", str(folder / "cache"))
-        config = RunConfig(method="balpoe", epochs=1, validation=True)
+        config = RunConfig(method="balpoe", backbone="cifar_resnet8", epochs=1, validation=True)
         result = run(config, RunOptions(device="cpu", out=folder / "results"))
     return result, folder
 

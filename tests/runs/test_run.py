@@ -26,6 +26,8 @@ import torch.nn.functional as F
 
 from ltbench.method import Loss, Method
 
+pytestmark = pytest.mark.slow
+
 
 class Student(Method):
     """Learns the teacher's probabilities."""
