@@ -19,6 +19,7 @@ def page():
     return render([])
 
 
+@pytest.mark.slow
 def test_the_page_in_docs_is_the_one_of_the_methods_and_the_stored_runs():
     assert (ROOT / "docs" / "methods.md").read_text() == render([ROOT / "results" / "suites" / "digits-lt"])
 

@@ -54,6 +54,7 @@ def test_it_starts_from_a_run_with_a_linear_head():
     assert (run.recipe.head, start.method, start.recipe) == ("linear", "ce", run.recipe)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["tau_norm", "logit_adjustment_posthoc"])
 def test_tau_cannot_be_chosen_without_validation_images(cli, method):
     refused = cli("run", "--method", method, "--set", "select_tau=true", "--epochs", 1)

@@ -294,6 +294,7 @@ def test_what_is_done_is_written_once_unless_it_is_run_again(tmp_path, make_resu
     assert read(path) == second
 
 
+@pytest.mark.slow
 def test_of_two_processes_that_train_a_run_without_knowing_of_each_other_the_first_counts(tmp_path, monkeypatch):
     config, options = RunConfig(method="ce", epochs=1), RunOptions(out=tmp_path / "results", device="cpu")
     fit = train.fit

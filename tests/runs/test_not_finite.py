@@ -17,7 +17,7 @@ from ltbench.runs import sweep
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run
 
-CE = RunConfig(method="ce", epochs=1)
+CE = RunConfig(method="ce", backbone="cifar_resnet8", epochs=1)
 
 SPOILT = '''
 """Cross entropy that goes wrong where it is told to."""
@@ -154,7 +154,7 @@ def test_the_step_is_the_one_whose_loss_is_the_first_that_is_not_finite(tmp_path
     )
     name = registry.add_method_file(file)
     try:
-        result = run(RunConfig(method=name, epochs=3), options)
+        result = run(CE.replace(method=name, epochs=3), options)
     finally:
         registry._from_folders.pop(name)
     assert re.fullmatch("the loss is (nan|inf) in epoch 2 of stage 'train', from step 3 on", result.reason)
