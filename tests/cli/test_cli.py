@@ -215,7 +215,8 @@ def test_a_run_with_a_recipe_of_the_users_own_is_reproduced_from_its_file(cli, t
 
 @pytest.mark.slow
 def test_show_prints_a_run_and_a_command_that_can_be_copied(cli, tmp_path, trainings):
-    cli(*RUN, "--method", "balpoe", "--set", "mixup=0.3", "--validation")
+    learns = ("--batch-size", 8, "--lr", 0.03)  # enough for a temperature
+    cli(*RUN, *learns, "--method", "balpoe", "--set", "mixup=0.3", "--validation")
     (path,) = tmp_path.rglob("results/**/*.json")
     result = read(path)
     for name in (path.stem[:5], path.stem, path):

@@ -29,7 +29,8 @@ def digits(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LTBENCH_CACHE", str(folder / "cache"))
-        config = RunConfig(method="balpoe", backbone="cifar_resnet8", epochs=1, validation=True)
+        settings = {"backbone": "cifar_resnet8", "batch_size": 8, "lr": 0.03}  # learns enough for a temperature
+        config = RunConfig(method="balpoe", epochs=1, validation=True, **settings)
         result = run(config, RunOptions(device="cpu", out=folder / "results"))
     return result, folder
 

@@ -70,7 +70,7 @@ def test_curve_figures_and_settings(cli, tmp_path):
         "method": "balpoe",
         "dataset": "digits-lt",
         "recipe": "standard",
-        "taus": "[0,1,2]",
+        "taus": "0,1,2",
     }.items() <= found.items()
     assert (found["epochs"], found["seed"], found["mixup"]) == (2, 0, 0.4)
 
@@ -80,7 +80,7 @@ def test_it_does_not_change_the_run_and_is_made_up_for_from_what_is_stored(cli, 
     (result,) = results(tmp_path)
     again = cli(*RUN, "--method", "ce", "--tensorboard", "board")
     assert (plain.code, again.code) == (0, 0)
-    assert "(stored already, not run again; --rerun forces it)" in again.out
+    assert "stored, skipped; --rerun repeats it" in again.out
     assert results(tmp_path) == [result]
     scalars, _ = events(folder_of(tmp_path / "board", result))
     assert_whole(scalars, result)
