@@ -300,6 +300,7 @@ def test_doctor_says_what_is_there(cli, tmp_path):
     assert lines["data folder"] == str(tmp_path / "data")
 
 
+@pytest.mark.slow
 def test_a_data_set_is_verified(cli, tmp_path):
     done = cli("data", "verify", "digits-lt")
     lines = dict(re.split(r"  +", line, maxsplit=1) for line in done.out.splitlines())
@@ -340,6 +341,7 @@ def test_a_posthoc_run_on_a_run_that_fails_fails_with_its_reason(cli, tmp_path):
     assert reason.endswith(results["ce", 0].reason)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_says_how_to_go_on(cli, tmp_path, monkeypatch):
     def stop(*args, **options):
         raise KeyboardInterrupt

@@ -217,6 +217,7 @@ def test_failed_trials_count_and_do_not_win(search, tmp_path, monkeypatch):
         assert search(3).failed == 1  # a failure is an outcome: not tried again
 
 
+@pytest.mark.slow
 def test_a_search_in_which_every_trial_fails_says_why(search, tmp_path):
     with pytest.raises(LtbenchError, match="all 2 trials failed, the last: the loss is "):
         search(2, BASE.replace(lr=1e30))
