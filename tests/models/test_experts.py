@@ -120,7 +120,7 @@ FAMILIES = [
     ("legacy_xception", 64, {}, "block6"),
     ("twins_svt_small", 64, {}, WHOLE),
 ]
-AT_EVERY_EDIT = {"cifar_resnet20", "resnet18", "vgg11", "test_vit", "coat_tiny", "mobilenetv3_small_050"}
+AT_EVERY_EDIT = {"cifar_resnet20", "resnet18", "test_vit", "coat_tiny", "mobilenetv3_small_050"}
 
 
 class Small(Backbone):

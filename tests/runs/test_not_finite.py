@@ -104,6 +104,7 @@ def ignore(*told):
     pass
 
 
+@pytest.mark.slow
 def test_every_way_to_go_wrong_is_a_failed_run_and_the_others_go_on(spoilt, options):
     configs = [*(CE.replace(method=name) for name in BODIES), CE]
     *failed, last = sweep.run_all(configs, options, ignore)
@@ -117,6 +118,7 @@ def test_every_way_to_go_wrong_is_a_failed_run_and_the_others_go_on(spoilt, opti
         assert stored == (name == "prior")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the taus average to inf:ltbench.errors.LtbenchWarning")
 def test_settings_that_overflow_fail_with_the_step_and_the_others_go_on(options):
     configs = [
