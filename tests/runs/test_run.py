@@ -17,6 +17,7 @@ from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run
 from ltbench.runs.sweep import run_all
 
+pytestmark = pytest.mark.slow
 LEARNS = {"backbone": "cifar_resnet8", "batch_size": 8, "lr": 0.03}
 """In one epoch enough for a temperature."""
 
@@ -28,8 +29,6 @@ import copy
 import torch.nn.functional as F
 
 from ltbench.method import Loss, Method
-
-pytestmark = pytest.mark.slow
 
 
 class Student(Method):
