@@ -356,6 +356,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on(cli, tmp_path, monkeypatch):
     assert stored(tmp_path / "results")["ce", 0].status == "done"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default::ltbench.errors.LtbenchWarning")
 def test_a_warning_is_one_line_without_its_source(cli):
     done = cli(*RUN, "--set", "taus=0,1")

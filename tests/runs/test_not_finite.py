@@ -166,6 +166,7 @@ WRONG = CE.replace(method="balpoe", hyperparameters={"taus": [[0.0, 1.0, 2.0], 1
 """Of which the method finds out when it sees the data."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.filterwarnings("ignore::ltbench.errors.LtbenchWarning")
 def test_a_run_that_is_refused_does_not_stop_the_others(options, workers):
@@ -276,6 +277,7 @@ def labelling_metadata(path):
         return nullcontext(stored.metadata())
 
 
+@pytest.mark.slow
 def test_finite_weights_whose_logits_overflow_label_nothing(cli, diverged, tmp_path):
     from PIL import Image
 

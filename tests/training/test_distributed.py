@@ -336,6 +336,7 @@ def test_process_local_statistics_are_equal_in_all_processes_after_every_epoch(t
     assert divisions == [division(3, 1, 5)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
 def test_a_process_without_images_takes_part(mixup, together, doubled, tmp_path):
     # Batches of 3 over 4 processes: three of them never have an image.

@@ -112,6 +112,7 @@ def test_compiled_steps_train_as_plain_ones_do(tmp_path, monkeypatch):
         torch.testing.assert_close(compiled[name], value, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_optimiser_of_recorded_steps_follows_the_schedule(tmp_path, monkeypatch):
     # It is another one: fused, with its learning rates in tensors. Eight epochs pass both milestones.
     subject = Subject(registry.method("ce"))
