@@ -1,6 +1,7 @@
 """Fixtures that many tests share."""
 
 import gc
+import itertools
 import os
 import signal
 import sys
@@ -13,13 +14,32 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)  # the networks of the tests are too small to share out
 # A forked process frees nothing that earlier tests have left: a session of onnxruntime would wait for threads that are
 # not there.
 os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)
 GOLDEN = Path(__file__).parent / "golden"
+_caches = itertools.count()
 SEED = int(os.environ.get("LTBENCH_TEST_SEED", "0"))
+
+
+settings.register_profile("whole", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=20)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw fewer examples where slow tests are left out; a deadline would fail on a busy machine."""
+    if not config.getoption("--hypothesis-profile", None):
+        settings.load_profile("quick" if config.getoption("markexpr") == "not slow" else "whole")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from going through all modules and tests again and again, which takes time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -53,10 +73,9 @@ def _case(archive: Any, case: str) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every test starts with an empty cache folder."""
-    monkeypatch.setenv("LTBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test starts without a cache folder, and may make its own."""
+    monkeypatch.setenv("LTBENCH_CACHE", str(tmp_path_factory.getbasetemp() / f"cache{next(_caches)}"))
 
 
 @pytest.fixture

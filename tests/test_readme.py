@@ -31,11 +31,13 @@ def test_the_example_is_as_short_as_we_say(example):
     assert len([line for line in code.splitlines() if line.strip()]) <= 20
 
 
+@pytest.mark.slow
 def test_the_example_conforms(example):
     outcomes = list(conformance.run(registry.method(example)))
     assert [outcome for outcome in outcomes if not outcome.passed] == []
 
 
+@pytest.mark.slow
 def test_the_example_is_the_poly_loss(example, tmp_path):
     options = RunOptions(out=tmp_path / "results")
     epsilon = lambda value: RunConfig(method=example, epochs=2, hyperparameters={"epsilon": value})  # noqa: E731
@@ -45,6 +47,7 @@ def test_the_example_is_the_poly_loss(example, tmp_path):
     assert poly.curve[0].loss > plain.curve[0].loss
 
 
+@pytest.mark.slow
 def test_the_leaderboard_is_the_one_of_the_stored_runs(cli, monkeypatch):
     shown = re.search(r"<!-- leaderboard -->\n\n(.*?)\n<!-- /leaderboard -->", README, re.DOTALL)[1]
     command = re.search(r"`ltbench (report --results [^`]+)` prints", README.replace("\n", " "))[1]
@@ -52,6 +55,7 @@ def test_the_leaderboard_is_the_one_of_the_stored_runs(cli, monkeypatch):
     assert shown == cli(*shlex.split(command)).out
 
 
+@pytest.mark.slow
 def test_all_leaderboards_are_those_of_the_stored_runs(cli, monkeypatch):
     page = (ROOT / "results" / "LEADERBOARD.md").read_text()
     monkeypatch.chdir(ROOT)

@@ -153,7 +153,7 @@ def test_a_method_file_is_trained_and_its_code_is_in_the_result(method_file, tmp
     path = method_file("mine", MINE)
     registry.add_method_file(path)
     options = RunOptions(out=tmp_path / "results", device="cpu")
-    config = RunConfig(method="mine", epochs=1)
+    config = RunConfig(method="mine", backbone="cifar_resnet8", epochs=1)
     first = run(config, options)
     assert (first.status, first.method.revision[:5]) == ("done", "file ")
     assert run(config, options) == first
@@ -365,12 +365,25 @@ def test_a_method_file_that_does_not_load_is_left_out_of_the_list(cli, method_fi
     assert "'ends' is left out" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["SystemExit", "BaseException", "GeneratorExit"])
 def test_a_method_that_ends_the_program_while_it_trains_is_a_failed_run(cli, method_file, tmp_path, kind):
     from ltbench.results.store import read
 
     folder = method_file("ends", MINE.replace("return batch", f"raise {kind}(0)\n            return batch")).parent
-    done = cli("run", "--methods-dir", folder, "--method", "ends,ce", "--epochs", 1, "--device", "cpu")
+    done = cli(
+        "run",
+        "--methods-dir",
+        folder,
+        "--method",
+        "ends,ce",
+        "--backbone",
+        "cifar_resnet8",
+        "--epochs",
+        1,
+        "--device",
+        "cpu",
+    )
     assert done.code == 1
     states = {one.config.method: one for one in map(read, (tmp_path / "results").rglob("*.json"))}
     assert {name: one.status for name, one in states.items()} == {"ends": "failed", "ce": "done"}
@@ -384,7 +397,19 @@ def test_code_that_ends_the_program_anywhere_else_is_named(cli, method_file):
         "def forward", "@classmethod\n        def uses(cls, config):\n            exit()\n\n        def forward"
     )
     folder = method_file("ends", text).parent
-    done = cli("run", "--methods-dir", folder, "--method", "ends", "--epochs", 1, "--device", "cpu")
+    done = cli(
+        "run",
+        "--methods-dir",
+        folder,
+        "--method",
+        "ends",
+        "--backbone",
+        "cifar_resnet8",
+        "--epochs",
+        1,
+        "--device",
+        "cpu",
+    )
     assert done.code in (1, 2)
     assert "ends.py" in done.out + done.err
 

@@ -56,7 +56,7 @@ class Subject:
         self.train = self._images(COUNTS, "train")
         self.test = self._images((4,) * len(COUNTS), "test")
         self.unlabelled = self._images((4,) * len(COUNTS), "test", labelled=False)
-        self.build = Backbone("cifar_resnet20", classes=len(COUNTS), channels=3, image_size=8, head=RECIPE.head)
+        self.build = Backbone("cifar_resnet8", classes=len(COUNTS), channels=3, image_size=8, head=RECIPE.head)
 
     def _images(self, counts: tuple[int, ...], part: str, *, labelled: bool = True) -> InMemoryLoader:
         labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)

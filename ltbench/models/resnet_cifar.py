@@ -1,4 +1,4 @@
-"""The ResNets for 32-pixel images, registered with timm as ``cifar_resnet20`` to ``cifar_resnet56``.
+"""The ResNets for 32-pixel images, registered with timm as ``cifar_resnet20`` to ``cifar_resnet56``; and ResNet-8.
 
 He et al., "Deep Residual Learning for Image Recognition" (CVPR 2016), section 4.2: a 3x3 stem and three stages of
 16, 32 and 64 channels, with parameter-free shortcuts (option A). The networks of LDAM, RIDE, SADE and BalPoE.
@@ -105,6 +105,12 @@ def _build(variant: str, blocks: int, pretrained: bool, **options: Any) -> Cifar
     cfg = {"input_size": (3, 32, 32), "num_classes": 10, "first_conv": "conv1", "classifier": "fc", "url": ""}
     options.pop("pretrained_cfg", None)
     return build_model_with_cfg(CifarResNet, variant, pretrained, pretrained_cfg=cfg, blocks=blocks, **options)
+
+
+@register_model
+def cifar_resnet8(pretrained: bool = False, **options: Any) -> CifarResNet:
+    """ResNet-8, one block a stage: for tests and first tries, not for tables."""
+    return _build("cifar_resnet8", 1, pretrained, **options)
 
 
 @register_model

@@ -7,7 +7,7 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 ROWS = "#table-1 tr[data-entry] > th"
 HOSTILE = """<script>document.title = "x"</script>'"><img src=x onerror="document.title = 'x'">"""
 

@@ -25,6 +25,7 @@ def test_ratios_are_those_of_the_shortest_times():
     assert outcome.row == ("one", "3.000", "1.000", "3.00", "1.50 to 6.00")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["step", "metrics", "augmentation"])
 def test_contests_can_be_carried_out(kind, cli):
     done = cli("bench", "--only", kind, "--rounds", 1, "--device", "cpu")

@@ -18,7 +18,7 @@ from ltbench.results.store import Store, read
 from ltbench.runs import sweep, train
 from ltbench.runs.resolve import resolve
 
-RUN = ("run", "--epochs", 1, "--device", "cpu")
+RUN = ("run", "--backbone", "cifar_resnet8", "--epochs", 1, "--device", "cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +47,7 @@ def stored(folder):
     return {(one.config.method, one.config.seed): one for one in results}
 
 
+@pytest.mark.slow
 def test_several_methods_and_seeds_are_run_stored_and_reported(cli, tmp_path):
     done = cli(*RUN, "--method", "ce,balpoe", "--seeds", "0-1")
     assert (done.code, done.err) == (0, "")
@@ -98,14 +99,16 @@ def test_a_stored_run_is_not_trained_again_unless_asked_to(cli, tmp_path, traini
 
 def test_paths_and_devices_are_no_part_of_a_run(cli, trainings):
     cli(*RUN, "--method", "ce")
-    again = cli("run", "--epochs", 1, "--method", "ce", "--data-dir", "elsewhere", "--checkpoint-every", 1)
+    again = cli(*RUN[:-2], "--method", "ce", "--data-dir", "elsewhere", "--checkpoint-every", 1)
     assert "stored, skipped" in again.out
     assert len(trainings) == 1
 
 
+@pytest.mark.slow
 def test_a_file_with_a_list_of_runs(cli, tmp_path):
     (tmp_path / "runs.toml").write_text("""
         epochs = 1
+        backbone = "cifar_resnet8"
         seeds = "0-1"
         [[runs]]
         method = "ce"
@@ -122,6 +125,7 @@ def test_a_file_with_a_list_of_runs(cli, tmp_path):
     assert "stored, skipped" in cli("run", "--config", "runs.toml", "--out", "out", "--method", "ce", "--seeds", 1).out
 
 
+@pytest.mark.slow
 def test_a_result_is_repeated_with_or_without_changes(cli, tmp_path, trainings):
     cli(*RUN, "--method", "balpoe", "--set", "experts=2", "--set", "spread=0.3", "--lr", 0.05)
     (path,) = tmp_path.rglob("results/**/*.json")
@@ -132,6 +136,7 @@ def test_a_result_is_repeated_with_or_without_changes(cli, tmp_path, trainings):
     assert trainings == [("BalPoE", 0), ("BalPoE", 3)]
 
 
+@pytest.mark.slow
 def test_posthoc_adjustment_starts_from_the_stored_cross_entropy_run(cli, tmp_path, trainings):
     cli(*RUN, "--method", "ce")
     (path,) = tmp_path.rglob("ce/*.json")
@@ -147,6 +152,7 @@ def test_posthoc_adjustment_starts_from_the_stored_cross_entropy_run(cli, tmp_pa
     assert adjusted.test.bins != ce.test.bins
 
 
+@pytest.mark.slow
 def test_posthoc_adjustment_trains_cross_entropy_where_there_is_none(cli, tmp_path, trainings):
     assert cli(*RUN, "--method", "logit_adjustment_posthoc", "--set", "mixup=0.2").code == 0
     assert trainings == [("CrossEntropy", 0)]
@@ -193,6 +199,7 @@ def test_a_run_of_several_processes_is_reproduced_by_as_many(tmp_path):
     assert "--accumulate 2" in words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mine", "standard"])
 def test_a_run_with_a_recipe_of_the_users_own_is_reproduced_from_its_file(cli, tmp_path, trainings, name):
     (tmp_path / f"{name}.toml").write_text("epochs = 1\nmomentum = 0.5\n")
@@ -206,8 +213,10 @@ def test_a_run_with_a_recipe_of_the_users_own_is_reproduced_from_its_file(cli, t
     assert list(tmp_path.rglob("results/**/*.json")) == [path]
 
 
+@pytest.mark.slow
 def test_show_prints_a_run_and_a_command_that_can_be_copied(cli, tmp_path, trainings):
-    cli("run", "--epochs", 2, "--device", "cpu", "--method", "balpoe", "--set", "mixup=0.3", "--validation")
+    learns = ("--batch-size", 8, "--lr", 0.03)  # enough for a temperature
+    cli(*RUN, *learns, "--method", "balpoe", "--set", "mixup=0.3", "--validation")
     (path,) = tmp_path.rglob("results/**/*.json")
     result = read(path)
     for name in (path.stem[:5], path.stem, path):
@@ -217,7 +226,7 @@ def test_show_prints_a_run_and_a_command_that_can_be_copied(cli, tmp_path, train
             f"{result.run_id} (done)",
             "mixup=0.3",
             "taus=0,1,2",
-            "cifar_resnet20",
+            "cifar_resnet8",
             "standard",
             "validation",
             "3, which share conv1, bn1, layer1; each has its own layer2, layer3",
@@ -291,6 +300,7 @@ def test_doctor_says_what_is_there(cli, tmp_path):
     assert lines["data folder"] == str(tmp_path / "data")
 
 
+@pytest.mark.slow
 def test_a_data_set_is_verified(cli, tmp_path):
     done = cli("data", "verify", "digits-lt")
     lines = dict(re.split(r"  +", line, maxsplit=1) for line in done.out.splitlines())
@@ -303,6 +313,7 @@ def test_a_data_set_is_verified(cli, tmp_path):
     assert cli("data", "prepare", "digits-lt").code == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_is_stored_as_failed_and_the_others_go_on(cli, tmp_path, trainings):
     (tmp_path / "runs.toml").write_text(
         "method = 'ce'\nepochs = 1\n[[runs]]\nlr = 1e30\n[[runs]]\nlr = 0.1\nseed = 1\n"
@@ -320,6 +331,7 @@ def test_a_run_that_diverges_is_stored_as_failed_and_the_others_go_on(cli, tmp_p
     assert f"failed: {failed.reason}" in cli("report").err
 
 
+@pytest.mark.slow
 def test_a_posthoc_run_on_a_run_that_fails_fails_with_its_reason(cli, tmp_path):
     assert cli(*RUN, "--method", "logit_adjustment_posthoc", "--lr", 1e30).code == 1
     results = stored(tmp_path / "results")
@@ -329,6 +341,7 @@ def test_a_posthoc_run_on_a_run_that_fails_fails_with_its_reason(cli, tmp_path):
     assert reason.endswith(results["ce", 0].reason)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_says_how_to_go_on(cli, tmp_path, monkeypatch):
     def stop(*args, **options):
         raise KeyboardInterrupt
@@ -343,6 +356,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on(cli, tmp_path, monkeypatch):
     assert stored(tmp_path / "results")["ce", 0].status == "done"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default::ltbench.errors.LtbenchWarning")
 def test_a_warning_is_one_line_without_its_source(cli):
     done = cli(*RUN, "--set", "taus=0,1")

@@ -316,7 +316,9 @@ def world(tmp_path_factory):
     np.savez_compressed(folder / "big.npz", logits=np.zeros((3_000_000, 10), dtype=np.float32))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LTBENCH_CACHE", str(folder / "cache"))
-        run(RunConfig(method="ce", epochs=1), RunOptions(device="cpu", out=folder / "results"))
+        run(
+            RunConfig(method="ce", backbone="cifar_resnet8", epochs=1), RunOptions(device="cpu", out=folder / "results")
+        )
     return folder
 
 
@@ -439,6 +441,7 @@ def quick(monkeypatch, world):
         assert all("\0" not in word for word in line)
 
 
+@pytest.mark.slow
 def test_odd_command_lines_are_one_message_at_most(cli, quick, world, writes, monkeypatch):
     monkeypatch.chdir(world)
     faults, slow = [], []

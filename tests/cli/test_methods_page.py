@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 
 from ltbench import registry
-from ltbench.cli import methods_page
 from ltbench.cli.methods_page import FAMILIES, relative_costs, render
 from ltbench.report.frame import load_results
 from ltbench.results.store import Store
@@ -14,17 +13,23 @@ from ltbench.results.store import Store
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(scope="module")
+def page():
+    """The page without costs."""
+    return render([])
+
+
+@pytest.mark.slow
 def test_the_page_in_docs_is_the_one_of_the_methods_and_the_stored_runs():
     assert (ROOT / "docs" / "methods.md").read_text() == render([ROOT / "results" / "suites" / "digits-lt"])
 
 
 @pytest.mark.parametrize("name", registry.method_names())
-def test_every_method_has_a_family_an_idea_and_a_place_on_the_page(name):
+def test_every_method_has_a_family_an_idea_and_a_place_on_the_page(name, page):
     cls = registry.method(name)
     assert cls.family in set(FAMILIES) - {"other"}
     idea = (cls.__doc__ or "").strip().split("\n\n")[0]
     assert len(idea.splitlines()) <= 3
-    page = render([])
     assert page.count(f"[{name}](#{name})") == page.count(f"### {name}\n") == 1
 
 
@@ -42,8 +47,7 @@ def test_costs_are_ratios_of_the_shortest_runs_of_equal_length(tmp_path, make_re
     assert costs["digits-lt"].dropna().to_dict() == {"ce": 1.0, "balpoe": 2.5}
 
 
-def test_the_page_tells_values_by_data_set_and_imbalance_ratio():
-    page = render([])
+def test_the_page_tells_values_by_data_set_and_imbalance_ratio(page):
     said = "on cifar10-lt: smooth_head 0.3, smooth_tail 0; on cifar10-lt at imbalance ratio 50: smooth_head 0.2; on"
     assert f"Its authors' values, taken where none are given, {said}" in page
     assert "### ce\n" in page and "values, taken" not in page.split("### ce\n")[1].split("###")[0]
@@ -68,8 +72,8 @@ def test_without_cross_entropy_there_are_no_costs(tmp_path, make_result):
     assert not len(relative_costs(load_results(tmp_path)))
 
 
-def test_the_command_prints_the_page(cli):
-    assert cli("list", "methods", "--format", "md").out == methods_page.render([])
+def test_the_command_prints_the_page(cli, page):
+    assert cli("list", "methods", "--format", "md").out == page
     refused = cli("list", "datasets", "--format", "md")
     assert refused.code == 2
     assert "there is no page about datasets" in refused.err

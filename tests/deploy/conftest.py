@@ -22,7 +22,9 @@ def _trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LTBENCH_CACHE", str(folder / "cache"))
         for method, settings in {"ce": {}, "balpoe": {"experts": 2}, "tau_norm": {"tau": 0.5}}.items():
-            results[method] = run(RunConfig(method=method, hyperparameters=settings, epochs=1), options)
+            results[method] = run(
+                RunConfig(method=method, backbone="cifar_resnet8", hyperparameters=settings, epochs=1), options
+            )
     return SimpleNamespace(results=results, store=Store(folder / "results"), cache=folder / "cache")
 
 

@@ -12,6 +12,8 @@ from ltbench.deploy import export
 from ltbench.deploy.predictor import describe, restore
 from ltbench.errors import LtbenchError
 
+pytestmark = pytest.mark.slow
+
 
 def load_torchscript(path):
     about = {"ltbench": ""}

@@ -13,6 +13,8 @@ from PIL import Image
 from ltbench.deploy.images import image_files, write_csv
 from ltbench.errors import LtbenchError
 
+pytestmark = pytest.mark.slow
+
 
 def rows_of(text):
     return list(csv.DictReader(io.StringIO(text)))

@@ -10,6 +10,8 @@ from ltbench.deploy.predictor import build, describe, restore
 from ltbench.errors import LtbenchError
 from ltbench.results.store import read
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

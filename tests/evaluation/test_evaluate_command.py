@@ -29,7 +29,8 @@ def digits(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LTBENCH_CACHE", str(folder / "cache"))
-        config = RunConfig(method="balpoe", epochs=2, validation=True)
+        settings = {"backbone": "cifar_resnet8", "batch_size": 8, "lr": 0.03}  # learns enough for a temperature
+        config = RunConfig(method="balpoe", epochs=1, validation=True, **settings)
         result = run(config, RunOptions(device="cpu", out=folder / "results"))
     return result, folder
 
@@ -47,6 +48,7 @@ def rows(cli, *words):
     return json.loads(done.out)
 
 
+@pytest.mark.slow
 def test_a_real_runs_figures_come_out_again(cli, real):
     result, path = real
     (row,) = rows(cli, path)
@@ -54,6 +56,7 @@ def test_a_real_runs_figures_come_out_again(cli, real):
     assert (row["method"], row["seed"], row["images"], row["classes"]) == ("balpoe", 0, 400, 10)
 
 
+@pytest.mark.slow
 def test_a_real_runs_temperature_comes_out_again(cli, real):
     result, path = real
     (row,) = rows(cli, path, "--temperature")
@@ -62,6 +65,7 @@ def test_a_real_runs_temperature_comes_out_again(cli, real):
     assert {name: row[name] for name in stored} == stored
 
 
+@pytest.mark.slow
 def test_a_real_result_without_the_newer_fields_becomes_what_it_was(cli, real, tmp_path):
     _, path = real
     whole = json.loads(path.read_text())

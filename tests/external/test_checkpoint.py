@@ -85,6 +85,7 @@ def test_a_checkpoint_becomes_a_row(images, checkpoint, tmp_path, cli, monkeypat
         assert "theirs" in called.out
 
 
+@pytest.mark.slow
 def test_golden_logits_through_the_importer(golden_networks, tmp_path, cli):
     """100 classes of one training and one test image: the network that is kept gives the published logits."""
     case = golden_networks("resnet32_3_experts_cosine")
@@ -108,6 +109,7 @@ def test_golden_logits_through_the_importer(golden_networks, tmp_path, cli):
     np.testing.assert_allclose(experts, case["eval_logits"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_importing_again_replaces_and_another_file_is_refused(images, checkpoint, tmp_path, cli):
     checkpoint()
     checkpoint("other.pth")

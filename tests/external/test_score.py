@@ -47,7 +47,10 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LTBENCH_CACHE", str(folder))
-        result = run(RunConfig(method="balpoe", epochs=1), RunOptions(device="cpu", out=folder / "results"))
+        result = run(
+            RunConfig(method="balpoe", backbone="cifar_resnet8", epochs=1),
+            RunOptions(device="cpu", out=folder / "results"),
+        )
     return result, folder / "runs" / result.run_id / "test.npz"
 
 

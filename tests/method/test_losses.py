@@ -8,36 +8,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
 
-from ltbench import registry
-from ltbench.method import Batch, ClassPrior, Stage, at_rest, losses
-
-
-class FixedLogits(nn.Module):
-    """A network whose logits are given."""
-
-    def __init__(self, logits: torch.Tensor) -> None:
-        super().__init__()
-        self.logits = nn.Parameter(logits)
-
-    def experts(self, images: torch.Tensor) -> torch.Tensor:
-        return self.logits
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.logits.mean(0)
-
-
-def method_with_logits(name: str, logits: torch.Tensor, counts: np.ndarray, **settings):
-    """A registered method whose network gives these (M, B, C) logits."""
-    cls = registry.method(name)
-    build = lambda *args, **kwargs: FixedLogits(logits)  # noqa: E731
-    return cls(build, ClassPrior(torch.from_numpy(counts)), cls.Config(**settings))
-
-
-def batch_of(targets: np.ndarray) -> Batch:
-    labels = torch.from_numpy(targets)
-    return Batch((torch.zeros(len(labels), 1, 2, 2),), torch.arange(len(labels)), labels)
+from ltbench.method import ClassPrior, Stage, at_rest, losses
+from tests.fixed_logits import batch_of, method_with_logits
 
 
 @pytest.mark.parametrize("case", [f"balpoe_{i}" for i in range(4)])

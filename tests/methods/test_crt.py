@@ -61,10 +61,11 @@ def test_mixing_belongs_to_the_first_stage():
     assert batch.mixed_labels is None
 
 
+@pytest.mark.slow
 def test_two_stage_methods_share_a_run_and_count_its_time(tmp_path):
     options = RunOptions(out=tmp_path)
     crt, lws, ce = (
-        run(RunConfig(method=name, epochs=1, hyperparameters=settings), options)
+        run(RunConfig(method=name, backbone="cifar_resnet8", epochs=1, hyperparameters=settings), options)
         for name, settings in {"crt": {"epochs": 1}, "lws": {"epochs": 1}, "ce": {}}.items()
     )
     assert crt.method.uses == lws.method.uses == {"ce": ce.run_id}

@@ -13,6 +13,7 @@ from tests.methods import facts
 GOLDEN = json.loads(facts.FILE.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", registry.method_names())
 def test_what_is_said_about_a_method_is_as_written_down(name):
     found = facts.facts(name)

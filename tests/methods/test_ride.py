@@ -8,7 +8,7 @@ from ltbench.config import RunConfig
 from ltbench.conformance import COUNTS, RECIPE, Subject
 from ltbench.method import ClassPrior, Stage, at_rest
 from ltbench_methods.ride import RIDE, class_temperatures, divergences, diversity
-from tests.methods.conftest import FixedLogits
+from tests.fixed_logits import FixedLogits
 
 
 @pytest.mark.parametrize(("case", "stage"), [("ride", Stage()), ("ride_drw", Stage("deferred"))])

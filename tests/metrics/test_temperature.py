@@ -154,6 +154,7 @@ def test_labels_that_contradict_every_posterior_are_followed():
     assert fit_for_prior(scores, labels, prior, training).value == pytest.approx(by_labels, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_temperature_reaches_what_the_test_images_themselves_would_give(simulation):
     # As benchmarks/statistics/temperature.md, smaller: cross entropy, 100 classes, imbalance ratio 100.
     study = simulation("temperature")

@@ -102,9 +102,7 @@ FAMILIES = [
     ("mobilevitv2_050", 64, {}, "stages.1"),
     ("edgenext_xx_small", 64, {}, "stages.1"),
     ("swiftformer_xs", 64, {}, "stages.1"),
-]
-# Families whose smallest member is large, or has many layers.
-LARGE_FAMILIES = [
+    # those whose smallest member is large, or has many layers
     ("convmixer_768_32", 32, {}, "blocks.15"),
     ("focalnet_tiny_srf", 64, {}, "layers.1"),
     ("mvitv2_tiny", 64, {}, "stages.1"),
@@ -122,6 +120,7 @@ LARGE_FAMILIES = [
     ("legacy_xception", 64, {}, "block6"),
     ("twins_svt_small", 64, {}, WHOLE),
 ]
+AT_EVERY_EDIT = {"cifar_resnet20", "resnet18", "test_vit", "coat_tiny", "mobilenetv3_small_050"}
 
 
 class Small(Backbone):
@@ -165,7 +164,7 @@ def close(found, expected):
 
 @pytest.mark.parametrize(
     ("name", "size", "options", "shared"),
-    [*FAMILIES, *(pytest.param(*row, marks=pytest.mark.slow) for row in LARGE_FAMILIES)],
+    [pytest.param(*row, marks=() if row[0] in AT_EVERY_EDIT else pytest.mark.slow) for row in FAMILIES],
     ids=lambda value: value if type(value) is str else "",
 )
 def test_trunk_and_branch_compute_what_the_whole_network_does(name, size, options, shared):
@@ -214,6 +213,7 @@ def test_unshared_experts_are_complete_networks():
     assert size(build(3, shared=False)) == 3 * size(build(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["convnext_atto", "vit_tiny_patch16_224"])
 def test_experts_have_full_width_where_three_quarters_are_not_defined(name):
     with pytest.warns(LtbenchWarning, match="three quarters of the width are not defined"):
@@ -227,6 +227,7 @@ def test_other_widths_are_refused():
         backbone("cifar_resnet20", 32)(2, width=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "classes", "experts", "width", "published"),
     [  # billions of multiply-adds as SADE's authors state them; theirs count more than convolutions and products
@@ -252,6 +253,7 @@ def test_a_resnet_starts_as_the_published_ones():
     assert all((norm.weight == 1).all() and (norm.bias == 0).all() for norm in (block.bn1, block.bn2, block.bn3))
 
 
+@pytest.mark.slow
 def test_three_quarter_width_of_a_timm_resnet():
     network = backbone("resnet50")(2, width=0.75)
     assert network.features(torch.rand(2, 3, 32, 32)).shape == (2, 2, 1536)
@@ -283,6 +285,7 @@ def multiply_adds(network, size):
     return counter.get_total_flops() // 2
 
 
+@pytest.mark.slow
 def test_experts_of_a_transformer_whose_blocks_start_as_the_identity_keep_them_all():
     # Layer scales of 1e-5 once made the network look complete after its patch embedding.
     build = backbone("vit_relpos_small_patch16_224", 32)

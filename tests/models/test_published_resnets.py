@@ -30,6 +30,7 @@ def _named(prefix, state):
     return {prefix + name: value for name, value in state.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", WRAPPINGS)
 def test_golden_logits_from_a_file_in_every_wrapping(file, tmp_path, golden_networks, published_state):
     for name in CASES:
@@ -41,6 +42,7 @@ def test_golden_logits_from_a_file_in_every_wrapping(file, tmp_path, golden_netw
         np.testing.assert_allclose(logits, case["eval_logits"].reshape(logits.shape), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["linear", "cosine"])
 @pytest.mark.parametrize("width", [1.0, 0.75])
 @pytest.mark.parametrize(("backbone", "experts"), [("cifar_resnet20", 1), ("cifar_resnet32", 3), ("cifar_resnet20", 2)])

@@ -54,7 +54,7 @@ def test_sizes_equal_the_published_ones(experts, width, parameters, mega_multipl
     assert round(counter.get_total_flops() / 2e6, 1) == mega_multiply_adds
 
 
-@pytest.mark.parametrize(("name", "layers"), [("20", 20), ("32", 32), ("44", 44), ("56", 56)])
+@pytest.mark.parametrize(("name", "layers"), [("8", 8), ("20", 20), ("32", 32), ("44", 44), ("56", 56)])
 def test_depth_counts_the_weighted_layers(name, layers):
     import timm
 

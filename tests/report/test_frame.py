@@ -139,6 +139,7 @@ def test_an_empty_folder_is_an_empty_frame_and_a_missing_one_an_error(tmp_path):
     assert str(tmp_path / "none") in str(caught.value)
 
 
+@pytest.mark.slow
 def test_reports_need_no_torch():
     rooms = "ltbench.report.contents, ltbench.report.svg, ltbench.report.find"
     code = f"import sys, {rooms}; print('torch' in sys.modules)"

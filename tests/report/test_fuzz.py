@@ -197,6 +197,7 @@ def styles_of(batch: int, figures: str, folder: Path) -> list[tuple[str, ...]]:
     return [*((style,) for style in FORMATS if style not in SLOW), drawn[batch % len(drawn)]]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_hundreds_of_odd_results_leave_the_report_of_the_good_ones_whole(cli, tmp_path):
     rng = random.Random(SEED)

@@ -54,6 +54,7 @@ def reported(good, other):
     return said + [str(one.message) for one in caught]
 
 
+@pytest.mark.slow
 @fuzz
 @given(data=st.data())
 def test_a_file_that_was_not_written_to_its_end(full, data):
@@ -63,6 +64,7 @@ def test_a_file_that_was_not_written_to_its_end(full, data):
     assert "not a valid result" in said
 
 
+@pytest.mark.slow
 @fuzz
 @given(data=st.data())
 def test_a_result_one_of_whose_values_is_another(full, data):

@@ -382,6 +382,7 @@ def test_text_has_the_contrast_of_wcag_aa(scheme, ground, ink):
     assert (bright + 0.05) / (dim + 0.05) >= 4.5
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_page_with_its_figures(cli, tmp_path, make_full_result):
     for seed in (0, 1):
         Store(tmp_path / "results").save(make_full_result("ce", seed))
@@ -394,6 +395,7 @@ def test_the_command_writes_the_page_with_its_figures(cli, tmp_path, make_full_r
     assert {"figure-reliability", "figure-class-rank"} <= set(ids)
 
 
+@pytest.mark.slow
 def test_the_page_is_made_without_torch():
     code = "import sys, ltbench.report.page.page; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,6 +10,8 @@ import pytest
 
 from ltbench.report import best_row
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parents[2] / "benchmarks/statistics"
 
 

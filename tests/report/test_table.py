@@ -215,6 +215,7 @@ def unequal(boards, make_result):
     )
 
 
+@pytest.mark.slow
 def test_a_row_that_lacks_seeds_says_so_in_every_format(unequal, tmp_path):
     (board,) = unequal
     stored = collect([tmp_path])

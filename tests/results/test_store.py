@@ -204,7 +204,7 @@ def test_a_missing_result_and_a_folder_are_no_results(tmp_path):
 
 def test_a_damaged_stored_run_is_not_silently_replaced(tmp_path):
     options = RunOptions(out=tmp_path, device="cpu")
-    config = RunConfig(method="ce", epochs=1)
+    config = RunConfig(method="ce", backbone="cifar_resnet8", epochs=1)
     first = run(config, options)
     path = Store(tmp_path).path(first.config, first.run_id)
     assert run(config, options) == first
@@ -294,8 +294,12 @@ def test_what_is_done_is_written_once_unless_it_is_run_again(tmp_path, make_resu
     assert read(path) == second
 
 
+@pytest.mark.slow
 def test_of_two_processes_that_train_a_run_without_knowing_of_each_other_the_first_counts(tmp_path, monkeypatch):
-    config, options = RunConfig(method="ce", epochs=1), RunOptions(out=tmp_path / "results", device="cpu")
+    config, options = (
+        RunConfig(method="ce", backbone="cifar_resnet8", epochs=1),
+        RunOptions(out=tmp_path / "results", device="cpu"),
+    )
     fit = train.fit
 
     def meanwhile(*args, **settings):

@@ -10,6 +10,8 @@ from ltbench.config import RunConfig, canonical_json, run_id
 from ltbench.runs.resolve import resolve
 from ltbench.runs.sweep import expand, read_runs
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SUITES = sorted((ROOT / "benchmarks" / "suites").glob("*.toml"))
 

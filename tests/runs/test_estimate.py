@@ -14,23 +14,6 @@ from ltbench.runs.options import RunOptions
 LARGE = {"imagenet-lt": (115_846, 50_000, 1000), "inaturalist2018": (437_513, 24_426, 8142)}
 
 
-@pytest.mark.parametrize("name", registry.method_names())
-def test_every_method_has_one(name, tmp_path):
-    backbone = "test_vit" if name == "lift" else "test_resnet"
-    config = RunConfig(method=name, dataset="imagenet-lt", backbone=backbone, image_size=32, batch_size=16, epochs=5)
-    found = estimate(config, RunOptions(data_dir=tmp_path), rounds=1)
-    (share,) = found.processes
-    names = [stage.name for stage in share.stages]
-    assert len(set(names)) == len(names)
-    assert all(stage.steps % 7241 == 0 and min(stage.seconds) > 0 for stage in share.stages)  # 7241 batches
-    assert found.evaluation_seconds > 0
-    assert len(found.starts_from) == len(registry.method(name).uses(found.config))
-    if share.stages:
-        assert share.seconds == pytest.approx(sum(stage.steps * stage.seconds[0] for stage in share.stages))
-    else:
-        assert share.seconds == share.images_per_second == 0
-
-
 def test_processes_take_their_shares_of_as_many_steps(tmp_path):
     found = estimate(
         RunConfig(method="ldam_drw", epochs=10), RunOptions(data_dir=tmp_path), rounds=2, processes=(1, 4, 6)
@@ -45,6 +28,7 @@ def test_processes_take_their_shares_of_as_many_steps(tmp_path):
     assert found.gradient_bytes == 4 * found.parameters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
 def test_a_large_data_set_need_not_be_there(name, cli):
     done = cli(
@@ -79,6 +63,7 @@ MIXED = "that of a batch's pixels, which each process mixes or changes as a whol
 GATHERED = "what the loss takes in from other processes"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "processes", "settings", "named"),
     [

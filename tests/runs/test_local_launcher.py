@@ -24,6 +24,7 @@ from ltbench.runs.launchers import local, pool, worker
 from ltbench.runs.launchers.worker import GRACE
 from ltbench.runs.options import RunOptions
 
+pytestmark = pytest.mark.slow  # workers import torch
 CORES = pool.cores
 BEFORE = os.environ.get("OMP_NUM_THREADS")
 METHODS = {

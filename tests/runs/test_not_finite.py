@@ -17,7 +17,7 @@ from ltbench.runs import sweep
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run
 
-CE = RunConfig(method="ce", epochs=1)
+CE = RunConfig(method="ce", backbone="cifar_resnet8", epochs=1)
 
 SPOILT = '''
 """Cross entropy that goes wrong where it is told to."""
@@ -104,6 +104,7 @@ def ignore(*told):
     pass
 
 
+@pytest.mark.slow
 def test_every_way_to_go_wrong_is_a_failed_run_and_the_others_go_on(spoilt, options):
     configs = [*(CE.replace(method=name) for name in BODIES), CE]
     *failed, last = sweep.run_all(configs, options, ignore)
@@ -117,6 +118,7 @@ def test_every_way_to_go_wrong_is_a_failed_run_and_the_others_go_on(spoilt, opti
         assert stored == (name == "prior")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the taus average to inf:ltbench.errors.LtbenchWarning")
 def test_settings_that_overflow_fail_with_the_step_and_the_others_go_on(options):
     configs = [
@@ -154,7 +156,7 @@ def test_the_step_is_the_one_whose_loss_is_the_first_that_is_not_finite(tmp_path
     )
     name = registry.add_method_file(file)
     try:
-        result = run(RunConfig(method=name, epochs=3), options)
+        result = run(CE.replace(method=name, epochs=3), options)
     finally:
         registry._from_folders.pop(name)
     assert re.fullmatch("the loss is (nan|inf) in epoch 2 of stage 'train', from step 3 on", result.reason)
@@ -164,6 +166,7 @@ WRONG = CE.replace(method="balpoe", hyperparameters={"taus": [[0.0, 1.0, 2.0], 1
 """Of which the method finds out when it sees the data."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.filterwarnings("ignore::ltbench.errors.LtbenchWarning")
 def test_a_run_that_is_refused_does_not_stop_the_others(options, workers):
@@ -274,6 +277,7 @@ def labelling_metadata(path):
         return nullcontext(stored.metadata())
 
 
+@pytest.mark.slow
 def test_finite_weights_whose_logits_overflow_label_nothing(cli, diverged, tmp_path):
     from PIL import Image
 

@@ -17,6 +17,10 @@ from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run
 from ltbench.runs.sweep import run_all
 
+pytestmark = pytest.mark.slow
+LEARNS = {"backbone": "cifar_resnet8", "batch_size": 8, "lr": 0.03}
+"""In one epoch enough for a temperature."""
+
 STUDENT = '''
 """Distillation from a cross-entropy run."""
 
@@ -150,7 +154,7 @@ def test_posthoc_adjustment_is_the_ce_run_less_the_log_prior(options):
 
 def test_posthoc_tau_is_chosen_on_validation_images(options):
     config = RunConfig(
-        method="logit_adjustment_posthoc", epochs=4, validation=True, hyperparameters={"select_tau": True}
+        **LEARNS, method="logit_adjustment_posthoc", epochs=1, validation=True, hyperparameters={"select_tau": True}
     )
     result = run(config, options)
     stored = logits(result, "validation")
@@ -208,7 +212,7 @@ def test_a_broken_method_is_stored_as_failed_with_its_line_and_the_sweep_goes_on
 
 
 def test_validation_gives_a_temperature_and_costs_training_images(options):
-    result = run(RunConfig(method="ce", epochs=3, validation=True), options)
+    result = run(RunConfig(**LEARNS, method="ce", epochs=1, validation=True), options)
     counts, trained = np.array(result.data.counts), np.array(result.data.trained_on)
     assert (counts - trained).tolist() == [max(1, int(0.2 * count + 0.5)) for count in counts]
     assert set(result.metrics) == {"validation", "test"}
@@ -220,7 +224,7 @@ def test_validation_gives_a_temperature_and_costs_training_images(options):
     assert (own.prior, own.validation_images, own.classes_without_images) == ("balanced", held_out.sum(), 0)
     # C classes of n_c images with weights 1 / n_c: (sum of C)^2 / sum of 1 / n_c
     assert own.effective_images == pytest.approx(100 / (1 / held_out).sum())
-    assert run(RunConfig(method="ce", epochs=3), options).metrics["test"].temperature_scaled is None
+    assert run(RunConfig(**LEARNS, method="ce", epochs=1), options).metrics["test"].temperature_scaled is None
 
 
 def test_stored_logits_give_the_stored_accuracy(options):

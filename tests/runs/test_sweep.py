@@ -162,7 +162,7 @@ def test_a_file_with_odd_seeds_is_refused(runs_file, text):
 
 def test_runs_come_in_order_and_are_told_whether_they_were_stored(tmp_path):
     options = RunOptions(out=tmp_path, device="cpu")
-    one, other = (RunConfig(method="ce", epochs=1, seed=seed) for seed in (0, 1))
+    one, other = (RunConfig(method="ce", backbone="cifar_resnet8", epochs=1, seed=seed) for seed in (0, 1))
     told = []
     sweep.run_all([one], options, lambda result, recalled: told.append((result.config.seed, recalled)))
     results = sweep.run_all([one, other], options, lambda result, recalled: told.append((result.config.seed, recalled)))

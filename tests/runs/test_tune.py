@@ -29,7 +29,7 @@ from ltbench.runs.launchers import local
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import resolve
 
-BASE = RunConfig(method="ce", epochs=1, batch_size=8, lr=0.03, seed=1000)
+BASE = RunConfig(method="ce", backbone="cifar_resnet8", epochs=1, batch_size=8, lr=0.03, seed=1000)
 """Learns enough in an epoch that trials differ in their outcome."""
 
 
@@ -83,6 +83,7 @@ def test_trials_are_runs_that_leave_the_test_set_alone(search, tmp_path):
     assert found.best == BASE.replace(hyperparameters=best.config.hyperparameters, seed=0)
 
 
+@pytest.mark.slow
 def test_the_labels_of_the_test_set_change_nothing(search, tmp_path, monkeypatch):
     search(2, name="true")
     load = Digits.load
@@ -100,6 +101,7 @@ def test_the_labels_of_the_test_set_change_nothing(search, tmp_path, monkeypatch
     assert not ids[0] & ids[1]  # really trained on the other data
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_where_it_was_and_ends_as_if_never_stopped(search, tmp_path):
     assert search(1, name="parts").trials == 1
     assert search(3, name="parts").trials == 3
@@ -110,6 +112,7 @@ def test_a_search_goes_on_where_it_was_and_ends_as_if_never_stopped(search, tmp_
     assert best[0] == best[1]
 
 
+@pytest.mark.slow
 def test_a_search_that_is_complete_trains_nothing(search, tmp_path, monkeypatch):
     first = search(2)
     monkeypatch.setattr("ltbench.runs.train.fit", None)
@@ -117,6 +120,7 @@ def test_a_search_that_is_complete_trains_nothing(search, tmp_path, monkeypatch)
     assert search(2) == first
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_killed_is_tried_again_with_the_same_parameters(search, tmp_path, monkeypatch):
     search(1, name="killed")
 
@@ -139,6 +143,7 @@ def test_a_trial_that_was_killed_is_tried_again_with_the_same_parameters(search,
     assert outcomes(tmp_path / "killed") == outcomes(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_killed_trial_keeps_parameters_that_would_not_be_drawn_again(search, tmp_path):
     search(1)
     study = study_in(tmp_path / "search")
@@ -149,6 +154,7 @@ def test_a_killed_trial_keeps_parameters_that_would_not_be_drawn_again(search, t
     assert outcomes(tmp_path / "search")[1][0] == {"mixup": drawn}
 
 
+@pytest.mark.slow
 def test_a_trial_does_not_stand_in_for_a_run_that_looks_at_the_test_set(tmp_path):
     config = BASE.replace(validation=True)
     trial = RunOptions(device="cpu", out=tmp_path, evaluate_test=False)
@@ -160,6 +166,7 @@ def test_a_trial_does_not_stand_in_for_a_run_that_looks_at_the_test_set(tmp_path
     assert run.run(config, trial) == final  # which serves both
 
 
+@pytest.mark.slow
 def test_a_trial_that_failed_does_not_stand_in_for_a_run(tmp_path, monkeypatch):
     trained = []
     fit = train.fit
@@ -175,7 +182,7 @@ def test_a_trial_that_failed_does_not_stand_in_for_a_run(tmp_path, monkeypatch):
     [{"method": "balanced_softmax"}, {"epochs": 2}, {"seed": 1}, {"lr": 0.2}, {"imbalance_ratio": 10}],
     ids=str,
 )
-def test_another_search_in_the_folder_is_refused(search, tmp_path, change):
+def test_another_search_in_the_folder_is_refused(search, tmp_path, at_once, change):
     search(1)
     before = trials_in(tmp_path / "search")
     with pytest.raises(LtbenchError, match="the folder holds a search with other settings") as caught:
@@ -186,6 +193,7 @@ def test_another_search_in_the_folder_is_refused(search, tmp_path, change):
     assert trials_in(tmp_path / "search") == before
 
 
+@pytest.mark.slow
 def test_failed_trials_count_and_do_not_win(search, tmp_path, monkeypatch):
     run = tune.run
 
@@ -209,6 +217,7 @@ def test_failed_trials_count_and_do_not_win(search, tmp_path, monkeypatch):
         assert search(3).failed == 1  # a failure is an outcome: not tried again
 
 
+@pytest.mark.slow
 def test_a_search_in_which_every_trial_fails_says_why(search, tmp_path):
     with pytest.raises(LtbenchError, match="all 2 trials failed, the last: the loss is "):
         search(2, BASE.replace(lr=1e30))
@@ -216,14 +225,15 @@ def test_a_search_in_which_every_trial_fails_says_why(search, tmp_path):
 
 
 def test_what_is_fixed_is_not_searched(search, tmp_path):
-    found = search(1, RunConfig(method="logit_adjustment", epochs=1, hyperparameters={"mixup": 0.3}))
+    found = search(1, BASE.replace(method="logit_adjustment", hyperparameters={"mixup": 0.3}))
     (trial,) = trials_in(tmp_path / "search")
     assert set(trial.params) == {"tau"}
     assert found.best.hyperparameters["mixup"] == 0.3
 
 
+@pytest.mark.slow
 def test_balpoes_experts_are_searched_and_best_toml_has_their_taus(search, tmp_path):
-    found = search(1, RunConfig(epochs=1))
+    found = search(1, BASE.replace(method="balpoe"))
     (trial,) = trials_in(tmp_path / "search")
     assert set(trial.params) == {"experts", "spread", "mixup"}
     best = tomllib.loads(found.best_file.read_text())["hyperparameters"]
@@ -232,14 +242,6 @@ def test_balpoes_experts_are_searched_and_best_toml_has_their_taus(search, tmp_p
     short = {name: round(trial.params[name], 4) for name in ("spread", "mixup")}
     short["experts"] = trial.params["experts"]
     assert resolve(RunConfig(hyperparameters=short)).config == resolve(RunConfig(hyperparameters=best)).config
-
-
-@pytest.mark.parametrize("method", registry.method_names())
-@pytest.mark.filterwarnings("ignore::ltbench.errors.LtbenchWarning")
-def test_every_method_can_be_tuned(method, search):
-    found = search(2, RunConfig(method=method, epochs=1, imbalance_ratio=100))
-    assert (found.trials, found.failed) == (2, 0)
-    assert 0 <= found.accuracy <= 100
 
 
 @pytest.mark.parametrize("method", ["balpoe", "ce", "balanced_softmax", "logit_adjustment", "logit_adjustment_posthoc"])
@@ -367,6 +369,7 @@ def on_record(folder):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.filterwarnings("ignore:.*the last line was not written whole:ltbench.errors.LtbenchWarning")
 def test_a_search_that_is_killed_anywhere_ends_as_an_undisturbed_one(search, tmp_path, at_once, pool, workers):
@@ -479,7 +482,7 @@ def test_a_search_of_another_space_is_refused(search, tmp_path, at_once, monkeyp
     search(1)
     if older:
         forget(tmp_path / "search")
-    monkeypatch.setattr(method.Config, "space", space)
+    monkeypatch.setattr(method.Config, "search_space", classmethod(lambda cls: space))
     with pytest.raises(LtbenchError, match="with other search space") as caught:
         search(2)
     assert older or words in str(caught.value)
@@ -494,6 +497,7 @@ def forget(folder):
     assert set(study_in(folder).user_attrs) == {"settings"}
 
 
+@pytest.mark.slow
 def test_a_search_of_an_older_version_goes_on_if_its_trials_are_the_runs_of_now(search, tmp_path, monkeypatch):
     search(1)
     forget(tmp_path / "search")
@@ -506,6 +510,7 @@ def test_a_search_of_an_older_version_goes_on_if_its_trials_are_the_runs_of_now(
     assert set(study_in(tmp_path / "search").user_attrs) == {"settings", "resolved", "data", "revision", "space"}
 
 
+@pytest.mark.slow
 def test_a_search_with_a_trial_that_an_older_version_queued_anew_goes_on(search, tmp_path):
     search(1)
     study = study_in(tmp_path / "search")
@@ -619,6 +624,7 @@ def test_best_toml_is_written_anew_by_each_call_and_only_if_it_differs(search, a
     assert file.read_bytes() == text
 
 
+@pytest.mark.slow
 def test_best_toml_is_replayed_with_the_search_on_record(cli, tmp_path):
     done = cli("tune", "--method", "ce", "--trials", 2, "--epochs", 1, "--device", "cpu", "--seed", 5)
     assert (done.code, done.err) == (0, "")

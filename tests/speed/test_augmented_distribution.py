@@ -11,6 +11,8 @@ from ltbench.config import Augment
 from ltbench.data.augmentation.pipeline import augment
 from ltbench_speed.reference_loop import crop_flip_rotate
 
+pytestmark = pytest.mark.slow
+
 IMAGES = 3000
 SIDE = 32
 BASIC = Augment(padding=0.125, flip=True, rotation=15)

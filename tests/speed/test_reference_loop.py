@@ -18,6 +18,8 @@ from ltbench.models.backbone import Backbone
 from ltbench.training.trainer import fit
 from ltbench_speed import reference_loop as reference
 
+pytestmark = pytest.mark.slow
+
 COUNTS = (40, 20, 12, 8)
 IMAGES, BATCH = sum(COUNTS), 16
 RECIPE = Recipe(

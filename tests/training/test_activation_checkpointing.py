@@ -24,6 +24,8 @@ from ltbench.training.distributed.process_group import ALONE
 from ltbench.training.options import TrainOptions
 from ltbench.training.trainer import fit
 
+pytestmark = pytest.mark.slow
+
 COUNTS = (12, 7, 4, 2)
 RECIPE = Recipe(epochs=2, batch_size=12, lr=0.02)
 

@@ -1,5 +1,6 @@
 """Several processes and accumulated gradients: the same training as in one process and one piece."""
 
+import functools
 import hashlib
 import os
 import re
@@ -37,6 +38,7 @@ from ltbench.training.trainer import fit
 COUNTS = (20, 11, 6, 3)
 """40 images: in batches of 17 the last one has 6, which leaves a fourth process without any."""
 RECIPE = Recipe(epochs=17, batch_size=17, lr=0.02, augment=Augment(padding=0.125, flip=True))
+SHORTER = RECIPE.model_copy(update={"epochs": 5})
 SHORT = RECIPE.model_copy(update={"epochs": 2})
 
 
@@ -132,6 +134,7 @@ def alone(doubled, tmp_path_factory):
     return {name: trained(registry.method(name), folder / name, **own) for name, own in METHODS.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("processes", "accumulate"), [(1, 2), (1, 4), (2, 1), (2, 4), (4, 1)])
 def test_processes_and_accumulation_agree_in_float64_for_fifty_steps(processes, accumulate, alone, together, tmp_path):
     def work(group):
@@ -162,6 +165,7 @@ def photographs(tmp_path_factory):
     return ImageFiles(folder, names, labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("processes", "settings"), [(2, {}), (2, {"mixup": 0.4}), (4, {})])
 def test_processes_decode_their_own_images_and_train_as_one(
     processes, settings, photographs, together, doubled, tmp_path
@@ -192,6 +196,7 @@ COUPLED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "settings"), COUPLED)
 def test_losses_that_couple_images_gather_those_of_all_processes(name, settings, together, doubled, tmp_path):
     cls = registry.method(name)
@@ -199,14 +204,16 @@ def test_losses_that_couple_images_gather_those_of_all_processes(name, settings,
 
     def work(group):
         path = tmp_path / f"{group.size}.pt"
-        return trained(cls, path, group, prepare=lambda method: batch_norm.sync_batch_norm(method, group), **settings)
+        prepare = functools.partial(batch_norm.sync_batch_norm, group=group)
+        return trained(cls, path, group, prepare=prepare, recipe=SHORTER, **settings)
 
-    alone = trained(cls, tmp_path / "alone.pt", **settings)
+    alone = trained(cls, tmp_path / "alone.pt", recipe=SHORTER, **settings)
     for processes in (2, 4):  # of four, one has none of the six images of the last batch
         for other in together(processes, work):
             assert_agree(alone, other, 1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("synchronised", "parts"), [(True, [4, 4, 2]), (False, [2, 2, 1])])
 def test_paco_takes_as_many_parts_in_all_processes(synchronised, parts, together, doubled, tmp_path):
     # Batches of 17, 17 and 6, of which three processes have 4, 4 and 2, and the last one 5, 5 and none. Parts have two
@@ -234,6 +241,7 @@ def test_paco_takes_as_many_parts_in_all_processes(synchronised, parts, together
         assert_agree(first, other, 0)
 
 
+@pytest.mark.slow
 def test_paco_keeps_its_parts_large_where_a_process_has_no_images(together, doubled, tmp_path):
     # Of 40 images in batches of 37 the last one has three, all of them the first process's: in one part, not three.
     recipe = SHORT.model_copy(update={"batch_size": 37})
@@ -251,10 +259,11 @@ def test_paco_keeps_its_parts_large_where_a_process_has_no_images(together, doub
 
 def resnet(experts=1, **options):
     """A network with batch norm, of a branch's and of a trunk's."""
-    build = Backbone("cifar_resnet20", classes=len(COUNTS), channels=3, image_size=8, head="cosine")
+    build = Backbone("cifar_resnet8", classes=len(COUNTS), channels=3, image_size=8, head="cosine")
     return build(experts, **options)
 
 
+@pytest.mark.slow
 def test_synchronised_batch_norm_is_that_of_one_process(together, doubled, tmp_path):
     def work(group):
         path = tmp_path / f"{group.size}.pt"
@@ -270,6 +279,7 @@ def test_synchronised_batch_norm_is_that_of_one_process(together, doubled, tmp_p
             assert found[2].divisions == [division(processes, 1, 17)]
 
 
+@pytest.mark.slow
 def test_neighbours_share_statistics_as_the_parts_of_one_process_do(together, doubled, tmp_path):
     # Of a batch of 19 two processes have the first 9 images, two the other 10; of the last batch's two one has both.
     recipe = SHORT.model_copy(update={"batch_size": 19})
@@ -296,6 +306,7 @@ def test_neighbours_share_statistics_as_the_parts_of_one_process_do(together, do
     assert first[2].divisions == [division(4, 1, 9)]
 
 
+@pytest.mark.slow
 def test_process_local_statistics_are_equal_in_all_processes_after_every_epoch(together, tmp_path, monkeypatch):
     run_epoch = training._Trainer._run_stage
 
@@ -325,6 +336,7 @@ def test_process_local_statistics_are_equal_in_all_processes_after_every_epoch(t
     assert divisions == [division(3, 1, 5)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
 def test_a_process_without_images_takes_part(mixup, together, doubled, tmp_path):
     # Batches of 3 over 4 processes: three of them never have an image.
@@ -334,6 +346,7 @@ def test_a_process_without_images_takes_part(mixup, together, doubled, tmp_path)
         assert_agree(whole, found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("later", [1, 2, 3])
 def test_a_run_whose_process_is_killed_goes_on_with_any_number_of_processes(later, alone, together, tmp_path):
     cls, settings, path = registry.method("gcl"), METHODS["gcl"], tmp_path / "checkpoint.pt"

@@ -13,6 +13,8 @@ from ltbench.errors import LtbenchError
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run_or_recall
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def machines(together, tmp_path):
@@ -39,7 +41,9 @@ def machines(together, tmp_path):
 
 
 def config(**more):
-    return RunConfig(**{"method": "ce", "epochs": 2, "batch_size": 64, "batch_norm_images": 64, **more})
+    return RunConfig(
+        **{"method": "ce", "backbone": "cifar_resnet8", "epochs": 2, "batch_size": 64, "batch_norm_images": 64, **more}
+    )
 
 
 def test_a_sweep_goes_on_where_only_the_first_machine_has_results(machines, tmp_path):

@@ -111,9 +111,10 @@ def finished(config, folder: Path, **options) -> tuple[dict, dict]:
 
 def small(method: str) -> RunConfig:
     settings = {"taus": (0, 2)} if method == "balpoe" else {}
-    return RunConfig(method=method, epochs=4, seed=3, hyperparameters=settings)
+    return RunConfig(method=method, backbone="cifar_resnet8", epochs=4, seed=3, hyperparameters=settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["balpoe", "rehead"])
 def test_twenty_kills_at_random_moments_change_nothing(method, two_stages, tmp_path):
     config = small(method)
@@ -139,6 +140,7 @@ def test_twenty_kills_at_random_moments_change_nothing(method, two_stages, tmp_p
     assert_same(whole, finished(config, tmp_path / "killed"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1, 5])
 def test_a_kill_in_the_middle_of_writing_a_checkpoint_changes_nothing(number, two_stages, tmp_path):
     config = small("rehead")
@@ -150,6 +152,7 @@ def test_a_kill_in_the_middle_of_writing_a_checkpoint_changes_nothing(number, tw
     assert_same(whole, finished(config, killed))
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_second_stage_changes_nothing(two_stages, tmp_path):
     config = small("rehead")
     whole = finished(config, tmp_path / "whole")
@@ -163,6 +166,7 @@ def test_a_kill_in_the_second_stage_changes_nothing(two_stages, tmp_path):
     assert_same(whole, finished(config, killed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_asked_to_stop_saves_first(number, two_stages, tmp_path):
     config = small("rehead").replace(epochs=40)
@@ -198,7 +202,9 @@ def finished_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LTBENCH_CACHE", str(folder))
-        result = run(RunConfig(method="ce", epochs=1), RunOptions(device="cpu", out=folder / "results"))
+        result = run(
+            RunConfig(method="ce", backbone="cifar_resnet8", epochs=1), RunOptions(device="cpu", out=folder / "results")
+        )
         return result, torch.load(paths.cache_dir() / "runs" / result.run_id / "checkpoint.pt", weights_only=True)
 
 
@@ -224,7 +230,10 @@ def test_a_checkpoint_of_the_right_form_and_other_content_is_not_taken_up(finish
     path.parent.mkdir(parents=True)
     torch.save(state, path)
     with pytest.warns(LtbenchWarning, match="does not fit the run .*: training starts anew"):
-        again = run(RunConfig(method="ce", epochs=1), RunOptions(device="cpu", out=tmp_path / "results"))
+        again = run(
+            RunConfig(method="ce", backbone="cifar_resnet8", epochs=1),
+            RunOptions(device="cpu", out=tmp_path / "results"),
+        )
     assert (again.status, again.metrics) == ("done", result.metrics)
 
 
@@ -233,5 +242,7 @@ def test_a_checkpoint_that_holds_a_list_is_not_taken_up(finished_run, tmp_path):
     path = paths.cache_dir() / "runs" / result.run_id / "checkpoint.pt"
     path.parent.mkdir(parents=True)
     torch.save([1, 2], path)
-    again = run(RunConfig(method="ce", epochs=1), RunOptions(device="cpu", out=tmp_path / "results"))
+    again = run(
+        RunConfig(method="ce", backbone="cifar_resnet8", epochs=1), RunOptions(device="cpu", out=tmp_path / "results")
+    )
     assert again.metrics == result.metrics

@@ -23,6 +23,8 @@ from ltbench.training.distributed.sharding import check_shardable, local_shard
 from ltbench.training.options import TrainOptions
 from ltbench.training.trainer import fit
 
+pytestmark = pytest.mark.slow
+
 COUNTS = (20, 11, 6, 3)
 """40 images: in batches of 17 the last one has 6, which leaves a fourth process without any."""
 RECIPE = Recipe(epochs=17, batch_size=17, lr=0.02, augment=Augment(padding=0.125, flip=True))
@@ -41,7 +43,7 @@ class Transformer(Backbone):
         return timm.create_model(self.name, num_classes=0, img_size=8, patch_size=4, embed_dim=12, depth=2, num_heads=2)
 
 
-CONVOLUTIONS = Backbone("cifar_resnet20", classes=len(COUNTS), channels=3, image_size=8, head="cosine")
+CONVOLUTIONS = Backbone("cifar_resnet8", classes=len(COUNTS), channels=3, image_size=8, head="cosine")
 
 
 def images():

@@ -11,28 +11,16 @@ from ltbench.method import Method, Shuffled
 from ltbench.method.losses import cross_entropy
 from ltbench.training import trainer as training
 from ltbench.training.checkpoint import Checkpoint
-from ltbench.training.cuda_graph import RECORDERS, WARM_UP
+from ltbench.training.cuda_graph import RECORDERS
 from ltbench.training.options import TrainOptions
 from ltbench.training.step import Step
-
-
-def again(work):
-    """A recorder for machines without a GPU: recorded work is done over again, on the recorded tensors."""
-    return work
+from tests.recorded_steps import again, record_steps
 
 
 @pytest.fixture
 def recording(monkeypatch):
     """Let training record its steps on the CPU; gives the steps that were made."""
-    made = []
-
-    class Spied(Step):
-        def __init__(self, *args, **options):
-            super().__init__(*args, **{**options, "recorder": again})
-            made.append(self)
-
-    monkeypatch.setattr(training, "Step", Spied)
-    return made
+    return record_steps(monkeypatch)
 
 
 def weights(method):
@@ -41,24 +29,6 @@ def weights(method):
 
 def same(first, second):
     return all(torch.equal(first[name], second[name]) for name in first)
-
-
-USUAL = [(name, {}) for name in registry.method_names()]
-MIXED = [(name, {"mixup": 0.4}) for name in ("ce", "ride", "ncl", "paco", "proco")]
-
-
-@pytest.mark.parametrize(("name", "settings"), USUAL + MIXED)
-def test_recorded_steps_train_as_plain_ones_do(name, settings, tmp_path, recording, monkeypatch):
-    subject = Subject(registry.method(name))
-    recorded = subject.fit(subject.make(**settings), tmp_path / "recorded.pt")
-    monkeypatch.undo()
-    plain = subject.fit(subject.make(**settings), tmp_path / "plain.pt")
-    assert same(weights(recorded), weights(plain))
-    if recorded.stages(RECIPE):
-        often = [{shape for shape, count in step.recorded.counts.items() if count > WARM_UP} for step in recording]
-        assert any(often)
-        assert [set(step.recorded.recordings) for step in recording] == often, "every shape that comes often enough"
-        assert all(("CUDA graph" in step.execution) == bool(step.recorded.recordings) for step in recording)
 
 
 class Streams(Method):
@@ -76,6 +46,7 @@ class Streams(Method):
         return dataclasses.replace(loss, total=loss.total + extra)
 
 
+@pytest.mark.slow
 def test_every_part_of_a_batch_reaches_a_recorded_step(tmp_path, recording, monkeypatch):
     subject = Subject(Streams)
     recorded = subject.fit(subject.make(), tmp_path / "recorded.pt")
@@ -83,6 +54,7 @@ def test_every_part_of_a_batch_reaches_a_recorded_step(tmp_path, recording, monk
     assert same(weights(recorded), weights(subject.fit(subject.make(), tmp_path / "plain.pt")))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_recorded_runs_plainly_and_says_so(tmp_path, monkeypatch):
     def broken(work):
         raise RuntimeError("operation not permitted when stream is capturing\nmore words")
@@ -112,6 +84,7 @@ def test_a_method_that_depends_on_its_data_is_not_recorded(tmp_path, recording):
     assert not any(step.recorded for step in recording)
 
 
+@pytest.mark.slow
 def test_what_does_not_compile_runs_plainly_and_says_so(tmp_path, monkeypatch):
     subject = Subject(registry.method("ce"))
     plain = subject.fit(subject.make(), tmp_path / "plain.pt")
@@ -126,6 +99,7 @@ def test_what_does_not_compile_runs_plainly_and_says_so(tmp_path, monkeypatch):
     assert same(weights(plain), weights(subject.fit(subject.make(), tmp_path / "compiled.pt")))
 
 
+@pytest.mark.slow
 def test_compiled_steps_train_as_plain_ones_do(tmp_path, monkeypatch):
     subject = Subject(registry.method("balpoe"))
     plain = subject.fit(subject.make(), tmp_path / "plain.pt")
@@ -138,6 +112,7 @@ def test_compiled_steps_train_as_plain_ones_do(tmp_path, monkeypatch):
         torch.testing.assert_close(compiled[name], value, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_optimiser_of_recorded_steps_follows_the_schedule(tmp_path, monkeypatch):
     # It is another one: fused, with its learning rates in tensors. Eight epochs pass both milestones.
     subject = Subject(registry.method("ce"))
@@ -148,6 +123,7 @@ def test_the_optimiser_of_recorded_steps_follows_the_schedule(tmp_path, monkeypa
         torch.testing.assert_close(weights(recorded)[name], value, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_plain_steps_goes_on_recorded(tmp_path, monkeypatch):
     subject = Subject(registry.method("ce"))
     plain = subject.fit(subject.make(), tmp_path / "plain.pt")
@@ -202,6 +178,7 @@ def test_the_ways_of_all_stages_are_told():
     assert training.History().execution is None
 
 
+@pytest.mark.slow
 def test_a_later_shape_that_does_not_compile_runs_plainly_too(tmp_path, monkeypatch):
     subject = Subject(registry.method("ce"))
     plain = subject.fit(subject.make(), tmp_path / "plain.pt")

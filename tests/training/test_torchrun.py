@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 NORMLESS = '''
 """Cross entropy, and no batch norm."""
 

@@ -201,6 +201,7 @@ def test_val_is_for_validation_and_the_test_set_comes_from_train(tmp_path, class
     assert all(name.startswith("train/") for name in data.test_names)
 
 
+@pytest.mark.slow
 @NOTES
 def test_a_class_without_test_images_is_trained_on_if_that_is_wanted(tmp_path, class_folders, cli):
     folder = tmp_path / "data"

@@ -221,6 +221,7 @@ print("photograph", several_frames(Path("photograph.png")))
 """
 
 
+@pytest.mark.slow
 def test_a_claim_of_too_many_pixels_is_refused_before_they_get_memory(tmp_path):
     """Files of some hundred bytes; 20,000 x 20,000 pixels would take 1.2 GB, and did, several times over.
 

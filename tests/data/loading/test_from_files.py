@@ -276,6 +276,7 @@ def test_batches_are_normalised_by_one_thread_and_the_others_are_there_again(fil
     assert set(threads) == {1}
 
 
+@pytest.mark.slow
 def test_decoding_leaves_the_threads_of_the_process_alone():
     def said(program):  # by a process of its own, which has not computed anything before
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -60,6 +60,7 @@ def assert_joined(whole, parts):
 
 
 @pytest.mark.parametrize("ahead", [0, 10**6])
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2, 3, 4])
 def test_the_shares_of_every_batch_are_the_whole_from_any_step_on(processes, ahead, data, monkeypatch):
     monkeypatch.setattr("ltbench.data.loading.in_memory.PIXELS_AT_A_TIME", {"cpu": ahead})

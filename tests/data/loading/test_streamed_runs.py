@@ -24,6 +24,8 @@ from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run
 from ltbench_speed.photographs import write_subjects
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"china": 14, "flower": 6, "sky": 3}
 RECIPE = Recipe(
     epochs=2, batch_size=6, lr=0.01, augment=Augment(crop=(0.3, 1.0), flip=True, jitter=(0.4, 0.4, 0.4, 0.0))

@@ -98,6 +98,7 @@ def fetch_by_hand(data, server):
             (data.folder / archive.file).write_bytes(server.files[archive.file])
 
 
+@pytest.mark.slow
 @EACH
 def test_from_prepare_to_report(site, server, cli, name):
     data = site(name)
@@ -141,6 +142,7 @@ def stored(folder):
     return list(collect([folder / "results"]).results.values())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the taus average")  # those that the paper has for ImageNet-LT
 def test_the_users_own_example(site, server, cli):
     data = site("imagenet-lt")

@@ -67,6 +67,7 @@ def test_class_rank_sorts_classes_by_training_images(run, material, bars_of):
     assert places == {"many": 1, "medium": 2, "few": 3}
 
 
+@pytest.mark.slow
 def test_class_rank_with_many_classes_averages_neighbours_and_leaves_out_empty_ones(run, material, bars_of):
     # 40 classes: pairs. A class without test images counts in no mean.
     correct, total = [1, 0] * 20, [1, 1] * 20

@@ -19,7 +19,7 @@ from ltbench.runs.options import RunOptions
 from ltbench.runs.run import record_failure, run
 from ltbench.training.history import EpochRecord, History
 
-RUN = RunConfig(method="ce", epochs=2)  # 8 steps an epoch
+RUN = RunConfig(method="ce", backbone="cifar_resnet8", epochs=2)  # 8 steps an epoch
 
 
 @pytest.fixture

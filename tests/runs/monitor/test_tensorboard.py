@@ -13,7 +13,9 @@ from ltbench.results.store import read
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run
 
-RUN = ("run", "--device", "cpu", "--epochs", 2)
+pytestmark = pytest.mark.slow
+
+RUN = ("run", "--device", "cpu", "--backbone", "cifar_resnet8", "--epochs", 2)
 
 
 def events(folder):
@@ -93,7 +95,7 @@ def test_it_does_not_change_the_run_and_is_made_up_for_from_what_is_stored(cli, 
 
 def test_a_run_that_was_stopped_goes_on_with_its_curve(tmp_path):
     """With an epoch in the file that no checkpoint knows, and none of the epochs before."""
-    config, board = RunConfig(method="ce", epochs=4), tmp_path / "board"
+    config, board = RunConfig(method="ce", backbone="cifar_resnet8", epochs=4), tmp_path / "board"
 
     def stopping_at(end):
         def listener(update):
@@ -153,5 +155,5 @@ def test_a_folder_that_cannot_be_written_is_found_before_training(tmp_path):
     steps = []
     options = RunOptions(out=tmp_path / "out", device="cpu", tensorboard=tmp_path / "file", listener=steps.append)
     with pytest.raises(LtbenchError, match="training curves cannot be saved"):
-        run(RunConfig(method="ce", epochs=1), options)
+        run(RunConfig(method="ce", backbone="cifar_resnet8", epochs=1), options)
     assert not steps

@@ -1,0 +1,93 @@
+"""What every registered method must do. Its checks share one training; ``-k <name>`` makes those of one method."""
+
+import pytest
+import torch
+
+from ltbench import registry
+from ltbench.config import RunConfig
+from ltbench.conformance import CHECKS, RECIPE, Subject
+from ltbench.conformance.tiny_task import assert_equal, state
+from ltbench.evaluation.predict import predict
+from ltbench.runs.estimate import estimate
+from ltbench.runs.options import RunOptions
+from ltbench.runs.tune import tune
+from ltbench.training.cuda_graph import WARM_UP
+from tests.recorded_steps import record_steps
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ltbench.errors.LtbenchWarning")]
+every_method = pytest.mark.parametrize("subject", registry.method_names(), indirect=True)
+
+
+@pytest.fixture(scope="module")
+def subject(request):
+    """A method with the training that its checks share."""
+    return Subject(registry.method(request.param))
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@every_method
+def test_every_method_conforms(subject, check):
+    CHECKS[check](subject)
+
+
+@every_method
+def test_every_method_predicts_the_same_folded(subject):
+    trained = subject.trained_method()
+    predictions = predict(trained, subject.test)
+    with torch.no_grad():
+        plain = torch.cat([trained.predict(batch.images) for batch in subject.test.eval_batches()])
+    assert predictions.execution == "batch norm folded"
+    assert torch.equal(predictions.logits.argmax(1), plain.argmax(1))
+    torch.testing.assert_close(predictions.logits, plain, rtol=1e-4, atol=1e-3)
+
+
+def recorded_training(subject, monkeypatch, folder, **settings):
+    """The state after a training whose steps are recorded, if their shape comes often enough."""
+    with monkeypatch.context() as patched:
+        steps = record_steps(patched)
+        trained = subject.fit(subject.make(**settings), folder / "recorded.pt")
+    if trained.stages(RECIPE):
+        often = [{shape for shape, count in step.recorded.counts.items() if count > WARM_UP} for step in steps]
+        assert any(often)
+        assert [set(step.recorded.recordings) for step in steps] == often, "every shape that comes often enough"
+        assert all(("CUDA graph" in step.execution) == bool(step.recorded.recordings) for step in steps)
+    return state(trained)
+
+
+@every_method
+def test_recorded_steps_train_as_plain_ones_do(subject, monkeypatch, tmp_path):
+    recorded = recorded_training(subject, monkeypatch, tmp_path)
+    assert_equal(recorded, subject.training.trained, "recorded steps train differently")
+
+
+@pytest.mark.parametrize("name", ["ce", "ride", "ncl", "paco", "proco"])
+def test_recorded_steps_train_with_mixup_as_plain_ones_do(name, monkeypatch, tmp_path):
+    subject = Subject(registry.method(name))
+    recorded = recorded_training(subject, monkeypatch, tmp_path, mixup=0.4)
+    plain = state(subject.fit(subject.make(mixup=0.4), tmp_path / "plain.pt"))
+    assert_equal(recorded, plain, "recorded steps train differently")
+
+
+@pytest.mark.parametrize("name", registry.method_names())
+def test_every_method_has_an_estimate(name, tmp_path):
+    backbone = "test_vit" if name == "lift" else "cifar_resnet8"
+    config = RunConfig(method=name, dataset="imagenet-lt", backbone=backbone, image_size=16, batch_size=16, epochs=5)
+    found = estimate(config, RunOptions(data_dir=tmp_path), rounds=1)
+    (share,) = found.processes
+    names = [stage.name for stage in share.stages]
+    assert len(set(names)) == len(names)
+    assert all(stage.steps % 7241 == 0 and min(stage.seconds) > 0 for stage in share.stages)  # 7241 batches
+    assert found.evaluation_seconds > 0
+    assert len(found.starts_from) == len(registry.method(name).uses(found.config))
+    if share.stages:
+        assert share.seconds == pytest.approx(sum(stage.steps * stage.seconds[0] for stage in share.stages))
+    else:
+        assert share.seconds == share.images_per_second == 0
+
+
+@pytest.mark.parametrize("name", registry.method_names())
+def test_every_method_can_be_tuned(name, tmp_path):
+    config = RunConfig(method=name, backbone="cifar_resnet8", epochs=1, imbalance_ratio=100)
+    found = tune(config, 2, tmp_path / "search", RunOptions(device="cpu"))
+    assert (found.trials, found.failed) == (2, 0)
+    assert 0 <= found.accuracy <= 100
