@@ -160,7 +160,7 @@ def test_bins_change_no_accuracy_and_no_proper_score(stored_run, bins):
 
 
 REFUSED = [
-    ({}, View(temperature=True), ["no validation images", "--temperature", "run with --validation"]),
+    ({}, View(temperature=True), ["no validation images", "--temperature", "train with --validation"]),
     ({"logit_prior": None}, View(prior="known"), ["cannot be corrected", "Method.logit_prior"]),
     (
         {"transductive": True},

@@ -37,7 +37,7 @@ def test_a_large_data_set_need_not_be_there(name, cli):
     )  # fmt: skip
     images, tested, classes = LARGE[name]
     assert done.code == 0
-    assert done.out.count(f"epochs of {images:,} images, batches of 16") == 2
+    assert done.out.count(f"epochs of {images:,} images, batch size 16") == 2
     assert done.out.count(f"{classes:,} classes") == 2
     assert done.out.count(f"evaluation of {tested:,} test images") == 2
     assert "decoding and augmentation, where they do not keep pace" in done.out
@@ -49,7 +49,7 @@ def test_it_is_told_how_steps_would_be_taken(tmp_path):
     (share,) = estimate(
         config, RunOptions(data_dir=tmp_path, accumulate=2, checkpoint_activations=True), rounds=1
     ).processes
-    assert "activations recomputed" in share.how
+    assert "activations recomputed" in share.execution
 
 
 @pytest.mark.parametrize("processes", ["0", "64", "1,x"])
@@ -59,8 +59,8 @@ def test_numbers_of_processes_that_cannot_be(processes, cli):
     assert "--processes" in done.err
 
 
-MIXED = "that of a batch's pixels, which each process mixes or changes as a whole"
-GATHERED = "what the loss takes in from other processes"
+MIXED = "the exchange of the pixels of batches that are mixed or changed as a whole"
+GATHERED = "what the loss gathers from other processes"
 
 
 @pytest.mark.slow
@@ -79,7 +79,7 @@ def test_what_processes_tell_each_other_is_named(name, processes, settings, name
     assert done.code == 0
     assert {words for words in (MIXED, GATHERED) if words in done.out} == named
     assert ("MB of gradients" in done.out) == (processes > 1)
-    assert "not in it: augmentation" in done.out
+    assert "the shortest step, without augmentation" in done.out
 
 
 class Failing(Method):

@@ -3,7 +3,6 @@
 import errno
 import json
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -130,14 +129,14 @@ def read_only(monkeypatch):
     """A folder into which nothing can be written, also by root."""
 
     def close(folder):
-        real = tempfile.mkstemp
+        real = Path.open
 
-        def refuse(*args, **how):
-            if Path(how["dir"]).is_relative_to(folder):
-                raise OSError(errno.EROFS, "Read-only file system", str(how["dir"]))
-            return real(*args, **how)
+        def refuse(path, mode="r", *args, **how):
+            if "x" in mode and path.is_relative_to(folder):
+                raise OSError(errno.EROFS, "Read-only file system", str(path))
+            return real(path, mode, *args, **how)
 
-        monkeypatch.setattr(tempfile, "mkstemp", refuse)
+        monkeypatch.setattr(Path, "open", refuse)
 
     return close
 
@@ -182,10 +181,14 @@ def test_a_split_in_the_folder_goes_before_one_in_the_cache(tmp_path, class_fold
 def test_a_full_disk_is_no_read_only_folder(tmp_path, class_folders, monkeypatch):
     class_folders(tmp_path, {"ant": 5, "bee": 5})
 
-    def full(*args, **how):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    real = Path.open
 
-    monkeypatch.setattr(tempfile, "mkstemp", full)
+    def full(path, mode="r", *args, **how):
+        if "x" in mode:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, mode, *args, **how)
+
+    monkeypatch.setattr(Path, "open", full)
     with pytest.raises(LtbenchError, match="No space left on device"):
         read(tmp_path, 8)
 

@@ -123,7 +123,7 @@ def test_runs_on_scaled_copies_are_the_same_for_any_number_of_workers_and_predic
     assert {file.parent.parent for file in read} == {tmp_path / f"cache-{n}" / "resized" / "40" for n in (0, 1, 3)}
     assert stored["config"]["cache_resized"] == 40
     shown = cli("show", stored["run_id"], "--results", tmp_path / "out-3").out
-    assert re.search(r"copies +of shorter side 40", shown)
+    assert re.search(r"resize cache +shorter side 40", shown)
     logits = np.load(paths.cache_dir() / "runs" / stored["run_id"] / "test.npz")["logits"]
     rows = list(
         csv.DictReader(
