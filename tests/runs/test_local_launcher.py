@@ -154,8 +154,9 @@ class Sweep:
 @pytest.fixture(scope="module")
 def two_at_once(own_methods, tmp_path_factory):
     folder = tmp_path_factory.mktemp("parallel")
-    runs = Sweep(sweep.expand([{}], {"method": "one,two", "epochs": 1}), folder)
-    runs.configs += sweep.expand([{}], {"method": "logit_adjustment_posthoc,ce", "epochs": 2, "seeds": "0-2"})
+    runs = Sweep(sweep.expand([{}], {"method": "one,two", "backbone": "cifar_resnet8", "epochs": 1}), folder)
+    shared = {"backbone": "cifar_resnet8", "epochs": 2, "seeds": "0-2"}
+    runs.configs += sweep.expand([{}], {"method": "logit_adjustment_posthoc,ce", **shared})
     runs.configs += sweep.expand([{}], {"method": "dies"})
     with pytest.MonkeyPatch.context() as patched, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

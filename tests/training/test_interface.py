@@ -233,7 +233,7 @@ class Distilled(Plain):
 def test_a_teacher_put_in_eval_mode_stays_as_it_is():
     method = train(Distilled)
     torch.manual_seed(0)
-    build = Backbone("cifar_resnet20", classes=len(COUNTS), channels=3, image_size=8, head="linear")
+    build = Backbone("cifar_resnet8", classes=len(COUNTS), channels=3, image_size=8, head="linear")
     untouched = Distilled(build, ClassPrior(torch.tensor(COUNTS)), MethodConfig()).teacher.state_dict()
     for name, value in method.teacher.state_dict().items():
         assert torch.equal(value, untouched[name]), name
