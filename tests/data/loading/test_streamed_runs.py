@@ -20,6 +20,7 @@ from ltbench import paths
 from ltbench.config import Augment, Recipe, RunConfig
 from ltbench.data.datasets import image_folder
 from ltbench.data.loading import from_files, resize_cache
+from ltbench.progress import ProgressUpdate
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run
 from ltbench_speed.photographs import write_subjects
@@ -199,7 +200,7 @@ def live(config: RunConfig, photographs: Path, folder: Path, workers: int, die_a
     torch.set_num_threads(1)
     steps = iter(range(die_after or 10**9))
 
-    def watch(share: float, words: str) -> None:
+    def listener(update: ProgressUpdate) -> None:
         if next(steps, None) is None:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -211,7 +212,7 @@ def live(config: RunConfig, photographs: Path, folder: Path, workers: int, die_a
             device="cpu",
             checkpoint_every=0.0,
             workers=workers,
-            watch=watch,
+            listener=listener,
         ),
     )
 
