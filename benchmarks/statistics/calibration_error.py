@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from ltbench.metrics.bins import BINS, Floats, bin_of
 from ltbench.metrics.calibration_noise import estimate
+from ltbench.metrics.confidence_bins import BINS, Floats, bin_of
 
 IMAGES = (400, 2_000, 10_000)
 SEEDS = (1, 3, 5)

@@ -9,7 +9,7 @@ from torch import Tensor
 from ltbench.evaluation.label_shift import under_shift
 from ltbench.evaluation.predict import Predictions
 from ltbench.metrics import accuracy, calibration
-from ltbench.metrics.bins import BINS
+from ltbench.metrics.confidence_bins import BINS
 from ltbench.metrics.logits import Logits
 from ltbench.results.predictions import PackedPredictions
 from ltbench.results.records import DataRecord, FittedFor, Metrics

@@ -19,7 +19,7 @@ from ltbench.evaluation.predict import Predictions
 from ltbench.method.claims import paper_record
 from ltbench.metrics import calibration
 from ltbench.metrics.accuracy import correct_by_class
-from ltbench.metrics.bins import BINS
+from ltbench.metrics.confidence_bins import BINS
 from ltbench.metrics.logits import Chosen, Logits
 from ltbench.metrics.prior_correction import estimated
 from ltbench.metrics.temperature import Prior, Training, fit_for_prior

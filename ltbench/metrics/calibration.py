@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from ltbench.metrics.bins import BINS, bin_edges
 from ltbench.metrics.calibration_noise import Estimate, estimate
+from ltbench.metrics.confidence_bins import BINS, bin_edges
 from ltbench.metrics.logits import Changed, Logits, blocks
 
 LOWEST, HIGHEST = 2.0**-4.32, 2.0**4.32

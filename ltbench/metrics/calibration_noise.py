@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
-from ltbench.metrics.bins import BINS, Floats, bin_of
+from ltbench.metrics.confidence_bins import BINS, Floats, bin_of
 
 _Z = 1.959964  # of the middle 95 % of a normal distribution
 _Z_ONE_SIDED = 1.644854  # of its lower 95 %

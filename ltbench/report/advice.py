@@ -9,7 +9,7 @@ import pandas as pd
 
 from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import Leaderboard
-from ltbench.report.table import NO_COMPARISON, ahead_of_reference
+from ltbench.report.leaderboard_table import NO_COMPARISON, ahead_of_reference
 from ltbench.results.external import IMPORTED, SCORED
 from ltbench.results.records import FittedFor, Metrics
 

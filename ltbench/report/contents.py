@@ -7,11 +7,11 @@ from ltbench.report.advice import advise
 from ltbench.report.collection import Collection
 from ltbench.report.label_shift import shift_tables
 from ltbench.report.leaderboard import Leaderboard
+from ltbench.report.leaderboard_table import DIFFERENCES_NOTE, NOTE, Table, differences_table, leaderboard_table
 from ltbench.report.left_out import counted
 from ltbench.report.render import Block
 from ltbench.report.reported import HEADER, cells, notes, reported
 from ltbench.report.split_reasons import split_reasons
-from ltbench.report.table import DIFFERENCES_NOTE, NOTE, Table, differences_table, leaderboard_table
 
 
 def _reported(leaderboard: Leaderboard, stored: Collection) -> list[Block]:

@@ -19,7 +19,7 @@ from tabulate import tabulate
 from ltbench.files.spreadsheet import csv
 from ltbench.printable import printable_name
 from ltbench.report.leaderboard import Leaderboard
-from ltbench.report.table import Bold, Table
+from ltbench.report.leaderboard_table import Bold, Table
 from ltbench.report.terminal import Terminal
 
 Block = Table | str

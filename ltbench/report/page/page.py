@@ -20,6 +20,7 @@ from ltbench.report.advice import advise
 from ltbench.report.collection import Collection
 from ltbench.report.figures.material import largest
 from ltbench.report.leaderboard import Leaderboard
+from ltbench.report.leaderboard_table import about_seeds
 from ltbench.report.left_out import counted, left_out
 from ltbench.report.page.columns import Column, Values, columns
 from ltbench.report.page.entries import Entry, entries, shared_settings
@@ -28,7 +29,6 @@ from ltbench.report.page.pictures import pictures
 from ltbench.report.page.views import ranked
 from ltbench.report.reported import reported
 from ltbench.report.split_reasons import split_reasons
-from ltbench.report.table import about_seeds
 from ltbench.results.records import DataRecord
 
 COMPARISON_GROUPS = {
