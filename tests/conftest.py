@@ -75,7 +75,7 @@ def _case(archive: Any, case: str) -> dict[str, np.ndarray]:
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test starts with an empty cache folder."""
-    folder = tmp_path_factory.getbasetemp() / f"cache{next(_caches)}"
+    folder = tmp_path_factory.getbasetemp() / f"empty-cache{next(_caches)}"
     folder.mkdir()
     monkeypatch.setenv("LTBENCH_CACHE", str(folder))
 

@@ -75,4 +75,6 @@ def _setting(name: str, value: Any) -> str:
     if isinstance(value, str) and value.startswith("["):
         with suppress(ValueError, RecursionError):  # text may begin like a list, e.g. "[/]"
             value = json.loads(value)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], float):  # as --set takes it as well
+        (value,) = value
     return f"{name.split('.')[-1]}={format_value(value)}"
