@@ -158,8 +158,20 @@ def check_dataset(name: str, *, where: object = "--dataset") -> None:
     Raises:
         LtbenchError: with the nearest known names.
     """
-    if name not in dataset_names():
+    if name not in _DATASETS and name not in dataset_names():  # which looks through all installed packages
         raise unknown("data set", name, dataset_names(), where=where)
+
+
+def check_paper(cls: "type[Method]") -> None:
+    """Refuse data sets in the TOML file of a method that there are not.
+
+    Raises:
+        LtbenchError: with the file, the table and the nearest known names.
+    """
+    from ltbench.method.paper import paper_of
+
+    for name in paper_of(cls).defaults:
+        check_dataset(name, where=f"{Path(inspect.getfile(cls)).with_suffix('.toml')}, [defaults.{name}]")
 
 
 def dataset(name: str, *, where: str = "--dataset") -> "Source":

@@ -30,7 +30,9 @@ class BalPoE(Method):
         mixup: float = hyperparameter(
             0.4, search=Range(0.0, 1.0), ge=0, description="alpha of mixup's Beta(alpha, alpha); 0 turns it off"
         )
-        width: float = hyperparameter(1.0, gt=0, le=1, description="of the experts' stages: 1 as published, or 0.75")
+        width: float = hyperparameter(
+            1.0, gt=0, le=1, description="width of the experts' stages: 1 as published, or 0.75"
+        )
 
         @model_validator(mode="before")
         @classmethod

@@ -73,7 +73,7 @@ class BCL(Method):
             0.35, search=Range(0.1, 1.0, log=True), ge=0, description="weight of the contrast"
         )
         temperature: float = hyperparameter(
-            0.1, search=Range(0.05, 0.3, log=True), gt=0, description="of the similarities between images"
+            0.1, search=Range(0.05, 0.3, log=True), gt=0, description="temperature of the similarities between images"
         )
 
     family = "contrastive"

@@ -20,7 +20,7 @@ class ClassifierRetraining(SecondStage):
 
     class Config(MethodConfig):
         epochs: int = hyperparameter(
-            10, search=Choice((5, 10, 20, 30)), ge=1, description="of the second stage, beside the recipe's"
+            10, search=Choice((5, 10, 20, 30)), ge=1, description="length of the second stage, beside the recipe's"
         )
 
     family = "two stages"

@@ -29,7 +29,7 @@ class GPaCo(Method):
             description="weight of an image of the same class; the class centre has 1",
         )
         temperature: float = hyperparameter(
-            0.05, search=Range(0.05, 0.3, log=True), gt=0, description="of the similarities between images"
+            0.05, search=Range(0.05, 0.3, log=True), gt=0, description="temperature of the similarities between images"
         )
         queue: int = hyperparameter(1024, ge=1, description="length of the queue of past features")
 

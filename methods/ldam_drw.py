@@ -17,10 +17,17 @@ class LDAMDRW(LDAM):
 
     class Config(LDAM.Config):
         share: float = hyperparameter(
-            0.8, search=Range(0.5, 0.9), ge=0, le=1, description="of the epochs, before the weights come"
+            0.8,
+            search=Range(0.5, 0.9),
+            ge=0,
+            le=1,
+            description="fraction of the epochs before the classes are re-weighted",
         )
         beta: float = hyperparameter(
-            0.9999, ge=0, lt=1, description="of the effective number: 0 weighs all alike, near 1 by inverse frequency"
+            0.9999,
+            ge=0,
+            lt=1,
+            description="beta of the effective number: 0 weighs all alike, near 1 by inverse frequency",
         )
 
     revision = 1

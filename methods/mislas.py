@@ -28,13 +28,16 @@ class MiSLAS(SecondStage):
             ge=0,
             description="alpha of the first stage's Beta(alpha, alpha); 0 turns it off",
         )
-        epochs: int = hyperparameter(10, ge=1, description="of the second stage, beside the recipe's")
+        epochs: int = hyperparameter(10, ge=1, description="length of the second stage, beside the recipe's")
         smooth_head: float = hyperparameter(
             0.4, search=Range(0.1, 0.5), ge=0, le=1, description="smoothing of the largest class"
         )
         smooth_tail: float = hyperparameter(0.1, ge=0, le=1, description="smoothing of the smallest class")
         lr_factor: float = hyperparameter(
-            0.2, search=Range(0.05, 0.5, log=True), gt=0, description="of the classifier's rate in the second stage"
+            0.2,
+            search=Range(0.05, 0.5, log=True),
+            gt=0,
+            description="factor of the classifier's learning rate in the second stage",
         )
         shift_norms: bool = hyperparameter(
             True, description="whether batch norms update their statistics in the second stage"

@@ -121,10 +121,10 @@ class PaCo(Method):
             description="weight of an image of the same class; the class centre has 1",
         )
         temperature: float = hyperparameter(
-            0.05, search=Range(0.05, 0.3, log=True), gt=0, description="of the similarities between images"
+            0.05, search=Range(0.05, 0.3, log=True), gt=0, description="temperature of the similarities between images"
         )
         queue: int = hyperparameter(1024, ge=1, description="length of the queue of keys")
-        momentum: float = hyperparameter(0.999, ge=0, lt=1, description="of the key network's moving average")
+        momentum: float = hyperparameter(0.999, ge=0, lt=1, description="decay of the key network's moving average")
         virtual_batch: int = hyperparameter(32, ge=2, description="images at least that share batch-norm statistics")
 
     family = "contrastive"

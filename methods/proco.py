@@ -96,7 +96,7 @@ class ProCo(Method):
             description="weight of the contrast beside the classifier's loss",
         )
         temperature: float = hyperparameter(
-            0.1, search=Range(0.05, 0.3, log=True), gt=0, description="of the similarities between features"
+            0.1, search=Range(0.05, 0.3, log=True), gt=0, description="temperature of the similarities between features"
         )
 
     family = "contrastive"

@@ -29,7 +29,9 @@ class RIDE(Method):
 
     class Config(MethodConfig):
         experts: int = hyperparameter(3, ge=2, le=8, description="how many")
-        width: float = hyperparameter(0.75, gt=0, le=1, description="of the experts' stages: 0.75 as published, or 1")
+        width: float = hyperparameter(
+            0.75, gt=0, le=1, description="width of the experts' stages: 0.75 as published, or 1"
+        )
         diversity: float = hyperparameter(
             -0.45,
             search=Range(-0.6, 0.0),

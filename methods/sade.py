@@ -22,7 +22,9 @@ class SADE(Method):
         tau: float = hyperparameter(
             2.0, search=Range(0.5, 3.0), ge=0, description="strength of the reversed prior in the third expert's loss"
         )
-        width: float = hyperparameter(0.75, gt=0, le=1, description="of the experts' stages: 0.75 as published, or 1")
+        width: float = hyperparameter(
+            0.75, gt=0, le=1, description="width of the experts' stages: 0.75 as published, or 1"
+        )
 
     family = "experts"
     revision = 1

@@ -19,8 +19,7 @@ def check(file: Annotated[Path, typer.Argument(help="Method file, e.g. my_method
     from ltbench.report.published import figures
 
     method = registry.method(registry.add_method_file(file))
-    for dataset in paper_of(method).defaults:
-        registry.check_dataset(dataset, where=f"{file.with_suffix('.toml')}, [defaults.{dataset}]")
+    registry.check_paper(method)
     for claim in paper_of(method).claims:
         if not len(figures(claim.key)):
             raise LtbenchError(

@@ -4,7 +4,6 @@ from rich.markup import escape
 from tabulate import tabulate
 
 from ltbench.cli.console import console
-from ltbench.config import Recipe
 from ltbench.results.provenance import hardware
 from ltbench.runs.estimate import Estimate
 
@@ -41,8 +40,7 @@ def show_estimate(found: Estimate) -> None:
 
 def _setup(found: Estimate) -> str:
     """What would be trained, and on which machine steps were timed; rich's markup."""
-    config, recipe, sizes = found.config, found.config.recipe, found.sizes
-    assert isinstance(recipe, Recipe)
+    config, recipe, sizes = found.run.config, found.run.recipe, found.sizes
     about = hardware(found.device)
     machine = about.get("accelerator") or f"{about['processor']}, {about['threads']} threads"
     return (

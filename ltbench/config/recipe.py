@@ -43,9 +43,11 @@ class Recipe(Frozen):
     nesterov: bool = True
     weight_decay: float = Field(5e-4, ge=0, description="on every parameter, norms and heads too")
     schedule: Literal["step", "cosine"] = "step"
-    milestones: tuple[Fraction, ...] = Field((0.8, 0.9), description="of the epochs; the step schedule only")
+    milestones: tuple[Fraction, ...] = Field(
+        (0.8, 0.9), description="fractions of the epochs at which the step schedule lowers the rate"
+    )
     gamma: float = Field(0.1, gt=0, le=1, description="factor at each milestone")
-    warmup: Fraction = Field(0.025, description="of the epochs, linear, at least one epoch unless 0")
+    warmup: Fraction = Field(0.025, description="fraction of the epochs of linear warm-up, at least one epoch unless 0")
     augment: Augment = Augment()
     contrast: Augment | None = Field(
         None, description="the further views of contrastive methods; without it SimCLR's, mirrored if augment mirrors"

@@ -40,7 +40,7 @@ def equal_seeds_give_equal_weights(subject: Subject) -> None:
 
 
 @check
-def a_stopped_training_goes_on_as_if_nothing_had_happened(subject: Subject) -> None:
+def interrupted_training_resumes_exactly(subject: Subject) -> None:
     """All state is in parameters and buffers: nothing is lost when another process resumes, three times here."""
     steps = subject.training.steps
     stops = sorted({steps // 5, steps // 2, steps - 1} - {0, -1})

@@ -15,7 +15,7 @@ class Imported(Method):
         """What the weights say about the network."""
 
         experts: int = Field(1, ge=1)
-        width: float = Field(1.0, description="of the experts' stages: 1 or 0.75")
+        width: float = Field(1.0, description="width of the experts' stages: 1 or 0.75")
         head: Literal["linear", "cosine"] = "cosine"
 
     config: Config

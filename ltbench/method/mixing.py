@@ -45,7 +45,7 @@ class Mixing(Frozen):
     remix: float | None = Field(
         None,
         ge=1,
-        description="of images mixed by mixup or CutMix: the rarer class alone if this many times as rare (3)",
+        description="Remix: mixed images keep the rarer class alone if it is this many times as rare (3)",
     )
     cutmix: float | None = Field(
         None, ge=0, description="alpha of CutMix, 0 turns it off; beside mixup, each has half of the batches"

@@ -34,7 +34,9 @@ class Result(Frozen):
     config: RunConfig
     data: DataRecord
     method: MethodRecord
-    metrics: dict[str, Metrics] = Field(default_factory=dict, description="of the test set and of a validation part")
+    metrics: dict[str, Metrics] = Field(
+        default_factory=dict, description="metrics of the test set and of a validation part"
+    )
     outcomes: PackedPredictions | None = Field(None, description="packed predictions of the test images")
     shift: ShiftTable | None = Field(None, description="null where the method would have to adapt to each set anew")
     curve: list[CurvePoint] = Field(default_factory=list)

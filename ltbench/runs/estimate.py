@@ -97,7 +97,7 @@ class ProcessTime:
 class Estimate:
     """What a run is expected to take; the runs that it starts from are not in it."""
 
-    config: RunConfig
+    run: ResolvedRun
     sizes: Sizes
     device: torch.device
     parameters: int
@@ -149,7 +149,7 @@ def estimate(config: RunConfig, options: RunOptions, *, processes: Sequence[int]
         built = timer.build()  # not before: a second network would count as memory of the steps
         evaluation_seconds = timer.evaluation_seconds(built)
     return Estimate(
-        config=config,
+        run=run,
         sizes=sizes,
         device=timer.device,
         parameters=count_parameters(built.network),

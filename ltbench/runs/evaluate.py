@@ -100,7 +100,7 @@ def _temperature(
         return None
     prior = Prior.of_labels(predictions.labels, predictions.logits.shape[1])
     prior = replace(prior, name=part) if part == "validation" else prior
-    trained_on = torch.tensor(data_record(planned.data).trained_on, dtype=torch.float64)
+    trained_on = torch.from_numpy(planned.data.train_counts).double()
     temperature = fit_for_prior(*held_out, prior, Training(trained_on, logit_prior(method)))
     if temperature.fault is not None:
         warnings.warn(f"{part}: no temperature: {temperature.fault}", LtbenchWarning, stacklevel=2)

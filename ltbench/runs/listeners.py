@@ -11,8 +11,8 @@ from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import PlannedRun
 
 
-class Monitors:
-    """Listeners of one run, told by its main process alone. As a context, they are open while it trains."""
+class RunListeners:
+    """The listeners of one run, told by its main process alone. As a context, they are open while it trains."""
 
     def __init__(self, planned: PlannedRun, options: RunOptions) -> None:
         self._options = options
@@ -40,7 +40,7 @@ class Monitors:
         """Note the result of the training."""
         self.tensorboard.write_result(result)
 
-    def __enter__(self) -> "Monitors":
+    def __enter__(self) -> "RunListeners":
         self.tensorboard.__enter__()
         return self
 

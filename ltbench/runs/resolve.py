@@ -15,8 +15,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
         LtbenchError: for unknown names, or settings out of range.
     """
     source, cls = registry.dataset(config.dataset), registry.method(config.method)
-    for dataset in paper_of(cls).defaults:
-        registry.check_dataset(dataset, where=f"the TOML file of {config.method}, [defaults.{dataset}]")
+    registry.check_paper(cls)
     backbone = config.backbone or source.backbone
     registry.check_backbone(backbone)
     recipe = config.recipe

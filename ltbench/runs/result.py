@@ -25,7 +25,7 @@ class BaseRuns:
     """Seconds of their training."""
 
 
-def record(
+def make_result(
     planned: PlannedRun,
     options: RunOptions,
     status: Status,

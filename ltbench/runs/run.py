@@ -1,4 +1,4 @@
-"""The spine: RunConfig -> resolve -> plan -> train -> evaluate -> record -> Result."""
+"""The spine: RunConfig -> resolve -> plan -> train -> evaluate -> Result."""
 
 import traceback
 from collections.abc import Iterator
@@ -19,11 +19,11 @@ from ltbench.progress import ProgressUpdate
 from ltbench.results.schema import Result
 from ltbench.results.store import Store
 from ltbench.runs.evaluate import evaluate
-from ltbench.runs.listeners import Monitors
+from ltbench.runs.listeners import RunListeners
 from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import PlannedRun, check_same_run, plan_run
 from ltbench.runs.resolve import resolve
-from ltbench.runs.result import BaseRuns, record
+from ltbench.runs.result import BaseRuns, make_result
 from ltbench.runs.stored import find_stored, save
 from ltbench.runs.train import make_loaders, train
 from ltbench.training.checkpoint import load_trained
@@ -58,9 +58,9 @@ def run_or_recall(config: RunConfig, options: RunOptions | None = None) -> tuple
 def record_failure(config: RunConfig, options: RunOptions, reason: str) -> Result:
     """Store a run as failed whose process has died."""
     planned = plan_run(resolve(config), options)
-    result = record(planned, options, "failed", datetime.now(UTC), reason=reason)
+    result = make_result(planned, options, "failed", datetime.now(UTC), reason=reason)
     Store(options.out).save(result)
-    Monitors(planned, options).heartbeat.stop()
+    RunListeners(planned, options).heartbeat.stop()
     return result
 
 
@@ -70,7 +70,7 @@ def _recall(planned: PlannedRun, options: RunOptions) -> Result | None:
     def found() -> Result | None:
         stored = find_stored(planned, options)
         if stored is not None:
-            Monitors(planned, options).recalled(stored)
+            RunListeners(planned, options).recalled(stored)
         return stored
 
     return options.group.broadcast_object(found)
@@ -80,14 +80,14 @@ def _carry_out(planned: PlannedRun, options: RunOptions) -> Result:
     """Train, evaluate and store; waits for another process that trains this run, and takes its result."""
     started = datetime.now(UTC)
     method = _built(planned)
-    monitors = Monitors(planned, options)
-    with _held(planned, options, monitors):
+    listeners = RunListeners(planned, options)
+    with _held(planned, options, listeners):
         stored = _recall(planned, options)
         if stored is not None:
             return stored
-        with monitors:
-            result = _new_result(planned, options, method, monitors, started)
-            monitors.ended(result)
+        with listeners:
+            result = _new_result(planned, options, method, listeners, started)
+            listeners.ended(result)
         return result
 
 
@@ -102,12 +102,12 @@ def _built(planned: PlannedRun) -> Method | BaseException:
 
 
 @contextmanager
-def _held(planned: PlannedRun, options: RunOptions, monitors: Monitors) -> Iterator[None]:
+def _held(planned: PlannedRun, options: RunOptions, listeners: RunListeners) -> Iterator[None]:
     """Hold the run, on behalf of all processes that carry it out together."""
     if not options.group.is_main:
         yield
         return
-    with exclusive(planned.folder / "lock", f"the {planned.config.method} run {planned.run_id}"), monitors.heartbeat:
+    with exclusive(planned.folder / "lock", f"the {planned.config.method} run {planned.run_id}"), listeners.heartbeat:
         for folder in (planned.folder, Store(options.out).path(planned.config, planned.run_id).parent):
             remove_abandoned(folder)
         yield
@@ -117,7 +117,7 @@ def _new_result(
     planned: PlannedRun,
     options: RunOptions,
     method: Method | BaseException,
-    monitors: Monitors,
+    listeners: RunListeners,
     started: datetime,
 ) -> Result:
     """Train and evaluate, and store what comes of it; what goes wrong in this run alone is a result, too."""
@@ -129,18 +129,18 @@ def _new_result(
         if not isinstance(method, Method):
             raise method
         _start_from_base_runs(planned, method, options, base_runs)
-        result = _trained_and_evaluated(planned, options, method, monitors, base_runs, started)
+        result = _trained_and_evaluated(planned, options, method, listeners, base_runs, started)
         network = method.network
     except (TrainingFailedError, torch.OutOfMemoryError) as error:
         if several and isinstance(error, torch.OutOfMemoryError):
             raise out_of_memory(error) from None  # not stored: the others know nothing of it
         checkpoint.delete()
         reason = str(error).splitlines()[0]
-        result = record(planned, options, "failed", started, reason=reason, base_runs=base_runs)
+        result = make_result(planned, options, "failed", started, reason=reason, base_runs=base_runs)
     except (LtbenchError, Warning):  # a warning is raised for whoever has asked Python for that
         raise
     except KeyboardInterrupt:
-        interrupted = record(
+        interrupted = make_result(
             planned, options, "interrupted", started, reason="stopped by the user", base_runs=base_runs
         )
         save(interrupted, planned, options)
@@ -149,7 +149,7 @@ def _new_result(
         if several:
             raise  # not stored: the others know nothing of it
         reason = _reason(error, planned.method)
-        result = record(planned, options, "failed", started, reason=reason, base_runs=base_runs)
+        result = make_result(planned, options, "failed", started, reason=reason, base_runs=base_runs)
     return save(result, planned, options, network)
 
 
@@ -157,15 +157,15 @@ def _trained_and_evaluated(
     planned: PlannedRun,
     options: RunOptions,
     method: Method,
-    monitors: Monitors,
+    listeners: RunListeners,
     base_runs: BaseRuns,
     started: datetime,
 ) -> Result:
     loaders = make_loaders(planned, options)
-    history = train(planned, method, loaders, options, monitors)
-    monitors(ProgressUpdate("evaluation", 1.0, history=history))
+    history = train(planned, method, loaders, options, listeners)
+    listeners(ProgressUpdate("evaluation", 1.0, history=history))
     evaluation = evaluate(planned, method, loaders, options)
-    result = record(
+    result = make_result(
         planned,
         options,
         "done",

@@ -7,7 +7,7 @@ import torch
 from ltbench.data.images import Images
 from ltbench.data.loading.base import Loader
 from ltbench.method import Method
-from ltbench.runs.listeners import Monitors
+from ltbench.runs.listeners import RunListeners
 from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import PlannedRun
 from ltbench.training.distributed.batch_norm import check_has_batch_norm, sync_batch_norm
@@ -49,7 +49,9 @@ def make_loaders(planned: PlannedRun, options: RunOptions) -> Loaders:
     )
 
 
-def train(planned: PlannedRun, method: Method, loaders: Loaders, options: RunOptions, monitors: Monitors) -> History:
+def train(
+    planned: PlannedRun, method: Method, loaders: Loaders, options: RunOptions, listeners: RunListeners
+) -> History:
     """Train a method in place, going on from the run's checkpoint if there is one.
 
     Raises:
@@ -70,7 +72,7 @@ def train(planned: PlannedRun, method: Method, loaders: Loaders, options: RunOpt
             options,
             checkpoint=planned.checkpoint(options),
             precision=planned.config.precision,
-            listener=monitors,
+            listener=listeners,
         ),
         validation=loaders.validation,
         unlabelled=loaders.unlabelled,

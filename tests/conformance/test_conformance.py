@@ -88,7 +88,7 @@ MUTANTS = {
     "equal seeds give equal weights": {
         "forward": plus(lambda self, batch: random.random() * self.network(batch.images).sum())
     },
-    "a stopped training goes on as if nothing had happened": {"forward": plus(forgetful)},
+    "interrupted training resumes exactly": {"forward": plus(forgetful)},
     "predictions have the right shape": {"combine": lambda self, experts: experts.mean(0).T},
     "predicting changes nothing": {"combine": counting},
     "global generators are left alone": {"prepare": global_draw},
@@ -191,5 +191,5 @@ def test_a_training_is_killed_after_three_of_its_steps(monkeypatch):
         return found
 
     monkeypatch.setattr(TrainingState, "resume", spied)
-    CHECKS["a stopped training goes on as if nothing had happened"](Subject(Sound))
+    CHECKS["interrupted training resumes exactly"](Subject(Sound))
     assert positions == [(0, 0), (0, 0), (1, 1), (4, 0), (7, 1)]

@@ -138,6 +138,8 @@ def test_a_file_with_defaults_alone_is_no_paper(mine):
         ("epochs = 300", "epoch = 300", ["[recipe.cifar]", "unknown setting 'epoch'", "did you mean epochs"]),
         ('"cifar-rotated"', '"cifar-rotate"', ["[recipe.cifar]", "unknown augmentation", "mean cifar-rotated"]),
         ('like = "cifar"', 'like = "cifra"', ["[recipe.imagenet-lt]", "unknown recipe 'cifra'", "did you mean cifar"]),
+        ("[recipe.imagenet-lt]", "[recipe.imagenet_lt]", ["[recipe.imagenet_lt]", "did you mean imagenet-lt"]),
+        ('"last epoch"', '"last"', ["checkpoint", "'last epoch'", "(got 'last')"]),
         ("[recipe.imagenet-lt]", "[recipes.imagenet-lt]", ["unknown setting 'recipes'", "did you mean recipe"]),
         ("[[variant]]", "[variant]", ["'variant' must be a list of tables", "write [[variant]]"]),
         ('year = 2024', 'year = = 2024', ["not a valid TOML file"]),
@@ -188,3 +190,18 @@ def test_ltbench_check_reads_the_toml_file_and_knows_its_data_sets(cli, mine, tm
     assert "unknown data set 'cifar100'" in done.err
     assert f"where: {tmp_path / 'mine.toml'}, [defaults.cifar100]" in done.err
     assert "did you mean cifar100-lt" in done.err
+
+
+def test_a_run_refuses_defaults_for_a_data_set_that_there_is_not(mine, tmp_path):
+    mine(WHOLE.replace("[defaults.cifar100-lt]", "[defaults.cifar100_lt]"))
+    with pytest.raises(LtbenchError, match="unknown data set 'cifar100_lt'") as caught:
+        resolve(RunConfig(method="mine"))
+    assert f"{tmp_path / 'mine.toml'}, [defaults.cifar100_lt]" in str(caught.value)
+
+
+def test_ltbench_check_knows_the_rows_of_published_figures(cli, mine, tmp_path):
+    mine('reported = ["CE|CIFAR-100-LT|100|ResNet-32|200", "CE|CIFAR-100-LT|100|ResNet-32|201"]')
+    registry._from_folders.clear()
+    done = cli("check", tmp_path / "mine.py")
+    assert done.code == 2
+    assert "there is no row 'CE|CIFAR-100-LT|100|ResNet-32|201'" in done.err

@@ -168,3 +168,8 @@ def test_runs_come_in_order_and_are_told_whether_they_were_stored(tmp_path):
     results = sweep.run_all([one, other], options, lambda result, recalled: told.append((result.config.seed, recalled)))
     assert told == [(0, False), (0, True), (1, False)]
     assert [result.status for result in results] == ["done", "done"]
+
+
+def test_text_will_do_for_the_folders_of_options(tmp_path):
+    options = RunOptions(out=str(tmp_path / "out"), data_dir=str(tmp_path))
+    assert (options.out, options.data_dir) == (tmp_path / "out", tmp_path)
