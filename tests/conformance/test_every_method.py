@@ -78,7 +78,7 @@ def test_every_method_has_an_estimate(name, tmp_path):
     assert len(set(names)) == len(names)
     assert all(stage.steps % 7241 == 0 and min(stage.seconds) > 0 for stage in share.stages)  # 7241 batches
     assert found.evaluation_seconds > 0
-    assert len(found.starts_from) == len(registry.method(name).uses(found.config))
+    assert len(found.starts_from) == len(registry.method(name).uses(found.run.config))
     if share.stages:
         assert share.seconds == pytest.approx(sum(stage.steps * stage.seconds[0] for stage in share.stages))
     else:
