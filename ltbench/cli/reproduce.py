@@ -31,8 +31,7 @@ def reproduce_command(config: RunConfig, path: Path, splits: Sequence[BatchSplit
         path: of its result.
         splits: how its batches were split, of which the last way is repeated.
     """
-    recipe = config.recipe
-    assert isinstance(recipe, Recipe)
+    recipe = config.full_recipe
     processes, accumulate = (splits[-1].processes, splits[-1].accumulate) if splits else (1, 1)
     start = ["ltbench", "run"]
     if processes > 1:

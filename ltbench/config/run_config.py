@@ -51,6 +51,17 @@ class RunConfig(Frozen):
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(0, ge=0, lt=2**32)
 
+    @property
+    def full_recipe(self) -> Recipe:
+        """The recipe of a run whose settings are all filled in.
+
+        Raises:
+            TypeError: if the recipe is still a name.
+        """
+        if isinstance(self.recipe, str):
+            raise TypeError(f"the recipe '{self.recipe}' is a name; resolve the run first")
+        return self.recipe
+
     def replace(self, **changes: Any) -> "RunConfig":
         """A copy with some settings changed, validated again."""
         return RunConfig.model_validate({**self.model_dump(), **changes})

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ltbench.config import Recipe, RunConfig
+from ltbench.config import RunConfig
 from ltbench.config.format_settings import format_value
 from ltbench.errors import LtbenchError
 from ltbench.results.schema import Result
@@ -131,8 +131,7 @@ class TensorBoardWriter:
 
 def _settings(config: RunConfig) -> dict[str, Any]:
     """What tells runs apart, as TensorBoard takes it."""
-    recipe = config.recipe
-    assert isinstance(recipe, Recipe)
+    recipe = config.full_recipe
     settings = {
         **config.model_dump(mode="json", exclude={"recipe", "hyperparameters"}, exclude_none=True),
         "recipe": recipe.name,
