@@ -46,6 +46,7 @@ class LIFT(Method):
     logit_prior = 0.0  # the prior is in the loss, not in the logits
     head = "cosine"
     comparison_group = "foundation model"
+    trains_backbone = True
 
     def __init__(self, build, prior, config):
         super().__init__(build, prior, config)

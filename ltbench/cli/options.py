@@ -55,6 +55,17 @@ KeepUntested = Annotated[
 ImageSize = Annotated[int | None, typer.Option(help="Side of the images in pixels")]
 Backbone = Annotated[str | None, typer.Option(help="Any timm model, or cifar_resnet20 to cifar_resnet56")]
 Pretrained = Annotated[bool | None, typer.Option("--pretrained", help="Start from timm's pretrained weights")]
+Weights = Annotated[
+    str | None,
+    typer.Option(help="Pre-trained weights: a file (.safetensors, .pth), a folder, hf-hub:OWNER/MODEL, or timm"),
+]
+Train = Annotated[
+    Literal["all", "head"] | None,
+    typer.Option(help="Train all, or the head alone on frozen features (linear probing)  [default: all]"),
+]
+FeatureViews = Annotated[
+    int | None, typer.Option(help="With --train head: augmented views of an image that are encoded  [default: 4]")
+]
 Parallel = Annotated[
     int,
     typer.Option(

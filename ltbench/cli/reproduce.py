@@ -15,6 +15,8 @@ _OPTIONS = (
     "imbalance_ratio",
     "data_seed",
     "image_size",
+    "weights",
+    "feature_views",
     "cache_resized",
     "batch_norm_images",
     "backbone",
@@ -46,6 +48,7 @@ def reproduce_command(config: RunConfig, path: Path, splits: Sequence[BatchSplit
             words += [_flag(name), format_value(value, exact=True)]
     words += ["--recipe", recipe.name, "--epochs", str(recipe.epochs), "--lr", format_value(recipe.lr, exact=True)]
     words += ["--batch-size", str(recipe.batch_size), "--seeds", str(config.seed)]
+    words += ["--train", config.train] if config.train != "all" else []
     words += [_flag(name) for name in _FLAGS if getattr(config, name)]
     words += ["--decode-on-gpu"] if config.decode == "gpu" else []
     for name, value in config.hyperparameters.items():

@@ -8,6 +8,7 @@ from ltbench.config.resolved_run import ResolvedRun as ResolvedRun
 from ltbench.config.run_config import RunConfig as RunConfig
 from ltbench.config.run_config import canonical_json as canonical_json
 from ltbench.config.run_config import run_id as run_id
+from ltbench.config.run_config import settings_text as settings_text
 from ltbench.config.validation import Fraction as Fraction
 from ltbench.config.validation import Frozen as Frozen
 from ltbench.config.validation import NonNegative as NonNegative

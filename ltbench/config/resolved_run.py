@@ -1,9 +1,13 @@
 """A run with everything filled in: what ``ltbench.runs.resolve`` makes of a ``RunConfig``."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ltbench.config.recipe import Recipe
 from ltbench.config.run_config import RunConfig
+
+if TYPE_CHECKING:
+    from ltbench.models.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -16,3 +20,5 @@ class ResolvedRun:
     backbone: str
     image_size: int
     """Side of the images, pixels."""
+    weights: "Weights | None" = None
+    """Pre-trained weights that the network starts from."""

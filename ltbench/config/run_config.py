@@ -25,7 +25,17 @@ class RunConfig(Frozen):
     data_seed: int = Field(0, ge=0, lt=2**32, description="draws the images of the long-tailed subset")
     image_size: int | None = Field(None, ge=4, le=1024, description="side in pixels")
     backbone: str | None = None
-    pretrained: bool = False
+    pretrained: bool = Field(False, description="start from the weights that timm offers for the backbone")
+    weights: str | None = Field(
+        None,
+        description="pre-trained weights: a file, a folder, hf-hub:OWNER/MODEL; stored as their hash",
+    )
+    train: Literal["all", "head"] = Field(
+        "all", description="train the whole network, or the classifier on its frozen features (linear probing)"
+    )
+    feature_views: int | None = Field(
+        None, ge=0, le=1000, description="augmented views of an image whose frozen features train the head"
+    )
     recipe: str | Recipe = "standard"
     epochs: int | None = Field(None, ge=1, le=MOST_EPOCHS)
     lr: float | None = Field(None, gt=0)
@@ -69,6 +79,17 @@ class RunConfig(Frozen):
     def without_seed(self) -> dict[str, Any]:
         """Everything that runs must share to be averaged, as plain data."""
         return self.model_dump(mode="json", exclude={"seed"})
+
+
+def settings_text(config: RunConfig) -> str:
+    """All settings of a run as text, by which its checkpoint is known.
+
+    A run id leaves defaults out; these guard against a default that has changed since. Settings that older versions
+    did not have are left out at their default, so that older checkpoints still fit.
+    """
+    settings = config.model_dump(mode="json")
+    newer = {"weights": None, "train": "all", "feature_views": None}
+    return canonical_json({name: value for name, value in settings.items() if value != newer.get(name, ...)})
 
 
 def canonical_json(value: Any) -> str:

@@ -1,5 +1,6 @@
 """The data of a run: a long-tailed training part, validation and test, and their description."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -110,18 +111,31 @@ class Dataset:
         )
 
 
-def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
+_TOGETHER = 256
+"""Images whose pixels are counted at a time."""
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+"""Channel means and standard deviations of pixels in [0, 1]."""
+
+
+def load(
+    source: Source,
+    config: RunConfig,
+    folder: Path,
+    expected: Callable[[int], Statistics | None] = lambda channels: None,
+) -> Dataset:
     """Load a data set, impose the imbalance that the run asks for and hold out the validation part.
 
     Args:
         source: the data set.
         config: of the run; without an image size it is the data set's own.
         folder: --data-dir.
+        expected: gives what pre-trained weights were trained with, for so many channels; None: nobody has said it.
 
     Raises:
         LtbenchError: if data is missing or damaged, or the ratio leaves a class empty (which).
     """
-    image_size = config.image_size or source.image_size
+    scaled_later = config.train == "head" and not source.any_size  # by ``ltbench.features``
+    image_size = source.image_size if scaled_later else config.image_size or source.image_size
     if config.cache_resized is not None and config.cache_resized < image_size:
         raise LtbenchError(
             f"the resize cache has images of {config.cache_resized} pixels, too small for crops of {image_size}",
@@ -139,7 +153,7 @@ def load(source: Source, config: RunConfig, folder: Path) -> Dataset:
             hint="leave it out; it is for data sets whose images stay files",
         )
     train, validation, counts = divide(source, raw, config)
-    mean, std = source.statistics or _statistics(train)
+    mean, std = expected(_channels(train)) or source.statistics or _statistics(train)
     how = image_size, config.cache_resized, config.decode
     return Dataset(raw.classes, train, validation, raw.test, counts, ShotRule(), mean, std, *how, raw.test_names)
 
@@ -220,10 +234,19 @@ def _counts(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     return np.bincount(labels, minlength=classes).astype(np.int64)
 
 
-def _statistics(part: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _channels(part: Images) -> int:
+    return 3 if isinstance(part, ImageFiles) else part.images.shape[1]
+
+
+def _statistics(part: Images) -> Statistics:
     """Channel means and standard deviations; that of a constant channel counts as 1."""
     if isinstance(part, ImageFiles):  # measuring them would mean to decode them all
         return IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-    pixels = part.images.astype(np.float64) / 255
-    mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
+    levels, counts = np.arange(256) / 255, np.zeros((_channels(part), 256), np.int64)
+    for begin in range(0, len(part), _TOGETHER):  # levels are counted: float64 pixels would take eight times the memory
+        for channel, pixels in enumerate(part.images[begin : begin + _TOGETHER].swapaxes(0, 1)):
+            counts[channel] += np.bincount(pixels.reshape(-1), minlength=256)
+    weights = counts / counts.sum(1, keepdims=True)
+    mean = weights @ levels
+    std = np.sqrt((weights * (levels - mean[:, None]) ** 2).sum(1))
     return tuple(mean.round(4).tolist()), tuple(np.where(std < 1e-4, 1.0, std).round(4).tolist())

@@ -166,9 +166,13 @@ def fingerprint(images: NDArray[np.uint8], labels: Labels) -> str:
         images: (N, channels, height, width).
         labels: (N,).
     """
+    return hashlib.blake2b(b"".join(sorted(digests(images, labels))), digest_size=8).hexdigest()
+
+
+def digests(images: NDArray[np.uint8], labels: Labels) -> list[bytes]:
+    """The hash of each labelled image."""
     shape = str(images.shape[1:]).encode()
-    singles = sorted(
+    return [
         hashlib.blake2b(image.tobytes() + shape + str(label).encode(), digest_size=16).digest()
         for image, label in zip(images, labels.tolist(), strict=True)
-    )
-    return hashlib.blake2b(b"".join(singles), digest_size=8).hexdigest()
+    ]

@@ -8,12 +8,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ltbench import __version__, paths, registry
-from ltbench.config import Frozen, Recipe, RunConfig, canonical_json
+from ltbench.config import Frozen, Recipe, RunConfig, settings_text
 from ltbench.data import dataset
 from ltbench.deploy.imported_network import Imported
 from ltbench.errors import LtbenchError
-from ltbench.method import ClassPrior, Method
+from ltbench.features.encoder import Encoder
+from ltbench.method import BackboneFactory, ClassPrior, Method
 from ltbench.models.backbone import Backbone
+from ltbench.models.linear_probe import LinearProbe
+from ltbench.models.weights import Weights, find_weights
 from ltbench.results.external import IMPORTED
 from ltbench.results.schema import Result
 from ltbench.training.checkpoint import Checkpoint, load_trained
@@ -81,6 +84,8 @@ def describe(result: Result, data_dir: Path) -> Card:
         mean, std = _measured(result, data_dir)
     assert result.config.image_size is not None
     side = result.config.image_size
+    if result.config.train == "head" and not registry.dataset(result.config.dataset).any_size:
+        side = registry.dataset(result.config.dataset).image_size  # the frozen network scales them itself
     return Card(
         run_id=result.run_id,
         classes=result.data.classes,
@@ -115,7 +120,33 @@ def _measured(result: Result, data_dir: Path) -> tuple[tuple[float, ...], tuple[
 
 
 def build(card: Card) -> Predictor:
-    """The run's predictor with random weights, on the CPU.
+    """The run's predictor with random weights, on the CPU, the frozen network of a head included.
+
+    Raises:
+        LtbenchError: if its method is not known here, or has changed since.
+    """
+    predictor = _build_trained(card)
+    if card.config.train == "head":
+        _attach(predictor, _encoder(card, None))
+    return predictor
+
+
+def _encoder(card: Card, weights: Weights | None) -> Encoder:
+    """The frozen network before the head."""
+    config = card.config
+    assert config.backbone is not None
+    assert config.image_size is not None
+    return Encoder(config.backbone, weights, channels=card.input[0], image_size=config.image_size, precision="fp32")
+
+
+def _attach(predictor: Predictor, encoder: Encoder) -> None:
+    """Put the frozen network before the head, so that the method takes images."""
+    network = predictor.method.network
+    network.trunk = nn.Sequential(encoder, network.trunk)
+
+
+def _build_trained(card: Card) -> Predictor:
+    """What the run has trained, with random weights, on the CPU: a network, or a head on frozen features.
 
     Raises:
         LtbenchError: if its method is not known here, or has changed since.
@@ -129,13 +160,14 @@ def build(card: Card) -> Predictor:
             hint="train it again",
         )
     assert config.backbone is not None
-    make = Backbone(  # no pre-trained weights: those of the run replace them
-        config.backbone,
-        classes=len(card.classes),
-        channels=card.input[0],
-        image_size=card.input[1],
-        head=config.recipe.head if isinstance(config.recipe, Recipe) else "",  # imported networks say their own
-    )
+    head = config.recipe.head if isinstance(config.recipe, Recipe) else ""  # imported networks say their own
+    make: BackboneFactory
+    if config.train == "head":
+        make = LinearProbe(_encoder(card, None).num_features, classes=len(card.classes), head=head)
+    else:
+        make = Backbone(  # no pre-trained weights: those of the run replace them
+            config.backbone, classes=len(card.classes), channels=card.input[0], image_size=card.input[1], head=head
+        )
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the user was told when the run was made
         prior = ClassPrior(torch.tensor(card.trained_on))
@@ -145,8 +177,8 @@ def build(card: Card) -> Predictor:
 
 def checkpoint_of(card: Card) -> Checkpoint:
     """The file in the cache that has a run's weights."""
-    settings = canonical_json(card.config.model_dump(mode="json"))
-    return Checkpoint(paths.cache_dir() / "runs" / card.run_id / "checkpoint.pt", settings=settings)
+    path = paths.cache_dir() / "runs" / card.run_id / "checkpoint.pt"
+    return Checkpoint(path, settings=settings_text(card.config))
 
 
 def restore(card: Card, device: torch.device, remake: str) -> Predictor:
@@ -160,7 +192,7 @@ def restore(card: Card, device: torch.device, remake: str) -> Predictor:
     Raises:
         LtbenchError: if they are not there, or not finite.
     """
-    predictor, checkpoint = build(card), checkpoint_of(card)
+    predictor, checkpoint = _build_trained(card), checkpoint_of(card)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a damaged file: that training would begin anew
         there = load_trained(predictor.method, checkpoint, torch.device("cpu"))
@@ -170,6 +202,10 @@ def restore(card: Card, device: torch.device, remake: str) -> Predictor:
             where=checkpoint.path,
             hint=f"make them again: {remake}",
         )
+    if card.config.train == "head":
+        assert card.config.weights is not None
+        assert card.config.backbone is not None
+        _attach(predictor, _encoder(card, find_weights(card.config.weights, card.config.backbone)))
     check_finite(predictor, checkpoint.path, f"make them again: {remake}")
     return predictor.to(device)
 

@@ -1,10 +1,11 @@
 """The parts of a result that describe a run: its data, its method's paper, what it cost."""
 
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ltbench.data.dataset import Dataset
@@ -57,9 +58,25 @@ def count_parameters(network: nn.Module) -> int:
 def multiply_adds(method: Method, shape: tuple[int, int, int]) -> int:
     """Multiply-adds of the convolutions and matrix products for one image, through all experts."""
     method.eval()
-    image = torch.zeros(1, *shape, device=method.log_prior.device)
+    return multiply_adds_of(method.experts, shape, method.log_prior.device)
+
+
+@torch.no_grad()
+def multiply_adds_of(
+    network: Callable[[Tensor], Tensor], shape: tuple[int, int, int], device: torch.device | None = None
+) -> int:
+    """Multiply-adds of a network in evaluation mode for one image.
+
+    Args:
+        network: from images.
+        shape: of an image.
+        device: where the network is; None: where its parameters are.
+    """
+    if device is None:
+        assert isinstance(network, nn.Module)
+        device = next(network.parameters()).device
     with FlopCounterMode(display=False) as counter:
-        method.experts(image)
+        network(torch.zeros(1, *shape, device=device))
     return int(counter.get_total_flops() // 2)
 
 

@@ -121,6 +121,8 @@ class Method(nn.Module):
     """Whether the method adapts to unlabelled test images; its results stand in a table of their own."""
     comparison_group: ClassVar[str | None] = None
     """The kind of methods to compare it with, in a table of their own; None: those that are trained from scratch."""
+    trains_backbone: ClassVar[bool] = False
+    """Whether the method is about the network's inner layers, so that a head on frozen features is nothing to it."""
     compiles: ClassVar[bool] = True
     """Whether ``forward`` compiles whole (``torch.compile(fullgraph=True)``)."""
 

@@ -7,8 +7,9 @@ import torch
 from ltbench import rng
 from ltbench.config import ResolvedRun
 from ltbench.errors import LtbenchError
-from ltbench.method.base import ClassPrior, Method
+from ltbench.method.base import BackboneFactory, ClassPrior, Method
 from ltbench.models.backbone import Backbone
+from ltbench.models.linear_probe import LinearProbe
 
 
 def build_method(
@@ -20,20 +21,24 @@ def build_method(
         method: its class.
         run: its settings.
         counts: (C,) images of each class to train on.
-        shape: of an image: channels, height, width.
+        shape: of an image: channels, height, width; or of its frozen features: D, 1, 1.
         device: to put it on.
 
     Raises:
         LtbenchError: if its hyper-parameters or its backbone do not suit the data.
     """
-    build = Backbone(
-        run.backbone,
-        classes=len(counts),
-        channels=shape[0],
-        image_size=shape[1],
-        head=run.recipe.head,
-        pretrained=run.config.pretrained,
-    )
+    build: BackboneFactory
+    if run.config.train == "head":
+        build = LinearProbe(shape[0], classes=len(counts), head=run.recipe.head)
+    else:
+        build = Backbone(
+            run.backbone,
+            classes=len(counts),
+            channels=shape[0],
+            image_size=shape[1],
+            head=run.recipe.head,
+            pretrained=run.weights,
+        )
     hyperparameters = method.Config.model_validate(run.config.hyperparameters)
     try:
         with rng.global_stream(run.config.seed, "init"):

@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from ltbench.errors import LtbenchError, LtbenchWarning
-from ltbench.models import resnet_cifar  # noqa: F401  (registers the networks with timm)
+from ltbench.models import resnet_cifar, weights  # noqa: F401  (registers the networks with timm)
 from ltbench.models.experts import ExpertNetwork
 from ltbench.models.heads import HEADS
 from ltbench.models.tracing import FeatureExtractor
 from ltbench.models.trunk_and_branch import Subgraph, split
+from ltbench.models.weights import Weights
 
 _THREE_QUARTERS = {"CifarResNet": (16, 24, 48), "ResNet": (64, 128, 192, 384)}
 """Channels of the stages at three quarters of the width, as published for RIDE and SADE, by family."""
@@ -27,14 +28,14 @@ class Backbone:
         channels: of the images.
         image_size: side in pixels.
         head: linear or cosine, unless a method asks for another.
-        pretrained: start from timm's weights.
+        pretrained: weights to start from; None: random ones.
 
     Raises:
-        LtbenchError: if timm does not know the model, has no weights for it, or it cannot take such images.
+        LtbenchError: if timm does not know the model, the weights do not fit it, or it cannot take such images.
     """
 
     def __init__(
-        self, name: str, *, classes: int, channels: int, image_size: int, head: str, pretrained: bool = False
+        self, name: str, *, classes: int, channels: int, image_size: int, head: str, pretrained: Weights | None = None
     ) -> None:
         self.name, self.classes, self.head, self.pretrained = name, classes, head, pretrained
         self.shape = (channels, image_size, image_size)
@@ -57,33 +58,30 @@ class Backbone:
         return ExpertNetwork(trunk, branches, heads)
 
     def _create(self, width: float) -> nn.Module:
-        options: dict[str, Any] = {"num_classes": 0, "in_chans": self.shape[0], "pretrained": self.pretrained}
+        options: dict[str, Any] = {"in_chans": self.shape[0]}
         config = timm.get_pretrained_cfg(self.name)
         if config is not None and config.fixed_input_size:
             options["img_size"] = self.shape[1]
-        if self.pretrained and (config is None or not config.has_weights):
-            raise LtbenchError(
-                f"there are no pre-trained weights for '{self.name}'",
-                where="--pretrained",
-                hint="choose another --backbone, e.g. resnet18, or train from scratch",
-            )
         if timm.models.is_model_in_modules(self.name, ["resnet"]):
             options["zero_init_last"] = False  # as in the published networks: timm's blocks start as the identity
         if width != 1.0 and (channels := self._narrow(width)):
             options["channels"] = channels
+        if self.pretrained is not None:
+            return weights.create(self.name, self.pretrained, **options)
         try:
-            model: nn.Module = timm.create_model(self.name, **options)
-        except (RuntimeError, OSError) as error:
-            raise LtbenchError(
-                f"cannot build backbone '{self.name}': {str(error).splitlines()[0]}",
-                where="--backbone" + (" with --pretrained" if self.pretrained else ""),
-                hint="run without --pretrained, or with network access for timm to fetch weights",
-            ) from None
+            model: nn.Module = timm.create_model(self.name, num_classes=0, **options)
+        except RuntimeError as error:
+            message = f"cannot build backbone '{self.name}': {str(error).splitlines()[0]}"
+            raise LtbenchError(message, where="--backbone") from None
         return model
 
     def _narrow(self, width: float) -> tuple[int, ...] | None:
         if width != 0.75:
             raise LtbenchError(f"width {width} is not defined", where="--set width", hint="width is 1 or 0.75")
+        if self.pretrained is not None:
+            message = f"the pre-trained weights of '{self.name}' have the whole width: its experts have all of it"
+            warnings.warn(message, LtbenchWarning, stacklevel=2)
+            return None
         family = type(timm.create_model(self.name)).__name__
         if family not in _THREE_QUARTERS:
             message = f"three quarters of the width are not defined for '{self.name}': its experts have all of it"

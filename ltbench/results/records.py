@@ -147,6 +147,13 @@ class DataRecord(Frozen):
     )
 
 
+class WeightsRecord(Frozen):
+    """The pre-trained weights that a network starts from."""
+
+    file: str = Field(description="name of the file")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
 class MethodRecord(Frozen):
     """The method that made the predictions."""
 

@@ -16,6 +16,7 @@ from ltbench.results.records import (
     Metrics,
     ShiftTable,
     Status,
+    WeightsRecord,
 )
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -33,6 +34,7 @@ class Result(Frozen):
     reason: str | None = None
     config: RunConfig
     data: DataRecord
+    weights: WeightsRecord | None = Field(None, description="pre-trained weights; null: trained from scratch")
     method: MethodRecord
     metrics: dict[str, Metrics] = Field(
         default_factory=dict, description="metrics of the test set and of a validation part"

@@ -6,11 +6,12 @@ from pathlib import Path
 import torch
 
 from ltbench import paths, registry
-from ltbench.config import ResolvedRun, RunConfig, canonical_json, run_id
+from ltbench.config import ResolvedRun, RunConfig, run_id, settings_text
 from ltbench.data import dataset
 from ltbench.data.dataset import Dataset
 from ltbench.data.datasets.base import Source
 from ltbench.errors import out_of_memory
+from ltbench.features.frozen import FrozenFeatures
 from ltbench.method import Method
 from ltbench.method.build import build_method
 from ltbench.results.provenance import software
@@ -50,9 +51,18 @@ class PlannedRun:
 
     def checkpoint(self, options: RunOptions) -> Checkpoint:
         """The run's checkpoint file."""
-        # A run id leaves defaults out; the whole settings guard against a default that has changed since.
-        settings = canonical_json(self.config.model_dump(mode="json"))
-        return Checkpoint(self.folder / "checkpoint.pt", options.checkpoint_every, settings, options.group)
+        path = self.folder / "checkpoint.pt"
+        return Checkpoint(path, options.checkpoint_every, settings_text(self.config), options.group)
+
+    @property
+    def features(self) -> FrozenFeatures | None:
+        """The frozen features that a head is trained on; None: the whole network is trained on images."""
+        return FrozenFeatures(self.resolved, self.data, self.device) if self.config.train == "head" else None
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Of what the method gets: channels, height and width of an image, or D, 1, 1 of its features."""
+        return self.data.shape if self.features is None else self.features.shape
 
     def build_method(self) -> Method:
         """The method with random weights, on the device.
@@ -62,7 +72,7 @@ class PlannedRun:
         """
         try:
             return build_method(
-                self.method, self.resolved, self.data.train_counts.tolist(), self.data.shape, self.device
+                self.method, self.resolved, self.data.train_counts.tolist(), self.input_shape, self.device
             )
         except torch.OutOfMemoryError as error:
             raise out_of_memory(error) from None
@@ -85,7 +95,8 @@ def plan_run(run: ResolvedRun, options: RunOptions) -> PlannedRun:
     together = 1
     if config.batch_norm_images:
         together = sync_group_size_for(config.batch_norm_images, recipe.batch_size, group, options.accumulate)
-    data = dataset.load(source, config, options.data_dir)
+    expected = run.weights.statistics if run.weights is not None else lambda channels: None
+    data = dataset.load(source, config, options.data_dir, expected)
     run = replace(run, config=dataset.effective(config, data))
     revision = registry.revision(method)
     return PlannedRun(

@@ -4,8 +4,16 @@ from typing import Any
 
 from ltbench import registry
 from ltbench.config import Recipe, ResolvedRun, RunConfig, recipes, validated
+from ltbench.errors import LtbenchError
+from ltbench.features.frozen import check_usable
 from ltbench.method import Method
 from ltbench.method.paper import paper_of
+from ltbench.models.weights import OWN, Weights, find_weights
+
+PROBING = "linear-probing"
+"""The table of a recipe for heads on frozen features, whatever the data set."""
+FEATURE_VIEWS = 4
+"""Augmented views of an image whose frozen features a head is trained on."""
 
 
 def resolve(config: RunConfig) -> ResolvedRun:
@@ -18,25 +26,59 @@ def resolve(config: RunConfig) -> ResolvedRun:
     registry.check_paper(cls)
     backbone = config.backbone or source.backbone
     registry.check_backbone(backbone)
+    weights = _weights(config, backbone)
+    probing = config.train == "head"
+    if probing:
+        _check_probing(cls, config, weights)
+    table = PROBING if probing else source.recipe_table
     recipe = config.recipe
     if recipe == recipes.PAPER:
-        recipe = recipes.of_paper(config.method, paper_of(cls).recipe, source.recipe_table)
+        recipe = recipes.of_paper(config.method, paper_of(cls).recipe, table)
     elif isinstance(recipe, str):
-        recipe = recipes.recipe(recipe, source.recipe_table)
+        recipe = recipes.recipe(recipe, table)
     overrides = {name: getattr(config, name) for name in ("epochs", "lr", "batch_size")}
     given = {name: value for name, value in {**overrides, "head": cls.head}.items() if value is not None}
     ratio = source.imbalance_ratio if config.imbalance_ratio is None else config.imbalance_ratio
     filled = Recipe.model_validate({**recipe.model_dump(), **given})
     image_size = config.image_size or source.image_size
+    if config.image_size is None and weights is not None and weights.image_size and (probing or source.any_size):
+        image_size = weights.image_size
     settings = config.replace(
         imbalance_ratio=ratio,
         image_size=image_size,
         backbone=backbone,
         recipe=filled,
         hyperparameters=_hyperparameters(cls, config, ratio),
+        weights=weights.name if weights is not None else None,
+        pretrained=False,  # the hash says it
+        feature_views=(FEATURE_VIEWS if config.feature_views is None else config.feature_views) if probing else None,
         **dict.fromkeys(overrides),
     )
-    return ResolvedRun(settings, filled, backbone, image_size)
+    if probing:
+        check_usable(config.method, settings.hyperparameters)
+    return ResolvedRun(settings, filled, backbone, image_size, weights)
+
+
+def _weights(config: RunConfig, backbone: str) -> Weights | None:
+    if config.weights is None and not config.pretrained:
+        return None
+    return find_weights(config.weights or OWN, backbone)
+
+
+def _check_probing(cls: type[Method], config: RunConfig, weights: Weights | None) -> None:
+    """Refuse to train a head on features that nobody has learnt, or a method that is about the network itself."""
+    if weights is None:
+        raise LtbenchError(
+            "a head is trained on the frozen features of a pre-trained network, and there are no weights",
+            where="--train head",
+            hint="add --weights FILE, or --pretrained for timm's own, and their --backbone",
+        )
+    if cls.trains_backbone:
+        raise LtbenchError(
+            f"{config.method} changes the network itself, which --train head freezes",
+            where="--method",
+            hint="leave it out, or train it with --train all",
+        )
 
 
 def _hyperparameters(cls: type[Method], config: RunConfig, ratio: float | None) -> dict[str, Any]:

@@ -3,11 +3,18 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ltbench.evaluation.result_parts import count_parameters, data_record, experts_record, multiply_adds, peak_memory
+from ltbench.evaluation.result_parts import (
+    count_parameters,
+    data_record,
+    experts_record,
+    multiply_adds,
+    multiply_adds_of,
+    peak_memory,
+)
 from ltbench.method import Method
 from ltbench.method.claims import paper_record
 from ltbench.results.provenance import provenance
-from ltbench.results.records import Cost, CurvePoint, MethodRecord, Status
+from ltbench.results.records import Cost, CurvePoint, MethodRecord, Status, WeightsRecord
 from ltbench.results.schema import Result
 from ltbench.runs.evaluate import Evaluation, logit_prior
 from ltbench.runs.options import RunOptions
@@ -57,11 +64,12 @@ def make_result(
         reason=reason,
         config=planned.config,
         data=data_record(planned.data),
+        weights=_weights_record(planned),
         method=MethodRecord(
             revision=planned.revision,
             logit_prior=logit_prior(method) if method is not None else None,
             transductive=planned.method.transductive,
-            track=planned.method.comparison_group,
+            track=_comparison_group(planned),
             uses=base_runs.run_ids,
             selected=history.selected if history else {},
             paper=paper_record(planned.method, planned.config, planned.source.recipe_table),
@@ -76,10 +84,27 @@ def make_result(
     )
 
 
+def _comparison_group(planned: PlannedRun) -> str | None:
+    """The kind of runs to compare a run with; None: networks trained from scratch."""
+    if planned.config.train == "head":
+        return "linear probing"
+    return planned.method.comparison_group or ("pre-trained network" if planned.resolved.weights is not None else None)
+
+
+def _weights_record(planned: PlannedRun) -> WeightsRecord | None:
+    weights = planned.resolved.weights
+    return None if weights is None else WeightsRecord(file=weights.file.name, sha256=weights.sha256)
+
+
 def _cost(planned: PlannedRun, method: Method, history: History, base_runs: BaseRuns, evaluation: Evaluation) -> Cost:
+    parameters, operations = count_parameters(method.network), multiply_adds(method, planned.input_shape)
+    if planned.features is not None:
+        encoder = planned.features.encoder
+        parameters += count_parameters(encoder)
+        operations += multiply_adds_of(encoder, planned.data.shape)
     return Cost(
-        parameters=count_parameters(method.network),
-        multiply_adds=multiply_adds(method, planned.data.shape),
+        parameters=parameters,
+        multiply_adds=operations,
         training_seconds=history.seconds + base_runs.seconds,
         training_images_per_second=history.images / history.seconds if history.seconds else None,
         evaluation_images_per_second=evaluation.images_per_second,

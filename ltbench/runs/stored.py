@@ -1,6 +1,7 @@
 """Finished runs are skipped: whether a stored result is the one that a run would give today."""
 
 import warnings
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -63,8 +64,8 @@ def _has_network_of(planned: PlannedRun, stored: Result) -> bool:
     metrics = stored.test or next(iter(stored.metrics.values()), None)
     if metrics is None or stored.cost is None or len(metrics.expert_mean_probability) < 2:
         return True
-    settings = planned.config.replace(seed=0, pretrained=False).model_dump_json()
-    counts, shape = tuple(planned.data.train_counts.tolist()), planned.data.shape
+    settings = planned.config.replace(seed=0).model_dump_json()
+    counts, shape = tuple(planned.data.train_counts.tolist()), planned.input_shape
     return _is_network_of(stored, *_network(settings, planned.revision, counts, shape))
 
 
@@ -86,9 +87,9 @@ def _network(
         settings: of the run, as JSON text.
         revision: of its method, which others of the same name do not share.
         counts: (C,) images of each class to train on.
-        shape: of an image: channels, height, width.
+        shape: of what the method gets: channels, height, width.
     """
-    run = resolve(RunConfig.model_validate_json(settings))
+    run = replace(resolve(RunConfig.model_validate_json(settings)), weights=None)  # random ones will do
     method = registry.method(run.config.method)
     with warnings.catch_warnings(action="ignore", category=LtbenchWarning):
         network = build_method(method, run, counts, shape, torch.device("cpu")).network

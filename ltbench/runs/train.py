@@ -6,6 +6,7 @@ import torch
 
 from ltbench.data.images import Images
 from ltbench.data.loading.base import Loader
+from ltbench.features.loader import FeatureLoader
 from ltbench.method import Method
 from ltbench.runs.listeners import RunListeners
 from ltbench.runs.options import RunOptions
@@ -33,11 +34,13 @@ def make_loaders(planned: PlannedRun, options: RunOptions) -> Loaders:
     Raises:
         LtbenchError: if resized images cannot be kept, or there is no GPU to decode on.
     """
+    features = planned.features
 
     def loader(images: Images, *, labelled: bool = True) -> Loader:
-        return planned.data.loader(
+        made = planned.data.loader(
             images, planned.device, labelled=labelled, workers=options.workers, listener=options.listener
         )
+        return made if features is None else features.loader(images, made, options.listener)
 
     validation, test = planned.data.validation, planned.data.test if options.evaluate_test else None
     adapts_to = (test if test is not None else validation) if planned.method.transductive else None
@@ -58,6 +61,7 @@ def train(
         TrainingFailedError: if the loss or a weight is not finite.
         KeyboardInterrupt: passed on, once the state is saved.
     """
+    _compute_features(planned, method, loaders)
     if planned.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(planned.device)
     if planned.config.batch_norm_images:
@@ -77,3 +81,12 @@ def train(
         validation=loaders.validation,
         unlabelled=loaders.unlabelled,
     )
+
+
+def _compute_features(planned: PlannedRun, method: Method, loaders: Loaders) -> None:
+    """Compute the frozen features that training will ask for, whose time is not part of a run's training."""
+    recipe = planned.resolved.recipe
+    for stage in method.stages(recipe):
+        loader = loaders.train if stage.source == "train" else loaders.unlabelled
+        if isinstance(loader, FeatureLoader):
+            loader.compute([recipe.views[name] for name in stage.views or method.views])

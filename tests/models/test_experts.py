@@ -264,11 +264,6 @@ def test_images_too_small_for_the_network_are_refused():
         backbone("vit_tiny_patch16_224", 8)(1)
 
 
-def test_pretrained_weights_that_do_not_exist_are_refused():
-    with pytest.raises(LtbenchError, match="no pre-trained weights for 'cifar_resnet20'"):
-        backbone("cifar_resnet20", pretrained=True)(1)
-
-
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
 def test_heads(kind):
     network = backbone("cifar_resnet20")(1, head=kind)

@@ -43,6 +43,8 @@ class Source(ABC):
     """Name of its table in a recipe file."""
     backbone: ClassVar[str]
     image_size: ClassVar[int]
+    any_size: ClassVar[bool] = True
+    """Whether images can be read in another size than ``image_size``."""
     imbalance_ratio: ClassVar[float | None] = None
     """Imbalance ratio imposed unless the run asks for another; None: the data as they are."""
     largest: ClassVar[int | None] = None

@@ -26,6 +26,7 @@ class Cifar(Source):
     recipe_table = "cifar"
     backbone = "cifar_resnet32"
     image_size = 32
+    any_size = False
     imbalance_ratio: ClassVar[float | None] = 100.0
     statistics = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 

@@ -20,6 +20,7 @@ class Digits(Source):
     recipe_table = "digits"
     backbone = "cifar_resnet20"
     image_size = 8
+    any_size = False
     imbalance_ratio: ClassVar[float | None] = 20.0
 
     def load(self, folder: Path, image_size: int) -> RawData:

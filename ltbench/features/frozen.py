@@ -1,0 +1,117 @@
+"""The frozen features of a run: who computes them, where they are kept, and their loaders."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from ltbench import paths
+from ltbench.config import Augment, ResolvedRun, canonical_json
+from ltbench.data.dataset import Dataset
+from ltbench.data.images import ImageFiles, Images
+from ltbench.data.loading.base import Loader
+from ltbench.data.long_tail import digests
+from ltbench.errors import LtbenchError
+from ltbench.features.encoder import Encoder
+from ltbench.features.loader import FeatureLoader
+from ltbench.models.weights import Weights
+from ltbench.progress import ProgressListener, silent
+
+VERSION = 1
+"""To be raised when features change, so that those in the cache are not used."""
+
+
+@dataclass(frozen=True)
+class FrozenFeatures:
+    """The frozen features of the images of a run.
+
+    Args:
+        run: its settings.
+        data: its images.
+        device: that computes features and keeps them.
+    """
+
+    run: ResolvedRun
+    data: Dataset
+    device: torch.device
+
+    @property
+    def encoder(self) -> Encoder:
+        """The frozen network, built once for all runs of a process."""
+        run, weights = self.run, self.run.weights
+        assert weights is not None
+        return _encoder(
+            run.backbone, weights, self.data.shape[0], run.image_size, run.config.precision, str(self.device)
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the features of an image, as methods get them: D, 1, 1."""
+        return self.encoder.num_features, 1, 1
+
+    def loader(self, part: Images, images: Loader, listener: ProgressListener = silent) -> FeatureLoader:
+        """Batches of the features of a part.
+
+        Args:
+            part: its images.
+            images: their loader.
+            listener: hears of the progress of computing.
+        """
+        weights = self.run.weights
+        assert weights is not None
+        settings = {
+            "version": VERSION,
+            "weights": weights.sha256,
+            "backbone": self.run.backbone,
+            "image size": self.run.image_size,
+            "precision": self.run.config.precision,
+            "normalisation": [self.data.mean, self.data.std],
+            "images": _in_order(part),
+            "decoding": [self.data.image_size, self.data.cache_resized, self.data.decode],
+            "views": self.run.config.feature_views,
+        }
+
+        def key(how: Augment) -> str:
+            text = canonical_json([settings, how.model_dump(mode="json")])
+            return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+        return FeatureLoader(
+            images,
+            lambda: self.encoder,
+            features=self.encoder.num_features,
+            key=key,
+            folder=paths.cache_dir() / "features",
+            views=self.run.config.feature_views or 0,
+            listener=listener,
+        )
+
+
+@lru_cache(maxsize=1)
+def _encoder(backbone: str, weights: Weights, channels: int, image_size: int, precision: str, device: str) -> Encoder:
+    encoder = Encoder(backbone, weights, channels=channels, image_size=image_size, precision=precision)
+    return encoder.to(torch.device(device))
+
+
+def _in_order(part: Images) -> str:
+    """A hash of the images of a part in their order: of their pixels, or of the files' names, sizes and times."""
+    if isinstance(part, ImageFiles):
+        about = [(part.root / name).stat() for name in part.names]
+        whole = [f"{name}\0{one.st_size}\0{one.st_mtime_ns}" for name, one in zip(part.names, about, strict=True)]
+        return hashlib.blake2b("\n".join(whole).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(b"".join(digests(part.images, part.labels)), digest_size=16).hexdigest()
+
+
+def check_usable(method: str, hyperparameters: dict[str, object]) -> None:
+    """Refuse a setting that needs the pixels of an image.
+
+    Raises:
+        LtbenchError: naming it.
+    """
+    for name in ("cutmix", "cmo"):
+        if hyperparameters.get(name):
+            raise LtbenchError(
+                f"{method} pastes boxes of one image into another ({name}), and features have no boxes",
+                where="--train head",
+                hint=f"train the whole network (--train all), or mix features instead: --set {name}=0 --set mixup=0.2",
+            )
