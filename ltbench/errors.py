@@ -30,6 +30,10 @@ class SaveError(LtbenchError):
     """A file cannot be written: what stops one run stops the others of a sweep, too."""
 
 
+class UnsuitableMethodError(LtbenchError):
+    """A method cannot be carried out with such settings; ``--method all`` leaves it out."""
+
+
 def out_of_memory(error: Exception) -> LtbenchError:
     """The error for work that does not fit into the memory of a device."""
     return LtbenchError(

@@ -12,7 +12,7 @@ from ltbench.data.dataset import Dataset
 from ltbench.data.images import ImageFiles, Images
 from ltbench.data.loading.base import Loader
 from ltbench.data.long_tail import digests
-from ltbench.errors import LtbenchError
+from ltbench.errors import UnsuitableMethodError
 from ltbench.features.encoder import Encoder
 from ltbench.features.loader import FeatureLoader
 from ltbench.models.weights import Weights
@@ -106,11 +106,11 @@ def check_usable(method: str, hyperparameters: dict[str, object]) -> None:
     """Refuse a setting that needs the pixels of an image.
 
     Raises:
-        LtbenchError: naming it.
+        UnsuitableMethodError: naming it.
     """
     for name in ("cutmix", "cmo"):
         if hyperparameters.get(name):
-            raise LtbenchError(
+            raise UnsuitableMethodError(
                 f"{method} pastes boxes of one image into another ({name}), and features have no boxes",
                 where="--train head",
                 hint=f"train the whole network (--train all), or mix features instead: --set {name}=0 --set mixup=0.2",

@@ -18,8 +18,8 @@ from ltbench.progress import ProgressListener, ProgressUpdate, silent
 
 EVALUATION_BATCH = 1024
 """Features in an evaluation batch."""
-ENCODED_TOGETHER = {"cpu": 32}
-"""Images that are encoded at a time, by device; 256 elsewhere."""
+ENCODED_TOGETHER = {"cpu": 8}
+"""Images that are encoded at a time, by device: on a CPU few enough for its caches, 256 elsewhere."""
 PLAIN = Augment()
 """An image that is not augmented."""
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from ltbench import registry
 from ltbench.config import Recipe, ResolvedRun, RunConfig, recipes, validated
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, UnsuitableMethodError
 from ltbench.features.frozen import check_usable
 from ltbench.method import Method
 from ltbench.method.paper import paper_of
@@ -74,7 +74,7 @@ def _check_probing(cls: type[Method], config: RunConfig, weights: Weights | None
             hint="add --weights FILE, or --pretrained for timm's own, and their --backbone",
         )
     if cls.trains_backbone:
-        raise LtbenchError(
+        raise UnsuitableMethodError(
             f"{config.method} changes the network itself, which --train head freezes",
             where="--method",
             hint="leave it out, or train it with --train all",

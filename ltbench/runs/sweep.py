@@ -8,13 +8,14 @@ from typing import Any
 
 from ltbench import paths, registry
 from ltbench.config import RunConfig, read_toml, validated
-from ltbench.errors import LtbenchError, LtbenchWarning, SaveError
+from ltbench.errors import LtbenchError, LtbenchWarning, SaveError, UnsuitableMethodError
 from ltbench.files.atomic import remove_abandoned
 from ltbench.progress import ProgressUpdate
 from ltbench.results.schema import Result
 from ltbench.results.store import read
 from ltbench.runs.launchers.local import run_parallel
 from ltbench.runs.options import RunOptions, for_run
+from ltbench.runs.resolve import resolve
 from ltbench.runs.run import run_or_recall
 
 MOST_SEEDS = 10_000
@@ -94,8 +95,10 @@ def expand(
     for one in described:
         settings = {**one, **{name: value for name, value in flags.items() if name != "hyperparameters"}}
         hyperparameters = {**one.get("hyperparameters", {}), **flags.get("hyperparameters", {})}
-        methods = parse_methods(_in_text(settings.pop("method", "balpoe")))
+        names = _in_text(settings.pop("method", "balpoe"))
+        methods = parse_methods(names)
         seeds = parse_seeds(_in_text(settings.pop("seeds", settings.pop("seed", 0))))
+        own = []
         for method in methods:
             for seed in seeds:
                 run_settings = {
@@ -104,8 +107,27 @@ def expand(
                     "seed": seed,
                     "hyperparameters": hyperparameters,
                 }
-                configs.append(validated(RunConfig, run_settings, where=where))
+                own.append(validated(RunConfig, run_settings, where=where))
+        configs += _suitable(own) if names == "all" else own
     return configs
+
+
+def _suitable(configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """The runs whose methods can be carried out with their settings; a warning names those that cannot."""
+    kept, left_out = [], {}
+    for config in configs:
+        if config.method in left_out:
+            continue
+        try:
+            if config.train == "head":
+                resolve(config)
+            kept.append(config)
+        except UnsuitableMethodError as error:
+            left_out[config.method] = str(error).partition("\n")[0]
+    if left_out:
+        message = f"left out of all methods: {'; '.join(left_out.values())}"
+        warnings.warn(message, LtbenchWarning, stacklevel=3)
+    return kept
 
 
 def _in_text(value: Any) -> str:

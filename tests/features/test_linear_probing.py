@@ -11,16 +11,18 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import ltbench
+from ltbench import registry
 from ltbench.config import Augment, RunConfig
 from ltbench.deploy.images import logits_of
 from ltbench.deploy.predictor import describe, restore
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.evaluation.predict import Predictions
 from ltbench.features.encoder import Encoder
 from ltbench.models.linear_probe import LinearProbe
 from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import plan_run
 from ltbench.runs.resolve import resolve
+from ltbench.runs.sweep import expand
 from ltbench.runs.train import make_loaders
 
 NAME = "test_efficientnet.r160_in1k"
@@ -172,6 +174,15 @@ def test_the_file_of_the_weights_is_no_part_of_a_run(config, options, weights, t
 def test_what_features_cannot_give_is_refused_by_name(changes, words, config):
     with pytest.raises(LtbenchError, match=words):
         resolve(config.replace(**changes))
+
+
+def test_all_methods_are_those_that_features_suffice_for(config):
+    settings = config.model_dump(exclude={"method", "seed"})
+    with pytest.warns(LtbenchWarning, match="left out of all methods: cmo pastes .*; cutmix pastes .*; lift changes"):
+        configs = expand([{**settings, "method": "all", "seeds": "0-1"}], {})
+    left_out = set(registry.method_names()) - {one.method for one in configs}
+    assert left_out == {"cmo", "cutmix", "lift"}
+    assert len(configs) == 2 * (len(registry.method_names()) - 3)
 
 
 def test_the_image_size_is_that_of_the_weights(config, weights):
