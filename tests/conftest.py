@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+gc.disable()  # until all tests are collected: the collector would go through all modules again and again, for seconds
 torch.set_num_threads(1)  # the networks of the tests are too small to share out
 # A forked process frees nothing that earlier tests have left: a session of onnxruntime would wait for threads that are
 # not there.
@@ -37,9 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """Keep the garbage collector from going through all modules and tests again and again, which takes time."""
-    gc.collect()
+    """Collect garbage again, but leave out all modules and tests, which live to the end."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
