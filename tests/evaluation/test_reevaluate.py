@@ -114,6 +114,7 @@ def test_a_temperature_that_the_validation_images_do_not_determine_is_an_error(s
         evaluate(run.path, run.result, View(temperature=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", ["unknown", "known", "estimated"])
 @pytest.mark.parametrize("name", ["forward-50", "uniform", "backward-2"])
 def test_a_shifted_test_set_has_the_figures_that_results_store(stored_run, name, prior):

@@ -35,6 +35,7 @@ def test_logits_equal_the_published_network(name, experts, head, golden_networks
         np.testing.assert_allclose(logits, want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("experts", "width", "parameters", "mega_multiply_adds"),
     [

@@ -242,6 +242,7 @@ def refused(done, *words):
     assert all(word in done.err for word in words), done.err
 
 
+@pytest.mark.slow
 def test_commands_refuse_weights_and_logits_that_are_not_finite(cli, diverged, tmp_path, monkeypatch):
     from PIL import Image
 

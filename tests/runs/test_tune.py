@@ -224,6 +224,7 @@ def test_a_search_in_which_every_trial_fails_says_why(search, tmp_path):
     assert not (tmp_path / "search" / "best.toml").exists()
 
 
+@pytest.mark.slow
 def test_what_is_fixed_is_not_searched(search, tmp_path):
     found = search(1, BASE.replace(method="logit_adjustment", hyperparameters={"mixup": 0.3}))
     (trial,) = trials_in(tmp_path / "search")
@@ -570,6 +571,7 @@ def test_other_damage_is_named_with_its_line(search, tmp_path, at_once, line, re
     assert file.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_journal_that_lacks_any_line_is_refused_or_goes_on_to_the_same_end(search, tmp_path, at_once):
     best = search(3).best_file.read_text()
     file = tmp_path / "search" / "study.journal"
@@ -659,6 +661,7 @@ def test_best_toml_is_replayed_with_the_search_on_record(cli, tmp_path):
         assert result.config.recipe.epochs == 1
 
 
+@pytest.mark.slow
 def test_the_command_says_that_another_search_is_there(cli):
     words = ("tune", "--method", "ce", "--trials", 1, "--epochs", 1, "--device", "cpu", "--out", "here")
     assert cli(*words).code == 0

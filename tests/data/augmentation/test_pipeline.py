@@ -149,6 +149,7 @@ def test_each_step_has_its_own_draws_and_comes_after_those_before_it():
         assert torch.equal(augment(images, Augment(**settings), draws, (9, 8, 7)), in_turn)
 
 
+@pytest.mark.slow
 def test_every_number_is_used_by_one_step():
     images, draws = batch_and_draws(60, 3, 32, 32, MORE)
     used = torch.zeros(MORE)

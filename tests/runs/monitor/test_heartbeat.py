@@ -112,6 +112,7 @@ def test_a_run_has_one_while_it_trains_and_none_afterwards(tmp_path):
     assert [one.run_id for one in jobs(tmp_path / "out").done] == [result.run_id]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every", "saved"), [(0.0, True), (1e9, False)])
 def test_a_run_that_is_stopped_waits_and_one_that_went_on_is_done(tmp_path, every, saved):
     def listener(update):
