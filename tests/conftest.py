@@ -3,6 +3,7 @@
 import gc
 import itertools
 import os
+import re
 import signal
 import sys
 import warnings
@@ -34,6 +35,15 @@ def pytest_configure(config: pytest.Config) -> None:
     """Draw fewer examples where slow tests are left out; a deadline would fail on a busy machine."""
     if not config.getoption("--hypothesis-profile", None):
         settings.load_profile("quick" if config.getoption("markexpr") == "not slow" else "whole")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files and folders of slow tests alone where these are left out: what they import takes seconds."""
+    if config.getoption("markexpr") != "not slow":
+        return None
+    files = [*collection_path.rglob("test_*.py")] if collection_path.is_dir() else [collection_path]
+    slow = [file for file in files if re.search(r"^pytestmark = .*pytest\.mark\.slow", file.read_text(), re.MULTILINE)]
+    return True if files and slow == files else None
 
 
 @pytest.hookimpl(trylast=True)
@@ -101,6 +111,14 @@ def cli(
 
     yield call
     signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train a network of 8 layers on the digits where no other is asked for, and not one of 20."""
+    from ltbench.data.datasets.digits import Digits
+
+    monkeypatch.setattr(Digits, "backbone", "cifar_resnet8")
 
 
 @pytest.fixture

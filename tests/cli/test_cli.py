@@ -18,6 +18,8 @@ from ltbench.results.store import Store, read
 from ltbench.runs import sweep, train
 from ltbench.runs.resolve import resolve
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 RUN = ("run", "--backbone", "cifar_resnet8", "--epochs", 1, "--device", "cpu")
 
 

@@ -17,6 +17,8 @@ from ltbench.runs import sweep
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 CE = RunConfig(method="ce", backbone="cifar_resnet8", epochs=1)
 
 SPOILT = '''

@@ -29,6 +29,8 @@ from ltbench.runs.launchers import local
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import resolve
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 BASE = RunConfig(method="ce", backbone="cifar_resnet8", epochs=1, batch_size=8, lr=0.03, seed=1000)
 """Learns enough in an epoch that trials differ in their outcome."""
 

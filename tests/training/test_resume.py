@@ -225,17 +225,18 @@ def finished_run(tmp_path_factory):
         return result, torch.load(paths.cache_dir() / "runs" / result.run_id / "checkpoint.pt", weights_only=True)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
         lambda state: state["method"].update({name: torch.ones(3, 3, 3) for name in list(state["method"])[-1:]}),
-        lambda state: state["method"].popitem(),
-        lambda state: state.pop("method"),
-        lambda state: state.update(position="here"),
-        lambda state: state.update(history={"curve": [{"loss": 1.0}]}),
-        lambda state: state.update(position=(0, 0, 1), optimiser={"state": {0: 3}}),
-        lambda state: state.update(position=(7, 0, 0)),
+        pytest.param(lambda state: state["method"].popitem(), marks=pytest.mark.slow),
+        pytest.param(lambda state: state.pop("method"), marks=pytest.mark.slow),
+        pytest.param(lambda state: state.update(position="here"), marks=pytest.mark.slow),
+        pytest.param(lambda state: state.update(history={"curve": [{"loss": 1.0}]}), marks=pytest.mark.slow),
+        pytest.param(
+            lambda state: state.update(position=(0, 0, 1), optimiser={"state": {0: 3}}), marks=pytest.mark.slow
+        ),
+        pytest.param(lambda state: state.update(position=(7, 0, 0)), marks=pytest.mark.slow),
     ],
     ids=["shape", "weight", "weights", "position", "history", "optimiser", "stage"],
 )

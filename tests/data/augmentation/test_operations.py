@@ -109,7 +109,11 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
+@pytest.mark.parametrize(
+    "size",
+    [pytest.param(size, marks=() if size == (100, 1, 8, 8) else pytest.mark.slow) for size in SIZES],
+    ids=lambda size: "x".join(map(str, size)),
+)
 @pytest.mark.parametrize("name", CASES)
 def test_byte_for_byte_what_pil_does(name, size):
     ours, theirs, (low, high), special = CASES[name]

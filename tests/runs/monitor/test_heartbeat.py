@@ -19,6 +19,8 @@ from ltbench.runs.options import RunOptions
 from ltbench.runs.run import record_failure, run
 from ltbench.training.history import EpochRecord, History
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 RUN = RunConfig(method="ce", backbone="cifar_resnet8", epochs=2)  # 8 steps an epoch
 
 
