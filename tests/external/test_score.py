@@ -100,6 +100,7 @@ def test_a_scored_row_is_evaluated_again_from_its_stored_logits(cli, file):
     assert "no validation images" in refused.err
 
 
+@pytest.mark.slow
 def test_scoring_a_file_twice_gives_one_row(cli, file):
     path = file(logits=guesses(), labels=LABELS)
     cli("score", path, *DIGITS)
@@ -143,6 +144,7 @@ def test_a_declared_recipe_puts_a_row_beside_those_of_the_recipe(cli, trained, t
     assert sorted(board.rows["label"]) == ["balpoe", "mine (scored)"]
 
 
+@pytest.mark.slow
 def test_probabilities_are_taken_for_what_they_are(file, tmp_path):
     logits = guesses()
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
@@ -490,6 +492,7 @@ WRONG_NAMES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arrays", "parts"), WRONG_NAMES, ids=lambda value: str(list(value))[:40])
 def test_names_that_do_not_fit_are_refused(cli, file, tmp_path, arrays, parts):
     done = cli("score", file(**{"logits": FINE, **arrays}), *DIGITS)

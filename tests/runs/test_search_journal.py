@@ -216,6 +216,7 @@ def test_a_search_with_a_trial_that_an_older_version_queued_anew_goes_on(search,
     assert [trial["number"] for trial in history] == [0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "torn", [b'{"op_code":8,"worker_id":"a-1","tri', b"{", b"\x00\x00\x00", b"\xff\xfe", b'{"op_code":8', b'{"op\n']
 )
@@ -230,6 +231,7 @@ def test_a_torn_last_line_is_dropped(search, tmp_path, at_once, torn):
     assert search(3).trials == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

@@ -106,6 +106,7 @@ def test_equal_images_are_varied_differently():
     assert len(made.flatten(1).unique(dim=0)) == 50
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 12), st.integers(1, 12))
 def test_the_same_draws_give_the_same_images_and_two_flips_the_first(seed, height, width):

@@ -63,6 +63,7 @@ def test_each_sub_policy_in_both_directions_is_torchvisions(size):
         assert torch.equal(autoaugment_cifar10(images, draws), each(torchvisions_autoaugment, images, draws)), number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1000, 3, 32, 32), (200, 1, 33, 17), (50, 3, 8, 8)])
 def test_random_draws_do_what_torchvision_does_with_them(size):
     images, draws = images_and_draws(*size, 5)

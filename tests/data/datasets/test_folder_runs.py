@@ -47,6 +47,7 @@ def table_of(text):
     return {row[0]: dict(zip(heads, row, strict=True)) for row in rows if len(row) == len(heads)}
 
 
+@pytest.mark.slow
 @NOTES
 def test_verify_shows_what_a_run_uses(messy, cli):
     done = cli("data", "verify", "folder-lt", "--data-dir", messy)

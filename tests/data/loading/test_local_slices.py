@@ -86,6 +86,7 @@ def assert_shares_are_the_whole(processes, data):
         assert [len(part.labels) for part in parts] == expected
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_wanted_whole_is_made_of_the_shares(data):
     others = [epoch(data, local_slice=local_slice) for local_slice in local_slices(2)[1:]]
     gathered = []
