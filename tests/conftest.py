@@ -3,6 +3,7 @@
 import gc
 import itertools
 import os
+import re
 import signal
 import sys
 import warnings
@@ -16,6 +17,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+gc.disable()  # until all tests are collected: the collector would go through all modules again and again, for seconds
 torch.set_num_threads(1)  # the networks of the tests are too small to share out
 # A forked process frees nothing that earlier tests have left: a session of onnxruntime would wait for threads that are
 # not there.
@@ -35,11 +37,20 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.load_profile("quick" if config.getoption("markexpr") == "not slow" else "whole")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files and folders of slow tests alone where these are left out: what they import takes seconds."""
+    if config.getoption("markexpr") != "not slow":
+        return None
+    files = [*collection_path.rglob("test_*.py")] if collection_path.is_dir() else [collection_path]
+    slow = [file for file in files if re.search(r"^pytestmark = .*pytest\.mark\.slow", file.read_text(), re.MULTILINE)]
+    return True if files and slow == files else None
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """Keep the garbage collector from going through all modules and tests again and again, which takes time."""
-    gc.collect()
+    """Collect garbage again, but leave out all modules and tests, which live to the end."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -100,6 +111,14 @@ def cli(
 
     yield call
     signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train a network of 8 layers on the digits where no other is asked for, and not one of 20."""
+    from ltbench.data.datasets.digits import Digits
+
+    monkeypatch.setattr(Digits, "backbone", "cifar_resnet8")
 
 
 @pytest.fixture

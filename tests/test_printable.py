@@ -35,6 +35,7 @@ def test_a_terminal_gets_styles_of_ours_only():
     assert r"\x1b[31my\u202e" in file.getvalue()
 
 
+@pytest.mark.slow
 def test_names_of_results_never_reach_the_terminal_as_they_are(cli, tmp_path, make_result):
     result = make_result(settings={"dataset": HOSTILE, "hyperparameters": {"[/]": "[/]", "x": HOSTILE}})
     path = tmp_path / "results" / "x.json"

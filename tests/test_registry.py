@@ -99,6 +99,7 @@ def test_the_summary_that_is_read_is_that_of_the_class(name):
     assert registry.method_summary(name) == registry.method(name).__doc__.strip().splitlines()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -149,6 +150,7 @@ def test_a_method_file_is_known_under_its_name(method_file):
     assert registry.method("mine").__doc__ == "A method of my own."
 
 
+@pytest.mark.slow
 def test_a_method_file_is_trained_and_its_code_is_in_the_result(method_file, tmp_path):
     path = method_file("mine", MINE)
     registry.add_method_file(path)

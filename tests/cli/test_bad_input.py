@@ -216,6 +216,7 @@ def test_an_output_file_that_cannot_be_written_is_named(cli, folder, make_result
     assert "file/board.md" in done.err
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(cli, folder):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))

@@ -27,7 +27,8 @@ def test_ratios_are_those_of_the_shortest_times():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["step", "metrics", "augmentation"])
-def test_contests_can_be_carried_out(kind, cli):
+def test_contests_can_be_carried_out(kind, cli, monkeypatch):
+    monkeypatch.setattr(contests, "BATCH", 16)
     done = cli("bench", "--only", kind, "--rounds", 1, "--device", "cpu")
     assert done.code == 0
     assert done.out.count("\n| ") == 1 + len(list(contests.KINDS[kind](contests.torch.device("cpu"))))
@@ -39,6 +40,7 @@ def test_an_unknown_kind_is_named(cli):
     assert "unknown benchmark 'speed'" in done.err
 
 
+@pytest.mark.slow
 def test_how_steps_were_carried_out_is_stored(cli, tmp_path):
     done = cli("run", "--method", "ce", "--epochs", 1, "--device", "cpu")
     assert done.code == 0

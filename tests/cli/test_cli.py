@@ -18,6 +18,8 @@ from ltbench.results.store import Store, read
 from ltbench.runs import sweep, train
 from ltbench.runs.resolve import resolve
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 RUN = ("run", "--backbone", "cifar_resnet8", "--epochs", 1, "--device", "cpu")
 
 
@@ -97,6 +99,7 @@ def test_a_stored_run_is_not_trained_again_unless_asked_to(cli, tmp_path, traini
     assert read(path).metrics == before.metrics  # the same machine, one thread: bit for bit
 
 
+@pytest.mark.slow
 def test_paths_and_devices_are_no_part_of_a_run(cli, trainings):
     cli(*RUN, "--method", "ce")
     again = cli(*RUN[:-2], "--method", "ce", "--data-dir", "elsewhere", "--checkpoint-every", 1)
@@ -176,6 +179,7 @@ REPRODUCED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", REPRODUCED, ids=str)
 def test_the_command_to_reproduce_a_run_describes_the_same_run(cli, monkeypatch, tmp_path, settings):
     config = resolve(RunConfig(**settings)).config
@@ -246,6 +250,7 @@ def test_show_prints_a_run_of_a_method_that_is_not_at_hand(cli, tmp_path, make_r
     assert "(failed: the loss is nan)" in shown.out
 
 
+@pytest.mark.slow
 def test_a_method_of_ones_own(cli, tmp_path):
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "mine.py").write_text(
@@ -364,6 +369,7 @@ def test_a_warning_is_one_line_without_its_source(cli):
     assert done.err == ("ltbench: note: the taus average to 0.5 and not to one: the combined prediction is biased\n")
 
 
+@pytest.mark.slow
 def test_help_is_fast_because_it_imports_no_heavy_library():
     code = """
 import runpy, sys

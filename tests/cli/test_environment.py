@@ -20,6 +20,7 @@ def shell(command, **environment):
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "code", "said"),
     [
@@ -52,6 +53,7 @@ def test_a_closed_standard_output_is_no_file_that_is_opened_later(tmp_path, monk
     assert (tmp_path / "kept").read_text() == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["report", "report --format md", "report --parts all", "watch", "evaluate --all"])
 def test_an_ascii_terminal_gets_every_table(tmp_path, monkeypatch, make_result, command):
     monkeypatch.chdir(tmp_path)

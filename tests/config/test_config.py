@@ -24,6 +24,7 @@ def id_of(**settings):
     return run_id(resolve(RunConfig(**settings)).config, "1", "data")
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=3), plain, max_size=4))
 def test_the_order_of_keys_does_not_show_in_canonical_json(values):
     backwards = dict(reversed(values.items()))

@@ -1,5 +1,6 @@
 """Predictions that are too large for memory."""
 
+import pytest
 import torch
 
 from ltbench.evaluation.measure import measure, of_images
@@ -7,6 +8,7 @@ from ltbench.evaluation.predict import Predictions
 from ltbench.files import memmap
 
 
+@pytest.mark.slow
 def test_figures_do_not_depend_on_where_the_tables_lie(stored_run, tmp_path, monkeypatch):
     generator = torch.Generator().manual_seed(0)
     experts = torch.randn(3, 400, 7, generator=generator)

@@ -88,6 +88,7 @@ def test_a_temperature_is_that_of_the_validation_images(stored_run):
     assert found.metrics.top1 == run.result.test.top1
 
 
+@pytest.mark.slow
 def test_a_temperature_does_not_know_the_frequencies_of_a_shifted_test_set(stored_run):
     # Class 0 is overconfident and the others are not, so that each set of frequencies asks for another temperature.
     generator = torch.Generator().manual_seed(4)
@@ -114,6 +115,7 @@ def test_a_temperature_that_the_validation_images_do_not_determine_is_an_error(s
         evaluate(run.path, run.result, View(temperature=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", ["unknown", "known", "estimated"])
 @pytest.mark.parametrize("name", ["forward-50", "uniform", "backward-2"])
 def test_a_shifted_test_set_has_the_figures_that_results_store(stored_run, name, prior):
@@ -252,6 +254,7 @@ def test_an_unfinished_run_has_nothing_to_evaluate(stored_run, make_result):
         load(run.path, failed)
 
 
+@pytest.mark.slow
 def test_an_older_result_gets_what_it_lacks_and_keeps_the_rest(stored_run):
     run = stored_run(*noisy(), COUNTS, method="balpoe")
     whole, added = filled_in(run.result, run.predictions)

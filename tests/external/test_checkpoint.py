@@ -122,6 +122,7 @@ def test_importing_again_replaces_and_another_file_is_refused(images, checkpoint
     assert cli("import-checkpoint", "other.pth", "--name", "theirs", *OPTIONS, "--seed", 1).code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -159,6 +160,7 @@ def test_a_declared_recipe_stands_beside_its_rows(images, checkpoint, tmp_path, 
     assert result["config"]["hyperparameters"]["head"] == "linear"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "options", "message"),
     [
@@ -188,6 +190,7 @@ def test_a_single_published_network_is_read_back(checkpoint, tmp_path):
     assert all(torch.equal(found.state_dict()[name], value) for name, value in network.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(images, checkpoint, tmp_path, cli, value):
     checkpoint()

@@ -87,6 +87,7 @@ def test_a_scored_row_says_what_it_is(cli, file):
     assert "predictions of a model that ltbench has not trained: mine.npz" in " ".join(shown.out.split())
 
 
+@pytest.mark.slow
 def test_a_scored_row_is_evaluated_again_from_its_stored_logits(cli, file):
     cli("score", file(logits=guesses(), labels=LABELS), *DIGITS, "--logit-prior", 0)
     (result,) = collect(["results"]).results.values()
@@ -99,6 +100,7 @@ def test_a_scored_row_is_evaluated_again_from_its_stored_logits(cli, file):
     assert "no validation images" in refused.err
 
 
+@pytest.mark.slow
 def test_scoring_a_file_twice_gives_one_row(cli, file):
     path = file(logits=guesses(), labels=LABELS)
     cli("score", path, *DIGITS)
@@ -107,6 +109,7 @@ def test_scoring_a_file_twice_gives_one_row(cli, file):
     assert result.method.logit_prior == 1
 
 
+@pytest.mark.slow
 def test_another_file_for_the_same_row_and_seed_is_refused(cli, file):
     cli("score", file(logits=guesses(), labels=LABELS), *DIGITS)
     other = file("other.npz", logits=guesses(seed=1), labels=LABELS)
@@ -116,6 +119,7 @@ def test_another_file_for_the_same_row_and_seed_is_refused(cli, file):
     assert cli("score", other, *DIGITS, "--seed", 1).code == 0
 
 
+@pytest.mark.slow
 def test_seeds_of_a_scored_model_are_one_row_and_marked(cli, file, tmp_path, make_result):
     for seed in range(3):
         path = file(f"{seed}.npz", logits=guesses(seed=seed), labels=LABELS)
@@ -140,6 +144,7 @@ def test_a_declared_recipe_puts_a_row_beside_those_of_the_recipe(cli, trained, t
     assert sorted(board.rows["label"]) == ["balpoe", "mine (scored)"]
 
 
+@pytest.mark.slow
 def test_probabilities_are_taken_for_what_they_are(file, tmp_path):
     logits = guesses()
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
@@ -345,6 +350,7 @@ def test_a_damaged_archive_is_refused(cli, file):
     assert "not a NumPy archive of numbers: Bad CRC-32" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["--dataset", "digits-lt", "--transductive"], [*OWN[:1], "ten", *OWN[2:]]])
 def test_lost_logits_come_back_by_the_command_that_is_named(cli, file, tmp_path, words):
     (tmp_path / "counts.txt").write_text("".join(f"{count}\n" for count in range(30, 20, -1)))
@@ -486,6 +492,7 @@ WRONG_NAMES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arrays", "parts"), WRONG_NAMES, ids=lambda value: str(list(value))[:40])
 def test_names_that_do_not_fit_are_refused(cli, file, tmp_path, arrays, parts):
     done = cli("score", file(**{"logits": FINE, **arrays}), *DIGITS)
@@ -494,6 +501,7 @@ def test_names_that_do_not_fit_are_refused(cli, file, tmp_path, arrays, parts):
     assert not list(tmp_path.rglob("*.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize(
     "logits",
@@ -521,6 +529,7 @@ def test_entries_that_nothing_is_known_about_are_named(cli, file):
     assert "class_names are not read" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", ["logits", "experts", "labels", "classes"])
 def test_a_small_file_that_unpacks_to_gigabytes_is_refused_unread(cli, tmp_path, entry):
     """4 GB of zeros in 4 MB: what its headers say is enough, and no memory is taken."""

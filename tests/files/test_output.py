@@ -91,6 +91,7 @@ def test_what_cannot_be_written_is_named(tmp_path):
         assert str(path) in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", ["md", "csv", "html"])
 def test_reports_go_through_a_link(cli, tmp_path, make_result, style):
     from ltbench.results.store import Store

@@ -80,6 +80,7 @@ RECIPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "dataset", "ratio"), VALUES)
 def test_hyperparameters_are_the_authors_for_the_data_set_and_its_imbalance_ratio(method, dataset, ratio):
     config = resolve(RunConfig(method=method, dataset=dataset, imbalance_ratio=ratio)).config

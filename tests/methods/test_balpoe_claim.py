@@ -77,6 +77,7 @@ def test_experts_whose_taus_average_to_one_combine_to_the_balanced_bayes_rule(ba
     assert balanced.logit_prior == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("taus", [(0.0, 0.5, 1.0), (1.0, 1.5, 2.0)])
 @pytest.mark.filterwarnings("ignore::ltbench.errors.LtbenchWarning")
 def test_experts_whose_taus_do_not_average_to_one_stay_biased(taus):

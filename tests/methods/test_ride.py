@@ -71,6 +71,7 @@ def test_re_weighting_begins_after_four_fifths():
     assert (first.epochs, late.name) == (160, "deferred")
 
 
+@pytest.mark.slow
 def test_the_teacher_stays_as_it_is(tmp_path):
     run = RunConfig(method="ride", hyperparameters={"distill": True, "mixup": 0.1, "width": 1.0, "diversity": -0.3})
     used = RIDE.uses(run)["teacher"]

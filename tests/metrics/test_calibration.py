@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from ltbench.metrics import calibration as cal
 from ltbench.metrics import logits as rows
@@ -59,8 +58,11 @@ def random_predictions(seed, images=3000, classes=7):
     return logits, torch.multinomial(logits.div(2).softmax(1), 1, generator=generator).squeeze(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_ece_and_mce_agree_with_torchmetrics_away_from_confidence_one(seed):
+    from torchmetrics.functional.classification import multiclass_calibration_error  # takes seconds to import
+
     logits, labels = random_predictions(seed)
     probs = (logits / 2).softmax(1)
     assert probs.max() < 1
@@ -71,7 +73,10 @@ def test_ece_and_mce_agree_with_torchmetrics_away_from_confidence_one(seed):
     assert [table.ece, table.mce] == pytest.approx(theirs, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_torchmetrics_puts_confidence_one_into_a_bin_of_its_own():
+    from torchmetrics.functional.classification import multiclass_calibration_error  # takes seconds to import
+
     # .95 wrong and 1.0 right share the bin (14/15, 1]: accuracy 1/2, confidence .975, gap 47.5. torchmetrics
     # puts 1.0 into a sixteenth bin, where it is right, and sees a gap of 95 in the other.
     probs, labels = two_class([0.95, 1.0]), torch.tensor([1, 0])

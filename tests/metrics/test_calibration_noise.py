@@ -104,6 +104,7 @@ def test_an_interval_holds_its_estimate(seed, seeds):
     assert found.debiased <= measured + 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize(("error", "kind"), [(0.0, "overconfident"), (5.0, "overconfident"), (15.0, "too steep")])
 def test_intervals_hold_the_truth_and_the_debiased_error_is_nearer_to_it(simulation, error, kind, seeds):

@@ -17,6 +17,7 @@ def built(name, experts=2):
     return [names[block].replace("model.", "") for block in blocks(network)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "found"),
     [

@@ -79,6 +79,7 @@ def test_counts_of_batches_may_be_missing(golden_networks, published_state):
     assert read_network(older, "a file")[0].head == "linear"
 
 
+@pytest.mark.slow
 def test_entries_that_do_not_fit_are_named(golden_networks, published_state):
     state = published_state(golden_networks("resnet32_3_experts_cosine"))
     del state["bn1.weight"]

@@ -277,6 +277,7 @@ def in_the_table(rows):
     return shown
 
 
+@pytest.mark.slow
 @given(tables())
 def test_the_text_says_no_more_than_the_table(rows):
     text = said(*rows)

@@ -165,6 +165,7 @@ def loses_all(scores, row, other):
     return both.any() and (scores[row][both] < scores[other][both]).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(unequal())
 def test_no_row_leads_that_loses_all_shared_seeds_or_lacks_any(scores):
@@ -180,6 +181,7 @@ def test_no_row_leads_that_loses_all_shared_seeds_or_lacks_any(scores):
         assert all(np.nanmean(scores[found.reference] - scores[other]) > 0 for other in others)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(unequal(), st.randoms())
 def test_the_order_of_rows_and_seeds_and_a_common_shift_change_nothing(scores, random):

@@ -158,6 +158,7 @@ def test_an_ece_that_is_lower_for_its_noise_alone_is_not_bold(make_result):
     assert "ece" not in board.bold
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(

@@ -363,6 +363,7 @@ def test_a_report_explains_itself(two_boards, tmp_path):
     assert [text.partition(": ")[0] for text in advice] == [board.title for board in two_boards]
 
 
+@pytest.mark.slow
 def test_the_order_in_which_results_are_read_changes_nothing(boards, make_result, tmp_path):
     first = boards(make_result("ce"), make_result("balpoe", 1, top1=60.0), make_result("balpoe", 0, top1=61.0))
     stored = collect([tmp_path])
@@ -379,6 +380,7 @@ def test_a_run_that_stands_there_twice_under_two_names_counts_once(tmp_path, mak
     assert (board.rows["n"].item(), board.rows["top1"].item()) == (2, 15.0)
 
 
+@pytest.mark.slow
 def test_in_a_table_of_the_papers_own_recipes_they_are_no_part_of_the_names(boards, make_result):
     first = make_result("ce", recipe={"name": "paper", "lr": 0.2}, top1=1.0)
     second = make_result("balpoe", recipe={"name": "paper", "epochs": 60}, top1=2.0)

@@ -86,6 +86,7 @@ def paths(tree, before=()):
             yield from paths(value, (*before, name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [b"", b"\x00\xff\xfe" * 50, b"[]", b"null", b"1", b'{"name": "not ours"}', b"[" * 10_000, b'{"run_id": NaN}'],

@@ -42,6 +42,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_is_told():
     assert "Left out to fit the width: Train, Few." in " ".join(shown.split())
 
 
+@pytest.mark.slow
 @given(st.integers(50, 200))
 def test_no_line_is_wider_than_the_terminal_and_no_figure_is_cut(width):
     shown = text(

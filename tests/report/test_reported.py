@@ -54,6 +54,7 @@ def test_reported_measured_and_gap_with_the_spread_of_the_source(stored):
     assert errors["gap"].tolist() == pytest.approx([6.5 - 4.9, 6.5 - 4.1])
 
 
+@pytest.mark.slow
 def test_a_row_stands_beside_figures_of_its_own_settings_only(stored):
     def published(method, **config):
         return set(found(stored(method, config=config))["published"].str.split(",").str[0])
@@ -160,6 +161,7 @@ def test_where_the_source_itself_is_in_doubt_that_is_said(stored):
     assert doubtful[["metric", "reported"]].values.tolist() == [["Acc, forward-5", 54.8]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", registry.method_names())
 def test_claims_are_in_the_table_and_their_settings_are_the_methods(name):
     cls = registry.method(name)

@@ -202,6 +202,7 @@ def test_a_missing_result_and_a_folder_are_no_results(tmp_path):
         assert str(path) in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_damaged_stored_run_is_not_silently_replaced(tmp_path):
     options = RunOptions(out=tmp_path, device="cpu")
     config = RunConfig(method="ce", backbone="cifar_resnet8", epochs=1)
@@ -242,6 +243,7 @@ def until(what):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["failed", "interrupted"])
 def test_a_done_result_that_comes_between_the_look_and_the_write_of_another_process_stays(
     status, tmp_path, make_result, monkeypatch

@@ -14,6 +14,7 @@ from ltbench.runs.options import RunOptions
 LARGE = {"imagenet-lt": (115_846, 50_000, 1000), "inaturalist2018": (437_513, 24_426, 8142)}
 
 
+@pytest.mark.slow
 def test_processes_take_their_shares_of_as_many_steps(tmp_path):
     found = estimate(
         RunConfig(method="ldam_drw", epochs=10), RunOptions(data_dir=tmp_path), rounds=2, processes=(1, 4, 6)
@@ -44,6 +45,7 @@ def test_a_large_data_set_need_not_be_there(name, cli):
     assert "MB of gradients after each step" in done.out
 
 
+@pytest.mark.slow
 def test_it_is_told_how_steps_would_be_taken(tmp_path):
     config = RunConfig(method="ce", epochs=1)
     (share,) = estimate(
@@ -111,6 +113,7 @@ class Wrong(Failing):
         raise ZeroDivisionError("of its own")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cls", "words"),
     [

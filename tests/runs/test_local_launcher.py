@@ -5,8 +5,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -270,17 +268,6 @@ def slow(own_methods):
     file.unlink(missing_ok=True)
 
 
-def command(*words):
-    """Start ``ltbench`` as a shell does: with a process group of its own, which Ctrl-C is sent to."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "ltbench", *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
 def checkpoints():
     return list(Path(os.environ["LTBENCH_CACHE"]).rglob("checkpoint.pt"))
 
@@ -293,24 +280,35 @@ def texts(folder):
     return [path.read_text() for path in folder.rglob("results/**/*.json")]
 
 
-def test_ctrl_c_stops_all_runs_which_save_and_the_same_command_goes_on(cli, tmp_path, own_methods, slow):
-    words = (*PACED, "--seeds", "0-1", "--methods-dir", own_methods)
-    started = command(*words, "--checkpoint-every", 0)
+def run_as_group(cli, words, said):
+    """``ltbench`` in a process group of its own, as a shell starts it; writes down what came of it."""
+    os.setsid()
+    done = cli(*words)
+    said.write_text(json.dumps([done.code, done.out, done.err]))
+
+
+def test_ctrl_c_stops_all_runs_which_save_and_go_on_one_after_the_other(cli, tmp_path, own_methods, slow):
+    words, said = (*PACED, "--seeds", "0-1"), tmp_path / "said.json"
+    started = multiprocessing.get_context("fork").Process(
+        target=run_as_group, args=(cli, (*words, "--checkpoint-every", 0), said)
+    )
+    started.start()
     until(lambda: len(checkpoints()) == 2)
     workers = children(started.pid)
     assert len(workers) == 2
     os.killpg(started.pid, signal.SIGINT)
-    out, err = started.communicate(timeout=30)
-    assert (started.returncode, out) == (130, "")
-    assert err == (
+    started.join(timeout=30)
+    assert json.loads(said.read_text()) == [
+        130,
+        "",
         "ltbench: interrupted; the same command resumes from the last checkpoint (without --rerun), "
-        "a download where it stopped\n"
-    )
+        "a download where it stopped\n",
+    ]
     assert not any(map(alive, workers))
     assert outcomes(tmp_path) == [(0, "interrupted"), (1, "interrupted")]
     saved = {path: path.stat().st_mtime_ns for path in checkpoints()}
     slow.unlink()
-    done = cli(*words)
+    done = cli(*words, "--parallel", 1)
     assert (done.code, done.err) == (0, "")
     assert outcomes(tmp_path) == [(0, "done"), (1, "done")]
     assert {path for path in checkpoints() if path.stat().st_mtime_ns > saved[path]} == set(saved)

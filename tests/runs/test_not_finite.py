@@ -17,6 +17,8 @@ from ltbench.runs import sweep
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 CE = RunConfig(method="ce", backbone="cifar_resnet8", epochs=1)
 
 SPOILT = '''
@@ -242,6 +244,7 @@ def refused(done, *words):
     assert all(word in done.err for word in words), done.err
 
 
+@pytest.mark.slow
 def test_commands_refuse_weights_and_logits_that_are_not_finite(cli, diverged, tmp_path, monkeypatch):
     from PIL import Image
 

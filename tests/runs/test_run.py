@@ -17,7 +17,7 @@ from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run
 from ltbench.runs.sweep import run_all
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_network")]
 LEARNS = {"backbone": "cifar_resnet8", "batch_size": 8, "lr": 0.03}
 """In one epoch enough for a temperature."""
 
@@ -333,10 +333,12 @@ def test_bf16_trains_and_keeps_its_weights_in_single_precision(options):
 
 
 def test_another_backbone_image_size_and_ratio(options):
-    config = RunConfig(method="balpoe", backbone="resnet18", epochs=1, imbalance_ratio=5, hyperparameters={"taus": [1]})
+    config = RunConfig(
+        method="balpoe", backbone="test_resnet", epochs=1, imbalance_ratio=5, hyperparameters={"taus": [1]}
+    )
     result = run(config, options)
     assert max(result.data.counts) / min(result.data.counts) == pytest.approx(5, rel=0.05)
-    assert result.config.backbone == "resnet18"
+    assert result.config.backbone == "test_resnet"
 
 
 def test_a_tau_for_each_class_of_the_wrong_length_is_refused(options):

@@ -9,6 +9,8 @@ from ltbench.results.store import Store
 from ltbench.runs import sweep
 from ltbench.runs.options import RunOptions
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 
 @pytest.mark.parametrize(
     ("text", "seeds"),

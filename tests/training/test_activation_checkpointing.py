@@ -42,7 +42,7 @@ class Small(Backbone):
 
 
 NETWORKS = {
-    "resnet": Small("resnet10t"),
+    "resnet": Small("resnet10t", channels=(16, 32, 48, 64)),
     "vit": Small(
         "vit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=24, depth=4, num_heads=2,
         drop_path_rate=0.3, proj_drop_rate=0.2, attn_drop_rate=0.2,

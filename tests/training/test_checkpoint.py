@@ -40,6 +40,7 @@ def test_a_checkpoint_has_the_entries_that_earlier_versions_wrote_and_read(stopp
     assert history["divisions"] == [{"processes": 1, "accumulate": 1, "batch_norm_images": 16}]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_older_than_its_divisions_resumes(stopped, subject, tmp_path):
     state = torch.load(stopped, weights_only=True)
     del state["history"]["divisions"]

@@ -55,6 +55,7 @@ class TailStream(Plain):
         return batch
 
 
+@pytest.mark.slow
 def test_a_second_sampler_has_its_own_class_frequencies():
     method = train(TailStream, epochs=40)
     main, tail = (torch.cat(labels) for labels in zip(*method.seen, strict=True))

@@ -15,6 +15,7 @@ from ltbench import paths, registry
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchWarning
 from ltbench.files import atomic
+from ltbench.progress import ProgressUpdate
 from ltbench.results.schema import Result
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run
@@ -53,13 +54,30 @@ def two_stages(tmp_path_factory):
     registry._from_folders.pop("rehead")
 
 
-def work(config: RunConfig, cache: Path, out: Path, die_in_write: int | None = None, every: float = 0.0) -> None:
-    """One process: run, saving after every step; or die in the middle of the n-th write of a checkpoint."""
+def work(
+    config: RunConfig,
+    cache: Path,
+    out: Path,
+    die_in_write: int | None = None,
+    every: float = 0.0,
+    signalled: tuple[int, int] | None = None,
+) -> None:
+    """One process: run, saving after every step; or die in the middle of the n-th write of a checkpoint.
+
+    ``signalled``: a signal that the process gets, and after how many steps.
+    """
     os.environ["LTBENCH_CACHE"] = str(cache)
     torch.set_num_threads(1)
     if die_in_write is not None:
         _die_in_write(die_in_write)
-    run(config, RunOptions(out=out, device="cpu", checkpoint_every=every))
+    number, steps = signalled or (0, 0)
+    left = iter(range(steps - 1))
+
+    def listener(update: ProgressUpdate) -> None:
+        if update.message and next(left, None) is None:
+            os.kill(os.getpid(), number)  # 0 is none
+
+    run(config, RunOptions(out=out, device="cpu", checkpoint_every=every, listener=listener))
 
 
 def _die_in_write(number: int) -> None:
@@ -82,7 +100,7 @@ def _die_in_write(number: int) -> None:
 
 
 def start(*arguments) -> multiprocessing.Process:
-    # Forked, so that the twenty lives do not each import torch; killed with a real SIGKILL all the same.
+    # Forked, so that the lives do not each import torch; killed with a real SIGKILL all the same.
     process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
     process.start()
     return process
@@ -116,14 +134,14 @@ def small(method: str) -> RunConfig:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["balpoe", "rehead"])
-def test_twenty_kills_at_random_moments_change_nothing(method, two_stages, tmp_path):
+def test_ten_kills_at_random_moments_change_nothing(method, two_stages, tmp_path):
     config = small(method)
     began = time.monotonic()
     whole = finished(config, tmp_path / "whole")
     life = time.monotonic() - began
     moments = random.Random(7)
     kills = 0
-    while kills < 20:
+    while kills < 10:
         process = start(config, tmp_path / "killed" / "cache", tmp_path / "killed" / "out")
         process.join(timeout=moments.uniform(0.2, 0.5) * life)
         process.kill()
@@ -169,11 +187,9 @@ def test_a_kill_in_the_second_stage_changes_nothing(two_stages, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_asked_to_stop_saves_first(number, two_stages, tmp_path):
-    config = small("rehead").replace(epochs=40)
+    config = small("rehead")
     killed = tmp_path / "killed"
-    process = start(config, killed / "cache", killed / "out", None, 1e9)
-    time.sleep(2)
-    os.kill(process.pid, number)
+    process = start(config, killed / "cache", killed / "out", None, 1e9, (number, 10))
     process.join()
     (path,) = (killed / "out").rglob("*.json")
     assert json.loads(path.read_text())["status"] == "interrupted"
@@ -184,6 +200,7 @@ def test_a_run_that_is_asked_to_stop_saves_first(number, two_stages, tmp_path):
     assert_same(finished(config, tmp_path / "whole"), finished(config, killed))
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_remarked_on_and_training_starts_anew(tmp_path, monkeypatch):
     from ltbench.errors import LtbenchWarning
 
@@ -212,12 +229,14 @@ def finished_run(tmp_path_factory):
     "change",
     [
         lambda state: state["method"].update({name: torch.ones(3, 3, 3) for name in list(state["method"])[-1:]}),
-        lambda state: state["method"].popitem(),
-        lambda state: state.pop("method"),
-        lambda state: state.update(position="here"),
-        lambda state: state.update(history={"curve": [{"loss": 1.0}]}),
-        lambda state: state.update(position=(0, 0, 1), optimiser={"state": {0: 3}}),
-        lambda state: state.update(position=(7, 0, 0)),
+        pytest.param(lambda state: state["method"].popitem(), marks=pytest.mark.slow),
+        pytest.param(lambda state: state.pop("method"), marks=pytest.mark.slow),
+        pytest.param(lambda state: state.update(position="here"), marks=pytest.mark.slow),
+        pytest.param(lambda state: state.update(history={"curve": [{"loss": 1.0}]}), marks=pytest.mark.slow),
+        pytest.param(
+            lambda state: state.update(position=(0, 0, 1), optimiser={"state": {0: 3}}), marks=pytest.mark.slow
+        ),
+        pytest.param(lambda state: state.update(position=(7, 0, 0)), marks=pytest.mark.slow),
     ],
     ids=["shape", "weight", "weights", "position", "history", "optimiser", "stage"],
 )
@@ -237,6 +256,7 @@ def test_a_checkpoint_of_the_right_form_and_other_content_is_not_taken_up(finish
     assert (again.status, again.metrics) == ("done", result.metrics)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_holds_a_list_is_not_taken_up(finished_run, tmp_path):
     result, _ = finished_run
     path = paths.cache_dir() / "runs" / result.run_id / "checkpoint.pt"

@@ -89,6 +89,7 @@ def test_milestones_at_odd_places(milestones, epochs, expected):
     assert Recipe(epochs=epochs, milestones=milestones).milestone_epochs == expected
 
 
+@pytest.mark.slow
 def test_the_warm_up_of_every_length_is_rounded_half_up_and_lasts_an_epoch():
     for epochs in range(1, 401):
         recipe = Recipe(epochs=epochs, warmup=0.025, milestones=(), lr=1.0)
@@ -97,6 +98,7 @@ def test_the_warm_up_of_every_length_is_rounded_half_up_and_lasts_an_epoch():
         assert rates == pytest.approx([min(1.0, (epoch + 1) / length) for epoch in range(epochs)]), epochs
 
 
+@pytest.mark.slow
 def test_a_deferred_stage_of_every_length_begins_with_the_first_milestone_or_never():
     for epochs in range(2, 401):
         first, late = plan(deferred(Recipe(epochs=epochs)), Recipe(epochs=epochs))

@@ -109,7 +109,11 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
+@pytest.mark.parametrize(
+    "size",
+    [pytest.param(size, marks=() if size == (100, 1, 8, 8) else pytest.mark.slow) for size in SIZES],
+    ids=lambda size: "x".join(map(str, size)),
+)
 @pytest.mark.parametrize("name", CASES)
 def test_byte_for_byte_what_pil_does(name, size):
     ours, theirs, (low, high), special = CASES[name]
@@ -131,6 +135,7 @@ def test_torchvisions_translation_is_by_whole_pixels(name):
     assert torch.equal(ours(images, values.trunc()), one_by_one(policy_operation(name), images, values))
 
 
+@pytest.mark.slow
 def test_hue_of_every_colour():
     levels = torch.arange(0, 256, 3, dtype=torch.uint8)  # 86 of each, black and white among them
     colours = torch.cartesian_prod(levels, levels, levels).T.reshape(1, 3, 86 * 86, 86)

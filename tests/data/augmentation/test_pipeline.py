@@ -106,6 +106,7 @@ def test_equal_images_are_varied_differently():
     assert len(made.flatten(1).unique(dim=0)) == 50
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 12), st.integers(1, 12))
 def test_the_same_draws_give_the_same_images_and_two_flips_the_first(seed, height, width):
@@ -149,6 +150,7 @@ def test_each_step_has_its_own_draws_and_comes_after_those_before_it():
         assert torch.equal(augment(images, Augment(**settings), draws, (9, 8, 7)), in_turn)
 
 
+@pytest.mark.slow
 def test_every_number_is_used_by_one_step():
     images, draws = batch_and_draws(60, 3, 32, 32, MORE)
     used = torch.zeros(MORE)

@@ -54,6 +54,7 @@ def torchvisions_autoaugment(picture, draw):
     return policy(picture)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(10, 3, 32, 32), (8, 3, 20, 31), (8, 1, 8, 8), (8, 1, 32, 32)])
 def test_each_sub_policy_in_both_directions_is_torchvisions(size):
     images, _ = images_and_draws(*size, 0)
@@ -62,6 +63,7 @@ def test_each_sub_policy_in_both_directions_is_torchvisions(size):
         assert torch.equal(autoaugment_cifar10(images, draws), each(torchvisions_autoaugment, images, draws)), number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1000, 3, 32, 32), (200, 1, 33, 17), (50, 3, 8, 8)])
 def test_random_draws_do_what_torchvision_does_with_them(size):
     images, draws = images_and_draws(*size, 5)
@@ -107,6 +109,7 @@ def test_randaugment_is_timms(size, monkeypatch):
     assert torch.equal(randaugment(images, draws, fill), each(theirs, images, draws))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strengths", [(0.4, 0.4, 0.4, 0.1), (0.4, 0.4, 0.4, 0), (0, 0, 1.5, 0), (0, 0.2, 0, 0.5)])
 def test_jitter_is_torchvisions(strengths):
     images, draws = images_and_draws(300, 3, 32, 32, 6)
@@ -179,6 +182,7 @@ def test_randaugments_choices_have_their_probabilities(asked):
         assert sorted(set(value[which == NUMBERS["posterize"]].tolist())) == [3, 4]
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32), st.permutations(range(12)))
 def test_an_image_does_not_depend_on_its_place_in_the_batch(seed, order):

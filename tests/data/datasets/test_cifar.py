@@ -103,6 +103,7 @@ def test_a_downloaded_archive_is_unpacked(source, archive):
     np.testing.assert_array_equal(data.test.labels, archive.parts["test"][1])
 
 
+@pytest.mark.slow
 @BOTH
 def test_an_image_folder_with_the_same_images_is_the_same_data(source, archive, tmp_path, write_image, monkeypatch):
     folder = archive.as_images(tmp_path / "images", write_image)
@@ -194,6 +195,7 @@ def test_prepare_accepts_an_archive_that_is_there(source, archive):
     assert str(archive.folder) in source().prepare(archive.folder)
 
 
+@pytest.mark.slow
 @BOTH
 def test_an_incomplete_image_folder_is_refused(source, archive, tmp_path, write_image, monkeypatch):
     folder = archive.as_images(tmp_path / "images", write_image)

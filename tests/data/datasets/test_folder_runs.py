@@ -47,6 +47,7 @@ def table_of(text):
     return {row[0]: dict(zip(heads, row, strict=True)) for row in rows if len(row) == len(heads)}
 
 
+@pytest.mark.slow
 @NOTES
 def test_verify_shows_what_a_run_uses(messy, cli):
     done = cli("data", "verify", "folder-lt", "--data-dir", messy)
@@ -141,6 +142,7 @@ def read_only(monkeypatch):
     return close
 
 
+@pytest.mark.slow
 @NOTES
 def test_the_split_of_a_read_only_folder_is_kept_in_the_cache_and_found_by_every_command(
     tmp_path, class_folders, cli, read_only
@@ -250,6 +252,7 @@ def test_a_class_of_one_image_is_trained_on_if_that_is_wanted(tmp_path, class_fo
     assert np.bincount(data.test.labels, minlength=3).tolist() == [2, 0, 1]
 
 
+@pytest.mark.slow
 def test_the_option_names_no_run_anew_where_it_changes_nothing(tmp_path, class_folders, cli):
     folder = tmp_path / "data"
     class_folders(folder, {"ant": 10, "bee": 10})

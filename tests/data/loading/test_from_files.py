@@ -76,6 +76,7 @@ def assert_no_threads_are_left():
     assert not decoding_threads()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_the_number_of_workers_changes_nothing(workers, files):
     kinds = {

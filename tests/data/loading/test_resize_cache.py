@@ -241,6 +241,7 @@ def make_when_all_are_there(files: ImageFiles, cache: Path, start) -> None:
     resized(files, SIDE)
 
 
+@pytest.mark.slow
 def test_processes_at_once_do_no_harm(files, made):
     context = multiprocessing.get_context("fork")
     words = (files, resize_cache.folder().parent, context.Barrier(3))

@@ -312,6 +312,7 @@ def test_a_tar_may_begin_with_its_folder(tmp_path):
     assert unpack(packed, tmp_path / "into") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XGLTYPE])
 def test_a_header_that_claims_memory_does_not_get_it(tmp_path, kind):
     """A compressed file of 1 MB whose header has 256 MB, which tarfile would read whole."""

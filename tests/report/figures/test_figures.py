@@ -21,6 +21,7 @@ def test_names():
     assert "did you mean reliability?" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_figure_is_the_same_bytes_each_time_whatever_the_users_style(run, material):
     made = material(run())
     first = [save(draw("reliability", made)) for save in (svg, png)]
@@ -61,6 +62,7 @@ def test_the_command_writes_both_formats_and_says_what_it_leaves_out(cli, tmp_pa
     assert b"focal" not in (tmp_path / "elsewhere" / "class-rank.svg").read_bytes()
 
 
+@pytest.mark.slow
 def test_figures_are_of_the_largest_table(cli, tmp_path, run):
     for name in ("ce", "focal"):
         Store(tmp_path / "results").save(run(name))
@@ -70,6 +72,7 @@ def test_figures_are_of_the_largest_table(cli, tmp_path, run):
     assert "of 2 tables, the figures are of the largest: digits-lt, IR 20, standard recipe, data aaaaaa" in done.err
 
 
+@pytest.mark.slow
 def test_the_search_in_a_tune_folder_is_drawn_without_a_finished_run(cli, tmp_path):
     assert cli("tune", "--method", "ce", "--trials", 2, "--epochs", 1, "--device", "cpu").code == 0
     done = cli("report", "--results", "tune/digits-lt-ce", "--figures", "tuning,cost")
@@ -88,6 +91,7 @@ def test_nothing_to_draw(cli, tmp_path, run):
     assert "did you mean shift?" in wrong.err
 
 
+@pytest.mark.slow
 def test_figures_need_neither_torch_nor_pyplot():
     code = """
 import sys

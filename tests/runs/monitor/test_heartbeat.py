@@ -19,6 +19,8 @@ from ltbench.runs.options import RunOptions
 from ltbench.runs.run import record_failure, run
 from ltbench.training.history import EpochRecord, History
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 RUN = RunConfig(method="ce", backbone="cifar_resnet8", epochs=2)  # 8 steps an epoch
 
 
@@ -112,6 +114,7 @@ def test_a_run_has_one_while_it_trains_and_none_afterwards(tmp_path):
     assert [one.run_id for one in jobs(tmp_path / "out").done] == [result.run_id]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every", "saved"), [(0.0, True), (1e9, False)])
 def test_a_run_that_is_stopped_waits_and_one_that_went_on_is_done(tmp_path, every, saved):
     def listener(update):

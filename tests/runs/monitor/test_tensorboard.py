@@ -13,7 +13,7 @@ from ltbench.results.store import read
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_network")]
 
 RUN = ("run", "--device", "cpu", "--backbone", "cifar_resnet8", "--epochs", 2)
 

@@ -176,6 +176,7 @@ def test_an_interval_of_nothing_is_refused(cli):
     assert "--interval" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_in_a_terminal_it_goes_on_until_it_is_stopped(tmp_path, make_result, number):
     master, terminal = pty.openpty()
