@@ -1,0 +1,56 @@
+"""The settings of Sphinx, which makes HTML of every page of the project.
+
+sphinx-build -W --keep-going -c docs . docs/_build
+
+The source folder is the repository, so that a link between two pages is the same on GitHub and in HTML.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+import ltbench
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = ROOT / "docs" / "reference" / "commands.md"
+
+project = "ltbench"
+author = "The ltbench authors"
+project_copyright = author
+release = ltbench.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+root_doc = "docs/index"
+include_patterns = ["*.md", "docs/*.md", "docs/reference/*.md", "results/*.md", "benchmarks/**.md"]
+exclude_patterns = ["docs/_build"]
+
+myst_heading_anchors = 4
+suppress_warnings = ["myst.header"]  # pages of ltbench report have tables' titles below the page's own
+smartquotes = False  # options begin with two hyphens
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_class_signature = "separated"
+
+html_theme = "furo"
+html_title = f"ltbench {release}"
+html_extra_path = ["site"]
+
+
+def write_commands(app: Sphinx) -> None:
+    """Write the reference of all commands, from the command line's own declarations."""
+    made = ROOT / "docs" / "_build" / "commands.md"
+    made.parent.mkdir(exist_ok=True)
+    typer = [sys.executable, "-m", "typer", "ltbench.cli", "utils", "docs", "--name", "ltbench", "--title", "Commands"]
+    subprocess.run([*typer, "--output", str(made)], check=True, capture_output=True)
+    text = made.read_text()
+    if not COMMANDS.exists() or COMMANDS.read_text() != text:  # an unchanged page is not read again
+        COMMANDS.write_text(text)
+
+
+def setup(app: Sphinx) -> None:
+    """Make the generated pages before Sphinx looks for pages."""
+    app.connect("builder-inited", write_commands)
