@@ -51,6 +51,13 @@ def write_commands(app: Sphinx) -> None:
         COMMANDS.write_text(text)
 
 
+def keep_colons(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Keep napoleon from taking the beginning of an attribute's docstring, up to a colon, for a type."""
+    if what in ("attribute", "data", "property"):
+        lines.insert(0, "")
+
+
 def setup(app: Sphinx) -> None:
     """Make the generated pages before Sphinx looks for pages."""
     app.connect("builder-inited", write_commands)
+    app.connect("autodoc-process-docstring", keep_colons, priority=400)

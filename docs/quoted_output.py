@@ -5,7 +5,7 @@ python docs/quoted_output.py      makes all of it anew
     <!-- output of: ltbench report ... -->
     <!-- end of output -->
 
-A page may quote some columns of the first table alone: ``<!-- output of: ltbench report ...; columns: Method, Acc -->``.
+A page may quote some columns of the first table alone: ``<!-- output of: ltbench ...; columns: Method, Acc -->``.
 """
 
 import re
