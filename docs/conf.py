@@ -54,7 +54,7 @@ def write_commands(app: Sphinx) -> None:
 def keep_colons(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Keep napoleon from taking the beginning of an attribute's docstring, up to a colon, for a type."""
     if what in ("attribute", "data", "property"):
-        lines.insert(0, "")
+        lines.insert(0, "\\")  # which reStructuredText drops
 
 
 def setup(app: Sphinx) -> None:

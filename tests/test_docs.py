@@ -9,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ltbench import cli, conformance, registry
@@ -32,7 +33,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 def commands(text: str) -> list[str]:
     """Every command of ltbench in the indented blocks of a text."""
-    lines = [line.partition("  #")[0].strip() for line in re.findall(r"^    (\S.*)$", text, re.MULTILINE)]
+    lines = [line.partition("  #")[0].strip() for line in re.findall(r"^ {4,}(\S.*)$", text, re.MULTILINE)]
     return [part for line in lines for part in line.split(" && ") if re.match(r"ltbench |torchrun ", part)]
 
 
@@ -112,6 +113,7 @@ def test_the_second_stage_points_its_classifier_to_the_mean_features(add_example
     cls, seen = registry.method("mean_classifier"), {}
     original = cls.begin
 
+    @torch.no_grad()
     def begin(self, stage, data):
         original(self, stage, data)
         batches = list(data.eval_batches())
@@ -165,10 +167,12 @@ def section(title: str, text: str) -> str:
 
 
 def shortened(command: str) -> list[str]:
-    """The words of a command with one epoch, two seeds and two trials."""
-    command = re.sub(r"--seeds \S+", "--seeds 0-1", re.sub(r" --epochs \d+", "", command))
-    command = re.sub(r"--trials \d+", "--trials 2", command)
-    return [*shlex.split(command)[1:], *(["--epochs", "1"] if re.match(r"ltbench (run|tune) ", command) else [])]
+    """The words of a command with one epoch, one seed, two trials, and small images."""
+    command = re.sub(r" --(seeds|epochs|image-size) \S+", "", re.sub(r"--trials \d+", "--trials 2", command))
+    words = shlex.split(command)[1:]
+    if words[0] in ("run", "tune", "estimate"):
+        words += ["--epochs", "1", *(["--image-size", "16"] if "folder-lt" in words else [])]
+    return words
 
 
 def walk(cli, text, **stand_ins):
