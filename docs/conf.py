@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pydantic import BaseModel
 from sphinx.application import Sphinx
 
 import ltbench
@@ -33,7 +34,7 @@ smartquotes = False  # options begin with two hyphens
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
-autodoc_class_signature = "separated"
+autodoc_default_options = {"exclude-members": "model_config"}
 
 html_theme = "furo"
 html_title = f"ltbench {release}"
@@ -57,7 +58,14 @@ def keep_colons(app: Sphinx, what: str, name: str, obj: object, options: object,
         lines.insert(0, "\\")  # which reStructuredText drops
 
 
+def describe_fields(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Add the descriptions of a record's fields."""
+    if isinstance(obj, type) and issubclass(obj, BaseModel):
+        lines += ["", *(f":param {field}: {about.description or ''}" for field, about in obj.model_fields.items())]
+
+
 def setup(app: Sphinx) -> None:
     """Make the generated pages before Sphinx looks for pages."""
     app.connect("builder-inited", write_commands)
     app.connect("autodoc-process-docstring", keep_colons, priority=400)
+    app.connect("autodoc-process-docstring", describe_fields)
