@@ -6,12 +6,14 @@ from datetime import datetime
 from ltbench.evaluation.result_parts import count_parameters, data_record, experts_record, multiply_adds, peak_memory
 from ltbench.method import Method
 from ltbench.method.claims import paper_record
+from ltbench.method.paper import paper_of
 from ltbench.results.provenance import provenance
 from ltbench.results.records import Cost, CurvePoint, MethodRecord, Status
 from ltbench.results.schema import Result
 from ltbench.runs.evaluate import Evaluation, logit_prior
 from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import PlannedRun
+from ltbench.runs.resolve import default_hyperparameters
 from ltbench.training.history import History
 
 
@@ -56,13 +58,17 @@ def make_result(
         status=status,
         reason=reason,
         config=planned.config,
-        data=data_record(planned.data),
+        data=data_record(planned.data).model_copy(
+            update={"folder": planned.source.folder_name(options.data_dir)},
+        ),
         method=MethodRecord(
             revision=planned.revision,
             logit_prior=logit_prior(method) if method is not None else None,
             transductive=planned.method.transductive,
             track=planned.method.comparison_group,
             uses=base_runs.run_ids,
+            name=paper_of(planned.method).name or None,
+            defaults=default_hyperparameters(planned.method, planned.config),
             selected=history.selected if history else {},
             paper=paper_record(planned.method, planned.config, planned.source.recipe_table),
         ),
