@@ -24,6 +24,8 @@ class HowTrained:
     """A sentence on what is not as the recipe and the data set have it; empty where nothing is."""
     fraction: float | None
     """Epochs over the recipe's, the least of the rows; None where the recipe is none of ltbench's."""
+    recipe_epochs: int | None = None
+    """The recipe's, the most of the rows."""
 
 
 def how_trained(key: Mapping[str, Any], results: Sequence[Result]) -> HowTrained:
@@ -57,8 +59,9 @@ def how_trained(key: Mapping[str, Any], results: Sequence[Result]) -> HowTrained
     fractions = [ours / theirs for ours, theirs in lengths if ours and theirs]
     return HowTrained(
         title=" · ".join(filter(None, parts)),
-        warning=f"Not as the recipe has it: {'; '.join(said)}." if said else "",
+        warning=f"Warning: not as the recipe has it: {'; '.join(said)}." if said else "",
         fraction=min(fractions, default=None),
+        recipe_epochs=max((theirs for _, theirs in lengths if theirs), default=None),
     )
 
 
