@@ -38,13 +38,12 @@ def answer(leaderboard: Leaderboard) -> str:
     reached = f"{_name(best)} {{verb}} with {best[leaderboard.metric]:.1f} %{_metric(leaderboard)}"
     if len(rows) == 1:
         return f"Nothing to compare: {reached.format(verb='stands alone')}."
-    complete = [row for row in rows if not row["lacks_seeds"]]
-    tested = [row for row in complete if not math.isnan(row["p"])]
-    ties = [row for row in complete if row["tie"]]
+    tested = [row for row in rows if not math.isnan(row["p"])]
+    ties = [best, *(row for row in tested if not row["significantly_worse"])]
     if not tested:
         why = "no two rows have been tested against each other"
         return f"Nothing is decided: {reached.format(verb='is ahead')}, but {why}."
-    untested = len(complete) - 1 - len(tested)
+    untested = len(rows) - 1 - len(tested)
     if not leaderboard.leads:
         ahead = [_name(row) for row in rows if row["behind"] < 0]
         names = ", ".join(ahead)
@@ -54,10 +53,10 @@ def answer(leaderboard: Leaderboard) -> str:
             "seeds that both have."
         )
     if len(ties) == 1 and not untested:
-        beaten = f"all {len(complete) - 1} others" if len(complete) > 2 else "the other"
+        beaten = f"all {len(rows) - 1} others" if len(rows) > 2 else "the other"
         return f"{reached.format(verb='wins')}, significantly better than {beaten} (5 % level)."
     head = "No clear winner" if len(ties) > 1 else "Not all is tested"
-    tie = f", {len(ties)} of {len(complete)} {what} tie at 5 %" if len(ties) > 1 else ""
+    tie = f", {len(ties)} of {len(rows)} {what} tie at 5 %" if len(ties) > 1 else ""
     return f"{head}: {reached.format(verb='leads')}{tie}{_cheapest(best, ties)}."
 
 

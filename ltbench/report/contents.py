@@ -15,6 +15,7 @@ from ltbench.report.leaderboard_table import (
     NOTE,
     Command,
     Folded,
+    Lack,
     Table,
     View,
     differences_table,
@@ -62,7 +63,7 @@ def above(leaderboard: Leaderboard, stored: Collection) -> list[str]:
     """What stands between the title of a table and its rows: a warning, the answer, and what the table lacks."""
     lines = [leaderboard.trained.warning, answer(leaderboard)]
     for lack in remedies(leaderboard, stored):
-        lines += [lack.sentence, *map(Command, lack.commands)]
+        lines += [Lack(lack.sentence), *map(Command, lack.commands)]
     return [line for line in lines if line]
 
 

@@ -107,9 +107,9 @@ def _column_name(text: str, where: str) -> str:
 
 
 NOTE = (
-    "A row a method, at its default settings; +n settings: others of it are stored, which --settings shows; =: the "
-    "method equals another by construction, and both count once. Rank: 1 for all that tie with the best, then by order; "
-    "the ties stand above the rule, also a row far behind whose seeds vary widely. Percent, mean ± standard deviation "
+    "A row a method, at its default settings; +n settings: others are stored, which --settings shows; =: the method "
+    "equals another by construction, and both count once. Rank: 1 for all that tie with the best, then by order; the "
+    "ties stand above the rule, also a row far behind whose seeds vary widely. Percent, mean ± standard deviation "
     "over n seeds; accuracy on the test set after the last epoch: all, many- (> 100 training images), medium- and "
     "few-shot (< 20) classes, the groups averaged over classes; where the test set is not balanced, Macro: over all "
     "classes, and Worst: the class with the lowest. ECE and MCE: 15 bins; lower is better. Floor: the ECE that a "
@@ -138,6 +138,12 @@ DIFFERENCES_NOTE = (
 
 class Command(str):
     """A paragraph that is a command, to be copied."""
+
+    __slots__ = ()
+
+
+class Lack(str):
+    """A paragraph on what a table lacks."""
 
     __slots__ = ()
 

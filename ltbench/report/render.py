@@ -20,7 +20,7 @@ from tabulate import tabulate
 from ltbench.files.spreadsheet import csv
 from ltbench.printable import printable_name
 from ltbench.report.leaderboard import Leaderboard
-from ltbench.report.leaderboard_table import Bold, Command, Folded, Table, View, rows_in_view
+from ltbench.report.leaderboard_table import Bold, Command, Folded, Lack, Table, View, rows_in_view
 from ltbench.report.terminal import Terminal
 
 Block = Table | str | Folded
@@ -93,9 +93,9 @@ def _escaped_underscores_and_entities(text: str) -> str:
 
 
 def latex(parts: Iterable[Block]) -> str:
-    """Floats over both columns of a page, with booktabs; what is said between tables stands in comments.
+    r"""Floats over both columns of a page, with booktabs; what is said between tables stands in comments.
 
-    The preamble needs ``\\usepackage{booktabs}``; papers are cited by the keys of ``ltbench report --format bibtex``.
+    The preamble needs ``\usepackage{booktabs}``; papers are cited by the keys of ``ltbench report --format bibtex``.
     """
     used: set[str] = set()
     return "\n".join(_latex_block(part, used) for part in parts)
@@ -131,8 +131,8 @@ _LATEX = {
 }
 _TEXT_WIDTH = 490.0
 """Points that both columns of a page of the field's conferences have."""
-_SMALL, _SEPARATION = 4.5, 8.0
-"""Points of a character in small type, and between two columns."""
+_SMALL, _SEPARATION = 4.1, 6.0
+"""Points of a character in footnote size, and between two columns."""
 
 
 def escaped_latex(text: str) -> str:
@@ -148,13 +148,13 @@ def _latex(table: Table, used: set[str]) -> str:
     rows = [_latex_row(_latex_cells(table, place)) for place in range(len(table.rows))]
     if table.rule is not None:
         rows.insert(table.rule, r"\midrule")
-    said = [f"{table.title}.", *(one for one in table.above if not isinstance(one, Command)), table.caption]
+    said = [f"{table.title}.", *(one for one in table.above if not isinstance(one, Command | Lack)), table.caption]
     return "\n".join(
         [
-            *(_latex_comment(one) for one in table.above if isinstance(one, Command)),
+            *(f"% {printable_name(one)}" for one in table.above if isinstance(one, Command | Lack)),
             r"\begin{table*}[t]",
             r"\centering",
-            r"\small",
+            r"\footnotesize",
             rf"\setlength{{\tabcolsep}}{{{_SEPARATION / 2:g}pt}}",
             rf"\caption{{{escaped_latex(' '.join(filter(None, said)))}}}",
             rf"\label{{{_latex_label(table.title, used)}}}",
