@@ -136,7 +136,7 @@ def _epochs(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None
 def _seeds(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None) -> Remedy | None:
     """Rows with fewer seeds than a test needs, or without those of the table."""
     short = [row for row in rows if row["n"] < FEWEST]
-    lacking = [row for row in rows if row["lacks_seeds"] and row not in short]
+    lacking = [row for row in rows if row not in short and _shares_too_few(row, leaderboard)]
     if not short and not lacking:
         return None
     needed = sorted({*leaderboard.seeds, *range(_SEEDS)} if short else leaderboard.seeds)
@@ -153,6 +153,11 @@ def _seeds(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None)
         parts.append(f"{', '.join(_name(row) for row in lacking)} {'lack' if len(lacking) > 1 else 'lacks'} seeds")
     text = f"{'; '.join(parts)}, too few for a test of every row"
     return Remedy(f"{text}; more are trained by:" if commands else f"{text}.", tuple(commands))
+
+
+def _shares_too_few(row: Row, leaderboard: Leaderboard) -> bool:
+    apart = row["setting"] != leaderboard.reference and row["behind_n"] < FEWEST
+    return bool(row["lacks_seeds"] or apart)
 
 
 def _from_elsewhere(row: Row, stored: Collection) -> bool:

@@ -125,8 +125,9 @@ def leaderboards(stored: Collection) -> list[Leaderboard]:
 
 def _with_data(leaderboard: Leaderboard) -> Leaderboard:
     """A leaderboard whose title names the data by their fingerprint, too, since another one has the same."""
-    prints = json.loads(leaderboard.key["data"])
-    return replace(leaderboard, title=f"{leaderboard.title} · data {str(prints.get('train', 'unknown'))[:6]}")
+    prints = {part: str(value)[:6] for part, value in json.loads(leaderboard.key["data"]).items()}
+    other = f", tested on {prints['test']}" if "test" in prints else ""
+    return replace(leaderboard, title=f"{leaderboard.title} · data {prints.get('train', 'unknown')}{other}")
 
 
 def _place(leaderboard: Leaderboard) -> tuple[Any, ...]:
@@ -258,7 +259,11 @@ def _ordered(rows: pd.DataFrame, reference: str | None) -> pd.DataFrame:
         order[["lacks", "apart"]] = False
     if not (tested & complete).any():  # nothing ties where nothing is tested
         tie &= is_reference
-    rows = rows.assign(tie=tie).loc[order.sort_values(list(order), kind="stable").index].reset_index(drop=True)
+    rows = (
+        rows.assign(tie=tie)
+        .loc[order.sort_values(["lacks", "apart", "behind", "first"], kind="stable").index]
+        .reset_index(drop=True)
+    )
     places = []
     for row in rows.to_dict("records"):
         before = rows[rows["tie"] | (rows["behind"] < row["behind"] - 1e-9)]

@@ -202,7 +202,10 @@ def leaderboard_table(
     view = view or View()
     names = list(view.columns) or _usual_columns(leaderboard)
     ordered = _sorted(leaderboard.rows, view.sort)
-    rows, band, subordinate, cited, further = [], set(), set(), [], []
+    rows: list[list[str]] = []
+    cited: list[str] = []
+    further: list[str] = []
+    band, subordinate = set(), set()
     last_tie = 0
     for _, row in ordered.iterrows():
         if row["tie"]:
@@ -257,7 +260,8 @@ def _opened(leaderboard: Leaderboard, row: pd.Series, view: View) -> pd.DataFram
     others = leaderboard.others
     if others.empty or not (row["method"] in view.opened or "all" in view.opened):
         return others.head(0)
-    return others[others["of"] == row["setting"]]
+    shown: pd.DataFrame = others[others["of"] == row["setting"]]
+    return shown
 
 
 def rows_in_view(leaderboard: Leaderboard, view: View) -> Iterator[dict[Any, Any]]:

@@ -91,7 +91,7 @@ def _bare(name: str) -> str:
 
 
 def _of_leaderboard(leaderboard: Leaderboard, stored: Collection) -> Iterator[Figure]:
-    for row in leaderboard.rows.to_dict("records"):
+    for row in leaderboard.settings.to_dict("records"):
         runs = [stored.results[run_id] for run_id in row["run_ids"]]
         with_paper = next((run for run in runs if run.method.paper is not None), None)
         if with_paper is None or with_paper.method.paper is None or not isinstance(with_paper.config.recipe, Recipe):

@@ -62,7 +62,7 @@ def test_a_terminal_with_colours_gets_bold():
 def test_markdown_and_latex_keep_their_own_signs():
     table = Table("T", ["Method", "Acc [95 %]"], [["a|b_c", Bold("≈ 1 ± 2")]], "Caption.", level=2)
     assert markdown([table, "Words."]) == (
-        "#### T\n\n| Method   |   Acc [95 %] |\n|----------|--------------|\n| a\\|b_c   |  **≈ 1 ± 2** |\n\nCaption.\n"
+        "#### T\n\n| Method   |   Acc [95 %] |\n|----------|--------------|\n| a\\|b_c   |  **≈\N{NO-BREAK SPACE}1\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}2** |\n\nCaption.\n"
         "\nWords.\n"
     )
     shown = latex([table, "Words."])
@@ -70,7 +70,7 @@ def test_markdown_and_latex_keep_their_own_signs():
     assert r"Acc [95 \%]" in shown
     assert r"\textbf{$\approx$ 1 $\pm$ 2}" in shown
     assert "% Words.\n" in shown
-    assert "% Caption.\n" in shown
+    assert r"\caption{T. Caption.}" in shown
 
 
 @pytest.fixture
@@ -84,14 +84,16 @@ def reported(cli, tmp_path, make_result, monkeypatch):
 
 
 def test_text_is_what_the_command_prints(reported, monkeypatch):
-    plain = reported()
+    plain = reported("--explain")
     assert plain.code == 0
     assert "MAdds (M)" in plain.out
     assert "* 61.3 ± 1.5" in plain.out  # told apart: 20, 20.1, 20.2
     assert "Differences: digits-lt" in plain.out
     counted, advice = plain.out.rstrip().split("\n\n")[-2:]
     assert counted == "6 result files; left out: none."
-    assert " ".join(advice.split()).startswith("digits-lt, IR 20, standard recipe, data aaaaaa: Take balpoe")
+    assert " ".join(advice.split()).startswith(
+        "digits-lt · IR 20 · ResNet-20 · standard recipe, 200 of 60 epochs · fp32: Take BalPoE"
+    )
     assert "\x1b" not in plain.out
     assert plain.err == ""
     monkeypatch.setenv("COLUMNS", "60")
@@ -107,9 +109,9 @@ def test_parts_and_a_title(reported):
     )
     rows = [re.split(r" *\| *", line.strip("| ")) for line in shown.out.splitlines() if line.startswith("| ")]
     assert rows == [
-        ["Method", "n", "Acc [95 %]", "ECE debiased [95 %]", "Behind", "p (adj.)", "Rank", "Wins %"],
-        ["balpoe", "3", "61.3 [n/a]", "50.0 [49.9, 50.1]", "best", "", "1.0", "100"],
-        ["ce", "3", "41.2 [n/a]", "50.0 [49.9, 50.1]", "20.1", "<.001", "2.0", "0"],
+        ["Method", "n", "Acc [95 %]", "ECE debiased [95 %]", "Behind", "p (adj.)", "Mean rank", "Wins %"],
+        ["BalPoE", "3", "61.3 [n/a]", "50.0 [49.9, 50.1]", "best", "", "1.0", "100"],
+        ["Cross Entropy", "3", "41.2 [n/a]", "50.0 [49.9, 50.1]", "20.1", "<.001", "2.0", "0"],
     ]
     refused = reported("--parts", "diferences")
     assert refused.code == 2
