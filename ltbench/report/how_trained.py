@@ -28,12 +28,13 @@ class HowTrained:
     """The recipe's, the most of the rows."""
 
 
-def how_trained(key: Mapping[str, Any], results: Sequence[Result]) -> HowTrained:
+def how_trained(key: Mapping[str, Any], results: Sequence[Result], others: Sequence[str] = ()) -> HowTrained:
     """How the rows of a table were trained.
 
     Args:
         key: the values that its rows share, of ``ltbench.report.frame.TABLE_KEYS``.
         results: its runs, at least one.
+        others: names of further settings that all of them have otherwise than the recipe.
     """
     scored = isinstance(results[0].config.recipe, str)
     lengths = sorted({_lengths(result) for result in results}, key=lambda pair: (pair[0] or 0, pair[1] or 0))
@@ -55,6 +56,7 @@ def how_trained(key: Mapping[str, Any], results: Sequence[Result]) -> HowTrained
         differs += [f"images of {key['image_size']} pixels instead of {known.image_size}"] if other_size else []
         names = backbone_name(key["backbone"]), backbone_name(known.backbone)
         differs += [f"backbone {names[0]} instead of {names[1]}"] if other_backbone else []
+    differs += [f"another {', '.join(name.replace('_', ' ') for name in others)}"] if others and not scored else []
     said = [one for one in differs if one]
     fractions = [ours / theirs for ours, theirs in lengths if ours and theirs]
     return HowTrained(

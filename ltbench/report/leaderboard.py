@@ -118,16 +118,16 @@ def leaderboards(stored: Collection) -> list[Leaderboard]:
     """
     finished = _finished(frame(stored))
     found = [_leaderboard(runs, stored) for _, runs in finished.groupby("table", sort=False)]
-    uses = Counter(one.title for one in found)
-    found = [_with_data(one) if uses[one.title] > 1 else one for one in found]
+    for part, word in (("train", "data"), ("test", "test data"), ("validation", "validation data")):
+        uses = Counter(one.title for one in found)
+        found = [_naming(one, part, word) if uses[one.title] > 1 else one for one in found]
     return sorted(found, key=_place)
 
 
-def _with_data(leaderboard: Leaderboard) -> Leaderboard:
-    """A leaderboard whose title names the data by their fingerprint, too, since another one has the same."""
-    prints = {part: str(value)[:6] for part, value in json.loads(leaderboard.key["data"]).items()}
-    other = f", tested on {prints['test']}" if "test" in prints else ""
-    return replace(leaderboard, title=f"{leaderboard.title} · data {prints.get('train', 'unknown')}{other}")
+def _naming(leaderboard: Leaderboard, part: str, word: str) -> Leaderboard:
+    """A leaderboard whose title names a part of the data by its fingerprint, too, since another one has the same."""
+    print_ = str(json.loads(leaderboard.key["data"]).get(part, "unknown"))[:6]
+    return replace(leaderboard, title=f"{leaderboard.title} · {word} {print_}")
 
 
 def _place(leaderboard: Leaderboard) -> tuple[Any, ...]:
@@ -185,7 +185,7 @@ def _leaderboard(runs: pd.DataFrame, stored: Collection) -> Leaderboard:
         comparable=_on_seeds(every[metric][len(rows) :], ranking),
     )
     key = {name: runs.iloc[0][name] for name in TABLE_KEYS}
-    trained = how_trained(key, [one.result for one in candidates])
+    trained = how_trained(key, [one.result for one in candidates], _in_all(candidates))
     return Leaderboard(
         title=trained.title,
         key=key,
@@ -202,6 +202,12 @@ def _leaderboard(runs: pd.DataFrame, stored: Collection) -> Leaderboard:
         critical_difference=_known(compare.critical_difference(*shape)),
         friedman=_known(friedman),
     )
+
+
+def _in_all(candidates: Sequence[Candidate]) -> list[str]:
+    """Settings of the recipe that every row has otherwise."""
+    each = [one.departures.others for one in candidates]
+    return [name for name, value in each[0].items() if all(name in one and one[name] == value for one in each)]
 
 
 def _measured(runs: pd.DataFrame, stored: Collection, labels: dict[str, str]) -> pd.DataFrame:
@@ -259,11 +265,8 @@ def _ordered(rows: pd.DataFrame, reference: str | None) -> pd.DataFrame:
         order[["lacks", "apart"]] = False
     if not (tested & complete).any():  # nothing ties where nothing is tested
         tie &= is_reference
-    rows = (
-        rows.assign(tie=tie)
-        .loc[order.sort_values(["lacks", "apart", "behind", "first"], kind="stable").index]
-        .reset_index(drop=True)
-    )
+    order = order.sort_values(["lacks", "apart", "behind", "first"], kind="stable")
+    rows = rows.assign(tie=tie).loc[order.index].reset_index(drop=True)
     places = []
     for row in rows.to_dict("records"):
         before = rows[rows["tie"] | (rows["behind"] < row["behind"] - 1e-9)]

@@ -307,6 +307,7 @@ def test_nobody_is_asked_to_train_more_of_what_was_trained_elsewhere(tmp_path, m
     )
     Store(tmp_path).save(make_result("ce"))
     stored = collect([tmp_path])
-    assert advise(leaderboards(stored)[0], stored).endswith(
-        f"ltbench run --method ce --dataset digits-lt --imbalance-ratio 20 --recipe standard --epochs 200 --seeds 0-4 --out {tmp_path}"
-    )
+    # The recipe of these results is no file's, so that the result itself names it.
+    path = stored.paths[make_result("ce").run_id]
+    command = f"ltbench run --config {path} --seeds 0-4 --out {tmp_path}"
+    assert advise(leaderboards(stored)[0], stored).endswith(f"more are trained by: {command}")

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 
 import pandas as pd
 import pytest
@@ -75,7 +76,8 @@ def test_every_column_shows_its_own_figure(boards, make_result):
     cost = {"parameters": 1_234_567, "multiply_adds": 89_060_000, "training_seconds": 432.1}
     (row,) = cells(markdown(tables(boards(make_result(**figures, cost=cost))))).values()
     assert row == {
-        "Method": "Cross Entropy", "Rank": "1", "n": "1", "Acc": "4.4", "Many": "2.2", "Med": "3.3", "Few": "7.7", "ECE": "5.5",
+        "Method": "Cross Entropy", "Rank": "1", "n": "1", "Acc": "4.4", "Many": "2.2", "Med": "3.3", "Few": "7.7",
+        "ECE": "5.5",
         "Floor": "0.0", "Debiased": "5.5", "MCE": "6.6", "Params (M)": "1.23", "MAdds (M)": "89.1", "Train": "432 s",
     }  # fmt: skip
 
@@ -105,9 +107,9 @@ def test_runs_with_another_setting_are_not_averaged_and_the_label_says_which(boa
         make_result("balpoe", seed=0, top1=60.0, settings={"hyperparameters": {"mixup": 0.4}}),
     )
     shown = board.settings  # mixup=0.4 is the default of balpoe, and 0 that of ce
-    assert shown["label"].tolist() == ["BalPoE", "Cross Entropy", "Cross Entropy, mixup=0.4"]
-    assert shown["n"].tolist() == [1, 2, 1]
-    assert shown["top1"].tolist() == [60.0, 41.0, 50.0]
+    assert shown["label"].tolist() == ["Cross Entropy", "BalPoE †", "Cross Entropy, mixup=0.4"]
+    assert shown["n"].tolist() == [2, 1, 1]
+    assert shown["top1"].tolist() == [41.0, 60.0, 50.0]
 
 
 def test_a_setting_of_training_that_differs_in_the_table_is_on_every_label(boards, make_result):
@@ -348,14 +350,24 @@ def test_latex_is_a_booktabs_table_with_escaped_names(two_boards):
     text = latex(
         [*tables(two_boards), Table("More", ["Method", *"bcdefghijklmn"], [["x", *12 * "y", Bold("<.1 ± 2")]])]
     )
-    for word in (r"\begin{tabular}{lrrrrrrrrrrrrr}", r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}"):
+    for word in (
+        r"\begin{table*}",
+        r"\caption{",
+        r"\label{tab:",
+        r"\begin{tabular}{lrrrrrrrrrrrr",
+        r"\toprule",
+        r"\midrule",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ):
         assert text.count(word) == 3, word
     assert "Logit Adjustment" in text
     assert r"50.5 $\pm$ 0.7" in text
     assert r"\textbf{\ensuremath{<}.1 $\pm$ 2}" in text
     assert not {"@", "±"} & set(text)
-    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert {line.count(" & ") for line in rows} == {13}
+    for one in text.split(r"\end{tabular}")[:3]:
+        columns = re.search(r"\{l(r+)\}", one)[1]
+        assert {line.count(" & ") for line in one.splitlines() if line.endswith(r"\\")} == {len(columns)}
 
 
 def test_a_report_explains_itself(two_boards, tmp_path):
@@ -393,7 +405,7 @@ def test_in_a_table_of_the_papers_own_recipes_they_are_no_part_of_the_names(boar
     assert set(board.rows["label"]) == {"Cross Entropy", "BalPoE"}
 
 
-def test_a_head_that_all_settings_of_a_method_have_is_its_own(boards, make_result):
+def test_a_head_is_named_where_it_is_not_that_of_most_rows(boards, make_result):
     cosine = [make_result(method, top1=top1) for method, top1 in (("ce", 3.0), ("balpoe", 2.0))]
     (board,) = boards(*cosine, make_result("vs", recipe={"head": "linear"}, top1=1.0))
-    assert list(board.rows["label"]) == ["Cross Entropy", "BalPoE", "VS Loss"]
+    assert list(board.rows["label"]) == ["Cross Entropy", "BalPoE", "VS Loss, head=linear"]

@@ -62,7 +62,9 @@ def test_a_terminal_with_colours_gets_bold():
 def test_markdown_and_latex_keep_their_own_signs():
     table = Table("T", ["Method", "Acc [95 %]"], [["a|b_c", Bold("≈ 1 ± 2")]], "Caption.", level=2)
     assert markdown([table, "Words."]) == (
-        "#### T\n\n| Method   |   Acc [95 %] |\n|----------|--------------|\n| a\\|b_c   |  **≈\N{NO-BREAK SPACE}1\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}2** |\n\nCaption.\n"
+        "#### T\n\n| Method   |   Acc [95 %] |\n|----------|--------------|\n| a\\|b_c   |  **≈~1~±~2** |\n\nCaption.\n".replace(
+            "~", "\N{NO-BREAK SPACE}"
+        )
         "\nWords.\n"
     )
     shown = latex([table, "Words."])
