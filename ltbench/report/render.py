@@ -328,6 +328,7 @@ def records(leaderboards: Iterable[Leaderboard], view: View | None = None) -> li
             "not_as_the_recipe": leaderboard.trained.warning,
             "ranked_by": leaderboard.metric,
             "compared": row.get("of") is None,
+            **dict.fromkeys(map(str, leaderboard.rows)),
             **{str(name): _json_value(value) for name, value in row.items() if name != "of"},
             "first": leaderboard.leads and row["setting"] == leaderboard.reference,
             "bold": ",".join(metric for metric, setting in leaderboard.bold.items() if setting == row["setting"]),

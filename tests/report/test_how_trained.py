@@ -15,9 +15,7 @@ def trained(make_result):
     def make(dataset, *, recipe="standard", epochs=None, folder=None, **settings):
         known = recipe_of("standard" if recipe == "mine" else recipe, dataset).model_dump()
         values = {**known, "name": recipe, **({"epochs": epochs} if epochs else {})}
-        result = make_result(
-            recipe=values, settings={"dataset": dataset, "imbalance_ratio": 100, **settings}, **change or {}
-        )
+        result = make_result(recipe=values, settings={"dataset": dataset, "imbalance_ratio": 100, **settings})
         if folder:
             result = result.model_copy(update={"data": result.data.model_copy(update={"folder": folder})})
         (board,) = leaderboards(Collection({result.run_id: result}, {result.run_id: "x"}))

@@ -90,7 +90,7 @@ def test_a_tuned_setting_that_has_the_seeds_of_the_table_stands_for_its_method_a
     searched = {"tuning": {"trials": 20}}
     tuned = ("balpoe", {"mixup": 0.31}, (80.0, 81.0, 82.2), searched)
     made = board(CE, ("balpoe", {}, (60.0, 61.0, 62.1)), tuned)
-    assert made.rows["label"].tolist() == ["BalPoE, tuned in 20 trials", "Cross Entropy"]
+    assert made.rows["label"].tolist() == ["BalPoE, tuned in 20 trials, mixup=0.31", "Cross Entropy"]
     assert made.leads
     assert best_of_many(made) == ""
     assert tuned_apart(made) == ""
@@ -103,7 +103,7 @@ def test_a_tuned_setting_on_other_seeds_stands_apart(board):
     assert made.rows["label"].tolist() == ["BalPoE", "Cross Entropy"]
     assert made.seeds == (0, 1, 2)
     assert tuned_apart(made) == (
-        "Apart, on other seeds than the table's: BalPoE, tuned in 20 trials has 81.0 % on seeds 5, 6, 7."
+        "Apart, on other seeds than the table's: BalPoE, tuned in 20 trials, mixup=0.31 has 81.0 % on seeds 5, 6, 7."
     )
     assert best_of_many(made) == ""
 
