@@ -82,8 +82,8 @@ class Material:
     def chosen(self, most: int = 5, among: Iterable[Setting] | None = None) -> list[Setting]:
         """Settings for a figure that has room for a few, the best first.
 
-        Of methods that the user named the best setting of each, then the second best of each and so on; otherwise the
-        best setting of some methods, from the best method to the worst in even steps.
+        Of methods that the user named the setting of each row; where there is one method only, its settings; otherwise
+        some methods, from the best to the worst in even steps.
 
         Raises:
             LtbenchError: if there is no finished run.
