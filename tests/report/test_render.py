@@ -117,6 +117,46 @@ def test_parts_and_a_title(reported):
     assert "did you mean differences" in refused.err
 
 
+def test_the_answer_is_first_and_the_rest_is_folded(reported):
+    plain = reported()
+    title, warning, answer, *_ = plain.out.splitlines()
+    assert title == "digits-lt · IR 20 · ResNet-20 · standard recipe, 200 of 60 epochs · fp32"
+    assert warning.startswith("Warning: not as the recipe has it: 200 of 60 epochs")
+    assert "BalPoE wins with 61.3 %, significantly better than the other (5 % level)." in plain.out
+    assert "Differences:" not in plain.out
+    assert plain.out.rstrip().endswith(
+        "More: --explain adds the paired tests, what follows for a choice, and what the columns mean."
+    )
+    page = reported("--format", "md").out
+    assert page.count("<details>") == page.count("</details>") == 3
+    assert page.index("BalPoE wins") < page.index("| Method") < page.index("<details>")
+
+
+def test_filters_by_data_set_backbone_and_epochs(reported, tmp_path, make_result):
+    other = make_result("sade", settings={"dataset": "cifar10-lt", "backbone": "cifar_resnet32"}, recipe={"epochs": 7})
+    Store(tmp_path / "results").save(other)
+
+    everything = {"BalPoE", "Cross Entropy", "SADE"}
+    assert {one for one in everything if one in reported("--format", "csv").out} == everything
+    for words in (("--dataset", "cifar10-lt"), ("--backbone", "ResNet-32"), ("--backbone", "cifar_resnet32")):
+        out = reported("--format", "csv", *words).out
+        assert "SADE" in out
+        assert "BalPoE" not in out
+    assert "SADE" not in reported("--format", "csv", "--epochs", "200").out
+    assert "BalPoE" not in reported("--format", "csv", "--epochs", "7").out
+    refused = reported("--dataset", "cifar10lt")
+    assert refused.code == 2
+    assert "did you mean cifar10-lt" in refused.err
+    assert reported("--epochs", "8").code == 2
+
+
+def test_a_method_is_found_by_the_name_that_papers_have_for_it(reported):
+    for name in ("BalPoE", "balpoe", "BALPOE"):
+        out = reported("--format", "csv", "--method", name).out
+        assert "BalPoE" in out
+        assert "Cross Entropy" not in out
+
+
 @pytest.mark.parametrize("style", ["json", "csv", "latex", "svg"])
 def test_what_is_counted_is_said_beside_other_formats(reported, style):
     shown = reported("--format", style)

@@ -111,6 +111,17 @@ def test_shifted_test_sets_with_and_without_their_prior(stored):
     assert not found(both)["metric"].str.contains("ward").any()
 
 
+@pytest.mark.parametrize(
+    ("epochs", "shown", "gap"),
+    [(10, "10 / 400", "–"), (359, "359 / 400", "–"), (360, "360 / 400", "+8.0"), (400, "400 / 400", "+8.0")],
+)
+def test_there_is_no_gap_where_lengths_differ_by_more_than_a_tenth(stored, epochs, shown, gap):
+    # PaCo reports 52.0 after 400 epochs; 360 are nine tenths of that.
+    table = found(stored("paco", config={"epochs": epochs}, top1=60.0))
+    (row,) = (dict(zip(HEADER, cell, strict=True)) for cell in cells(table))
+    assert (row["Epochs ours / theirs"], row["Reported"], row["Gap"]) == (shown, "52.0", gap)
+
+
 def test_what_differs_in_words(stored):
     # PaCo's own recipe: learning rate 0.05, no Nesterov momentum, linear head, AutoAugment and Cutout, no rotation.
     (row,) = found(stored("paco", config={"epochs": 10, "data_seed": 3, "precision": "bf16"})).to_dict("records")
