@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ltbench.config import Recipe
+from ltbench.config.format_settings import format_settings
 from ltbench.declared import hyperparameter_defaults, recipe_of, same_as
 from ltbench.results.schema import Result
 
@@ -143,6 +144,7 @@ def _preference(one: Candidate) -> tuple[Any, ...]:
         one.departures.head,
         -int(revision) if revision.isdigit() else 0,
         -len(one.seeds),
+        format_settings(one.result.config.hyperparameters),
         one.setting,
     )
 

@@ -32,9 +32,8 @@ def test_there_are_such_methods():
 
 
 def test_a_method_that_there_is_not_is_refused(tmp_path):
-    (tmp_path / "same_mine.py").write_text(
-        "from ltbench.method import Method\n\n\nclass Mine(Method):\n    def forward(self, batch, progress):\n        ...\n"
-    )
+    code = "class Mine(Method):\n    def forward(self, batch, progress): ...\n"
+    (tmp_path / "same_mine.py").write_text(f"from ltbench.method import Method\n\n\n{code}")
     (tmp_path / "same_mine.toml").write_text('name = "Mine"\n\n[same_as.logit_adjustmnt]\ntau = 1.0\n')
     add_method_file(tmp_path / "same_mine.py")
     with pytest.raises(LtbenchError, match="unknown method 'logit_adjustmnt'") as caught:
