@@ -76,14 +76,18 @@ def method_names() -> list[str]:
     return sorted({*_builtin_methods(), *_entry_points("methods"), *_from_folders})
 
 
-def check_method(name: str) -> None:
+def check_method(name: str, *, where: object = "--method") -> None:
     """Refuse a name that no method has.
+
+    Args:
+        name: to look for.
+        where: it was given, for the error.
 
     Raises:
         LtbenchError: with the nearest known names.
     """
     if name not in _from_folders and name not in _builtin_methods() and name not in _entry_points("methods"):
-        raise unknown("method", name, method_names(), where="--method")
+        raise unknown("method", name, method_names(), where=where)
 
 
 def method_summary(name: str) -> str:
@@ -163,15 +167,19 @@ def check_dataset(name: str, *, where: object = "--dataset") -> None:
 
 
 def check_paper(cls: "type[Method]") -> None:
-    """Refuse data sets in the TOML file of a method that there are not.
+    """Refuse data sets and methods in the TOML file of a method that there are not.
 
     Raises:
         LtbenchError: with the file, the table and the nearest known names.
     """
     from ltbench.method.paper import paper_of
 
-    for name in paper_of(cls).defaults:
-        check_dataset(name, where=f"{Path(inspect.getfile(cls)).with_suffix('.toml')}, [defaults.{name}]")
+    paper = paper_of(cls)
+    file = Path(inspect.getfile(cls)).with_suffix(".toml")
+    for name in paper.defaults:
+        check_dataset(name, where=f"{file}, [defaults.{name}]")
+    for name in paper.same_as:
+        check_method(name, where=f"{file}, [same_as.{name}]")
 
 
 def dataset(name: str, *, where: str = "--dataset") -> "Source":

@@ -147,10 +147,8 @@ def _made_result(
     from ltbench.results.records import Cost, DataRecord, MethodRecord, Metrics
     from ltbench.results.schema import Result
 
-    config = RunConfig(
-        method=method, seed=seed, imbalance_ratio=20, image_size=8, backbone="cifar_resnet20",
-        recipe=Recipe(**{"name": "standard", **(recipe or {})}), **(settings or {}),
-    )  # fmt: skip
+    own = {"imbalance_ratio": 20, "image_size": 8, "backbone": "cifar_resnet20", **(settings or {})}
+    config = RunConfig(method=method, seed=seed, recipe=Recipe(**{"name": "standard", **(recipe or {})}), **own)
     metrics = Metrics(**_made_figures(**figures))
     costs = {
         "parameters": 270_000, "multiply_adds": 2_500_000, "training_seconds": 12.0,

@@ -20,9 +20,28 @@ if TYPE_CHECKING:
 def report(
     results: ResultFolders = None,
     style: Annotated[
-        Literal["text", "md", "csv", "json", "latex", "svg", "html"], typer.Option("--format", help="Output format")
+        Literal["text", "md", "csv", "json", "latex", "bibtex", "svg", "html"],
+        typer.Option("--format", help="Output format"),
     ] = "text",
     method: Annotated[str | None, typer.Option(help="Method, or a comma-separated list  [default: all]")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Data set, or name of an image folder  [default: all]")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Backbone  [default: all]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Number of training epochs  [default: all]")] = None,
+    settings: Annotated[
+        str | None,
+        typer.Option(
+            help="Methods whose other settings are shown below their row, not compared: all, or a comma-separated list"
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Comma-separated list of columns, e.g. rank,acc,few,train  [default: the usual]")
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(help="Column to sort by, or method  [default: ties with the best first]")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also show paired tests, advice, and what the columns mean")
+    ] = False,
     parts: Annotated[
         str | None,
         typer.Option(
@@ -49,37 +68,45 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Print leaderboards: means over seeds, significance of differences, advice, and what is left out."""
+    """Print leaderboards: one row a method, means over seeds, who leads, and which methods tie."""
     folders = results or [Path("results")]
     if diff is not None:
         _print_difference(diff, folders, style, output)
         return
     from ltbench.report import render
-    from ltbench.report.collection import collect, no_search_for_cycles, of_methods
+    from ltbench.report.citations import bibtex
+    from ltbench.report.collection import collect, no_search_for_cycles, of_methods, of_settings
     from ltbench.report.contents import contents, parse_parts
     from ltbench.report.leaderboard import leaderboards
+    from ltbench.report.leaderboard_table import View
     from ltbench.report.left_out import counted, left_out
 
     names = parse_parts(parts)
+    view = View.parsed(columns, sort, settings)
     terminal = style == "text" and output is None and sys.stdout.isatty()
     with no_search_for_cycles():
         read = collect(folders)
         for one in left_out(read):
             echo_stderr(f"left out: {one.message}")
         methods = method.split(",") if method else []
+        chosen = of_settings(read, dataset=dataset, backbone=backbone, epochs=epochs)
         if figures is not None:
-            _write_figures(figures, read, methods, folders, output or Path("figures"))
+            _write_figures(figures, chosen, methods, folders, output or Path("figures"))
             return
-        stored = of_methods(read, methods)
+        stored = of_methods(chosen, methods)
         boards = leaderboards(stored)
         if style == "html":
             from ltbench.report.page import page
 
             text = page.render(stored, boards, folders, read=read, asked=bool(methods))
+        elif style == "bibtex":
+            text = bibtex(stored)
         elif style in render.DATA:
-            text = render.DATA[style](boards)
+            text = render.DATA[style](boards, view)
         else:
-            shown = list(contents(boards, stored, names, read))
+            fold = parts is None and not explain
+            fold_notes = style == "md" or not explain
+            shown = list(contents(boards, stored, names, read, view=view, fold=fold, fold_notes=fold_notes))
             text = _rendered(shown, style, title, terminal=terminal)
     if style not in ("text", "md"):
         echo_stderr(counted(read))

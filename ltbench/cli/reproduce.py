@@ -6,23 +6,10 @@ from pathlib import Path
 
 from ltbench import paths, registry
 from ltbench.config import Recipe, RunConfig
-from ltbench.config.format_settings import format_value
+from ltbench.config.command_line import run_words
 from ltbench.errors import LtbenchError
 from ltbench.results.records import BatchSplit
 from ltbench.runs.resolve import resolve
-
-_OPTIONS = (
-    "imbalance_ratio",
-    "data_seed",
-    "image_size",
-    "weights",
-    "feature_views",
-    "cache_resized",
-    "batch_norm_images",
-    "backbone",
-    "precision",
-)
-_FLAGS = ("pretrained", "validation", "keep_classes_without_test_images")
 
 
 def reproduce_command(config: RunConfig, path: Path, splits: Sequence[BatchSplit] = ()) -> str:
@@ -41,18 +28,7 @@ def reproduce_command(config: RunConfig, path: Path, splits: Sequence[BatchSplit
     rest = [*folder_options(config), *(["--accumulate", str(accumulate)] if accumulate > 1 else []), "--rerun"]
     if not _comes_with_ltbench(recipe, config):
         return shlex.join([*start, "--config", str(path), *rest])
-    words = [*start, "--method", config.method, "--dataset", config.dataset]
-    for name in _OPTIONS:
-        value = getattr(config, name)
-        if value is not None:
-            words += [_flag(name), format_value(value, exact=True)]
-    words += ["--recipe", recipe.name, "--epochs", str(recipe.epochs), "--lr", format_value(recipe.lr, exact=True)]
-    words += ["--batch-size", str(recipe.batch_size), "--seeds", str(config.seed)]
-    words += ["--train", config.train] if config.train != "all" else []
-    words += [_flag(name) for name in _FLAGS if getattr(config, name)]
-    words += ["--decode-on-gpu"] if config.decode == "gpu" else []
-    for name, value in config.hyperparameters.items():
-        words += ["--set", f"{name}={format_value(value, exact=True)}"]
+    words = [*start, *run_words(config, methods=config.method, seeds=str(config.seed))]
     return shlex.join([*words, *rest])
 
 
@@ -68,10 +44,6 @@ def folder_options(config: RunConfig) -> list[str]:
     if config.method not in registry.method_names() or registry.folder_of(config.method):
         words += ["--methods-dir", str(registry.folder_of(config.method) or "DIR")]
     return words
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def _comes_with_ltbench(recipe: Recipe, config: RunConfig) -> bool:

@@ -9,6 +9,8 @@ from ltbench.results.schema import Result
 
 METRICS = {"top1": "top-1", "many": "many", "medium": "medium", "few": "few", "ece": "ECE", "mce": "MCE"}
 """Metric -> its name in a line."""
+_OF_UNBALANCED = {"macro": "macro", "worst_class": "worst class"}
+"""Those that come first where classes have unequal numbers of images: the rest is mostly about the largest."""
 
 
 def result_line(result: Result, path: Path, recalled: bool = False) -> str:
@@ -28,8 +30,13 @@ def result_line(result: Result, path: Path, recalled: bool = False) -> str:
 
 
 def metrics_line(metrics: Metrics) -> str:
-    """Accuracies and calibration errors in percent, the ECE with its noise floor."""
-    values = {name: getattr(metrics, field) for field, name in METRICS.items()}
+    """Accuracies and calibration errors in percent, the ECE with its noise floor.
+
+    Where the test set is not balanced, the mean over classes and the worst class come first.
+    """
+    unbalanced = len({count for count in metrics.total if count}) > 1
+    fields = {**(_OF_UNBALANCED if unbalanced else {}), **METRICS}
+    values = {name: getattr(metrics, field) for field, name in fields.items()}
     shown = {name: f"{name} {'n/a' if value is None else f'{value:.2f}'}" for name, value in values.items()}
     noise = of_tables([metrics.bins])
     if noise is not None:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from ltbench.config import Frozen, Recipe, read_toml, recipes, validated
+from ltbench.declared import by_imbalance_ratio
 from ltbench.errors import LtbenchError, unknown
 from ltbench.method.base import Method
 from ltbench.method.method_config import MethodConfig
@@ -47,6 +48,7 @@ class Variant(Frozen):
 class Paper(Frozen):
     """What is published about a method; all of it may be left out."""
 
+    name: str = Field("", description="what papers call the method, for tables; by default its file's name")
     title: str = ""
     authors: tuple[str, ...] = ()
     venue: str = ""
@@ -61,6 +63,10 @@ class Paper(Frozen):
     variant: tuple[Variant, ...] = ()
     defaults: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="the authors' hyper-parameters by data set, and in it by imbalance_ratio"
+    )
+    same_as: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="methods that this one equals by construction, and the hyper-parameters with which they do so",
     )
     recipe: dict[str, Recipe] = Field(
         default_factory=dict, description="the authors' training recipe (--recipe paper), by recipe table of a data set"
@@ -104,12 +110,6 @@ class Paper(Frozen):
         """
         usual, by_ratio = by_imbalance_ratio(self.defaults.get(dataset, {}))
         return {**usual, **(by_ratio.get(imbalance_ratio, {}) if imbalance_ratio is not None else {})}
-
-
-def by_imbalance_ratio(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[float, dict[str, Any]]]:
-    """The values of a ``[defaults.DATASET]`` table: those for every imbalance ratio, and those for one, by ratio."""
-    usual = {name: value for name, value in values.items() if name != "imbalance_ratio"}
-    return usual, {float(ratio): dict(own) for ratio, own in values.get("imbalance_ratio", {}).items()}
 
 
 def paper_of(cls: type[Method]) -> Paper:

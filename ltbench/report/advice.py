@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ltbench.report.answer import remedies
 from ltbench.report.collection import Collection
+from ltbench.report.compare import FEWEST
 from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.leaderboard_table import NO_COMPARISON, ahead_of_reference
 from ltbench.results.external import IMPORTED, SCORED
 from ltbench.results.records import FittedFor, Metrics
 
 Row = dict[Any, Any]
-FEWEST_SEEDS = 3
-"""Fewest seeds that two rows must share for a test."""
 _LARGE_ECE = 5.0
 _CHEAPER = 0.5
 """A row is called cheaper up to this fraction of the best row's training time."""
@@ -30,7 +30,6 @@ ECE within 20 % of that of the temperature of the test images, on average over s
 mean is above 20 % in some of them (benchmarks/statistics/temperature.md, the last table)."""
 _ESTIMATOR = 2
 """First estimator of temperatures whose results are near enough (``ltbench.metrics.temperature.ESTIMATOR``)."""
-_MORE_SEEDS = "ltbench run --seeds 0-4"
 
 
 def advise(leaderboard: Leaderboard, stored: Collection | None = None) -> str:
@@ -48,7 +47,7 @@ def advise(leaderboard: Leaderboard, stored: Collection | None = None) -> str:
     best = next((row for row in rows if row["setting"] == leaderboard.reference), None)
     if best is None:
         nothing = f"Nothing can be recommended: {NO_COMPARISON}."
-        return " ".join(filter(None, [nothing, _seeds(rows, stored)]))
+        return " ".join(filter(None, [nothing, _lacks(leaderboard, stored)]))
     others = [row for row in rows if row is not best and (_number(row, "behind") or 0) >= 0]
     tests = [one.test for one in _results(best, stored) if one.test is not None]
     may_train = not (leaderboard.key.get("validation") or _from_elsewhere(best, stored)) and _has_enough(best, stored)
@@ -67,7 +66,7 @@ def advise(leaderboard: Leaderboard, stored: Collection | None = None) -> str:
             _against_plainest([best, *others], stored),
             _cheaper(best, near),
         ]
-    sentences += [*closing, _seeds(rows, stored)]
+    sentences += [*closing, _lacks(leaderboard, stored)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -77,7 +76,7 @@ def _verdict(best: Row, others: Sequence[Row], near: Sequence[Row], leaderboard:
     if not any(_tested(row) for row in others):
         return (
             "Nothing can be recommended yet: no two rows have been tested against each other, for which they need at "
-            f"least {FEWEST_SEEDS} seeds in common, and differences that vary over seeds."
+            f"least {FEWEST} seeds in common, and differences that vary over seeds."
         )
     if not near:
         return f"Take {_name(best)}, as far as accuracy decides."
@@ -278,17 +277,11 @@ def _few_shot(best: Row, leaderboard: Leaderboard) -> str:
     return f"{text}."
 
 
-def _seeds(rows: Sequence[Row], stored: Collection | None) -> str:
-    short = [row for row in rows if row["n"] < FEWEST_SEEDS]
-    if short:
-        what = "All rows have" if len(short) == len(rows) else f"{len(short)} of {len(rows)} rows have"
-        what = "It has" if len(rows) == 1 else what
-        # Nobody but their makers can train more of those that come from elsewhere.
-        more = "" if all(_from_elsewhere(row, stored) for row in short) else f": {_MORE_SEEDS} adds some"
-        return f"{what} fewer than {FEWEST_SEEDS} seeds{more}."
-    if any((_number(row, "behind_n") or 0) < FEWEST_SEEDS or row.get("lacks_seeds") for row in rows):
-        return f"Run all methods on the same seeds ({_MORE_SEEDS}), so that every row can be tested."
-    return ""
+def _lacks(leaderboard: Leaderboard, stored: Collection | None) -> str:
+    """What the table lacks, each with the command that would mend it."""
+    return " ".join(
+        " ".join([lack.sentence, " and ".join(lack.commands)]).strip() for lack in remedies(leaderboard, stored)
+    )
 
 
 def _from_elsewhere(row: Row, stored: Collection | None) -> bool:

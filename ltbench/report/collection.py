@@ -9,8 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ltbench.config import Recipe
+from ltbench.declared import method_named
 from ltbench.errors import LtbenchError, unknown
 from ltbench.printable import printable, printable_name, printable_values
+from ltbench.report.how_trained import backbone_name
 from ltbench.results.schema import Result
 from ltbench.results.store import content_of, parsed
 
@@ -175,24 +178,65 @@ def no_search_for_cycles() -> Iterator[None]:
             gc.enable()
 
 
+def of_settings(
+    stored: Collection, *, dataset: str | None = None, backbone: str | None = None, epochs: int | None = None
+) -> Collection:
+    """The runs with some settings; None for any.
+
+    Args:
+        stored: the runs.
+        dataset: name of the data set, or of the user's folder.
+        backbone: its name, or as papers write it, e.g. "ResNet-32".
+        epochs: of the recipe.
+
+    Raises:
+        LtbenchError: if there is no such run, with the nearest that there is.
+    """
+
+    def values(name: str, result: Result) -> set[str]:
+        config = result.config
+        if name == "dataset":
+            return {config.dataset, result.data.folder or config.dataset}
+        if name == "backbone":
+            return {str(config.backbone), backbone_name(config.backbone)}
+        return {str(config.recipe.epochs) if isinstance(config.recipe, Recipe) else "none"}
+
+    wanted = {"dataset": dataset, "backbone": backbone, "epochs": epochs}
+    for name, value in wanted.items():
+        if value is not None:
+            there = {known for result in stored.results.values() for known in values(name, result)}
+            if str(value) not in there:
+                raise unknown(name, str(value), there, where=f"--{name}: the stored runs")
+            stored = _part(
+                stored, [one for one, result in stored.results.items() if str(value) in values(name, result)]
+            )
+    return stored
+
+
 def of_methods(stored: Collection, names: Sequence[str]) -> Collection:
     """The runs of some methods.
 
     Args:
         stored: the runs.
-        names: of the methods; none for all.
+        names: of the methods, also those that papers have for them; none for all.
 
     Raises:
         LtbenchError: if there is no run of one of them.
     """
     there = {result.config.method for result in stored.results.values()}
+    names = [name if name in there else method_named(name) for name in names]
     for name in names:
         if name not in there:
             raise unknown("method", name, there, where="--method: the stored runs")
     if not names:
         return stored
-    results = {run_id: result for run_id, result in stored.results.items() if result.config.method in names}
-    return replace(stored, results=results, paths={run_id: stored.paths[run_id] for run_id in results})
+    return _part(stored, [run_id for run_id, result in stored.results.items() if result.config.method in names])
+
+
+def _part(stored: Collection, run_ids: Sequence[str]) -> Collection:
+    """Some of the runs, and all messages."""
+    results = {run_id: stored.results[run_id] for run_id in run_ids}
+    return replace(stored, results=results, paths={run_id: stored.paths[run_id] for run_id in run_ids})
 
 
 def result_files(folder: Path, report_unreadable: Callable[[str], None]) -> list[Path]:

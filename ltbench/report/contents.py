@@ -1,20 +1,33 @@
 """The order of a report: the tables of each leaderboard, then notes, and advice at the end."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from ltbench.errors import unknown
 from ltbench.report.advice import advise
+from ltbench.report.answer import answer, best_of_many, remedies, tuned_apart
+from ltbench.report.citations import citation_keys
 from ltbench.report.collection import Collection
 from ltbench.report.label_shift import shift_tables
 from ltbench.report.leaderboard import Leaderboard
-from ltbench.report.leaderboard_table import DIFFERENCES_NOTE, NOTE, Table, differences_table, leaderboard_table
+from ltbench.report.leaderboard_table import (
+    DIFFERENCES_NOTE,
+    NOTE,
+    Command,
+    Folded,
+    Lack,
+    Table,
+    View,
+    differences_table,
+    leaderboard_table,
+)
 from ltbench.report.left_out import counted
 from ltbench.report.render import Block
 from ltbench.report.reported import HEADER, cells, notes, reported
 from ltbench.report.split_reasons import split_reasons
 
 
-def _reported(leaderboard: Leaderboard, stored: Collection) -> list[Block]:
+def _reported(leaderboard: Leaderboard, stored: Collection) -> list[Table | str]:
     found = reported([leaderboard], stored)
     if not len(found):
         return []
@@ -22,8 +35,8 @@ def _reported(leaderboard: Leaderboard, stored: Collection) -> list[Block]:
     return [Table(title, list(HEADER), cells(found), level=2, expendable=["Note"]), "\n".join(notes(found))]
 
 
-PARTS: Mapping[str, Callable[[Leaderboard, Collection], Sequence[Block]]] = {
-    "leaderboard": lambda leaderboard, _: [leaderboard_table(leaderboard)],
+PARTS: Mapping[str, Callable[[Leaderboard, Collection], Sequence[Table | str]]] = {
+    "leaderboard": lambda leaderboard, stored: [leaderboard_table(leaderboard, above=above(leaderboard, stored))],
     "differences": lambda leaderboard, _: [differences_table(leaderboard)],
     "advice": lambda leaderboard, stored: [f"{leaderboard.title}: {advise(leaderboard, stored)}"],
     "shift": shift_tables,
@@ -46,11 +59,23 @@ def parse_parts(text: str | None) -> list[str]:
     return [name for name in PARTS if name in asked]
 
 
+def above(leaderboard: Leaderboard, stored: Collection) -> list[str]:
+    """What stands between the title of a table and its rows: a warning, the answer, and what the table lacks."""
+    lines = [leaderboard.trained.warning, answer(leaderboard)]
+    for lack in remedies(leaderboard, stored):
+        lines += [Lack(lack.sentence), *map(Command, lack.commands)]
+    return [line for line in lines if line]
+
+
 def contents(
     leaderboards: Sequence[Leaderboard],
     stored: Collection,
     names: Sequence[str] = USUAL,
     read: Collection | None = None,
+    *,
+    view: View | None = None,
+    fold: bool = False,
+    fold_notes: bool = False,
 ) -> Iterator[Block]:
     """Tables and paragraphs of a report, in order.
 
@@ -59,14 +84,34 @@ def contents(
         stored: what they are made of.
         names: the parts that are wanted, of ``PARTS``.
         read: all that was read, if ``stored`` is a part of it.
+        view: columns, order and opened methods of the leaderboards.
+        fold: whether all but the leaderboards is folded.
+        fold_notes: whether what the columns mean is folded.
     """
+    keys = citation_keys(stored)
     for leaderboard in leaderboards:
         for name in names:
-            if name != "advice":
-                yield from PARTS[name](leaderboard, stored)
-    yield from (_NOTES[name] for name in names if name in _NOTES)
+            if name == "leaderboard":
+                table = leaderboard_table(leaderboard, view, above(leaderboard, stored), keys)
+                apart = [best_of_many(leaderboard), tuned_apart(leaderboard)]
+                yield replace(table, caption=" ".join(filter(None, [*apart, table.caption])))
+            elif name != "advice":
+                blocks = PARTS[name](leaderboard, stored)
+                yield from [Folded(_SUMMARIES[name], blocks)] if fold and blocks else blocks
+        if fold and "advice" in names:
+            yield Folded(_SUMMARIES["advice"], [advise(leaderboard, stored)])
+    notes = [_NOTES[name] for name in names if name in _NOTES]
+    yield from [Folded("What the columns mean", notes)] if fold_notes and notes else notes
     yield from split_reasons(leaderboards)
     yield counted(read or stored)
-    if "advice" in names:  # at the end, where a terminal shows it, and that of the largest table last
+    if "advice" in names and not fold:  # at the end, where a terminal shows it, and that of the largest table last
         for leaderboard in sorted(leaderboards, key=lambda leaderboard: len(leaderboard.rows)):
             yield from PARTS["advice"](leaderboard, stored)
+
+
+_SUMMARIES = {
+    "differences": "Differences: intervals and paired tests",
+    "advice": "What follows for a choice",
+    "shift": "Under label shift",
+    "reported": "Reported and measured",
+}

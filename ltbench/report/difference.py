@@ -12,6 +12,7 @@ from rich.text import Text
 from tabulate import tabulate
 
 from ltbench.config.format_settings import flatten
+from ltbench.config.recipes import PAPER
 from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS
 from ltbench.report.render import escaped_markdown
 from ltbench.results.schema import Result
@@ -21,8 +22,12 @@ _WHY = {
     "imbalance_ratio": "their imbalance ratios differ",
     "data_seed": "their images were drawn with different seeds",
     "image_size": "their images have different sizes",
+    "backbone": "their backbones differ",
+    "pretrained": "one started from pretrained weights",
+    "precision": "they were trained in different precisions",
     "validation": "one was trained without the validation part",
     "recipe.name": "their recipes have different names, and a table compares methods under one recipe",
+    "table_epochs": "their lengths of training differ",
     "transductive": "one has adapted to the unlabelled test images",
     "comparison_group": "one belongs to a comparison group of its own, such as foundation models",
     "data": "their images are not the same (fingerprints)",
@@ -92,6 +97,7 @@ def _table_keys(result: Result) -> dict[str, Any]:
         "transductive": result.method.transductive,
         "comparison_group": result.method.track or "",
         "data": result.data.fingerprints,
+        "table_epochs": None if settings.get("recipe.name") == PAPER else settings.get("recipe.epochs"),
     }
     return {name: own[name] if name in own else settings.get(name) for name in TABLE_KEYS}
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ltbench.config import Recipe, canonical_json
 from ltbench.config.format_settings import flatten
+from ltbench.config.recipes import PAPER
 from ltbench.printable import printable_name
 from ltbench.report.collection import Collection, collect
 from ltbench.results.schema import Result
@@ -118,6 +119,8 @@ def _shared(
         # Equal settings and another number of parameters: experts that share other stages of the backbone.
         "setting": canonical_json([settings, revision, data, *([batch_norm] if batch_norm else []), parameters]),
     }
+    # Authors train for as long as each sees fit; other recipes are compared at one length.
+    row["table_epochs"] = None if row["recipe.name"] == PAPER else row.get("recipe.epochs")
     return {**row, "table": canonical_json([row[name] for name in TABLE_KEYS])}
 
 
@@ -126,8 +129,12 @@ TABLE_KEYS = (
     "imbalance_ratio",
     "data_seed",
     "image_size",
+    "backbone",
+    "pretrained",
+    "precision",
     "validation",
     "recipe.name",
+    "table_epochs",
     "transductive",
     "comparison_group",
     "data",

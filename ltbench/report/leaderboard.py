@@ -2,20 +2,23 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ltbench.config.format_settings import format_imbalance_ratio
+from ltbench.declared import display_name
 from ltbench.errors import LtbenchError
 from ltbench.report import calibration, compare, intervals
-from ltbench.report.best_row import Comparison, compare_with_best
+from ltbench.report.best_row import Comparison, compare_with_best, table_seeds
 from ltbench.report.collection import Collection
 from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, frame
+from ltbench.report.how_trained import HowTrained, how_trained
+from ltbench.report.one_setting import Candidate, Chosen, candidate, choose
 from ltbench.report.row_labels import row_labels
 from ltbench.results.schema import Result
 
@@ -28,17 +31,24 @@ LACKS_SEEDS = "†"
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """One leaderboard: runs on the same data under the same recipe."""
+    """One leaderboard: runs on the same data under the same recipe, one setting a method."""
 
     title: str
+    """The data and how the rows were trained."""
     key: dict[str, Any]
     """The values of ``TABLE_KEYS``, which all rows share."""
     metric: str
     """The metric that ranks the rows: top1, or macro where the classes of the test set are not equally frequent."""
     rows: pd.DataFrame
-    """One row a setting, in the order of ``behind``.
+    """One row a method, of the setting that stands for it: first the ties with the best, then the rows that are
+    significantly worse or not tested, last those that lack seeds, each in the order of ``behind``.
 
-    - ``setting, label, method, seeds, n, run_ids``;
+    - ``setting, label, method, seeds, n, run_ids``; ``default``, whether the setting is the method's default, and
+      ``tuned``, whether a search on validation images chose it; ``further``, the number of other settings in ``others``
+      that the row stands for; ``same_as``, the methods that it equals by construction;
+    - ``tie``, whether it is the best or not significantly worse, tested and lacking no seed; ``place``, 1 for all ties
+      with the best and else one more than the number of rows before it, equal where figures are (NaN for rows that lack
+      seeds);
     - each metric's mean and ``_sd`` over the row's own seeds, percent; ``_low`` and ``_high`` of top1 and macro, the
       95 % interval; what the mean ECE says, the columns of ``report.calibration``;
     - the costs' means, but of training time the shortest;
@@ -48,6 +58,11 @@ class Leaderboard:
     - ``lacks_seeds``, those of the table's seeds that the row lacks, comma-separated; ``rank``, the mean over the
       table's seeds; ``wins``, the fraction of comparisons with another row on a seed that the row wins.
     """
+    others: pd.DataFrame
+    """The settings that no row has, which are not compared: the columns of ``rows`` that need no comparison, and
+    ``of``, the setting of the row that stands for them."""
+    trained: HowTrained
+    """How the rows were trained."""
     reference: str | None
     """The setting that the others are compared with: the best of the rows that have all of the table's seeds."""
     leads: bool
@@ -65,6 +80,32 @@ class Leaderboard:
     friedman: float | None
     """The p value of Friedman's test that all rows rank alike."""
 
+    @property
+    def settings(self) -> pd.DataFrame:
+        """Every setting: the rows, then the others, which have no comparison."""
+        return pd.concat([self.rows, self.others], ignore_index=True) if len(self.others) else self.rows
+
+    @property
+    def compares_settings(self) -> bool:
+        """Whether the rows are settings of one method, since there is no other."""
+        return len(self.rows) > 1 and self.rows["method"].nunique() == 1
+
+    @property
+    def best_of_many(self) -> pd.DataFrame:
+        """The best other setting of each method that would be ahead of the best row, the best first.
+
+        Only settings that have all of the table's seeds, and none that a search chose on validation images. ``tried``
+        is the number of the method's settings.
+        """
+        top = self.rows["comparable"].max() if self.reference is not None else math.nan
+        others = self.others
+        if math.isnan(top) or others.empty:
+            return others.head(0)
+        ahead = others[~others["tuned"] & (others["comparable"] > top + 1e-9)]
+        tried = self.settings["method"].value_counts()
+        best = ahead.sort_values("comparable", ascending=False, kind="stable").drop_duplicates("method")
+        return best.assign(tried=[int(tried[method]) for method in best["method"]])
+
 
 def leaderboards(stored: Collection) -> list[Leaderboard]:
     """Aggregate finished runs over seeds.
@@ -76,8 +117,17 @@ def leaderboards(stored: Collection) -> list[Leaderboard]:
         LtbenchError: if no finished run is left.
     """
     finished = _finished(frame(stored))
-    leaderboards = [_leaderboard(runs, stored) for _, runs in finished.groupby("table", sort=False)]
-    return sorted(leaderboards, key=_place)
+    found = [_leaderboard(runs, stored) for _, runs in finished.groupby("table", sort=False)]
+    for part, word in (("train", "data"), ("test", "test data"), ("validation", "validation data")):
+        uses = Counter(one.title for one in found)
+        found = [_naming(one, part, word) if uses[one.title] > 1 else one for one in found]
+    return sorted(found, key=_place)
+
+
+def _naming(leaderboard: Leaderboard, part: str, word: str) -> Leaderboard:
+    """A leaderboard whose title names a part of the data by its fingerprint, too, since another one has the same."""
+    print_ = str(json.loads(leaderboard.key["data"]).get(part, "unknown"))[:6]
+    return replace(leaderboard, title=f"{leaderboard.title} · {word} {print_}")
 
 
 def _place(leaderboard: Leaderboard) -> tuple[Any, ...]:
@@ -97,25 +147,20 @@ def _finished(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _leaderboard(runs: pd.DataFrame, stored: Collection) -> Leaderboard:
     grouped = runs.groupby("setting", sort=False)
-    rows = pd.DataFrame(
-        {
-            "label": pd.Series(row_labels(runs)),
-            "method": grouped["method"].first(),
-            "seeds": grouped["seed"].agg(lambda seeds: ",".join(map(str, seeds))),
-            "n": grouped["seed"].nunique(),
-            "run_ids": grouped["run_id"].agg(list),
-        }
-    )
-    means, deviations = grouped[[*METRICS, *COSTS]].mean(), grouped[list(METRICS)].std(ddof=1).add_suffix("_sd")
-    shortest = grouped["training_seconds"].min()  # the one that other work on the machine disturbed least
-    means["training_seconds"] = shortest
-    of_rows = dict(rows["run_ids"])
-    found = [intervals.of_rows(of_rows, stored), calibration.of_rows(of_rows, stored)]
-    rows = rows.join([means, deviations, *found])
+    candidates = [
+        candidate(str(setting), stored.results[some["run_id"].iloc[0]], frozenset(some["seed"]))
+        for setting, some in grouped
+    ]
+    chosen = choose(candidates, _seeds_of_table)
+    rows = _measured(runs, stored, row_labels(runs, candidates, chosen)).assign(**_roles(candidates, chosen))
     balanced = all(_balanced(stored.results[run_id]) for run_id in runs["run_id"])
     metric = "top1" if balanced else "macro"
     rows = rows.sort_values([metric, "label"], ascending=[False, True]).rename_axis("setting").reset_index()
-    seeds, scores = _scores(runs, rows["setting"])
+    is_row = rows["setting"].isin(chosen.settings)
+    others = rows[~is_row].reset_index(drop=True)
+    rows = rows[is_row].reset_index(drop=True)
+    seeds, every = _scores(runs, [*rows["setting"], *others["setting"]])
+    scores = {name: values[: len(rows)] for name, values in every.items()}
     compared = {name: compare_with_best(values) for name, values in scores.items()}
     ranking = compared[metric]
     ranks, shape, friedman = _ranks(scores[metric], ranking)
@@ -128,18 +173,26 @@ def _leaderboard(runs: pd.DataFrame, stored: Collection) -> Leaderboard:
     bold = {name: setting for name, setting in best.items() if compared[name].wins(compare.ALPHA)}
     if "ece" in bold:
         used = [seed for seed, is_used in zip(seeds, compared["ece"].seeds, strict=True) if is_used]
-        if not _is_lowest_without_noise(bold["ece"], runs[runs["seed"].isin(used)], stored):
+        compared_runs = runs[runs["seed"].isin(used) & runs["setting"].isin(chosen.settings)]
+        if not _is_lowest_without_noise(bold["ece"], compared_runs, stored):
             del bold["ece"]
     rows = rows.assign(**_behind(scores[metric], ranking, seeds), rank=ranks)
-    # The reference first, also among those that are level with it; without a comparison by the rows' own means.
-    rows["first"] = rows["setting"] != reference
-    rows = rows.sort_values(["behind", "first"], kind="stable", ignore_index=True).drop(columns="first")
+    rows = _ordered(rows, reference)
     rows["label"] += np.where(rows["lacks_seeds"] == "", "", f" {LACKS_SEEDS}")
+    row_of = {other: setting for setting, some in chosen.further.items() for other in some}
+    others = others.assign(
+        of=[row_of[setting] for setting in others["setting"]],
+        comparable=_on_seeds(every[metric][len(rows) :], ranking),
+    )
+    key = {name: runs.iloc[0][name] for name in TABLE_KEYS}
+    trained = how_trained(key, [one.result for one in candidates], _in_all(candidates))
     return Leaderboard(
-        title=_title(runs.iloc[0]),
-        key={name: runs.iloc[0][name] for name in TABLE_KEYS},
+        title=trained.title,
+        key=key,
         metric=metric,
         rows=rows,
+        others=others,
+        trained=trained,
         reference=reference,
         leads=ranking.leads,
         best=best,
@@ -149,6 +202,86 @@ def _leaderboard(runs: pd.DataFrame, stored: Collection) -> Leaderboard:
         critical_difference=_known(compare.critical_difference(*shape)),
         friedman=_known(friedman),
     )
+
+
+def _in_all(candidates: Sequence[Candidate]) -> list[str]:
+    """Settings of the recipe that every row has otherwise."""
+    each = [one.departures.others for one in candidates]
+    return [name for name, value in each[0].items() if all(name in one and one[name] == value for one in each)]
+
+
+def _measured(runs: pd.DataFrame, stored: Collection, labels: dict[str, str]) -> pd.DataFrame:
+    """What was measured of each setting, over its seeds."""
+    grouped = runs.groupby("setting", sort=False)
+    rows = pd.DataFrame(
+        {
+            "label": pd.Series(labels),
+            "method": grouped["method"].first(),
+            "seeds": grouped["seed"].agg(lambda seeds: ",".join(map(str, seeds))),
+            "n": grouped["seed"].nunique(),
+            "run_ids": grouped["run_id"].agg(list),
+        }
+    )
+    means, deviations = grouped[[*METRICS, *COSTS]].mean(), grouped[list(METRICS)].std(ddof=1).add_suffix("_sd")
+    shortest = grouped["training_seconds"].min()  # the one that other work on the machine disturbed least
+    means["training_seconds"] = shortest
+    of_rows = dict(rows["run_ids"])
+    found = [intervals.of_rows(of_rows, stored), calibration.of_rows(of_rows, stored)]
+    return rows.join([means, deviations, *found])
+
+
+def _roles(candidates: Sequence[Candidate], chosen: Chosen) -> dict[str, pd.Series]:
+    """The columns on what each setting is, by setting."""
+    settings = [one.setting for one in candidates]
+    methods = {one.setting: one.method for one in candidates}
+    same = {
+        setting: ", ".join(dict.fromkeys(display_name(methods[other]) for other in some))
+        for setting, some in chosen.same.items()
+    }
+    return {
+        "default": pd.Series({setting: setting in chosen.defaults for setting in settings}),
+        "tuned": pd.Series({one.setting: one.tuned for one in candidates}),
+        "further": pd.Series({setting: len(chosen.further.get(setting, ())) for setting in settings}),
+        "same_as": pd.Series({setting: same.get(setting, "") for setting in settings}),
+    }
+
+
+def _seeds_of_table(rows: Sequence[frozenset[int]]) -> frozenset[int]:
+    """The seeds on which rows with such seeds are compared."""
+    seeds = sorted(frozenset().union(*rows))
+    there = np.array([[seed in row for seed in seeds] for row in rows])
+    return frozenset(seed for seed, used in zip(seeds, table_seeds(there), strict=True) if used)
+
+
+def _ordered(rows: pd.DataFrame, reference: str | None) -> pd.DataFrame:
+    """Rows in the order of a table, with the columns ``tie`` and ``place``."""
+    complete = (rows["lacks_seeds"] == "") & rows["behind"].notna()
+    is_reference = rows["setting"] == reference
+    tested = rows["p"].notna()
+    tie = complete & (is_reference | (tested & ~rows["significantly_worse"]))
+    # The reference first, also among those that are level with it; without a comparison by the rows' own means.
+    order = pd.DataFrame({"lacks": ~complete, "apart": ~tie, "behind": rows["behind"], "first": ~is_reference})
+    if reference is None:
+        order[["lacks", "apart"]] = False
+    if not (tested & complete).any():  # nothing ties where nothing is tested
+        tie &= is_reference
+    order = order.sort_values(["lacks", "apart", "behind", "first"], kind="stable")
+    rows = rows.assign(tie=tie).loc[order.index].reset_index(drop=True)
+    places = []
+    for row in rows.to_dict("records"):
+        before = rows[rows["tie"] | (rows["behind"] < row["behind"] - 1e-9)]
+        before = before[before["lacks_seeds"] == ""]
+        ranked = row["lacks_seeds"] == "" and not math.isnan(row["behind"])
+        places.append((1.0 if row["tie"] else 1.0 + len(before)) if ranked else math.nan)
+    return rows.assign(place=places)
+
+
+def _on_seeds(scores: NDArray[np.float64], ranking: Comparison) -> NDArray[np.float64]:
+    """The mean of settings over the table's seeds; NaN for those that lack one, and where nothing is compared."""
+    if ranking.reference is None or not len(scores):
+        return np.full(len(scores), math.nan)
+    means: NDArray[np.float64] = scores[:, ranking.seeds].mean(1)  # NaN where a run is not there
+    return means
 
 
 def _is_lowest_without_noise(setting: str, runs: pd.DataFrame, stored: Collection) -> bool:
@@ -164,7 +297,7 @@ def _is_lowest_without_noise(setting: str, runs: pd.DataFrame, stored: Collectio
     return int((debiased <= debiased[setting]).sum()) <= 1  # where nothing is known of it, it decides nothing
 
 
-def _scores(runs: pd.DataFrame, settings: pd.Series) -> tuple[list[int], dict[str, NDArray[np.float64]]]:
+def _scores(runs: pd.DataFrame, settings: Sequence[str]) -> tuple[list[int], dict[str, NDArray[np.float64]]]:
     """Seeds, and of each compared metric the (rows, seeds), the higher the better; NaN where there is no run."""
     pivot = runs.pivot(index="setting", columns="seed", values=list(COMPARED)).loc[list(settings)]
     scores = {name: pivot[name].to_numpy(dtype=float) for name in COMPARED}
@@ -208,20 +341,3 @@ def _balanced(result: Result) -> bool:
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _title(run: pd.Series) -> str:
-    parts = [str(run["dataset"]), format_imbalance_ratio(run["imbalance_ratio"]), f"{run['recipe.name']} recipe"]
-    if run["comparison_group"]:
-        parts.append(str(run["comparison_group"]))
-    if run["data_seed"]:
-        parts.append(f"data seed {run['data_seed']}")
-    if run["validation"]:
-        parts.append("trained without the validation part")
-    if run["transductive"]:
-        parts.append("adapted to the unlabelled test set")
-    return ", ".join([*parts, f"data {_short(run['data'])}"])
-
-
-def _short(fingerprints: str) -> str:
-    return str(json.loads(fingerprints).get("train", "unknown"))[:6]

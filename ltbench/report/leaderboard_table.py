@@ -1,28 +1,118 @@
 """The tables of a leaderboard as rows of text, before they are rendered as Markdown, LaTeX or for a terminal."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
-from ltbench.report.leaderboard import LACKS_SEEDS, Leaderboard
+from ltbench.declared import method_named
+from ltbench.errors import unknown
+from ltbench.report.leaderboard import LACKS_SEEDS, LOWER_IS_BETTER, Leaderboard
 
 COLUMNS = {
     "top1": "Acc",
     "macro": "Macro",
+    "worst_class": "Worst",
     "many": "Many",
     "medium": "Med",
     "few": "Few",
     "ece": "ECE",
     "mce": "MCE",
+    "nll": "NLL",
+    "brier": "Brier",
+    "adaptive_ece": "ECE adaptive",
+    "classwise_ece": "ECE class-wise",
 }
-_BESIDE = {"ece": {"ece_floor": "Floor", "ece_debiased": "Debiased"}}
-"""Columns to the right of a metric's."""
+"""Metrics with a mean and a standard deviation, and their headings."""
+_UNITLESS = ("nll", "brier")
+_LOWEST_FIRST = ("rank", *LOWER_IS_BETTER, "ece_floor", "ece_debiased", "parameters", "multiply_adds")
+_LOWEST_FIRST += ("training_seconds", "peak_memory_bytes", "behind", "p", "method")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table."""
+
+    heading: str
+    cell: Callable[[Leaderboard, pd.Series], str]
+    key: str
+    """The column of ``Leaderboard.rows`` that it sorts by."""
+
+
+def _metric(name: str) -> Column:
+    digits = 3 if name in _UNITLESS else 1
+    return Column(COLUMNS[name], lambda leaderboard, row: _cell(leaderboard, row, name, digits), name)
+
+
+def _of(heading: str, key: str, text: Callable[[Any], str]) -> Column:
+    return Column(heading, lambda _, row: text(row[key]), key)
+
+
+_ALL = {
+    "rank": Column("Rank", lambda leaderboard, row: _place(leaderboard, row), "place"),
+    "n": _of("n", "n", str),
+    **{name: _metric(name) for name in COLUMNS},
+    "floor": _of("Floor", "ece_floor", lambda value: _number(value, 1)),
+    "debiased": _of("Debiased", "ece_debiased", lambda value: _number(value, 1)),
+    "params": _of("Params (M)", "parameters", lambda value: _number(value / 1e6, 2)),
+    "madds": _of("MAdds (M)", "multiply_adds", lambda value: _number(value / 1e6, 1)),
+    "train": _of("Train", "training_seconds", lambda value: _duration(value)),
+    "speed": _of("Images/s", "training_images_per_second", lambda value: _number(value, 0)),
+    "memory": _of("Memory (MB)", "peak_memory_bytes", lambda value: _number(value / 1e6, 0)),
+    "behind": Column("Behind", lambda leaderboard, row: _behind(leaderboard, row), "behind"),
+    "p": Column("p (adj.)", lambda leaderboard, row: _p(leaderboard, row), "p"),
+    "wins": _of("Wins %", "wins", lambda value: _number(100 * value, 0)),
+}
+_OTHER_NAMES = {"acc": "top1", "worst": "worst_class", "med": "medium"}
+_NEED_A_COMPARISON = ("rank", "behind", "p", "wins")
+
+
+@dataclass(frozen=True)
+class View:
+    """What a reader wants to see of a table."""
+
+    columns: tuple[str, ...] = ()
+    """Names of columns; none for the usual ones."""
+    sort: str = ""
+    """The column to sort by; none for the table's own order."""
+    opened: tuple[str, ...] = ()
+    """Methods whose other settings are shown below their row; "all" for all."""
+
+    @classmethod
+    def parsed(cls, columns: str | None = None, sort: str | None = None, opened: str | None = None) -> "View":
+        """From the comma-separated lists of a command line.
+
+        Raises:
+            LtbenchError: for a column that there is not.
+        """
+        names = tuple(_column_name(name, "--columns") for name in (columns or "").split(",") if name)
+        return cls(
+            names,
+            "method" if sort == "method" else _column_name(sort, "--sort") if sort else "",
+            tuple(method_named(name) for name in (opened or "").split(",") if name),
+        )
+
+
+def _column_name(text: str, where: str) -> str:
+    """A column by its name or heading, in any case."""
+    name = text.strip().casefold()
+    headings = {column.heading.casefold(): key for key, column in _ALL.items()}
+    name = _OTHER_NAMES.get(name, headings.get(name, name))
+    if name not in _ALL:
+        known = [*(key for key in _ALL if key not in _OTHER_NAMES.values()), *_OTHER_NAMES]
+        raise unknown("column", text.strip(), known, where=where)
+    return name
+
+
 NOTE = (
-    "Percent, mean ± standard deviation over n seeds; accuracy on the test set after the last epoch: all, many- (> "
-    "100 training images), medium- and few-shot (< 20) classes, the groups averaged over classes; Macro, where the "
-    "test set is not balanced: over all classes. ECE and MCE: 15 bins; lower is better. Floor: the ECE that a "
+    "A row a method, at its default settings; +n settings: others are stored, which --settings shows; =: the method "
+    "equals another by construction, and both count once. Rank: 1 for all that tie with the best, then by order; the "
+    "ties stand above the rule, also a row far behind whose seeds vary widely. Percent, mean ± standard deviation "
+    "over n seeds; accuracy on the test set after the last epoch: all, many- (> 100 training images), medium- and "
+    "few-shot (< 20) classes, the groups averaged over classes; where the test set is not balanced, Macro: over all "
+    "classes, and Worst: the class with the lowest. ECE and MCE: 15 bins; lower is better. Floor: the ECE that a "
     "perfectly calibrated model with the same confidences measures on as many images (mean of consistency "
     "resampling). Debiased: the ECE without what noise adds to it. MAdds: of one image. Train: the shortest of the "
     "seeds, on the machine at hand, with the runs that a method starts from. Order, bold and ≈ come from the same "
@@ -40,10 +130,22 @@ DIFFERENCES_NOTE = (
     "to 97 %, and in fewer where seeds spread widely on a nearly solved test set. The interval of the debiased ECE "
     "covers the true ECE in at least 87 % of simulated cases. Behind: points behind the best row, mean over the seeds"
     " that both have, their number in brackets where it is not n. p: paired test over these, adjusted for the number "
-    "of rows and for the choice of the best row by the same runs. Rank: mean over the table's seeds; a row that lacks"
-    " one has no rank. Wins: comparisons with another row on the same seed that the row wins, equality being half a "
+    "of rows and for the choice of the best row by the same runs. Mean rank: over the table's seeds; a row that lacks"
+    " one has none. Wins: comparisons with another row on the same seed that the row wins, equality being half a "
     "win. All is about these data and settings: other data may rank methods otherwise."
 )
+
+
+class Command(str):
+    """A paragraph that is a command, to be copied."""
+
+    __slots__ = ()
+
+
+class Lack(str):
+    """A paragraph on what a table lacks."""
+
+    __slots__ = ()
 
 
 class Bold(str):
@@ -64,26 +166,126 @@ class Table:
     """1 for a leaderboard, 2 for what belongs to it."""
     expendable: Sequence[str] = field(default=())
     """Columns that a narrow terminal leaves out, in this order."""
+    above: Sequence[str] = field(default=())
+    """Paragraphs between title and rows."""
+    band: frozenset[int] = frozenset()
+    """The rows that tie with the best."""
+    rule: int | None = None
+    """Number of rows above a rule; None for no rule."""
+    keys: Sequence[str] = field(default=())
+    """Of each row the BibTeX key of its paper, empty for none; none at all where there are no papers."""
+    subordinate: frozenset[int] = frozenset()
+    """Rows that belong to the one above them."""
+    further: Sequence[str] = field(default=())
+    """Of each row what stands behind its label where there is room, e.g. "+13 settings"; none at all: nothing."""
 
 
-def leaderboard_table(leaderboard: Leaderboard) -> Table:
-    """Mean and standard deviation of every row, and what it costs."""
-    metrics = [metric for metric in COLUMNS if metric != "macro" or leaderboard.metric == "macro"]
-    rows = [
-        [
-            str(row["label"]),
-            str(row["n"]),
-            *(cell for metric in metrics for cell in _cells(leaderboard, row, metric)),
-            _number(row["parameters"] / 1e6, 2),
-            _number(row["multiply_adds"] / 1e6, 1),
-            _duration(row["training_seconds"]),
-        ]
-        for _, row in leaderboard.rows.iterrows()
-    ]
-    named = [name for metric in metrics for name in (COLUMNS[metric], *_BESIDE.get(metric, {}).values())]
-    header = ["Method", "n", *named, "Params (M)", "MAdds (M)", "Train"]
-    expendable = ["MAdds (M)", "Params (M)", "MCE", "Train", "Debiased", "Med", "Many", "Floor", "Few", "n"]
-    return Table(leaderboard.title, header, rows, about_seeds(leaderboard), expendable=expendable)
+@dataclass(frozen=True)
+class Folded:
+    """What a reader opens when needed: tables and paragraphs under a heading."""
+
+    summary: str
+    blocks: Sequence["Table | str"]
+
+
+def leaderboard_table(
+    leaderboard: Leaderboard, view: View | None = None, above: Sequence[str] = (), keys: Mapping[str, str] | None = None
+) -> Table:
+    """Mean and standard deviation of every row, and what it costs.
+
+    Args:
+        leaderboard: the table.
+        view: columns, order, and which methods show all of their settings.
+        above: paragraphs between title and rows.
+        keys: the BibTeX keys of papers by method.
+    """
+    view = view or View()
+    names = list(view.columns) or _usual_columns(leaderboard)
+    ordered = _sorted(leaderboard.rows, view.sort)
+    rows: list[list[str]] = []
+    cited: list[str] = []
+    further: list[str] = []
+    band, subordinate = set(), set()
+    last_tie = 0
+    for _, row in ordered.iterrows():
+        if row["tie"]:
+            band.add(len(rows))
+        further.append(f"+{row['further']} setting{'s' * (row['further'] != 1)}" if row["further"] else "")
+        rows.append([_label(row), *(_ALL[name].cell(leaderboard, row) for name in names)])
+        cited.append((keys or {}).get(row["method"], ""))
+        for _, other in _opened(leaderboard, row, view).iterrows():
+            subordinate.add(len(rows))
+            cells = ("" if name in _NEED_A_COMPARISON else _ALL[name].cell(leaderboard, other) for name in names)
+            rows.append([str(other["label"]), *cells])
+            cited.append("")
+            further.append("")
+        last_tie = len(rows) if row["tie"] else last_tie
+    ties = int(ordered["tie"].sum())
+    has_rule = 1 < ties < len(ordered) and not view.sort
+    return Table(
+        leaderboard.title,
+        ["Method", *(_ALL[name].heading for name in names)],
+        rows,
+        about_seeds(leaderboard),
+        expendable=() if view.columns else _EXPENDABLE,
+        above=above,
+        band=frozenset(band) if ties > 1 else frozenset(),
+        rule=last_tie if has_rule else None,
+        keys=cited if keys else (),
+        subordinate=frozenset(subordinate),
+        further=further if any(further) else (),
+    )
+
+
+_EXPENDABLE = ("MAdds (M)", "Params (M)", "MCE", "Debiased", "Floor", "Med", "Many", "Train", "n", "Few")
+
+
+def _usual_columns(leaderboard: Leaderboard) -> list[str]:
+    first = ["top1"] if leaderboard.metric == "top1" else ["macro", "worst_class", "top1"]
+    shots = ["many", "medium", "few"]
+    return ["rank", "n", *first, *shots, "ece", "floor", "debiased", "mce", "params", "madds", "train"]
+
+
+def _sorted(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    if not name:
+        return rows
+    if name == "method":
+        return rows.sort_values("label", kind="stable", key=lambda labels: labels.str.casefold())
+    key = _ALL[name].key
+    return rows.sort_values(key, ascending=name in _LOWEST_FIRST or key in _LOWEST_FIRST, kind="stable")
+
+
+def _opened(leaderboard: Leaderboard, row: pd.Series, view: View) -> pd.DataFrame:
+    """The other settings of a row that are shown below it."""
+    others = leaderboard.others
+    if others.empty or not (row["method"] in view.opened or "all" in view.opened):
+        return others.head(0)
+    shown: pd.DataFrame = others[others["of"] == row["setting"]]
+    return shown
+
+
+def rows_in_view(leaderboard: Leaderboard, view: View) -> Iterator[dict[Any, Any]]:
+    """The rows, and below each those of its other settings that are shown, which have ``of``."""
+    for _, row in _sorted(leaderboard.rows, view.sort).iterrows():
+        yield row.to_dict()
+        yield from _opened(leaderboard, row, view).to_dict("records")
+
+
+def _label(row: pd.Series) -> str:
+    """The label, and the methods that equal the row's."""
+    return f"{row['label']} = {row['same_as']}" if row["same_as"] else str(row["label"])
+
+
+def _place(leaderboard: Leaderboard, row: pd.Series) -> str:
+    """For example "1=" for a rank that several rows have, and "–" for a row without one."""
+    if pd.isna(row["place"]):
+        return "–"
+    shared = int((leaderboard.rows["place"] == row["place"]).sum()) > 1
+    return f"{row['place']:.0f}{'=' * shared}"
+
+
+def _p(leaderboard: Leaderboard, row: pd.Series) -> str:
+    return "" if row["setting"] == leaderboard.reference else probability(row["p"])
 
 
 NO_COMPARISON = "too few of the rows share seeds for a comparison"
@@ -126,14 +328,10 @@ def _listed(numbers: str) -> str:
     return ", ".join(each) if len(each) <= 10 else f"{', '.join(each[:3])} ... {each[-1]} ({len(each)} in all)"
 
 
-def _cells(leaderboard: Leaderboard, row: pd.Series, metric: str) -> list[str]:
-    """The figure, and what it is read against."""
-    return [_cell(leaderboard, row, metric), *(_number(row[name], 1) for name in _BESIDE.get(metric, {}))]
-
-
-def _cell(leaderboard: Leaderboard, row: pd.Series, metric: str) -> str:
-    text = spread(row[metric], row[f"{metric}_sd"])
-    if metric == leaderboard.metric and not math.isnan(row["p"]) and not row["significantly_worse"]:
+def _cell(leaderboard: Leaderboard, row: pd.Series, metric: str, digits: int) -> str:
+    text = spread(row[metric], row[f"{metric}_sd"], digits)
+    compared = metric == leaderboard.metric and "p" in row and not math.isnan(row["p"])
+    if compared and not row["significantly_worse"]:
         return f"≈ {text}"
     return Bold(text) if leaderboard.bold.get(metric) == row["setting"] else text
 
@@ -148,14 +346,14 @@ def differences_table(leaderboard: Leaderboard) -> Table:
             _interval(*(row[f"{leaderboard.metric}{end}"] for end in ("", "_low", "_high"))),
             _interval(row["ece_debiased"], row["ece_low"], row["ece_high"]),
             _behind(leaderboard, row),
-            "" if row["setting"] == leaderboard.reference else probability(row["p"]),
+            _p(leaderboard, row),
             _number(row["rank"], 1),
             _number(100 * row["wins"], 0),
         ]
         for _, row in leaderboard.rows.iterrows()
     ]
-    header = ["Method", "n", f"{name} [95 %]", "ECE debiased [95 %]", "Behind", "p (adj.)", "Rank", "Wins %"]
-    expendable = ["n", "Rank", "Wins %", "ECE debiased [95 %]"]
+    header = ["Method", "n", f"{name} [95 %]", "ECE debiased [95 %]", "Behind", "p (adj.)", "Mean rank", "Wins %"]
+    expendable = ["n", "Mean rank", "Wins %", "ECE debiased [95 %]"]
     return Table(f"Differences: {leaderboard.title}", header, rows, _ranks(leaderboard), 2, expendable)
 
 
@@ -183,11 +381,11 @@ def _behind(leaderboard: Leaderboard, row: pd.Series) -> str:
     return _number(row["behind"], 1) + seeds
 
 
-def spread(mean: float, deviation: float) -> str:
+def spread(mean: float, deviation: float, digits: int = 1) -> str:
     """For example "63.0 ± 3.6"; one run has no deviation."""
     if pd.isna(mean):
         return "n/a"
-    return f"{mean:.1f}" if pd.isna(deviation) else f"{mean:.1f} ± {deviation:.1f}"
+    return f"{mean:.{digits}f}" if pd.isna(deviation) else f"{mean:.{digits}f} ± {deviation:.{digits}f}"
 
 
 def probability(p: float) -> str:

@@ -5,10 +5,11 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
-from rich.box import SIMPLE_HEAD
+from rich.box import Box
 from rich.console import Console
 from rich.measure import Measurement
 from rich.padding import Padding
@@ -19,30 +20,56 @@ from tabulate import tabulate
 from ltbench.files.spreadsheet import csv
 from ltbench.printable import printable_name
 from ltbench.report.leaderboard import Leaderboard
-from ltbench.report.leaderboard_table import Bold, Table
+from ltbench.report.leaderboard_table import Bold, Command, Folded, Lack, Table, View, rows_in_view
 from ltbench.report.terminal import Terminal
 
-Block = Table | str
-"""A table, or a paragraph between tables."""
+Block = Table | str | Folded
+"""A table, a paragraph between tables, or what is folded."""
 _LABEL = 28
 """Number of characters of a label on one line of a narrow terminal."""
+_TIE = "on bright_black"
+"""The tint of rows that tie with the best."""
+_RULED = Box("    \n    \n ── \n    \n ── \n    \n    \n    \n")
+"""A rule below the header and where a section ends."""
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def markdown(parts: Iterable[Block]) -> str:
     """Tables with headings, for GitHub."""
-    return "\n".join(part + "\n" if isinstance(part, str) else _markdown(part) for part in parts)
+    return "\n".join(map(_markdown_block, parts))
+
+
+def _markdown_block(part: Block) -> str:
+    if isinstance(part, Folded):
+        inside = "\n".join(map(_markdown_block, part.blocks))
+        return f"<details>\n<summary>{part.summary}</summary>\n\n{inside}\n</details>\n"
+    return _markdown(part) if isinstance(part, Table) else f"{part}\n"
 
 
 def _markdown(table: Table) -> str:
-    rows = [[_bold(escaped_markdown(row[0]), row[0], "**{}**"), *map(_markdown_figure, row[1:])] for row in table.rows]
+    rows = [[_markdown_label(table, place), *map(_markdown_figure, row[1:])] for place, row in enumerate(table.rows)]
     header = [escaped_markdown(table.header[0]), *map(markdown_paragraph, table.header[1:])]
     text = tabulate(rows, header, tablefmt="github", colalign=_align(table), disable_numparse=True)
+    above = "".join(
+        f"```\n{one}\n```\n\n" if isinstance(one, Command) else f"{markdown_paragraph(one)}\n\n" for one in table.above
+    )
     caption = f"\n{markdown_paragraph(table.caption)}\n" if table.caption else ""
-    return f"{'#' * (table.level + 2)} {escaped_markdown(table.title)}\n\n{text}\n{caption}"
+    return f"{'#' * (table.level + 2)} {escaped_markdown(table.title)}\n\n{above}{text}\n{caption}"
+
+
+def _markdown_label(table: Table, place: int) -> str:
+    label = table.rows[place][0]
+    further = f" {table.further[place]}" if table.further and table.further[place] else ""
+    indent = f"{_NO_BREAK * 3}" if place in table.subordinate else ""
+    return indent + _bold(escaped_markdown(label), label, "**{}**") + further
 
 
 def _markdown_figure(cell: str) -> str:
-    return _bold(markdown_paragraph(cell), cell, "**{}**")
+    return (
+        _bold(markdown_paragraph(cell), cell, "**{}**")
+        .replace(" ± ", f"{_NO_BREAK}±{_NO_BREAK}")
+        .replace("≈ ", f"≈{_NO_BREAK}")
+    )
 
 
 def escaped_markdown(text: str) -> str:
@@ -66,8 +93,18 @@ def _escaped_underscores_and_entities(text: str) -> str:
 
 
 def latex(parts: Iterable[Block]) -> str:
-    """Tables with the rules of booktabs; what is said about them stands in comments."""
-    return "\n".join(f"{_latex_comment(part)}\n" if isinstance(part, str) else _latex(part) for part in parts)
+    r"""Floats over both columns of a page, with booktabs; what is said between tables stands in comments.
+
+    The preamble needs ``\usepackage{booktabs}``; papers are cited by the keys of ``ltbench report --format bibtex``.
+    """
+    used: set[str] = set()
+    return "\n".join(_latex_block(part, used) for part in parts)
+
+
+def _latex_block(part: Block, used: set[str]) -> str:
+    if isinstance(part, Folded):
+        return ""
+    return f"{_latex_comment(part)}\n" if isinstance(part, str) else _latex(_latex_fitted(part), used)
 
 
 _LATEX = {
@@ -89,7 +126,13 @@ _LATEX = {
     "−": "$-$",
     "←": r"$\leftarrow$",
     "→": r"$\rightarrow$",
+    "·": r"$\cdot$",
+    "–": "--",
 }
+_TEXT_WIDTH = 490.0
+"""Points that both columns of a page of the field's conferences have."""
+_SMALL, _SEPARATION = 4.1, 6.0
+"""Points of a character in footnote size, and between two columns."""
 
 
 def escaped_latex(text: str) -> str:
@@ -101,18 +144,59 @@ def _latex_comment(text: str) -> str:
     return "\n".join(f"% {escaped_latex(line)}" for line in text.splitlines())
 
 
-def _latex(table: Table) -> str:
-    lines = [
-        rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}",
-        r"\toprule",
-        _latex_row(list(map(escaped_latex, table.header))),
-        r"\midrule",
-        *(_latex_row([_bold(escaped_latex(cell), cell, r"\textbf{{{}}}") for cell in row]) for row in table.rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    caption = f"{_latex_comment(table.caption)}\n" if table.caption else ""
-    return f"{_latex_comment(table.title)}\n" + "\n".join(lines) + f"\n{caption}"
+def _latex(table: Table, used: set[str]) -> str:
+    rows = [_latex_row(_latex_cells(table, place)) for place in range(len(table.rows))]
+    if table.rule is not None:
+        rows.insert(table.rule, r"\midrule")
+    said = [f"{table.title}.", *(one for one in table.above if not isinstance(one, Command | Lack)), table.caption]
+    return "\n".join(
+        [
+            *(f"% {printable_name(one)}" for one in table.above if isinstance(one, Command | Lack)),
+            r"\begin{table*}[t]",
+            r"\centering",
+            r"\footnotesize",
+            rf"\setlength{{\tabcolsep}}{{{_SEPARATION / 2:g}pt}}",
+            rf"\caption{{{escaped_latex(' '.join(filter(None, said)))}}}",
+            rf"\label{{{_latex_label(table.title, used)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}",
+            r"\toprule",
+            _latex_row(list(map(escaped_latex, table.header))),
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table*}",
+            "",
+        ]
+    )
+
+
+def _latex_cells(table: Table, place: int) -> list[str]:
+    cells = [_bold(escaped_latex(cell), cell, r"\textbf{{{}}}") for cell in table.rows[place]]
+    if place in table.subordinate:
+        cells[0] = rf"\quad {cells[0]}"
+    if table.keys and table.keys[place]:
+        cells[0] += rf"~\cite{{{table.keys[place]}}}"
+    return cells
+
+
+def _latex_label(title: str, used: set[str]) -> str:
+    """A label that no other table has, e.g. "tab:cifar100-lt-ir-100-resnet-32"."""
+    words = re.sub(r"[^a-z0-9]+", "-", " ".join(title.lower().split(" · ")[:3])).strip("-") or "results"
+    names = (f"tab:{words}{suffix}" for suffix in ("", *(f"-{number}" for number in range(2, len(used) + 3))))
+    found = next(name for name in names if name not in used)
+    used.add(found)
+    return found
+
+
+def _latex_fitted(table: Table) -> Table:
+    """The table without the columns that are too many for a page."""
+
+    def points(one: Table) -> float:
+        widths = [max(map(len, column)) for column in zip(one.header, *one.rows, strict=True)]
+        return _SMALL * (sum(widths) + 5 * bool(one.keys)) + _SEPARATION * len(widths)
+
+    return _without_expendable(table, lambda one: points(one) > _TEXT_WIDTH)[0]
 
 
 def _latex_row(cells: list[str]) -> str:
@@ -157,26 +241,48 @@ def show(console: Console, parts: Iterable[Block], *, bold: str | None = "bold")
         parts: to show.
         bold: the style of cells that stand out; None marks them by a star.
     """
+    hidden = False
     for part in parts:
-        if isinstance(part, str):
+        if isinstance(part, Folded):
+            hidden = True
+        elif isinstance(part, str):
             console.print(Text(part), end="\n\n")
         else:
             fitting, left_out = _fitted(part, console.width)
             console.print(Text(part.title, style="bold"))
+            for line in part.above:
+                # A command stands in one line, to be copied.
+                console.print(
+                    Text(f"  {line}" if isinstance(line, Command) else line), soft_wrap=isinstance(line, Command)
+                )
             console.print(_rich(fitting, bold), end="")
             missing = f"Left out to fit the width: {', '.join(left_out)}." if left_out else ""
             caption = " ".join(filter(None, (part.caption, missing)))
             console.print(Padding(Text(caption, style="dim"), (0, 0, 1, 1)) if caption else "")
+    if hidden:
+        console.print(Text(_UNFOLD, style="dim"))
+
+
+_UNFOLD = "More: --explain adds the paired tests, what follows for a choice, and what the columns mean."
 
 
 def _rich(table: Table, bold: str | None) -> RichTable:
-    shown = RichTable(box=SIMPLE_HEAD, show_edge=False, pad_edge=True)
-    shown.add_column(table.header[0], min_width=min(_LABEL, max(len(row[0]) for row in table.rows)), overflow="fold")
+    labels = [_text_label(table, place) for place in range(len(table.rows))]
+    shown = RichTable(box=_RULED, show_edge=False, pad_edge=True)
+    shown.add_column(table.header[0], min_width=min(_LABEL, max(map(len, labels))), overflow="fold")
     for name in table.header[1:]:
         shown.add_column(name, justify="right", no_wrap=True)
-    for row in table.rows:
-        shown.add_row(*(_rich_cell(cell, bold) for cell in row))
+    for place, (label, row) in enumerate(zip(labels, table.rows, strict=True)):
+        tint = _TIE if bold and place in table.band else None
+        ends = table.rule == place + 1
+        cells = [_rich_cell(type(row[0])(label), bold), *(_rich_cell(cell, bold) for cell in row[1:])]
+        shown.add_row(*cells, style=tint, end_section=ends)
     return shown
+
+
+def _text_label(table: Table, place: int) -> str:
+    further = f" {table.further[place]}" if table.further and table.further[place] else ""
+    return f"{'  ' * (place in table.subordinate)}{table.rows[place][0]}{further}"
 
 
 def _rich_cell(cell: str, bold: str | None) -> Text:
@@ -187,13 +293,17 @@ def _rich_cell(cell: str, bold: str | None) -> Text:
 
 def _fitted(table: Table, width: int) -> tuple[Table, list[str]]:
     """The table without the columns that are one too many for the width, and their names."""
+    return _without_expendable(table, lambda one: _width(one, _LABEL) > width)
+
+
+def _without_expendable(table: Table, too_wide: Callable[[Table], bool]) -> tuple[Table, list[str]]:
     left_out: list[str] = []
     waiting = [name for name in table.expendable if name in table.header]
-    while waiting and _width(table, _LABEL) > width:
+    while waiting and too_wide(table):
         left_out.append(waiting.pop(0))
         place = table.header.index(left_out[-1])
         rows = [row[:place] + row[place + 1 :] for row in table.rows]
-        table = Table(table.title, table.header[:place] + table.header[place + 1 :], rows, table.caption, table.level)
+        table = replace(table, header=table.header[:place] + table.header[place + 1 :], rows=rows)
     return table, left_out
 
 
@@ -201,21 +311,25 @@ def _width(table: Table, label: int | None = None) -> int:
     """Number of characters of a table's lines, its labels folded at so many."""
     console = Terminal(file=io.StringIO(), width=10_000)
     whole = Measurement.get(console, console.options, _rich(table, None)).maximum
-    longest = max(len(row[0]) for row in table.rows)
+    longest = max(len(_text_label(table, place)) for place in range(len(table.rows)))
     return whole - max(0, longest - (label or longest))
 
 
-def records(leaderboards: Iterable[Leaderboard]) -> list[dict[str, Any]]:
+def records(leaderboards: Iterable[Leaderboard], view: View | None = None) -> list[dict[str, Any]]:
     """Every column of every row, for machines; what is not known is None.
 
     ``first`` is whether a row leads its table, ``bold`` names the metrics in which it is significantly better than
-    every other row, ``table_seeds`` are the seeds on which the table compares.
+    every other row, ``table_seeds`` are the seeds on which the table compares. A setting that a view opens has a row of
+    its own, which is not ``compared``.
     """
     return [
         {
             "leaderboard": leaderboard.title,
+            "not_as_the_recipe": leaderboard.trained.warning,
             "ranked_by": leaderboard.metric,
-            **{str(name): _json_value(value) for name, value in row.items()},
+            "compared": row.get("of") is None,
+            **dict.fromkeys(map(str, leaderboard.rows)),
+            **{str(name): _json_value(value) for name, value in row.items() if name != "of"},
             "first": leaderboard.leads and row["setting"] == leaderboard.reference,
             "bold": ",".join(metric for metric, setting in leaderboard.bold.items() if setting == row["setting"]),
             "table_seeds": ",".join(map(str, leaderboard.seeds)),
@@ -224,7 +338,7 @@ def records(leaderboards: Iterable[Leaderboard]) -> list[dict[str, Any]]:
             "friedman_p": leaderboard.friedman,
         }
         for leaderboard in leaderboards
-        for row in leaderboard.rows.to_dict("records")
+        for row in rows_in_view(leaderboard, view or View())
     ]
 
 
@@ -235,15 +349,15 @@ def _json_value(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def as_json(leaderboards: Iterable[Leaderboard]) -> str:
+def as_json(leaderboards: Iterable[Leaderboard], view: View | None = None) -> str:
     """The records as JSON."""
-    return json.dumps(records(leaderboards), indent=1, allow_nan=False) + "\n"
+    return json.dumps(records(leaderboards, view), indent=1, allow_nan=False) + "\n"
 
 
-def as_csv(leaderboards: Iterable[Leaderboard]) -> str:
+def as_csv(leaderboards: Iterable[Leaderboard], view: View | None = None) -> str:
     """The records as CSV, several run ids in a cell by spaces; see ``ltbench.files.spreadsheet.csv`` for texts."""
-    return csv(pd.DataFrame([{**row, "run_ids": " ".join(row["run_ids"])} for row in records(leaderboards)]))
+    return csv(pd.DataFrame([{**row, "run_ids": " ".join(row["run_ids"])} for row in records(leaderboards, view)]))
 
 
-DATA: dict[str, Callable[[Iterable[Leaderboard]], str]] = {"json": as_json, "csv": as_csv}
+DATA: dict[str, Callable[[Iterable[Leaderboard], View | None], str]] = {"json": as_json, "csv": as_csv}
 """Formats for machines."""

@@ -26,7 +26,9 @@ METRICS = {
 }
 """Metric and split of ``published.csv`` -> ours. Others are accuracies on shifted test sets, or not measured here."""
 NAMES = {"top1": "Acc", "many": "Many", "medium": "Med", "few": "Few", "ece": "ECE", "mce": "MCE"}
-HEADER = ("Method", "Published as", "Metric", "Reported", "Measured", "Gap", "Note")
+HEADER = ("Method", "Published as", "Metric", "Epochs ours / theirs", "Reported", "Measured", "Gap", "Note")
+_NEAR = 0.1
+"""Trainings whose lengths differ by more than this fraction of the longer one have no gap."""
 _SPREAD = {"acc": "acc_std", "ECE_percent": "ECE_std", "MCE_percent": "MCE_std"}
 _WITH_PRIOR = "+prior"
 """The end of a published method's name where predictions were corrected for the class prior of the test set."""
@@ -46,8 +48,10 @@ class Figure:
     reported: float
     reported_sd: float | None
     measured: float
-    gap: float
-    """Measured less reported, points."""
+    epochs: str
+    """Epochs of ours and of theirs, e.g. "10 / 200"; "?" where they are not known."""
+    gap: float | None
+    """Measured less reported, points; None where the lengths of training differ by more than a tenth."""
     n: int
     """Seeds that were measured."""
     source: str
@@ -87,7 +91,7 @@ def _bare(name: str) -> str:
 
 
 def _of_leaderboard(leaderboard: Leaderboard, stored: Collection) -> Iterator[Figure]:
-    for row in leaderboard.rows.to_dict("records"):
+    for row in leaderboard.settings.to_dict("records"):
         runs = [stored.results[run_id] for run_id in row["run_ids"]]
         with_paper = next((run for run in runs if run.method.paper is not None), None)
         if with_paper is None or with_paper.method.paper is None or not isinstance(with_paper.config.recipe, Recipe):
@@ -104,6 +108,9 @@ def _beside(
     leaderboard: str, row: dict[Any, Any], runs: list[Result], experiment: pd.DataFrame, differs: list[str]
 ) -> Iterator[Figure]:
     """The figures of one source about one experiment."""
+    recipe = runs[0].config.recipe
+    assert isinstance(recipe, Recipe)
+    ours, theirs = recipe.epochs, _stated_epochs(experiment["epochs"].iloc[0])
     spreads = {figure["metric"]: float(figure["value"]) for figure in experiment.to_dict("records")}
     for figure in experiment.to_dict("records"):
         name, measured = _measured(figure, row, runs)
@@ -118,7 +125,8 @@ def _beside(
             reported=value,
             reported_sd=spreads.get(_SPREAD.get(figure["metric"], "")) if figure["split"] == "all" else None,
             measured=measured,
-            gap=measured - value,
+            epochs=f"{ours} / {'?' if theirs is None else theirs}",
+            gap=measured - value if theirs is None or abs(ours - theirs) <= _NEAR * max(ours, theirs) else None,
             n=row["n"],
             source=figure["source"],
             differs="; ".join([*differs, *filter(None, [figure["remark"]])]) or "nothing that is known",
@@ -180,9 +188,16 @@ def differences(claim: str, experiment: pd.DataFrame, run: Result) -> list[str]:
 
 
 def _same_epochs(stated: str, ours: int) -> bool:
-    """Whether the epochs that a table states, such as "standard (200)" or "200+10", are ours in the first stage."""
+    return not stated.startswith("not stated") and _stated_epochs(stated) == ours
+
+
+def _stated_epochs(stated: str) -> int | None:
+    """The epochs of the first stage that a table states, such as "standard (200)" or "200+10".
+
+    Also what it is inferred to be, as in "not stated (inferred 200)"; None for a length in steps, or of no number.
+    """
     numbers = re.findall(r"\d+", stated)
-    return not stated.startswith("not stated") and "iters" not in stated and numbers[:1] == [str(ours)]
+    return int(numbers[0]) if numbers and "iters" not in stated else None
 
 
 def _recipes(ours: Recipe, authors: Recipe | None) -> str:
@@ -227,9 +242,10 @@ def cells(found: pd.DataFrame) -> list[list[str]]:
             row["label"],
             row["published"],
             row["metric"],
+            row["epochs"],
             f"{row['reported']:.1f}" + ("" if pd.isna(row["reported_sd"]) else f" ± {row['reported_sd']:.1f}"),
             f"{row['measured']:.1f}",
-            f"{row['gap']:+.1f}",
+            "–" if pd.isna(row["gap"]) else f"{row['gap']:+.1f}",
             numbers[(row["source"], row["differs"])],
         ]
         for row in found.to_dict("records")

@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from ltbench.config.format_settings import format_imbalance_ratio, format_value
 from ltbench.report.leaderboard import Leaderboard
 
@@ -20,8 +22,12 @@ _WORDS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "imbalance_ratio": ("imbalance ratio", _ratio),
     "data_seed": ("data seed", format_value),
     "image_size": ("image size", format_value),
+    "backbone": ("backbone", format_value),
+    "pretrained": ("pretrained", _yes_no),
+    "precision": ("precision", format_value),
     "validation": ("trained without the validation part", _yes_no),
     "recipe.name": ("recipe", str),
+    "table_epochs": ("epochs", lambda value: "each its own" if pd.isna(value) else format_value(value)),
     "transductive": ("adapted to the unlabelled test set", _yes_no),
     "comparison_group": ("comparison group", lambda value: value or "trained from scratch"),
 }

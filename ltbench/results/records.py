@@ -1,7 +1,7 @@
 """The records that a result consists of: metrics, data, method, cost, training curve."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -134,6 +134,7 @@ class DataRecord(Frozen):
     """The data that the run was trained and tested on."""
 
     fingerprints: dict[str, str]
+    folder: str | None = Field(None, description="name of the user's own folder of images, if they are from one")
     classes: list[str] = Field(min_length=1)
     counts: list[Count] = Field(description="training images by class, validation part included")
     trained_on: list[Count] = Field(description="training images by class, without the validation part")
@@ -162,6 +163,10 @@ class MethodRecord(Frozen):
     transductive: bool
     track: str | None = Field(None, description="comparison group, if not networks trained from scratch")
     uses: dict[str, str] = Field(description="ids of the runs that it starts from")
+    name: str | None = Field(None, description="what papers call the method; null in older results")
+    defaults: dict[str, Any] | None = Field(
+        None, description="hyper-parameters of the method on this data set where a run sets none; null in older results"
+    )
     selected: dict[str, float] = Field(default_factory=dict, description="parameters chosen on the validation images")
     paper: PaperRecord | None = None
 

@@ -81,6 +81,16 @@ def _check_probing(cls: type[Method], config: RunConfig, weights: Weights | None
         )
 
 
+def default_hyperparameters(cls: type[Method], config: RunConfig) -> dict[str, Any]:
+    """The hyper-parameters of a method where a run on the data set sets none.
+
+    Args:
+        cls: the method.
+        config: of the run, filled in.
+    """
+    return _hyperparameters(cls, config.replace(hyperparameters={}), config.imbalance_ratio)
+
+
 def _hyperparameters(cls: type[Method], config: RunConfig, ratio: float | None) -> dict[str, Any]:
     where, kind = "--set", f"hyper-parameter of {config.method}"
     given = validated(cls.Config, config.hyperparameters, where=where, kind=kind)

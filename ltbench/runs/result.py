@@ -13,12 +13,14 @@ from ltbench.evaluation.result_parts import (
 )
 from ltbench.method import Method
 from ltbench.method.claims import paper_record
+from ltbench.method.paper import paper_of
 from ltbench.results.provenance import provenance
 from ltbench.results.records import Cost, CurvePoint, MethodRecord, Status, WeightsRecord
 from ltbench.results.schema import Result
 from ltbench.runs.evaluate import Evaluation, logit_prior
 from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import PlannedRun
+from ltbench.runs.resolve import default_hyperparameters
 from ltbench.training.history import History
 
 
@@ -63,7 +65,9 @@ def make_result(
         status=status,
         reason=reason,
         config=planned.config,
-        data=data_record(planned.data),
+        data=data_record(planned.data).model_copy(
+            update={"folder": planned.source.folder_name(options.data_dir)},
+        ),
         weights=_weights_record(planned),
         method=MethodRecord(
             revision=planned.revision,
@@ -71,6 +75,8 @@ def make_result(
             transductive=planned.method.transductive,
             track=_comparison_group(planned),
             uses=base_runs.run_ids,
+            name=paper_of(planned.method).name or None,
+            defaults=default_hyperparameters(planned.method, planned.config),
             selected=history.selected if history else {},
             paper=paper_record(planned.method, planned.config, planned.source.recipe_table),
         ),

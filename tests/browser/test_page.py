@@ -33,21 +33,21 @@ def focused(browser):
 
 
 def test_numbers_sort_as_numbers_and_what_is_missing_comes_last(opened):
-    assert opened.texts(ROWS) == ["balpoe", "ride", "ce"]
+    assert opened.texts(ROWS) == ["BalPoE", "RIDE", "Cross Entropy"]
     accuracy = heading(opened, "Acc")
     accuracy.click()
-    assert opened.texts(ROWS) == ["balpoe", "ride", "ce"]  # 100.0, 70.8, 8.3: the highest first
+    assert opened.texts(ROWS) == ["BalPoE", "RIDE", "Cross Entropy"]  # 100.0, 70.8, 8.3: the highest first
     accuracy.click()
-    assert opened.texts(ROWS) == ["ce", "ride", "balpoe"]
+    assert opened.texts(ROWS) == ["Cross Entropy", "RIDE", "BalPoE"]
     assert opened.ask("arguments[0].closest('th').ariaSort", accuracy) == "ascending"
     few = heading(opened, "Few")
     few.click()
-    assert opened.texts(ROWS) == ["balpoe", "ride", "ce"]
+    assert opened.texts(ROWS) == ["BalPoE", "RIDE", "Cross Entropy"]
     few.click()
-    assert opened.texts(ROWS) == ["ride", "balpoe", "ce"]  # the lowest first, and what is missing last again
+    assert opened.texts(ROWS) == ["RIDE", "BalPoE", "Cross Entropy"]  # the lowest first, and what is missing last again
     assert opened.ask("[...document.querySelectorAll('#table-1 .leaderboard [aria-sort]')].length") == 1
     heading(opened, "Method").click()
-    assert opened.texts(ROWS) == ["balpoe", "ce", "ride"]
+    assert opened.texts(ROWS) == ["BalPoE", "Cross Entropy", "RIDE"]
 
 
 def test_every_column_sorts(opened):
@@ -59,9 +59,9 @@ def test_every_column_sorts(opened):
 def test_rows_are_filtered_by_words_of_the_method_and_counted(opened):
     search = opened.one("#filter")
     search.send_keys("L")
-    assert opened.texts("tr[data-entry] > th") == ["balpoe", "lift"]
+    assert opened.texts("tr[data-entry] > th") == ["BalPoE", "LIFT"]
     search.send_keys("IF")
-    assert opened.texts("tr[data-entry] > th") == ["lift"]
+    assert opened.texts("tr[data-entry] > th") == ["LIFT"]
     assert opened.one("#count").text == "1 of 4 rows"
     assert opened.texts(".none") == ["No method here fits the filter."]
     search.clear()
@@ -72,7 +72,7 @@ def test_rows_are_filtered_by_words_of_the_method_and_counted(opened):
 def test_one_kind_of_table_can_be_shown_alone(opened):
     opened.one("#comparison-group").send_keys("Foundation")
     assert opened.texts("h3") == [opened.one("#table-2 h3").text]
-    assert opened.texts("tr[data-entry] > th") == ["lift"]
+    assert opened.texts("tr[data-entry] > th") == ["LIFT"]
 
 
 def test_a_row_opens_to_classes_confusions_reliability_and_bibtex(opened):
@@ -91,7 +91,7 @@ def test_a_row_opens_to_classes_confusions_reliability_and_bibtex(opened):
     heading(opened, "Acc").click()
     heading(opened, "Acc").click()
     above = opened.ask("document.querySelector(arguments[0]).previousElementSibling.cells[0].textContent", detail)
-    assert above == "ce"  # the details went along
+    assert above == "Cross Entropy"  # the details went along
     opened.ask("arguments[0].scrollIntoView({block: 'center'})", button)
     button.click()
     assert not opened.all(detail)
@@ -114,7 +114,7 @@ def test_everything_is_reached_and_worked_by_keyboard(opened):
         reached.add(focused(opened).split("%")[0].strip())
         outline = opened.ask("getComputedStyle(document.activeElement).outlineStyle")
         assert outline != "none" or opened.ask("document.activeElement === document.body")
-    assert {"Dark", "Acc", "Method", "ce", "balpoe", "What the columns mean"} <= reached
+    assert {"Dark", "Acc", "Method", "Cross Entropy", "BalPoE", "What the columns mean"} <= reached
     opened.ask("document.activeElement.blur()")
     for _ in range(2):
         heading(opened, "Few").send_keys(Keys.ENTER)
@@ -211,7 +211,7 @@ def test_without_javascript_tables_and_details_are_readable(browser, make_page, 
     browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         browser.open(make_page(some_results))
-        assert browser.texts(ROWS) == ["balpoe", "ride", "ce"]
+        assert browser.texts(ROWS) == ["BalPoE", "RIDE", "Cross Entropy"]
         assert not browser.all("button, form")
         browser.one("#table-1 .entries > summary").click()
         browser.one("#row-1-2 > summary").click()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ltbench.report.advice import advise
 from ltbench.report.collection import collect
+from ltbench.report.how_trained import HowTrained
 from ltbench.report.leaderboard import Leaderboard, leaderboards
 from ltbench.results.records import BinTable, FittedFor
 from ltbench.results.store import Store
@@ -37,7 +38,8 @@ def said(*rows, metric="top1", validation=False, best=None):
     rows = [{**one, "behind": rows[0][metric] - one[metric]} if one["behind"] == 1 else one for one in rows]
     shown = {
         "title": "a table", "key": {"validation": validation}, "metric": metric, "rows": pd.DataFrame(rows),
-        "leads": True, "reference": rows[0]["setting"], "best": best or {},
+        "leads": True, "reference": rows[0]["setting"], "best": best or {}, "seeds": (0, 1, 2, 3, 4),
+        "trained": HowTrained("a table", "", None),
     }  # fmt: skip
     unseen: dict = {field.name: None for field in fields(Leaderboard)}
     return advise(Leaderboard(**{**unseen, **shown}))
@@ -82,20 +84,20 @@ def test_one_run_each_tells_nothing_yet():
     assert text.startswith("Nothing can be recommended yet: no two rows have been tested against each other")
     assert "62.0 % accuracy (one run), 12.0 points more than b" in text
     assert "it gains 12.0 points, which is not tested" in text or "It is itself the cheapest row to train." in text
-    assert text.endswith("All rows have fewer than 3 seeds: ltbench run --seeds 0-4 adds some.")
+    assert text.endswith("All rows have fewer than 3 seeds, too few for a test of every row.")
 
 
 def test_the_only_row_is_compared_with_nothing():
     text = said(row("a", n=2))
     assert text.startswith("a is the only row of this table, so there is nothing to compare it with.")
-    assert text.endswith("It has fewer than 3 seeds: ltbench run --seeds 0-4 adds some.")
+    assert text.endswith("a has fewer than 3 seeds, too few for a test of every row.")
     assert "tell" not in text
 
 
 def test_seeds_that_are_not_shared_are_asked_for():
     text = said(row("a", top1=62.0), row("b", p=0.3), row("c", behind_n=2))
     assert "no significant lead over b; c could not be tested." in text
-    assert "Run all methods on the same seeds (ltbench run --seeds 0-4)" in text
+    assert text.endswith("c lacks seeds, too few for a test of every row.")
 
 
 def test_leads_and_gains_are_differences_on_the_seeds_of_both():
@@ -107,7 +109,7 @@ def test_leads_and_gains_are_differences_on_the_seeds_of_both():
     assert (
         "Over b †, the cheapest row to train, it gains 0.5 points (on the 2 seeds that both have), which is not" in text
     )
-    assert "Run all methods on the same seeds (ltbench run --seeds 0-4), so that every row can be tested." in text
+    assert text.endswith("b lacks seeds, too few for a test of every row.")
     text = said(row("a", training_seconds=90.0), row("b", top1=61.0, behind=0.4, p=0.5, training_seconds=30.0))
     assert "Where cost counts: b took 0.33 times its training time and is 0.4 points behind." in text
 
@@ -124,7 +126,7 @@ def test_where_no_row_is_first_none_is_recommended(tmp_path, make_result):
         "tests over seeds find it significantly better than the other row"
     )
     assert "Take" not in text
-    assert text.endswith("1 of 3 rows have fewer than 3 seeds: ltbench run --seeds 0-4 adds some.")
+    assert text.endswith("1 of 3 rows have fewer than 3 seeds, too few for a test of every row.")
 
 
 def test_the_best_of_few_shot_classes_is_that_of_the_table():
@@ -235,8 +237,10 @@ def test_the_plainest_row_is_the_one_that_does_nothing_about_rare_classes(tmp_pa
     stored("vs", 51.0, 10.0, None)
     runs = collect([tmp_path])
     (board,) = leaderboards(runs)
-    assert "Over ce, the cheapest row that does nothing about rare classes, it gains 10.0 points" in advise(board, runs)
-    assert "Over vs, the cheapest row to train, it gains 9.0 points" in advise(board)
+    assert "Over Cross Entropy, the cheapest row that does nothing about rare classes, it gains 10.0 points" in advise(
+        board, runs
+    )
+    assert "Over VS Loss, the cheapest row to train, it gains 9.0 points" in advise(board)
 
 
 def percentages():
@@ -299,7 +303,12 @@ def test_nobody_is_asked_to_train_more_of_what_was_trained_elsewhere(tmp_path, m
     for name, revision in (("mine", "scored"), ("weights", "imported")):
         Store(tmp_path).save(make_result(name, revision=revision))
     stored = collect([tmp_path])
-    assert advise(leaderboards(stored)[0], stored).endswith("All rows have fewer than 3 seeds.")
+    assert advise(leaderboards(stored)[0], stored).endswith(
+        "All rows have fewer than 3 seeds, too few for a test of every row."
+    )
     Store(tmp_path).save(make_result("ce"))
     stored = collect([tmp_path])
-    assert advise(leaderboards(stored)[0], stored).endswith("fewer than 3 seeds: ltbench run --seeds 0-4 adds some.")
+    # The recipe of these results is no file's, so that the result itself names it.
+    path = stored.paths[make_result("ce").run_id]
+    command = f"ltbench run --config {path} --seeds 0-4 --out {tmp_path}"
+    assert advise(leaderboards(stored)[0], stored).endswith(f"more are trained by: {command}")

@@ -32,7 +32,7 @@ def test_seeds_only(make_result):
     [
         ({"settings": {"hyperparameters": {"mixup": 0.4}}}, "settings"),
         ({"revision": "2"}, "the revision of the method"),
-        ({"revision": "2", "recipe": {"epochs": 60}}, "settings and the revision of the method"),
+        ({"revision": "2", "recipe": {"lr": 0.2}}, "settings and the revision of the method"),
     ],
 )
 def test_two_rows_of_one_table(make_result, change, reason):
@@ -48,6 +48,10 @@ def test_two_rows_of_one_table(make_result, change, reason):
         ({"track": "foundation model"}, "one belongs to a comparison group of its own, such as"),
         ({"recipe": {"name": "long"}}, "their recipes have different names"),
         ({"settings": {"validation": True}}, "one was trained without the validation part"),
+        ({"recipe": {"epochs": 60}}, "their lengths of training differ"),
+        ({"settings": {"backbone": "cifar_resnet8"}}, "their backbones differ"),
+        ({"settings": {"precision": "bf16"}}, "they were trained in different precisions"),
+        ({"settings": {"pretrained": True}}, "one started from pretrained weights"),
         ({"settings": {"data_seed": 1}}, "their images were drawn with different seeds"),
         ({"settings": {"dataset": "folder-lt"}}, "they are on different data sets"),
     ],

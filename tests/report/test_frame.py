@@ -47,8 +47,6 @@ def test_runs_that_differ_in_their_seed_share_setting_and_table(tmp_path, make_r
         {"recipe": {"lr": 0.2}},
         {"recipe": {"augment": {"flip": True}}},
         {"settings": {"hyperparameters": {"mixup": 0.4}}},
-        {"settings": {"precision": "bf16"}},
-        {"settings": {"pretrained": True}},
         {"revision": "2"},
         {"method": "balpoe"},
     ],
@@ -67,8 +65,8 @@ def test_experts_that_divide_the_backbone_otherwise_are_never_averaged(tmp_path,
         Store(tmp_path).save(make_result("balpoe", seed, cost={"parameters": parameters}))
     (board,) = leaderboards(collect([tmp_path]))
     assert dict(zip(board.rows["label"], board.rows["seeds"], strict=True)) == {
-        "balpoe, 270,000 parameters": "0,1",
-        "balpoe, 180,000 parameters": "2",
+        "BalPoE, 270,000 parameters": "0,1",
+        "BalPoE, 180,000 parameters": "2",
     }
 
 

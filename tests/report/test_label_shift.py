@@ -40,7 +40,7 @@ def test_mean_and_deviation_over_seeds_of_every_set_and_prior(board, make_full_r
         make_result("ride", 0),
     )
     first, *_ = under_shift(one, stored).to_dict("records")
-    assert (first["label"], first["distribution"], first["prior"]) == ("ce", "forward-2", "unknown")
+    assert (first["label"], first["distribution"], first["prior"]) == ("Cross Entropy", "forward-2", "unknown")
     assert (first["images"], first["classes"]) == (30, 3)
     assert (first["top1"], first["top1_sd"], first["ece"]) == pytest.approx((52.0, 8**0.5, 5.2))
     tables = shift_tables(one, stored)
@@ -52,11 +52,11 @@ def test_mean_and_deviation_over_seeds_of_every_set_and_prior(board, make_full_r
     for table, plus in zip(tables[::2], (0, 1, 2), strict=True):
         assert table.header == ["Method", "F2", "Uniform", "B50"]
         rows = {row[0]: row[1:] for row in table.rows}
-        assert rows["ce"] == [f"{mean + plus}.0 ± 2.8" for mean in (52, 62, 72)]
-        assert rows["ride †"] == ["n/a"] * 3
+        assert rows["Cross Entropy"] == [f"{mean + plus}.0 ± 2.8" for mean in (52, 62, 72)]
+        assert rows["RIDE †"] == ["n/a"] * 3
         assert "F2 30/3, Uniform 40/3, B50 12/2" in table.caption
     assert "floors are not known" in tables[1].caption  # results made by hand, with other images than they say
-    assert tables[1].rows[[row[0] for row in tables[1].rows].index("ce")][1:] == [
+    assert tables[1].rows[[row[0] for row in tables[1].rows].index("Cross Entropy")][1:] == [
         "5.2 ± 0.3", "6.2 ± 0.3", "7.2 ± 0.3",
     ]  # fmt: skip
     assert "transductive" in tables[4].caption
@@ -82,7 +82,7 @@ def test_damaged_figures_are_named_and_the_row_stays(board, make_full_result):
     one, stored = board(make_full_result("ce", 0, shift=damaged), make_full_result("ride", 0, shift=shift(60.0)))
     with pytest.warns(LtbenchWarning, match=r"x\.json: figures under label shift are damaged"):
         table, *_ = shift_tables(one, stored)
-    assert {row[0]: row[1] for row in table.rows} == {"ce": "n/a", "ride": "60.0"}
+    assert {row[0]: row[1] for row in table.rows} == {"Cross Entropy": "n/a", "RIDE": "60.0"}
 
 
 def test_short_names():

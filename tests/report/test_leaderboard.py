@@ -48,7 +48,7 @@ def test_where_an_outcome_is_not_known_there_is_no_interval(make_full_result, ma
             outcomes(make_full_result, "balpoe", 0, right),
         )
     )
-    assert board.rows.set_index("label")["top1_low"].isna().to_dict() == {"ce": True, "balpoe †": False}
+    assert board.rows.set_index("label")["top1_low"].isna().to_dict() == {"Cross Entropy": True, "BalPoE †": False}
 
 
 def test_damaged_outcomes_are_named_and_the_row_stays(make_full_result):
@@ -58,7 +58,11 @@ def test_damaged_outcomes_are_named_and_the_row_stays(make_full_result):
     other = other.model_copy(update={"metrics": {"test": metrics}})
     with pytest.warns(LtbenchWarning) as warned:
         (board,) = leaderboards(stored(good, damaged, other))
-    assert board.rows.set_index("label")["top1_high"].isna().to_dict() == {"ce": False, "sade": True, "ride": True}
+    assert board.rows.set_index("label")["top1_high"].isna().to_dict() == {
+        "Cross Entropy": False,
+        "SADE": True,
+        "RIDE": True,
+    }
     said = sorted(str(one.message) for one in warned)
     assert len(said) == 2
     assert any(
@@ -81,24 +85,28 @@ def test_comparisons_are_over_common_seeds_and_ranks_over_those_of_most_rows(mak
     scores = {"ce": (50.0, 52.0, 51.0), "sade": (60.0, 61.0, 62.0), "ride": (60.0, 63.0, 62.0), "focal": (55.0,)}
     (board,) = leaderboards(stored(*runs_of(make_result, scores)))
     rows = board.rows.set_index("label")
-    assert rows.index.tolist() == ["ride", "sade", "focal †", "ce"]
-    assert (board.seeds, board.leads, board.reference) == ((0, 1, 2), True, rows["setting"]["ride"])
+    assert rows.index.tolist() == ["RIDE", "SADE", "Cross Entropy", "Focal Loss †"]
+    assert (board.seeds, board.leads, board.reference) == ((0, 1, 2), True, rows["setting"]["RIDE"])
     # against ride: (0 + 2 + 0) / 3; on seed 0 60 - 55; (10 + 11 + 11) / 3
-    assert rows["behind"].to_dict() == pytest.approx({"ride": 0.0, "sade": 2 / 3, "focal †": 5.0, "ce": 32 / 3})
-    assert rows["behind_n"].tolist() == [3, 3, 1, 3]
-    assert rows["lacks_seeds"].tolist() == ["", "", "1,2", ""]
-    assert rows["p"].isna().tolist() == [True, False, True, False]
+    assert rows["behind"].to_dict() == pytest.approx(
+        {"RIDE": 0.0, "SADE": 2 / 3, "Focal Loss †": 5.0, "Cross Entropy": 32 / 3}
+    )
+    assert rows["behind_n"].tolist() == [3, 3, 3, 1]
+    assert rows["lacks_seeds"].tolist() == ["", "", "", "1,2"]
+    assert rows["p"].isna().tolist() == [True, False, False, True]
     # ride has 185 / 3 on the mean; focal, on seed 0 five points less
-    assert rows["comparable"].tolist() == pytest.approx([185 / 3, 61.0, 185 / 3 - 5, 51.0])
+    assert rows["comparable"].tolist() == pytest.approx([185 / 3, 61.0, 51.0, 185 / 3 - 5])
     # seeds 0 to 2 without focal, which lacks two of them: ride 1.5, 1, 1.5; sade 1.5, 2, 1.5; ce 3, 3, 3
     assert board.blocks == 3
     assert rows["rank"].to_dict() == pytest.approx(
-        {"ride": 4 / 3, "sade": 5 / 3, "focal †": np.nan, "ce": 3.0}, nan_ok=True
+        {"RIDE": 4 / 3, "SADE": 5 / 3, "Focal Loss †": np.nan, "Cross Entropy": 3.0}, nan_ok=True
     )
     # Nemenyi for three rows and three blocks: 2.343 sqrt(3 * 4 / (6 * 3))
     assert board.critical_difference == pytest.approx(2.343 * np.sqrt(2 / 3), abs=1e-3)
     # ride beats ce thrice, sade once, focal once, ties with sade twice: 5 + 1 of 7
-    assert rows["wins"].to_dict() == pytest.approx({"ride": 6 / 7, "sade": 5 / 7, "focal †": 1 / 3, "ce": 0.0})
+    assert rows["wins"].to_dict() == pytest.approx(
+        {"RIDE": 6 / 7, "SADE": 5 / 7, "Focal Loss †": 1 / 3, "Cross Entropy": 0.0}
+    )
 
 
 def test_the_loser_of_every_shared_seed_is_not_first_for_seeds_of_its_own(make_result):
@@ -115,8 +123,8 @@ def test_no_row_is_first_where_one_that_lacks_seeds_is_ahead_of_the_best_of_the_
     scores = {"a": (60.0, 61.0, 62.0), "b": (50.0, 51.1, 52.0), "c": (60.5, 61.5)}
     (board,) = leaderboards(stored(*runs_of(make_result, scores)))
     assert (board.leads, board.best.get("top1"), board.bold) == (False, None, {})
-    assert board.rows["label"].tolist() == ["c †", "a", "b"]
-    assert board.rows["behind"].tolist() == pytest.approx([-0.5, 0.0, 29.9 / 3])
+    assert board.rows["label"].tolist() == ["a", "b", "c †"]
+    assert board.rows["behind"].tolist() == pytest.approx([0.0, 29.9 / 3, -0.5])
 
 
 def test_rows_that_share_no_seeds_are_not_compared(make_result):
@@ -216,7 +224,7 @@ def test_settings_are_named_as_they_are_set(make_result):
     values = [{"taus": [0.0, 1.0, 2.0]}, {"taus": [0.5, 1.5]}, {"taus": [[1.0, 0.5], 1.0]}, {"hard": True}]
     runs = [make_result("balpoe", settings={"hyperparameters": one}) for one in values]
     (board,) = leaderboards(stored(*runs))
-    shown = {"balpoe, taus=0,1,2", "balpoe, taus=0.5,1.5", "balpoe, taus=[[1.0,0.5],1.0]", "balpoe, hard=true"}
+    shown = {"BalPoE", "BalPoE, taus=0.5,1.5", "BalPoE, taus=[[1.0,0.5],1.0]", "BalPoE, hard=true"}
     assert set(board.rows["label"]) == shown
 
 
@@ -224,21 +232,24 @@ def test_settings_are_named_as_they_are_set(make_result):
 def test_a_setting_that_looks_like_a_list_of_numbers_is_named_as_it_is(make_result, text):
     runs = [make_result("balpoe", settings={"hyperparameters": {"mixup": one}}) for one in (text, 0.5)]
     (board,) = leaderboards(stored(*runs))
-    assert set(board.rows["label"]) == {f"balpoe, mixup={text}", "balpoe, mixup=0.5"}
+    assert set(board.rows["label"]) == {f"BalPoE, mixup={text}", "BalPoE, mixup=0.5"}
 
 
 def test_runs_on_scaled_copies_are_a_row_of_their_own_and_say_so(make_result):
     plain = [make_result(seed=seed, top1=60.0) for seed in (0, 1)]
     copied = [make_result(seed=seed, top1=40.0, settings={"cache_resized": 256}) for seed in (0, 1)]
     (board,) = leaderboards(stored(*plain, *copied))
-    assert board.rows.set_index("label")["top1"].to_dict() == {"ce": 60.0, "ce, cache_resized=256": 40.0}
+    assert board.rows.set_index("label")["top1"].to_dict() == {
+        "Cross Entropy": 60.0,
+        "Cross Entropy, cache_resized=256": 40.0,
+    }
     (board,) = leaderboards(stored(*copied))  # though nothing differs
-    assert board.rows["label"].tolist() == ["ce, cache_resized=256"]
+    assert board.rows["label"].tolist() == ["Cross Entropy, cache_resized=256"]
 
 
 def test_runs_decoded_on_a_gpu_are_a_row_of_their_own_and_say_so(make_result):
     (board,) = leaderboards(stored(make_result(top1=60.0), make_result(top1=40.0, settings={"decode": "gpu"})))
-    assert board.rows["label"].tolist() == ["ce", "ce, decode=gpu"]
+    assert board.rows["label"].tolist() == ["Cross Entropy", "Cross Entropy, decode=gpu"]
 
 
 def test_the_table_that_most_look_for_is_first_and_those_of_one_data_set_follow_each_other(make_result):

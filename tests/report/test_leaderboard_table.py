@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 
 import pandas as pd
 import pytest
@@ -15,6 +16,9 @@ from ltbench.report.leaderboard_table import Bold, Table, differences_table, lea
 from ltbench.report.page import page
 from ltbench.report.render import as_csv, as_json, latex, markdown, text
 from ltbench.results.store import Store
+
+USUAL = "digits-lt · IR 20 · ResNet-20 · standard recipe, 200 of 60 epochs · fp32"
+"""The title of a table of ``make_result``'s runs."""
 
 
 @pytest.fixture
@@ -36,6 +40,7 @@ def tables(boards):
 
 def cells(text):
     """The rows of the Markdown tables, by label: column -> cell."""
+    text = text.replace("\N{NO-BREAK SPACE}", " ")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
     header = rows[0]
     assert {len(row) for row in rows} == {len(header)}
@@ -46,23 +51,23 @@ def test_mean_and_standard_deviation_over_three_seeds(boards, make_result):
     # mean (60 + 62 + 67) / 3 = 63; deviations -3, -1, 4; squares 9 + 1 + 16 = 26; sd = sqrt(26 / 2) = 3.6056
     (board,) = boards(*(make_result(seed=seed, top1=top1) for seed, top1 in enumerate((60.0, 62.0, 67.0))))
     (row,) = board.rows.to_dict("records")
-    assert (row["label"], row["n"], row["seeds"]) == ("ce", 3, "0,1,2")
+    assert (row["label"], row["n"], row["seeds"]) == ("Cross Entropy", 3, "0,1,2")
     assert row["top1"] == pytest.approx(63.0)
     assert row["top1_sd"] == pytest.approx(math.sqrt(13))
-    shown = cells(markdown(tables([board])))["ce"]
+    shown = cells(markdown(tables([board])))["Cross Entropy"]
     assert (shown["n"], shown["Acc"], shown["ECE"]) == ("3", "63.0 ± 3.6", "50.0 ± 0.0")
 
 
 def test_two_seeds_divide_by_one(boards, make_result):
     # deviations -1, 1: sd = sqrt(2 / 1) = 1.4142
     (board,) = boards(make_result(seed=0, ece=4.0), make_result(seed=1, ece=6.0))
-    assert cells(markdown(tables([board])))["ce"]["ECE"] == "5.0 ± 1.4"
+    assert cells(markdown(tables([board])))["Cross Entropy"]["ECE"] == "5.0 ± 1.4"
 
 
 def test_one_seed_has_no_deviation(boards, make_result):
     (board,) = boards(make_result(top1=61.25))
     assert "±" not in markdown(tables([board])).replace("mean ± standard deviation", "")
-    assert cells(markdown(tables([board])))["ce"]["Acc"] == "61.2"
+    assert cells(markdown(tables([board])))["Cross Entropy"]["Acc"] == "61.2"
     assert math.isnan(board.rows["top1_sd"][0])
 
 
@@ -71,7 +76,8 @@ def test_every_column_shows_its_own_figure(boards, make_result):
     cost = {"parameters": 1_234_567, "multiply_adds": 89_060_000, "training_seconds": 432.1}
     (row,) = cells(markdown(tables(boards(make_result(**figures, cost=cost))))).values()
     assert row == {
-        "Method": "ce", "n": "1", "Acc": "4.4", "Many": "2.2", "Med": "3.3", "Few": "7.7", "ECE": "5.5",
+        "Method": "Cross Entropy", "Rank": "1", "n": "1", "Acc": "4.4", "Many": "2.2", "Med": "3.3", "Few": "7.7",
+        "ECE": "5.5",
         "Floor": "0.0", "Debiased": "5.5", "MCE": "6.6", "Params (M)": "1.23", "MAdds (M)": "89.1", "Train": "432 s",
     }  # fmt: skip
 
@@ -100,28 +106,28 @@ def test_runs_with_another_setting_are_not_averaged_and_the_label_says_which(boa
         make_result(seed=0, top1=50.0, **mixup),
         make_result("balpoe", seed=0, top1=60.0, settings={"hyperparameters": {"mixup": 0.4}}),
     )
-    assert board.rows["label"].tolist() == ["balpoe, mixup=0.4", "ce, mixup=0.4", "ce, mixup=0"]
-    assert board.rows["n"].tolist() == [1, 1, 2]
-    assert board.rows["top1"].tolist() == [60.0, 50.0, 41.0]
+    shown = board.settings  # mixup=0.4 is the default of balpoe, and 0 that of ce
+    assert shown["label"].tolist() == ["Cross Entropy", "BalPoE †", "Cross Entropy, mixup=0.4"]
+    assert shown["n"].tolist() == [2, 1, 1]
+    assert shown["top1"].tolist() == [41.0, 60.0, 50.0]
 
 
 def test_a_setting_of_training_that_differs_in_the_table_is_on_every_label(boards, make_result):
     (board,) = boards(
-        make_result("ce", recipe={"epochs": 60}, top1=1.0),
-        make_result("balpoe", recipe={"epochs": 60}, top1=2.0),
-        make_result("balpoe", recipe={"epochs": 90}, top1=3.0),
+        make_result("mine", recipe={"lr": 0.2}, top1=1.0),
+        make_result("theirs", recipe={"lr": 0.2}, top1=2.0),
+        make_result("theirs", recipe={"lr": 0.4}, top1=3.0),
     )
-    assert board.rows["label"].tolist() == ["balpoe, epochs=90", "balpoe, epochs=60", "ce, epochs=60"]
+    assert sorted(board.settings["label"]) == ["mine, lr=0.2", "theirs, lr=0.2", "theirs, lr=0.4"]
 
 
 @pytest.mark.parametrize(
     ("change", "label"),
     [
-        ({"settings": {"precision": "bf16"}}, "ce, precision=bf16"),
-        ({"settings": {"hyperparameters": {"taus": [0, 2]}}}, "ce, taus=0,2"),
-        ({"revision": "2"}, "ce, revision=2"),
-        ({"recipe": {"augment": {"flip": True}}}, "ce, flip=true"),
-        ({"recipe": {"head": "linear"}}, "ce, head=linear"),
+        ({"settings": {"hyperparameters": {"taus": [0, 2]}}}, "Cross Entropy, taus=0,2"),
+        ({"revision": "2"}, "Cross Entropy, revision=1"),
+        ({"recipe": {"augment": {"flip": True}}}, "Cross Entropy, flip=true"),
+        ({"recipe": {"head": "linear"}}, "Cross Entropy, head=linear"),
     ],
 )
 def test_labels_name_what_differs(boards, make_result, change, label):
@@ -133,24 +139,21 @@ def test_labels_name_what_differs(boards, make_result, change, label):
 @pytest.mark.parametrize(
     ("change", "title"),
     [
-        ({"data": "bbbbbbbbbbbbbbbb"}, "digits-lt, IR 20, standard recipe, data bbbbbb"),
-        ({"recipe": {"name": "long"}}, "digits-lt, IR 20, long recipe, data aaaaaa"),
-        ({"settings": {"data_seed": 3}}, "digits-lt, IR 20, standard recipe, data seed 3, data aaaaaa"),
-        (
-            {"settings": {"validation": True}},
-            "digits-lt, IR 20, standard recipe, trained without the validation part, data aaaaaa",
-        ),
-        (
-            {"transductive": True},
-            "digits-lt, IR 20, standard recipe, adapted to the unlabelled test set, data aaaaaa",
-        ),
-        ({"track": "foundation model"}, "digits-lt, IR 20, standard recipe, foundation model, data aaaaaa"),
+        ({"data": "bbbbbbbbbbbbbbbb"}, f"{USUAL} · data bbbbbb"),
+        ({"recipe": {"name": "long"}}, "digits-lt · IR 20 · ResNet-20 · long recipe, 200 of 120 epochs · fp32"),
+        ({"recipe": {"epochs": 60}}, "digits-lt · IR 20 · ResNet-20 · standard recipe, 60 epochs · fp32"),
+        ({"settings": {"precision": "bf16"}}, USUAL.replace("fp32", "bf16")),
+        ({"settings": {"pretrained": True}}, USUAL.replace("ResNet-20", "ResNet-20, pretrained")),
+        ({"settings": {"data_seed": 3}}, f"{USUAL} · data seed 3"),
+        ({"settings": {"validation": True}}, f"{USUAL} · trained without the validation part"),
+        ({"transductive": True}, f"{USUAL} · adapted to the unlabelled test set"),
+        ({"track": "foundation model"}, f"{USUAL} · foundation model"),
     ],
     ids=str,
 )
 def test_what_cannot_be_compared_stands_in_another_table(boards, make_result, change, title):
     both = boards(make_result(top1=40.0), make_result("balpoe", top1=60.0, **change))
-    assert {board.title for board in both} == {"digits-lt, IR 20, standard recipe, data aaaaaa", title}
+    assert {board.title for board in both} == {f"{USUAL} · data aaaaaa" if "data b" in title else USUAL, title}
     assert [len(board.rows) for board in both] == [1, 1]
     text = markdown(tables(both))
     assert all(f"### {board.title}\n" in text for board in both)
@@ -183,7 +186,7 @@ def test_only_a_best_that_is_better_than_every_other_row_is_bold_and_the_lowest_
         ),
     )  # fmt: skip
     shown = cells(markdown(tables([board])))
-    assert list(shown) == ["balpoe", "ce"]  # best first
+    assert list(shown) == ["BalPoE", "Cross Entropy"]  # best first
     assert [row["Acc"] for row in shown.values()] == ["**62.0 ± 1.5**", "42.0 ± 1.6"]
     assert [row["ECE"] for row in shown.values()] == ["**5.2 ± 0.2**", "9.2 ± 0.2"]
     assert [row["Many"] for row in shown.values()] == ["70.6 ± 1.1", "70.8 ± 0.8"]  # -1, 1, 0, 0, -1: may be chance
@@ -198,7 +201,7 @@ def test_rows_that_are_not_significantly_worse_than_the_best_are_marked(boards, 
         make_result("focal", 0, top1=30.0),
     )
     shown = cells(markdown(tables([board])))
-    assert list(shown) == ["balpoe", "sade", "ce", "focal †"]
+    assert list(shown) == ["BalPoE", "SADE", "Cross Entropy", "Focal Loss †"]
     assert [row["Acc"] for row in shown.values()] == ["62.0 ± 1.5", "≈ 61.8 ± 1.6", "42.0 ± 1.6", "30.0"]
     assert board.rows["significantly_worse"].tolist() == [False, False, True, False]
     assert board.rows["behind_n"].tolist() == [5, 5, 5, 1]
@@ -220,16 +223,16 @@ def test_a_row_that_lacks_seeds_says_so_in_every_format(unequal, tmp_path):
     (board,) = unequal
     stored = collect([tmp_path])
     said = "The table compares on seeds 0, 1, 2, 3, 4; means are over all seeds of a row. Rows with † lack some "
-    said += "(focal †: 1, 2, 3, 4), are compared"
+    said += "(Focal Loss †: 1, 2, 3, 4), are compared"
     for shown in (markdown, latex, text):
         made = shown(contents(unequal, stored))
         assert (said.replace("†", r"$\dagger$") if shown is latex else said) in " ".join(made.split())
-        assert (r"focal $\dagger$" if shown is latex else "focal †") in made
+        assert (r"Focal Loss $\dagger$" if shown is latex else "Focal Loss †") in made
     page_text = page.render(stored, unequal, [tmp_path])
     assert said in page_text
-    assert "focal †</a>" in page_text
+    assert "Focal Loss †</a>" in page_text
     rows = {row["label"]: row for row in json.loads(as_json(unequal))}
-    assert (rows["focal †"]["lacks_seeds"], rows["focal †"]["table_seeds"]) == ("1,2,3,4", "0,1,2,3,4")
+    assert (rows["Focal Loss †"]["lacks_seeds"], rows["Focal Loss †"]["table_seeds"]) == ("1,2,3,4", "0,1,2,3,4")
     assert [row["first"] for row in rows.values()] == [True, False, False]
     assert pd.read_csv(io.StringIO(as_csv(unequal)))["lacks_seeds"].fillna("").tolist() == ["", "", "1,2,3,4"]
     assert board.bold == {}  # focal could not be tested
@@ -242,13 +245,15 @@ def test_nothing_is_called_best_where_a_row_that_lacks_seeds_is_ahead(boards, ma
         make_result("focal", 0, top1=70.0),
     )
     made = markdown(contents([board], collect([tmp_path])))
-    assert "No row is first: focal † is ahead of balpoe, the best row that lacks none, on the seeds that both" in made
+    assert (
+        "No row is first: Focal Loss † is ahead of BalPoE, the best row that lacks none, on the seeds that both" in made
+    )
     assert "**" not in made
     shown = cells(markdown([differences_table(board)]))
     assert {label: row["Behind"] for label, row in shown.items()} == {
-        "focal †": "-9.9", "balpoe": "0.0", "ce": "20.0",
+        "BalPoE": "0.0", "Cross Entropy": "20.0", "Focal Loss †": "-9.9",
     }  # fmt: skip
-    assert made.count("No row is first: focal † is ahead of balpoe") == 2  # also in the advice
+    assert made.count("No row is first: Focal Loss † is ahead of BalPoE") == 2  # also in the advice
 
 
 def test_where_the_test_set_is_not_balanced_the_mean_over_classes_ranks(boards, make_result):
@@ -272,9 +277,9 @@ def test_where_the_test_set_is_not_balanced_the_mean_over_classes_ranks(boards, 
     shown = cells(markdown(tables([board])))
     assert board.metric == "macro"
     assert {label: (row["Acc"], row["Macro"]) for label, row in shown.items()} == {
-        "balpoe": ("80.0", "88.9"), "ce": ("90.0", "50.0"),
+        "BalPoE": ("80.0", "88.9"), "Cross Entropy": ("90.0", "50.0"),
     }  # fmt: skip
-    assert list(shown) == ["balpoe", "ce"]
+    assert list(shown) == ["BalPoE", "Cross Entropy"]
 
 
 def test_a_row_that_a_search_found_says_so_instead_of_what_it_found(boards, make_result):
@@ -285,8 +290,8 @@ def test_a_row_that_a_search_found_says_so_instead_of_what_it_found(boards, make
         make_result("balpoe", settings=usual, top1=2.0),
         make_result("ce", settings={"hyperparameters": {"mixup": 0.4}}, top1=1.0),
     )
-    assert board.rows["label"].tolist() == [
-        "balpoe, tuned in 20 trials, mixup=0.4099", "balpoe, mixup=0.4", "ce, mixup=0.4",
+    assert board.settings["label"].tolist() == [
+        "BalPoE, tuned in 20 trials, mixup=0.4099", "Cross Entropy, mixup=0.4", "BalPoE, taus=0,1",
     ]  # fmt: skip
 
 
@@ -324,8 +329,10 @@ def two_boards(boards, make_result):
 
 def test_json_holds_every_figure(two_boards):
     rows = json.loads(as_json(two_boards))
-    assert [(row["leaderboard"].split(", ")[2], row["label"], row["n"]) for row in rows] == [
-        ("long recipe", "ce", 1), ("standard recipe", "logit_adjustment", 2), ("standard recipe", "ce †", 1),
+    assert [(row["leaderboard"].split(" · ")[3], row["label"], row["n"]) for row in rows] == [
+        ("long recipe, 200 of 120 epochs", "Cross Entropy", 1),
+        ("standard recipe, 200 of 60 epochs", "Logit Adjustment", 2),
+        ("standard recipe, 200 of 60 epochs", "Cross Entropy †", 1),
     ]  # fmt: skip
     assert (rows[1]["top1"], rows[1]["top1_sd"], rows[1]["few"]) == (50.5, pytest.approx(math.sqrt(0.5)), None)
     assert (rows[2]["top1_sd"], rows[2]["few"]) == (None, 10.0)
@@ -340,15 +347,27 @@ def test_csv_holds_what_json_holds(two_boards):
 
 
 def test_latex_is_a_booktabs_table_with_escaped_names(two_boards):
-    text = latex([*tables(two_boards), Table("More", ["Method", *"bcdefghijklm"], [["x", *11 * "y", Bold("<.1 ± 2")]])])
-    for word in (r"\begin{tabular}{lrrrrrrrrrrrr}", r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}"):
+    text = latex(
+        [*tables(two_boards), Table("More", ["Method", *"bcdefghijklmn"], [["x", *12 * "y", Bold("<.1 ± 2")]])]
+    )
+    for word in (
+        r"\begin{table*}",
+        r"\caption{",
+        r"\label{tab:",
+        r"\begin{tabular}{lrrrrrrrrrrrr",
+        r"\toprule",
+        r"\midrule",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ):
         assert text.count(word) == 3, word
-    assert r"logit\_adjustment" in text
+    assert "Logit Adjustment" in text
     assert r"50.5 $\pm$ 0.7" in text
     assert r"\textbf{\ensuremath{<}.1 $\pm$ 2}" in text
-    assert not {"@", "±", "*"} & set(text)
-    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert {line.count(" & ") for line in rows} == {12}
+    assert not {"@", "±"} & set(text)
+    for one in text.split(r"\end{tabular}")[:3]:
+        columns = re.search(r"\{l(r+)\}", one)[1]
+        assert {line.count(" & ") for line in one.splitlines() if line.endswith(r"\\")} == {len(columns)}
 
 
 def test_a_report_explains_itself(two_boards, tmp_path):
@@ -385,10 +404,10 @@ def test_in_a_table_of_the_papers_own_recipes_they_are_no_part_of_the_names(boar
     first = make_result("ce", recipe={"name": "paper", "lr": 0.2}, top1=1.0)
     second = make_result("balpoe", recipe={"name": "paper", "epochs": 60}, top1=2.0)
     (board,) = boards(first, second)
-    assert set(board.rows["label"]) == {"ce", "balpoe"}
+    assert set(board.rows["label"]) == {"Cross Entropy", "BalPoE"}
 
 
 def test_a_head_is_named_where_it_is_not_that_of_most_rows(boards, make_result):
     cosine = [make_result(method, top1=top1) for method, top1 in (("ce", 3.0), ("balpoe", 2.0))]
     (board,) = boards(*cosine, make_result("vs", recipe={"head": "linear"}, top1=1.0))
-    assert list(board.rows["label"]) == ["ce", "balpoe", "vs, head=linear"]
+    assert list(board.rows["label"]) == ["Cross Entropy", "BalPoE", "VS Loss, head=linear"]

@@ -115,7 +115,7 @@ def test_a_row_of_the_leaderboard_has_every_figure(read, make_result):
     )
     first, second = found.leaderboard()
     assert (first["Method"], first["n"], first["Acc"], first["Behind"], first["p"]) == (
-        "balpoe", "3", "62.0 ± 2.0", "first", "–",
+        "BalPoE", "3", "62.0 ± 2.0", "first", "–",
     )  # fmt: skip
     assert (first["Rank"], first["Wins"], first["Few"]) == ("1.0", "1.00", "n/a")
     assert (second["Acc"], second["Behind"], second["Rank"], second["Wins"]) == ("52.0 ± 1.7", "10.0", "2.0", "0.00")
@@ -156,7 +156,7 @@ def test_tables_that_answer_other_questions_stand_under_headings_of_their_own(te
     ]  # fmt: skip
     found = Page(made)
     assert [[row["Method"] for row in found.leaderboard(number)] for number in range(5)] == [
-        ["ce"], ["balpoe"], ["sade"], ["theirs"], ["lift"],
+        ["Cross Entropy"], ["BalPoE"], ["SADE"], ["theirs"], ["LIFT"],
     ]  # fmt: skip
 
 
@@ -255,10 +255,10 @@ def test_label_shift_has_a_table_for_each_knowledge_of_the_prior(read, make_full
         make_full_result("balpoe", 1, shift=shifted(unknown=70.0)),
     )
     assert found.table("Accuracy in percent, prior unknown") == [
-        ["Method", "forward-50 7 images2 classes"], ["balpoe", "70.0 ± 0.0"], ["ce", "85.0 ± 7.1"],
+        ["Method", "forward-50 7 images2 classes"], ["BalPoE", "70.0 ± 0.0"], ["Cross Entropy", "85.0 ± 7.1"],
     ]  # fmt: skip
-    assert found.table("Accuracy in percent, prior known")[1:] == [["balpoe", "n/a"], ["ce", "95.0 ± 0.0"]]
-    assert found.table("ECE in percent, prior unknown")[1:] == [["balpoe", "3.0 ± 0.0"], ["ce", "3.0 ± 0.0"]]
+    assert found.table("Accuracy in percent, prior known")[1:] == [["BalPoE", "n/a"], ["Cross Entropy", "95.0 ± 0.0"]]
+    assert found.table("ECE in percent, prior unknown")[1:] == [["BalPoE", "3.0 ± 0.0"], ["Cross Entropy", "3.0 ± 0.0"]]
     assert not [table for table in found.tables if "prior estimated" in table["caption"]]
 
 
@@ -389,7 +389,7 @@ def test_the_command_writes_the_page_with_its_figures(cli, tmp_path, make_full_r
     done = cli("report", "--format", "html", "--output", "out/report.html")
     assert (done.code, done.out) == (0, "")
     found = Page((tmp_path / "out" / "report.html").read_text())
-    assert found.leaderboard()[0]["Method"] == "ce"
+    assert found.leaderboard()[0]["Method"] == "Cross Entropy"
     ids = found.ids()
     assert len(ids) == len(set(ids))
     assert {"figure-reliability", "figure-class-rank"} <= set(ids)

@@ -62,16 +62,15 @@ def test_a_terminal_with_colours_gets_bold():
 
 def test_markdown_and_latex_keep_their_own_signs():
     table = Table("T", ["Method", "Acc [95 %]"], [["a|b_c", Bold("≈ 1 ± 2")]], "Caption.", level=2)
-    assert markdown([table, "Words."]) == (
-        "#### T\n\n| Method   |   Acc [95 %] |\n|----------|--------------|\n| a\\|b_c   |  **≈ 1 ± 2** |\n\nCaption.\n"
-        "\nWords.\n"
-    )
+    rows = "| Method   |   Acc [95 %] |\n|----------|--------------|\n| a\\|b_c   |  **≈~1~±~2** |"
+    rows = rows.replace("~", "\N{NO-BREAK SPACE}")  # a number never breaks
+    assert markdown([table, "Words."]) == f"#### T\n\n{rows}\n\nCaption.\n\nWords.\n"
     shown = latex([table, "Words."])
     assert r"a|b\_c" in shown
     assert r"Acc [95 \%]" in shown
     assert r"\textbf{$\approx$ 1 $\pm$ 2}" in shown
     assert "% Words.\n" in shown
-    assert "% Caption.\n" in shown
+    assert r"\caption{T. Caption.}" in shown
 
 
 @pytest.fixture
@@ -85,14 +84,16 @@ def reported(cli, tmp_path, make_result, monkeypatch):
 
 
 def test_text_is_what_the_command_prints(reported, monkeypatch):
-    plain = reported()
+    plain = reported("--explain")
     assert plain.code == 0
     assert "MAdds (M)" in plain.out
     assert "* 61.3 ± 1.5" in plain.out  # told apart: 20, 20.1, 20.2
     assert "Differences: digits-lt" in plain.out
     counted, advice = plain.out.rstrip().split("\n\n")[-2:]
     assert counted == "6 result files; left out: none."
-    assert " ".join(advice.split()).startswith("digits-lt, IR 20, standard recipe, data aaaaaa: Take balpoe")
+    assert " ".join(advice.split()).startswith(
+        "digits-lt · IR 20 · ResNet-20 · standard recipe, 200 of 60 epochs · fp32: Take BalPoE"
+    )
     assert "\x1b" not in plain.out
     assert plain.err == ""
     monkeypatch.setenv("COLUMNS", "60")
@@ -108,13 +109,53 @@ def test_parts_and_a_title(reported):
     )
     rows = [re.split(r" *\| *", line.strip("| ")) for line in shown.out.splitlines() if line.startswith("| ")]
     assert rows == [
-        ["Method", "n", "Acc [95 %]", "ECE debiased [95 %]", "Behind", "p (adj.)", "Rank", "Wins %"],
-        ["balpoe", "3", "61.3 [n/a]", "50.0 [49.9, 50.1]", "best", "", "1.0", "100"],
-        ["ce", "3", "41.2 [n/a]", "50.0 [49.9, 50.1]", "20.1", "<.001", "2.0", "0"],
+        ["Method", "n", "Acc [95 %]", "ECE debiased [95 %]", "Behind", "p (adj.)", "Mean rank", "Wins %"],
+        ["BalPoE", "3", "61.3 [n/a]", "50.0 [49.9, 50.1]", "best", "", "1.0", "100"],
+        ["Cross Entropy", "3", "41.2 [n/a]", "50.0 [49.9, 50.1]", "20.1", "<.001", "2.0", "0"],
     ]
     refused = reported("--parts", "diferences")
     assert refused.code == 2
     assert "did you mean differences" in refused.err
+
+
+def test_the_answer_is_first_and_the_rest_is_folded(reported):
+    plain = reported()
+    title, warning, answer, *_ = plain.out.splitlines()
+    assert title == "digits-lt · IR 20 · ResNet-20 · standard recipe, 200 of 60 epochs · fp32"
+    assert warning.startswith("Warning: not as the recipe has it: 200 of 60 epochs")
+    assert "BalPoE wins with 61.3 %, significantly better than the other (5 % level)." in plain.out
+    assert "Differences:" not in plain.out
+    assert plain.out.rstrip().endswith(
+        "More: --explain adds the paired tests, what follows for a choice, and what the columns mean."
+    )
+    page = reported("--format", "md").out
+    assert page.count("<details>") == page.count("</details>") == 3
+    assert page.index("BalPoE wins") < page.index("| Method") < page.index("<details>")
+
+
+def test_filters_by_data_set_backbone_and_epochs(reported, tmp_path, make_result):
+    other = make_result("sade", settings={"dataset": "cifar10-lt", "backbone": "cifar_resnet32"}, recipe={"epochs": 7})
+    Store(tmp_path / "results").save(other)
+
+    everything = {"BalPoE", "Cross Entropy", "SADE"}
+    assert {one for one in everything if one in reported("--format", "csv").out} == everything
+    for words in (("--dataset", "cifar10-lt"), ("--backbone", "ResNet-32"), ("--backbone", "cifar_resnet32")):
+        out = reported("--format", "csv", *words).out
+        assert "SADE" in out
+        assert "BalPoE" not in out
+    assert "SADE" not in reported("--format", "csv", "--epochs", "200").out
+    assert "BalPoE" not in reported("--format", "csv", "--epochs", "7").out
+    refused = reported("--dataset", "cifar10lt")
+    assert refused.code == 2
+    assert "did you mean cifar10-lt" in refused.err
+    assert reported("--epochs", "8").code == 2
+
+
+def test_a_method_is_found_by_the_name_that_papers_have_for_it(reported):
+    for name in ("BalPoE", "balpoe", "BALPOE"):
+        out = reported("--format", "csv", "--method", name).out
+        assert "BalPoE" in out
+        assert "Cross Entropy" not in out
 
 
 @pytest.mark.parametrize("style", ["json", "csv", "latex", "svg"])

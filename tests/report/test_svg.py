@@ -18,7 +18,7 @@ def test_every_cell_is_shown_whole_and_nothing_is_fetched(tmp_path, make_result)
     stored = collect([tmp_path])
     picture = svg(contents(leaderboards(stored), stored))
     text = html.unescape(" ".join(re.findall(r"<text[^>]*>([^<]*)</text>", picture))).replace("\xa0", " ")
-    assert "balpoe, taus=0.125,0.875,2, mixup=0.4, width=1" in text
+    assert "BalPoE, taus=0.125,0.875,2" in text
     assert "51.0 ± 1.0" in text
     assert "…" not in text
     assert "@font-face" not in picture

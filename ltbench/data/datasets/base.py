@@ -77,6 +77,10 @@ class Source(ABC):
             hint="leave the option out; it is for folder-lt",
         )
 
+    def folder_name(self, folder: Path) -> str | None:
+        """The name of the user's own folder of images, for tables; None for a data set that has a name of its own."""
+        return None
+
     def prepare(self, folder: Path) -> str:
         """Download or set up the data as far as a program may; returns what was done, in a sentence."""
         return f"{self.name} needs no preparation"

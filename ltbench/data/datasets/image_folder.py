@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from ltbench import paths
 from ltbench.data.datasets.base import Source
 from ltbench.data.datasets.duplicates import find_duplicates, stamp
 from ltbench.data.datasets.folder_listing import ClassFiles, Listing, find, subfolders
@@ -56,6 +57,10 @@ class Folder(Source):
     def load_keeping_untested(self, folder: Path, image_size: int) -> RawData:
         """The same, where classes may lack test images."""
         return read(folder, image_size, keep_untested=True)
+
+    def folder_name(self, folder: Path) -> str | None:
+        """The last part of its path."""
+        return paths.storable_name(folder.resolve().name) or None
 
     def available(self, folder: Path) -> bool:
         """Whether there is at least one folder in it."""

@@ -18,7 +18,7 @@ def draw(material: Material) -> Figure:
     Raises:
         LtbenchError: if no method was run with several numbers of experts.
     """
-    lines = families(material.ranked())
+    lines = families(material.finished())
     if not lines:
         raise LtbenchError(
             "no method was run with several numbers of experts, all else equal",

@@ -62,6 +62,7 @@ class Material:
 
     leaderboard: Leaderboard | None
     settings: list[Setting]
+    """The rows, one a method, then their other settings."""
     asked: bool = False
     """Whether the user named the methods."""
     folders: list[Path] = field(default_factory=list)
@@ -81,8 +82,8 @@ class Material:
     def chosen(self, most: int = 5, among: Iterable[Setting] | None = None) -> list[Setting]:
         """Settings for a figure that has room for a few, the best first.
 
-        Of methods that the user named the best setting of each, then the second best of each and so on; otherwise the
-        best setting of some methods, from the best method to the worst in even steps.
+        Of methods that the user named the setting of each row; where there is one method only, its settings; otherwise
+        some methods, from the best to the worst in even steps.
 
         Raises:
             LtbenchError: if there is no finished run.
@@ -100,15 +101,16 @@ class Material:
         return sorted(in_turn, key=settings.index)
 
     def ranked(self) -> list[Setting]:
-        """All settings, best first; after them those that lack seeds of the table, since none of them is the best.
+        """The rows, one setting a method, best first; last those that lack seeds of the table.
 
         Raises:
             LtbenchError: if there are none.
         """
-        return sorted(self.finished(), key=lambda setting: setting.row["lacks_seeds"] != "")
+        compared = 0 if self.leaderboard is None else len(self.leaderboard.rows)
+        return sorted(self.finished()[:compared], key=lambda setting: setting.row["lacks_seeds"] != "")
 
     def finished(self) -> list[Setting]:
-        """All settings.
+        """All settings, the rows first.
 
         Raises:
             LtbenchError: if there are none.
@@ -129,7 +131,7 @@ def gather(
         asked: whether the user named the methods.
         folders: where ``stored`` was read.
     """
-    rows = [row for _, row in leaderboard.rows.iterrows()] if leaderboard else []
+    rows = [row for _, row in leaderboard.settings.iterrows()] if leaderboard else []
     settings = [Setting(row, [stored.results[name] for name in row["run_ids"]]) for row in rows]
     return Material(leaderboard, settings, asked, list(folders), stored)
 

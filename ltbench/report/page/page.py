@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from ltbench.printable import printable_name
 from ltbench.report.advice import advise
+from ltbench.report.answer import answer
 from ltbench.report.collection import Collection
 from ltbench.report.figures.material import largest
 from ltbench.report.leaderboard import Leaderboard
@@ -166,7 +167,9 @@ def _comparison_groups(stored: Collection, leaderboards: Sequence[Leaderboard]) 
                     entries=entries(leaderboard, stored, figures, f"row-{number}"),
                     shared=shared_settings(leaderboard, stored),
                     shifted=shifted_leaderboards(leaderboard, stored),
-                    advice=advise(leaderboard, stored),
+                    advice=" ".join(
+                        filter(None, [leaderboard.trained.warning, answer(leaderboard), advise(leaderboard, stored)])
+                    ),
                     seeds=about_seeds(leaderboard),
                 )
             )

@@ -69,7 +69,7 @@ def test_figures_are_of_the_largest_table(cli, tmp_path, run):
     Store(tmp_path / "results").save(run("tta", transductive=True))
     done = cli("report", "--figures", "reliability")
     assert done.code == 0
-    assert "of 2 tables, the figures are of the largest: digits-lt, IR 20, standard recipe, data aaaaaa" in done.err
+    assert "of 2 tables, the figures are of the largest: digits-lt · IR 20 · ResNet-20 · standard recipe" in done.err
 
 
 @pytest.mark.slow

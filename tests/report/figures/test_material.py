@@ -18,14 +18,14 @@ def test_methods_from_the_best_to_the_worst_in_even_steps(run, material):
     assert len(made.chosen(20)) == 9
 
 
-def test_of_each_method_its_best_setting(run, material):
+def test_of_each_method_the_setting_of_its_row(run, material):
     made = material(
         run("a", hyperparameters={"mixup": 0.0}, top1=90.0),
         run("a", hyperparameters={"mixup": 0.4}, top1=80.0),
         run("b", hyperparameters={"mixup": 0.0}, top1=70.0),
         run("b", hyperparameters={"mixup": 0.4}, top1=75.0),
     )
-    assert labels(made.chosen(5)) == ["a, mixup=0", "b, mixup=0.4"]
+    assert labels(made.chosen(5)) == ["a, mixup=0", "b, mixup=0"]
 
 
 def test_a_setting_that_lacks_seeds_is_not_the_best_of_its_method(run, material):
@@ -35,14 +35,14 @@ def test_a_setting_that_lacks_seeds_is_not_the_best_of_its_method(run, material)
         *(run("b", seed, hyperparameters={"mixup": 0.0}, top1=70.0) for seed in (0, 1)),
         run("b", 0, hyperparameters={"mixup": 0.4}, top1=75.0),
     )
-    assert labels(made.settings) == ["a, mixup=0", "b, mixup=0.4 †", "b, mixup=0"]
+    assert labels(made.settings) == ["a, mixup=0", "b, mixup=0", "b, mixup=0.4"]
     assert labels(made.chosen(5)) == ["a, mixup=0", "b, mixup=0"]
 
 
-def test_methods_that_were_asked_for_take_turns(run, material):
+def test_methods_that_were_asked_for_have_one_setting_each(run, material):
     runs = [run("a", hyperparameters={"mixup": mixup}, top1=90.0 - mixup) for mixup in (0.0, 0.2, 0.4)]
     made = material(*runs, run("b", hyperparameters={"mixup": 0.0}, top1=50.0), asked=True)
-    assert labels(made.chosen(3)) == ["a, mixup=0", "a, mixup=0.2", "b, mixup=0"]
+    assert labels(made.chosen(3)) == ["a, mixup=0", "b, mixup=0"]
 
 
 def test_the_prior_of_a_class_without_images_is_that_of_half_an_image(run, material):

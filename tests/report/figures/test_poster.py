@@ -38,7 +38,7 @@ def test_reliability_pools_the_images_of_all_seeds(run, material, heights_of):
     assert [height for _, height in next(iter(heights_of(lower).values()))] == [80, 20]
     # E|X - n p| of 2 images at .4: 2 (.6) 1 (.48) = .576, of 2 at .9: .324; of 6 at .2: 2 (.8) 2 (.24576) = .786432.
     # Floors (.576 + .324) / 4 = 22.5 % and .786432 / 6 = 13.1 %: mean 17.8. Deviations of the ECE 1, 1: sqrt(2 / 1)
-    assert upper.get_title() == "ce\nECE 5.0 ± 1.4 (floor 17.8)\nMCE 9.0 ± 0.0"
+    assert upper.get_title() == "Cross Entropy\nECE 5.0 ± 1.4 (floor 17.8)\nMCE 9.0 ± 0.0"
     # (2 + 6) / 2 = 4 images at .25, of which 0 to 3 are right in 95 of 100 cases; 1 image at .9: none or all
     assert lines(upper) == [(0, 75), (0, 100)]
     assert "2 seeds pooled" in figure.get_supxlabel()
@@ -48,7 +48,7 @@ def test_reliability_of_one_seed_has_no_spread_and_an_empty_bin_no_bar(run, mate
     bins = BinTable(count=[0, 4], confidence=[0.0, 0.75], accuracy=[0.0, 0.5])
     figure = draw("reliability", material(run(test={"bins": bins}, ece=25.0, mce=25.0)))
     # 4 images at .75: 2 (.25) 4 (.316) / 4 = 15.8 %
-    assert figure.axes[0].get_title() == "ce\nECE 25.0 (floor 15.8)\nMCE 25.0"
+    assert figure.axes[0].get_title() == "Cross Entropy\nECE 25.0 (floor 15.8)\nMCE 25.0"
     assert "pooled" not in figure.get_supxlabel()
     empty, full = heights_of(figure.axes[0])["accuracy"]
     assert math.isnan(empty[1])
@@ -60,7 +60,7 @@ def test_class_rank_sorts_classes_by_training_images(run, material, bars_of):
     tests = [{"correct": [1, 4, 3], "total": [4, 4, 4]}, {"correct": [3, 4, 3], "total": [4, 4, 4]}]
     figure = draw("class-rank", material(*(run(seed=seed, test=test, data=data) for seed, test in enumerate(tests))))
     # class 1 first (100, 100), then 2 (75, 75), then 0 (25, 75: mean 50, deviation sqrt(2 * 625))
-    x, y, sd = bars_of(figure.axes[0])["ce"]
+    x, y, sd = bars_of(figure.axes[0])["Cross Entropy"]
     assert (x, y) == ([1, 2, 3], [100, 75, 50])
     assert sd == pytest.approx([0, 0, 25 * ROOT2])
     places = {text.get_text(): text.get_position()[0] for text in figure.axes[0].texts}
@@ -74,7 +74,7 @@ def test_class_rank_with_many_classes_averages_neighbours_and_leaves_out_empty_o
     correct[2], total[2], total[4], total[5], correct[4] = 0, 0, 0, 0, 0
     data = {"counts": list(range(140, 100, -1)), "groups": {"many": list(range(40)), "medium": [], "few": []}}
     figure = draw("class-rank", material(run(test={"correct": correct, "total": total}, data=data)))
-    x, y, _ = bars_of(figure.axes[0])["ce"]
+    x, y, _ = bars_of(figure.axes[0])["Cross Entropy"]
     assert x == [1.5 + 2 * place for place in range(20)]
     assert y[:2] == [50, 0]
     assert math.isnan(y[2])

@@ -1,0 +1,186 @@
+"""The answer of a table in one sentence, and what it lacks with the command that would mend it."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ltbench.declared import display_name
+from ltbench.report.collection import Collection
+from ltbench.report.commands import run_commands, seeds_text
+from ltbench.report.compare import FEWEST
+from ltbench.report.how_trained import FAR_TOO_SHORT
+from ltbench.report.leaderboard import LACKS_SEEDS, Leaderboard
+from ltbench.results.external import IMPORTED, SCORED
+
+Row = dict[Any, Any]
+_SEEDS = 5
+"""Seeds that a command asks for where a table has too few."""
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Something that a table lacks."""
+
+    sentence: str
+    commands: tuple[str, ...] = ()
+    """What would mend it; none where nothing that ltbench runs would."""
+
+
+def answer(leaderboard: Leaderboard) -> str:
+    """Who leads, how many tie, and which of these is the cheapest, in one sentence."""
+    rows: list[Row] = leaderboard.rows.to_dict("records")
+    what = _settings_or_methods(leaderboard)
+    best = next((row for row in rows if row["setting"] == leaderboard.reference), None)
+    if best is None:
+        return "Nothing is decided: too few of the rows share seeds for a comparison."
+    reached = f"{_name(best)} {{verb}} with {best[leaderboard.metric]:.1f} %{_metric(leaderboard)}"
+    if len(rows) == 1:
+        return f"Nothing to compare: {reached.format(verb='stands alone')}."
+    tested = [row for row in rows if not math.isnan(row["p"])]
+    ties = [best, *(row for row in tested if not row["significantly_worse"])]
+    if not tested:
+        why = "no two rows have been tested against each other"
+        return f"Nothing is decided: {reached.format(verb='is ahead')}, but {why}."
+    untested = len(rows) - 1 - len(tested)
+    if not leaderboard.leads:
+        ahead = [_name(row) for row in rows if row["behind"] < 0]
+        names = ", ".join(ahead)
+        verb = "is" if len(ahead) == 1 else "are"
+        return (
+            f"No row is first: {reached.format(verb='leads')} those with all seeds, {names} {verb} ahead of it on the "
+            "seeds that both have."
+        )
+    if len(ties) == 1 and not untested:
+        beaten = f"all {len(rows) - 1} others" if len(rows) > 2 else "the other"
+        return f"{reached.format(verb='wins')}, significantly better than {beaten} (5 % level)."
+    head = "No clear winner" if len(ties) > 1 else "Not all is tested"
+    tie = f", {len(ties)} of {len(rows)} {what} tie at 5 %" if len(ties) > 1 else ""
+    return f"{head}: {reached.format(verb='leads')}{tie}{_cheapest(best, ties)}."
+
+
+def _cheapest(best: Row, ties: list[Row]) -> str:
+    """A clause on the tie that took the shortest training; empty where that is not known or there is no choice."""
+    known = [row for row in ties if row["training_seconds"] > 0]
+    if len(ties) < 2 or best not in known or len(known) < 2:
+        return ""
+    row = min(known, key=lambda one: float(one["training_seconds"]))
+    if row is best:
+        return "; it is the cheapest of them"
+    ratio = row["training_seconds"] / best["training_seconds"]
+    return f"; cheapest of them {_name(row)}, {ratio:.2g} x the time"
+
+
+def _settings_or_methods(leaderboard: Leaderboard) -> str:
+    if not leaderboard.compares_settings:
+        return "methods"
+    return f"settings of {display_name(str(leaderboard.rows['method'].iloc[0]))}"
+
+
+def _metric(leaderboard: Leaderboard) -> str:
+    return "" if leaderboard.metric == "top1" else " macro accuracy"
+
+
+def _name(row: Row) -> str:
+    """The label without the sign for missing seeds, its settings in brackets."""
+    method, comma, settings = str(row["label"]).removesuffix(f" {LACKS_SEEDS}").partition(", ")
+    return f"{method} ({settings})" if comma else method
+
+
+def remedies(leaderboard: Leaderboard, stored: Collection | None = None) -> list[Remedy]:
+    """What a table lacks: accuracy above chance, epochs, seeds.
+
+    Args:
+        leaderboard: the table.
+        stored: the results that it was made of, for commands.
+    """
+    rows: list[Row] = leaderboard.rows.to_dict("records")
+    found = [_chance(leaderboard, rows, stored), _epochs(leaderboard, rows, stored), _seeds(leaderboard, rows, stored)]
+    return [one for one in found if one is not None]
+
+
+def _chance(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None) -> Remedy | None:
+    """Rows whose accuracy guessing would reach, too: no more than two standard deviations above it."""
+    test = stored.results[rows[0]["run_ids"][0]].test if stored is not None else None
+    if test is None:
+        return None
+    images = [count for count in test.total if count]
+    chance = 1 / len(test.total)
+    # Of the mean over classes; where these have as many images, of all images, too.
+    deviation = math.sqrt(sum(chance * (1 - chance) / count for count in images)) / len(images)
+    limit = 100 * (chance + 2 * deviation)
+    at_chance = [row for row in rows if row[leaderboard.metric] <= limit]
+    if not at_chance:
+        return None
+    who = "All rows are" if len(at_chance) == len(rows) else ", ".join(_name(row) for row in at_chance[:4])
+    more = f" and {len(at_chance) - 4} more" if len(at_chance) > 4 and len(at_chance) < len(rows) else ""
+    verb = "" if len(at_chance) == len(rows) else " is" if len(at_chance) == 1 else " are"
+    if len(rows) == 1:
+        who, verb = _name(rows[0]), " is"
+    return Remedy(f"{who}{more}{verb} at chance level, {100 * chance:.2g} % with {len(test.total)} classes.")
+
+
+def _epochs(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None) -> Remedy | None:
+    fraction = leaderboard.trained.fraction
+    if fraction is None or fraction > FAR_TOO_SHORT or stored is None:
+        return None
+    own = [row for row in rows if not _from_elsewhere(row, stored)]
+    longest = leaderboard.trained.recipe_epochs
+    seeds = sorted({int(seed) for row in own for seed in row["seeds"].split(",")})
+    wanted = seeds if len(seeds) >= FEWEST else list(range(_SEEDS))
+    commands = run_commands([row["run_ids"][0] for row in own], stored, seeds=seeds_text(wanted), epochs=longest)
+    return Remedy("Far too few epochs to tell methods apart; the recipe's are trained by:", tuple(commands))
+
+
+def _seeds(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None) -> Remedy | None:
+    """Rows with fewer seeds than a test needs, or without those of the table."""
+    short = [row for row in rows if row["n"] < FEWEST]
+    lacking = [row for row in rows if row not in short and _shares_too_few(row, leaderboard)]
+    if not short and not lacking:
+        return None
+    needed = sorted({*leaderboard.seeds, *range(_SEEDS)} if short else leaderboard.seeds)
+    commands: list[str] = []
+    if stored is not None:  # nobody but their makers can train more of those that come from elsewhere
+        own = [row["run_ids"][0] for row in [*short, *lacking] if not _from_elsewhere(row, stored)]
+        commands = run_commands(own, stored, seeds=seeds_text(needed))
+    parts = []
+    if short:
+        whose = "All rows have" if len(short) == len(rows) else f"{len(short)} of {len(rows)} rows have"
+        whose = f"{_name(rows[0])} has" if len(rows) == 1 else whose
+        parts.append(f"{whose} fewer than {FEWEST} seeds")
+    if lacking:
+        parts.append(f"{', '.join(_name(row) for row in lacking)} {'lack' if len(lacking) > 1 else 'lacks'} seeds")
+    text = f"{'; '.join(parts)}, too few for a test of every row"
+    return Remedy(f"{text}; more are trained by:" if commands else f"{text}.", tuple(commands))
+
+
+def _shares_too_few(row: Row, leaderboard: Leaderboard) -> bool:
+    apart = row["setting"] != leaderboard.reference and row["behind_n"] < FEWEST
+    return bool(row["lacks_seeds"] or apart)
+
+
+def _from_elsewhere(row: Row, stored: Collection) -> bool:
+    """Whether it is of a model that ltbench has not trained."""
+    ids = [run_id for run_id in row["run_ids"] if run_id in stored.results]
+    return any(stored.results[run_id].method.revision in (IMPORTED, SCORED) for run_id in ids)
+
+
+def best_of_many(leaderboard: Leaderboard) -> str:
+    """A sentence on settings that would lead and stand apart, since the test images have chosen them; empty if none."""
+    found: pd.DataFrame = leaderboard.best_of_many
+    listed = "; ".join(
+        f"{row['label']} has {row['comparable']:.1f} %, best of {row['tried']} settings on these test images"
+        for row in found.head(3).to_dict("records")
+    )
+    return f"Apart, since the test images chose it: {listed}." if listed else ""
+
+
+def tuned_apart(leaderboard: Leaderboard) -> str:
+    """A sentence on tuned settings that lack seeds of the table and so stand for no method; empty if there is none."""
+    others = leaderboard.others
+    rows = others[others["tuned"]].to_dict("records") if len(others) else []
+    listed = "; ".join(
+        f"{row['label']} has {row[leaderboard.metric]:.1f} % on seeds {row['seeds'].replace(',', ', ')}" for row in rows
+    )
+    return f"Apart, on other seeds than the table's: {listed}." if listed else ""

@@ -1,0 +1,44 @@
+"""The papers of a report's methods: their BibTeX, and keys that no two papers share."""
+
+import re
+from collections.abc import Iterator
+
+from ltbench.report.collection import Collection
+
+_KEY = re.compile(r"(@\w+\{)([^,\s]+)(,)")
+
+
+def citation_keys(stored: Collection) -> dict[str, str]:
+    """The BibTeX key of each method's paper, e.g. "aimar2023" of balpoe; methods without a paper are left out."""
+    papers = _papers(stored)
+    return {method: key for key, (_, methods) in papers.items() for method in methods}
+
+
+def bibtex(stored: Collection) -> str:
+    """The BibTeX entries of all papers, by key."""
+    entries = (_KEY.sub(rf"\g<1>{key}\g<3>", entry, count=1) for key, (entry, _) in sorted(_papers(stored).items()))
+    return "\n\n".join(entries) + "\n"
+
+
+def _papers(stored: Collection) -> dict[str, tuple[str, list[str]]]:
+    """Key -> BibTeX entry and methods; papers of one author and year get letters, as in 2021 and 2021b."""
+    entries: dict[str, list[str]] = {}
+    for method, entry in dict.fromkeys(_entries(stored)):
+        entries.setdefault(entry, []).append(method)
+    found: dict[str, tuple[str, list[str]]] = {}
+    for entry in sorted(entries):
+        stated = _KEY.match(entry)
+        key = re.sub(r"[^A-Za-z0-9:_-]", "", stated[2]) if stated else ""
+        if not key:
+            continue
+        letters = (key + letter for letter in ("", *"bcdefghijklmnopqrstuvwxyz"))
+        free = next((one for one in letters if one not in found), None)
+        if free is not None:
+            found[free] = (entry, sorted(entries[entry]))
+    return found
+
+
+def _entries(stored: Collection) -> Iterator[tuple[str, str]]:
+    for result in stored.results.values():
+        if result.method.paper is not None:
+            yield result.config.method, result.method.paper.bibtex.strip()

@@ -1,0 +1,198 @@
+"""The answer of a table in one sentence, and the commands that mend what it lacks."""
+
+import shlex
+import subprocess
+from shutil import which
+
+import pytest
+
+from ltbench.declared import hyperparameter_defaults, recipe_of
+from ltbench.report.answer import answer, remedies
+from ltbench.report.citations import bibtex, citation_keys
+from ltbench.report.collection import Collection
+from ltbench.report.contents import contents
+from ltbench.report.leaderboard import leaderboards
+from ltbench.report.render import latex
+from ltbench.results.records import PaperRecord
+
+RECIPE = recipe_of("standard", "digits-lt").model_dump()
+
+
+@pytest.fixture
+def made(make_result):
+    """The leaderboard of accuracies by method and seed, and the results that it was made of."""
+
+    def make(scores, seconds=None, **other):
+        results = []
+        for method, all_ in scores.items():
+            values = hyperparameter_defaults(method, "digits-lt", 20.0) or {}
+            for seed, top1 in enumerate(all_):
+                cost = {"training_seconds": (seconds or {}).get(method, 12.0)}
+                usual = {"recipe": RECIPE, "settings": {"hyperparameters": values}}
+                results.append(make_result(method, seed, top1=top1, cost=cost, **{**usual, **other}))
+        stored = Collection(
+            {one.run_id: one for one in results},
+            {one.run_id: f"results/digits-lt/{one.config.method}/{one.run_id}.json" for one in results},
+        )
+        (board,) = leaderboards(stored)
+        return board, stored
+
+    return make
+
+
+CLEAR = {"balpoe": (80.0, 81.0, 82.2), "ce": (50.0, 51.0, 52.1), "sade": (60.0, 61.1, 62.0)}
+
+
+def test_a_clear_winner(made):
+    board, _ = made(CLEAR)
+    assert answer(board) == "BalPoE wins with 81.1 %, significantly better than all 2 others (5 % level)."
+
+
+def test_no_clear_winner_names_the_ties_and_the_cheapest_of_them(made):
+    # Differences of 0.5, 0.3, -0.5 and so on: nothing is significant; ce is far behind on every seed.
+    scores = {
+        "proco": (98.0, 98.5, 98.1), "balpoe": (97.5, 98.2, 98.6), "ldam_drw": (97.9, 97.4, 98.3),
+        "ce": (50.0, 51.0, 52.1),
+    }  # fmt: skip
+    board, _ = made(scores, {"proco": 10.0, "balpoe": 20.0, "ldam_drw": 3.0, "ce": 1.0})
+    assert answer(board) == (
+        "No clear winner: ProCo leads with 98.2 %, 3 of 4 methods tie at 5 %; cheapest of them LDAM-DRW, 0.3 x the "
+        "time."
+    )
+
+
+def test_nothing_is_decided_without_a_test(made):
+    board, stored = made({"balpoe": (80.0,), "ce": (50.0,)})
+    assert answer(board) == (
+        "Nothing is decided: BalPoE is ahead with 80.0 %, but no two rows have been tested against each other."
+    )
+    lack = remedies(board, stored)[-1]
+    assert lack.sentence.startswith("All rows have fewer than 3 seeds")
+    # The whole command: the same data, the same recipe, both methods at their defaults.
+    assert lack.commands == (
+        "ltbench run --method balpoe,ce --dataset digits-lt --imbalance-ratio 20 --recipe standard --seeds 0-4",
+    )
+
+
+def test_a_single_row_is_compared_with_nothing(made):
+    board, _ = made({"ce": (50.0, 51.0, 52.0)})
+    assert answer(board) == "Nothing to compare: Cross Entropy stands alone with 51.0 %."
+
+
+def test_a_row_without_some_seeds_does_not_lead(made):
+    board, stored = made({"balpoe": (80.0, 81.0, 82.0), "ce": (50.0, 51.0, 52.1), "sade": (90.0, 91.0)})
+    assert answer(board) == (
+        "No row is first: BalPoE leads with 81.0 % those with all seeds, SADE is ahead of it on the seeds that both "
+        "have."
+    )
+    assert board.rows["label"].tolist()[-1] == "SADE †"
+    lack = remedies(board, stored)[-1]
+    assert "--method sade " in lack.commands[0]
+    assert lack.commands[0].endswith("--seeds 0-4")
+
+
+def test_far_too_few_epochs_are_said_with_the_whole_training(made):
+    board, stored = made(CLEAR, recipe={**RECIPE, "epochs": 6})
+    lack = remedies(board, stored)[-1]
+    assert lack.sentence.startswith("Far too few epochs")
+    assert lack.commands == (
+        "ltbench run --method balpoe,ce,sade --dataset digits-lt --imbalance-ratio 20 --recipe standard --seeds 0-2",
+    ) or lack.commands == (
+        "ltbench run --method balpoe,sade,ce --dataset digits-lt --imbalance-ratio 20 --recipe standard --seeds 0-2",
+    )
+    board, stored = made(CLEAR, recipe={**RECIPE, "epochs": 7})  # more than a tenth of 60
+    assert remedies(board, stored) == []
+
+
+def test_chance_level_is_said(made):
+    # Ten classes of 40 images: chance is 10 %, its standard deviation sqrt(0.1 * 0.9 / 400) = 1.5 %, so that 13 % is
+    # what guessing reaches, and 13.1 % is not.
+    scores = {"ce": (12.9, 13.0, 12.8), "sade": (50.0, 51.0, 52.2), "balpoe": (13.1, 13.1, 13.2)}
+    board, stored = made(scores)
+    test = next(iter(stored.results.values())).test.model_copy(update={"total": [40] * 10, "correct": [4] * 10})
+    results = {name: one.model_copy(update={"metrics": {"test": test}}) for name, one in stored.results.items()}
+    said = [lack.sentence for lack in remedies(board, Collection(results, stored.paths))]
+    assert said == ["Cross Entropy is at chance level, 10 % with 10 classes."]
+
+
+def test_options_that_are_not_the_data_sets_own_are_in_the_command(made):
+    settings = {"hyperparameters": {"mixup": 0.3}, "backbone": "cifar_resnet8", "precision": "bf16", "validation": True}
+    board, stored = made({"ce": (50.0,)}, recipe={**RECIPE, "epochs": 6, "lr": 0.05}, settings=settings)
+    lack = remedies(board, stored)[-1]
+    words = shlex.split(lack.commands[0])
+    for name, value in {
+        "--backbone": "cifar_resnet8", "--precision": "bf16", "--epochs": "6", "--lr": "0.05", "--set": "mixup=0.3",
+        "--imbalance-ratio": "20", "--recipe": "standard", "--dataset": "digits-lt", "--seeds": "0-4",
+    }.items():  # fmt: skip
+        assert words[words.index(name) + 1] == value
+    assert "--validation" in words
+    assert "--batch-size" not in words  # that of the recipe
+
+
+def test_settings_that_are_not_default_have_commands_of_their_own(made, make_result):
+    board, stored = made({"balpoe": (80.0,), "ce": (50.0,)})
+    other = make_result("sade", 0, top1=60.0, recipe=RECIPE, settings={"hyperparameters": {"mixup": 0.4}})
+    results = {**stored.results, other.run_id: other}
+    stored = Collection(results, {**stored.paths, other.run_id: f"mine/digits-lt/sade/{other.run_id}.json"})
+    (board,) = leaderboards(stored)
+    lack = remedies(board, stored)[-1]
+    assert len(lack.commands) == 2
+    assert any(
+        "--method sade" in one and "--set mixup=0.4" in one and one.endswith("--out mine") for one in lack.commands
+    )
+
+
+@pytest.fixture
+def cited(made):
+    """A leaderboard whose methods have papers, two of one author and year."""
+    board, stored = made({**CLEAR, "ride": (55.0, 56.0, 57.3)})
+
+    def paper(title):
+        entry = f"@inproceedings{{li2022,\n  title = {{{title}}},\n  author = {{Jun Li}},\n  year = {{2022}}\n}}"
+        return PaperRecord(title=title, authors="Jun Li", venue="CVPR", year=2022, bibtex=entry, claims=[])
+
+    papers = {"balpoe": "One", "ce": "Two", "sade": "One"}
+    results = {
+        name: one.model_copy(
+            update={"method": one.method.model_copy(update={"paper": paper(papers[one.config.method])})}
+        )
+        if one.config.method in papers
+        else one
+        for name, one in stored.results.items()
+    }
+    return board, Collection(results, stored.paths)
+
+
+def test_papers_of_one_author_and_year_have_keys_of_their_own(cited):
+    _, stored = cited
+    assert citation_keys(stored) == {"balpoe": "li2022", "sade": "li2022", "ce": "li2022b"}
+    entries = bibtex(stored)
+    assert entries.count("@inproceedings{") == 2
+    assert "@inproceedings{li2022,\n  title = {One}" in entries
+    assert "@inproceedings{li2022b,\n  title = {Two}" in entries
+
+
+def test_latex_cites_papers_and_keeps_commands_in_comments(cited):
+    board, stored = cited
+    shown = latex(contents([board], stored))
+    assert r"BalPoE~\cite{li2022} & 1 & 3 &" in shown
+    assert r"Cross Entropy~\cite{li2022b}" in shown
+    assert r"RIDE & " in shown
+    assert r"\label{tab:digits-lt-ir-20-resnet-20}" in shown
+    assert r"\caption{digits-lt $\cdot$ IR 20 $\cdot$ ResNet-20 $\cdot$ standard recipe, 60 epochs" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(which("pdflatex") is None, reason="needs pdflatex")
+def test_latex_compiles_within_two_columns(cited, tmp_path):
+    board, stored = cited
+    body = latex(contents([board], stored))
+    (tmp_path / "table.tex").write_text(
+        "\\documentclass[10pt,twocolumn]{article}\n\\usepackage[letterpaper,margin=0.8125in]{geometry}\n"
+        "\\usepackage{booktabs}\n\\begin{document}\n" + body + "\\end{document}\n"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+    assert (tmp_path / "table.pdf").stat().st_size > 1000
