@@ -96,7 +96,7 @@ def test_a_name_like_no_other_comes_with_what_is_known():
 
 @pytest.mark.parametrize("name", registry.method_names())
 def test_the_summary_that_is_read_is_that_of_the_class(name):
-    assert registry.method_summary(name) == registry.method(name).__doc__.strip().splitlines()[0]
+    assert registry.declaration(name).summary == registry.method(name).__doc__.strip().splitlines()[0]
 
 
 @pytest.mark.parametrize(

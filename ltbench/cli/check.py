@@ -18,8 +18,9 @@ def check(file: Annotated[Path, typer.Argument(help="Method file, e.g. my_method
     from ltbench.method.paper import paper_of
     from ltbench.report.published import figures
 
-    method = registry.method(registry.add_method_file(file))
-    registry.check_paper(method)
+    name = registry.add_method_file(file)
+    method = registry.method(name)
+    registry.check_paper(name)
     for claim in paper_of(method).claims:
         if not len(figures(claim.key)):
             raise LtbenchError(
