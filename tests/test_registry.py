@@ -336,7 +336,7 @@ def test_what_a_faulty_package_registers_is_an_error_where_it_is_named(cli, faul
 
 @pytest.mark.filterwarnings("default::ltbench.errors.LtbenchWarning")
 def test_all_methods_are_those_that_load(faulty_package):
-    from ltbench.runs.sweep import parse_methods
+    from ltbench.runs.run_list import parse_methods
 
     assert not set(parse_methods("all")) & set(faulty_package)
 

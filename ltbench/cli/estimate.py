@@ -54,7 +54,10 @@ def estimate(
     rounds: Annotated[int, typer.Option(min=1, help="Number of timed rounds; the shortest counts")] = 3,
     methods_dir: MethodsDir = None,
 ) -> None:
-    """Estimate how long a run will take on this machine, from a few timed training steps."""
+    """Estimate how long a run will take on this machine.
+
+    It times a few training steps on small batches of random images.
+    """
     add_methods(methods_dir, method)
     from ltbench.cli.estimate_table import show_estimate
     from ltbench.runs import sweep

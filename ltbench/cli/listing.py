@@ -22,7 +22,7 @@ def list_names(
     ] = None,
     methods_dir: MethodsDir = None,
 ) -> None:
-    """List methods, data sets, backbones or recipes by name."""
+    """List methods, data sets, backbones or recipes."""
     add_methods(methods_dir)
     if style == "md":
         if what != "methods":

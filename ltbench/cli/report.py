@@ -49,7 +49,10 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Print leaderboards: means over seeds, significance of differences, advice, and what is left out."""
+    """Print leaderboards, differences and advice.
+
+    Rows are means over seeds, with the significance of differences; what is left out is said.
+    """
     folders = results or [Path("results")]
     if diff is not None:
         _print_difference(diff, folders, style, output)

@@ -19,7 +19,7 @@ from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.results.store import read
-from ltbench.runs import sweep
+from ltbench.runs import run_list, sweep
 from ltbench.runs.launchers import local, pool, worker
 from ltbench.runs.launchers.worker import GRACE
 from ltbench.runs.options import RunOptions
@@ -154,10 +154,10 @@ class Sweep:
 @pytest.fixture(scope="module")
 def two_at_once(own_methods, tmp_path_factory):
     folder = tmp_path_factory.mktemp("parallel")
-    runs = Sweep(sweep.expand([{}], {"method": "one,two", "backbone": "cifar_resnet8", "epochs": 1}), folder)
+    runs = Sweep(run_list.expand([{}], {"method": "one,two", "backbone": "cifar_resnet8", "epochs": 1}), folder)
     shared = {"backbone": "cifar_resnet8", "epochs": 2, "seeds": "0-2"}
-    runs.configs += sweep.expand([{}], {"method": "logit_adjustment_posthoc,ce", **shared})
-    runs.configs += sweep.expand([{}], {"method": "dies"})
+    runs.configs += run_list.expand([{}], {"method": "logit_adjustment_posthoc,ce", **shared})
+    runs.configs += run_list.expand([{}], {"method": "dies"})
     with pytest.MonkeyPatch.context() as patched, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         patched.setenv("LTBENCH_CACHE", str(folder / "cache"))

@@ -148,7 +148,7 @@ def decode_rgb(encoded: NDArray[np.uint8], file: Path) -> "Tensor":
 
 @cache
 def _jpeg_decoder() -> "Callable[[Tensor], Tensor] | None":
-    """torchvision's decoder of JPEG to RGB, upright; None where it has none."""
+    """Torchvision's decoder of JPEG to RGB, upright; None where it has none."""
     try:
         from torchvision.io import ImageReadMode, decode_jpeg
     except ImportError:  # deprecated since torchvision 0.29; Pillow gives the same pixels in some more time
