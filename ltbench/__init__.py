@@ -44,4 +44,11 @@ _HOMES = {
     "run": "runs.run",
 }
 
-__getattr__, __dir__ = lazy_names(__name__, _HOMES)  # so that ``import ltbench`` stays fast
+_RENAMED = {
+    "Surroundings": "ltbench.RunOptions",
+    "draws": "ltbench.rng",
+    "losses": "ltbench.method.losses",
+    "second_stage": "ltbench.method.second_stage",
+}
+
+__getattr__, __dir__ = lazy_names(__name__, _HOMES, _RENAMED)  # so that ``import ltbench`` stays fast

@@ -224,7 +224,11 @@ def backbone_names() -> list[str]:
 
         names: list[str] = timm.list_models()
         return names
-    return sorted(re.findall(r"^@register_model\s+def (\w+)", _network_code(), re.MULTILINE), key=_natural)
+    return sorted({*_registered(_own_networks()), *_registered(_timm_networks())}, key=_natural)
+
+
+def _registered(code: str) -> list[str]:
+    return re.findall(r"^@register_model\s+def (\w+)", code, re.MULTILINE)
 
 
 def check_backbone(name: str) -> None:
@@ -235,8 +239,10 @@ def check_backbone(name: str) -> None:
     Raises:
         LtbenchError: with the nearest known names.
     """
+    if name in _registered(_own_networks()):
+        return
     architecture, dot, tag = name.partition(".")
-    known, code = backbone_names(), _network_code()
+    known, code = backbone_names(), _timm_networks()
 
     def stands_there(text: str) -> bool:
         return re.search(rf"""["'.]{re.escape(text)}\b""", code) is not None
@@ -258,11 +264,19 @@ def _timm_knows(name: str) -> bool:
 
 
 @cache
-def _network_code() -> str:
-    """The source of all networks: of timm, and of the CIFAR ResNets."""
+def _own_networks() -> str:
+    """The source of the CIFAR ResNets."""
+    return _source(Path(__file__).parent / "models")
+
+
+@cache
+def _timm_networks() -> str:
+    """The source of timm's networks."""
     spec = importlib.util.find_spec("timm")
-    folders = [Path(folder, "models") for folder in (spec.submodule_search_locations or ())] if spec else []
-    folders.append(Path(__file__).parent / "models")
+    return _source(*(Path(folder, "models") for folder in (spec and spec.submodule_search_locations) or ()))
+
+
+def _source(*folders: Path) -> str:
     files = sorted(file for folder in folders for file in folder.glob("*.py"))
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
 

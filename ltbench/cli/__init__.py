@@ -33,7 +33,7 @@ from ltbench.cli.command import Command
 from ltbench.cli.error_message import TRACEBACK, error_message
 from ltbench.cli.output import echo_stderr
 from ltbench.cli.streams import check_folder, flush_output, prepare_streams
-from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.errors import LtbenchError, LtbenchNotice, LtbenchWarning
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -128,7 +128,7 @@ def _show_warning(others: Callable[..., None]) -> Callable[..., None]:
     said: set[str] = set()  # by several processes, perhaps
 
     def show_one(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        if not issubclass(category, LtbenchWarning):
+        if not issubclass(category, LtbenchWarning | LtbenchNotice):
             others(message, category, *rest, **more)
         elif str(message) not in said:
             said.add(str(message))

@@ -11,7 +11,8 @@ from ltbench.cli.output import echo, getting_ready
 def check(file: Annotated[Path, typer.Argument(help="Method file, e.g. my_method.py")]) -> None:
     """Run the conformance suite on a method file.
 
-    It checks determinism, resuming, gradients and shapes. A TOML file beside it, with what is published about the method, is checked, too.
+    It checks determinism, resuming, gradients and shapes. A TOML file beside it, with what is published about the
+    method, is checked, too.
     """
     from ltbench import registry
 

@@ -47,10 +47,10 @@ def verify(
     ] = False,
     keep_classes_without_test_images: KeepUntested = None,
 ) -> None:
-    """Check the lists and files of a data set, and print its sizes and fingerprints.
+    """Check the lists and files of a data set.
 
-    For an image folder it prints, class by class, the images of each part, duplicates, sizes, and the files that are
-    not used, with the reason.
+    It prints sizes and fingerprints. For an image folder it prints, class by class, the images of each part,
+    duplicates, sizes, and the files that are not used, with the reason.
     """
     from ltbench import registry
     from ltbench.cli.progress_bars import file_bars
@@ -86,7 +86,10 @@ def order(
     keep_classes_without_test_images: KeepUntested = None,
     output: Annotated[Path | None, typer.Option(help="File to write  [default: standard output]")] = None,
 ) -> None:
-    """List the images of a data set in the order that ltbench score expects: label, class, image, as CSV."""
+    """List images in the order of ltbench score.
+
+    A line has label, class and image, as CSV.
+    """
     from ltbench.external.image_order import image_order
 
     if part == "test" and (imbalance_ratio is not None or data_seed is not None):

@@ -30,8 +30,9 @@ def predict(
 ) -> None:
     """Classify new images with a finished run.
 
-    Each image has one CSV line, with label and probabilities. The run's weights must be in the cache folder. Images are resized and cropped as test images are. Unreadable files
-    are named on standard error and have no line; the exit code is then 1.
+    Each image has one CSV line, with label and probabilities. The run's weights must be in the cache folder. Images
+    are resized and cropped as test images are. Unreadable files are named on standard error and have no line; the exit
+    code is then 1.
     """
     add_methods(methods_dir)
     found_run = _found(run, results)
@@ -95,11 +96,11 @@ def export(
 ) -> None:
     """Export a finished run as a standalone predictor.
 
-    It takes float32 images (N, channels, H, W) in [0, 1] and gives logits (N, C). The predictor normalises images itself. Its metadata (key "ltbench", JSON) has the classes, mean, standard
-    deviation, run id, input size, logit prior (exponent of the training prior left in the logits) and ltbench's
-    version. torchscript: torch.jit.load(FILE). onnx: needs ltbench[onnx]; input "images", output "logits".
-    safetensors: the weights, for ltbench.load_predictor(FILE). The file is loaded and compared with the run before it
-    is kept.
+    It takes float32 images (N, channels, H, W) in [0, 1] and gives logits (N, C). The predictor normalises images
+    itself. Its metadata (key "ltbench", JSON) has the classes, mean, standard deviation, run id, input size, logit
+    prior (exponent of the training prior left in the logits) and ltbench's version. torchscript: torch.jit.load(FILE).
+    onnx: needs ltbench[onnx]; input "images", output "logits". safetensors: the weights, for
+    ltbench.load_predictor(FILE). The file is loaded and compared with the run before it is kept.
     """
     add_methods(methods_dir)
     found_run = _found(run, results)

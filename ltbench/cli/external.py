@@ -105,8 +105,9 @@ def import_checkpoint(
 ) -> None:
     """Evaluate a published checkpoint.
 
-    It becomes one row of a leaderboard, and weights for predict and export. The command reads the CIFAR ResNets (20 to 56) of the code of LDAM, RIDE, SADE and BalPoE: one expert or several, full or
-    three quarters of the width, linear or cosine classifier. Which of these it is, is read from the checkpoint.
+    It becomes one row of a leaderboard, and weights for predict and export. The command reads the CIFAR ResNets (20 to
+    56) of the code of LDAM, RIDE, SADE and BalPoE: one expert or several, full or three quarters of the width, linear
+    or cosine classifier. Which of these it is, is read from the checkpoint.
     """
     from ltbench.cli.console import console
     from ltbench.cli.result_line import result_line

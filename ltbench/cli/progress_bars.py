@@ -117,15 +117,22 @@ class RunProgress:
                     self._bars.remove_task(self._rows.pop(update.run))
             self._draw_total()
 
-    def print_result(self, text: str) -> None:
-        """Print rich's markup for one that has ended to standard output, above the bars."""
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Show no bars for a while, so that others may print."""
         with self._lock:
             if self._bars is not None:
                 self._bars.stop()
-            console.print(text)
-            self._draw_total()
+            yield
             if self._bars is not None:
                 self._bars.start()
+
+    def print_result(self, text: str) -> None:
+        """Print rich's markup for one that has ended to standard output, above the bars."""
+        with self.paused():
+            # A terminal breaks lines between words, and paths, which are copied, not at all.
+            console.print(text, soft_wrap=not console.is_terminal, overflow="ignore", crop=False)
+            self._draw_total()
 
     def lines(self) -> list[str]:
         """A line for every run under way."""

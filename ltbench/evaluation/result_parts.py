@@ -1,6 +1,8 @@
 """The parts of a result that describe a run: its data, its method's paper, what it cost."""
 
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -61,6 +63,15 @@ def multiply_adds(method: Method, shape: tuple[int, int, int]) -> int:
     with FlopCounterMode(display=False) as counter:
         method.experts(image)
     return int(counter.get_total_flops() // 2)
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Let ``peak_memory`` count from now on, where the system allows it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):  # Linux, see proc(5)
+            Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory(device: torch.device) -> int | None:

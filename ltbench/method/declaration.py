@@ -63,8 +63,8 @@ def read_declaration(file: Path) -> Declaration:
     imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
     homes = {alias.name: node.module for node in imports if node.module for alias in node.names}
     method, base = _method_class(tree, homes)
-    package, _, stem = homes[base].rpartition(".")
-    parent = read_declaration(file.with_name(f"{stem}.py")) if package == "ltbench_methods" else None
+    methods = {name: home.rpartition(".")[2] for name, home in homes.items() if home.startswith("ltbench_methods.")}
+    parent = read_declaration(file.with_name(f"{methods[base]}.py")) if base in methods else None
     constants = {
         target.id: ast.literal_eval(node.value)
         for node in method.body
@@ -75,7 +75,9 @@ def read_declaration(file: Path) -> Declaration:
     own = [node for node in method.body if isinstance(node, ast.ClassDef) and node.name == "Config"]
     config = parent.config if parent else MethodConfig
     if own:
-        names = {base: SimpleNamespace(Config=config), "__name__": f"ltbench_methods.{file.stem}"}
+        names: dict[str, Any] = {"__name__": f"ltbench_methods.{file.stem}"}
+        for name in methods.keys() & _names(own[0]):  # Config extends that of another method
+            names[name] = SimpleNamespace(Config=read_declaration(file.with_name(f"{methods[name]}.py")).config)
         config = _executed(own[0], tree, file, names)
     paper = file.with_suffix(".toml")
     return Declaration(
@@ -107,7 +109,8 @@ def _executed(config: ast.ClassDef, tree: ast.Module, file: Path, names: dict[st
         file: that it stands in.
         names: that the class may use besides.
     """
-    used, body = _names(config), []
+    used = _names(config)
+    body: list[ast.stmt] = []
     for node in reversed(tree.body):  # what is used may use what stands above it
         if isinstance(node, ast.FunctionDef) and node.name in used:
             used |= _names(node)
@@ -127,4 +130,5 @@ def _executed(config: ast.ClassDef, tree: ast.Module, file: Path, names: dict[st
 
 
 def _names(node: ast.AST) -> set[str]:
-    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    """The names that are read in it."""
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}

@@ -8,7 +8,6 @@ from typing import Any
 from ltbench import registry
 from ltbench.config import RunConfig, read_toml, validated
 from ltbench.errors import LtbenchError
-from ltbench.results.store import read
 
 TUNING_SEED = 1000
 """Seed of all trials of a search, far from the seeds that a final comparison uses."""
@@ -58,6 +57,8 @@ def read_runs(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
         LtbenchError: if the file is missing or malformed.
     """
     if path.suffix == ".json":
+        from ltbench.results.store import read
+
         result = read(path)
         return [result.config.model_dump()], result.tuning
     shared = read_toml(path)

@@ -16,7 +16,7 @@ from typing import Any
 from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.data.loading.from_files import cores
-from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.errors import LtbenchError
 from ltbench.progress import LOADING, ProgressUpdate, silent
 from ltbench.results.schema import Result
 from ltbench.runs.launchers.worker import Job, work_through
@@ -108,7 +108,8 @@ class WorkerPool:
                 elif kind == "up":
                     worker.up = True
                 elif kind == "note":
-                    warnings.warn(content, LtbenchWarning, stacklevel=2)
+                    message, category = content
+                    warnings.warn(message, category, stacklevel=2)
                 elif kind == "error" and not isinstance(content, LtbenchError):
                     raise content
                 elif worker.job is not None and kind == "error":
