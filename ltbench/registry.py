@@ -244,12 +244,11 @@ def check_backbone(name: str) -> None:
     architecture, dot, tag = name.partition(".")
     known, code = backbone_names(), _timm_networks()
 
-    def stands_there(text: str) -> bool:
-        return re.search(rf"""["'.]{re.escape(text)}\b""", code) is not None
-
-    if architecture not in known and not (stands_there(name) and _timm_knows(name)):  # by an older name
+    quoted = re.search(rf"""["']{re.escape(name)}["']""", code) is not None
+    if architecture not in known and not (quoted and _timm_knows(name)):  # by an older name
         raise unknown("backbone", name, known, where="--backbone")
-    if dot and not stands_there(name) and not (stands_there(tag) and _timm_knows(name)):  # it puts some together
+    has_tag = tag and re.search(rf"\b{re.escape(tag)}\b", code) is not None
+    if dot and not quoted and not (has_tag and _timm_knows(name)):  # timm puts some of them together
         tagged = set(re.findall(rf"""["']({re.escape(architecture)}\.\w+)["']""", code))
         raise unknown("backbone", name, {architecture, *tagged}, where="--backbone")
 

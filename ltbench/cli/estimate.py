@@ -123,7 +123,8 @@ def estimate(
         checkpoint_activations=checkpoint_activations,
         compiled=compiled,
     )
-    stored = collect(results or [Path("results")])
+    default = Path("results")
+    stored = collect(results or ([default] if default.is_dir() else []))
     with RunProgress(len(configs), lambda position: configs[position].method, "estimate") as progress:
         for position, config in enumerate(configs):
             told = for_run(replace(options, listener=progress.listener), position)

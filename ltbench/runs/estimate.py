@@ -32,7 +32,7 @@ from ltbench.training.schedule import plan
 from ltbench.training.step import WORTH_COMPILING
 from ltbench.training.trainer import fit
 
-PROBES = (2, 8)
+PROBES = (2, 6)
 """Images of the steps that are timed in place of a heavy one, for each gradient-accumulation step of a batch."""
 
 HEAVY = 1e11
@@ -42,7 +42,7 @@ STEPS = {"cpu": 1}
 """Steps that are timed together, by device: 20 elsewhere, where a step is short and starts while the last one runs."""
 
 EVALUATED = {"cpu": 32}
-"""Images whose evaluation is timed, by device: 1024 elsewhere, and the larger of ``PROBES`` where steps are heavy."""
+"""Images whose evaluation is timed, by device: 1024 elsewhere, and the smaller of ``PROBES`` where steps are heavy."""
 
 LESS_FOR_STEPS = (
     "--accumulate, --checkpoint-activations, a smaller --batch-size or more --processes take less; "
@@ -242,9 +242,10 @@ class _Timer:
     options: RunOptions
     heavy: bool = False
     """Whether steps of fewer images are timed than a batch has."""
-    phases: int = 1
-    """How many things are timed."""
-    phase: int = -1
+    work: int = 0
+    """Images of all batches that are timed."""
+    done: int = 0
+    """Images of those that have begun."""
     probes: dict[int, ProcessTime] = field(default_factory=dict)
     """Steps that were timed in place of heavy ones, by their images."""
 
@@ -252,22 +253,36 @@ class _Timer:
         """Find out whether steps are heavy."""
         if self.device.type == "cpu":
             batch = -(-self.run.recipe.batch_size // min(processes))
-            few = PROBES[-1] * self.options.accumulate
+            few = self._few()[-1]
             try:
                 self.heavy = batch > few and multiply_adds(self.build(), self.sizes.shape) * batch > HEAVY
             except KeyboardInterrupt:
                 raise
             except BaseException:  # a fault of the method will come up where it is explained
                 self.heavy = False
-        self.phases = 1 + (len(PROBES) if self.heavy else len(processes))
+        batches = [-(-self.run.recipe.batch_size // count) for count in processes]
+        self.work = sum(self._few() if self.heavy else batches) + self._evaluated()
 
-    def listener(self, message: str) -> ProgressListener:
-        """A listener to the next of the things that are timed."""
-        self.phase += 1
-        began, share = self.phase / self.phases, 1 / self.phases
+    def _few(self) -> list[int]:
+        """Images of the batches that are timed in place of heavy ones."""
+        return [images * self.options.accumulate for images in PROBES]
+
+    def _evaluated(self) -> int:
+        """Images whose evaluation is timed."""
+        return PROBES[0] if self.heavy else EVALUATED.get(self.device.type, 1024)
+
+    def _rounds(self) -> int:
+        """How often something is timed, with a first round that warms up, unless it takes long."""
+        return self.rounds + (not self.heavy)
+
+    def listener(self, message: str, images: int) -> ProgressListener:
+        """A listener to the timing of some images, which is the next."""
+        began = self.done
+        self.done += images
 
         def tell(update: ProgressUpdate) -> None:
-            self.options.listener(ProgressUpdate(message, began + share * update.fraction))
+            fraction = (began + images * update.fraction) / max(self.work, self.done)
+            self.options.listener(ProgressUpdate(message, fraction))
 
         tell(ProgressUpdate(message, 0.0))
         return tell
@@ -289,7 +304,7 @@ class _Timer:
     def steps(self, processes: int) -> ProcessTime:
         """Time the steps of one of several processes."""
         batch = -(-self.run.recipe.batch_size // processes)
-        few = [images * self.options.accumulate for images in PROBES]
+        few = self._few()
         if not self.heavy or batch <= few[-1]:
             return replace(self._timed(batch), processes=processes)
         for images in few:
@@ -304,7 +319,7 @@ class _Timer:
         planned = plan(method.stages(recipe), recipe)
         steps = -(-self.sizes.images // recipe.batch_size)
         together = STEPS.get(self.device.type, 20)
-        images, short = self._images(together * batch), [replace(one.stage, epochs=1 + self.rounds) for one in planned]
+        images, short = self._images(together * batch), [replace(one.stage, epochs=self._rounds()) for one in planned]
         length = max(1, sum(one.epochs or 0 for one in short if one.schedule is None))
         method.stages = lambda recipe: short  # type: ignore[method-assign]  # as many epochs as rounds
         total = steps * sum(one.epochs for one in planned)
@@ -322,13 +337,13 @@ class _Timer:
                     self.options,
                     precision=self.run.config.precision,
                     compiled=pays if self.options.compiled is None else self.options.compiled,
-                    listener=self.listener(f"timing steps of {batch} images"),
+                    listener=self.listener(f"timing steps of {batch} images", batch),
                 ),
                 unlabelled=images,
             )
         times = []
         for one in planned:
-            curve = [point for point in history.curve if point.stage == one.stage.name][1:]  # the first one warms up
+            curve = [point for point in history.curve if point.stage == one.stage.name][-self.rounds :]
             seconds = tuple(batch / point.images_per_second for point in curve if point.images_per_second)
             times.append(StageTime(one.stage.name, steps * one.epochs, seconds))
         execution = history.execution or "nothing to train"
@@ -336,13 +351,14 @@ class _Timer:
 
     def evaluation_seconds(self, method: Method) -> float:
         """For all test images, by the shortest time of some."""
-        count = PROBES[-1] if self.heavy else EVALUATED.get(self.device.type, 1024)
-        self.listener(f"timing the evaluation of {count} images")
-        images, taken = self._images(count), []
-        for _ in range(1 + self.rounds):
+        count = self._evaluated()
+        tell = self.listener(f"timing the evaluation of {count} images", count)
+        images, taken, rounds = self._images(count), [], self._rounds()
+        for k in range(rounds):
             began = time.perf_counter()
             predict(method, images, self.run.config.precision)
             taken.append(time.perf_counter() - began)
+            tell(ProgressUpdate("", k + 1, rounds))
         return self.sizes.test_images * min(taken) / count
 
     def _images(self, count: int) -> InMemoryLoader:
