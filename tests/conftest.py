@@ -85,7 +85,10 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def cli(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Iterator[Callable[..., SimpleNamespace]]:
-    """Call ``ltbench`` in a folder of its own, as a shell does; gives the exit code, stdout, stderr, and its lines that tell no progress."""
+    """Call ``ltbench`` in a folder of its own, as a shell does.
+
+    It gives the exit code, stdout, stderr, and as notes the lines of stderr that tell no progress.
+    """
     from ltbench.cli import main
 
     monkeypatch.chdir(tmp_path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ltbench.cli.options import DataDir, DataSeed, ImageSize, KeepUntested, Ratio, data_folder
-from ltbench.cli.output import echo, write_output
+from ltbench.cli.output import echo, getting_ready, write_output
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.printable import printable_name
 
@@ -90,14 +90,18 @@ def order(
 
     A line has label, class and image, as CSV.
     """
-    from ltbench.external.image_order import image_order
-
     if part == "test" and (imbalance_ratio is not None or data_seed is not None):
         raise LtbenchError(
             "the test images do not depend on the imbalance of the training images",
             where="--imbalance-ratio, --data-seed",
             hint="leave them out, or add --part train",
         )
+    from ltbench import registry
+
+    registry.check_dataset(name, where="NAME")
+    with getting_ready("data order"):
+        from ltbench.external.image_order import image_order
+
     found = image_order(
         name,
         data_folder(data_dir),

@@ -5,7 +5,7 @@ from typing import Any
 from rich.markup import escape
 from tabulate import tabulate
 
-from ltbench.cli.console import console
+from ltbench.cli.console import console, print_text
 from ltbench.config import Recipe, ResolvedRun, RunConfig
 from ltbench.report.collection import Collection
 from ltbench.results.provenance import hardware
@@ -13,13 +13,13 @@ from ltbench.runs.estimate import Estimate
 
 _HEADER = {
     "processes": "right",
-    "images each": "right",
+    "images\neach": "right",
     "stage": "left",
     "steps": "right",
     "s/step": "right",
     "longest": "right",
     "total": "right",
-    "images/s each": "right",
+    "images/s\neach": "right",
     "GiB": "right",
 }
 """Column -> its alignment."""
@@ -32,19 +32,19 @@ def show_estimate(found: Estimate, stored: Collection) -> None:
         found: the estimate.
         stored: results, whose rates on GPUs stand beside it.
     """
-    console.print(_answer(found, stored))
-    console.print(_setup(found))
+    print_text(_answer(found, stored))
+    print_text(_setup(found))
     rows = _rows(found)
     if rows:
         table = tabulate(rows, list(_HEADER), "simple", disable_numparse=True, colalign=list(_HEADER.values()))
         console.print(escape(table))
-        console.print(_how(found))
+        print_text(_how(found))
     else:
-        console.print("the method trains nothing of its own")
+        print_text("the method trains nothing of its own")
     evaluation = _duration(found.evaluation_seconds)
-    console.print(f"evaluation of {found.sizes.test_images:,} test images, in one process: {evaluation}")
+    print_text(f"evaluation of {found.sizes.test_images:,} test images, in one process: {evaluation}")
     for base in found.starts_from:
-        console.print("\nit starts from this run, which is trained once for all methods that start from it:")
+        print_text("\nit starts from this run, which is trained once for all methods that start from it:")
         show_estimate(base, stored)
 
 

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from ltbench.cli.console import console
+from ltbench.cli.console import print_text
 from ltbench.cli.output import echo_stderr
 from ltbench.progress import LOADING, ProgressListener, ProgressUpdate
 from ltbench.report.terminal import Terminal
@@ -130,8 +130,7 @@ class RunProgress:
     def print_result(self, text: str) -> None:
         """Print rich's markup for one that has ended to standard output, above the bars."""
         with self.paused():
-            # A terminal breaks lines between words, and paths, which are copied, not at all.
-            console.print(text, soft_wrap=not console.is_terminal, overflow="ignore", crop=False)
+            print_text(text)
             self._draw_total()
 
     def lines(self) -> list[str]:

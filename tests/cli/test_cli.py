@@ -253,7 +253,7 @@ def test_a_method_of_ones_own(cli, tmp_path):
     )
     assert cli(*RUN, "--method", "mine", "--methods-dir", "own").code == 0
     assert stored(tmp_path / "results")["mine", 0].method.revision.startswith("file ")
-    assert re.search(r"^mine +other +Just mine\.$", cli("list", "methods", "--methods-dir", "own").out, re.M)
+    assert re.search(r"^mine +baseline +2023 +Just mine\.$", cli("list", "methods", "--methods-dir", "own").out, re.M)
 
 
 def test_a_report_says_what_it_leaves_out_and_merges_folders(cli, tmp_path, make_result):

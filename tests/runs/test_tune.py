@@ -631,7 +631,7 @@ def test_best_toml_is_replayed_with_the_search_on_record(cli, tmp_path):
     lines = done.out.splitlines()
     assert [line.split(":")[0] for line in lines[:2]] == ["trial 1", "trial 2"]
     assert lines[2].startswith("best of 2 trials (0 failed): validation macro accuracy ")
-    command = shlex.split(lines[4])
+    command = shlex.split(lines[4].removeprefix("next: "))
     assert command == ["ltbench", "run", "--config", "tune/digits-lt-ce/best.toml", "--seeds", "0-4"]
     best = tomllib.loads((tmp_path / command[3]).read_text())
     assert (best["tuning"]["trials"], best["tuning"]["failed"], best["tuning"]["seed"]) == (2, 0, 5)
