@@ -6,8 +6,9 @@ result = ltbench.run(ltbench.RunConfig(method="balpoe", dataset="digits-lt", see
 frame = ltbench.load_results("results/")
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ltbench.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ltbench.config import Recipe, RunConfig
@@ -43,9 +44,11 @@ _HOMES = {
     "run": "runs.run",
 }
 
+_RENAMED = {
+    "Surroundings": "ltbench.RunOptions",
+    "draws": "ltbench.rng",
+    "losses": "ltbench.method.losses",
+    "second_stage": "ltbench.method.second_stage",
+}
 
-def __getattr__(name: str) -> Any:
-    """Import on first use, so that ``import ltbench`` and ``ltbench --help`` stay fast."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'ltbench' has no attribute '{name}'")
-    return getattr(import_module(f"ltbench.{_HOMES[name]}"), name)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES, _RENAMED)  # so that ``import ltbench`` stays fast

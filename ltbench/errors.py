@@ -51,6 +51,10 @@ class LtbenchWarning(UserWarning):
     """Something legal that the user will probably want to know."""
 
 
+class LtbenchNotice(UserWarning):
+    """Something that ltbench has done and the user will want to know, e.g. a file that it has written beside theirs."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str], *, where: object = None) -> LtbenchError:
     """The error for an unknown name, with the nearest known ones."""
     names = sorted(known)

@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     from ltbench.training.history import History
 
 
+LOADING = "loading data"
+"""What a run does before it trains, as a message."""
+
+
 @dataclass(frozen=True)
 class ProgressUpdate:
     """How far a piece of work is.
@@ -18,6 +22,7 @@ class ProgressUpdate:
         total: the whole work: 1 for a fraction, or a number of bytes, images or files.
         run: position of the run among those of a sweep.
         history: losses and rates of the training so far.
+        loss: mean of the last epoch of training that has ended.
     """
 
     message: str
@@ -25,6 +30,7 @@ class ProgressUpdate:
     total: float = 1.0
     run: int = 0
     history: "History | None" = None
+    loss: float | None = None
 
     @property
     def fraction(self) -> float:

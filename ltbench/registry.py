@@ -1,6 +1,5 @@
 """Finds methods, data sets and backbones by name; imports torch for what is loaded, and not for names."""
 
-import ast
 import hashlib
 import importlib
 import importlib.resources
@@ -12,6 +11,8 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +23,7 @@ from ltbench.errors import LtbenchError, LtbenchWarning, unknown
 if TYPE_CHECKING:
     from ltbench.data.datasets.base import Source
     from ltbench.method import Method
+    from ltbench.method.declaration import Declaration
 
 Loaded = TypeVar("Loaded")
 
@@ -90,14 +92,20 @@ def check_method(name: str, *, where: object = "--method") -> None:
         raise unknown("method", name, method_names(), where=where)
 
 
-def method_summary(name: str) -> str:
-    """The first line of a method's docstring. Methods of ltbench's own are read, not imported.
+def declaration(name: str) -> "Declaration":
+    """What a method says of itself without its algorithm. Methods of ltbench's own are read, not imported.
 
     Raises:
-        LtbenchError: as ``method``.
+        LtbenchError: as ``method``; or for a fault in the TOML file beside it.
     """
-    doc = _read_docstring(name) if name in _builtin_methods() else method(name).__doc__
-    return (doc or "").strip().partition("\n")[0]
+    from ltbench.method.declaration import Declaration, read_declaration
+
+    module = f"ltbench_methods.{name}"
+    if name not in _from_folders and name in _builtin_methods() and module not in sys.modules:
+        with suppress(LookupError):  # an edited file that cannot be read so is imported
+            file = importlib.resources.files("ltbench_methods").joinpath(f"{name}.py")
+            return read_declaration(Path(str(file)))
+    return Declaration.of(method(name))
 
 
 def method(name: str) -> "type[Method]":
@@ -166,20 +174,17 @@ def check_dataset(name: str, *, where: object = "--dataset") -> None:
         raise unknown("data set", name, dataset_names(), where=where)
 
 
-def check_paper(cls: "type[Method]") -> None:
+def check_paper(name: str) -> None:
     """Refuse data sets and methods in the TOML file of a method that there are not.
 
     Raises:
         LtbenchError: with the file, the table and the nearest known names.
     """
-    from ltbench.method.paper import paper_of
-
-    paper = paper_of(cls)
-    file = Path(inspect.getfile(cls)).with_suffix(".toml")
-    for name in paper.defaults:
-        check_dataset(name, where=f"{file}, [defaults.{name}]")
-    for name in paper.same_as:
-        check_method(name, where=f"{file}, [same_as.{name}]")
+    declared = declaration(name)
+    for one in declared.paper.defaults:
+        check_dataset(one, where=f"{declared.paper_file}, [defaults.{one}]")
+    for one in declared.paper.same_as:
+        check_method(one, where=f"{declared.paper_file}, [same_as.{one}]")
 
 
 def dataset(name: str, *, where: str = "--dataset") -> "Source":
@@ -217,55 +222,79 @@ def loadable(names: Iterable[str], load: Callable[[str], Loaded]) -> dict[str, L
 
 
 def backbone_names() -> list[str]:
-    """Every network that timm knows, with the CIFAR ResNets."""
-    import timm
+    """Every network that timm knows, with the CIFAR ResNets; those of a method file once it is loaded."""
+    if "timm" in sys.modules:
+        import timm
 
-    from ltbench.models import resnet_cifar  # noqa: F401  (registers them)
+        from ltbench.models import resnet_cifar  # noqa: F401  (registers them)
 
-    names: list[str] = timm.list_models()
-    return names
+        names: list[str] = timm.list_models()
+        return names
+    return sorted({*_registered(_own_networks()), *_registered(_timm_networks())}, key=_natural)
+
+
+def _registered(code: str) -> list[str]:
+    return re.findall(r"^@register_model\s+def (\w+)", code, re.MULTILINE)
 
 
 def check_backbone(name: str) -> None:
     """Refuse a name that timm does not know.
 
+    It is looked for in timm's source, which takes a small part of the time of importing timm and torch.
+
     Raises:
         LtbenchError: with the nearest known names.
     """
+    if name in _registered(_own_networks()):
+        return
+    architecture, dot, tag = name.partition(".")
+    known, code = backbone_names(), _timm_networks()
+
+    quoted = re.search(rf"""["']{re.escape(name)}["']""", code) is not None
+    if architecture not in known and not (quoted and _timm_knows(name)):  # by an older name
+        raise unknown("backbone", name, known, where="--backbone")
+    has_tag = tag and re.search(rf"\b{re.escape(tag)}\b", code) is not None
+    if dot and not quoted and not (has_tag and _timm_knows(name)):  # timm puts some of them together
+        tagged = set(re.findall(rf"""["']({re.escape(architecture)}\.\w+)["']""", code))
+        raise unknown("backbone", name, {architecture, *tagged}, where="--backbone")
+
+
+def _timm_knows(name: str) -> bool:
     import timm
 
-    from ltbench.models import resnet_cifar  # noqa: F401
-
-    if not timm.is_model(name):
-        raise unknown("backbone", name, backbone_names(), where="--backbone")
-    architecture, dot, _ = name.partition(".")
     try:
-        known = not dot or timm.get_pretrained_cfg(name) is not None
+        return timm.is_model(name) and ("." not in name or timm.get_pretrained_cfg(name) is not None)
     except RuntimeError:  # timm's, for a tag that it does not know
-        known = False
-    if not known:
-        tagged: list[str] = timm.list_models(f"{architecture}.*", pretrained=True)
-        raise unknown("backbone", name, [architecture, *tagged], where="--backbone")
+        return False
+
+
+@cache
+def _own_networks() -> str:
+    """The source of the CIFAR ResNets."""
+    return _source(Path(__file__).parent / "models")
+
+
+@cache
+def _timm_networks() -> str:
+    """The source of timm's networks."""
+    spec = importlib.util.find_spec("timm")
+    return _source(*(Path(folder, "models") for folder in (spec and spec.submodule_search_locations) or ()))
+
+
+def _source(*folders: Path) -> str:
+    files = sorted(file for folder in folders for file in folder.glob("*.py"))
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
+def _natural(name: str) -> list[int | str]:
+    """A key that puts resnet8 before resnet20."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def _builtin_methods() -> set[str]:
     import ltbench_methods
 
     return {module.name for module in pkgutil.iter_modules(ltbench_methods.__path__)}
-
-
-def _read_docstring(name: str) -> str | None:
-    """The docstring of a built-in method's class: the one that extends what ltbench offers to methods."""
-    source = importlib.resources.files("ltbench_methods").joinpath(f"{name}.py").read_text(encoding="utf-8")
-    tree = ast.parse(source)
-    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
-    offered = [node for node in imports if (node.module or "").startswith(("ltbench.method", "ltbench_methods"))]
-    known = {alias.name for node in offered for alias in node.names}
-    for node in tree.body:
-        bases = node.bases if isinstance(node, ast.ClassDef) else []
-        if isinstance(node, ast.ClassDef) and any(isinstance(base, ast.Name) and base.id in known for base in bases):
-            return ast.get_docstring(node)
-    return None
 
 
 def _entry_points(kind: str) -> dict[str, EntryPoint]:

@@ -95,7 +95,10 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def cli(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Iterator[Callable[..., SimpleNamespace]]:
-    """Call ``ltbench`` in a folder of its own, as a shell does; gives the exit code, stdout and stderr."""
+    """Call ``ltbench`` in a folder of its own, as a shell does.
+
+    It gives the exit code, stdout, stderr, and as notes the lines of stderr that tell no progress.
+    """
     from ltbench.cli import main
 
     monkeypatch.chdir(tmp_path)
@@ -107,7 +110,8 @@ def cli(
         with pytest.raises(SystemExit) as ended:
             main()
         printed = capsys.readouterr()
-        return SimpleNamespace(code=ended.value.code or 0, out=printed.out, err=printed.err)
+        notes = re.sub(r"^(\d+ (runs?|trials)\b|(run|trial) \d+/).*\n", "", printed.err, flags=re.MULTILINE)
+        return SimpleNamespace(code=ended.value.code or 0, out=printed.out, err=printed.err, notes=notes)
 
     yield call
     signal.signal(signal.SIGTERM, handler)

@@ -96,15 +96,15 @@ def test_a_name_like_no_other_comes_with_what_is_known():
 
 @pytest.mark.parametrize("name", registry.method_names())
 def test_the_summary_that_is_read_is_that_of_the_class(name):
-    assert registry.method_summary(name) == registry.method(name).__doc__.strip().splitlines()[0]
+    assert registry.declaration(name).summary == registry.method(name).__doc__.strip().splitlines()[0]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["list", "methods"], 0, "sade                      Three experts on a shared trunk, skilled at the head"),
-        (["list", "recipes"], 0, "standard                  for cifar, digits"),
+        (["list", "methods"], 0, "sade                      experts      2022  Three experts on a shared trunk"),
+        (["list", "recipes"], 0, "standard  digits           60 epochs   rate 0.1 step"),
         (["run", "--method", "ce,balpo"], 2, "unknown method 'balpo'"),
         (["tune", "--method", "balpo"], 2, "did you mean balpoe?"),
         (["estimate", "--method", "balpo"], 2, "did you mean balpoe?"),
@@ -119,7 +119,7 @@ def test_names_are_told_without_torch(words, code, said):
         try:
             main()
         finally:
-            print("heavy:", sorted({"numpy", "pandas", "timm", "torch"} & sys.modules.keys()))
+            print("heavy:", sorted({"pandas", "timm", "torch"} & sys.modules.keys()))
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(text), *words], capture_output=True, text=True, check=False
@@ -338,7 +338,7 @@ def test_what_a_faulty_package_registers_is_an_error_where_it_is_named(cli, faul
 
 @pytest.mark.filterwarnings("default::ltbench.errors.LtbenchWarning")
 def test_all_methods_are_those_that_load(faulty_package):
-    from ltbench.runs.sweep import parse_methods
+    from ltbench.runs.run_list import parse_methods
 
     assert not set(parse_methods("all")) & set(faulty_package)
 
@@ -363,7 +363,7 @@ def test_a_method_file_that_does_not_load_is_left_out_of_the_list(cli, method_fi
     folder = method_file("ends", "raise SystemExit(0)").parent
     done = cli("list", "methods", "--methods-dir", folder)
     assert done.code == 0
-    assert "fine                      A method of my own." in done.out
+    assert "fine                      other              A method of my own." in done.out
     assert "'ends' is left out" in done.err
 
 

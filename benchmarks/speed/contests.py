@@ -39,7 +39,7 @@ from ltbench.training.cuda_graph import RECORDERS
 from ltbench.training.options import TrainOptions
 from ltbench.training.step import Step
 from ltbench.training.trainer import fit
-from ltbench_speed import photographs
+from ltbench_speed import KINDS, photographs
 from ltbench_speed import reference_loop as reference
 
 Work = Callable[[], object]
@@ -85,9 +85,9 @@ class Outcome:
 
 
 def contests(kinds: Sequence[str], device: torch.device) -> Iterator[Contest]:
-    """The contests of some kinds; see ``KINDS``."""
+    """The contests of some kinds; see ``ltbench_speed.KINDS``."""
     for kind in kinds:
-        yield from KINDS[kind](device)
+        yield from _MAKERS[kind](device)
 
 
 def carry_out(contest: Contest, rounds: int) -> Outcome:
@@ -322,15 +322,9 @@ def metrics(device: torch.device) -> Iterator[Contest]:
     )
 
 
-KINDS: dict[str, Callable[[torch.device], Iterator[Contest]]] = {
-    "step": steps,
-    "epoch": epochs,
-    "run": runs,
-    "evaluation": evaluation,
-    "augmentation": augmentation,
-    "loading": loading,
-    "metrics": metrics,
-}
+_MAKERS: dict[str, Callable[[torch.device], Iterator[Contest]]] = dict(
+    zip(KINDS, (steps, epochs, runs, evaluation, augmentation, loading, metrics), strict=True)
+)
 
 
 def _wait(device: torch.device) -> None:

@@ -8,10 +8,11 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from ltbench import __version__
 from ltbench.cli import (
     bench,
     check,
@@ -32,17 +33,15 @@ from ltbench.cli.command import Command
 from ltbench.cli.error_message import TRACEBACK, error_message
 from ltbench.cli.output import echo_stderr
 from ltbench.cli.streams import check_folder, flush_output, prepare_streams
-from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.errors import LtbenchError, LtbenchNotice, LtbenchWarning
 
 app = typer.Typer(
-    help="Compare methods for long-tailed recognition: one interface, one recipe, honest numbers.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-data_app = typer.Typer(help="Download and check data sets, and list their images.", no_args_is_help=True)
+data_app = typer.Typer(help="Download, check and list data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 for command in (
@@ -66,6 +65,21 @@ app.command("list", cls=Command)(listing.list_names)
 data_app.command(cls=Command)(data.prepare)
 data_app.command(cls=Command)(data.verify)
 data_app.command(cls=Command)(data.order)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ltbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Compare methods for long-tailed recognition: one interface, one recipe, honest numbers."""
 
 
 def main() -> None:
@@ -114,7 +128,7 @@ def _show_warning(others: Callable[..., None]) -> Callable[..., None]:
     said: set[str] = set()  # by several processes, perhaps
 
     def show_one(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        if not issubclass(category, LtbenchWarning):
+        if not issubclass(category, LtbenchWarning | LtbenchNotice):
             others(message, category, *rest, **more)
         elif str(message) not in said:
             said.add(str(message))

@@ -5,21 +5,26 @@ from typing import Annotated
 
 import typer
 
-from ltbench.cli.output import echo
+from ltbench.cli.output import echo, getting_ready
 
 
 def check(file: Annotated[Path, typer.Argument(help="Method file, e.g. my_method.py")]) -> None:
-    """Run the conformance suite on a method file: determinism, resuming, gradients, shapes.
+    """Run the conformance suite on a method file.
 
-    A TOML file beside it, with what is published about the method, is checked, too.
+    It checks determinism, resuming, gradients and shapes. A TOML file beside it, with what is published about the
+    method, is checked, too.
     """
-    from ltbench import conformance, registry
-    from ltbench.errors import LtbenchError
-    from ltbench.method.paper import paper_of
-    from ltbench.report.published import figures
+    from ltbench import registry
 
-    method = registry.method(registry.add_method_file(file))
-    registry.check_paper(method)
+    name = registry.add_method_file(file)
+    with getting_ready("check"):
+        from ltbench import conformance
+        from ltbench.errors import LtbenchError
+        from ltbench.method.paper import paper_of
+        from ltbench.report.published import figures
+
+    method = registry.method(name)
+    registry.check_paper(name)
     for claim in paper_of(method).claims:
         if not len(figures(claim.key)):
             raise LtbenchError(

@@ -1,4 +1,4 @@
-"""The class of all commands: which arguments it refuses, and that nothing but ltbench ends the process."""
+"""The class of all commands: what it refuses, how help groups options, and that only ltbench ends the process."""
 
 import math
 import traceback
@@ -31,6 +31,18 @@ class Command(TyperCommand):
                 if isinstance(value, float) and not math.isfinite(value):
                     raise _refusal(ctx, param.opts, f"{value} is no finite number")
         return list(rest)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options into the help, options in their groups."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            usual = "Arguments" if param.param_type_name == "argument" else "Options"
+            record = param.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(getattr(param, "rich_help_panel", None) or usual, []).append(record)
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
     def invoke(self, ctx: Any) -> Any:
         """Carry out the command.

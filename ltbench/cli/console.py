@@ -8,6 +8,11 @@ from ltbench.report.terminal import Terminal
 console = Terminal(soft_wrap=True)
 
 
+def print_text(text: str) -> None:
+    """Print rich's markup: on a terminal, lines break between words, and paths, which are copied, not at all."""
+    console.print(text, soft_wrap=not console.is_terminal, overflow="ignore", crop=False)
+
+
 def escaped(text: object) -> str:
     """Text from outside as rich's markup: on one line, its brackets no tags."""
     return escape(printable_name(str(text)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ltbench.cli.options import DataDir, DataSeed, ImageSize, KeepUntested, Ratio, data_folder
-from ltbench.cli.output import echo, write_output
+from ltbench.cli.output import echo, getting_ready, write_output
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.printable import printable_name
 
@@ -47,10 +47,10 @@ def verify(
     ] = False,
     keep_classes_without_test_images: KeepUntested = None,
 ) -> None:
-    """Check the lists and files of a data set, and print its sizes and fingerprints.
+    """Check the lists and files of a data set.
 
-    For an image folder it prints, class by class, the images of each part, duplicates, sizes, and the files that are
-    not used, with the reason.
+    It prints sizes and fingerprints. For an image folder it prints, class by class, the images of each part,
+    duplicates, sizes, and the files that are not used, with the reason.
     """
     from ltbench import registry
     from ltbench.cli.progress_bars import file_bars
@@ -86,15 +86,22 @@ def order(
     keep_classes_without_test_images: KeepUntested = None,
     output: Annotated[Path | None, typer.Option(help="File to write  [default: standard output]")] = None,
 ) -> None:
-    """List the images of a data set in the order that ltbench score expects: label, class, image, as CSV."""
-    from ltbench.external.image_order import image_order
+    """List images in the order of ltbench score.
 
+    A line has label, class and image, as CSV.
+    """
     if part == "test" and (imbalance_ratio is not None or data_seed is not None):
         raise LtbenchError(
             "the test images do not depend on the imbalance of the training images",
             where="--imbalance-ratio, --data-seed",
             hint="leave them out, or add --part train",
         )
+    from ltbench import registry
+
+    registry.check_dataset(name, where="NAME")
+    with getting_ready("data order"):
+        from ltbench.external.image_order import image_order
+
     found = image_order(
         name,
         data_folder(data_dir),

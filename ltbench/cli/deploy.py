@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ltbench.cli.options import DataDir, Device, MethodsDir, ResultFolders, StoredRun, add_methods, data_folder
-from ltbench.cli.output import echo, echo_stderr, write_output
+from ltbench.cli.output import echo, echo_stderr, getting_ready, write_output
 
 if TYPE_CHECKING:
     from ltbench.deploy.predictor import Predictor
+    from ltbench.results.schema import Result
 
 
 def predict(
@@ -27,16 +28,19 @@ def predict(
     data_dir: DataDir = None,
     methods_dir: MethodsDir = None,
 ) -> None:
-    """Classify new images with a finished run: one CSV line per image, with label and probabilities.
+    """Classify new images with a finished run.
 
-    The run's weights must be in the cache folder. Images are resized and cropped as test images are. Unreadable files
-    are named on standard error and have no line; the exit code is then 1.
+    Each image has one CSV line, with label and probabilities. The run's weights must be in the cache folder. Images
+    are resized and cropped as test images are. Unreadable files are named on standard error and have no line; the exit
+    code is then 1.
     """
-    from ltbench.deploy import images as classification
-
     add_methods(methods_dir)
+    found_run = _found(run, results)
+    with getting_ready("predict"):
+        from ltbench.deploy import images as classification
+
     files, others = classification.image_files(images)
-    predictor = _restored(run, results, data_dir, device)
+    predictor = _restored(*found_run, data_dir, device)
     gone = [file for file in others if not file.exists()]
     for kind, left in (("a broken link", gone), ("not an image by its name", set(others) - set(gone))):
         if left:
@@ -62,15 +66,19 @@ def _and_more(files: Collection[Path]) -> str:
     return f" and {len(files) - 1} more" if len(files) > 1 else ""
 
 
-def _restored(run: str, results: list[Path] | None, data_dir: Path | None, device: str) -> "Predictor":
+def _found(run: str, results: list[Path] | None) -> "tuple[Result, Path]":
+    from ltbench.report.find import find_run
+
+    return find_run(run, results or [Path("results")])
+
+
+def _restored(result: "Result", path: Path, data_dir: Path | None, device: str) -> "Predictor":
     """The predictor of a stored run, with its weights."""
     from ltbench.cli.reproduce import reproduce_command
     from ltbench.deploy.predictor import describe, restore
-    from ltbench.report.find import find_run
     from ltbench.results import external
     from ltbench.training.device import choose_device
 
-    result, path = find_run(run, results or [Path("results")])
     card = describe(result, data_folder(data_dir))
     remake = external.command(result) or reproduce_command(result.config, path)
     return restore(card, choose_device(device), remake=remake)
@@ -86,19 +94,21 @@ def export(
     data_dir: DataDir = None,
     methods_dir: MethodsDir = None,
 ) -> None:
-    """Export a finished run as a standalone predictor: float32 images (N, channels, H, W) in [0, 1] to logits (N, C).
+    """Export a finished run as a standalone predictor.
 
-    The predictor normalises images itself. Its metadata (key "ltbench", JSON) has the classes, mean, standard
-    deviation, run id, input size, logit prior (exponent of the training prior left in the logits) and ltbench's
-    version. torchscript: torch.jit.load(FILE). onnx: needs ltbench[onnx]; input "images", output "logits".
-    safetensors: the weights, for ltbench.load_predictor(FILE). The file is loaded and compared with the run before it
-    is kept.
+    It takes float32 images (N, channels, H, W) in [0, 1] and gives logits (N, C). The predictor normalises images
+    itself. Its metadata (key "ltbench", JSON) has the classes, mean, standard deviation, run id, input size, logit
+    prior (exponent of the training prior left in the logits) and ltbench's version. torchscript: torch.jit.load(FILE).
+    onnx: needs ltbench[onnx]; input "images", output "logits". safetensors: the weights, for
+    ltbench.load_predictor(FILE). The file is loaded and compared with the run before it is kept.
     """
-    from ltbench.deploy import export as exporting
-
     add_methods(methods_dir)
+    found_run = _found(run, results)
+    with getting_ready("export"):
+        from ltbench.deploy import export as exporting
+
     exporting.check_packages(style)
-    predictor = _restored(run, results, data_dir, "cpu")
+    predictor = _restored(*found_run, data_dir, "cpu")
     card = predictor.card
     path = output or Path(f"{card.config.method}-{card.run_id}{exporting.FORMATS[style].suffix}")
     difference = exporting.export(predictor, style, path)

@@ -3,25 +3,29 @@
 from pathlib import Path
 
 from ltbench.cli.options import DataDir, data_folder
-from ltbench.cli.output import echo
+from ltbench.cli.output import echo, getting_ready
 from ltbench.printable import printable_name
 
 
 def doctor(data_dir: DataDir = None) -> None:
-    """Print versions, the device, folders, and which data sets are available."""
+    """Print the state of the installation.
+
+    It has versions, the device, folders, and which data sets are available.
+    """
     for name, about in health(data_folder(data_dir)):
         echo(printable_name(f"{name:<26}{about}"))
 
 
 def health(folder: Path) -> list[tuple[str, str]]:
     """Versions, device, folders, and which data sets are there."""
-    import torch
+    with getting_ready("doctor"):
+        import torch
 
-    from ltbench import paths, registry
-    from ltbench.data.datasets.base import Source
-    from ltbench.data.loading import resize_cache
-    from ltbench.data.prepare.download import in_gb
-    from ltbench.results import provenance
+        from ltbench import paths, registry
+        from ltbench.data.datasets.base import Source
+        from ltbench.data.loading import resize_cache
+        from ltbench.data.prepare.download import in_gb
+        from ltbench.results import provenance
 
     lines = [(name, str(found or "not installed")) for name, found in provenance.versions().items()]
     name = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,10 +1,16 @@
 """ltbench estimate."""
 
+import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ltbench.cli import completion
 from ltbench.cli.options import (
+    DATA,
+    MACHINE,
     Accumulate,
     Backbone,
     BatchSize,
@@ -20,19 +26,26 @@ from ltbench.cli.options import (
     Precision,
     Ratio,
     RecipeName,
+    ResultFolders,
     Settings,
     add_methods,
     given,
     hyperparameters,
     run_options,
 )
+from ltbench.cli.output import echo_stderr, getting_ready
 from ltbench.errors import LtbenchError
 
 
 def estimate(
     method: Methods = None,
     dataset: Annotated[
-        str | None, typer.Option(help="Data set; a large one need not be downloaded  [default: digits-lt]")
+        str | None,
+        typer.Option(
+            help="Data set; a large one need not be downloaded  [default: digits-lt]",
+            rich_help_panel=DATA,
+            autocompletion=completion.datasets,
+        ),
     ] = None,
     backbone: Backbone = None,
     imbalance_ratio: Ratio = None,
@@ -49,38 +62,60 @@ def estimate(
     accumulate: Accumulate = 1,
     checkpoint_activations: CheckpointActivations = False,
     processes: Annotated[
-        str, typer.Option(help="Numbers of processes (GPUs) that would share a run, comma-separated")
+        str,
+        typer.Option(
+            help="Numbers of processes (GPUs) that would share a run, comma-separated", rich_help_panel=MACHINE
+        ),
     ] = "1",
-    rounds: Annotated[int, typer.Option(min=1, help="Number of timed rounds; the shortest counts")] = 3,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Number of timed rounds; the shortest counts", rich_help_panel=MACHINE)
+    ] = 3,
+    results: ResultFolders = None,
     methods_dir: MethodsDir = None,
 ) -> None:
-    """Estimate how long a run will take on this machine, from a few timed training steps."""
-    add_methods(methods_dir, method)
-    from ltbench.cli.estimate_table import show_estimate
-    from ltbench.runs import sweep
-    from ltbench.runs.estimate import estimate
+    """Estimate how long a run will take on this machine.
 
-    try:
-        counts = [int(number) for number in processes.split(",")]
-    except ValueError:
-        raise LtbenchError(
-            f"'{processes}' is no list of numbers of processes",
-            where="--processes",
-            hint="write numbers, e.g. --processes 1,8",
-        ) from None
-    flags = given(
-        method=method,
-        dataset=dataset,
-        backbone=backbone,
-        imbalance_ratio=imbalance_ratio,
-        epochs=epochs,
-        recipe=recipe,
-        batch_size=batch_size,
-        image_size=image_size,
-        precision=precision,
-        keep_classes_without_test_images=keep_classes_without_test_images,
-        hyperparameters=hyperparameters(settings),
-    )
+    It times a few training steps on random images, of a small batch where steps are heavy, and writes no file. Where
+    a result with these settings was measured on a GPU, it says how long the run takes there.
+    """
+    with getting_ready("estimate"):
+        add_methods(methods_dir, method)
+        from ltbench.runs.resolve import resolve
+        from ltbench.runs.run_list import expand
+
+        try:
+            counts = [int(number) for number in processes.split(",")]
+        except ValueError:
+            raise LtbenchError(
+                f"'{processes}' is no list of numbers of processes",
+                where="--processes",
+                hint="write numbers, e.g. --processes 1,8",
+            ) from None
+        flags = given(
+            method=method,
+            dataset=dataset,
+            backbone=backbone,
+            imbalance_ratio=imbalance_ratio,
+            epochs=epochs,
+            recipe=recipe,
+            batch_size=batch_size,
+            image_size=image_size,
+            precision=precision,
+            keep_classes_without_test_images=keep_classes_without_test_images,
+            hyperparameters=hyperparameters(settings),
+        )
+        configs = expand([{}], flags)
+        for one in configs:
+            resolve(one)
+        if not sys.stderr.isatty():
+            echo_stderr(f"timing steps of {', '.join(one.method for one in configs)} on random images")
+        from ltbench.cli.estimate_table import show_estimate
+        from ltbench.cli.progress_bars import RunProgress
+        from ltbench.progress import ProgressUpdate
+        from ltbench.report.collection import collect
+        from ltbench.runs.estimate import estimate
+        from ltbench.runs.options import for_run
+
     options = run_options(
         data_dir,
         device=device,
@@ -88,5 +123,12 @@ def estimate(
         checkpoint_activations=checkpoint_activations,
         compiled=compiled,
     )
-    for config in sweep.expand([{}], flags):
-        show_estimate(estimate(config, options, processes=counts, rounds=rounds))
+    default = Path("results")
+    stored = collect(results or ([default] if default.is_dir() else []))
+    with RunProgress(len(configs), lambda position: configs[position].method, "estimate") as progress:
+        for position, config in enumerate(configs):
+            told = for_run(replace(options, listener=progress.listener), position)
+            found = estimate(config, told, processes=counts, rounds=rounds)
+            progress.listener(ProgressUpdate("", 1.0, run=position))
+            with progress.paused():
+                show_estimate(found, stored)

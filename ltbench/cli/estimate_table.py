@@ -1,41 +1,90 @@
 """What ``ltbench estimate`` prints: the timed steps, and what they say of a whole run."""
 
+from typing import Any
+
 from rich.markup import escape
 from tabulate import tabulate
 
-from ltbench.cli.console import console
+from ltbench.cli.console import console, print_text
+from ltbench.config import Recipe, ResolvedRun, RunConfig
+from ltbench.report.collection import Collection
 from ltbench.results.provenance import hardware
 from ltbench.runs.estimate import Estimate
 
 _HEADER = {
     "processes": "right",
-    "images each": "right",
+    "images\neach": "right",
     "stage": "left",
     "steps": "right",
     "s/step": "right",
     "longest": "right",
     "total": "right",
-    "images/s each": "right",
+    "images/s\neach": "right",
     "GiB": "right",
 }
 """Column -> its alignment."""
 
 
-def show_estimate(found: Estimate) -> None:
-    """Print how long a run is expected to take, and what the estimate rests on and leaves out."""
-    console.print(_setup(found))
+def show_estimate(found: Estimate, stored: Collection) -> None:
+    """Print how long a run is expected to take, and what the estimate rests on and leaves out.
+
+    Args:
+        found: the estimate.
+        stored: results, whose rates on GPUs stand beside it.
+    """
+    print_text(_answer(found, stored))
+    print_text(_setup(found))
     rows = _rows(found)
     if rows:
         table = tabulate(rows, list(_HEADER), "simple", disable_numparse=True, colalign=list(_HEADER.values()))
         console.print(escape(table))
-        console.print(_how(found))
+        print_text(_how(found))
     else:
-        console.print("the method trains nothing of its own")
+        print_text("the method trains nothing of its own")
     evaluation = _duration(found.evaluation_seconds)
-    console.print(f"evaluation of {found.sizes.test_images:,} test images, in one process: {evaluation}")
+    print_text(f"evaluation of {found.sizes.test_images:,} test images, in one process: {evaluation}")
     for base in found.starts_from:
-        console.print("\nit starts from this run, which is trained once for all methods that start from it:")
-        show_estimate(base)
+        print_text("\nit starts from this run, which is trained once for all methods that start from it:")
+        show_estimate(base, stored)
+
+
+def _answer(found: Estimate, stored: Collection) -> str:
+    """How long a run takes, in a line for this machine and for each GPU on which its rate was measured."""
+    device = "GPU" if found.device.type == "cuda" else "CPU"
+    counts = [one.processes for one in found.processes]
+    where = f"this {device}" if counts == [1] else f"{counts[0]} {'such' if counts[0] > 1 else ''} {device}s"
+    lines = [f"[bold]{escape(found.run.config.method)}: about {_duration(found.seconds)} on {where}[/bold]"]
+    for accelerator, rate in sorted(measured_rates(found.run, stored).items()):
+        training = found.processes[0]
+        images = sum(stage.steps for stage in training.stages) * found.run.recipe.batch_size
+        lines.append(
+            f"{_duration(images / rate)} of training on {escape(accelerator)}, at the {rate:,.0f} images/s of a "
+            "stored result"
+        )
+    return "\n".join(lines)
+
+
+def measured_rates(run: ResolvedRun, stored: Collection) -> dict[str, float]:
+    """Training images per second by GPU, the highest of results whose steps are those of a run.
+
+    Args:
+        run: whose length, seed and images do not matter.
+        stored: results.
+    """
+    rates: dict[str, float] = {}
+    for result in stored.results.values():
+        accelerator = result.provenance.get("hardware", {}).get("accelerator")
+        rate = result.cost.training_images_per_second if result.cost else None
+        if accelerator and rate and result.status == "done" and _step(result.config) == _step(run.config):
+            rates[accelerator] = max(rate, rates.get(accelerator, 0.0))
+    return rates
+
+
+def _step(config: RunConfig) -> dict[str, Any]:
+    """What makes a training step of a run as long as it is."""
+    batch = config.recipe.batch_size if isinstance(config.recipe, Recipe) else None
+    names = {"method", "hyperparameters", "dataset", "backbone", "image_size", "precision", "cache_resized", "decode"}
+    return {**config.model_dump(include=names), "batch_size": batch}
 
 
 def _setup(found: Estimate) -> str:
@@ -86,14 +135,19 @@ def _how(found: Estimate) -> str:
         if found.gathers_across_processes:
             not_timed.append("what the loss gathers from other processes")
     how = "; ".join(dict.fromkeys(one.execution for one in found.processes))
-    return f"steps: {how}. Total: steps times the shortest step, without {', and '.join(not_timed)}"
+    timed = next((one.timed for one in found.processes if one.timed != (one.batch,)), None)
+    small = ""
+    if timed is not None:
+        images = " and ".join(map(str, timed))
+        small = f" Steps of {images} images were timed; time and memory of a batch follow from them on a straight line."
+    return f"steps: {how}.{small} Total: steps times the shortest step, without {', and '.join(not_timed)}"
 
 
 def _duration(seconds: float) -> str:
     """A time in the unit that suits it."""
     minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
     if days >= 2:
-        return f"{days:.1f} days"
+        return f"{days:,.0f} days" if days >= 20 else f"{days:.1f} days"
     if hours >= 2:
         return f"{hours:.1f} h"
     return f"{minutes:.1f} min" if minutes >= 2 else f"{seconds:.1f} s"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ltbench.cli.options import MethodsDir, ResultFolders, add_methods
-from ltbench.cli.output import echo, echo_stderr, write_output
+from ltbench.cli.output import echo, echo_stderr, getting_ready, write_output
 from ltbench.errors import LtbenchError, unknown
 
 if TYPE_CHECKING:
@@ -61,16 +61,24 @@ def evaluate(
     style: Annotated[Literal["text", "md", "csv", "json"], typer.Option("--format", help="Output format")] = "text",
     methods_dir: MethodsDir = None,
 ) -> None:
-    """Evaluate finished runs again from stored logits: other bins, shot rules, temperature, test priors."""
-    from ltbench.cli import evaluate_table
-    from ltbench.evaluation import reevaluate
+    """Evaluate finished runs again from stored logits.
 
+    Bins, shot rule, temperature and test prior may be others than when the run was stored.
+    """
     add_methods(methods_dir)
+    rule, distribution = _shot_rule(shots), _distribution(test_prior)
+    chosen = list(_chosen(runs or [], results or [Path("results")], every))
+    if not any(isinstance(found, tuple) for _, found in chosen):
+        raise _none_found(chosen)
+    with getting_ready("evaluate"):
+        from ltbench.cli import evaluate_table
+        from ltbench.evaluation import reevaluate
+
     view = reevaluate.View(
         **({} if bins is None else {"bins": bins}),
-        shots=_shot_rule(shots),
+        shots=rule,
         temperature=temperature,
-        distribution=_distribution(test_prior),
+        distribution=distribution,
         prior=prior,
     )
     if store and (view != reevaluate.View() or style != "text"):
@@ -82,7 +90,7 @@ def evaluate(
     rows: list[Row] = []
     failures: dict[str, list[str]] = defaultdict(list)
     count = filled = 0
-    for name, found in _chosen(runs or [], results or [Path("results")], every):
+    for name, found in chosen:
         count += 1
         try:
             if isinstance(found, LtbenchError):
@@ -93,19 +101,37 @@ def evaluate(
                 rows.append(evaluate_table.row(found[1], reevaluate.evaluate(*found, view), view))
         except LtbenchError as error:
             failures[str(error)].append(name)
-    failed = sum(map(len, failures.values()))
     if store:
+        failed = sum(map(len, failures.values()))
         echo(f"{filled} of {count} results completed, {count - filled - failed} were complete")
     elif rows:
         _print(rows, style)
+    if failures:
+        raise _not_evaluated(failures, count)
+
+
+def _none_found(chosen: "list[tuple[str, Found]]") -> LtbenchError:
+    failures: dict[str, list[str]] = defaultdict(list)
+    for name, found in chosen:
+        failures[str(found)].append(name)
+    if failures:
+        return _not_evaluated(failures, len(chosen))
+    return LtbenchError(
+        "there is no finished run to evaluate", where="--all", hint="name another folder with --results"
+    )
+
+
+def _not_evaluated(failures: dict[str, list[str]], count: int) -> LtbenchError:
+    """Say why runs could not be evaluated.
+
+    Args:
+        failures: reason -> names of runs.
+        count: number of all runs.
+    """
     for message, names in failures.items():
         echo_stderr(f"not evaluated: {', '.join(names)}: {message}")
-    if failed:
-        raise LtbenchError(f"{failed} of {count} runs could not be evaluated; the messages above say why")
-    if not count:
-        raise LtbenchError(
-            "there is no finished run to evaluate", where="--all", hint="name another folder with --results"
-        )
+    failed = sum(map(len, failures.values()))
+    return LtbenchError(f"{failed} of {count} runs could not be evaluated; the messages above say why")
 
 
 def _chosen(names: list[str], folders: list[Path], every: bool) -> Iterator[tuple[str, Found]]:

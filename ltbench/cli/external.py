@@ -1,12 +1,16 @@
 """ltbench score and import-checkpoint: rows of models that ltbench has not trained."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ltbench.cli.options import DataDir, DataSeed, Device, ImageSize, KeepUntested, Out, Ratio, data_folder, given
-from ltbench.cli.output import echo_stderr
+from ltbench.cli.output import echo_stderr, getting_ready
+from ltbench.errors import LtbenchError
+
+if TYPE_CHECKING:
+    from ltbench.config import RunConfig
 
 RowName = Annotated[str, typer.Option(help="Name of the row; none of ltbench's methods")]
 DeclaredRecipe = Annotated[
@@ -50,14 +54,13 @@ def score(
     ] = False,
     out: Out = Path("results"),
 ) -> None:
-    """Evaluate predictions of a model trained elsewhere: one row of a leaderboard.
+    """Evaluate predictions of a model trained elsewhere.
 
-    ltbench data order lists the images in the order that the file must have.
+    They become one row of a leaderboard. ltbench data order lists the images in the order that the file must have.
     """
     from ltbench.cli.console import console
     from ltbench.cli.result_line import result_line
     from ltbench.config import RunConfig, validated
-    from ltbench.external.score import score as measured
 
     settings = given(
         imbalance_ratio=imbalance_ratio,
@@ -66,6 +69,10 @@ def score(
         keep_classes_without_test_images=keep_classes_without_test_images,
     )
     config = validated(RunConfig, {**settings, "method": name, "dataset": dataset, "recipe": recipe, "seed": seed})
+    _check(file, config, logit_prior, known=train_counts is None)
+    with getting_ready("score"):
+        from ltbench.external.score import score as measured
+
     result, path = measured(
         file,
         config,
@@ -96,15 +103,15 @@ def import_checkpoint(
     device: Device = "auto",
     out: Out = Path("results"),
 ) -> None:
-    """Evaluate a published checkpoint: one row of a leaderboard, and weights for predict and export.
+    """Evaluate a published checkpoint.
 
-    It reads the CIFAR ResNets (20 to 56) of the code of LDAM, RIDE, SADE and BalPoE: one expert or several, full or
-    three quarters of the width, linear or cosine classifier. Which of these it is, is read from the checkpoint.
+    It becomes one row of a leaderboard, and weights for predict and export. The command reads the CIFAR ResNets (20 to
+    56) of the code of LDAM, RIDE, SADE and BalPoE: one expert or several, full or three quarters of the width, linear
+    or cosine classifier. Which of these it is, is read from the checkpoint.
     """
     from ltbench.cli.console import console
     from ltbench.cli.result_line import result_line
     from ltbench.config import RunConfig, validated
-    from ltbench.external.checkpoint import import_checkpoint as imported
 
     settings = given(
         imbalance_ratio=imbalance_ratio,
@@ -113,8 +120,34 @@ def import_checkpoint(
         keep_classes_without_test_images=keep_classes_without_test_images,
     )
     config = validated(RunConfig, {**settings, "method": name, "dataset": dataset, "recipe": recipe, "seed": seed})
+    _check(file, config, logit_prior)
+    with getting_ready("import-checkpoint"):
+        from ltbench.external.checkpoint import import_checkpoint as imported
+
     result, path, network = imported(
         file, config, data_dir=data_folder(data_dir), logit_prior=logit_prior, device=device, out=out
     )
     echo_stderr(f"{file}: {network}")
     console.print(result_line(result, path))
+
+
+def _check(file: Path, config: "RunConfig", logit_prior: float | None, known: bool = True) -> None:
+    """Refuse at once what is seen without the data.
+
+    Args:
+        file: to evaluate.
+        config: settings of the row.
+        logit_prior: as given.
+        known: whether ltbench must know the data set.
+
+    Raises:
+        LtbenchError: for a row's name that is none, an unknown data set, or a file that is not there.
+    """
+    from ltbench import registry
+    from ltbench.external.rows import check_row
+
+    check_row(config.method, logit_prior)
+    if known:
+        registry.check_dataset(config.dataset)
+    if not file.exists():
+        raise LtbenchError("the file is not there", where=file.absolute(), hint="check its name and folder")

@@ -1,6 +1,10 @@
-"""ltbench list: methods, data sets, backbones and recipes by name."""
+"""ltbench list: methods, data sets, backbones and recipes."""
 
+import shutil
 import sys
+import textwrap
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,12 +12,15 @@ import typer
 
 from ltbench.cli.options import MethodsDir, add_methods
 from ltbench.cli.output import echo
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, unknown
 from ltbench.printable import printable_name
 
 
 def list_names(
     what: Annotated[Literal["methods", "datasets", "backbones", "recipes"], typer.Argument(help="Kind of names")],
+    pattern: Annotated[
+        str | None, typer.Argument(help="Part of the name, or a pattern with * and ?, e.g. 'resnet*d'  [default: all]")
+    ] = None,
     style: Annotated[
         Literal["text", "md"], typer.Option("--format", help="Output format; md: a page about all methods")
     ] = "text",
@@ -22,7 +29,7 @@ def list_names(
     ] = None,
     methods_dir: MethodsDir = None,
 ) -> None:
-    """List methods, data sets, backbones or recipes by name."""
+    """List methods, data sets, backbones or recipes."""
     add_methods(methods_dir)
     if style == "md":
         if what != "methods":
@@ -33,21 +40,52 @@ def list_names(
 
         sys.stdout.write(methods_page.render(results or []))
         return
-    for name, about in entries(what):
-        echo(printable_name(f"{name:<26}{about}" if about else name))
+    rows = [row for row in entries(what) if pattern is None or _matches(row[0], pattern)]
+    if not rows:
+        raise unknown(what.removesuffix("s"), str(pattern), {row[0] for row in entries(what)}, where="PATTERN")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in in_columns(rows, width):
+        echo(line)
 
 
-def entries(kind: str) -> list[tuple[str, str]]:
-    """Name and a few words for everything of a kind, without torch, so that a list comes at once."""
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) if set(pattern) & set("*?[") else pattern in name
+
+
+def entries(kind: str) -> list[tuple[str, ...]]:
+    """Everything of a kind, the name first, without torch, so that a list comes at once."""
     from ltbench import registry
     from ltbench.config import recipes
 
     if kind == "methods":
-        return list(registry.loadable(registry.method_names(), registry.method_summary).items())
+        methods = registry.loadable(registry.method_names(), registry.declaration)
+        return [(name, one.family, str(one.paper.year or ""), one.summary) for name, one in methods.items()]
     if kind == "datasets":
         sources = registry.loadable(registry.dataset_names(), registry.dataset)
         return [(name, source.summary) for name, source in sources.items()]
     if kind == "backbones":
-        return [(name, "") for name in registry.backbone_names()]
-    shared = [(name, "for " + ", ".join(recipes.tables(name))) for name in recipes.names()]
-    return [*shared, (recipes.PAPER, "each method's own, where its authors have one")]
+        return [(name,) for name in registry.backbone_names()]
+    shared = [(name, recipes.recipe(name, table), table) for name in recipes.names() for table in recipes.tables(name)]
+    rows = [
+        (name, table, f"{one.epochs} epochs", f"rate {one.lr:g} {one.schedule}", f"batch {one.batch_size}")
+        for name, one, table in shared
+    ]
+    return [*rows, (recipes.PAPER, "each method's own, where its authors have one")]
+
+
+def in_columns(rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """Rows as lines of aligned columns.
+
+    Args:
+        rows: the last cell of a shorter one takes the room of the rest.
+        width: of the terminal, at which the last column is wrapped; None: nothing is.
+    """
+    shown = [[printable_name(cell) for cell in row] for row in rows]
+    widths = [max(len(row[k]) for row in shown if len(row) > k + 1) for k in range(max(map(len, shown)) - 1)]
+    lines = []
+    for row in shown:
+        head = "".join(f"{cell:<{size}}  " for cell, size in zip(row[:-1], widths, strict=False))
+        room = len(row[-1]) if width is None else width - len(head)
+        wrapped = textwrap.wrap(row[-1], max(room, 20), break_long_words=False) or [""]
+        lines += [(head + wrapped[0]).rstrip(), *(" " * len(head) + more for more in wrapped[1:])]
+    return lines

@@ -10,7 +10,7 @@ from tabulate import tabulate
 from ltbench import registry
 from ltbench.declared import by_imbalance_ratio
 from ltbench.method import Choice, Method, Range
-from ltbench.method.mixing import Mixing
+from ltbench.method.method_config import Mixing
 from ltbench.method.paper import paper_of
 from ltbench.report.frame import load_results
 from ltbench.report.published import headlines

@@ -6,31 +6,57 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ltbench.cli import completion
 from ltbench.errors import LtbenchError
 
 if TYPE_CHECKING:
     from ltbench.runs.options import RunOptions
 
-Methods = Annotated[str | None, typer.Option(help="Method, a comma-separated list, or all  [default: balpoe]")]
+METHODS, DATA, RECIPE, MACHINE, RESULTS = "Method", "Data", "Recipe", "Machine", "Results"
+"""Groups of options in ``--help``."""
+
+Methods = Annotated[
+    str | None,
+    typer.Option(
+        help="Method, a comma-separated list, or all  [default: balpoe]",
+        rich_help_panel=METHODS,
+        autocompletion=completion.methods,
+    ),
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option(help="Data set  [default: digits-lt]", rich_help_panel=DATA, autocompletion=completion.datasets),
+]
 DataDir = Annotated[
-    Path | None, typer.Option(help="Folder that holds the data set  [default: $LTBENCH_DATA or ./data]")
+    Path | None,
+    typer.Option(help="Folder that holds the data set  [default: $LTBENCH_DATA or ./data]", rich_help_panel=DATA),
 ]
-Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda")]
-MethodsDir = Annotated[Path | None, typer.Option(help="Folder of your own method files")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda", rich_help_panel=MACHINE)]
+MethodsDir = Annotated[Path | None, typer.Option(help="Folder of your own method files", rich_help_panel=METHODS)]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="Hyper-parameter, e.g. --set taus=0,1,2 --set mixup=0.4")
+    list[str] | None,
+    typer.Option("--set", help="Hyper-parameter, e.g. --set taus=0,1,2 --set mixup=0.4", rich_help_panel=METHODS),
 ]
-Ratio = Annotated[float | None, typer.Option(help="Imbalance ratio: largest over smallest class count")]
+Ratio = Annotated[
+    float | None, typer.Option(help="Imbalance ratio: largest over smallest class count", rich_help_panel=DATA)
+]
 Precision = Annotated[
-    Literal["fp32", "bf16"] | None, typer.Option(help="Number format of the network's arithmetic  [default: fp32]")
+    Literal["fp32", "bf16"] | None,
+    typer.Option(help="Number format of the network's arithmetic  [default: fp32]", rich_help_panel=RECIPE),
 ]
-Epochs = Annotated[int | None, typer.Option(help="Number of training epochs; the schedule scales with them")]
+Epochs = Annotated[
+    int | None, typer.Option(help="Number of training epochs; the schedule scales with them", rich_help_panel=RECIPE)
+]
 RecipeName = Annotated[
     str | None,
-    typer.Option(help="Training recipe: standard, long, paper (each method's own) or a TOML file  [default: standard]"),
+    typer.Option(
+        help="Training recipe: standard, long, paper (each method's own) or a TOML file  [default: standard]",
+        rich_help_panel=RECIPE,
+        autocompletion=completion.recipes,
+    ),
 ]
-Rate = Annotated[float | None, typer.Option(help="Learning rate")]
-BatchSize = Annotated[int | None, typer.Option(help="Global batch size, over all processes")]
+Rate = Annotated[float | None, typer.Option(help="Learning rate", rich_help_panel=RECIPE)]
+BatchSize = Annotated[int | None, typer.Option(help="Global batch size, over all processes", rich_help_panel=RECIPE)]
 CacheResized = Annotated[
     int | None,
     typer.Option(
@@ -38,11 +64,16 @@ CacheResized = Annotated[
         max=4096,
         help="Read images from the resize cache: JPEG copies of this shorter side; faster, pixel values differ "
         "slightly  [default: original files]",
+        rich_help_panel=DATA,
     ),
 ]
 DecodeOnGpu = Annotated[
     bool | None,
-    typer.Option("--decode-on-gpu", help="JPEGs are decoded on the GPU (nvJPEG); pixel values differ slightly"),
+    typer.Option(
+        "--decode-on-gpu",
+        help="JPEGs are decoded on the GPU (nvJPEG); pixel values differ slightly",
+        rich_help_panel=DATA,
+    ),
 ]
 KeepUntested = Annotated[
     bool | None,
@@ -50,27 +81,47 @@ KeepUntested = Annotated[
         "--keep-classes-without-test-images",
         help="Train on classes of an image folder that have no test images, instead of refusing them; their accuracy "
         "is n/a",
+        rich_help_panel=DATA,
     ),
 ]
-ImageSize = Annotated[int | None, typer.Option(help="Side of the images in pixels")]
-Backbone = Annotated[str | None, typer.Option(help="Any timm model, or cifar_resnet20 to cifar_resnet56")]
-Pretrained = Annotated[bool | None, typer.Option("--pretrained", help="Start from timm's pretrained weights")]
+ImageSize = Annotated[int | None, typer.Option(help="Side of the images in pixels", rich_help_panel=DATA)]
+Backbone = Annotated[
+    str | None,
+    typer.Option(
+        help="Any timm model, or cifar_resnet20 to cifar_resnet56",
+        rich_help_panel=METHODS,
+        autocompletion=completion.backbones,
+    ),
+]
+Pretrained = Annotated[
+    bool | None, typer.Option("--pretrained", help="Start from timm's pretrained weights", rich_help_panel=METHODS)
+]
 Weights = Annotated[
     str | None,
-    typer.Option(help="Pre-trained weights: a file (.safetensors, .pth), a folder, hf-hub:OWNER/MODEL, or timm"),
+    typer.Option(
+        help="Pre-trained weights: a file (.safetensors, .pth), a folder, hf-hub:OWNER/MODEL, or timm",
+        rich_help_panel=METHODS,
+    ),
 ]
 Train = Annotated[
     Literal["all", "head"] | None,
-    typer.Option(help="Train all, or the head alone on frozen features (linear probing)  [default: all]"),
+    typer.Option(
+        help="Train all, or the head alone on frozen features (linear probing)  [default: all]",
+        rich_help_panel=METHODS,
+    ),
 ]
 FeatureViews = Annotated[
-    int | None, typer.Option(help="With --train head: augmented views of an image that are encoded  [default: 4]")
+    int | None,
+    typer.Option(
+        help="With --train head: augmented views of an image that are encoded  [default: 4]", rich_help_panel=METHODS
+    ),
 ]
 Parallel = Annotated[
     int,
     typer.Option(
         help="Number of concurrent runs, one process each; the cores are divided among them, and another number of "
-        "threads may change the last digits of a result"
+        "threads may change the last digits of a result",
+        rich_help_panel=MACHINE,
     ),
 ]
 Workers = Annotated[
@@ -79,45 +130,63 @@ Workers = Annotated[
         min=0,
         max=1000,
         help="Number of threads that decode image files not kept in memory  [default: number of cores]",
+        rich_help_panel=MACHINE,
     ),
 ]
 Compiled = Annotated[
     bool | None,
     typer.Option(
-        "--compile/--no-compile", help="Compile training steps (torch.compile)  [default: long runs on a GPU]"
+        "--compile/--no-compile",
+        help="Compile training steps (torch.compile)  [default: long runs on a GPU]",
+        rich_help_panel=MACHINE,
     ),
 ]
 TensorBoard = Annotated[
-    Path | None, typer.Option("--tensorboard", help="Folder for TensorBoard event files  [default: none]")
+    Path | None,
+    typer.Option("--tensorboard", help="Folder for TensorBoard event files  [default: none]", rich_help_panel=RESULTS),
 ]
 Accumulate = Annotated[
     int,
-    typer.Option(min=1, help="Gradient-accumulation steps per batch: less memory, same global batch size"),
+    typer.Option(
+        min=1,
+        help="Gradient-accumulation steps per batch: less memory, same global batch size",
+        rich_help_panel=MACHINE,
+    ),
 ]
 CheckpointActivations = Annotated[
     bool,
-    typer.Option("--checkpoint-activations", help="Recompute activations in the backward pass: less memory, more time"),
+    typer.Option(
+        "--checkpoint-activations",
+        help="Recompute activations in the backward pass: less memory, more time",
+        rich_help_panel=MACHINE,
+    ),
 ]
 Shard = Annotated[
     bool,
     typer.Option(
-        "--shard", help="Shard parameters, gradients and momentum over the processes of torchrun (FSDP): less memory"
+        "--shard",
+        help="Shard parameters, gradients and momentum over the processes of torchrun (FSDP): less memory",
+        rich_help_panel=MACHINE,
     ),
 ]
 BatchNormImages = Annotated[
     int | None,
     typer.Option(
-        help="Images per SyncBatchNorm group, e.g. the global batch size  [default: the micro-batch of a process]"
+        help="Images per SyncBatchNorm group, e.g. the global batch size  [default: the micro-batch of a process]",
+        rich_help_panel=RECIPE,
     ),
 ]
 ResultFolders = Annotated[
     list[Path] | None, typer.Option("--results", help="Folder of results; may be repeated  [default: results]")
 ]
 DataSeed = Annotated[
-    int | None, typer.Option(help="Seed that draws the images of the long-tailed subset  [default: 0]")
+    int | None,
+    typer.Option(help="Seed that draws the images of the long-tailed subset  [default: 0]", rich_help_panel=DATA),
 ]
-Out = Annotated[Path, typer.Option(help="Folder of results")]
-StoredRun = Annotated[str, typer.Argument(help="Run id, its first digits, or a result file")]
+Out = Annotated[Path, typer.Option(help="Folder of results", rich_help_panel=RESULTS)]
+StoredRun = Annotated[
+    str, typer.Argument(help="Run id, its first digits, or a result file", autocompletion=completion.runs)
+]
 
 
 def given(**options: Any) -> dict[str, Any]:

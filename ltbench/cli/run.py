@@ -1,5 +1,8 @@
 """ltbench run."""
 
+import os
+import shlex
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,6 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ltbench.cli.options import (
+    DATA,
+    METHODS,
+    RESULTS,
     Accumulate,
     Backbone,
     BatchNormImages,
@@ -18,6 +24,7 @@ from ltbench.cli.options import (
     Compiled,
     DataDir,
     DataSeed,
+    Dataset,
     DecodeOnGpu,
     Device,
     Epochs,
@@ -45,7 +52,9 @@ from ltbench.cli.options import (
     hyperparameters,
     run_options,
 )
+from ltbench.cli.output import echo, echo_stderr, getting_ready
 from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.printable import printable_name
 
 if TYPE_CHECKING:
     from ltbench.config import RunConfig
@@ -55,10 +64,12 @@ if TYPE_CHECKING:
 
 def run(
     method: Methods = None,
-    dataset: Annotated[str | None, typer.Option(help="Data set  [default: digits-lt]")] = None,
+    dataset: Dataset = None,
     backbone: Backbone = None,
     imbalance_ratio: Ratio = None,
-    seeds: Annotated[str | None, typer.Option(help="Seeds, e.g. 0-4 or 0,2  [default: 0]")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds, e.g. 0-4 or 0,2  [default: 0]", rich_help_panel=METHODS)
+    ] = None,
     epochs: Epochs = None,
     recipe: RecipeName = None,
     lr: Rate = None,
@@ -69,7 +80,10 @@ def run(
     settings: Settings = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="TOML file with the settings of a run or of a list of runs; or a stored result to repeat"),
+        typer.Option(
+            help="TOML file with the settings of a run or of a list of runs; or a stored result to repeat",
+            rich_help_panel=METHODS,
+        ),
     ] = None,
     data_dir: DataDir = None,
     data_seed: DataSeed = None,
@@ -82,11 +96,17 @@ def run(
     feature_views: FeatureViews = None,
     validation: Annotated[
         bool | None,
-        typer.Option("--validation", help="Hold out 20 % of each training class, e.g. to fit a temperature"),
+        typer.Option(
+            "--validation", help="Hold out 20 % of each training class, e.g. to fit a temperature", rich_help_panel=DATA
+        ),
     ] = None,
     out: Out = Path("results"),
-    rerun: Annotated[bool, typer.Option("--rerun", help="Repeat finished runs instead of skipping them")] = False,
-    checkpoint_every: Annotated[float, typer.Option(help="Seconds of training between checkpoints")] = 30.0,
+    rerun: Annotated[
+        bool, typer.Option("--rerun", help="Repeat finished runs instead of skipping them", rich_help_panel=RESULTS)
+    ] = False,
+    checkpoint_every: Annotated[
+        float, typer.Option(help="Seconds of training between checkpoints", rich_help_panel=RESULTS)
+    ] = 30.0,
     compiled: Compiled = None,
     workers: Workers = None,
     accumulate: Accumulate = 1,
@@ -102,37 +122,43 @@ def run(
     Without options it trains BalPoE on digits-lt. For one run on several GPUs:
     torchrun --standalone --nproc-per-node 8 -m ltbench run ...
     """
-    check_parallel(parallel)
-    add_methods(methods_dir, method)
-    from ltbench.runs import sweep
-    from ltbench.training.distributed.process_group import process_group
+    with getting_ready("run"):
+        check_parallel(parallel)
+        add_methods(methods_dir, method)
+        from ltbench.runs.resolve import resolve
+        from ltbench.runs.run_list import expand, read_runs
 
-    described, tuning = sweep.read_runs(config) if config else ([{}], None)
-    flags = given(
-        method=method,
-        dataset=dataset,
-        backbone=backbone,
-        imbalance_ratio=imbalance_ratio,
-        seeds=seeds,
-        epochs=epochs,
-        recipe=recipe,
-        lr=lr,
-        batch_size=batch_size,
-        image_size=image_size,
-        data_seed=data_seed,
-        precision=precision,
-        pretrained=pretrained,
-        weights=weights,
-        train=train,
-        feature_views=feature_views,
-        validation=validation,
-        batch_norm_images=batch_norm_images,
-        cache_resized=cache_resized,
-        decode="gpu" if decode_on_gpu else None,
-        keep_classes_without_test_images=keep_classes_without_test_images,
-        hyperparameters=hyperparameters(settings),
-    )
-    configs = sweep.expand(described, flags, where=config)
+        described, tuning = read_runs(config) if config else ([{}], None)
+        flags = given(
+            method=method,
+            dataset=dataset,
+            backbone=backbone,
+            imbalance_ratio=imbalance_ratio,
+            seeds=seeds,
+            epochs=epochs,
+            recipe=recipe,
+            lr=lr,
+            batch_size=batch_size,
+            image_size=image_size,
+            data_seed=data_seed,
+            precision=precision,
+            pretrained=pretrained,
+            weights=weights,
+            train=train,
+            feature_views=feature_views,
+            validation=validation,
+            batch_norm_images=batch_norm_images,
+            cache_resized=cache_resized,
+            decode="gpu" if decode_on_gpu else None,
+            keep_classes_without_test_images=keep_classes_without_test_images,
+            hyperparameters=hyperparameters(settings),
+        )
+        configs = expand(described, flags, where=config)
+        for one in configs:
+            resolve(one)
+        announce(configs, out)
+        from ltbench.training.distributed.process_group import process_group
+
     with process_group(device) as group:
         if group.size > 1 and parallel > 1:
             raise LtbenchError(
@@ -160,8 +186,20 @@ def run(
         raise typer.Exit(1)
 
 
+def announce(configs: "Sequence[RunConfig]", out: Path) -> None:
+    """Say what begins, where no bars will show it; one of several processes does."""
+    if sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
+        return
+    methods, datasets = (
+        [*dict.fromkeys(names)] for names in zip(*((c.method, c.dataset) for c in configs), strict=True)
+    )
+    count = "1 run" if len(configs) == 1 else f"{len(configs)} runs"
+    shown = ", ".join(methods) if len(methods) <= 6 else f"{len(methods)} methods"
+    echo_stderr(f"{count}: {shown} on {', '.join(datasets)}; results in {printable_name(str(out))}")
+
+
 def run_all(configs: "Sequence[RunConfig]", options: "RunOptions", parallel: int = 1) -> bool:
-    """Carry out runs behind a progress bar each, and print a line for each result.
+    """Carry out runs behind a progress bar each, print a line for each result, and last the next command.
 
     Args:
         configs: of the runs.
@@ -170,29 +208,30 @@ def run_all(configs: "Sequence[RunConfig]", options: "RunOptions", parallel: int
 
     Returns:
         Whether all runs are done.
-
-    Raises:
-        LtbenchError: for a run that cannot be carried out, before the first one starts.
     """
-    from ltbench.cli import progress_bars, result_line
-    from ltbench.results.store import Store
-    from ltbench.runs import sweep
-    from ltbench.runs.resolve import resolve
+    with getting_ready("run"):
+        from ltbench.cli import result_line
+        from ltbench.cli.progress_bars import RunProgress
+        from ltbench.results.store import Store
+        from ltbench.runs import sweep
 
-    for config in configs:
-        resolve(config)
     if not options.group.is_main:
         with warnings.catch_warnings(action="ignore", category=LtbenchWarning):
             return all(result.status == "done" for result in sweep.run_all(configs, options, lambda *_: None))
-    with progress_bars.progress_bars() as bars:
+    with RunProgress(len(configs), lambda position: _name(configs[position])) as progress:
 
         def print_result(result: "Result", recalled: bool) -> None:
             path = Store(options.out).path(result.config, result.run_id)
-            progress_bars.print_above(bars, result_line.result_line(result, path, recalled))
+            progress.print_result(result_line.result_line(result, path, recalled))
 
-        def name(position: int) -> str:
-            return f"{configs[position].method}, seed {configs[position].seed}"
+        results = sweep.run_all(configs, replace(options, listener=progress.listener), print_result, parallel)
+    done = [result for result in results if result.status == "done"]
+    if done:
+        folder = [] if options.out == Path("results") else ["--results", str(options.out)]
+        words = ["show", done[0].run_id] if len(done) == 1 else ["report"]
+        echo(f"next: {shlex.join(['ltbench', *words, *folder])}")
+    return len(done) == len(results)
 
-        options = replace(options, listener=progress_bars.run_bars(bars, name))
-        results = sweep.run_all(configs, options, print_result, parallel)
-    return all(result.status == "done" for result in results)
+
+def _name(config: "RunConfig") -> str:
+    return f"{config.method} seed {config.seed}"

@@ -6,7 +6,10 @@ from ltbench.cli.options import ResultFolders, StoredRun
 
 
 def show(run: StoredRun, results: ResultFolders = None) -> None:
-    """Show a stored run: settings, metrics, costs, and the command that repeats it."""
+    """Show a stored run.
+
+    It has settings, metrics, costs, and the command that repeats the run.
+    """
     from ltbench.cli import run_details
     from ltbench.report.find import find_run
 

@@ -1,13 +1,19 @@
 """ltbench tune."""
 
 import shlex
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ltbench.cli import completion
 from ltbench.cli.options import (
+    DATA,
+    METHODS,
+    RESULTS,
     Backbone,
     BatchSize,
     CacheResized,
@@ -37,6 +43,7 @@ from ltbench.cli.options import (
     hyperparameters,
     run_options,
 )
+from ltbench.cli.output import echo_stderr, getting_ready
 from ltbench.errors import LtbenchError
 
 if TYPE_CHECKING:
@@ -47,9 +54,15 @@ if TYPE_CHECKING:
 
 
 def tune(
-    method: Annotated[str, typer.Option(help="Method")] = "balpoe",
-    dataset: Annotated[str, typer.Option(help="Data set")] = "digits-lt",
-    trials: Annotated[int, typer.Option(help="Total number of trials; an interrupted search resumes")] = 20,
+    method: Annotated[
+        str, typer.Option(help="Method", rich_help_panel=METHODS, autocompletion=completion.methods)
+    ] = "balpoe",
+    dataset: Annotated[
+        str, typer.Option(help="Data set", rich_help_panel=DATA, autocompletion=completion.datasets)
+    ] = "digits-lt",
+    trials: Annotated[
+        int, typer.Option(help="Total number of trials; an interrupted search resumes", rich_help_panel=METHODS)
+    ] = 20,
     epochs: Epochs = None,
     backbone: Backbone = None,
     imbalance_ratio: Ratio = None,
@@ -60,7 +73,9 @@ def tune(
     cache_resized: CacheResized = None,
     decode_on_gpu: DecodeOnGpu = None,
     settings: Settings = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of all trials  [default: 1000]")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of all trials  [default: 1000]", rich_help_panel=METHODS)
+    ] = None,
     data_dir: DataDir = None,
     keep_classes_without_test_images: KeepUntested = None,
     device: Device = "auto",
@@ -69,45 +84,60 @@ def tune(
     weights: Weights = None,
     train: Train = None,
     feature_views: FeatureViews = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the search  [default: tune/DATASET-METHOD]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the search  [default: tune/DATASET-METHOD]", rich_help_panel=RESULTS)
+    ] = None,
     compiled: Compiled = None,
     workers: Workers = None,
     parallel: Parallel = 1,
     tensorboard: TensorBoard = None,
     methods_dir: MethodsDir = None,
 ) -> None:
-    """Search a method's hyper-parameters for macro accuracy on a validation part of train, never the test set."""
-    check_parallel(parallel)
-    add_methods(methods_dir, method)
-    from ltbench.runs import sweep
-    from ltbench.runs.tune import TUNING_SEED
+    """Search a method's hyper-parameters.
 
-    flags = given(
-        method=method,
-        dataset=dataset,
-        backbone=backbone,
-        imbalance_ratio=imbalance_ratio,
-        epochs=epochs,
-        recipe=recipe,
-        lr=lr,
-        batch_size=batch_size,
-        image_size=image_size,
-        precision=precision,
-        pretrained=pretrained,
-        weights=weights,
-        train=train,
-        feature_views=feature_views,
-        cache_resized=cache_resized,
-        decode="gpu" if decode_on_gpu else None,
-        keep_classes_without_test_images=keep_classes_without_test_images,
-        hyperparameters=hyperparameters(settings),
-        seed=TUNING_SEED if seed is None else seed,
-    )
-    base, *others = sweep.expand([{}], flags)
-    if others:
-        raise LtbenchError(
-            "ltbench tune takes one method at a time", where="--method", hint="call ltbench tune once for each method"
+    What counts is macro accuracy on a validation part of train, never the test set.
+    """
+    with getting_ready("tune"):
+        check_parallel(parallel)
+        if trials < 1:
+            raise LtbenchError(f"{trials} trials are too few", where="--trials", hint="ask for at least one")
+        add_methods(methods_dir, method)
+        from ltbench.runs.resolve import resolve
+        from ltbench.runs.run_list import TUNING_SEED, expand
+
+        flags = given(
+            method=method,
+            dataset=dataset,
+            backbone=backbone,
+            imbalance_ratio=imbalance_ratio,
+            epochs=epochs,
+            recipe=recipe,
+            lr=lr,
+            batch_size=batch_size,
+            image_size=image_size,
+            precision=precision,
+            pretrained=pretrained,
+            weights=weights,
+            train=train,
+            feature_views=feature_views,
+            cache_resized=cache_resized,
+            decode="gpu" if decode_on_gpu else None,
+            keep_classes_without_test_images=keep_classes_without_test_images,
+            hyperparameters=hyperparameters(settings),
+            seed=TUNING_SEED if seed is None else seed,
         )
+        base, *others = expand([{}], flags)
+        if others:
+            raise LtbenchError(
+                "ltbench tune takes one method at a time",
+                where="--method",
+                hint="call ltbench tune once for each method",
+            )
+        resolve(base)
+        if not sys.stderr.isatty():
+            echo_stderr(f"{trials} trials of {method} on {dataset}")
+        import ltbench.runs.tune  # noqa: F401  (takes seconds)
+
     folder = out or Path("tune") / f"{dataset}-{method}"
     options = run_options(
         data_dir, device=device, out=folder / "runs", compiled=compiled, workers=workers, tensorboard=tensorboard
@@ -125,23 +155,40 @@ def search(base: "RunConfig", trials: int, folder: Path, options: "RunOptions", 
         options: of all trials.
         parallel: number of concurrent trials.
     """
-    from ltbench.cli import progress_bars, reproduce
+    from ltbench.cli import reproduce
     from ltbench.cli.console import console
+    from ltbench.cli.progress_bars import RunProgress
     from ltbench.runs import tune as tuning
 
-    with progress_bars.progress_bars() as bars:
+    earlier: list[FrozenTrial] = []
+
+    with RunProgress(trials, lambda position: base.method, "trial") as progress:
+
+        def begin(finished: "Sequence[FrozenTrial]") -> None:
+            earlier.extend(finished)
+            progress.skip(len(finished))
+            progress.best = _best(earlier)
 
         def print_trial(trial: "FrozenTrial") -> None:
-            progress_bars.print_above(bars, trial_line(trial))
+            earlier.append(trial)
+            progress.best = _best(earlier)
+            progress.print_result(trial_line(trial))
 
-        options = replace(options, listener=progress_bars.run_bars(bars, lambda position: base.method))
-        found = tuning.tune(base, trials, folder, options, print_trial, parallel)
+        options = replace(options, listener=progress.listener)
+        found = tuning.tune(base, trials, folder, options, print_trial, parallel, begin)
     words = ["ltbench", "run", "--config", str(found.best_file), "--seeds", "0-4", *reproduce.folder_options(base)]
     console.print(
         f"best of {found.trials} trials ({found.failed} failed): validation macro accuracy {found.accuracy:.2f} %\n"
         f"  {found.best_file}\n"
-        f"  {shlex.join(words)}"
+        f"next: {shlex.join(words)}"
     )
+
+
+def _best(trials: "Sequence[FrozenTrial]") -> str:
+    """The best trial so far, in a few words; nothing before one has ended well."""
+    values = {trial.number: trial.value for trial in trials if trial.value is not None}
+    best = max(values, key=lambda number: values[number], default=None)
+    return "" if best is None else f"best {values[best]:.2f} % (trial {best + 1})"
 
 
 def trial_line(trial: "FrozenTrial") -> str:
@@ -150,4 +197,4 @@ def trial_line(trial: "FrozenTrial") -> str:
     from ltbench.config.format_settings import format_settings
 
     found = trial.user_attrs.get("reason") or f"macro {trial.value:.2f}  ECE {trial.user_attrs['ece']:.2f}"
-    return escaped(f"trial {trial.number}: {format_settings(trial.user_attrs['hyperparameters'])}: {found}")
+    return escaped(f"trial {trial.number + 1}: {format_settings(trial.user_attrs['hyperparameters'])}: {found}")

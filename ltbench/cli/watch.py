@@ -19,7 +19,10 @@ def watch(
     ] = False,
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between updates")] = 1.0,
 ) -> None:
-    """Show running, interrupted, failed and finished runs, live. Ctrl-C ends the view, not the runs."""
+    """Show runs under way and ended, live.
+
+    Runs are running, interrupted, failed or finished. Ctrl-C ends the view, not the runs.
+    """
     if not math.isfinite(interval):
         raise LtbenchError(f"{interval} is no number of seconds", where="--interval", hint="give a finite number")
     with suppress(KeyboardInterrupt):

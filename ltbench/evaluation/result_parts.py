@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -78,6 +80,15 @@ def multiply_adds_of(
     with FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, *shape, device=device))
     return int(counter.get_total_flops() // 2)
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Let ``peak_memory`` count from now on, where the system allows it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):  # Linux, see proc(5)
+            Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory(device: torch.device) -> int | None:

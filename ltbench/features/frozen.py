@@ -12,7 +12,6 @@ from ltbench.data.dataset import Dataset
 from ltbench.data.images import ImageFiles, Images
 from ltbench.data.loading.base import Loader
 from ltbench.data.long_tail import digests
-from ltbench.errors import UnsuitableMethodError
 from ltbench.features.encoder import Encoder
 from ltbench.features.loader import FeatureLoader
 from ltbench.models.weights import Weights
@@ -100,18 +99,3 @@ def _in_order(part: Images) -> str:
         whole = [f"{name}\0{one.st_size}\0{one.st_mtime_ns}" for name, one in zip(part.names, about, strict=True)]
         return hashlib.blake2b("\n".join(whole).encode(), digest_size=16).hexdigest()
     return hashlib.blake2b(b"".join(digests(part.images, part.labels)), digest_size=16).hexdigest()
-
-
-def check_usable(method: str, hyperparameters: dict[str, object]) -> None:
-    """Refuse a setting that needs the pixels of an image.
-
-    Raises:
-        UnsuitableMethodError: naming it.
-    """
-    for name in ("cutmix", "cmo"):
-        if hyperparameters.get(name):
-            raise UnsuitableMethodError(
-                f"{method} pastes boxes of one image into another ({name}), and features have no boxes",
-                where="--train head",
-                hint=f"train the whole network (--train all), or mix features instead: --set {name}=0 --set mixup=0.2",
-            )

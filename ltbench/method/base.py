@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from ltbench.config import Recipe, RunConfig
 from ltbench.method.batch import Batch, Loss
-from ltbench.method.method_config import MethodConfig
-from ltbench.method.mixing import Mixing, mixed
+from ltbench.method.method_config import MethodConfig, Mixing
+from ltbench.method.mixing import mixed
 from ltbench.method.sampler import Sampler, Shuffled, class_balanced
 from ltbench.method.stage import Progress, Stage
 from ltbench.models.experts import ExpertNetwork

@@ -6,8 +6,7 @@ from typing import Any
 from ltbench.config import RunConfig
 from ltbench.config.format_settings import format_value
 from ltbench.method.base import Method
-from ltbench.method.method_config import MethodConfig
-from ltbench.method.mixing import Mixing
+from ltbench.method.method_config import MethodConfig, Mixing
 from ltbench.method.paper import Claim, paper_of
 from ltbench.results.records import PaperRecord
 

@@ -4,13 +4,42 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ltbench.method.mixing import Mixing
-from ltbench.method.search_space import Choice, Range, options_of
+from pydantic import Field
+
+from ltbench.config import Frozen
+from ltbench.method.search_space import Choice, Range, hyperparameter, options_of
 
 _MOVED = {
     "space": "give the hyper-parameter its range: tau: float = hyperparameter(1.0, search=Range(0.5, 2.0))",
     "dataset_defaults": "write [defaults.DATASET] into the TOML file beside the method's",
 }
+
+
+class Mixing(Frozen):
+    """Whether and how the images of a batch are mixed: hyper-parameters of every method."""
+
+    mixup: float = hyperparameter(
+        0.0,
+        search=Range(0.0, 1.0),
+        ge=0,
+        description="alpha of mixup's Beta(alpha, alpha): one weight a batch; 0 turns it off",
+    )
+    remix: float | None = Field(
+        None,
+        ge=1,
+        description="Remix: mixed images keep the rarer class alone if it is this many times as rare (3)",
+    )
+    cutmix: float | None = Field(
+        None, ge=0, description="alpha of CutMix, 0 turns it off; beside mixup, each has half of the batches"
+    )
+    cmo: float | None = Field(
+        None, ge=0, le=1, description="share of the batches into which boxes of tail images are pasted, as CMO does"
+    )
+
+    @property
+    def keeps_prior(self) -> bool:
+        """Whether labels keep their frequencies; Remix and CMO make rare classes more frequent."""
+        return not self.cmo and not (self.remix and (self.mixup or self.cutmix))
 
 
 class MethodConfig(Mixing):

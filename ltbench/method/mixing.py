@@ -7,11 +7,9 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from ltbench.config import Frozen
-from ltbench.method.search_space import Range, hyperparameter
+from ltbench.method.method_config import Mixing
 
 CMO_PERIOD = (0.02, 0.985)
 """The part of a run in which CMO pastes, as fractions: from the fifth of 200 epochs on, and not in the last three."""
@@ -31,33 +29,6 @@ class Mixable(Protocol):
     @property
     def streams(self) -> "Mapping[str, Mixable]":
         """Batches of further samplers."""
-
-
-class Mixing(Frozen):
-    """Whether and how the images of a batch are mixed: hyper-parameters of every method."""
-
-    mixup: float = hyperparameter(
-        0.0,
-        search=Range(0.0, 1.0),
-        ge=0,
-        description="alpha of mixup's Beta(alpha, alpha): one weight a batch; 0 turns it off",
-    )
-    remix: float | None = Field(
-        None,
-        ge=1,
-        description="Remix: mixed images keep the rarer class alone if it is this many times as rare (3)",
-    )
-    cutmix: float | None = Field(
-        None, ge=0, description="alpha of CutMix, 0 turns it off; beside mixup, each has half of the batches"
-    )
-    cmo: float | None = Field(
-        None, ge=0, le=1, description="share of the batches into which boxes of tail images are pasted, as CMO does"
-    )
-
-    @property
-    def keeps_prior(self) -> bool:
-        """Whether labels keep their frequencies; Remix and CMO make rare classes more frequent."""
-        return not self.cmo and not (self.remix and (self.mixup or self.cutmix))
 
 
 AnyBatch = TypeVar("AnyBatch", bound=Mixable)

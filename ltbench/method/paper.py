@@ -8,15 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from ltbench.config import Frozen, Recipe, read_toml, recipes, validated
 from ltbench.declared import by_imbalance_ratio
 from ltbench.errors import LtbenchError, unknown
-from ltbench.method.base import Method
 from ltbench.method.method_config import MethodConfig
+
+if TYPE_CHECKING:
+    from ltbench.method.base import Method
 
 SHARED = ("title", "authors", "venue", "year", "checkpoint", "draw", "recipe")
 """What a file with ``same_paper_as`` takes from that of the other method, unless it says otherwise."""
@@ -112,7 +114,7 @@ class Paper(Frozen):
         return {**usual, **(by_ratio.get(imbalance_ratio, {}) if imbalance_ratio is not None else {})}
 
 
-def paper_of(cls: type[Method]) -> Paper:
+def paper_of(cls: "type[Method]") -> Paper:
     """What is published about a method; an empty paper where nothing is.
 
     It is read from the TOML file beside that of the class, or of the method that the class extends.
@@ -120,14 +122,17 @@ def paper_of(cls: type[Method]) -> Paper:
     Raises:
         LtbenchError: for an unknown key or a value out of range, with the file and the key.
     """
+    from ltbench.method.base import Method  # not above: papers are read without torch
+
     for base in cls.__mro__[: cls.__mro__.index(Method)]:
-        file = _file_of(base)
+        file = toml_file(base)
         if file is not None and file.is_file() and issubclass(base, Method) and issubclass(cls.Config, base.Config):
-            return _read(file, base.Config)
+            return read_paper(file, base.Config)
     return Paper()
 
 
-def _file_of(cls: type) -> Path | None:
+def toml_file(cls: type) -> Path | None:
+    """The TOML file beside that of a class, be it there or not; None for a class without a file."""
     try:
         return Path(inspect.getfile(cls)).with_suffix(".toml")
     except (TypeError, OSError):  # of a class that was typed in
@@ -135,7 +140,12 @@ def _file_of(cls: type) -> Path | None:
 
 
 @lru_cache(maxsize=128)
-def _read(file: Path, hyperparameters: type[MethodConfig]) -> Paper:
+def read_paper(file: Path, hyperparameters: type[MethodConfig]) -> Paper:
+    """What a TOML file says of the method that has these hyper-parameters.
+
+    Raises:
+        LtbenchError: as ``paper_of``.
+    """
     content = read_toml(file)
     if "same_paper_as" in content:
         other = read_toml(file.with_name(f"{content.pop('same_paper_as')}.toml"))

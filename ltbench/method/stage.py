@@ -77,6 +77,11 @@ class Progress:
     first: int = 0
     """Index of this process's first image in the global batch, whose images follow one another; 0 in one process."""
 
+    @property
+    def fraction(self) -> Tensor:
+        """Refuse the name of older versions."""
+        raise AttributeError("Progress.fraction is called stage_fraction")
+
     def generator(self, stream: str) -> np.random.Generator:
         """Random generator for one purpose in this step."""
         return rng.numpy_generator(self.seed, stream, self.stage.name, self.epoch, self.step)

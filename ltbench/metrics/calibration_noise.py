@@ -8,8 +8,8 @@ of each bin), without draws, so that it can be said of every stored result.
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
 
 from ltbench.metrics.confidence_bins import BINS, Floats, bin_of
 
@@ -100,8 +100,8 @@ def mean_deviation(count: Floats, probability: Floats) -> Floats:
     n = np.maximum(count, 1)
     p = np.clip(probability, 0, 1)
     k = np.minimum(np.floor(n * p), n - 1) + 1
-    log_choose = special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
-    log_probability = log_choose + special.xlogy(k, p) + special.xlog1py(n - k, -p)
+    log_choose = scipy.special.gammaln(n + 1) - scipy.special.gammaln(k + 1) - scipy.special.gammaln(n - k + 1)
+    log_probability = log_choose + scipy.special.xlogy(k, p) + scipy.special.xlog1py(n - k, -p)
     return np.where(count > 0, 2 * (1 - p) * k * np.exp(log_probability), 0.0)
 
 
@@ -133,7 +133,7 @@ def consistency_bars(count: Floats, confidence: Floats) -> tuple[Floats, Floats]
         Two (B,) arrays, lower and upper end, 0 to 1; NaN for an empty bin.
     """
     n = np.maximum(np.rint(count), 1)
-    low, high = (stats.binom.ppf(level, n, np.clip(confidence, 0, 1)) / n for level in (0.025, 0.975))
+    low, high = (scipy.stats.binom.ppf(level, n, np.clip(confidence, 0, 1)) / n for level in (0.025, 0.975))
     empty = count <= 0
     return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
 
@@ -168,7 +168,7 @@ class _Gaps:
         accuracy = np.clip(self.confidence + scale * self.gap, 0, 1)
         gap = np.abs(accuracy - self.confidence)
         noise = np.maximum(self.shape * np.sqrt(accuracy * (1 - accuracy) / self.count), 1e-12)
-        folded = noise * np.sqrt(2 / np.pi) * np.exp(-((gap / noise) ** 2) / 2) + gap * special.erf(
+        folded = noise * np.sqrt(2 / np.pi) * np.exp(-((gap / noise) ** 2) / 2) + gap * scipy.special.erf(
             gap / noise / np.sqrt(2)
         )
         true = (self.fraction * gap).sum(-1)
@@ -194,4 +194,8 @@ class _Gaps:
             return 0.0
         if excess(_LARGEST_SCALE) <= 0:
             return self.moments(_LARGEST_SCALE).true
-        return self.moments(optimize.brentq(excess, 0.0, _LARGEST_SCALE, xtol=1e-6)).true
+        low, high = 0.0, _LARGEST_SCALE
+        while high - low > 1e-6:  # bisection: scipy.optimize takes longer to import than `ltbench show` to run
+            middle = (low + high) / 2
+            low, high = (middle, high) if excess(middle) < 0 else (low, middle)
+        return self.moments(high).true

@@ -1,19 +1,22 @@
 """Noise floor and debiased ECE of a leaderboard's rows, from the stored reliability tables."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from ltbench.metrics.calibration_noise import Estimate, estimate
 from ltbench.report.collection import Collection
 from ltbench.results.records import BinTable
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 COLUMNS = ("ece_floor", "ece_floor_limit", "ece_debiased", "ece_low", "ece_high")
 """The fields of ``Estimate``, in its order; the ends are of the interval of the debiased ECE."""
 
 
-def of_rows(run_ids: Mapping[str, Iterable[str]], stored: Collection) -> pd.DataFrame:
+def of_rows(run_ids: Mapping[str, Iterable[str]], stored: Collection) -> "pd.DataFrame":
     """Noise floor of each row's mean ECE, debiased ECE and its 95 % interval: ``COLUMNS``, percent.
 
     NaN where the reliability table of a run is not one.
@@ -22,6 +25,8 @@ def of_rows(run_ids: Mapping[str, Iterable[str]], stored: Collection) -> pd.Data
         run_ids: the runs of each row, by its setting.
         stored: has them.
     """
+    import pandas as pd  # not above: `ltbench show` does without
+
     rows = {}
     for setting, members in run_ids.items():
         tests = [stored.results[run_id].test for run_id in members]

@@ -4,7 +4,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,16 @@ import torch
 from ltbench import registry
 from ltbench.config import Augment, ResolvedRun, RunConfig
 from ltbench.data import dataset, long_tail
+from ltbench.data.datasets.folder_split import split_not_stored
 from ltbench.data.datasets.listed import ListedSource
 from ltbench.data.images import ImageFiles, LabelledImages
 from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.errors import LtbenchError, LtbenchWarning, TrainingFailedError
 from ltbench.evaluation.predict import predict
-from ltbench.evaluation.result_parts import count_parameters, multiply_adds, peak_memory
+from ltbench.evaluation.result_parts import count_parameters, multiply_adds, peak_memory, reset_peak_memory
 from ltbench.method import Method
 from ltbench.method.build import build_method
-from ltbench.progress import silent
+from ltbench.progress import ProgressListener, ProgressUpdate
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import resolve
 from ltbench.training.batches import changes_batches
@@ -31,11 +32,17 @@ from ltbench.training.schedule import plan
 from ltbench.training.step import WORTH_COMPILING
 from ltbench.training.trainer import fit
 
+PROBES = (2, 6)
+"""Images of the steps that are timed in place of a heavy one, for each gradient-accumulation step of a batch."""
+
+HEAVY = 1e11
+"""Multiply-adds of a batch, forwards, above which a CPU takes seconds and gigabytes for a step."""
+
 STEPS = {"cpu": 1}
 """Steps that are timed together, by device: 20 elsewhere, where a step is short and starts while the last one runs."""
 
 EVALUATED = {"cpu": 32}
-"""Images whose evaluation is timed, by device: 1024 elsewhere."""
+"""Images whose evaluation is timed, by device: 1024 elsewhere, and the smaller of ``PROBES`` where steps are heavy."""
 
 LESS_FOR_STEPS = (
     "--accumulate, --checkpoint-activations, a smaller --batch-size or more --processes take less; "
@@ -66,7 +73,7 @@ class StageTime:
     name: str
     steps: int
     seconds: tuple[float, ...]
-    """Seconds per step, in the order of measurement."""
+    """Seconds per step: as measured, or the shortest and the longest that follow from smaller batches."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,9 @@ class ProcessTime:
     execution: str
     """How steps are carried out."""
     peak_memory: int | None
-    """Bytes: of the device, or of the process so far."""
+    """Bytes: of the device, or of the process."""
+    timed: tuple[int, ...]
+    """Images of the batches that were timed; where they are fewer than ``batch``, time and memory follow from them."""
 
     @property
     def seconds(self) -> float:
@@ -114,6 +123,12 @@ class Estimate:
     starts_from: "tuple[Estimate, ...]"
 
     @property
+    def seconds(self) -> float:
+        """Training in the first number of processes, evaluation, and the runs that it starts from."""
+        training = self.processes[0].seconds if self.processes else 0.0
+        return training + self.evaluation_seconds + sum(base.seconds for base in self.starts_from)
+
+    @property
     def gradient_bytes(self) -> int:
         """That processes exchange after each step."""
         return 4 * self.parameters
@@ -122,10 +137,13 @@ class Estimate:
 def estimate(config: RunConfig, options: RunOptions, *, processes: Sequence[int] = (1,), rounds: int = 3) -> Estimate:
     """Time the steps of a run on random images.
 
+    Where a step is heavy for a CPU, two of few images are timed, and time and memory are taken to grow linearly from
+    the smaller to the larger and beyond.
+
     Args:
         config: of the run; what it leaves out is filled in.
-        options: the device to measure on, ways to save memory, and the data folder, for data sets whose sizes are not
-            published ones.
+        options: the device to measure on, ways to save memory, who listens to the progress, and the data folder, for
+            data sets whose sizes are not published ones; nothing is written into it.
         processes: for each number: one process's part of every batch is measured, since a step of fewer images takes
             less. What processes tell each other is not, nor the mixing of whole batches in each.
         rounds: how often each stage is timed.
@@ -141,6 +159,7 @@ def estimate(config: RunConfig, options: RunOptions, *, processes: Sequence[int]
         check_divisible(method, config.method, run.recipe.batch_size, group, options.accumulate, "--processes")
     sizes = sizes_of(config, options.data_dir)
     timer = _Timer(run, method, sizes, choose_device(options.device), rounds, options)
+    timer.begin(processes)
     found = {}
     for count in sorted(processes, reverse=True):  # the least memory first
         with _explained(config.method, f"--processes {count}", LESS_FOR_STEPS):
@@ -179,7 +198,8 @@ def sizes_of(config: RunConfig, folder: Path) -> Sizes:
         if counts is None:  # a tail of any kind: what matters is the number of classes
             counts = tuple(long_tail.profile(5 * images // classes, classes, 100).tolist())
         return Sizes(counts, images, test_images, (3, image_size, image_size), True)
-    data = dataset.load(source, config, folder)
+    with split_not_stored():
+        data = dataset.load(source, config, folder)
     return Sizes(
         tuple(data.train_counts.tolist()),
         len(data.train),
@@ -210,7 +230,7 @@ def _explained(method: str, where: str, less: str) -> Iterator[None]:
         raise LtbenchError(f"{method} fails: {type(error).__name__}: {error}", where=place) from None
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Timer:
     """Times the steps and the evaluation of a run on random images."""
 
@@ -220,6 +240,52 @@ class _Timer:
     device: torch.device
     rounds: int
     options: RunOptions
+    heavy: bool = False
+    """Whether steps of fewer images are timed than a batch has."""
+    work: int = 0
+    """Images of all batches that are timed."""
+    done: int = 0
+    """Images of those that have begun."""
+    probes: dict[int, ProcessTime] = field(default_factory=dict)
+    """Steps that were timed in place of heavy ones, by their images."""
+
+    def begin(self, processes: Sequence[int]) -> None:
+        """Find out whether steps are heavy."""
+        if self.device.type == "cpu":
+            batch = -(-self.run.recipe.batch_size // min(processes))
+            few = self._few()[-1]
+            try:
+                self.heavy = batch > few and multiply_adds(self.build(), self.sizes.shape) * batch > HEAVY
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # a fault of the method will come up where it is explained
+                self.heavy = False
+        batches = [-(-self.run.recipe.batch_size // count) for count in processes]
+        self.work = sum(self._few() if self.heavy else batches) + self._evaluated()
+
+    def _few(self) -> list[int]:
+        """Images of the batches that are timed in place of heavy ones."""
+        return [images * self.options.accumulate for images in PROBES]
+
+    def _evaluated(self) -> int:
+        """Images whose evaluation is timed."""
+        return PROBES[0] if self.heavy else EVALUATED.get(self.device.type, 1024)
+
+    def _rounds(self) -> int:
+        """How often something is timed, with a first round that warms up, unless it takes long."""
+        return self.rounds + (not self.heavy)
+
+    def listener(self, message: str, images: int) -> ProgressListener:
+        """A listener to the timing of some images, which is the next."""
+        began = self.done
+        self.done += images
+
+        def tell(update: ProgressUpdate) -> None:
+            fraction = (began + images * update.fraction) / max(self.work, self.done)
+            self.options.listener(ProgressUpdate(message, fraction))
+
+        tell(ProgressUpdate(message, 0.0))
+        return tell
 
     def build(self) -> Method:
         """The method with random weights; those that it starts from have random weights too."""
@@ -237,19 +303,29 @@ class _Timer:
 
     def steps(self, processes: int) -> ProcessTime:
         """Time the steps of one of several processes."""
-        recipe = self.run.recipe
-        method, batch = self.build(), -(-recipe.batch_size // processes)
+        batch = -(-self.run.recipe.batch_size // processes)
+        few = self._few()
+        if not self.heavy or batch <= few[-1]:
+            return replace(self._timed(batch), processes=processes)
+        for images in few:
+            if images not in self.probes:
+                self.probes[images] = self._timed(images)
+        one, other = (self.probes[images] for images in few)
+        return replace(_extrapolated(one, other, batch), processes=processes)
+
+    def _timed(self, batch: int) -> ProcessTime:
+        """Time steps of a number of images."""
+        recipe, method = self.run.recipe, self.build()
         planned = plan(method.stages(recipe), recipe)
         steps = -(-self.sizes.images // recipe.batch_size)
         together = STEPS.get(self.device.type, 20)
-        images, short = self._images(together * batch), [replace(one.stage, epochs=1 + self.rounds) for one in planned]
+        images, short = self._images(together * batch), [replace(one.stage, epochs=self._rounds()) for one in planned]
         length = max(1, sum(one.epochs or 0 for one in short if one.schedule is None))
         method.stages = lambda recipe: short  # type: ignore[method-assign]  # as many epochs as rounds
         total = steps * sum(one.epochs for one in planned)
         pays = self.device.type == "cuda" and total >= WORTH_COMPILING
         still = {"augment": Augment(), "contrast": Augment()}
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
+        reset_peak_memory(self.device)
         with warnings.catch_warnings(action="ignore", category=LtbenchWarning):  # the run will say
             history = fit(
                 method,
@@ -261,26 +337,28 @@ class _Timer:
                     self.options,
                     precision=self.run.config.precision,
                     compiled=pays if self.options.compiled is None else self.options.compiled,
-                    listener=silent,
+                    listener=self.listener(f"timing steps of {batch} images", batch),
                 ),
                 unlabelled=images,
             )
         times = []
         for one in planned:
-            curve = [point for point in history.curve if point.stage == one.stage.name][1:]  # the first one warms up
+            curve = [point for point in history.curve if point.stage == one.stage.name][-self.rounds :]
             seconds = tuple(batch / point.images_per_second for point in curve if point.images_per_second)
             times.append(StageTime(one.stage.name, steps * one.epochs, seconds))
         execution = history.execution or "nothing to train"
-        return ProcessTime(processes, batch, tuple(times), execution, peak_memory(self.device))
+        return ProcessTime(1, batch, tuple(times), execution, peak_memory(self.device), (batch,))
 
     def evaluation_seconds(self, method: Method) -> float:
         """For all test images, by the shortest time of some."""
-        count = EVALUATED.get(self.device.type, 1024)
-        images, taken = self._images(count), []
-        for _ in range(1 + self.rounds):
+        count = self._evaluated()
+        tell = self.listener(f"timing the evaluation of {count} images", count)
+        images, taken, rounds = self._images(count), [], self._rounds()
+        for k in range(rounds):
             began = time.perf_counter()
             predict(method, images, self.run.config.precision)
             taken.append(time.perf_counter() - began)
+            tell(ProgressUpdate("", k + 1, rounds))
         return self.sizes.test_images * min(taken) / count
 
     def _images(self, count: int) -> InMemoryLoader:
@@ -288,3 +366,21 @@ class _Timer:
         labels = np.arange(count, dtype=np.int64) % len(self.sizes.counts)
         channels = self.sizes.shape[0]
         return InMemoryLoader(LabelledImages(pixels, labels), (0.5,) * channels, (0.25,) * channels, self.device)
+
+
+def _extrapolated(one: ProcessTime, other: ProcessTime, batch: int) -> ProcessTime:
+    """The steps of a batch, if time and memory grow linearly from one number of images to the other and beyond."""
+
+    def at_batch(small: float, large: float) -> float:
+        slope = (large - small) / (other.batch - one.batch)
+        slope = min(max(slope, 0.0), large / other.batch)  # a step costs something however few its images are
+        return large + slope * (batch - other.batch)
+
+    stages = tuple(
+        replace(b, seconds=(at_batch(min(a.seconds), min(b.seconds)), at_batch(max(a.seconds), max(b.seconds))))
+        for a, b in zip(one.stages, other.stages, strict=True)
+    )
+    peak = None
+    if one.peak_memory is not None and other.peak_memory is not None:
+        peak = round(at_batch(one.peak_memory, other.peak_memory))
+    return replace(other, batch=batch, stages=stages, peak_memory=peak, timed=(one.batch, other.batch))

@@ -1,14 +1,14 @@
 """RunConfig -> resolve() -> ResolvedRun: the data set, the recipe and the method fill in what the user left out."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ltbench import registry
 from ltbench.config import Recipe, ResolvedRun, RunConfig, recipes, validated
 from ltbench.errors import LtbenchError, UnsuitableMethodError
-from ltbench.features.frozen import check_usable
-from ltbench.method import Method
-from ltbench.method.paper import paper_of
-from ltbench.models.weights import OWN, Weights, find_weights
+from ltbench.method.declaration import Declaration
+
+if TYPE_CHECKING:
+    from ltbench.models.weights import Weights
 
 PROBING = "linear-probing"
 """The table of a recipe for heads on frozen features, whatever the data set."""
@@ -22,22 +22,22 @@ def resolve(config: RunConfig) -> ResolvedRun:
     Raises:
         LtbenchError: for unknown names, or settings out of range.
     """
-    source, cls = registry.dataset(config.dataset), registry.method(config.method)
-    registry.check_paper(cls)
+    source, method = registry.dataset(config.dataset), registry.declaration(config.method)
+    registry.check_paper(config.method)
     backbone = config.backbone or source.backbone
     registry.check_backbone(backbone)
     weights = _weights(config, backbone)
     probing = config.train == "head"
     if probing:
-        _check_probing(cls, config, weights)
+        _check_probing(method, config, weights)
     table = PROBING if probing else source.recipe_table
     recipe = config.recipe
     if recipe == recipes.PAPER:
-        recipe = recipes.of_paper(config.method, paper_of(cls).recipe, table)
+        recipe = recipes.of_paper(config.method, method.paper.recipe, table)
     elif isinstance(recipe, str):
         recipe = recipes.recipe(recipe, table)
     overrides = {name: getattr(config, name) for name in ("epochs", "lr", "batch_size")}
-    given = {name: value for name, value in {**overrides, "head": cls.head}.items() if value is not None}
+    given = {name: value for name, value in {**overrides, "head": method.head}.items() if value is not None}
     ratio = source.imbalance_ratio if config.imbalance_ratio is None else config.imbalance_ratio
     filled = Recipe.model_validate({**recipe.model_dump(), **given})
     image_size = config.image_size or source.image_size
@@ -48,24 +48,26 @@ def resolve(config: RunConfig) -> ResolvedRun:
         image_size=image_size,
         backbone=backbone,
         recipe=filled,
-        hyperparameters=_hyperparameters(cls, config, ratio),
+        hyperparameters=_hyperparameters(method, config, ratio),
         weights=weights.name if weights is not None else None,
         pretrained=False,  # the hash says it
         feature_views=(FEATURE_VIEWS if config.feature_views is None else config.feature_views) if probing else None,
         **dict.fromkeys(overrides),
     )
     if probing:
-        check_usable(config.method, settings.hyperparameters)
+        _check_needs_no_pixels(settings)
     return ResolvedRun(settings, filled, backbone, image_size, weights)
 
 
-def _weights(config: RunConfig, backbone: str) -> Weights | None:
+def _weights(config: RunConfig, backbone: str) -> "Weights | None":
     if config.weights is None and not config.pretrained:
         return None
+    from ltbench.models.weights import OWN, find_weights  # takes torch, which others need not wait for
+
     return find_weights(config.weights or OWN, backbone)
 
 
-def _check_probing(cls: type[Method], config: RunConfig, weights: Weights | None) -> None:
+def _check_probing(method: Declaration, config: RunConfig, weights: "Weights | None") -> None:
     """Refuse to train a head on features that nobody has learnt, or a method that is about the network itself."""
     if weights is None:
         raise LtbenchError(
@@ -73,7 +75,7 @@ def _check_probing(cls: type[Method], config: RunConfig, weights: Weights | None
             where="--train head",
             hint="add --weights FILE, or --pretrained for timm's own, and their --backbone",
         )
-    if cls.trains_backbone:
+    if method.trains_backbone:
         raise UnsuitableMethodError(
             f"{config.method} changes the network itself, which --train head freezes",
             where="--method",
@@ -81,20 +83,31 @@ def _check_probing(cls: type[Method], config: RunConfig, weights: Weights | None
         )
 
 
-def default_hyperparameters(cls: type[Method], config: RunConfig) -> dict[str, Any]:
+def _check_needs_no_pixels(config: RunConfig) -> None:
+    """Refuse a hyper-parameter that is about the pixels of an image."""
+    for name in ("cutmix", "cmo"):
+        if config.hyperparameters.get(name):
+            raise UnsuitableMethodError(
+                f"{config.method} pastes boxes of one image into another ({name}), and features have no boxes",
+                where="--train head",
+                hint=f"train the whole network (--train all), or mix features instead: --set {name}=0 --set mixup=0.2",
+            )
+
+
+def default_hyperparameters(method: Declaration, config: RunConfig) -> dict[str, Any]:
     """The hyper-parameters of a method where a run on the data set sets none.
 
     Args:
-        cls: the method.
+        method: what it declares.
         config: of the run, filled in.
     """
-    return _hyperparameters(cls, config.replace(hyperparameters={}), config.imbalance_ratio)
+    return _hyperparameters(method, config.replace(hyperparameters={}), config.imbalance_ratio)
 
 
-def _hyperparameters(cls: type[Method], config: RunConfig, ratio: float | None) -> dict[str, Any]:
+def _hyperparameters(method: Declaration, config: RunConfig, ratio: float | None) -> dict[str, Any]:
     where, kind = "--set", f"hyper-parameter of {config.method}"
-    given = validated(cls.Config, config.hyperparameters, where=where, kind=kind)
+    given = validated(method.config, config.hyperparameters, where=where, kind=kind)
     explicit = given.model_dump(include=given.model_fields_set)
-    defaults = paper_of(cls).defaults_for(config.dataset, ratio)
-    settings = validated(cls.Config, {**defaults, **explicit}, where=where, kind=kind)
+    defaults = method.paper.defaults_for(config.dataset, ratio)
+    settings = validated(method.config, {**defaults, **explicit}, where=where, kind=kind)
     return settings.model_dump(mode="json", exclude_none=True)  # what is off leaves no trace in a run id

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ltbench import registry
 from ltbench.evaluation.result_parts import (
     count_parameters,
     data_record,
@@ -76,7 +77,7 @@ def make_result(
             track=_comparison_group(planned),
             uses=base_runs.run_ids,
             name=paper_of(planned.method).name or None,
-            defaults=default_hyperparameters(planned.method, planned.config),
+            defaults=default_hyperparameters(registry.declaration(planned.config.method), planned.config),
             selected=history.selected if history else {},
             paper=paper_record(planned.method, planned.config, planned.source.recipe_table),
         ),

@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from ltbench.errors import LtbenchError
 from ltbench.files.atomic import remove_abandoned, write_text
 from ltbench.files.lock import exclusive
 from ltbench.method import Choice, Range
-from ltbench.progress import ProgressUpdate
+from ltbench.progress import LOADING, ProgressUpdate
 from ltbench.results.schema import Result
 from ltbench.runs.launchers.local import run_in_order
 from ltbench.runs.options import RunOptions, for_run
@@ -29,8 +29,6 @@ from ltbench.runs.run import run
 from ltbench.runs.search_journal import open_study
 
 OBJECTIVE = "macro accuracy on the validation part of train"
-TUNING_SEED = 1000
-"""Seed of all trials, far from the seeds that a final comparison uses."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,7 @@ def tune(
     options: RunOptions,
     on_trial: Callable[[FrozenTrial], None] = lambda trial: None,
     parallel: int = 1,
+    on_begin: Callable[[Sequence[FrozenTrial]], None] = lambda finished: None,
 ) -> Search:
     """Search a method's space; a search that was stopped or killed resumes, and ends as if it were not.
 
@@ -74,6 +73,7 @@ def tune(
         options: device, data folder and the like; its listener is told of the progress of every trial of this call.
         on_trial: called with every finished trial, in their order.
         parallel: how many trials at once, as for ``sweep.run_all``.
+        on_begin: called once with the finished trials of earlier calls.
 
     Raises:
         LtbenchError: if the method declares no space, the folder holds another search or one that is under way, its
@@ -89,6 +89,7 @@ def tune(
     with exclusive(folder / "study.lock", "a search in this folder", wait=False, hint=hint):
         remove_abandoned(folder)
         study = _open(identity, folder)
+        on_begin(_finished(study))
         _carry_out(study, base, space, trials, options, on_trial, parallel)
         return _conclude(study, base, folder)
 
@@ -126,6 +127,7 @@ def _results(configs: Iterable[RunConfig], options: RunOptions, parallel: int) -
         yield from run_in_order(configs, options, parallel)
         return
     for position, config in enumerate(configs):
+        options.listener(ProgressUpdate(LOADING, 0.0, run=position))
         result = run(config, for_run(options, position))
         options.listener(ProgressUpdate("", 1.0, run=position))
         yield result

@@ -182,7 +182,10 @@ class _Trainer:
             self._train_step(take_step, batches.batch(step), self._progress(stage, len(batches)), batches.sizes[step])
             state.step = step + 1
             message = f"{stage.name}, epoch {state.epoch + 1}/{planned.epochs}"
-            self.options.listener(ProgressUpdate(message, self._fraction_done(len(batches)), history=history))
+            loss = history.curve[-1].loss if history.curve else None
+            self.options.listener(
+                ProgressUpdate(message, self._fraction_done(len(batches)), history=history, loss=loss)
+            )
             stopping, save_due = self.group.any(self.stop_requested(), self.options.checkpoint.due())
             if stopping or save_due:
                 history.seconds += time.monotonic() - began

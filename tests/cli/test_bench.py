@@ -11,7 +11,7 @@ from ltbench_speed import contests
 def test_the_table_has_a_row_for_every_contest(cli, monkeypatch):
     calls = []
     pair = contests.Contest("counting", lambda: calls.append("theirs"), lambda: calls.append("ours"))
-    monkeypatch.setitem(contests.KINDS, "metrics", lambda device: iter([pair, pair]))
+    monkeypatch.setitem(contests._MAKERS, "metrics", lambda device: iter([pair, pair]))
     done = cli("bench", "--only", "metrics", "--rounds", 3, "--device", "cpu")
     assert done.code == 0
     assert calls == ["theirs", "ours"] * 4 * 2, "once before, then three rounds taking turns"
@@ -31,7 +31,7 @@ def test_contests_can_be_carried_out(kind, cli, monkeypatch):
     monkeypatch.setattr(contests, "BATCH", 16)
     done = cli("bench", "--only", kind, "--rounds", 1, "--device", "cpu")
     assert done.code == 0
-    assert done.out.count("\n| ") == 1 + len(list(contests.KINDS[kind](contests.torch.device("cpu"))))
+    assert done.out.count("\n| ") == 1 + len(list(contests._MAKERS[kind](contests.torch.device("cpu"))))
 
 
 def test_an_unknown_kind_is_named(cli):

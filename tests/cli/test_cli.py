@@ -52,7 +52,7 @@ def stored(folder):
 @pytest.mark.slow
 def test_several_methods_and_seeds_are_run_stored_and_reported(cli, tmp_path):
     done = cli(*RUN, "--method", "ce,balpoe", "--seeds", "0-1")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.notes) == (0, "")
     results = stored(tmp_path / "results")
     assert set(results) == {("balpoe", 0), ("balpoe", 1), ("ce", 0), ("ce", 1)}
     for (method, seed), result in results.items():
@@ -263,7 +263,7 @@ def test_a_method_of_ones_own(cli, tmp_path):
     )
     assert cli(*RUN, "--method", "mine", "--methods-dir", "own").code == 0
     assert stored(tmp_path / "results")["mine", 0].method.revision.startswith("file ")
-    assert re.search(r"^mine +Just mine\.$", cli("list", "methods", "--methods-dir", "own").out, re.M)
+    assert re.search(r"^mine +baseline +2023 +Just mine\.$", cli("list", "methods", "--methods-dir", "own").out, re.M)
 
 
 def test_a_report_says_what_it_leaves_out_and_merges_folders(cli, tmp_path, make_result):
@@ -371,7 +371,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on(cli, tmp_path, monkeypatch):
 def test_a_warning_is_one_line_without_its_source(cli):
     done = cli(*RUN, "--set", "taus=0,1")
     assert done.code == 0
-    assert done.err == ("ltbench: note: the taus average to 0.5 and not to one: the combined prediction is biased\n")
+    assert done.notes == ("ltbench: note: the taus average to 0.5 and not to one: the combined prediction is biased\n")
 
 
 @pytest.mark.slow

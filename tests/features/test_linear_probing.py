@@ -22,7 +22,7 @@ from ltbench.models.linear_probe import LinearProbe
 from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import plan_run
 from ltbench.runs.resolve import resolve
-from ltbench.runs.sweep import expand
+from ltbench.runs.run_list import expand
 from ltbench.runs.train import make_loaders
 
 NAME = "test_efficientnet.r160_in1k"

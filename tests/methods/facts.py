@@ -8,7 +8,7 @@ from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.method import Method
 from ltbench.method.claims import paper_record
-from ltbench.method.mixing import Mixing
+from ltbench.method.method_config import Mixing
 from ltbench.method.paper import by_imbalance_ratio, paper_of
 from ltbench.runs.resolve import resolve
 from tests.conftest import GOLDEN

@@ -8,7 +8,7 @@ import pytest
 from ltbench import registry
 from ltbench.config import RunConfig, canonical_json, run_id
 from ltbench.runs.resolve import resolve
-from ltbench.runs.sweep import expand, read_runs
+from ltbench.runs.run_list import expand, read_runs
 
 pytestmark = pytest.mark.slow
 

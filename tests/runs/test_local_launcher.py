@@ -17,7 +17,7 @@ from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.results.store import read
-from ltbench.runs import sweep
+from ltbench.runs import run_list, sweep
 from ltbench.runs.launchers import local, pool, worker
 from ltbench.runs.launchers.worker import GRACE
 from ltbench.runs.options import RunOptions
@@ -152,10 +152,10 @@ class Sweep:
 @pytest.fixture(scope="module")
 def two_at_once(own_methods, tmp_path_factory):
     folder = tmp_path_factory.mktemp("parallel")
-    runs = Sweep(sweep.expand([{}], {"method": "one,two", "backbone": "cifar_resnet8", "epochs": 1}), folder)
+    runs = Sweep(run_list.expand([{}], {"method": "one,two", "backbone": "cifar_resnet8", "epochs": 1}), folder)
     shared = {"backbone": "cifar_resnet8", "epochs": 2, "seeds": "0-2"}
-    runs.configs += sweep.expand([{}], {"method": "logit_adjustment_posthoc,ce", **shared})
-    runs.configs += sweep.expand([{}], {"method": "dies"})
+    runs.configs += run_list.expand([{}], {"method": "logit_adjustment_posthoc,ce", **shared})
+    runs.configs += run_list.expand([{}], {"method": "dies"})
     with pytest.MonkeyPatch.context() as patched, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         patched.setenv("LTBENCH_CACHE", str(folder / "cache"))
@@ -284,7 +284,7 @@ def run_as_group(cli, words, said):
     """``ltbench`` in a process group of its own, as a shell starts it; writes down what came of it."""
     os.setsid()
     done = cli(*words)
-    said.write_text(json.dumps([done.code, done.out, done.err]))
+    said.write_text(json.dumps([done.code, done.out, done.notes]))
 
 
 def test_ctrl_c_stops_all_runs_which_save_and_go_on_one_after_the_other(cli, tmp_path, own_methods, slow):
@@ -309,7 +309,7 @@ def test_ctrl_c_stops_all_runs_which_save_and_go_on_one_after_the_other(cli, tmp
     saved = {path: path.stat().st_mtime_ns for path in checkpoints()}
     slow.unlink()
     done = cli(*words, "--parallel", 1)
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.notes) == (0, "")
     assert outcomes(tmp_path) == [(0, "done"), (1, "done")]
     assert {path for path in checkpoints() if path.stat().st_mtime_ns > saved[path]} == set(saved)
 
@@ -375,7 +375,7 @@ def test_trials_at_once_are_a_search_that_goes_on(cli, tmp_path, own_methods):
     done = cli(*words, 3)
     assert (done.code, done.err) == (0, "ltbench: note: a word of warning\n"), "once, however many say it"
     lines = done.out.splitlines()
-    assert [line.split(":")[0] for line in lines[:3]] == ["trial 0", "trial 1", "trial 2"]
+    assert [line.split(":")[0] for line in lines[:3]] == ["trial 1", "trial 2", "trial 3"]
     assert lines[3].startswith("best of 3 trials (0 failed): ")
     again = cli(*words, 3)
     assert (again.code, again.out.splitlines()) == (0, lines[3:])

@@ -6,7 +6,7 @@ from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.results.store import Store
-from ltbench.runs import sweep
+from ltbench.runs import run_list, sweep
 from ltbench.runs.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("small_network")
@@ -25,32 +25,32 @@ pytestmark = pytest.mark.usefixtures("small_network")
     ],
 )
 def test_seeds(text, seeds):
-    assert sweep.parse_seeds(text) == seeds
+    assert run_list.parse_seeds(text) == seeds
 
 
 @pytest.mark.parametrize("text", ["3-1", "", "a", "-1", "1-", "0,,1", "1.5", "0-1-2"])
 def test_what_is_no_list_of_seeds_is_refused(text):
     with pytest.raises(LtbenchError, match="is no list of seeds") as caught:
-        sweep.parse_seeds(text)
+        run_list.parse_seeds(text)
     assert f"'{text}'" in str(caught.value)
     assert "where: --seeds" in str(caught.value)
 
 
 def test_methods():
-    assert sweep.parse_methods("ce") == ["ce"]
-    assert sweep.parse_methods("balpoe, ce,balpoe") == ["balpoe", "ce"]
-    assert sweep.parse_methods("all") == registry.method_names()
+    assert run_list.parse_methods("ce") == ["ce"]
+    assert run_list.parse_methods("balpoe, ce,balpoe") == ["balpoe", "ce"]
+    assert run_list.parse_methods("all") == registry.method_names()
 
 
 def test_every_method_with_every_seed():
-    configs = sweep.expand([{}], {"method": "ce,balpoe", "seeds": "0-1", "epochs": 3})
+    configs = run_list.expand([{}], {"method": "ce,balpoe", "seeds": "0-1", "epochs": 3})
     assert [(one.method, one.seed, one.epochs) for one in configs] == [
         ("ce", 0, 3), ("ce", 1, 3), ("balpoe", 0, 3), ("balpoe", 1, 3),
     ]  # fmt: skip
 
 
 def test_nothing_said_is_the_default_run():
-    assert sweep.expand([{}], {}) == [RunConfig()]
+    assert run_list.expand([{}], {}) == [RunConfig()]
 
 
 @pytest.fixture
@@ -66,8 +66,8 @@ def runs_file(tmp_path):
 
 
 def expanded(path, **flags):
-    described, _ = sweep.read_runs(path)
-    return sweep.expand(described, flags, where=path)
+    described, _ = run_list.read_runs(path)
+    return run_list.expand(described, flags, where=path)
 
 
 def test_runs_share_what_stands_above_them(runs_file):
@@ -105,9 +105,9 @@ def test_a_recipe_may_stand_in_the_file(runs_file):
 
 
 def test_the_tuning_that_chose_the_settings_is_read(runs_file):
-    described, tuning = sweep.read_runs(runs_file("method = 'ce'\n[tuning]\ntrials = 20"))
+    described, tuning = run_list.read_runs(runs_file("method = 'ce'\n[tuning]\ntrials = 20"))
     assert (described, tuning) == ([{"method": "ce", "hyperparameters": {}}], {"trials": 20})
-    assert sweep.read_runs(runs_file("method = 'ce'"))[1] is None
+    assert run_list.read_runs(runs_file("method = 'ce'"))[1] is None
 
 
 def test_hyperparameters_of_a_run_join_the_shared_ones(runs_file):
@@ -122,7 +122,7 @@ def test_hyperparameters_of_a_run_join_the_shared_ones(runs_file):
 
 def test_repeating_a_tuned_result_keeps_its_tuning(tmp_path, make_result):
     path = Store(tmp_path).save(make_result(tuning={"trials": 7}))
-    assert sweep.read_runs(path)[1] == {"trials": 7}
+    assert run_list.read_runs(path)[1] == {"trials": 7}
 
 
 def test_a_result_is_repeated_as_it_was(tmp_path, make_result):

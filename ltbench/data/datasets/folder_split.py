@@ -6,6 +6,9 @@ import hashlib
 import io
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +17,24 @@ from numpy.typing import NDArray
 from ltbench import rng
 from ltbench.data.datasets.folder_listing import ClassFiles, Listing
 from ltbench.data.long_tail import take_whole
-from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.errors import LtbenchError, LtbenchNotice, LtbenchWarning
 from ltbench.files.atomic import write_text
 from ltbench.paths import cache_dir
 
 SPLIT_FILE = "ltbench-split.csv"
 TEST_SHARE = 0.2
+_stores: ContextVar[bool] = ContextVar("stores", default=True)
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@contextmanager
+def split_not_stored() -> Iterator[None]:
+    """Draw splits without storing them, for a command that only asks for sizes."""
+    before = _stores.set(False)
+    try:
+        yield
+    finally:
+        _stores.reset(before)
 
 
 def split_file(root: Path) -> Path:
@@ -66,11 +80,13 @@ def test_images(
         _draw(found, whole, label, tests, ~np.isin(whole.labels, [one for one in without if one >= label]), duplicates)
         if not keep_untested:
             _refuse_untested(found, whole, label, tests, duplicates)
-    if set(names[tests].tolist()) != chosen:
+    if set(names[tests].tolist()) != chosen and _stores.get():
         rows = io.StringIO()
         rows_of = [["test_image"], *([name] for name in sorted(names[tests].tolist()))]
         csv.writer(rows, lineterminator="\n").writerows(rows_of)
         stored = _write(found.root, stored, rows.getvalue())
+        message = f"{tests.sum()} of {len(tests)} images, a fifth of each class, are the test set; {stored} names them"
+        warnings.warn(message, LtbenchNotice, stacklevel=2)
     if stored.exists() and stored.parent != found.root:
         warnings.warn(
             f"{found.root.absolute()} cannot be written; the split into training and test images is kept in {stored}",

@@ -1,7 +1,5 @@
 """imagenet-lt: ILSVRC 2012's images by the lists of Liu et al. (CVPR 2019)."""
 
-from torchvision.datasets.imagenet import ARCHIVE_META
-
 from ltbench.data.datasets.listed import ListedSource, published_counts
 from ltbench.data.official_lists.layout import ImageLayout
 from ltbench.data.official_lists.published import Archive, Published, PublishedPart
@@ -44,18 +42,18 @@ class ImageNetLT(ListedSource):
         ),
         archives=(
             Archive(
-                file=ARCHIVE_META["train"][0],
+                file="ILSVRC2012_img_train.tar",
                 size=147_897_477_120,
-                md5=ARCHIVE_META["train"][1],
+                md5="1d675b47d978889d74fa0da5fadfb00e",
                 page=PAGE,
                 image_set="train",
                 into="train",
                 nested=True,
             ),
             Archive(
-                file=ARCHIVE_META["val"][0],
+                file="ILSVRC2012_img_val.tar",
                 size=6_744_924_160,
-                md5=ARCHIVE_META["val"][1],
+                md5="29b22e2961454d5413ddabcf34fc5622",
                 page=PAGE,
                 image_set="val",
                 into="val",

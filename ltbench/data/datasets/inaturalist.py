@@ -1,13 +1,11 @@
 """inaturalist2018: the challenge's own long tail, from its annotations or from the lists that papers use."""
 
-from torchvision.datasets.inaturalist import DATASET_MD5, DATASET_URLS
-
 from ltbench.data.datasets.listed import ListedSource
 from ltbench.data.official_lists.layout import ImageLayout
 from ltbench.data.official_lists.published import Archive, Published, PublishedPart
 
 PAGE = "https://github.com/visipedia/inat_comp/tree/master/2018"
-_FOLDER = DATASET_URLS["2018"].rpartition("/")[0]
+_FOLDER = "https://ml-inat-competition-datasets.s3.amazonaws.com/2018"
 
 
 class INaturalistLayout(ImageLayout):
@@ -63,9 +61,9 @@ class INaturalist2018(ListedSource):
             Archive(
                 file="train_val2018.tar.gz",
                 size=120_000_000_000,
-                md5=DATASET_MD5["2018"],
+                md5="b1c6952ce38f31868cc50ea72d066cc3",
                 page=PAGE,
-                url=DATASET_URLS["2018"],
+                url=f"{_FOLDER}/train_val2018.tar.gz",
                 image_set="train_val",
             ),
         ),

@@ -1,14 +1,11 @@
 """places-lt: Places365's images by the lists of Liu et al. (CVPR 2019)."""
 
-from torchvision.datasets import Places365
-
 from ltbench.data.datasets.listed import ListedSource, published_counts
 from ltbench.data.official_lists.layout import ImageLayout
 from ltbench.data.official_lists.published import Archive, Published, PublishedPart
 
 PAGE = "http://places2.csail.mit.edu/download.html"
-_TRAIN, _TRAIN_MD5 = Places365._IMAGES_META["train-standard", True]
-_VAL, _VAL_MD5 = Places365._IMAGES_META["val", True]
+_FOLDER = "http://data.csail.mit.edu/places/places365"
 
 
 class PlacesLayout(ImageLayout):
@@ -55,15 +52,20 @@ class PlacesLT(ListedSource):
         ),
         archives=(
             Archive(
-                file=_TRAIN,
+                file="train_256_places365standard.tar",
                 size=24_000_000_000,
-                md5=_TRAIN_MD5,
+                md5="53ca1c756c3d1e7809517cc47c5561c5",
                 page=PAGE,
-                url=Places365._BASE_URL + _TRAIN,
+                url=f"{_FOLDER}/train_256_places365standard.tar",
                 image_set="train",
             ),
             Archive(
-                file=_VAL, size=525_158_400, md5=_VAL_MD5, page=PAGE, url=Places365._BASE_URL + _VAL, image_set="val"
+                file="val_256.tar",
+                size=525_158_400,
+                md5="e27b17d8d44f4af9a78502beb927f808",
+                page=PAGE,
+                url=f"{_FOLDER}/val_256.tar",
+                image_set="val",
             ),
         ),
         list_folders=("Places_LT_v2", "Places_LT"),

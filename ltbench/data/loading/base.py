@@ -61,6 +61,11 @@ class Loader(ABC):
         batches = torch.split(torch.arange(len(self.labels)), batch_size or self._evaluation_batch)
         return batches[local_slice(len(batches))]
 
+    @property
+    def plain(self) -> None:
+        """Refuse the name of older versions."""
+        raise AttributeError("plain() is called eval_batches()")
+
     @abstractmethod
     def eval_batches(self, batch_size: int | None = None, local_slice: LocalSlice = unsharded) -> Iterator[Batch]:
         """All images once, in order, not augmented; each of several processes makes its slice of the batches."""

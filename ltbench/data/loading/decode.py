@@ -7,24 +7,21 @@ import io
 import struct
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
 from ltbench.data.images import image_read_error
 from ltbench.errors import LtbenchError
 
-try:
-    from torchvision.io import ImageReadMode, decode_jpeg
-except ImportError:  # deprecated since torchvision 0.29; Pillow gives the same pixels in some more time
-    decode_jpeg = None
+if TYPE_CHECKING:
+    from torch import Tensor
 
 UNREADABLE = (
     OSError,
@@ -95,7 +92,7 @@ class _PixelBudget:
 _budget = _PixelBudget(PIXELS_AT_ONCE)
 
 
-def read_rgb(file: Path) -> Tensor:
+def read_rgb(file: Path) -> "Tensor":
     """The pixels of an image file, upright as its EXIF data say: (3, height, width) uint8.
 
     Raises:
@@ -121,7 +118,7 @@ def read_bytes(file: Path) -> NDArray[np.uint8]:
         raise image_read_error(file, error) from None
 
 
-def decode_rgb(encoded: NDArray[np.uint8], file: Path) -> Tensor:
+def decode_rgb(encoded: NDArray[np.uint8], file: Path) -> "Tensor":
     """The pixels of an image from the bytes of its file, upright as its EXIF data say.
 
     JPEG is decoded by torchvision (libjpeg-turbo, without Python's lock, so that threads work side by side). Other
@@ -137,16 +134,26 @@ def decode_rgb(encoded: NDArray[np.uint8], file: Path) -> Tensor:
     Raises:
         UnreadableImageError: naming the file, if it is truncated, too large or no image.
     """
+    import torch  # not above: a folder is listed and checked without it
+
     with open_image(io.BytesIO(encoded.tobytes()), file) as image:
-        if decode_jpeg is not None and is_jpeg(encoded):
+        decode_jpeg = _jpeg_decoder() if is_jpeg(encoded) else None
+        if decode_jpeg is not None:
             try:
-                pixels: Tensor = decode_jpeg(
-                    torch.from_numpy(encoded), mode=ImageReadMode.RGB, apply_exif_orientation=True
-                )
-                return pixels
+                return decode_jpeg(torch.from_numpy(encoded))
             except RuntimeError:
                 pass  # Pillow has the last word
         return torch.from_numpy(np.array(upright_rgb(image, file))).permute(2, 0, 1)
+
+
+@cache
+def _jpeg_decoder() -> "Callable[[Tensor], Tensor] | None":
+    """Torchvision's decoder of JPEG to RGB, upright; None where it has none."""
+    try:
+        from torchvision.io import ImageReadMode, decode_jpeg
+    except ImportError:  # deprecated since torchvision 0.29; Pillow gives the same pixels in some more time
+        return None
+    return partial(decode_jpeg, mode=ImageReadMode.RGB, apply_exif_orientation=True)
 
 
 @contextmanager

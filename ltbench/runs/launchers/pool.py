@@ -16,8 +16,8 @@ from typing import Any
 from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.data.loading.from_files import cores
-from ltbench.errors import LtbenchError, LtbenchWarning
-from ltbench.progress import ProgressUpdate, silent
+from ltbench.errors import LtbenchError
+from ltbench.progress import LOADING, ProgressUpdate, silent
 from ltbench.results.schema import Result
 from ltbench.runs.launchers.worker import Job, work_through
 from ltbench.runs.options import RunOptions
@@ -77,6 +77,7 @@ class WorkerPool:
 
     def start(self, position: int, config: RunConfig) -> None:
         """Have a run carried out."""
+        self.listener(ProgressUpdate(LOADING, 0.0, run=position))
         self._start(Job(position, config))
 
     def _start(self, job: Job) -> None:
@@ -107,11 +108,13 @@ class WorkerPool:
                 elif kind == "up":
                     worker.up = True
                 elif kind == "note":
-                    warnings.warn(content, LtbenchWarning, stacklevel=2)
+                    message, category = content
+                    warnings.warn(message, category, stacklevel=2)
                 elif kind == "error" and not isinstance(content, LtbenchError):
                     raise content
                 elif worker.job is not None and kind == "error":
                     position, worker.job = worker.job.position, None
+                    self.listener(ProgressUpdate("", 1.0, run=position))
                     return position, content, False
                 elif worker.job is not None and kind == "progress":
                     self.listener(replace(content, run=worker.job.position))

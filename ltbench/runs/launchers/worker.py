@@ -24,7 +24,7 @@ import torch
 
 from ltbench import registry
 from ltbench.config import RunConfig
-from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.errors import LtbenchError, LtbenchNotice, LtbenchWarning
 from ltbench.progress import ProgressListener, ProgressUpdate
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import record_failure, run_or_recall
@@ -113,8 +113,8 @@ def _report_progress(pipe: Connection) -> ProgressListener:
 
 def _show_warning(pipe: Connection, others: Callable[..., None]) -> Callable[..., None]:
     def show_one(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        if issubclass(category, LtbenchWarning):
-            _send(pipe, "note", str(message))
+        if issubclass(category, LtbenchWarning | LtbenchNotice):
+            _send(pipe, "note", (str(message), category))
         else:
             others(message, category, *rest, **more)
 

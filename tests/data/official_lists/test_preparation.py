@@ -127,7 +127,7 @@ def test_from_prepare_to_report(site, server, cli, name):
     words = ["--dataset", name, "--data-dir", data.folder, "--backbone", "test_resnet", "--image-size", 32]
     words += ["--epochs", 1, "--batch-size", 8, "--device", "cpu", "--recipe", "standard"]
     ran = cli("run", "--method", "ce", *words)
-    assert (ran.code, ran.err) == (0, "")
+    assert (ran.code, ran.notes) == (0, "")
     (result,) = stored(data.folder.parent)
     assert result.data.counts == list(data.counts)
     assert sum(result.metrics["test"].total) == 8

@@ -58,7 +58,7 @@ def files(board):
 
 def test_curve_figures_and_settings(cli, tmp_path):
     done = cli(*RUN, "--method", "balpoe", "--tensorboard", "board", "--set", "mixup=0.4")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.notes) == (0, "")
     (result,) = results(tmp_path)
     scalars, reader = events(folder_of(tmp_path / "board", result))
     assert_whole(scalars, result)
@@ -121,7 +121,7 @@ def test_a_run_that_was_stopped_goes_on_with_its_curve(tmp_path):
 
 def test_every_run_has_a_file_of_its_own_when_several_run_at_once(cli, tmp_path):
     done = cli(*RUN, "--method", "ce,logit_adjustment_posthoc", "--tensorboard", "board", "--parallel", 2)
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.notes) == (0, "")
     stored = {result.config.method: result for result in results(tmp_path)}
     assert set(stored) == {"ce", "logit_adjustment_posthoc"}
     for result in stored.values():
@@ -132,7 +132,7 @@ def test_every_run_has_a_file_of_its_own_when_several_run_at_once(cli, tmp_path)
 
 def test_the_trials_of_a_search(cli, tmp_path):
     done = cli("tune", "--method", "ce", "--epochs", 1, "--trials", 1, "--device", "cpu", "--tensorboard", "board")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.notes) == (0, "")
     (path,) = tmp_path.rglob("runs/**/*.json")
     result = read(path)
     scalars, _ = events(folder_of(tmp_path / "board", result))
