@@ -68,7 +68,10 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Print leaderboards: one row a method, means over seeds, who leads, and which methods tie."""
+    """Print leaderboards and which method leads.
+
+    One row a method, means over seeds, the significance of differences; what is left out is said.
+    """
     folders = results or [Path("results")]
     if diff is not None:
         _print_difference(diff, folders, style, output)
