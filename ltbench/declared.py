@@ -13,6 +13,7 @@ from typing import Any
 
 from ltbench.config import Recipe, read_toml, recipes
 from ltbench.errors import LtbenchError
+from ltbench.method.declaration import read_declaration
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,9 @@ def hyperparameter_defaults(method: str, dataset: str, imbalance_ratio: float | 
     """
     if method not in _methods():
         return None
-    usual, by_ratio = by_imbalance_ratio(_toml(method).get("defaults", {}).get(dataset, {}))
-    own = by_ratio.get(imbalance_ratio, {}) if imbalance_ratio is not None else {}
-    values = {**_config_defaults(method), **usual, **own}
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def by_imbalance_ratio(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[float, dict[str, Any]]]:
-    """The values of a ``[defaults.DATASET]`` table: those for every imbalance ratio, and those for one, by ratio."""
-    usual = {name: value for name, value in values.items() if name != "imbalance_ratio"}
-    return usual, {float(ratio): dict(own) for ratio, own in values.get("imbalance_ratio", {}).items()}
+    own = read_declaration(Path(str(files("ltbench_methods") / f"{method}.py")))
+    settings = own.config.model_validate(own.paper.defaults_for(dataset, imbalance_ratio))
+    return settings.model_dump(mode="json", exclude_none=True)
 
 
 def dataset_defaults(dataset: str) -> DatasetDefaults | None:
@@ -110,53 +104,6 @@ def _methods() -> frozenset[str]:
     return frozenset(
         Path(entry.name).stem for entry in files("ltbench_methods").iterdir() if entry.name.endswith(".py")
     ) - {"__init__"}
-
-
-@cache
-def _config_defaults(method: str) -> dict[str, Any]:
-    """The fields of a method's ``Config`` and of the classes that it extends."""
-    tree = _parsed("ltbench_methods", f"{method}.py")
-    imported = {
-        alias.asname or alias.name: (node.module or "").rpartition(".")[2]
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ltbench_methods.")
-        for alias in node.names
-    }
-    offered = {
-        alias.asname or alias.name
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ltbench.method")
-        for alias in node.names
-    }
-    for node in _classes(tree):
-        bases = {_name(base) for base in node.bases}
-        if not bases & (imported.keys() | offered):
-            continue
-        own = next((one for one in _classes(node) if one.name == "Config"), None)
-        extended = {_name(base.value) for base in own.bases if isinstance(base, ast.Attribute)} if own else bases
-        parent = next((imported[base] for base in sorted(extended) if base in imported), None)
-        return {**(_config_defaults(parent) if parent else _mixing()), **(_fields(own) if own else {})}
-    return dict(_mixing())
-
-
-@cache
-def _mixing() -> dict[str, Any]:
-    (mixing,) = (one for one in _classes(_parsed("ltbench.method", "mixing.py")) if one.name == "Mixing")
-    return _fields(mixing)
-
-
-def _fields(node: ast.ClassDef) -> dict[str, Any]:
-    """Annotated names and their defaults, which stand alone or first in a call; tuples as lists, as JSON has them."""
-    found = {}
-    for one in node.body:
-        if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name) and one.value is not None:
-            value = one.value.args[0] if isinstance(one.value, ast.Call) and one.value.args else one.value
-            found[one.target.id] = _plain(ast.literal_eval(value))
-    return found
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 @cache

@@ -8,10 +8,9 @@ import pandas as pd
 from tabulate import tabulate
 
 from ltbench import registry
-from ltbench.declared import by_imbalance_ratio
 from ltbench.method import Choice, Method, Range
 from ltbench.method.method_config import Mixing
-from ltbench.method.paper import paper_of
+from ltbench.method.paper import by_imbalance_ratio, paper_of
 from ltbench.report.frame import load_results
 from ltbench.report.published import headlines
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from ltbench.config import Frozen, Recipe, read_toml, recipes, validated
-from ltbench.declared import by_imbalance_ratio
 from ltbench.errors import LtbenchError, unknown
 from ltbench.method.method_config import MethodConfig
 
@@ -112,6 +111,12 @@ class Paper(Frozen):
         """
         usual, by_ratio = by_imbalance_ratio(self.defaults.get(dataset, {}))
         return {**usual, **(by_ratio.get(imbalance_ratio, {}) if imbalance_ratio is not None else {})}
+
+
+def by_imbalance_ratio(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[float, dict[str, Any]]]:
+    """The values of a ``[defaults.DATASET]`` table: those for every imbalance ratio, and those for one, by ratio."""
+    usual = {name: value for name, value in values.items() if name != "imbalance_ratio"}
+    return usual, {float(ratio): dict(own) for ratio, own in values.get("imbalance_ratio", {}).items()}
 
 
 def paper_of(cls: "type[Method]") -> Paper:
