@@ -74,13 +74,13 @@ def dataset_defaults(dataset: str) -> DatasetDefaults | None:
 
 
 @cache
-def recipe_of(name: str, dataset: str) -> Recipe | None:
+def recipe_of(name: str, dataset: str, train: str = "all") -> Recipe | None:
     """The recipe that comes with ltbench under a name, for a data set; None where there is none."""
     known = dataset_defaults(dataset)
     if known is None or name not in recipes.names():
         return None
     try:
-        return recipes.recipe(name, known.recipe_table)
+        return recipes.recipe(name, recipes.table_of(train, known.recipe_table))
     except LtbenchError:  # has nothing for this data set
         return None
 

@@ -5,6 +5,7 @@ from ltbench.config.recipe import MOST_EPOCHS as MOST_EPOCHS
 from ltbench.config.recipe import Augment as Augment
 from ltbench.config.recipe import Recipe as Recipe
 from ltbench.config.resolved_run import ResolvedRun as ResolvedRun
+from ltbench.config.run_config import FEATURE_VIEWS as FEATURE_VIEWS
 from ltbench.config.run_config import RunConfig as RunConfig
 from ltbench.config.run_config import canonical_json as canonical_json
 from ltbench.config.run_config import run_id as run_id

@@ -9,6 +9,9 @@ from pydantic import Field
 from ltbench.config.recipe import LARGEST_BATCH, MOST_EPOCHS, Recipe
 from ltbench.config.validation import Frozen
 
+FEATURE_VIEWS = 4
+"""Augmented views of an image whose frozen features a head is trained on, unless a run says otherwise."""
+
 
 class RunConfig(Frozen):
     """One training run. What is left out is filled in by the data set, the recipe and the method.

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ltbench.config import Recipe, RunConfig
+from ltbench.config import FEATURE_VIEWS, Recipe, RunConfig
 from ltbench.config.command_line import run_words
 from ltbench.config.format_settings import format_value
 from ltbench.declared import dataset_defaults, hyperparameter_defaults, recipe_of
@@ -50,7 +50,7 @@ def _words(result: Result, path: Path, seeds: str, epochs: int | None) -> tuple[
     folder = [] if config.dataset in _NEED_NO_FOLDER else ["--data-dir", result.data.folder or "DIR"]
     where = _results_folder(path, config)
     rest = [*folder, *ours, *([] if where == Path("results") else ["--out", str(where)])]
-    usual = recipe_of(recipe.name, config.dataset) if isinstance(recipe, Recipe) else None
+    usual = recipe_of(recipe.name, config.dataset, config.train) if isinstance(recipe, Recipe) else None
     if not isinstance(recipe, Recipe) or usual is None or not _flags_tell(recipe, usual):
         longer = [] if epochs is None else ["--epochs", str(epochs)]
         return ("--config", str(path), *longer, "--seeds", seeds, *rest)
@@ -66,7 +66,7 @@ def _words(result: Result, path: Path, seeds: str, epochs: int | None) -> tuple[
 def _usual_of_run(config: RunConfig) -> Mapping[str, Any]:
     known = dataset_defaults(config.dataset)
     of_data = {"image_size": known.image_size, "backbone": known.backbone} if known else {}
-    return {"data_seed": 0, "precision": "fp32", **of_data}
+    return {"data_seed": 0, "precision": "fp32", "feature_views": FEATURE_VIEWS, **of_data}
 
 
 def _flags_tell(recipe: Recipe, usual: Recipe) -> bool:

@@ -24,6 +24,7 @@ _WHY = {
     "image_size": "their images have different sizes",
     "backbone": "their backbones differ",
     "pretrained": "one started from pretrained weights",
+    "weights": "they started from different weights",
     "precision": "they were trained in different precisions",
     "validation": "one was trained without the validation part",
     "recipe.name": "their recipes have different names, and a table compares methods under one recipe",

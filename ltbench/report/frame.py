@@ -131,6 +131,7 @@ TABLE_KEYS = (
     "image_size",
     "backbone",
     "pretrained",
+    "weights",
     "precision",
     "validation",
     "recipe.name",

@@ -39,11 +39,12 @@ def how_trained(key: Mapping[str, Any], results: Sequence[Result], others: Seque
     scored = isinstance(results[0].config.recipe, str)
     lengths = sorted({_lengths(result) for result in results}, key=lambda pair: (pair[0] or 0, pair[1] or 0))
     known = dataset_defaults(str(key["dataset"]))
-    other_size = known is not None and key["image_size"] not in (None, known.image_size)
+    weights = results[0].config.weights
+    other_size = known is not None and weights is None and key["image_size"] not in (None, known.image_size)
     other_backbone = known is not None and not key["comparison_group"] and key["backbone"] not in (None, known.backbone)
     parts = [
-        *_data(key, results[0], named_size=other_size),
-        "" if scored else backbone_name(key["backbone"]) + (", pretrained" if key["pretrained"] else ""),
+        *_data(key, results[0], named_size=other_size or weights is not None),
+        "" if scored else backbone_name(key["backbone"]) + _pretrained(results[0]),
         _recipe(str(key["recipe.name"]), lengths),
         "" if scored else str(key["precision"]),
         str(key["comparison_group"] or ""),
@@ -76,6 +77,13 @@ def backbone_name(name: Any) -> str:
     return "-".join(filter(None, (family, found[2], found[3])))
 
 
+def _pretrained(result: Result) -> str:
+    """That a network starts from weights, and from which, by the beginning of their hash."""
+    if result.config.weights is not None:
+        return f", weights {result.config.weights.removeprefix('sha256:')[:8]}"
+    return ", pretrained" if result.config.pretrained else ""
+
+
 def _data(key: Mapping[str, Any], result: Result, *, named_size: bool) -> list[str]:
     """The data: its name and imbalance ratio; of a user's folder also what is in it."""
     data, size = result.data, f"{key['image_size']} pixels"
@@ -91,7 +99,7 @@ def _lengths(result: Result) -> tuple[int | None, int | None]:
     recipe = result.config.recipe
     if not isinstance(recipe, Recipe):
         return None, None
-    own = recipe_of(recipe.name, result.config.dataset)
+    own = recipe_of(recipe.name, result.config.dataset, result.config.train)
     if recipe.name == "paper" and result.method.paper is not None:
         own = result.method.paper.recipe
     return recipe.epochs, own.epochs if own is not None else None

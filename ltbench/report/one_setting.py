@@ -119,7 +119,7 @@ def _departures(result: Result) -> Departures:
     }
     if not isinstance(recipe, Recipe):
         return Departures(own, others, False)
-    usual = recipe_of(recipe.name, config.dataset)
+    usual = recipe_of(recipe.name, config.dataset, config.train)
     if recipe.name == "paper" and result.method.paper is not None:
         usual = result.method.paper.recipe
     if usual is None:

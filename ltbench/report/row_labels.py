@@ -18,7 +18,7 @@ _SETTING_ROOTS = (
     "hyperparameters.",
     "recipe.",
     "backbone",
-    "pretrained",
+    "feature_views",
     "precision",
     "revision",
     "epochs",

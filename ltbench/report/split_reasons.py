@@ -24,6 +24,7 @@ _WORDS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "image_size": ("image size", format_value),
     "backbone": ("backbone", format_value),
     "pretrained": ("pretrained", _yes_no),
+    "weights": ("weights", lambda value: value.removeprefix("sha256:")[:8] if value else "none"),
     "precision": ("precision", format_value),
     "validation": ("trained without the validation part", _yes_no),
     "recipe.name": ("recipe", str),

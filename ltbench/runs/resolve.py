@@ -3,17 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 from ltbench import registry
-from ltbench.config import Recipe, ResolvedRun, RunConfig, recipes, validated
+from ltbench.config import FEATURE_VIEWS, Recipe, ResolvedRun, RunConfig, recipes, validated
 from ltbench.errors import LtbenchError, UnsuitableMethodError
 from ltbench.method.declaration import Declaration
 
 if TYPE_CHECKING:
     from ltbench.models.weights import Weights
-
-PROBING = "linear-probing"
-"""The table of a recipe for heads on frozen features, whatever the data set."""
-FEATURE_VIEWS = 4
-"""Augmented views of an image whose frozen features a head is trained on."""
 
 
 def resolve(config: RunConfig) -> ResolvedRun:
@@ -30,7 +25,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
     probing = config.train == "head"
     if probing:
         _check_probing(method, config, weights)
-    table = PROBING if probing else source.recipe_table
+    table = recipes.table_of(config.train, source.recipe_table)
     recipe = config.recipe
     if recipe == recipes.PAPER:
         recipe = recipes.of_paper(config.method, method.paper.recipe, table)

@@ -15,6 +15,18 @@ from ltbench.errors import LtbenchError, unknown
 
 PAPER = "paper"
 """Stands for the recipe of a method's authors."""
+PROBING = "linear-probing"
+"""The table of a recipe for heads on frozen features, whatever the data set."""
+
+
+def table_of(train: str, dataset_table: str) -> str:
+    """The table of a recipe that a run takes.
+
+    Args:
+        train: what it trains: all, or the head.
+        dataset_table: that of its data set.
+    """
+    return PROBING if train == "head" else dataset_table
 
 
 def names() -> list[str]:
