@@ -119,7 +119,7 @@ def test_parts_and_a_title(reported):
 
 def test_the_answer_is_first_and_the_rest_is_folded(reported):
     plain = reported()
-    title, warning, answer, *_ = plain.out.splitlines()
+    title, warning, *_ = plain.out.splitlines()
     assert title == "digits-lt · IR 20 · ResNet-20 · standard recipe, 200 of 60 epochs · fp32"
     assert warning.startswith("Warning: not as the recipe has it: 200 of 60 epochs")
     assert "BalPoE wins with 61.3 %, significantly better than the other (5 % level)." in plain.out
