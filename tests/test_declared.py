@@ -61,6 +61,11 @@ def test_data_sets_have_the_recipe_backbone_and_size_of_their_classes():
     assert declared.dataset_defaults("theirs") is None
 
 
+def test_only_a_folder_of_a_users_own_has_a_name_that_the_data_set_has_not(tmp_path):
+    assert registry.dataset("folder-lt").folder_name(tmp_path / "my birds") == "my birds"
+    assert registry.dataset("cifar100-lt").folder_name(tmp_path / "data") is None
+
+
 def test_a_recipe_is_found_by_the_name_of_the_data_set():
     assert declared.recipe_of("standard", "cifar100-lt").epochs == 200
     assert declared.recipe_of("standard", "digits-lt").epochs == 60

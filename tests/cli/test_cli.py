@@ -55,6 +55,8 @@ def test_several_methods_and_seeds_are_run_stored_and_reported(cli, tmp_path):
     assert (done.code, done.notes) == (0, "")
     results = stored(tmp_path / "results")
     assert set(results) == {("balpoe", 0), ("balpoe", 1), ("ce", 0), ("ce", 1)}
+    recorded = results["balpoe", 0].method
+    assert (recorded.name, recorded.defaults) == ("BalPoE", {"mixup": 0.4, "taus": [0.0, 1.0, 2.0], "width": 1.0})
     for (method, seed), result in results.items():
         assert result.status == "done"
         assert f"{method} on digits-lt, seed {seed}: top-1 {result.test.top1:.2f} " in done.out

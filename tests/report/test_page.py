@@ -284,7 +284,7 @@ def test_what_the_paper_reports_stands_beside_what_was_measured(read, make_full_
     method = result.method.model_copy(update={"paper": result.method.paper.model_copy(update={"claims": [claim]})})
     found = read(result.model_copy(update={"config": config, "method": method}))
     (row,) = found.table("What papers report")[1:]
-    assert row[1:] == ["Acc", "52.0", "83.3", "+31.3", "1"]
+    assert row[1:] == ["Acc", "200 / 200", "52.0", "83.3", "+31.3", "1"]
 
 
 def test_what_is_left_out_is_named_and_counted(text, tmp_path, make_result):
