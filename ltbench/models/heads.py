@@ -10,7 +10,7 @@ from torch import Tensor, nn
 class CosineLinear(nn.Module):
     """Scaled cosine similarity between features and class directions.
 
-    logits = scale * <x / |x|, w / |w|>, computed in float32 whatever the precision around it. Weights start
+    ``logits = scale * <x / |x|, w / |w|>``, computed in float32 whatever the precision around it. Weights start
     uniform in (-1, 1), rescaled to unit length (LDAM's published code, which RIDE, SADE and BalPoE use).
 
     Args:

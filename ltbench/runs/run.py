@@ -37,7 +37,7 @@ def run(config: RunConfig, options: RunOptions | None = None) -> Result:
         options: folders, device and the like.
 
     Returns:
-        The result, which is stored as well: done, or failed with a reason.
+        The result, done or failed with a reason; it is stored as well.
 
     Raises:
         LtbenchError: for bad input or a bad environment; nothing is stored then.
