@@ -10,16 +10,5 @@ ltbench report --results results/suites --format md --parts reported --title "Re
 ltbench report --results results/suites --results results/poster --results results/tuned --figures all --output results/figures
 rm -f results/figures/*.png # as large as all else together
 
-# The table in the README, by the command that it names.
-python - <<'PYTHON'
-import re
-import subprocess
-from pathlib import Path
-
-page = Path("README.md")
-text = page.read_text()
-command = re.search(r"`(ltbench report --results [^`]+)` prints", text.replace("\n", " "))[1]
-made = subprocess.run(command.split(), check=True, capture_output=True, text=True).stdout
-between = r"(?<=<!-- leaderboard -->\n\n).*?(?=\n?<!-- /leaderboard -->)"
-page.write_text(re.sub(between, lambda _: made, text, flags=re.DOTALL))
-PYTHON
+# What README and guide quote of the commands that they name.
+python docs/quoted_output.py
