@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 from sphinx.application import Sphinx
+from sphinx.util.typing import stringify_annotation
 
 import ltbench
 
@@ -59,9 +60,12 @@ def keep_colons(app: Sphinx, what: str, name: str, obj: object, options: object,
 
 
 def describe_fields(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Add the descriptions of a record's fields."""
+    """Add the types and descriptions of a record's fields."""
     if isinstance(obj, type) and issubclass(obj, BaseModel):
-        lines += ["", *(f":param {field}: {about.description or ''}" for field, about in obj.model_fields.items())]
+        lines.append("")
+        for field, about in obj.model_fields.items():
+            lines.append(f":param {field}: {about.description or ''}")
+            lines.append(f":type {field}: {stringify_annotation(about.annotation, 'smart')}")
 
 
 def setup(app: Sphinx) -> None:

@@ -1,6 +1,8 @@
 """The page about all methods, made from their files: idea, hyper-parameters, measured cost, published accuracies."""
 
 import inspect
+import re
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +26,8 @@ FAMILIES = {
     "fine-tuning": "Fine-tuning of foundation models",
     "other": "Others",
 }
-_HEADER = ("Method", "Idea", "Hyper-parameters", "Cost", "Claims")
+_WIDTH = 100
+_HEADER = ("Method", "Year", "Cost")
 _INTRODUCTION = """\
 # The methods
 
@@ -33,13 +36,17 @@ This page is made by
 
 Every method can be trained with mixup, CutMix, Remix and CMO (`--set mixup=0.4`, `cutmix=1`, `remix=3`, `cmo=0.5`). A
 batch is mixed in one way: by CMO with its chance, else by mixup or CutMix, each in half of the batches where both are
-on. Hyper-parameters: default, and in brackets what `ltbench tune` searches. Cost: training time over that of cross
-entropy, the shortest run of each, with the runs that it starts from{where}; larger networks have other ratios. The cell
-is empty where the two were not measured on one machine. Claims: accuracies that have been published about the method,
-in percent, from the lowest to the highest that a source gives for any length of training, by its authors or by a paper
-that compares with it, with a recipe that need not be that of a leaderboard here. They are rows of
-[published.csv](../ltbench/report/published.csv), where each has its source, and where there are more; an empty cell
-means that none is there. `ltbench report` sets them beside what was measured.
+on.
+
+Cost: training time over that of cross entropy, the shortest run of each, with the runs that it starts from{where};
+larger networks have other ratios. The cell is empty where the two were not measured on one machine.
+
+Hyper-parameters: default, and in brackets what `ltbench tune` searches.
+
+Published: accuracies about the method, in percent, from the lowest to the highest that a source gives for any length of
+training, by its authors or by a paper that compares with it, with a recipe that need not be that of a leaderboard here.
+They are rows of [published.csv](../ltbench/report/published.csv), where each has its source, and where there are more.
+`ltbench report` sets them beside what was measured.
 """
 
 
@@ -52,13 +59,14 @@ def render(folders: Sequence[Path]) -> str:
     costs = relative_costs(load_results(*folders)) if folders else pd.DataFrame()
     methods = registry.loadable(registry.method_names(), registry.method)
     where = f", on {', then '.join(map(str, costs.columns))}" if len(costs) else ""
-    parts = [_INTRODUCTION.format(where=where)]
+    parts = [*(_wrapped(part) + "\n" for part in _INTRODUCTION.format(where=where).strip().split("\n\n"))]
     for family, title in FAMILIES.items():
         members = {name: cls for name, cls in methods.items() if _family(cls) == family}
         if members:
             rows = [_row(name, cls, costs) for name, cls in members.items()]
-            parts.append(f"## {title}\n\n{tabulate(rows, _HEADER, tablefmt='github', disable_numparse=True)}\n")
-            parts += [_notes(name, cls) for name, cls in members.items()]
+            aligned = ("left", "right", "right")
+            table = tabulate(rows, _HEADER, tablefmt="pipe", disable_numparse=True, colalign=aligned)
+            parts += [f"## {title}\n\n{table}\n", *(_notes(name, cls) for name, cls in members.items())]
     return "\n".join(parts)
 
 
@@ -82,15 +90,14 @@ def _family(cls: type[Method]) -> str:
 
 def _row(name: str, cls: type[Method], costs: pd.DataFrame) -> list[str]:
     measured = [f"{cost:.1f}" for cost in list(costs.loc[name].dropna())] if name in costs.index else []
-    cells = [f"[{name}](#{name})", _paragraphs(cls)[0], _settings(cls), ", ".join(measured), _claimed(cls)]
-    return [cell.replace("|", "\\|") for cell in cells]
+    return [f"[{name}](#{name})", str(paper_of(cls).year or ""), ", ".join(measured)]
 
 
-def _claimed(cls: type[Method]) -> str:
+def _claimed(cls: type[Method]) -> list[str]:
     """Published accuracies with the default hyper-parameters, or, where there are none, with any."""
     claims = paper_of(cls).claims
     usual = [claim.key for claim in claims if not claim.settings and not claim.unstated]
-    return "; ".join(headlines(usual) or headlines(claim.key for claim in claims))
+    return headlines(usual) or headlines(claim.key for claim in claims)
 
 
 def _settings(cls: type[Method]) -> str:
@@ -118,9 +125,20 @@ def _range(searched: Range | Choice) -> str:
 
 
 def _notes(name: str, cls: type[Method]) -> str:
-    rest, paper = _paragraphs(cls)[1:], paper_of(cls)
+    (idea, *rest), paper = _paragraphs(cls), paper_of(cls)
+    claims = _claimed(cls)
+    listed = [f"Hyper-parameters: {_settings(cls)}.", *([f"Published: {'; '.join(claims)}."] if claims else [])]
+    settings = "\n".join(_wrapped(f"- {line}", "  ") for line in listed)
     source = [f"*{paper.title}*, {', '.join(paper.authors)}, {paper.venue} {paper.year}."] if paper.title else []
-    return "\n\n".join([f"### {name}", *rest, *_elsewhere(cls), *source]) + "\n"
+    text = [_wrapped(paragraph) for paragraph in [idea, *rest, *_elsewhere(cls), *source]]
+    return "\n\n".join([f"### {name}", text[0], settings, *text[1:]]) + "\n"
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    """A paragraph of at most 100 columns, no line of which begins as an item of a list would."""
+    kept = re.sub(r" (?=[-+*>#]+ |1[.)] )", "\N{NO-BREAK SPACE}", " ".join(text.split()))
+    lines = textwrap.fill(kept, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return lines.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _elsewhere(cls: type[Method]) -> list[str]:

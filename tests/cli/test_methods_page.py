@@ -1,12 +1,13 @@
 """The page about the methods."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from ltbench import registry
-from ltbench.cli.methods_page import FAMILIES, relative_costs, render
+from ltbench.cli.methods_page import FAMILIES, _wrapped, relative_costs, render
 from ltbench.report.frame import load_results
 from ltbench.results.store import Store
 
@@ -33,6 +34,15 @@ def test_every_method_has_a_family_an_idea_and_a_place_on_the_page(name, page):
     assert page.count(f"[{name}](#{name})") == page.count(f"### {name}\n") == 1
 
 
+def test_the_page_fits_100_columns_and_has_no_lists_but_its_own(page):
+    assert max(map(len, page.splitlines())) <= 100
+    items = [line for line in page.splitlines() if re.match(r"[-+*>#]+ |1[.)] ", line)]
+    kinds = {line.partition(":")[0] for line in items if not line.startswith("#")}
+    assert kinds == {"- Hyper-parameters", "- Published"}
+    assert len([line for line in items if line.startswith("- Hyper")]) == len(registry.method_names())
+    assert _wrapped("a " * 50 + "- c").splitlines() == [" ".join(["a"] * 49), "a - c"], "not a list of one item"
+
+
 def test_costs_are_ratios_of_the_shortest_runs_of_equal_length(tmp_path, make_result):
     def stored(method, seed, seconds, epochs=60, **settings):
         recipe = {"epochs": epochs}
@@ -49,7 +59,7 @@ def test_costs_are_ratios_of_the_shortest_runs_of_equal_length(tmp_path, make_re
 
 def test_the_page_tells_values_by_data_set_and_imbalance_ratio(page):
     said = "on cifar10-lt: smooth_head 0.3, smooth_tail 0; on cifar10-lt at imbalance ratio 50: smooth_head 0.2; on"
-    assert f"Its authors' values, taken where none are given, {said}" in page
+    assert f"Its authors' values, taken where none are given, {said}" in " ".join(page.split())
     assert "### ce\n" in page and "values, taken" not in page.split("### ce\n")[1].split("###")[0]
 
 
