@@ -69,7 +69,15 @@ def score(
         keep_classes_without_test_images=keep_classes_without_test_images,
     )
     config = validated(RunConfig, {**settings, "method": name, "dataset": dataset, "recipe": recipe, "seed": seed})
-    _check(file, config, logit_prior, known=train_counts is None)
+    from ltbench.external.rows import OR_COUNTS
+
+    _check(
+        file,
+        config,
+        logit_prior,
+        None if train_counts else OR_COUNTS,
+        missing="cannot read the predictions: No such file",
+    )
     with getting_ready("score"):
         from ltbench.external.score import score as measured
 
@@ -120,7 +128,7 @@ def import_checkpoint(
         keep_classes_without_test_images=keep_classes_without_test_images,
     )
     config = validated(RunConfig, {**settings, "method": name, "dataset": dataset, "recipe": recipe, "seed": seed})
-    _check(file, config, logit_prior)
+    _check(file, config, logit_prior, missing="the file is not there")
     with getting_ready("import-checkpoint"):
         from ltbench.external.checkpoint import import_checkpoint as imported
 
@@ -131,14 +139,17 @@ def import_checkpoint(
     console.print(result_line(result, path))
 
 
-def _check(file: Path, config: "RunConfig", logit_prior: float | None, known: bool = True) -> None:
+def _check(
+    file: Path, config: "RunConfig", logit_prior: float | None, dataset_from: str | None = "--dataset", *, missing: str
+) -> None:
     """Refuse at once what is seen without the data.
 
     Args:
         file: to evaluate.
         config: settings of the row.
         logit_prior: as given.
-        known: whether ltbench must know the data set.
+        missing: what to say of a file that is not there.
+        dataset_from: where the data set was given; None: ltbench need not know it.
 
     Raises:
         LtbenchError: for a row's name that is none, an unknown data set, or a file that is not there.
@@ -147,7 +158,7 @@ def _check(file: Path, config: "RunConfig", logit_prior: float | None, known: bo
     from ltbench.external.rows import check_row
 
     check_row(config.method, logit_prior)
-    if known:
-        registry.check_dataset(config.dataset)
+    if dataset_from is not None:
+        registry.check_dataset(config.dataset, where=dataset_from)
     if not file.exists():
-        raise LtbenchError("the file is not there", where=file.absolute(), hint="check its name and folder")
+        raise LtbenchError(missing, where=file.absolute(), hint="check its name and folder")

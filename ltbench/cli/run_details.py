@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from rich.table import Table
@@ -25,6 +26,8 @@ def show(result: Result, path: Path) -> None:
     """Print a stored run as a table, and the command that repeats it."""
     result = shown(result)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in _rows(result, path).items():
         table.add_row(Text(name), Text(printable_name(value)))
     console.print(table)
@@ -52,6 +55,8 @@ def _rows(result: Result, path: Path) -> dict[str, str]:
         "backbone": "" if scored else f"{config.backbone}, {config.image_size} pixels, {config.precision}",
         "experts": _experts(result),
         "recipe": _recipe(recipe),
+        "augmentation": _augmentation(recipe, "augment"),
+        "contrast views": _augmentation(recipe, "contrast"),
         "seed": str(config.seed),
     }
     for part, metrics in result.metrics.items():
@@ -70,7 +75,13 @@ def _rows(result: Result, path: Path) -> dict[str, str]:
 def _recipe(recipe: Recipe | str) -> str:
     if isinstance(recipe, str):
         return recipe
-    return f"{recipe.name}: {format_settings(recipe.model_dump(exclude={'name'}))}"
+    return f"{recipe.name}: {format_settings(recipe.model_dump(exclude={'name', 'augment', 'contrast'}))}"
+
+
+def _augmentation(recipe: Recipe | str, views: Literal["augment", "contrast"]) -> str:
+    """How images are varied: what is not at its default, which is off; empty where that is not on record."""
+    augment = None if isinstance(recipe, str) else getattr(recipe, views)
+    return "" if augment is None else format_settings(augment.model_dump(exclude_defaults=True)) or "none"
 
 
 def _experts(result: Result) -> str:

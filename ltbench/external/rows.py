@@ -13,6 +13,9 @@ from ltbench.results.store import Store, read
 LARGEST_EXPONENT = 100.0
 """Largest exponent of the training prior. Published ones are 0 to 3; far beyond, corrected logits overflow."""
 
+OR_COUNTS = "--dataset (for one that ltbench does not have, give --train-counts FILE too)"
+"""Where an unknown data set of scored predictions was given."""
+
 
 def check_row(name: str, logit_prior: float | None) -> None:
     """Refuse a row's name that is none or a method's, and an exponent that is no number.

@@ -16,13 +16,13 @@ from ltbench.data import dataset
 from ltbench.data.dataset import Dataset
 from ltbench.data.images import named
 from ltbench.data.long_tail import Labels, ShotRule
-from ltbench.errors import LtbenchError, LtbenchWarning, unknown
+from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.evaluation.measure import measure, of_images
 from ltbench.evaluation.predict import Predictions
 from ltbench.evaluation.result_parts import data_record
 from ltbench.external.alignment import column_order, renumbering, row_order, warn_of_two_orders
 from ltbench.external.prediction_file import Given, PredictionFile, open_predictions, read_counts
-from ltbench.external.rows import check_row, check_word, declared_recipe, refuse_twice
+from ltbench.external.rows import OR_COUNTS, check_row, check_word, declared_recipe, refuse_twice
 from ltbench.paths import storable_name
 from ltbench.results import provenance
 from ltbench.results.external import EXTERNAL, SCORED
@@ -109,10 +109,7 @@ def score(
 
 def _known(config: RunConfig, folder: Path) -> tuple[RunConfig, Dataset]:
     """Settings with what the data set fills in, and the data set."""
-    if config.dataset not in registry.dataset_names():
-        where = "--dataset (for one that ltbench does not have, give --train-counts FILE too)"
-        raise unknown("data set", config.dataset, registry.dataset_names(), where=where)
-    source = registry.dataset(config.dataset)
+    source = registry.dataset(config.dataset, where=OR_COUNTS)
     config = config.replace(
         imbalance_ratio=source.imbalance_ratio if config.imbalance_ratio is None else config.imbalance_ratio,
         image_size=config.image_size or source.image_size,

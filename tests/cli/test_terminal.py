@@ -33,6 +33,7 @@ from ltbench.method import Stage, at_rest
 from ltbench.method.declaration import Declaration, read_declaration
 from ltbench.progress import LOADING, ProgressUpdate
 from ltbench.report.collection import Collection
+from ltbench.results.store import Store
 from ltbench.runs import estimate as estimating
 from ltbench.runs.estimate import estimate
 from ltbench.runs.options import RunOptions
@@ -82,7 +83,6 @@ QUICK = {
 
 def test_small_commands_import_no_torch(tmp_path, make_result):
     """All in one process, each after the other, so that the test is quick; the first that imports torch is named."""
-    from ltbench.results.store import Store
 
     path = Store(tmp_path / "results").save(make_result("ce"))
     text = """
@@ -451,3 +451,14 @@ def test_the_rate_of_a_gpu_is_that_of_a_stored_run_with_the_same_steps(make_resu
     assert rates(stored, other) == {"NVIDIA H100": 5000.0}
     assert rates(other) == {}
     assert rates(stored.model_copy(update={"provenance": result.provenance})) == {}
+
+
+def test_show_has_one_notation_of_settings(cli, make_result, tmp_path):
+    recipe = resolve(RunConfig(method="ce", dataset="cifar10-lt")).recipe
+    result = make_result("ce", top1=50.0)
+    stored = result.model_copy(update={"config": result.config.replace(recipe=recipe)})
+    out = " ".join(cli("show", Store(tmp_path / "results").save(stored)).out.split())
+    assert '"' not in out
+    assert "recipe standard: epochs=200, batch_size=128, lr=0.1," in out
+    assert "augmentation padding=0.125, flip=true, rotation=15 " in out
+    assert "contrast" not in out
