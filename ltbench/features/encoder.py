@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ltbench.models.backbone import Backbone
 from ltbench.models.experts import ExpertNetwork
+from ltbench.models.folding import fold_batch_norm
 from ltbench.models.weights import Weights
 
 
@@ -18,10 +19,18 @@ class Encoder(nn.Module):
         channels: of the images.
         image_size: side of what the network gets, pixels; images of another size are scaled to it.
         precision: fp32, or bf16 for the network's arithmetic.
+        fold: fold batch norm into convolutions, which is faster; parameters then have other names.
     """
 
     def __init__(
-        self, backbone: str, weights: Weights | None, *, channels: int, image_size: int, precision: str
+        self,
+        backbone: str,
+        weights: Weights | None,
+        *,
+        channels: int,
+        image_size: int,
+        precision: str,
+        fold: bool = False,
     ) -> None:
         super().__init__()
         self.image_size, self.precision = image_size, precision
@@ -30,6 +39,12 @@ class Encoder(nn.Module):
                 backbone, classes=1, channels=channels, image_size=image_size, head="linear", pretrained=weights
             )
             self.network: ExpertNetwork = build().requires_grad_(False).eval()
+        self.num_parameters = sum(weight.numel() for weight in self.network.branches.parameters())
+        """Of the network without its classifier."""
+        if fold:
+            (branch,) = self.network.branches
+            image = torch.rand(1, channels, image_size, image_size, generator=torch.Generator().manual_seed(0))
+            self.network.branches[0] = fold_batch_norm(branch, image)
         self.network.to(memory_format=torch.channels_last)
 
     @property

@@ -88,7 +88,7 @@ class FrozenFeatures:
 
 @lru_cache(maxsize=1)
 def _encoder(backbone: str, weights: Weights, channels: int, image_size: int, precision: str, device: str) -> Encoder:
-    encoder = Encoder(backbone, weights, channels=channels, image_size=image_size, precision=precision)
+    encoder = Encoder(backbone, weights, channels=channels, image_size=image_size, precision=precision, fold=True)
     return encoder.to(torch.device(device))
 
 

@@ -107,7 +107,7 @@ def _cost(planned: PlannedRun, method: Method, history: History, base_runs: Base
     parameters, operations = count_parameters(method.network), multiply_adds(method, planned.input_shape)
     if planned.features is not None:
         encoder = planned.features.encoder
-        parameters += count_parameters(encoder)
+        parameters += encoder.num_parameters
         operations += multiply_adds_of(encoder, planned.data.shape)
     return Cost(
         parameters=parameters,
