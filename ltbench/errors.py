@@ -47,11 +47,18 @@ class TrainingFailedError(Exception):
     """Training cannot go on, e.g. the loss is not finite. The run is stored as failed with this reason."""
 
 
-class LtbenchWarning(UserWarning):
+class _Printable(UserWarning):
+    """A message whose control characters, e.g. in a file's name, are printed as escapes."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(str(message)))
+
+
+class LtbenchWarning(_Printable):
     """Something legal that the user will probably want to know."""
 
 
-class LtbenchNotice(UserWarning):
+class LtbenchNotice(_Printable):
     """Something that ltbench has done and the user will want to know, e.g. a file that it has written beside theirs."""
 
 

@@ -18,7 +18,7 @@ from ltbench.progress import ProgressListener, ProgressUpdate, silent
 
 EVALUATION_BATCH = 1024
 """Features in an evaluation batch."""
-ENCODED_TOGETHER = {"cpu": 8}
+ENCODED_TOGETHER = {"cpu": 16}
 """Images that are encoded at a time, by device: on a CPU few enough for its caches, 256 elsewhere."""
 PLAIN = Augment()
 """An image that is not augmented."""
