@@ -9,8 +9,10 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from ltbench import cli, conformance, registry
 from ltbench.config import Recipe, RunConfig
@@ -168,11 +170,17 @@ def shortened(command: str) -> list[str]:
     return words
 
 
-def walk(cli, text, **stand_ins):
-    """Carry out the commands of a section one after the other; gives what each printed."""
+def walk(cli, text, **instead):
+    """Carry out the commands of a section one after the other; gives what each printed.
+
+    Args:
+        cli: calls ltbench.
+        text: with the commands.
+        instead: words that take the place of others, e.g. of what would be downloaded.
+    """
     printed = {}
     for command in commands(text):
-        words = shortened(command)
+        words = [part for word in shortened(command) for part in instead.get(word.replace("-", "_"), [word])]
         if "RUN" in words or "3dfd7b73d56b" in words:
             first = sorted(Path().rglob("balpoe/*.json"))[0].stem
             words = [first if word in ("RUN", "3dfd7b73d56b") else word for word in words]
@@ -204,6 +212,16 @@ def test_a_user_with_images_can_follow_the_page(page, title, cli, tmp_path):
     assert "cat" in printed["verify" if "verify" in printed else "data"]
     assert "balpoe" in printed["report"].lower()
     assert len((tmp_path / "labels.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_a_user_can_train_heads_on_frozen_features(cli, tmp_path):
+    photographs(tmp_path / "photos", {"cat": 15, "dog": 6}, seed=0)
+    save_file(timm.create_model("test_efficientnet").state_dict(), tmp_path / "weights.safetensors")
+    text = section("Classifiers on frozen features", PAGES["docs/pretrained.md"])
+    instead = {"__pretrained": ["--weights", "weights.safetensors"], "tf_efficientnet_lite0": ["test_efficientnet"]}
+    printed = walk(cli, text, all=["ce,balpoe"], **instead)
+    assert "linear probing" in printed["report"]
 
 
 @pytest.mark.slow

@@ -251,7 +251,8 @@ def test_lists_by_pattern(cli):
 def test_recipes_have_their_epochs_and_rates(cli):
     lines = cli("list", "recipes").out.splitlines()
     assert "standard  imagenet-lt      180 epochs  rate 0.025 cosine  batch 64" in lines
-    assert len(lines) == 13
+    assert "standard  linear-probing   40 epochs   rate 0.02 cosine   batch 128" in lines
+    assert len(lines) == 14
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,12 @@
 import hashlib
 
 import pytest
+import timm
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from safetensors.torch import save_file
 
 from ltbench import registry
 from ltbench.config import Augment, Recipe, RunConfig, canonical_json, read_toml, run_id, validated
@@ -69,7 +72,6 @@ CHANGES = [
     {"data_seed": 1},
     {"image_size": 32},
     {"backbone": "cifar_resnet32"},
-    {"pretrained": True},
     {"recipe": "long"},
     {"epochs": 3},
     {"lr": 0.2},
@@ -85,8 +87,24 @@ CHANGES = [
 ]
 
 
+OF_WEIGHTS = {"pretrained", "weights", "train", "feature_views"}
+"""Settings of pre-trained networks: see ``test_settings_of_pretrained_networks_change_the_run_id``."""
+
+
 def test_every_setting_is_varied_below():
-    assert {name for change in CHANGES for name in change} == set(RunConfig.model_fields)
+    assert {name for change in CHANGES for name in change} == set(RunConfig.model_fields) - OF_WEIGHTS
+
+
+def test_settings_of_pretrained_networks_change_the_run_id(tmp_path):
+    def weights(seed):
+        torch.manual_seed(seed)
+        path = tmp_path / f"{seed}.safetensors"
+        save_file(timm.create_model("test_resnet").state_dict(), path)
+        return {"backbone": "test_resnet", "weights": str(path)}
+
+    head = {**weights(0), "train": "head"}
+    settings = [{"backbone": "test_resnet"}, weights(0), weights(1), head, {**head, "feature_views": 0}]
+    assert len({id_of(**one) for one in settings}) == len(settings)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: next(iter(change)))
