@@ -1,5 +1,6 @@
 """The data of a run: a long-tailed training part, validation and test, and their description."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ from ltbench.data.loading.base import Loader
 from ltbench.data.loading.from_files import FileLoader
 from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.data.loading.resize_cache import resized
-from ltbench.data.long_tail import ShotRule
+from ltbench.data.long_tail import ShotRule, digests, fingerprint_digests, fingerprint_files
 from ltbench.errors import LtbenchError
 from ltbench.progress import ProgressListener, silent
 
@@ -56,8 +57,37 @@ class Dataset:
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """Fingerprint of each part, independent of the order and storage of its images."""
+        return {
+            name: fingerprint_files(part) if isinstance(part, ImageFiles) else fingerprint_digests(self._digests[name])
+            for name, part in self._parts.items()
+        }
+
+    @property
+    def _parts(self) -> dict[str, Images]:
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: _fingerprint(part) for name, part in parts.items() if part is not None}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    @cached_property
+    def _digests(self) -> dict[str, list[bytes]]:
+        """The hash of every image in memory, by part."""
+        return {
+            name: digests(part.images, part.labels)
+            for name, part in self._parts.items()
+            if not isinstance(part, ImageFiles)
+        }
+
+    def order_hash(self, part: Images) -> str:
+        """A hash of the images of a part in their order: of their pixels, or of the files' names, sizes and times.
+
+        Args:
+            part: train, validation or test images of this data set.
+        """
+        if isinstance(part, ImageFiles):
+            about = [(part.root / name).stat() for name in part.names]
+            lines = [f"{name}\0{one.st_size}\0{one.st_mtime_ns}" for name, one in zip(part.names, about, strict=True)]
+            return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+        (name,) = (name for name, one in self._parts.items() if one is part)
+        return hashlib.blake2b(b"".join(self._digests[name]), digest_size=16).hexdigest()
 
     @property
     def fingerprint(self) -> str:
@@ -222,12 +252,6 @@ def _refuse_empty(classes: tuple[str, ...], counts: NDArray[np.int64], ratio: fl
             where="--imbalance-ratio",
             hint=f"use a smaller ratio; the largest class has {int(counts.max())} images",
         )
-
-
-def _fingerprint(part: Images) -> str:
-    if isinstance(part, ImageFiles):
-        return long_tail.fingerprint_files(part)
-    return long_tail.fingerprint(part.images, part.labels)
 
 
 def _counts(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:

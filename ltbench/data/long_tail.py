@@ -1,6 +1,7 @@
 """Long-tailed class counts, which images are kept, and shot groups."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -166,13 +167,20 @@ def fingerprint(images: NDArray[np.uint8], labels: Labels) -> str:
         images: (N, channels, height, width).
         labels: (N,).
     """
-    return hashlib.blake2b(b"".join(sorted(digests(images, labels))), digest_size=8).hexdigest()
+    return fingerprint_digests(digests(images, labels))
+
+
+def fingerprint_digests(singles: Sequence[bytes]) -> str:
+    """The same, of the hash of each image."""
+    return hashlib.blake2b(b"".join(sorted(singles)), digest_size=8).hexdigest()
 
 
 def digests(images: NDArray[np.uint8], labels: Labels) -> list[bytes]:
     """The hash of each labelled image."""
     shape = str(images.shape[1:]).encode()
-    return [
-        hashlib.blake2b(image.tobytes() + shape + str(label).encode(), digest_size=16).digest()
-        for image, label in zip(images, labels.tolist(), strict=True)
-    ]
+    found = []
+    for image, label in zip(images, labels.tolist(), strict=True):
+        one = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16)  # its bytes, not copied
+        one.update(shape + str(label).encode())
+        found.append(one.digest())
+    return found

@@ -9,9 +9,8 @@ import torch
 from ltbench import paths
 from ltbench.config import Augment, ResolvedRun, canonical_json
 from ltbench.data.dataset import Dataset
-from ltbench.data.images import ImageFiles, Images
+from ltbench.data.images import Images
 from ltbench.data.loading.base import Loader
-from ltbench.data.long_tail import digests
 from ltbench.features.encoder import Encoder
 from ltbench.features.loader import FeatureLoader
 from ltbench.models.weights import Weights
@@ -66,7 +65,7 @@ class FrozenFeatures:
             "image size": self.run.image_size,
             "precision": self.run.config.precision,
             "normalisation": [self.data.mean, self.data.std],
-            "images": _in_order(part),
+            "images": self.data.order_hash(part),
             "decoding": [self.data.image_size, self.data.cache_resized, self.data.decode],
             "views": self.run.config.feature_views,
         }
@@ -90,12 +89,3 @@ class FrozenFeatures:
 def _encoder(backbone: str, weights: Weights, channels: int, image_size: int, precision: str, device: str) -> Encoder:
     encoder = Encoder(backbone, weights, channels=channels, image_size=image_size, precision=precision, fold=True)
     return encoder.to(torch.device(device))
-
-
-def _in_order(part: Images) -> str:
-    """A hash of the images of a part in their order: of their pixels, or of the files' names, sizes and times."""
-    if isinstance(part, ImageFiles):
-        about = [(part.root / name).stat() for name in part.names]
-        whole = [f"{name}\0{one.st_size}\0{one.st_mtime_ns}" for name, one in zip(part.names, about, strict=True)]
-        return hashlib.blake2b("\n".join(whole).encode(), digest_size=16).hexdigest()
-    return hashlib.blake2b(b"".join(digests(part.images, part.labels)), digest_size=16).hexdigest()

@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from ltbench.config.format_settings import flatten
 from ltbench.config.recipes import PAPER
-from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS
+from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, declared_backbone
 from ltbench.report.render import escaped_markdown
 from ltbench.results.schema import Result
 
@@ -95,6 +95,7 @@ def difference(one: Result, other: Result) -> Difference:
 def _table_keys(result: Result) -> dict[str, Any]:
     settings = flatten(result.config.model_dump(mode="json"))
     own = {
+        "backbone": settings.get("backbone") or declared_backbone(result.config.dataset, settings.get("recipe.epochs")),
         "transductive": result.method.transductive,
         "comparison_group": result.method.track or "",
         "data": result.data.fingerprints,

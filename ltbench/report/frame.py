@@ -10,6 +10,7 @@ import pandas as pd
 from ltbench.config import Recipe, canonical_json
 from ltbench.config.format_settings import flatten
 from ltbench.config.recipes import PAPER
+from ltbench.declared import dataset_defaults
 from ltbench.printable import printable_name
 from ltbench.report.collection import Collection, collect
 from ltbench.results.schema import Result
@@ -108,6 +109,9 @@ def _shared(
     settings = json.loads(config)
     if isinstance(settings["recipe"], str):  # a scored model names a recipe and has no settings of it
         settings["recipe"] = {"name": settings["recipe"]}
+    settings["backbone"] = settings["backbone"] or declared_backbone(
+        settings["dataset"], settings["recipe"].get("epochs")
+    )
     data = canonical_json(dict(fingerprints))
     row = {
         **flatten(settings),
@@ -122,6 +126,17 @@ def _shared(
     # Authors train for as long as each sees fit; other recipes are compared at one length.
     row["table_epochs"] = None if row["recipe.name"] == PAPER else row.get("recipe.epochs")
     return {**row, "table": canonical_json([row[name] for name in TABLE_KEYS])}
+
+
+def declared_backbone(dataset: str, epochs: int | None) -> str | None:
+    """The backbone of a scored model whose recipe is declared: that of the data set, as for the rows beside it.
+
+    Args:
+        dataset: its name.
+        epochs: of the declared recipe; None: there is none.
+    """
+    known = dataset_defaults(dataset)
+    return known.backbone if known is not None and epochs is not None else None
 
 
 TABLE_KEYS = (

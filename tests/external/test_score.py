@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ltbench import paths, registry
-from ltbench.config import RunConfig
+from ltbench.config import RunConfig, recipes
 from ltbench.data.datasets import image_folder as folder
 from ltbench.external.score import score
 from ltbench.report.collection import collect
@@ -129,7 +129,7 @@ def test_seeds_of_a_scored_model_are_one_row_and_marked(cli, file, tmp_path, mak
     assert boards["external"]["label"].tolist() == ["mine (scored)"]
     assert boards["external"]["n"].tolist() == [3]
     assert boards["external"]["parameters"].isna().all()
-    assert boards["standard"]["label"].tolist() == ["ce"]
+    assert boards["standard"]["label"].tolist() == ["Cross Entropy"]
     report = cli("report", "--format", "md")
     assert report.code == 0
     line = next(line for line in report.out.splitlines() if line.startswith("| mine (scored)"))
@@ -139,9 +139,10 @@ def test_seeds_of_a_scored_model_are_one_row_and_marked(cli, file, tmp_path, mak
 def test_a_declared_recipe_puts_a_row_beside_those_of_the_recipe(cli, trained, tmp_path):
     own, logits = trained
     assert cli("score", logits, *DIGITS, "--recipe", "standard").code == 0
-    Store(tmp_path / "results").save(own)
+    as_declared = own.config.replace(backbone="cifar_resnet20", recipe=recipes.recipe("standard", "digits"))
+    Store(tmp_path / "results").save(own.model_copy(update={"config": as_declared}))
     (board,) = leaderboards(collect(["results"]))
-    assert sorted(board.rows["label"]) == ["balpoe", "mine (scored)"]
+    assert sorted(board.rows["label"]) == ["BalPoE", "mine (scored)"]
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import torch
 from ltbench import declared
 from ltbench.errors import LtbenchError
 from ltbench.method import Stage, at_rest
-from ltbench.registry import add_method_file, check_paper, method
+from ltbench.registry import add_method_file, check_paper
 
 PAIRS = [(name, other) for name in sorted(declared._methods()) for other in declared.same_as(name)]
 
@@ -37,5 +37,5 @@ def test_a_method_that_there_is_not_is_refused(tmp_path):
     (tmp_path / "same_mine.toml").write_text('name = "Mine"\n\n[same_as.logit_adjustmnt]\ntau = 1.0\n')
     add_method_file(tmp_path / "same_mine.py")
     with pytest.raises(LtbenchError, match="unknown method 'logit_adjustmnt'") as caught:
-        check_paper(method("same_mine"))
+        check_paper("same_mine")
     assert "[same_as.logit_adjustmnt]" in str(caught.value)

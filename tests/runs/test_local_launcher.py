@@ -321,25 +321,26 @@ def test_workers_end_when_their_parent_is_killed(cli, tmp_path, slow):
     (worker,) = children(parent.pid)
     parent.kill()
     parent.join()
-    until(lambda: not alive(worker), GRACE + 5)
+    until(lambda: not alive(worker), GRACE + 30)
     assert outcomes(tmp_path) == [(0, "interrupted")]
 
 
 def test_a_second_ctrl_c_ends_at_once(cli, own_methods):
     def press_twice():
         until((own_methods / "asleep").exists)
+        pressed.append(time.monotonic())
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(1)
 
+    pressed = []
     presses = threading.Thread(target=press_twice)
     presses.start()
-    began = time.monotonic()
     done = cli("run", "--method", "sleeps", "--device", "cpu", "--parallel", 2)
     presses.join()
     assert (done.code, done.out) == (130, "")
     assert "Traceback" not in done.err
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - pressed[0] < 30
     assert children(os.getpid()) <= {tracker()}
 
 
@@ -373,7 +374,7 @@ def test_a_bad_number_of_runs_is_refused(cli, tmp_path, command, number, reason)
 def test_trials_at_once_are_a_search_that_goes_on(cli, tmp_path, own_methods):
     words = ("tune", "--method", "warns", "--epochs", 1, "--device", "cpu", "--parallel", 2, "--trials")
     done = cli(*words, 3)
-    assert (done.code, done.err) == (0, "ltbench: note: a word of warning\n"), "once, however many say it"
+    assert (done.code, done.notes) == (0, "ltbench: note: a word of warning\n"), "once, however many say it"
     lines = done.out.splitlines()
     assert [line.split(":")[0] for line in lines[:3]] == ["trial 1", "trial 2", "trial 3"]
     assert lines[3].startswith("best of 3 trials (0 failed): ")

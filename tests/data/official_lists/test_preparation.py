@@ -154,7 +154,7 @@ def test_the_users_own_example(site, server, cli):
         "--backbone", "test_resnet", "--image-size", 32, "--epochs", 1, "--batch-size", 8, "--validation",
     )  # fmt: skip
     assert done.code == 0
-    assert all("no temperature" in line for line in done.err.splitlines()), done.err  # after one epoch
+    assert all("no temperature" in line for line in done.notes.splitlines()), done.err  # after one epoch
     (result,) = stored(data.folder.parent)
     assert result.config.hyperparameters["taus"] == [0, 1.25, 2.5], "the table for ImageNet-LT"
     assert sum(result.metrics["validation"].total) == 4, "the official validation set"
