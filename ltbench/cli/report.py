@@ -101,7 +101,7 @@ def report(
         if style == "html":
             from ltbench.report.page import page
 
-            text = page.render(stored, boards, folders, read=read, asked=bool(methods))
+            text = page.render(stored, boards, folders, read=read, asked=bool(methods), output=output)
         elif style == "bibtex":
             text = bibtex(stored)
         elif style in render.DATA:
