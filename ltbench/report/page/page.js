@@ -266,17 +266,27 @@ function pointed(area) {
   });
 }
 
+const SIDES = ["right", "left", "over", "under"];
+
 function uncrowd(area) {
   const taken = all(".point:not([hidden])", area).map((point) => point.getBoundingClientRect()).map((box) =>
-    ({ left: box.left + 7, right: box.right - 7, top: box.top + 7, bottom: box.bottom - 7 }));
+    ({ left: box.left + 6, right: box.right - 6, top: box.top + 6, bottom: box.bottom - 6 }));
   const edge = area.getBoundingClientRect();
-  for (const point of all(".point.front:not([hidden])", area)) {
-    point.classList.remove("crowded");
-    const box = point.querySelector("span").getBoundingClientRect();
-    const hits = (one) => one.left < box.right && one.right > box.left && one.top < box.bottom && one.bottom > box.top;
-    const outside = box.left < edge.left || box.right > edge.right + 8;
-    if (outside || taken.some(hits)) point.classList.add("crowded");
-    else taken.push(box);
+  for (const point of all(".point.front:not([hidden])", area).reverse()) {
+    const free = SIDES.find((side) => {
+      point.classList.remove("crowded", ...SIDES);
+      point.classList.add(side);
+      const box = point.querySelector("span").getBoundingClientRect();
+      const hits = (one) => one.left < box.right && one.right > box.left && one.top < box.bottom && one.bottom > box.top;
+      const inside = box.left >= edge.left && box.right <= edge.right && box.bottom <= edge.bottom && box.top >= edge.top - 12;
+      if (!inside || taken.some(hits)) return false;
+      taken.push(box);
+      return true;
+    });
+    if (free) continue;
+    point.classList.remove("right", "over", "under");
+    point.classList.toggle("left", parseFloat(point.style.left) > 60);
+    point.classList.add("crowded");
   }
 }
 
