@@ -278,13 +278,13 @@ function uncrowd(area) {
       point.classList.add(side);
       const box = point.querySelector("span").getBoundingClientRect();
       const hits = (one) => one.left < box.right && one.right > box.left && one.top < box.bottom && one.bottom > box.top;
-      const inside = box.left >= edge.left && box.right <= edge.right && box.bottom <= edge.bottom && box.top >= edge.top - 12;
+      const inside = box.left >= edge.left && box.right <= edge.right && box.bottom <= edge.bottom && box.top >= edge.top - 20;
       if (!inside || taken.some(hits)) return false;
       taken.push(box);
       return true;
     });
     if (free) continue;
-    point.classList.remove("right", "over", "under");
+    point.classList.remove(...SIDES);
     point.classList.toggle("left", parseFloat(point.style.left) > 60);
     point.classList.add("crowded");
   }
