@@ -1,6 +1,7 @@
 """Results that a report does not show, named and counted: nothing is dropped silently."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ltbench.printable import printable_name
@@ -38,9 +39,14 @@ def left_out(stored: Collection) -> list[LeftOut]:
     return found
 
 
-def counted(stored: Collection) -> str:
-    """For example "93 result files; left out: 2 not readable, 1 failed."."""
-    counts = Counter(one.kind for one in left_out(stored))
+def counted(stored: Collection, found: Sequence[LeftOut] | None = None) -> str:
+    """For example "93 result files; left out: 2 not readable, 1 failed.".
+
+    Args:
+        stored: what was read.
+        found: what ``left_out`` says of it, where that is known.
+    """
+    counts = Counter(one.kind for one in (left_out(stored) if found is None else found))
     twice = stored.files - len(stored.results) - len(stored.problems) - len(stored.conflicts)
     words = [f"{number} {kind}" for kind, number in counts.items()]
     words += [f"{twice} of runs that stand there twice"] if twice else []

@@ -146,6 +146,7 @@ def render(
     data_sets = _data_sets(stored, leaderboards, output)
     script, style = _asset("page.js"), _asset("page.css")
     pictured = largest(leaderboards)
+    missing = left_out(read or stored)
     return (
         _environment()
         .get_template("template.html.j2")
@@ -158,8 +159,8 @@ def render(
                 one.id for one in data_sets if any(section.leaderboard is pictured for section in one.sections)
             ),
             splits=split_reasons(leaderboards),
-            left_out=[one.message for one in left_out(read or stored)],
-            counted=counted(read or stored),
+            left_out=[one.message for one in missing],
+            counted=counted(read or stored, missing),
             runs=len(stored.results),
             folders=[printable_name(str(folder)) for folder in folders],
             version=version("ltbench"),
