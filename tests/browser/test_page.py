@@ -319,5 +319,7 @@ def test_print_leaves_out_the_controls_and_shows_all_columns(browser, make_page,
         assert not browser.all("#theme, .filters, .tools")
         assert browser.ask("getComputedStyle(document.querySelector('.tall')).overflowX") == "visible"
         assert browser.all("#table-1 th.c-parameters")
+        heading = "document.querySelector('.leaderboard thead button')"
+        assert browser.ask(f"getComputedStyle({heading}).display") == "contents"  # pages but the first lack buttons
     finally:
         browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -100,7 +100,9 @@ def columns(leaderboard: Leaderboard, shots: Mapping[str, int]) -> list[Column]:
             lower_first=True,
             extra=True,
         ),
-        _metric("mce", "MCE", "Maximum calibration error: the worst of these bins, however few images it has.", extra=True),
+        _metric(
+            "mce", "MCE", "Maximum calibration error: the worst of these bins, however few images it has.", extra=True
+        ),
         _cost("parameters", "Params", "M", "Parameters of the network with all its experts.", 1e6, 2),
         _cost("multiply_adds", "MAdds", "M", "Multiply-adds of one image through all experts.", 1e6, 1),
         Column(

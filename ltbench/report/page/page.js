@@ -266,7 +266,7 @@ function pointed(area) {
   });
 }
 
-const SIDES = ["right", "left", "over", "under"];
+const SIDES = ["over", "left", "under", "right"];
 
 function uncrowd(area) {
   const taken = all(".point:not([hidden])", area).map((point) => point.getBoundingClientRect()).map((box) =>
@@ -278,7 +278,7 @@ function uncrowd(area) {
       point.classList.add(side);
       const box = point.querySelector("span").getBoundingClientRect();
       const hits = (one) => one.left < box.right && one.right > box.left && one.top < box.bottom && one.bottom > box.top;
-      const inside = box.left >= edge.left && box.right <= edge.right && box.bottom <= edge.bottom && box.top >= edge.top - 20;
+      const inside = box.left >= edge.left + 2 && box.right <= edge.right && box.bottom <= edge.bottom && box.top >= edge.top - 20;
       if (!inside || taken.some(hits)) return false;
       taken.push(box);
       return true;

@@ -96,8 +96,8 @@ class Section:
     entries: list[Entry]
     further: list[list[FurtherRow]]
     """Of each row the other settings."""
-    rule: int | None
-    """Place of the last row that ties with the best; None where no rule belongs there."""
+    ties: int
+    """Number of rows that tie with the best, itself included; 0 where there is no other."""
     shared: list[tuple[str, str]]
     shifted: list[ShiftedLeaderboard]
     answer: str
@@ -221,15 +221,13 @@ def _section(
         cells=_cells(leaderboard, shown),
         entries=rows,
         further=_further(leaderboard, shown, stored, output),
-        rule=ties - 1 if 1 < ties < len(rows) and leaderboard.rows["tie"][:ties].all() else None,
+        ties=ties if ties > 1 else 0,
         shared=shared_settings(leaderboard, stored),
         shifted=shifted_leaderboards(leaderboard, stored),
         answer=answer(leaderboard),
         advice=advise(leaderboard, stored, lacks=False),
         lacks=remedies(leaderboard, stored),
-        notes=[
-            one for one in (about_seeds(leaderboard), best_of_many(leaderboard), tuned_apart(leaderboard)) if one
-        ],
+        notes=[one for one in (about_seeds(leaderboard), best_of_many(leaderboard), tuned_apart(leaderboard)) if one],
         plot=cost_plot(leaderboard, [row.id for row in rows]),
         csv=f"data:text/csv;base64,{base64.b64encode(csv.encode()).decode()}",
     )
@@ -239,9 +237,7 @@ def _cells(leaderboard: Leaderboard, shown: Sequence[Column]) -> list[list[Cell]
     """The figures of a leaderboard, row by row."""
     low, high = f"{leaderboard.metric}_low", f"{leaderboard.metric}_high"
     scale = scale_of(leaderboard.rows[low].tolist(), leaderboard.rows[high].tolist())
-    return [
-        [_cell(row, column, leaderboard, scale) for column in shown] for row in leaderboard.rows.to_dict("records")
-    ]
+    return [[_cell(row, column, leaderboard, scale) for column in shown] for row in leaderboard.rows.to_dict("records")]
 
 
 def _cell(row: Values, column: Column, leaderboard: Leaderboard, scale: tuple[float, float] | None) -> Cell:
@@ -258,9 +254,7 @@ def _strip(row: Values, metric: str, scale: tuple[float, float]) -> Strip:
     def placed(value: float) -> float:
         return 100 * (min(max(value, start), end) - start) / (end - start)
 
-    return Strip(
-        placed(low), placed(high) - placed(low), placed(row[metric]), low < start - 1e-9, high > end + 1e-9
-    )
+    return Strip(placed(low), placed(high) - placed(low), placed(row[metric]), low < start - 1e-9, high > end + 1e-9)
 
 
 def _further(
@@ -270,14 +264,10 @@ def _further(
     of_row: dict[str, list[FurtherRow]] = {setting: [] for setting in leaderboard.rows["setting"]}
     for row in leaderboard.others.to_dict("records"):
         cells = [
-            Cell("", None, False, None)
-            if column.key in NEED_A_COMPARISON
-            else _cell(row, column, leaderboard, None)
+            Cell("", None, False, None) if column.key in NEED_A_COMPARISON else _cell(row, column, leaderboard, None)
             for column in shown
         ]
-        runs = [
-            (stored.results[run_id].config.seed, link(stored.paths[run_id], output)) for run_id in row["run_ids"]
-        ]
+        runs = [(stored.results[run_id].config.seed, link(stored.paths[run_id], output)) for run_id in row["run_ids"]]
         of_row[row["of"]].append(FurtherRow(str(row["label"]), cells, runs))
     return list(of_row.values())
 
@@ -319,6 +309,11 @@ def _spread(text: str) -> Markup:
     return Markup("{} <small>± {}</small>").format(mean, deviation) if sign else escape(text)
 
 
+def _unbroken(text: str) -> str:
+    """A text whose percent signs stay beside their numbers."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
 def _asset(name: str) -> str:
     return (files("ltbench.report.page") / name).read_text(encoding="utf-8")
 
@@ -332,6 +327,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(breakable=_breakable, spread=_spread)
+    made.filters.update(breakable=_breakable, spread=_spread, unbroken=_unbroken)
     made.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return made
