@@ -194,7 +194,7 @@ def _data_sets(stored: Collection, leaderboards: Sequence[Leaderboard], output: 
         name = comparison_group(leaderboard)[0]
         return order.get(name, len(order)), name, -len(leaderboard.rows)
 
-    found = []
+    found: list[DataSet] = []
     number = 0
     for name, members in sorted(of_data.items(), key=lambda one: -sum(len(board.rows) for board in one[1])):
         sections = []
@@ -241,7 +241,7 @@ def _cells(leaderboard: Leaderboard, shown: Sequence[Column]) -> list[list[Cell]
 
 
 def _cell(row: Values, column: Column, leaderboard: Leaderboard, scale: tuple[float, float] | None) -> Cell:
-    value = None if pd.isna(row[column.key]) else float(row[column.key])
+    value: float | None = None if pd.isna(row[column.key]) else float(row[column.key])
     has_strip = scale is not None and column.key == f"{leaderboard.metric}_low" and value is not None
     best = value is not None and leaderboard.bold.get(column.key) == row["setting"]
     return Cell(column.text(row), value, best, _strip(row, leaderboard.metric, scale) if has_strip and scale else None)

@@ -93,7 +93,7 @@ def cost_plot(leaderboard: Leaderboard, ids: Sequence[str]) -> Plot | None:
     times = np.array([time for time in _TIMES if seconds.min() / 1.1 <= time <= seconds.max() * 1.1], dtype=float)
     times = times[:: max(1, math.ceil(len(times) / _MOST_TICKS))]
     horizontal = _placed(np.log(times), np.log(seconds.min()), np.log(seconds.max())) if len(times) else times
-    values = MaxNLocator(_MOST_TICKS).tick_values(low, high)
+    values = np.asarray(MaxNLocator(_MOST_TICKS).tick_values(low, high))
     digits = 0 if np.allclose(values, values.round()) else 1
     vertical = zip(values, _placed(values, low, high), strict=True)
     return Plot(
