@@ -1,5 +1,6 @@
 """Accuracy and calibration on test sets with other class frequencies, from the stored figures."""
 
+import math
 import warnings
 from collections.abc import Mapping
 from functools import lru_cache
@@ -27,8 +28,13 @@ _METRICS = {"top1": "Accuracy", "ece": "ECE"}
 _COLUMNS = ["distribution", "prior", "images", "classes", *_METRICS]
 
 
-def under_shift(leaderboard: Leaderboard, stored: Collection) -> pd.DataFrame:
+def under_shift(leaderboard: Leaderboard, stored: Collection, *, floors: bool = True) -> pd.DataFrame:
     """Mean and standard deviation over seeds on every shifted test set.
+
+    Args:
+        leaderboard: the table.
+        stored: the results that it was made of.
+        floors: whether the noise floors are wanted, which take the longest; else they are NaN.
 
     Returns:
         Columns ``setting, label, distribution, prior, images, classes, top1, top1_sd, ece, ece_sd, ece_floor``
@@ -38,7 +44,7 @@ def under_shift(leaderboard: Leaderboard, stored: Collection) -> pd.DataFrame:
     runs: dict[str, list[Any]] = {name: [] for name in ("setting", "label", "runs", *_COLUMNS, "ece_floor")}
     for row in leaderboard.rows.to_dict("records"):
         for run_id in row["run_ids"]:
-            figures = _figures(stored, run_id)
+            figures = _figures(stored, run_id, floors=floors)
             more = len(figures["distribution"])
             for name, value in {"setting": row["setting"], "label": row["label"], "runs": row["n"]}.items():
                 runs[name] += [value] * more
@@ -51,8 +57,8 @@ def under_shift(leaderboard: Leaderboard, stored: Collection) -> pd.DataFrame:
     grouped = pd.DataFrame(runs).groupby(keys, sort=False)
     means, deviations = grouped[list(_METRICS)].mean(), grouped[list(_METRICS)].std(ddof=1).add_suffix("_sd")
     complete = grouped["runs"].size() == grouped["runs"].first()
-    floors = grouped["ece_floor"].mean().where(grouped["ece_floor"].count() == grouped["runs"].size())
-    return means.join([deviations, floors])[complete].reset_index()
+    floor = grouped["ece_floor"].mean().where(grouped["ece_floor"].count() == grouped["runs"].size())
+    return means.join([deviations, floor])[complete].reset_index()
 
 
 def shift_tables(leaderboard: Leaderboard, stored: Collection) -> list[Table]:
@@ -108,14 +114,15 @@ def short(distribution: object) -> str:
     return f"{name[:1].upper()}{ratio}" if ratio else name.capitalize()
 
 
-def _figures(stored: Collection, run_id: str) -> dict[str, list[Any]]:
+def _figures(stored: Collection, run_id: str, *, floors: bool) -> dict[str, list[Any]]:
     """The columns of a run; empty ones where it has no figures, or damaged ones (with a warning)."""
     result = stored.results[run_id]
     try:
         figures = {name: list(getattr(result.shift, name, [])) for name in _COLUMNS}
         if len({len(values) for values in figures.values()}) > 1:
             raise ValueError("columns are of different lengths")
-        return {**figures, "ece_floor": _floors(result, figures)}
+        known = _floors(result, figures) if floors else [math.nan] * len(figures["distribution"])
+        return {**figures, "ece_floor": known}
     except ValueError as error:
         warnings.warn(f"{stored.paths[run_id]}: figures under label shift are damaged: {error}", LtbenchWarning, 2)
         return {name: [] for name in (*_COLUMNS, "ece_floor")}
@@ -149,7 +156,8 @@ def _floors(result: Result, figures: Mapping[str, list[Any]]) -> list[float]:
     if tables:
         count, mean = (np.stack(column) for column in zip(*tables.values(), strict=True))
         floors[list(tables)] = ece_floor(count, mean)
-    return floors.tolist()
+    shown: list[float] = floors.tolist()
+    return shown
 
 
 _NONE = np.array([], dtype=np.int64)

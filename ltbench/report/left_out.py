@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ltbench.printable import printable_name
-from ltbench.report.collection import Collection, same_run
+from ltbench.report.collection import Collection, same_runs
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ def left_out(stored: Collection) -> list[LeftOut]:
     found = [LeftOut("folders not readable", problem) for problem in stored.unreadable]
     found += [LeftOut("not readable", problem) for problem in stored.problems]
     found += [LeftOut("in conflict with another of the same run", conflict) for conflict in stored.conflicts]
-    seen: dict[tuple[str, ...], str] = {}
+    first = {run_id: min(same) for same in same_runs(stored.results) for run_id in same}
     for run_id, result in sorted(stored.results.items()):
         place = f"{printable_name(str(stored.paths[run_id]))}: "
         if result.status != "done":
@@ -33,7 +33,7 @@ def left_out(stored: Collection) -> list[LeftOut]:
         if result.test is None:
             found.append(LeftOut("not tested", f"{place}has no figures on the test set"))
             continue
-        same = seen.setdefault(same_run(result), run_id)
+        same = first.get(run_id, run_id)
         if same != run_id:
             found.append(LeftOut("of the settings and seed of another", f"{place}the same run as {same}"))
     return found
