@@ -89,7 +89,8 @@ def report(
     terminal = style == "text" and output is None and sys.stdout.isatty()
     with no_search_for_cycles():
         read = collect(folders)
-        for one in left_out(read):
+        missing = left_out(read)
+        for one in missing:
             echo_stderr(f"left out: {one.message}")
         methods = method.split(",") if method else []
         chosen = of_settings(read, dataset=dataset, backbone=backbone, epochs=epochs)
@@ -101,7 +102,7 @@ def report(
         if style == "html":
             from ltbench.report.page import page
 
-            text = page.render(stored, boards, folders, read=read, asked=bool(methods))
+            text = page.render(stored, boards, folders, read=read, asked=bool(methods), output=output)
         elif style == "bibtex":
             text = bibtex(stored)
         elif style in render.DATA:
@@ -112,7 +113,7 @@ def report(
             shown = list(contents(boards, stored, names, read, view=view, fold=fold, fold_notes=fold_notes))
             text = _rendered(shown, style, title, terminal=terminal)
     if style not in ("text", "md"):
-        echo_stderr(counted(read))
+        echo_stderr(counted(read, missing))
     if terminal:  # rich has written out what acts on it, and its own colours must stay
         sys.stdout.write(text)
     else:

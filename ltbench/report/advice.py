@@ -32,7 +32,7 @@ _ESTIMATOR = 2
 """First estimator of temperatures whose results are near enough (``ltbench.metrics.temperature.ESTIMATOR``)."""
 
 
-def advise(leaderboard: Leaderboard, stored: Collection | None = None) -> str:
+def advise(leaderboard: Leaderboard, stored: Collection | None = None, *, lacks: bool = True) -> str:
     """Sentences for a reader who has to choose a method by a leaderboard.
 
     They say no more than the table: no row is called better than another unless the difference is significant, leads
@@ -42,12 +42,14 @@ def advise(leaderboard: Leaderboard, stored: Collection | None = None) -> str:
         leaderboard: a table; columns that it lacks, or that are not known, are done without.
         stored: the results that it was made of: for what a confidence means in practice, and for which row does
             nothing about rare classes.
+        lacks: whether to say what the table lacks, with the commands that would mend it.
     """
     rows: list[Row] = leaderboard.rows.to_dict("records")
     best = next((row for row in rows if row["setting"] == leaderboard.reference), None)
+    mended = _lacks(leaderboard, stored) if lacks else ""
     if best is None:
         nothing = f"Nothing can be recommended: {NO_COMPARISON}."
-        return " ".join(filter(None, [nothing, _lacks(leaderboard, stored)]))
+        return " ".join(filter(None, [nothing, mended]))
     others = [row for row in rows if row is not best and (_number(row, "behind") or 0) >= 0]
     tests = [one.test for one in _results(best, stored) if one.test is not None]
     may_train = not (leaderboard.key.get("validation") or _from_elsewhere(best, stored)) and _has_enough(best, stored)
@@ -66,7 +68,7 @@ def advise(leaderboard: Leaderboard, stored: Collection | None = None) -> str:
             _against_plainest([best, *others], stored),
             _cheaper(best, near),
         ]
-    sentences += [*closing, _lacks(leaderboard, stored)]
+    sentences += [*closing, mended]
     return " ".join(sentence for sentence in sentences if sentence)
 
 

@@ -76,7 +76,7 @@ def _collected(folders: Iterable[str | Path]) -> Collection:
             results[run_id], paths[run_id] = one
         else:
             conflicts += [_conflict(path, run_id, found) for _, path in found]
-    for same in _same_runs(results):
+    for same in same_runs(results):
         found = [(results[run_id], paths[run_id]) for run_id in same]
         if the_run(found) is None:
             conflicts += [_conflict(path, result.run_id, found) for result, path in found]
@@ -122,7 +122,7 @@ def same_run(result: Result) -> tuple[str, ...]:
     return (result.config.model_dump_json(), result.method.revision, *prints)
 
 
-def _same_runs(results: dict[str, Result]) -> list[list[str]]:
+def same_runs(results: dict[str, Result]) -> list[list[str]]:
     """Groups of run ids that belong to one run."""
     near: dict[tuple[object, ...], list[str]] = {}  # what is found quickly, since hardly a run stands there twice
     for run_id, result in results.items():

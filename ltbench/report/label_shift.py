@@ -1,6 +1,9 @@
 """Accuracy and calibration on test sets with other class frequencies, from the stored figures."""
 
+import math
 import warnings
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,29 +28,37 @@ _METRICS = {"top1": "Accuracy", "ece": "ECE"}
 _COLUMNS = ["distribution", "prior", "images", "classes", *_METRICS]
 
 
-def under_shift(leaderboard: Leaderboard, stored: Collection) -> pd.DataFrame:
+def under_shift(leaderboard: Leaderboard, stored: Collection, *, floors: bool = True) -> pd.DataFrame:
     """Mean and standard deviation over seeds on every shifted test set.
+
+    Args:
+        leaderboard: the table.
+        stored: the results that it was made of.
+        floors: whether the noise floors are wanted, which take the longest; else they are NaN.
 
     Returns:
         Columns ``setting, label, distribution, prior, images, classes, top1, top1_sd, ece, ece_sd, ece_floor``
         (percent; the noise floor of the ECE is NaN where a run of an older version has none), in the order of the
         leaderboard and of the stored sets; only settings all of whose runs have such figures.
     """
-    runs = [
-        _figures(stored, run_id).assign(setting=row["setting"], label=row["label"], runs=row["n"])
-        for _, row in leaderboard.rows.iterrows()
-        for run_id in row["run_ids"]
-    ]
-    runs = [figures for figures in runs if len(figures)]
-    if not runs:
+    runs: dict[str, list[Any]] = {name: [] for name in ("setting", "label", "runs", *_COLUMNS, "ece_floor")}
+    for row in leaderboard.rows.to_dict("records"):
+        for run_id in row["run_ids"]:
+            figures = _figures(stored, run_id, floors=floors)
+            more = len(figures["distribution"])
+            for name, value in {"setting": row["setting"], "label": row["label"], "runs": row["n"]}.items():
+                runs[name] += [value] * more
+            for name, values in figures.items():
+                runs[name] += values
+    if not runs["setting"]:
         further = [*(f"{metric}_sd" for metric in _METRICS), "ece_floor"]
         return pd.DataFrame(columns=["setting", "label", *_COLUMNS, *further])
     keys = ["setting", "label", "distribution", "prior", "images", "classes"]
-    grouped = pd.concat(runs).groupby(keys, sort=False)
+    grouped = pd.DataFrame(runs).groupby(keys, sort=False)
     means, deviations = grouped[list(_METRICS)].mean(), grouped[list(_METRICS)].std(ddof=1).add_suffix("_sd")
     complete = grouped["runs"].size() == grouped["runs"].first()
-    floors = grouped["ece_floor"].mean().where(grouped["ece_floor"].count() == grouped["runs"].size())
-    return means.join([deviations, floors])[complete].reset_index()
+    floor = grouped["ece_floor"].mean().where(grouped["ece_floor"].count() == grouped["runs"].size())
+    return means.join([deviations, floor])[complete].reset_index()
 
 
 def shift_tables(leaderboard: Leaderboard, stored: Collection) -> list[Table]:
@@ -103,41 +114,60 @@ def short(distribution: object) -> str:
     return f"{name[:1].upper()}{ratio}" if ratio else name.capitalize()
 
 
-def _figures(stored: Collection, run_id: str) -> pd.DataFrame:
-    shift = stored.results[run_id].shift
+def _figures(stored: Collection, run_id: str, *, floors: bool) -> dict[str, list[Any]]:
+    """The columns of a run; empty ones where it has no figures, or damaged ones (with a warning)."""
+    result = stored.results[run_id]
     try:
-        figures = pd.DataFrame({name: getattr(shift, name, []) for name in _COLUMNS})
-        return figures.assign(ece_floor=_floors(stored.results[run_id], figures))
+        figures = {name: list(getattr(result.shift, name, [])) for name in _COLUMNS}
+        if len({len(values) for values in figures.values()}) > 1:
+            raise ValueError("columns are of different lengths")
+        known = _floors(result, figures) if floors else [math.nan] * len(figures["distribution"])
+        return {**figures, "ece_floor": known}
     except ValueError as error:
         warnings.warn(f"{stored.paths[run_id]}: figures under label shift are damaged: {error}", LtbenchWarning, 2)
-        return pd.DataFrame(columns=[*_COLUMNS, "ece_floor"])
+        return {name: [] for name in (*_COLUMNS, "ece_floor")}
 
 
-def _floors(result: Result, figures: pd.DataFrame) -> NDArray[np.float64]:
+def _floors(result: Result, figures: Mapping[str, list[Any]]) -> list[float]:
     """The noise floor of each ECE; where a result does not store it, from its images as long as nothing corrects them.
 
     Raises:
         ValueError: if a stored column is of another length.
     """
+    rows = len(figures["distribution"])
     if result.shift is not None and result.shift.ece_floor:
-        if len(result.shift.ece_floor) != len(figures):
+        if len(result.shift.ece_floor) != rows:
             raise ValueError("noise floors are of other rows")
-        return np.array(result.shift.ece_floor)
-    floors = np.full(len(figures), np.nan)
-    plain = figures["prior"] == "unknown"
-    if result.outcomes is None or not plain.any():
-        return floors
+        return list(result.shift.ece_floor)
+    floors = np.full(rows, np.nan)
+    plain = [place for place, prior in enumerate(figures["prior"]) if prior == "unknown"]
+    if result.outcomes is None or not plain:
+        return floors.tolist()
     try:
         labels, _, confidence = result.outcomes.unpack()
     except ValueError:  # of which the row's interval tells
-        return floors
-    known = {distribution.name: distribution for distribution in DISTRIBUTIONS}
-    for place in np.flatnonzero(plain):
-        distribution = known.get(figures["distribution"].iloc[place])
-        index = shifted(labels, np.array(result.data.trained_on), distribution) if distribution else ()
-        if len(index) and len(index) == figures["images"].iloc[place]:
-            floors[place] = ece_floor(*confidence_table(confidence[index]))
-    return floors
+        return floors.tolist()
+    images = _images_of_sets(labels.tobytes(), tuple(result.data.trained_on))
+    tables = {}
+    for place in plain:
+        index = images.get(figures["distribution"][place], _NONE)
+        if len(index) and len(index) == figures["images"][place]:
+            tables[place] = confidence_table(confidence[index])
+    if tables:
+        count, mean = (np.stack(column) for column in zip(*tables.values(), strict=True))
+        floors[list(tables)] = ece_floor(count, mean)
+    shown: list[float] = floors.tolist()
+    return shown
+
+
+_NONE = np.array([], dtype=np.int64)
+
+
+@lru_cache(maxsize=32)
+def _images_of_sets(labels: bytes, trained_on: tuple[int, ...]) -> Mapping[str, NDArray[np.int64]]:
+    """The images of every shifted test set by its name; runs on the same data share them."""
+    whole, counts = np.frombuffer(labels, dtype=np.int64), np.array(trained_on)
+    return {one.name: shifted(whole, counts, one) for one in DISTRIBUTIONS}
 
 
 def _dicts(rows: pd.DataFrame) -> list[dict[Any, Any]]:

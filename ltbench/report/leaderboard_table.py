@@ -51,7 +51,7 @@ def _of(heading: str, key: str, text: Callable[[Any], str]) -> Column:
 
 
 _ALL = {
-    "rank": Column("Rank", lambda leaderboard, row: _place(leaderboard, row), "place"),
+    "rank": Column("Rank", lambda leaderboard, row: place_text(leaderboard, row), "place"),
     "n": _of("n", "n", str),
     **{name: _metric(name) for name in COLUMNS},
     "floor": _of("Floor", "ece_floor", lambda value: _number(value, 1)),
@@ -276,7 +276,7 @@ def _label(row: pd.Series) -> str:
     return f"{row['label']} = {row['same_as']}" if row["same_as"] else str(row["label"])
 
 
-def _place(leaderboard: Leaderboard, row: pd.Series) -> str:
+def place_text(leaderboard: Leaderboard, row: pd.Series | Mapping[Any, Any]) -> str:
     """For example "1=" for a rank that several rows have, and "–" for a row without one."""
     if pd.isna(row["place"]):
         return "–"

@@ -1,10 +1,11 @@
 """Results that a report does not show, named and counted: nothing is dropped silently."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ltbench.printable import printable_name
-from ltbench.report.collection import Collection, same_run
+from ltbench.report.collection import Collection, same_runs
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ def left_out(stored: Collection) -> list[LeftOut]:
     found = [LeftOut("folders not readable", problem) for problem in stored.unreadable]
     found += [LeftOut("not readable", problem) for problem in stored.problems]
     found += [LeftOut("in conflict with another of the same run", conflict) for conflict in stored.conflicts]
-    seen: dict[tuple[str, ...], str] = {}
+    first = {run_id: min(same) for same in same_runs(stored.results) for run_id in same}
     for run_id, result in sorted(stored.results.items()):
         place = f"{printable_name(str(stored.paths[run_id]))}: "
         if result.status != "done":
@@ -32,15 +33,20 @@ def left_out(stored: Collection) -> list[LeftOut]:
         if result.test is None:
             found.append(LeftOut("not tested", f"{place}has no figures on the test set"))
             continue
-        same = seen.setdefault(same_run(result), run_id)
+        same = first.get(run_id, run_id)
         if same != run_id:
             found.append(LeftOut("of the settings and seed of another", f"{place}the same run as {same}"))
     return found
 
 
-def counted(stored: Collection) -> str:
-    """For example "93 result files; left out: 2 not readable, 1 failed."."""
-    counts = Counter(one.kind for one in left_out(stored))
+def counted(stored: Collection, found: Sequence[LeftOut] | None = None) -> str:
+    """For example "93 result files; left out: 2 not readable, 1 failed.".
+
+    Args:
+        stored: what was read.
+        found: what ``left_out`` says of it, where that is known.
+    """
+    counts = Counter(one.kind for one in (left_out(stored) if found is None else found))
     twice = stored.files - len(stored.results) - len(stored.problems) - len(stored.conflicts)
     words = [f"{number} {kind}" for kind, number in counts.items()]
     words += [f"{twice} of runs that stand there twice"] if twice else []

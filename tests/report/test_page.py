@@ -1,7 +1,9 @@
 """The HTML page: what stands in it, read back by a parser. tests/browser looks at it in a browser."""
 
 import base64
+import csv
 import hashlib
+import io
 import json
 import re
 import subprocess
@@ -10,6 +12,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 from itertools import pairwise
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -19,6 +22,8 @@ from ltbench.report.collection import collect
 from ltbench.report.leaderboard import leaderboards
 from ltbench.report.page import page, views
 from ltbench.report.page.pictures import inline
+from ltbench.report.page.plot import cost_plot
+from ltbench.report.page.scale import scale_of
 from ltbench.results.store import Store
 
 HOSTILE = """<script>alert("x")</script>'"><img src=x onerror=alert(1)>{{ 7 * 7 }}</script><!--"""
@@ -117,8 +122,9 @@ def test_a_row_of_the_leaderboard_has_every_figure(read, make_result):
     assert (first["Method"], first["n"], first["Acc"], first["Behind"], first["p"]) == (
         "BalPoE", "3", "62.0 ± 2.0", "first", "–",
     )  # fmt: skip
-    assert (first["Rank"], first["Wins"], first["Few"]) == ("1.0", "1.00", "n/a")
-    assert (second["Acc"], second["Behind"], second["Rank"], second["Wins"]) == ("52.0 ± 1.7", "10.0", "2.0", "0.00")
+    assert (first["Rank"], first["Mean"], first["Wins"], first["Few"]) == ("1", "1.0", "1.00", "n/a")
+    assert (second["Acc"], second["Behind"], second["Mean"], second["Wins"]) == ("52.0 ± 1.7", "10.0", "2.0", "0.00")
+    assert second["Rank"] == "2"
     assert (second["Params"], second["MAdds"], second["Train"]) == ("1.23", "89.1", "432 s")
 
 
@@ -128,8 +134,108 @@ def test_cells_carry_the_value_that_they_sort_by_and_those_without_a_value_none(
     values = {name["text"].split()[0]: cell.get("data-value") for name, cell in zip(header, first, strict=True)}
     assert (float(values["Acc"]), values["Few"]) == (61.25, None)
     assert {cell["text"].split()[0] for cell in header if cell.get("data-first") == "ascending"} == {
-        "Behind", "p", "Rank", "ECE", "Floor", "Debiased", "MCE", "Params", "MAdds", "Train",
+        "Behind", "p", "Rank", "Mean", "ECE", "Floor", "Debiased", "MCE", "Params", "MAdds", "Train",
     }  # fmt: skip
+
+
+def three_seeds(make, method, *top1, **more):
+    return [make(method, seed, top1=accuracy, **more) for seed, accuracy in enumerate(top1)]
+
+
+def test_the_answer_stands_first_and_ties_are_tinted_above_a_rule(text, make_result):
+    made = text(
+        *three_seeds(make_result, "balpoe", 60.0, 61.5, 62.0),
+        *three_seeds(make_result, "ride", 59.9, 61.6, 61.9),
+        *three_seeds(make_result, "ce", 40.0, 41.1, 42.0),
+    )
+    found = Page(made)
+    assert "No clear winner: BalPoE leads with 61.2 %, 2 of 3 methods tie at 5 %" in made.replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
+    assert made.index("No clear winner") < made.index("<table")
+    rows = [one["class"].split() for tag, one in found.elements if tag == "tr" and "data-entry" in one]
+    assert rows == [["tie"], ["tie", "last-tie"], []]
+    assert [row["Rank"] for row in found.leaderboard()] == ["1=", "1=", "3"]
+
+
+def test_data_sets_are_tabs_the_fullest_first(text, make_result):
+    made = text(
+        make_result("ce", settings={"dataset": "cifar100-lt"}),
+        *(make_result(name) for name in ("ce", "balpoe")),
+    )
+    tabs = re.search(r'<nav class="tabs".*?</nav>', made, re.DOTALL)[0]
+    assert re.findall(r'href="#(.*?)">(.*?) <span class="count">(\d+)', tabs) == [
+        ("data-1", "digits-lt", "2"), ("data-2", "cifar100-lt", "1"),
+    ]  # fmt: skip
+
+
+def test_other_settings_stand_below_their_row_and_are_not_compared(read, make_result):
+    found = read(
+        make_result("balpoe", top1=50.0),
+        make_result("balpoe", top1=70.0, settings={"hyperparameters": {"mixup": 0.4}}),
+        make_result("ce", top1=40.0),
+    )
+    rows = [one for tag, one in found.elements if tag == "tr" and ("data-entry" in one or "data-of" in one)]
+    others = [place for place, one in enumerate(rows) if one.get("class") == "other"]
+    assert others
+    for place in others:
+        assert rows[place]["data-of"] == next(one for one in rows[:place][::-1] if "data-entry" in one)["data-entry"]
+    for place in others:
+        row = found.leaderboard()[place]
+        assert (row["Rank"], row["Behind"], row["p"], row["Wins"]) == ("", "", "", "")
+
+
+def test_the_table_is_a_download(read, make_result):
+    found = read(make_result("ce", top1=40.0), make_result("balpoe", top1=50.0))
+    link = next(one for _, one in found.elements if "download" in one)
+    rows = list(csv.DictReader(io.StringIO(base64.b64decode(link["href"].partition(",")[2]).decode())))
+    assert [(row["method"], float(row["top1"])) for row in rows] == [("balpoe", 50.0), ("ce", 40.0)]
+
+
+def test_runs_are_linked_relative_to_the_page(tmp_path, no_figures, make_result):
+    result = make_result("ce")
+    path = Store(tmp_path / "my results").save(result)
+    stored = collect([tmp_path / "my results"])
+    output = tmp_path / "out" / "report.html"
+    found = Page(page.render(stored, leaderboards(stored), [tmp_path], output=output))
+    links = [one["href"] for _, one in found.elements if one.get("href", "#")[0] not in "#d"]
+    assert links == [f"../my%20results/digits-lt/ce/{result.run_id}.json"]
+    assert (output.parent / unquote(links[0])).resolve() == path.resolve()
+
+
+def test_many_runs_are_links_without_a_line_of_their_own(tmp_path, no_figures, make_result):
+    for seed in range(40):
+        Store(tmp_path).save(make_result("ce", seed))
+    stored = collect([tmp_path])
+    found = Page(page.render(stored, leaderboards(stored), [tmp_path], output=tmp_path / "report.html"))
+    assert len(found.table("One run a seed")) == 1 + 30
+    assert len([one for _, one in found.elements if one.get("href", "").endswith(".json")]) == 40
+
+
+def test_outliers_do_not_squash_the_scale():
+    # Quartiles of the middles 10, 90, 91, 92, 93 are 90 and 92; 1.5 * 2, or the median width 2, reach 3 beyond.
+    middles = np.array([10.0, 90.0, 91.0, 92.0, 93.0])
+    assert scale_of(middles - 1, middles + 1) == (87.0, 94.0)
+    assert scale_of([50.0, 60.0], [52.0, 62.0]) == (50.0, 62.0)
+    assert scale_of([np.nan, 1.0], [np.nan, 3.0]) == (1.0, 3.0)
+    assert scale_of([np.nan], [np.nan]) == (0.0, 1.0)
+    assert scale_of([5.0], [5.0]) == (4.5, 5.5)
+
+
+def test_points_of_the_plot_are_the_rows_and_the_front_is_what_none_beats(tmp_path, make_result):
+    # 10 s: 50 %; 20 s: 60 %; 40 s: 55 %, which the second beats at half of the time. On a logarithmic axis the second
+    # is halfway. The margin is 8 %: x is 8, 50, 92; accuracies are all within 1.5 times the quartiles' distance.
+    for method, top1, seconds in (("ce", 50.0, 10.0), ("ride", 60.0, 20.0), ("sade", 55.0, 40.0)):
+        Store(tmp_path).save(make_result(method, top1=top1, cost={"training_seconds": seconds}))
+    (board,) = leaderboards(collect([tmp_path]))
+    plot = cost_plot(board, ["a", "b", "c"])
+    points = {one.label: (round(one.x, 3), round(one.y, 3), one.front, one.beyond) for one in plot.points}
+    assert points == {
+        "Cross Entropy": (8.0, 8.0, True, False), "RIDE": (50.0, 92.0, True, False), "SADE": (92.0, 50.0, False, False),
+    }  # fmt: skip
+    assert plot.points[0].figures == "60.0 %, 20 s"
+    assert plot.front.split()[0].startswith("8.0,92.0")
+    assert [tick.text for tick in plot.horizontal] == ["10 s", "30 s"]
 
 
 def test_only_a_best_value_that_is_told_apart_is_bold(read, make_result):
@@ -150,7 +256,7 @@ def test_tables_that_answer_other_questions_stand_under_headings_of_their_own(te
         make_result("lift", track="foundation model"),
         make_result("theirs", recipe={"name": "external"}),
     )
-    headings = re.findall(r"<h2>(.*?)</h2>", made)
+    headings = re.findall(r'<p class="group"><b>(.*?)\.</b>', made)
     assert headings == [
         "Shared recipe", "Authors&#39; recipes", "Adapted to the test set", "Trained elsewhere", "Foundation model",
     ]  # fmt: skip
@@ -268,9 +374,9 @@ def test_the_seeds_settings_and_provenance_of_a_row(read, text, make_full_result
     provenance = {"versions": {"torch": "2.9"}, "git": {"commit": "abc"}, "hardware": {"device": "cpu"}, **times}
     result = result.model_copy(update={"provenance": provenance})
     found = read(result, make_full_result("balpoe"))
-    assert ["0", result.run_id, "83.33", "6.67", "2026-01-02 03:04:05 UTC", "2026-01-02 03:05:00 UTC"] in [
-        row[:6] for number in (0, 1) for row in found.table("One run a seed", number)
-    ]
+    runs = [row for number in (0, 1) for row in found.table("One run a seed", number)]
+    (mine,) = (row for row in runs if row[1].startswith(result.run_id))
+    assert [mine[0], *mine[2:]] == ["0", "83.33", "6.67", "2026-01-02 03:04:05 UTC", "2026-01-02 03:05:00 UTC"]
     made = " ".join(text().split())
     for name, value in {"hyperparameters mixup": "0.4", "versions torch": "2.9", "git commit": "abc"}.items():
         assert f"<dt>{name}</dt><dd>{value}</dd>" in made
@@ -323,7 +429,8 @@ def test_nothing_is_fetched_and_only_the_pages_own_script_runs(text, make_full_r
     assert policy.split("; ")[0] == "default-src 'none'"
     assert f"script-src 'sha256-{digest}'" in policy.split("; ")
     assert not [one for tag, one in found.elements if {"src", "srcset", "data", "poster"} & set(one)]
-    assert all(one["href"].startswith("#") for _, one in found.elements if "href" in one)
+    links = [one["href"] for _, one in found.elements if "href" in one]
+    assert {link[: link.find(",")] for link in links if not link.startswith("#")} == {"data:text/csv;base64"}
     assert not re.search(r"url\((?!#)|@import", made)
 
 
@@ -338,7 +445,8 @@ def test_the_structure_is_sound(read, make_full_result):
     assert all(one.get("scope") in ("col", "row") for tag, one in found.elements if tag == "th")
     referred = [one[name] for _, one in found.elements for name in ("aria-labelledby", "aria-controls") if name in one]
     assert set(referred) <= set(ids)
-    assert {one["href"][1:] for _, one in found.elements if "href" in one} <= set(ids)
+    links = {one["href"] for _, one in found.elements if "href" in one}
+    assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
 
 
 def test_the_order_in_which_results_are_read_changes_nothing(tmp_path, no_figures, make_full_result):

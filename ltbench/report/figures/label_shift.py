@@ -21,7 +21,8 @@ def draw(material: Material) -> Figure:
     """
     settings = material.ranked()
     assert material.leaderboard is not None, "there are settings"
-    found = dict(iter(under_shift(material.leaderboard, material.stored).groupby("setting")))
+    figures = under_shift(material.leaderboard, material.stored, floors=False)
+    found = dict(iter(figures.groupby("setting")))
     able = [setting for setting in settings if setting.row["setting"] in found]
     if not able:
         raise LtbenchError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ltbench.report.leaderboard import LOWER_IS_BETTER, Leaderboard
+from ltbench.report.leaderboard_table import place_text
 
 MISSING = "n/a"
 NAMES = {
@@ -25,6 +26,8 @@ NAMES = {
 }
 """The metrics in words."""
 UNITLESS = {"nll", "brier"}
+NEED_A_COMPARISON = frozenset({"place", "behind", "p", "rank", "wins"})
+"""Columns that a row has only where it is compared."""
 Values = Mapping[Any, Any]
 """A row of ``Leaderboard.rows``."""
 
@@ -41,6 +44,8 @@ class Column:
     text: Callable[[Values], str]
     lower_first: bool = False
     """Whether the first press on the heading brings the lowest value to the top."""
+    extra: bool = False
+    """Whether it is shown only when asked for."""
 
 
 def columns(leaderboard: Leaderboard, shots: Mapping[str, int]) -> list[Column]:
@@ -54,9 +59,20 @@ def columns(leaderboard: Leaderboard, shots: Mapping[str, int]) -> list[Column]:
     other = (
         []
         if leaderboard.metric == "top1"
-        else [_metric("top1", "Acc", "Fraction of all test images classified correctly.")]
+        else [
+            _metric("worst_class", "Worst", "Accuracy of the class with the lowest."),
+            _metric("top1", "Acc", "Fraction of all test images classified correctly."),
+        ]
     )
     return [
+        Column(
+            "place",
+            "Rank",
+            "of rows",
+            "1 for all that tie with the best, which are tinted: tested, and not significantly worse. Then by order.",
+            lambda row: place_text(leaderboard, row),
+            lower_first=True,
+        ),
         Column("n", "n", "seeds", "Seeds, each a training run of its own.", lambda row: f"{row['n']:.0f}"),
         _metric(leaderboard.metric, ranks, f"{_ACCURACY[leaderboard.metric]} Ranks the table."),
         *_compared(leaderboard),
@@ -73,6 +89,7 @@ def columns(leaderboard: Leaderboard, shots: Mapping[str, int]) -> list[Column]:
             "images.",
             lambda row: number(row["ece_floor"], 1),
             lower_first=True,
+            extra=True,
         ),
         Column(
             "ece_debiased",
@@ -81,8 +98,11 @@ def columns(leaderboard: Leaderboard, shots: Mapping[str, int]) -> list[Column]:
             "The ECE without what noise adds to it. Its interval stands in the details of the row.",
             lambda row: number(row["ece_debiased"], 1),
             lower_first=True,
+            extra=True,
         ),
-        _metric("mce", "MCE", "Maximum calibration error: the worst of these bins, however few images it has."),
+        _metric(
+            "mce", "MCE", "Maximum calibration error: the worst of these bins, however few images it has.", extra=True
+        ),
         _cost("parameters", "Params", "M", "Parameters of the network with all its experts.", 1e6, 2),
         _cost("multiply_adds", "MAdds", "M", "Multiply-adds of one image through all experts.", 1e6, 1),
         Column(
@@ -113,7 +133,7 @@ def _compared(leaderboard: Leaderboard) -> list[Column]:
             "95 % interval",
             "%",
             "About another seed and other test images; with one seed, about images only. The strip shows it on one "
-            "scale for the whole table, the mean as a dot.",
+            "scale for the whole table, the mean as a dot; an arrow says that it goes on beyond the scale.",
             lambda row: interval(row[f"{metric}_low"], row[f"{metric}_high"]),
         ),
         Column(
@@ -136,12 +156,13 @@ def _compared(leaderboard: Leaderboard) -> list[Column]:
         ),
         Column(
             "rank",
-            "Rank",
-            "mean",
+            "Mean rank",
+            "by seeds",
             f"Mean rank over the table's seeds ({leaderboard.blocks}), of the rows that have them all; 1 is best."
             + _critical(leaderboard),
             lambda row: number(row["rank"], 1),
             lower_first=True,
+            extra=True,
         ),
         Column(
             "wins",
@@ -149,6 +170,7 @@ def _compared(leaderboard: Leaderboard) -> list[Column]:
             "fraction",
             "Fraction of comparisons with the other rows, seed by seed, that the row wins; equality is half a win.",
             lambda row: number(row["wins"], 2),
+            extra=True,
         ),
     ]
 
@@ -168,12 +190,13 @@ def _critical(leaderboard: Leaderboard) -> str:
     )
 
 
-def _metric(key: str, heading: str, meaning: str) -> Column:
-    return Column(key, heading, "%", meaning, lambda row: spread(row, key), lower_first=key in LOWER_IS_BETTER)
+def _metric(key: str, heading: str, meaning: str, *, extra: bool = False) -> Column:
+    lower = key in LOWER_IS_BETTER
+    return Column(key, heading, "%", meaning, lambda row: spread(row, key), lower_first=lower, extra=extra)
 
 
 def _cost(key: str, heading: str, unit: str, meaning: str, scale: float, digits: int) -> Column:
-    return Column(key, heading, unit, meaning, lambda row: number(row[key] / scale, digits), lower_first=True)
+    return Column(key, heading, unit, meaning, lambda row: number(row[key] / scale, digits), True, True)
 
 
 def spread(row: Values, metric: str, digits: int = 1) -> str:

@@ -1,9 +1,12 @@
 """The details of a leaderboard's rows: metrics, classes, settings, runs, provenance, the paper."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -33,6 +36,8 @@ class Run:
     started: str
     finished: str
     file: str
+    href: str
+    """Of the file, relative to the page; empty where it is not known where the page will be."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,11 @@ class Entry:
 
     id: str
     label: str
+    further: str
+    """For example "+2 settings"; empty without further settings."""
+    same_as: str
+    """Methods that equal the row's by construction."""
+    tie: bool
     metrics: list[tuple[str, str, str]]
     """Name, mean ± standard deviation, 95 % interval."""
     classes: list[views.ClassRow]
@@ -60,7 +70,19 @@ class Entry:
     """Data of the pictures, for the page's script."""
 
 
-def entries(leaderboard: Leaderboard, stored: Collection, reported: pd.DataFrame, prefix: str) -> list[Entry]:
+def link(file: Path, page: Path | None) -> str:
+    """The address of a file in a page that is written to a path, relative to it; empty where that is not known."""
+    if page is None:
+        return ""
+    try:
+        return quote(Path(os.path.relpath(file, page.parent)).as_posix().encode(errors="surrogateescape"))
+    except ValueError:  # another drive of Windows
+        return file.absolute().as_uri()
+
+
+def entries(
+    leaderboard: Leaderboard, stored: Collection, reported: pd.DataFrame, prefix: str, output: Path | None
+) -> list[Entry]:
     """One for each row of the leaderboard, in its order.
 
     Args:
@@ -68,10 +90,11 @@ def entries(leaderboard: Leaderboard, stored: Collection, reported: pd.DataFrame
         stored: the results that it was made of.
         reported: the published figures beside it, as ``ltbench.report.reported`` gives them.
         prefix: of the entries' ids, which are unique in the page.
+        output: where the page will be.
     """
     common = set(shared_settings(leaderboard, stored))
     return [
-        _entry(f"{prefix}-{place}", row, stored, common, reported)
+        _entry(f"{prefix}-{place}", row, stored, common, reported, output)
         for place, row in enumerate(leaderboard.rows.to_dict("records"))
     ]
 
@@ -82,7 +105,14 @@ def shared_settings(leaderboard: Leaderboard, stored: Collection) -> list[tuple[
     return [(name, value) for name, value in each[0].items() if all(one.get(name) == value for one in each)]
 
 
-def _entry(name: str, row: Values, stored: Collection, common: set[tuple[str, str]], reported: pd.DataFrame) -> Entry:
+def _entry(
+    name: str,
+    row: Values,
+    stored: Collection,
+    common: set[tuple[str, str]],
+    reported: pd.DataFrame,
+    output: Path | None,
+) -> Entry:
     results = [stored.results[run_id] for run_id in row["run_ids"]]
     data = results[0].data
     order, classes = views.ranked(data), views.class_rows(results)
@@ -104,6 +134,9 @@ def _entry(name: str, row: Values, stored: Collection, common: set[tuple[str, st
     return Entry(
         id=name,
         label=row["label"],
+        further=f"+{row['further']} setting{'s' * (row['further'] != 1)}" if row["further"] else "",
+        same_as=row["same_as"],
+        tie=bool(row["tie"]),
         metrics=[line for metric in METRICS for line in (_metric(row, metric), *_beside(row, metric))],
         classes=classes if few else [],
         lowest=[] if few else views.lowest(classes),
@@ -111,7 +144,7 @@ def _entry(name: str, row: Values, stored: Collection, common: set[tuple[str, st
         settings=[setting for setting in _settings(results[0]) if setting not in common],
         method=_method(results),
         provenance=_provenance(results),
-        runs=[_run(result, stored) for result in results],
+        runs=[_run(result, stored, output) for result in results],
         paper=next((result.method.paper for result in results if result.method.paper), None),
         reported=[cells[1:] for cells in in_words(beside)],
         reported_notes=numbered(beside),
@@ -181,7 +214,7 @@ def _provenance(results: Sequence[Result]) -> list[tuple[str, str]]:
     return [(_spaced(name), " or ".join(values)) for name, values in seen.items()]
 
 
-def _run(result: Result, stored: Collection) -> Run:
+def _run(result: Result, stored: Collection, output: Path | None) -> Run:
     test = result.test
     started, finished = (_time(result.provenance.get(name)) for name in _TIMES)
     accuracy, ece = (number(test.top1, 2), number(test.ece, 2)) if test else (MISSING, MISSING)
@@ -193,6 +226,7 @@ def _run(result: Result, stored: Collection) -> Run:
         started,
         finished,
         printable_name(str(stored.paths[result.run_id])),
+        link(stored.paths[result.run_id], output),
     )
 
 

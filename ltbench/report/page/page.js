@@ -18,32 +18,120 @@ function fill(element, attributes, children) {
   return element;
 }
 
+// What a reader has chosen stands in the address: the data set, the filter, the order of tables, the opened row.
+
+const sections = all(".data-set");
+const filters = all(".filters");
+
+function chosen() {
+  const hash = location.hash.slice(1);
+  const state = new URLSearchParams(hash.includes("=") ? hash : "");
+  const linked = hash && !hash.includes("=") ? document.getElementById(decodeURIComponent(hash)) : null;
+  if (linked?.matches(".entries > details")) state.set("row", linked.id);
+  const section = (linked ?? document.getElementById(state.get("row") ?? ""))?.closest(".data-set");
+  if (section) state.set("data", section.id);
+  return { state, linked };
+}
+
+function choose(changes, push = false) {
+  const { state } = chosen();
+  for (const [name, value] of Object.entries(changes)) {
+    if (value) state.set(name, value);
+    else state.delete(name);
+  }
+  history[push ? "pushState" : "replaceState"]({ pushed: push }, "", `#${state}`);
+  show();
+}
+
+function show() {
+  const { state, linked } = chosen();
+  const section = sections.find((one) => one.id === state.get("data")) ?? sections[0];
+  for (const one of sections) one.hidden = one !== section;
+  for (const tab of all(".tabs a")) {
+    if (tab.hash === `#${section.id}`) tab.setAttribute("aria-current", "true");
+    else tab.removeAttribute("aria-current");
+  }
+  for (const one of all(".figures")) one.hidden = one.dataset.of !== section.id;
+  for (const table of all("table.leaderboard")) {
+    const [, key, direction] = (state.getAll("sort").find((one) => one.startsWith(`${owner(table)}.`)) ?? "").split(".");
+    order(table, key, direction);
+    table.classList.toggle("whole", state.get("columns") === "all");
+  }
+  for (const box of all(".more input")) box.checked = state.get("columns") === "all";
+  filtered(state.get("filter") ?? "");
+  drawer(state.get("row"));
+  if (linked?.matches(".table, details:not(.entries > *)")) {
+    linked.open = true;
+    linked.scrollIntoView();
+  }
+  for (const area of all(".area", section)) uncrowd(area);
+}
+
 // Sorting: numbers by value, words by alphabet, what is not available last whichever way.
 
 const numbers = new Intl.Collator("en", { numeric: true });
+const orders = new Map();
+const owner = (table) => table.closest("section").id;
+const further = (row) => all("tr.other", row.parentNode).filter((one) => one.dataset.of === row.dataset.entry);
+const other = (direction) => (direction === "ascending" ? "descending" : "ascending");
+const first = (heading) => heading.dataset.first || (heading.cellIndex ? "descending" : "ascending");
 
 function sortable(table) {
+  orders.set(table, [...table.tBodies[0].rows].filter((row) => !row.matches(".other")).map((row) => [row, ...further(row)]));
   for (const heading of table.tHead.rows[0].cells) {
     const button = make("button", { type: "button" }, ...heading.childNodes);
     heading.append(button);
-    button.addEventListener("click", () => sort(table, heading));
+    button.addEventListener("click", () => {
+      const now = heading.getAttribute("aria-sort");
+      press(table, heading, now === first(heading) ? other(now) : first(heading));
+    });
   }
+  const select = table.matches(".leaderboard") && table.closest("section").querySelector(".order select");
+  if (!select) return;
+  select.append(make("option", { value: "" }, "rank"), ...[...table.tHead.rows[0].cells].map((heading) =>
+    make("option", { value: heading.dataset.key ?? "method" }, heading.textContent.trim().replace(/\s+/g, " "))));
+  select.addEventListener("change", () => {
+    const heading = named(table, select.value);
+    if (heading) press(table, heading, first(heading));
+    else sorts(table, null);
+  });
 }
 
-function sort(table, heading) {
-  const first = heading.dataset.first || (heading.cellIndex ? "descending" : "ascending");
-  const other = first === "ascending" ? "descending" : "ascending";
-  const direction = heading.getAttribute("aria-sort") === first ? other : first;
+const named = (table, key) => [...table.tHead.rows[0].cells].find((one) => (one.dataset.key ?? "method") === key);
+
+function press(table, heading, direction) {
+  if (table.matches(".leaderboard")) sorts(table, `${owner(table)}.${heading.dataset.key ?? "method"}.${direction}`);
+  else sort(table, heading, direction);
+}
+
+function sorts(table, value) {
+  const { state } = chosen();
+  const rest = state.getAll("sort").filter((one) => !one.startsWith(`${owner(table)}.`));
+  state.delete("sort");
+  for (const one of value ? [...rest, value] : rest) state.append("sort", one);
+  history.replaceState(history.state, "", `#${state}`);
+  show();
+}
+
+function order(table, key, direction) {
+  const heading = key && named(table, key);
+  const select = table.closest("section").querySelector(".order select");
+  if (select) select.value = heading ? key : "";
+  if (heading) sort(table, heading, direction === "ascending" ? "ascending" : "descending");
+  else sort(table, null);
+}
+
+function sort(table, heading, direction) {
   for (const one of table.tHead.rows[0].cells) one.removeAttribute("aria-sort");
-  heading.setAttribute("aria-sort", direction);
+  heading?.setAttribute("aria-sort", direction);
+  table.classList.toggle("original", !heading);
   const sign = direction === "ascending" ? 1 : -1;
-  const body = table.tBodies[0];
-  const rows = [...body.rows].filter((row) => !row.classList.contains("detail"));
-  const key = (row) => row.cells[heading.cellIndex];
-  rows.sort(heading.cellIndex === 0
-    ? (a, b) => sign * numbers.compare(key(a).textContent, key(b).textContent)
-    : (a, b) => compare(key(a).dataset.value, key(b).dataset.value, sign));
-  for (const row of rows) body.append(row, ...(opened.has(row) ? [opened.get(row)] : []));
+  const key = ([row]) => row.cells[heading.cellIndex];
+  const rows = [...orders.get(table)];
+  if (heading?.cellIndex === 0) rows.sort((a, b) => sign * numbers.compare(key(a).textContent, key(b).textContent));
+  else if (heading) rows.sort((a, b) => compare(key(a).dataset.value, key(b).dataset.value, sign));
+  const sorted = rows.flat(), body = table.tBodies[0];
+  if (sorted.some((row, place) => body.rows[place] !== row)) body.append(...sorted);
 }
 
 function compare(a, b, sign) {
@@ -61,61 +149,174 @@ const fitting = new ResizeObserver((entries) => {
 
 // Filtering: every word must occur in the label of a row.
 
-const filter = document.getElementById("filter");
-const group = document.getElementById("comparison-group");
-
-function show() {
-  const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-  for (const section of all(".comparison-group")) section.hidden = Boolean(group?.value) && section.dataset.group !== group.value;
-  for (const row of all(".sortable tbody > tr:not(.detail)")) {
-    const label = row.cells[0].textContent.toLowerCase();
+function filtered(text) {
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  for (const row of all(".sortable tbody > tr:not(.other)")) {
+    const label = [row, ...further(row)].map((one) => one.cells[0].textContent).join(" ").toLowerCase();
     row.hidden = !words.every((word) => label.includes(word));
-    if (opened.has(row)) opened.get(row).hidden = row.hidden || !isOpen(row);
   }
-  const shown = all(".comparison-group:not([hidden]) tr[data-entry]").filter((row) => !row.hidden);
-  document.getElementById("count").value = `${shown.length} of ${all("tr[data-entry]").length} rows`;
+  for (const row of all("tr.other")) {
+    const whose = document.querySelector(`tr[data-entry="${row.dataset.of}"]`);
+    row.hidden = whose.hidden || whose.querySelector(".further button").getAttribute("aria-expanded") === "false";
+  }
+  for (const point of all(".point")) {
+    point.hidden = document.querySelector(`tr[data-entry="${point.dataset.point}"]`).hidden;
+  }
+  for (const section of sections) {
+    const rows = all("tr[data-entry]", section), shown = rows.filter((row) => !row.hidden);
+    const tab = document.querySelector(`.tabs a[href="#${section.id}"] .count`);
+    if (tab) tab.textContent = shown.length;
+    section.querySelector(".filters output").value = words.length ? `${shown.length} of ${rows.length} rows` : "";
+  }
   for (const section of all("section.table")) {
     section.querySelector(".none").hidden = all("tr[data-entry]", section).some((row) => !row.hidden);
   }
+  for (const filter of filters) {
+    const input = filter.querySelector("input");
+    if (input.value !== text) input.value = text;
+  }
 }
 
-// Opening a row: its details move from below the table into it, and are drawn the first time.
+// A row opens as a sheet: its details move into it from below the table, and are drawn the first time.
 
-const opened = new Map();
-const isOpen = (row) => row.cells[0].querySelector("button").getAttribute("aria-expanded") === "true";
+const sheet = document.body.appendChild(make("dialog", { class: "drawer", "aria-labelledby": "drawer-title" }));
+const drawn = new Set();
 
 function openable(row) {
   const link = row.cells[0].querySelector("a");
-  const button = make("button", { type: "button", "aria-expanded": "false" }, ...link.childNodes);
+  const button = make("button", { type: "button", class: "opens", "aria-haspopup": "dialog" }, ...link.childNodes);
   link.replaceWith(button);
-  button.addEventListener("click", () => toggle(row));
+  button.addEventListener("click", () => choose({ row: row.dataset.entry }, true));
+  const more = row.cells[0].querySelector(".further");
+  if (more) {
+    const opens = make("button", { type: "button", "aria-expanded": "false" }, ...more.childNodes);
+    more.append(opens);
+    opens.addEventListener("click", () => {
+      opens.setAttribute("aria-expanded", opens.getAttribute("aria-expanded") === "false");
+      show();
+    });
+  }
+  const point = document.querySelector(`.point[data-point="${row.dataset.entry}"]`);
+  if (!point) return;
+  const both = (lit) => { for (const one of [row, point]) one.classList.toggle("lit", lit); };
+  for (const one of [row, point]) {
+    one.addEventListener("mouseenter", () => both(true));
+    one.addEventListener("mouseleave", () => both(false));
+    one.addEventListener("focusin", () => both(true));
+    one.addEventListener("focusout", () => both(false));
+  }
+  point.addEventListener("click", (event) => {
+    event.preventDefault();
+    row.scrollIntoView({ block: "nearest" });
+    button.focus();
+  });
 }
 
-function toggle(row) {
-  if (!opened.has(row)) opened.set(row, detail(row));
-  const open = !isOpen(row);
-  row.cells[0].querySelector("button").setAttribute("aria-expanded", open);
-  row.classList.toggle("open", open);
-  opened.get(row).hidden = !open;
+function drawer(id) {
+  const entry = id && document.getElementById(id);
+  if (sheet.dataset.entry && sheet.dataset.entry !== id) {
+    document.getElementById(sheet.dataset.entry).append(sheet.querySelector(".entry"));
+    delete sheet.dataset.entry;
+    sheet.replaceChildren();
+  }
+  if (!entry || !data.rows[id]) {
+    if (sheet.open) sheet.close();
+    return;
+  }
+  if (sheet.dataset.entry === id) return;
+  const body = entry.querySelector(".entry");
+  const close = make("button", { type: "button", class: "button" }, "Close");
+  close.addEventListener("click", () => sheet.close());
+  sheet.append(make("header", {}, make("h2", { id: "drawer-title" }, entry.querySelector("summary").textContent), close), body);
+  sheet.dataset.entry = id;
+  if (!drawn.has(id)) detail(id, body);
+  if (!sheet.open) sheet.showModal();
+  sheet.scrollTop = 0;
 }
 
-function detail(row) {
-  const id = row.dataset.entry;
-  const entry = document.getElementById(id).querySelector(".entry");
-  const cell = make("td", { colspan: row.cells.length }, entry);
-  const added = make("tr", { class: "detail", id: `${id}-detail` }, cell);
-  row.cells[0].querySelector("button").setAttribute("aria-controls", added.id);
-  row.after(added);
-  const table = data.tables[row.closest("section").id];
+sheet.addEventListener("close", () => {
+  if (!sheet.dataset.entry) return;
+  if (history.state?.pushed) history.back();
+  else choose({ row: null });
+});
+sheet.addEventListener("click", (event) => { if (event.target === sheet) sheet.close(); });
+
+function detail(id, entry) {
+  drawn.add(id);
+  const table = data.tables[document.getElementById(id).closest("section.table").id];
   for (const [view, picture] of Object.entries(data.rows[id])) {
     entry.querySelector(`[data-view=${view}]`).replaceChildren(pictures[view](picture, table));
   }
-  for (const bibtex of all(".bibtex", entry)) bibtex.after(copying(bibtex));
-  return added;
 }
 
+// The plot: one stop of the Tab key, arrows go from point to point; names of the front where they have room.
+
+function pointed(area) {
+  const points = all(".point", area).sort((a, b) => parseFloat(a.style.left) - parseFloat(b.style.left));
+  for (const point of points) point.tabIndex = -1;
+  if (points.length) points[0].tabIndex = 0;
+  area.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+    const shown = points.filter((point) => !point.hidden);
+    const next = step && shown[shown.indexOf(document.activeElement) + step];
+    if (!next) return;
+    event.preventDefault();
+    for (const point of points) point.tabIndex = point === next ? 0 : -1;
+    next.focus();
+  });
+}
+
+const SIDES = ["over", "left", "under", "right"];
+
+function uncrowd(area) {
+  const taken = all(".point:not([hidden])", area).map((point) => point.getBoundingClientRect()).map((box) =>
+    ({ left: box.left + 6, right: box.right - 6, top: box.top + 6, bottom: box.bottom - 6 }));
+  const edge = area.getBoundingClientRect();
+  for (const point of all(".point.front:not([hidden])", area).reverse()) {
+    const free = SIDES.find((side) => {
+      point.classList.remove("crowded", ...SIDES);
+      point.classList.add(side);
+      const box = point.querySelector("span").getBoundingClientRect();
+      const hits = (one) => one.left < box.right && one.right > box.left && one.top < box.bottom && one.bottom > box.top;
+      const inside = box.left >= edge.left + 2 && box.right <= edge.right && box.bottom <= edge.bottom && box.top >= edge.top - 20;
+      if (!inside || taken.some(hits)) return false;
+      taken.push(box);
+      return true;
+    });
+    if (free) continue;
+    point.classList.remove(...SIDES);
+    point.classList.toggle("left", parseFloat(point.style.left) > 60);
+    point.classList.add("crowded");
+  }
+}
+
+// What a column means: beside its heading, by mouse, keyboard and touch.
+
+const tip = document.body.appendChild(make("div", { id: "tip", role: "tooltip", hidden: "" }));
+
+function explained(table) {
+  const meanings = all(".meanings dd", table.closest("section")).map((one) => one.textContent);
+  [...table.tHead.rows[0].cells].slice(1).forEach((heading, place) => {
+    const button = heading.querySelector("button");
+    const tell = () => {
+      tip.textContent = meanings[place];
+      tip.hidden = false;
+      const box = heading.getBoundingClientRect();
+      tip.style.left = `${Math.max(8, Math.min(box.left, innerWidth - tip.offsetWidth - 8))}px`;
+      tip.style.top = `${box.bottom + 6}px`;
+      button.setAttribute("aria-describedby", "tip");
+    };
+    const hush = () => { tip.hidden = true; button.removeAttribute("aria-describedby"); };
+    for (const kind of ["mouseenter", "focusin", "click"]) heading.addEventListener(kind, tell);
+    for (const kind of ["mouseleave", "focusout"]) heading.addEventListener(kind, hush);
+  });
+}
+
+document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
+addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
+
 function copying(text) {
-  const button = make("button", { type: "button", class: "button" }, "Copy BibTeX");
+  const button = make("button", { type: "button", class: "button" }, "Copy");
   const said = make("span", { role: "status" });
   button.addEventListener("click", async () => {
     try {
@@ -248,11 +449,30 @@ root.classList.add("js");
 themes(document.getElementById("theme"));
 all("table.sortable").forEach(sortable);
 all("tr[data-entry]").forEach(openable);
+all("table.leaderboard").forEach(explained);
+all(".area").forEach(pointed);
+all(".copied").forEach((text) => text.after(copying(text)));
 all(".tall").forEach((box) => fitting.observe(box));
-const filters = document.querySelector(".filters");
-filters.hidden = false;
-filters.addEventListener("input", show);
-filters.addEventListener("submit", (event) => event.preventDefault());
+for (const one of all(".filters, .order, .more")) one.hidden = false;
+for (const one of filters) {
+  one.addEventListener("input", () => choose({ filter: one.querySelector("input").value }));
+  one.addEventListener("submit", (event) => event.preventDefault());
+}
+for (const box of all(".more input")) box.addEventListener("change", () => choose({ columns: box.checked && "all" }));
+for (const tab of all(".tabs a")) {
+  tab.addEventListener("click", (event) => {
+    event.preventDefault();
+    choose({ data: tab.hash.slice(1), row: null }, true);
+  });
+}
+for (const link of all('.tools a[href^="#"]')) {
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    const meanings = document.getElementById(link.hash.slice(1));
+    meanings.open = true;
+    meanings.scrollIntoView();
+  });
+}
+addEventListener("popstate", show);
+addEventListener("resize", () => all(".area").forEach(uncrowd));
 show();
-const linked = document.querySelector(`tr[data-entry="${CSS.escape(location.hash.slice(1))}"]`);
-if (linked) toggle(linked);

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,20 @@ from markupsafe import Markup, escape
 
 from ltbench.printable import printable_name
 from ltbench.report.advice import advise
-from ltbench.report.answer import answer
+from ltbench.report.answer import Remedy, answer, best_of_many, remedies, tuned_apart
 from ltbench.report.collection import Collection
 from ltbench.report.figures.material import largest
 from ltbench.report.leaderboard import Leaderboard
-from ltbench.report.leaderboard_table import about_seeds
+from ltbench.report.leaderboard_table import View, about_seeds
 from ltbench.report.left_out import counted, left_out
-from ltbench.report.page.columns import Column, Values, columns
-from ltbench.report.page.entries import Entry, entries, shared_settings
+from ltbench.report.page.columns import NEED_A_COMPARISON, Column, Values, columns
+from ltbench.report.page.entries import Entry, entries, link, shared_settings
 from ltbench.report.page.label_shift import ShiftedLeaderboard, shifted_leaderboards
 from ltbench.report.page.pictures import pictures
+from ltbench.report.page.plot import Plot, cost_plot
+from ltbench.report.page.scale import scale_of
 from ltbench.report.page.views import ranked
+from ltbench.report.render import as_csv
 from ltbench.report.reported import reported
 from ltbench.report.split_reasons import split_reasons
 from ltbench.results.records import DataRecord
@@ -54,6 +56,9 @@ class Strip:
     start: float
     width: float
     mean: float
+    below: bool
+    """Whether it goes on below the scale; ``above`` likewise."""
+    above: bool
 
 
 @dataclass(frozen=True)
@@ -69,29 +74,54 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class FurtherRow:
+    """A setting that a row stands for, which is not compared."""
+
+    label: str
+    cells: list[Cell]
+    runs: list[tuple[int, str]]
+    """Seed and address of the file of each run; no address where it is not known where the page will be."""
+
+
+@dataclass(frozen=True)
 class Section:
     """One leaderboard and all that belongs to it."""
 
     id: str
     leaderboard: Leaderboard
+    group: tuple[str, str]
+    """Title and meaning of its comparison group."""
     columns: list[Column]
     cells: list[list[Cell]]
     entries: list[Entry]
+    further: list[list[FurtherRow]]
+    """Of each row the other settings."""
+    ties: int
+    """Number of rows that tie with the best, itself included; 0 where there is no other."""
     shared: list[tuple[str, str]]
     shifted: list[ShiftedLeaderboard]
+    answer: str
     advice: str
-    seeds: str
-    """Sentences on rows that lack seeds of the table."""
+    lacks: list[Remedy]
+    notes: list[str]
+    """Sentences below the table: on rows that lack seeds of it, and on settings that stand apart."""
+    plot: Plot | None
+    csv: str
+    """Its rows and all of their settings, as the address of a download."""
 
 
 @dataclass(frozen=True)
-class ComparisonGroup:
-    """Leaderboards that answer one question."""
+class DataSet:
+    """The leaderboards of one data set; those of one comparison group follow each other, the longest first."""
 
     id: str
-    title: str
-    meaning: str
+    name: str
     sections: list[Section]
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of all its leaderboards."""
+        return sum(len(section.entries) for section in self.sections)
 
 
 def render(
@@ -101,6 +131,7 @@ def render(
     *,
     read: Collection | None = None,
     asked: bool = False,
+    output: Path | None = None,
 ) -> str:
     """The page.
 
@@ -110,27 +141,33 @@ def render(
         folders: where the results were found, to be named.
         read: all that was read, if ``stored`` is a part of it.
         asked: whether the user named the methods that are shown.
+        output: where the page will be, for links to the files of runs; None for no links.
     """
-    groups = _comparison_groups(stored, leaderboards)
+    data_sets = _data_sets(stored, leaderboards, output)
     script, style = _asset("page.js"), _asset("page.css")
+    pictured = largest(leaderboards)
+    missing = left_out(read or stored)
     return (
         _environment()
         .get_template("template.html.j2")
         .render(
-            groups=groups,
+            data_sets=data_sets,
             tables=len(leaderboards),
             pictures=pictures(stored, leaderboards, folders, asked=asked),
-            pictured=largest(leaderboards).title,
+            pictured=pictured.title,
+            pictured_in=next(
+                one.id for one in data_sets if any(section.leaderboard is pictured for section in one.sections)
+            ),
             splits=split_reasons(leaderboards),
-            left_out=[one.message for one in left_out(read or stored)],
-            counted=counted(read or stored),
+            left_out=[one.message for one in missing],
+            counted=counted(read or stored, missing),
             runs=len(stored.results),
             folders=[printable_name(str(folder)) for folder in folders],
             version=version("ltbench"),
             script=script,
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             style=style,
-            data=_data(stored, groups),
+            data=_data(stored, data_sets),
         )
     )
 
@@ -145,64 +182,99 @@ def comparison_group(leaderboard: Leaderboard) -> tuple[str, str, str]:
     return name, *COMPARISON_GROUPS[name]
 
 
-def _comparison_groups(stored: Collection, leaderboards: Sequence[Leaderboard]) -> list[ComparisonGroup]:
+def _data_sets(stored: Collection, leaderboards: Sequence[Leaderboard], output: Path | None) -> list[DataSet]:
+    """The data sets, that with most rows first."""
     published = reported(list(leaderboards), stored)
     order = {name: place for place, name in enumerate(COMPARISON_GROUPS)}
-    named = [(comparison_group(leaderboard), leaderboard) for leaderboard in leaderboards]
-    named.sort(key=lambda one: (order.get(one[0][0], 9), one[0][0]))
-    found = []
+    of_data: dict[str, list[Leaderboard]] = {}
+    for leaderboard in leaderboards:
+        of_data.setdefault(leaderboard.title.split(" · ")[0], []).append(leaderboard)
+
+    def place(leaderboard: Leaderboard) -> tuple[Any, ...]:
+        name = comparison_group(leaderboard)[0]
+        return order.get(name, len(order)), name, -len(leaderboard.rows)
+
+    found: list[DataSet] = []
     number = 0
-    for (name, title, meaning), members in groupby(named, key=lambda one: one[0]):
+    for name, members in sorted(of_data.items(), key=lambda one: -sum(len(board.rows) for board in one[1])):
         sections = []
-        for _, leaderboard in members:
+        for leaderboard in sorted(members, key=place):
             number += 1
             figures = published[published["leaderboard"] == leaderboard.title]
-            shown = columns(leaderboard, _data_of(leaderboard, stored).shots)
-            sections.append(
-                Section(
-                    id=f"table-{number}",
-                    leaderboard=leaderboard,
-                    columns=shown,
-                    cells=_cells(leaderboard, shown),
-                    entries=entries(leaderboard, stored, figures, f"row-{number}"),
-                    shared=shared_settings(leaderboard, stored),
-                    shifted=shifted_leaderboards(leaderboard, stored),
-                    advice=" ".join(
-                        filter(None, [leaderboard.trained.warning, answer(leaderboard), advise(leaderboard, stored)])
-                    ),
-                    seeds=about_seeds(leaderboard),
-                )
-            )
-        found.append(ComparisonGroup(name, title, meaning, sections))
+            sections.append(_section(leaderboard, stored, figures, number, output))
+        found.append(DataSet(f"data-{len(found) + 1}", name, sections))
     return found
+
+
+def _section(
+    leaderboard: Leaderboard, stored: Collection, published: pd.DataFrame, number: int, output: Path | None
+) -> Section:
+    shown = columns(leaderboard, _data_of(leaderboard, stored).shots)
+    rows = entries(leaderboard, stored, published, f"row-{number}", output)
+    ties = int(leaderboard.rows["tie"].sum())
+    csv = as_csv([leaderboard], View(opened=("all",)))
+    return Section(
+        id=f"table-{number}",
+        leaderboard=leaderboard,
+        group=comparison_group(leaderboard)[1:],
+        columns=shown,
+        cells=_cells(leaderboard, shown),
+        entries=rows,
+        further=_further(leaderboard, shown, stored, output),
+        ties=ties if ties > 1 else 0,
+        shared=shared_settings(leaderboard, stored),
+        shifted=shifted_leaderboards(leaderboard, stored),
+        answer=answer(leaderboard),
+        advice=advise(leaderboard, stored, lacks=False),
+        lacks=remedies(leaderboard, stored),
+        notes=[one for one in (about_seeds(leaderboard), best_of_many(leaderboard), tuned_apart(leaderboard)) if one],
+        plot=cost_plot(leaderboard, [row.id for row in rows]),
+        csv=f"data:text/csv;base64,{base64.b64encode(csv.encode()).decode()}",
+    )
 
 
 def _cells(leaderboard: Leaderboard, shown: Sequence[Column]) -> list[list[Cell]]:
     """The figures of a leaderboard, row by row."""
-    rows = []
-    for row in leaderboard.rows.to_dict("records"):
-        cells = []
-        for column in shown:
-            value = None if pd.isna(row[column.key]) else float(row[column.key])
-            strip = (
-                _strip(row, leaderboard) if column.key == f"{leaderboard.metric}_low" and value is not None else None
-            )
-            best = value is not None and leaderboard.bold.get(column.key) == row["setting"]
-            cells.append(Cell(column.text(row), value, best, strip))
-        rows.append(cells)
-    return rows
+    low, high = f"{leaderboard.metric}_low", f"{leaderboard.metric}_high"
+    scale = scale_of(leaderboard.rows[low].tolist(), leaderboard.rows[high].tolist())
+    return [[_cell(row, column, leaderboard, scale) for column in shown] for row in leaderboard.rows.to_dict("records")]
 
 
-def _strip(row: Values, leaderboard: Leaderboard) -> Strip:
-    low, high, metric = f"{leaderboard.metric}_low", f"{leaderboard.metric}_high", leaderboard.metric
-    start, end = leaderboard.rows[low].min(), leaderboard.rows[high].max()
-    scale = 100 / ((end - start) or 1)
-    return Strip(scale * (row[low] - start), scale * (row[high] - row[low]), scale * (row[metric] - start))
+def _cell(row: Values, column: Column, leaderboard: Leaderboard, scale: tuple[float, float] | None) -> Cell:
+    value: float | None = None if pd.isna(row[column.key]) else float(row[column.key])
+    has_strip = scale is not None and column.key == f"{leaderboard.metric}_low" and value is not None
+    best = value is not None and leaderboard.bold.get(column.key) == row["setting"]
+    return Cell(column.text(row), value, best, _strip(row, leaderboard.metric, scale) if has_strip and scale else None)
 
 
-def _data(stored: Collection, groups: Sequence[ComparisonGroup]) -> dict[str, Any]:
+def _strip(row: Values, metric: str, scale: tuple[float, float]) -> Strip:
+    start, end = scale
+    low, high = float(row[f"{metric}_low"]), float(row[f"{metric}_high"])
+
+    def placed(value: float) -> float:
+        return 100 * (min(max(value, start), end) - start) / (end - start)
+
+    return Strip(placed(low), placed(high) - placed(low), placed(row[metric]), low < start - 1e-9, high > end + 1e-9)
+
+
+def _further(
+    leaderboard: Leaderboard, shown: Sequence[Column], stored: Collection, output: Path | None
+) -> list[list[FurtherRow]]:
+    """Of each row the other settings, which have no comparison."""
+    of_row: dict[str, list[FurtherRow]] = {setting: [] for setting in leaderboard.rows["setting"]}
+    for row in leaderboard.others.to_dict("records"):
+        cells = [
+            Cell("", None, False, None) if column.key in NEED_A_COMPARISON else _cell(row, column, leaderboard, None)
+            for column in shown
+        ]
+        runs = [(stored.results[run_id].config.seed, link(stored.paths[run_id], output)) for run_id in row["run_ids"]]
+        of_row[row["of"]].append(FurtherRow(str(row["label"]), cells, runs))
+    return list(of_row.values())
+
+
+def _data(stored: Collection, data_sets: Sequence[DataSet]) -> dict[str, Any]:
     """The numbers behind the pictures, for the script: of each row, and the classes that a table's rows share."""
-    sections = [section for one in groups for section in one.sections]
+    sections = [section for one in data_sets for section in one.sections]
     return {
         "rows": {entry.id: entry.pictures for section in sections for entry in section.entries},
         "tables": {section.id: _classes(section.leaderboard, stored) for section in sections},
@@ -237,6 +309,11 @@ def _spread(text: str) -> Markup:
     return Markup("{} <small>± {}</small>").format(mean, deviation) if sign else escape(text)
 
 
+def _unbroken(text: str) -> str:
+    """A text whose percent signs stay beside their numbers."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
 def _asset(name: str) -> str:
     return (files("ltbench.report.page") / name).read_text(encoding="utf-8")
 
@@ -250,6 +327,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(breakable=_breakable, spread=_spread)
+    made.filters.update(breakable=_breakable, spread=_spread, unbroken=_unbroken)
     made.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return made
