@@ -8,7 +8,7 @@ from matplotlib import rcParams
 
 from ltbench.errors import LtbenchError
 from ltbench.report.figures import FIGURES, POSTER, draw, parse_names
-from ltbench.report.figures.style import broken, png, svg
+from ltbench.report.figures.style import broken, error_bars, pdf, png, svg, title, with_font
 from ltbench.results.store import Store
 
 
@@ -24,16 +24,17 @@ def test_names():
 @pytest.mark.slow
 def test_a_figure_is_the_same_bytes_each_time_whatever_the_users_style(run, material):
     made = material(run())
-    first = [save(draw("reliability", made)) for save in (svg, png)]
+    first = [save(draw("reliability", made)) for save in (svg, png, pdf)]
     before = rcParams["font.size"]
     rcParams["font.size"] = 31
     try:
-        assert [save(draw("reliability", made)) for save in (svg, png)] == first
+        assert [save(draw("reliability", made)) for save in (svg, png, pdf)] == first
         assert rcParams["font.size"] == 31
     finally:
         rcParams["font.size"] = before
     assert first[0].startswith(b"<?xml")
     assert first[1].startswith(b"\x89PNG")
+    assert first[2].startswith(b"%PDF")
 
 
 def test_labels_break_after_commas_and_underscores():
@@ -42,13 +43,13 @@ def test_labels_break_after_commas_and_underscores():
     assert broken("a, b", 1) == "a,\nb"
 
 
-def test_the_command_writes_both_formats_and_says_what_it_leaves_out(cli, tmp_path, run):
+def test_the_command_writes_three_formats_and_says_what_it_leaves_out(cli, tmp_path, run):
     for seed in (0, 1):
         Store(tmp_path / "one").save(run("ce", seed))
     Store(tmp_path / "two").save(run("focal"))
     done = cli("report", "--results", "one", "--results", "two", "--figures", "poster")
     assert done.code == 0
-    written = [f"figures/{name}.{kind}" for name in ("reliability", "class-rank") for kind in ("svg", "png")]
+    written = [f"figures/{name}.{kind}" for name in ("reliability", "class-rank") for kind in ("pdf", "svg", "png")]
     assert done.out.splitlines() == written
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(
         path.removeprefix("figures/") for path in written
@@ -58,7 +59,7 @@ def test_the_command_writes_both_formats_and_says_what_it_leaves_out(cli, tmp_pa
     assert "Traceback" not in done.err
 
     again = cli("report", "--results", "one", "--figures", "class-rank", "--method", "ce", "--output", "elsewhere")
-    assert again.out.split() == ["elsewhere/class-rank.svg", "elsewhere/class-rank.png"]
+    assert again.out.split() == [f"elsewhere/class-rank.{kind}" for kind in ("pdf", "svg", "png")]
     assert b"focal" not in (tmp_path / "elsewhere" / "class-rank.svg").read_bytes()
 
 
@@ -76,7 +77,7 @@ def test_figures_are_of_the_largest_table(cli, tmp_path, run):
 def test_the_search_in_a_tune_folder_is_drawn_without_a_finished_run(cli, tmp_path):
     assert cli("tune", "--method", "ce", "--trials", 2, "--epochs", 1, "--device", "cpu").code == 0
     done = cli("report", "--results", "tune/digits-lt-ce", "--figures", "tuning,cost")
-    assert (done.code, done.out.split()) == (0, ["figures/tuning.svg", "figures/tuning.png"])
+    assert (done.code, done.out.split()) == (0, [f"figures/tuning.{kind}" for kind in ("pdf", "svg", "png")])
     assert "figure cost: no finished run is stored" in done.err
 
 
@@ -98,7 +99,7 @@ import sys
 import ltbench.report.figures.tuning as tuning
 space = {"mixup": {"low": 0.0, "high": 1.0, "log": False}}
 trials = [{"number": n, "params": {"mixup": n / 9}, "macro": float(n), "ece": 0.0} for n in range(9)]
-assert tuning.importance(tuning.Search("one", space, trials)) == {"mixup": 100.0}
+assert tuning.importance(tuning.Search("one", "", space, trials)) == {"mixup": 100.0}
 print({"torch", "matplotlib.pyplot"} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
