@@ -35,6 +35,7 @@ def draw(material: Material) -> Figure:
     costs = {"training time (shortest = 1)": seconds / seconds.min(), "multiply-adds of an image (million)": work}
     fronts = [[complete[at] for at in pareto(cost[complete], accuracy[complete])] for cost in costs.values()]
     others = [settings.index(one) for one in material.chosen(MOST_OTHERS, settings)]
+    assert material.leaderboard is not None, "there are settings"
     figure = Figure(figsize=(DOUBLE, 3.2))
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (label, cost), front in zip(panels, costs.items(), fronts, strict=True):
@@ -42,11 +43,11 @@ def draw(material: Material) -> Figure:
         axes.set_xlabel(label)
     panels[0].set_ylabel(material.accuracy)
     key(figure, panels[0], 3)
-    title(figure, material.title(settings, measure="mean"))
+    title(figure, material.title(settings, measure="mean", seeds=len(material.leaderboard.seeds) or None))
     figure.draw_without_rendering()  # the places of labels depend on the layout
     figure.set_layout_engine("none")
     for axes, cost, front in zip(panels, costs.values(), fronts, strict=True):
-        shown = dict.fromkeys([*front, *others])
+        shown = dict.fromkeys([*others, *front])
         label_points(axes, cost, accuracy, {place: broken(settings[place].label, 24) for place in shown})
     return figure
 
@@ -69,9 +70,9 @@ def pareto(cost: Sequence[float] | np.ndarray, accuracy: Sequence[float] | np.nd
 def _panel(axes: Axes, cost: np.ndarray, accuracy: np.ndarray, front: list[int], named: list[int]) -> None:
     rest = [place for place in range(len(cost)) if place not in [*front, *named]]
     axes.plot(cost[rest], accuracy[rest], "o", color="0.75", label="other methods")
-    axes.plot(cost[named], accuracy[named], "o", color=BLUE, label="other methods, named")
+    axes.plot(cost[named], accuracy[named], "o", color=BLUE)
     axes.step(cost[front], accuracy[front], where="post", color=VERMILLION, linewidth=0.9)
     axes.plot(cost[front], accuracy[front], "D", color=VERMILLION, label="Pareto front")
     axes.set_xscale("log")
     plain_log(axes.xaxis)
-    axes.margins(x=0.12, y=0.06)
+    axes.margins(x=0.25, y=0.06)

@@ -32,7 +32,7 @@ def label_points(
     taken = [Bbox.from_bounds(px - 2, py - 2, 4, 4) for px, py in points]
     for place, text in labels.items():
         rows = text.split("\n")
-        width, height = 0.6 * _SIZE * max(map(len, rows)), 1.2 * _SIZE * len(rows) - 0.4 * _SIZE
+        width, height = 0.66 * _SIZE * max(map(len, rows)), 1.2 * _SIZE * len(rows) - 0.4 * _SIZE
         spots = [
             (right * (width / 2 + distance), up * (height / 2 + distance))
             for distance in (3, 6, 9, 13, 18, 25, 33, 42)

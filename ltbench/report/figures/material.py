@@ -106,18 +106,19 @@ class Material:
             in_turn = [best[round(step)] for step in steps]
         return sorted(in_turn, key=settings.index)
 
-    def title(self, settings: Sequence[Setting], *, measure: str = "") -> str:
+    def title(self, settings: Sequence[Setting], *, measure: str = "", seeds: int | None = None) -> str:
         """What a figure of some settings shows: the data, how they were trained, and on how many seeds.
 
         Args:
             settings: those that are shown.
-            measure: what its bars are, e.g. "mean ± SD".
+            measure: what its points and bars are, e.g. "mean ± SD".
+            seeds: their number, where the figure does not use all that a setting has.
         """
         assert self.leaderboard is not None, "there are settings"
         methods = [len({setting.runs[0].config.method for setting in some}) for some in (settings, self.ranked())]
         best = f"{methods[0]} of {methods[1]} methods" if self.asked and methods[0] < methods[1] else ""
-        seeds = number_of_seeds([len(setting.runs) for setting in settings])
-        return " · ".join(filter(None, [without_formulas(self.leaderboard.title), measure, best, seeds]))
+        n = number_of_seeds([len(setting.runs) for setting in settings] if seeds is None else [seeds])
+        return " · ".join(filter(None, [without_formulas(self.leaderboard.title), measure, best, n]))
 
     def ranked(self) -> list[Setting]:
         """The rows, one setting a method, best first; last those that lack seeds of the table.

@@ -41,9 +41,8 @@ def draw(material: Material) -> Figure:
     axes.set(xlim=(0.8, len(rows) + 0.2), ylim=(len(rows) - 0.4, -0.6))
     axes.set_xticks([1, *range(5, len(rows) + 1, 5)] if len(rows) > 6 else range(1, len(rows) + 1))
     axes.grid(axis="y", visible=False)
-    shown = [setting for setting in material.ranked() if setting.row["setting"] in set(rows["setting"])]
     left_out = len(leaderboard.rows) - len(rows)
     without = f"; without {left_out} that lack{'s' * (left_out == 1)} some of these" if left_out else ""
     axes.set_xlabel(f"average rank over {leaderboard.blocks} seeds{without}; critical difference {difference:.1f}")
-    title(figure, material.title(shown))
+    title(figure, material.title(material.ranked(), seeds=leaderboard.blocks))
     return figure

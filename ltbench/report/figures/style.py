@@ -99,9 +99,12 @@ def title(figure: Figure, text: str) -> None:
     """Write what a figure shows above it, and above its legend, in lines that fit: broken between its parts."""
     width = int(_LETTERS_PER_INCH * figure.get_figwidth())
     parts = text.replace(" ", "\N{NO-BREAK SPACE}").replace("\N{NO-BREAK SPACE}·\N{NO-BREAK SPACE}", " · ")
-    lines = textwrap.fill(parts, width).replace("\N{NO-BREAK SPACE}", " ")
+    lines = "\n".join(line.removesuffix(" ·") for line in textwrap.wrap(parts, width)).replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
     if figure.legends:
         figure.legends[0].set_title(lines, prop={"size": _TITLE_SIZE})
+        figure.legends[0].get_title().set_multialignment("center")
     else:
         figure.suptitle(lines, fontsize=_TITLE_SIZE)
 

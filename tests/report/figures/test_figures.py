@@ -1,14 +1,22 @@
 """Names, files and the command."""
 
+import base64
+import math
+import re
 import subprocess
 import sys
+from io import BytesIO
+from xml.etree import ElementTree
 
 import pytest
+from fontTools import ttLib
 from matplotlib import rcParams
+from matplotlib.figure import Figure
 
 from ltbench.errors import LtbenchError
 from ltbench.report.figures import FIGURES, POSTER, draw, parse_names
 from ltbench.report.figures.style import broken, error_bars, pdf, png, svg, title, with_font
+from ltbench.results.records import CurvePoint
 from ltbench.results.store import Store
 
 
@@ -35,6 +43,46 @@ def test_a_figure_is_the_same_bytes_each_time_whatever_the_users_style(run, mate
     assert first[0].startswith(b"<?xml")
     assert first[1].startswith(b"\x89PNG")
     assert first[2].startswith(b"%PDF")
+
+
+def test_every_figure_says_what_it_is_of(run, material):
+    curve = [CurvePoint(stage="one", epoch=0, lr=0.1, loss=1.0)]
+    runs = [run(name, seed, curve=curve, top1=top1, cost={"training_seconds": 9.0})
+            for name, top1 in (("a", 90.0), ("b", 80.0), ("c", 70.0)) for seed in (0, 1)]  # fmt: skip
+    made = material(*runs)
+    for name in ("reliability", "class-rank", "cost", "training", "critical-difference"):
+        figure = draw(name, made)
+        told = figure.legends[0].get_title().get_text() if figure.legends else figure.get_suptitle()
+        assert told.startswith("digits-lt · IR 20 · ResNet-20 · standard recipe, "), name
+        assert "n = 2 seeds" in told, name
+
+
+@pytest.mark.slow
+def test_text_is_text_with_its_font(run, material):
+    figure = draw("reliability", material(run("a")))
+    assert b"/FontFile2" in pdf(figure)  # TrueType, embedded
+    assert b"/Type3" not in pdf(figure)
+    made = with_font(svg(figure))
+    root = ElementTree.fromstring(made)
+    words = {"".join(element.itertext()) for element in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"accuracy (%)", "images (%)", "100"} <= words
+    (data,) = re.findall(rb"src: url\(data:font/ttf;base64,([^)]*)\)", made)
+    font = ttLib.TTFont(BytesIO(base64.b64decode(data)))
+    assert {ord(letter) for word in words for letter in word} - {10, 32} <= font.getBestCmap().keys()
+    assert len(data) < 40_000
+
+
+def test_bars_end_where_no_value_can_be():
+    axes = Figure().subplots()
+    _, _, (bars,) = error_bars(axes, [0, 1, 2, 3], [50, 99, 1, 60], [10, 5, 3, math.nan]).lines
+    ends = [segment[:, 1].tolist() for segment in bars.get_segments() if len(segment)]
+    assert ends == [[40, 60], [94, 100], [0, 4]]
+
+
+def test_a_title_breaks_between_its_parts():
+    figure = Figure(figsize=(2, 2))
+    title(figure, "one data set · a recipe of 60 epochs · n = 5 seeds")
+    assert figure.get_suptitle() == "one data set · a recipe of 60 epochs\nn = 5 seeds"
 
 
 def test_labels_break_after_commas_and_underscores():

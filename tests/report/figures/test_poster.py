@@ -41,7 +41,7 @@ def test_reliability_pools_the_images_of_all_seeds(run, material, heights_of):
     # Floors (.576 + .324) / 4 = 22.5 % and .786432 / 6 = 13.1 %: mean 17.8. Deviations of the ECE 1, 1: sqrt(2 / 1)
     *ece, mce = upper.get_title().splitlines()
     assert ece == ["Cross Entropy", "ECE 5.0 ± 1.4 (floor 17.8)"]
-    # Of the larger gap of the first seed's two bins: .01 (.9) + .1584 (.6) + .4428 (.4) + .3888 (.1) = 32.0 %, and 13.1.
+    # The larger gap of the first seed's two bins: .01 (.9) + .1584 (.6) + .4428 (.4) + .3888 (.1) = 32.0 %; 13.1.
     assert mce.startswith("MCE 9.0 ± 0.0 (floor ")
     assert float(mce.split()[-1].rstrip(")")) == pytest.approx(22.6, abs=1)  # by draws
     # (2 + 6) / 2 = 4 images at .25, of which 0 to 3 are right in 95 of 100 cases; 1 image at .9: none or all
@@ -113,6 +113,20 @@ def test_experts(run, material, bars_of):
     assert (x, y) == ([1, 2, 3], [50, 61, 64])
     assert sd[1] == pytest.approx(ROOT2)
     assert bars_of(figure.axes[1])["product"][1] == [9, 5, 3]
+
+
+def test_other_methods_stand_beside_the_line_of_the_experts(run, material, bars_of):
+    def with_experts(method, number, **options):
+        return run(method, test={"expert_mean_probability": [[0.5, 0.5]] * number}, **options)
+
+    line = [ensemble(run, [1.0], top1=50.0), ensemble(run, [0.0, 2.0], top1=60.0)]
+    others = [with_experts(name, 3, top1=40.0) for name in ("ride", "sade", "mdcs")] + [run("ce")]
+    figure = draw("experts", material(*line, *others))
+    found = bars_of(figure.axes[0])
+    assert list(found) == ["product", "RIDE", "SADE"]  # MDCS is none of the usual ones, and ce has one network
+    assert [found[name][0] for name in ("RIDE", "SADE")] == [[pytest.approx(3.2)], [pytest.approx(3.4)]]
+    asked = draw("experts", material(*line, *others, asked=True))
+    assert list(bars_of(asked.axes[0])) == ["product", "MDCS", "RIDE", "SADE"]
 
 
 def test_experts_that_are_a_number(run, material):
