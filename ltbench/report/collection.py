@@ -95,7 +95,7 @@ class _Shared:
     def __call__(self, result: Result) -> Result:
         """The result, whose parts nobody else has yet, with those that an earlier one has."""
         config, provenance = result.config, result.provenance
-        of_method = (config.method, config.dataset)
+        of_method = (config.method, config.dataset, result.method.revision)
         for where, name, key in (
             (vars(result), "data", of_method),
             (vars(result), "method", of_method),
