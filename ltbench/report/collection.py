@@ -95,10 +95,10 @@ class _Shared:
     def __call__(self, result: Result) -> Result:
         """The result, whose parts nobody else has yet, with those that an earlier one has."""
         config, provenance = result.config, result.provenance
-        of_method = (config.method, config.dataset, result.method.revision)
+        of_method = (config.method, config.dataset)
         for where, name, key in (
-            (vars(result), "data", of_method),
-            (vars(result), "method", of_method),
+            (vars(result), "data", (config.dataset,)),
+            (vars(result), "method", (*of_method, result.method.revision)),
             (vars(config), "recipe", of_method),
             (vars(result), "experts", of_method),
             (vars(result), "tuning", of_method),
