@@ -78,12 +78,14 @@ def average_ranks(scores: Floats) -> NDArray[np.float64]:
     Args:
         scores: (k, blocks) without NaN.
     """
-    return _ranked(-scores).mean(1)
+    means: NDArray[np.float64] = _ranked(-scores).mean(1)
+    return means
 
 
 def _ranked(scores: Floats) -> NDArray[np.float64]:
     """(k, blocks) rank of each row in each block, 1 the lowest score, ties sharing theirs; NaN where there is none."""
-    return pd.DataFrame(scores.round(9)).rank().to_numpy()
+    ranks: NDArray[np.float64] = pd.DataFrame(scores.round(9)).rank().to_numpy()
+    return ranks
 
 
 def critical_difference(rows: int, blocks: int) -> float:

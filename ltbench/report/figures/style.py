@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont
+from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import ArrayLike
 
@@ -103,7 +103,7 @@ def title(figure: Figure, text: str) -> None:
         "\N{NO-BREAK SPACE}", " "
     )
     if figure.legends:
-        figure.legends[0].set_title(lines, prop={"size": _TITLE_SIZE})
+        figure.legends[0].set_title(lines, prop=FontProperties(size=_TITLE_SIZE))
         figure.legends[0].get_title().set_multialignment("center")
     else:
         figure.suptitle(lines, fontsize=_TITLE_SIZE)
@@ -134,7 +134,8 @@ def error_bars(
     """
     values, half = np.asarray(x if along_x else y, dtype=float), np.asarray(lengths, dtype=float)
     ends = [np.minimum(half, np.maximum(room, 0)) for room in (values - low, high - values)]
-    return axes.errorbar(x, y, **{"xerr" if along_x else "yerr": ends}, **style)
+    bars: dict[str, Any] = {"xerr" if along_x else "yerr": ends}
+    return axes.errorbar(x, y, **bars, **style)
 
 
 def plain_log(axis: Axis) -> None:
