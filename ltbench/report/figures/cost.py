@@ -11,8 +11,8 @@ from ltbench.report.figures.labels import label_points
 from ltbench.report.figures.material import Material, Setting
 from ltbench.report.figures.style import BLUE, DOUBLE, VERMILLION, broken, key, plain_log, title
 
-MOST_OTHERS = 5
-"""Number of methods that are named beside those of the fronts."""
+MOST_OTHERS, MOST_ASKED = 5, 12
+"""Number of methods that are named beside those of the fronts, and where the user named the methods."""
 
 
 def draw(material: Material) -> Figure:
@@ -34,7 +34,7 @@ def draw(material: Material) -> Figure:
     work = np.array([one.row["multiply_adds"] for one in settings]) / 1e6
     costs = {"training time (shortest = 1)": seconds / seconds.min(), "multiply-adds of an image (million)": work}
     fronts = [[complete[at] for at in pareto(cost[complete], accuracy[complete])] for cost in costs.values()]
-    others = [settings.index(one) for one in material.chosen(MOST_OTHERS, settings)]
+    others = [settings.index(one) for one in material.chosen(MOST_ASKED if material.asked else MOST_OTHERS, settings)]
     assert material.leaderboard is not None, "there are settings"
     figure = Figure(figsize=(DOUBLE, 3.2))
     panels = figure.subplots(1, 2, sharey=True)

@@ -111,14 +111,17 @@ class Material:
 
         Args:
             settings: those that are shown.
-            measure: what its points and bars are, e.g. "mean ± SD".
+            measure: what its points and bars are over several seeds, e.g. "mean ± SD".
             seeds: their number, where the figure does not use all that a setting has.
         """
         assert self.leaderboard is not None, "there are settings"
         methods = [len({setting.runs[0].config.method for setting in some}) for some in (settings, self.ranked())]
         best = f"{methods[0]} of {methods[1]} methods" if self.asked and methods[0] < methods[1] else ""
-        n = number_of_seeds([len(setting.runs) for setting in settings] if seeds is None else [seeds])
-        return " · ".join(filter(None, [without_formulas(self.leaderboard.title), measure, best, n]))
+        numbers = [len(setting.runs) for setting in settings] if seeds is None else [seeds]
+        measure = measure if max(numbers) > 1 else ""
+        return " · ".join(
+            filter(None, [without_formulas(self.leaderboard.title), measure, best, number_of_seeds(numbers)])
+        )
 
     def ranked(self) -> list[Setting]:
         """The rows, one setting a method, best first; last those that lack seeds of the table.

@@ -32,7 +32,7 @@ def draw(material: Material) -> Figure:
         2, len(settings), sharex=True, sharey="row", squeeze=False, gridspec_kw={"height_ratios": [3, 1]}
     )
     for setting, upper, lower in zip(settings, *panels, strict=True):
-        _diagram(setting, upper)
+        _diagram(setting, upper, narrow=len(settings) > 3)
         bins = pooled(setting)
         fraction = 100 * bins["count"] / bins["count"].sum()
         lower.bar(bins["centre"], fraction, width=100 / len(bins), color=GREY, edgecolor="white", linewidth=0.4)
@@ -60,7 +60,7 @@ def pooled(setting: Setting) -> pd.DataFrame:
     return table
 
 
-def _diagram(setting: Setting, axes: Axes) -> None:
+def _diagram(setting: Setting, axes: Axes, *, narrow: bool) -> None:
     bins = pooled(setting)
     width = 100 / len(bins)
     images = bins["count"].to_numpy() / len(setting.tests)
@@ -89,8 +89,9 @@ def _diagram(setting: Setting, axes: Axes) -> None:
     axes.plot([0, 100], [0, 100], color="black", linestyle=":", linewidth=0.8, label="calibrated")
     known = not np.isnan(setting.row["ece_floor"])
     floors = setting.row["ece_floor"], mean_mce_floor(setting) if known else np.nan
+    between = "\n" if narrow else " "
     errors = [
-        f"{name.upper()} {_with_spread(setting, name)}{f' (floor {floor:.1f})' if known else ''}"
+        f"{name.upper()} {_with_spread(setting, name)}{f'{between}(floor {floor:.1f})' if known else ''}"
         for name, floor in zip(("ece", "mce"), floors, strict=True)
     ]
     axes.set_title("\n".join([broken(setting.label, 20), *errors]), fontsize=7)

@@ -42,6 +42,7 @@ def test_the_title_says_data_training_and_seeds(run, material):
     assert made.title(made.ranked()) == f"{told} · n = 2 to 3 seeds"
     assert made.title(made.ranked()[:1], measure="mean ± SD") == f"{told} · mean ± SD · n = 3 seeds"
     assert made.title(made.ranked(), seeds=1) == f"{told} · n = 1 seed"
+    assert made.title(made.ranked(), measure="mean ± SD", seeds=1) == f"{told} · n = 1 seed"  # which has no deviation
     few = material(run("ce"), run("focal"), asked=True)
     assert few.title(few.ranked()[:1]) == f"{told} · 1 of 2 methods · n = 1 seed"
 

@@ -65,6 +65,14 @@ def test_reliability_of_one_seed_has_no_spread_and_an_empty_bin_no_bar(run, mate
     assert full == (0, 50)
 
 
+@pytest.mark.slow
+def test_reliability_of_five_methods_keeps_titles_apart(run, material):
+    figure = draw("reliability", material(*(run(f"m{place}", seed) for place in range(5) for seed in (0, 1))))
+    figure.draw_without_rendering()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes[:5]]
+    assert sum(one.overlaps(other) for one in boxes for other in boxes) == 5  # each with itself
+
+
 def test_class_rank_sorts_classes_by_training_images(run, material, bars_of):
     data = {"counts": [5, 150, 50], "groups": {"many": [1], "medium": [2], "few": [0]}}
     tests = [{"correct": [1, 4, 3], "total": [4, 4, 4]}, {"correct": [3, 4, 3], "total": [4, 4, 4]}]
