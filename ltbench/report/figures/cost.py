@@ -48,7 +48,9 @@ def draw(material: Material) -> Figure:
     figure.set_layout_engine("none")
     for axes, cost, front in zip(panels, costs.values(), fronts, strict=True):
         shown = dict.fromkeys([*others, *front])
-        label_points(axes, cost, accuracy, {place: broken(settings[place].label, 24) for place in shown})
+        line = steps(cost[front], accuracy[front])  # which labels shall not cover either
+        x, y = np.concatenate([cost, line[0]]), np.concatenate([accuracy, line[1]])
+        label_points(axes, x, y, {place: broken(settings[place].label, 24) for place in shown})
     return figure
 
 
@@ -67,9 +69,18 @@ def pareto(cost: Sequence[float] | np.ndarray, accuracy: Sequence[float] | np.nd
     return front
 
 
+def steps(x: np.ndarray, y: np.ndarray, points: int = 20) -> tuple[np.ndarray, np.ndarray]:
+    """Points on the line of a front, as ``Axes.step`` draws it on a logarithmic axis of x: x and y."""
+    pairs = list(zip(x, x[1:], y, y[1:], strict=False))
+    across = [(np.geomspace(x0, x1, points), np.full(points, y0)) for x0, x1, y0, _ in pairs]
+    up = [(np.full(points, x1), np.linspace(y0, y1, points)) for _, x1, y0, y1 in pairs]
+    both = [*across, *up, (x[:0], y[:0])]
+    return np.concatenate([one for one, _ in both]), np.concatenate([one for _, one in both])
+
+
 def _panel(axes: Axes, cost: np.ndarray, accuracy: np.ndarray, front: list[int], named: list[int]) -> None:
     rest = [place for place in range(len(cost)) if place not in [*front, *named]]
-    axes.plot(cost[rest], accuracy[rest], "o", color="0.75", label="other methods")
+    axes.plot(cost[rest], accuracy[rest], "o", color="0.75", label="other methods" if rest else None)
     axes.plot(cost[named], accuracy[named], "o", color=BLUE)
     axes.step(cost[front], accuracy[front], where="post", color=VERMILLION, linewidth=0.9)
     axes.plot(cost[front], accuracy[front], "D", color=VERMILLION, label="Pareto front")

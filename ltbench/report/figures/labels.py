@@ -22,7 +22,7 @@ def label_points(
 
     Args:
         axes: with their final size and limits.
-        x: of all points, also of those without a label: none is covered.
+        x: of all points, also of those without a label, and of what else is not to be covered.
         y: the same.
         labels: by the place of the point.
     """
@@ -35,7 +35,7 @@ def label_points(
         width, height = 0.66 * _SIZE * max(map(len, rows)), 1.2 * _SIZE * len(rows) - 0.4 * _SIZE
         spots = [
             (right * (width / 2 + distance), up * (height / 2 + distance))
-            for distance in (3, 6, 9, 13, 18, 25, 33, 42)
+            for distance in (4, 6, 9, 13, 18, 25, 33, 42)
             for right, up in _DIRECTIONS
         ]
         corners = points[place] + np.array(spots) - (width / 2, height / 2)

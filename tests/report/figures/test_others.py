@@ -3,6 +3,7 @@
 import math
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,6 +101,12 @@ def test_the_front_is_of_accuracies_on_the_seeds_of_the_table(run, material):
     points = {line.get_marker(): line.get_xydata().tolist() for line in time.lines if len(line.get_xydata())}
     assert points["D"] == [[1, 60], [4, 80]]
     assert points["o"] == [[2, 75]]
+
+
+def test_the_line_of_a_front():
+    x, y = cost.steps(np.array([1.0, 100.0]), np.array([50.0, 60.0]), points=3)
+    assert list(zip(x, y, strict=True)) == [(1, 50), (10, 50), (100, 50), (100, 50), (100, 55), (100, 60)]
+    assert cost.steps(np.array([1.0]), np.array([50.0]))[0].size == 0
 
 
 def test_cost_names_the_front_and_few_others(run, material):
