@@ -8,7 +8,7 @@ ltbench report --results results/suites --results results/tuned --format md --ti
 ltbench report --results results/suites --format md --parts shift --title "Label shift" > results/LABEL_SHIFT.md
 ltbench report --results results/suites --format md --parts reported --title "Reported and measured" > results/REPORTED.md
 ltbench report --results results/suites --results results/poster --results results/tuned --figures all --output results/figures
-rm -f results/figures/*.png # as large as all else together
+rm -f results/figures/*.png results/figures/*.pdf # larger than all else together
 
 # What README and guide quote of the commands that they name.
 python docs/quoted_output.py

@@ -58,7 +58,7 @@ def report(
     figures: Annotated[
         str | None,
         typer.Option(
-            help="Write figures as SVG and PNG instead of tables: poster, all, or a comma-separated list of names"
+            help="Write figures as PDF, SVG and PNG instead of tables: poster, all, or a comma-separated list of names"
         ),
     ] = None,
     diff: Annotated[

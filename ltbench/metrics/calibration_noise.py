@@ -8,7 +8,7 @@ of each bin), without draws, so that it can be said of every stored result.
 from dataclasses import dataclass
 
 import numpy as np
-import scipy
+import scipy.special
 from numpy.typing import NDArray
 
 from ltbench.metrics.confidence_bins import BINS, Floats, bin_of
@@ -132,8 +132,10 @@ def consistency_bars(count: Floats, confidence: Floats) -> tuple[Floats, Floats]
     Returns:
         Two (B,) arrays, lower and upper end, 0 to 1; NaN for an empty bin.
     """
+    from scipy import stats  # not above: it takes long to import, and only a figure needs it
+
     n = np.maximum(np.rint(count), 1)
-    low, high = (scipy.stats.binom.ppf(level, n, np.clip(confidence, 0, 1)) / n for level in (0.025, 0.975))
+    low, high = (stats.binom.ppf(level, n, np.clip(confidence, 0, 1)) / n for level in (0.025, 0.975))
     empty = count <= 0
     return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
 

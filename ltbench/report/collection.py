@@ -3,7 +3,7 @@
 import gc
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -59,11 +59,12 @@ def _collected(folders: Iterable[str | Path]) -> Collection:
     problems: list[str] = []
     unreadable: list[str] = []
     files = 0
+    share = _Shared()
     for path in (path for folder in folders for path in result_files(Path(folder), unreadable.append)):
         files += 1
         try:
             content = content_of(path)
-            result = shown(parsed(content, path), content)
+            result = share(shown(parsed(content, path), content))
         except LtbenchError as error:
             problems.append(str(error))
             continue
@@ -83,6 +84,41 @@ def _collected(folders: Iterable[str | Path]) -> Collection:
             for run_id in same:
                 del results[run_id], paths[run_id]
     return Collection(results, paths, problems, files, conflicts, unreadable)
+
+
+class _Shared:
+    """Lets results share the parts that are equal in many of them: data, method, recipe, where they ran."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[object, ...], Any] = {}
+
+    def __call__(self, result: Result) -> Result:
+        """The result, whose parts nobody else has yet, with those that an earlier one has."""
+        config, provenance = result.config, result.provenance
+        of_method = (config.method, config.dataset)
+        for where, name, key in (
+            (vars(result), "data", (config.dataset,)),
+            (vars(result), "method", (*of_method, result.method.revision)),
+            (vars(config), "recipe", of_method),
+            (vars(result), "experts", of_method),
+            (vars(result), "tuning", of_method),
+            (provenance, "versions", ()),
+            (provenance, "git", ()),
+            (provenance, "hardware", ()),
+        ):
+            if name in where:
+                known = self._last.setdefault((name, *key), where[name])
+                if known is not where[name] and known == where[name]:
+                    where[name] = known
+                else:
+                    self._last[(name, *key)] = where[name]
+        test = result.test
+        for model in (result, config, result.shift, result.cost, result.outcomes, test, test and test.bins):
+            if model is not None:  # sets of names, which are larger than what they name
+                names = self._last.setdefault((type(model),), model.model_fields_set)
+                if names == model.model_fields_set:
+                    object.__setattr__(model, "__pydantic_fields_set__", names)
+        return result
 
 
 def the_run(copies: Sequence[tuple[Result, Path]]) -> tuple[Result, Path] | None:
@@ -116,14 +152,14 @@ def _same(one: Any, other: Any) -> bool:
     return all(theirs.get(name, value) == value for name, value in one.model_dump(exclude_none=True).items())
 
 
-def same_run(result: Result) -> tuple[str, ...]:
+def _same_run(result: Result) -> tuple[str, ...]:
     """Settings, revision and data: equal for a run that is stored under two ids."""
     prints = map(str, sorted(result.data.fingerprints.items()))
     return (result.config.model_dump_json(), result.method.revision, *prints)
 
 
-def same_runs(results: dict[str, Result]) -> list[list[str]]:
-    """Groups of run ids that belong to one run."""
+def same_runs(results: Mapping[str, Result]) -> list[list[str]]:
+    """Groups of two or more run ids that belong to one run, which is done and tested."""
     near: dict[tuple[object, ...], list[str]] = {}  # what is found quickly, since hardly a run stands there twice
     for run_id, result in results.items():
         config = result.config
@@ -132,7 +168,7 @@ def same_runs(results: dict[str, Result]) -> list[list[str]]:
             near.setdefault(key, []).append(run_id)
     ids: dict[tuple[str, ...], list[str]] = {}
     for run_id in (run_id for some in near.values() if len(some) > 1 for run_id in some):
-        ids.setdefault(same_run(results[run_id]), []).append(run_id)
+        ids.setdefault(_same_run(results[run_id]), []).append(run_id)
     return [some for some in ids.values() if len(some) > 1]
 
 

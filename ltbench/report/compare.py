@@ -4,9 +4,12 @@ Runs of one setting differ in their seed. Every method is run on the same seeds 
 images, so seeds pair the runs of two methods.
 """
 
+import math
+
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special  # not stats, which takes as long to import as pandas and all else together
 
 Floats = NDArray[np.floating]
 Interval = tuple[float, float]
@@ -54,14 +57,14 @@ def accuracy_interval(right: NDArray[np.bool_], weights: Floats | None = None) -
     mean = float(shares @ weights)
     squares = weights**2
     of_images = float(squares @ (shares - mean) ** 2) * images / max(images - 1, 1)
-    width = stats.t.ppf(1 - ALPHA / 2, max(images - 1, 1)) ** 2 * of_images
+    width = special.stdtrit(max(images - 1, 1), 1 - ALPHA / 2) ** 2 * of_images
     if runs > 1:
         drawn = float(squares @ (shares * (1 - shares))) / (runs - 1)
         of_seeds = max(0.0, float((right @ weights).var(ddof=1)) / runs - drawn)
-        width += stats.t.ppf(1 - ALPHA / 2, runs - 1) ** 2 * of_seeds
+        width += special.stdtrit(runs - 1, 1 - ALPHA / 2) ** 2 * of_seeds
     # Half-width squared over p (1 - p): of a fraction of M independent images, z^2 / M. Where all images are right, or
     # none is, that of the images; else no less than if every run had images of its own.
-    z2 = float(stats.norm.ppf(1 - ALPHA / 2)) ** 2 * float(squares.sum())
+    z2 = float(special.ndtri(1 - ALPHA / 2)) ** 2 * float(squares.sum())
     binomial = mean * (1 - mean)
     ratio = max(width / binomial, z2 / runs) if binomial > _ROUNDING else z2
     middle = (mean + ratio / 2) / (1 + ratio)
@@ -75,7 +78,13 @@ def average_ranks(scores: Floats) -> NDArray[np.float64]:
     Args:
         scores: (k, blocks) without NaN.
     """
-    ranks: NDArray[np.float64] = stats.rankdata(-scores.round(9), axis=0).mean(1)
+    means: NDArray[np.float64] = _ranked(-scores).mean(1)
+    return means
+
+
+def _ranked(scores: Floats) -> NDArray[np.float64]:
+    """(k, blocks) rank of each row in each block, 1 the lowest score, ties sharing theirs; NaN where there is none."""
+    ranks: NDArray[np.float64] = pd.DataFrame(scores.round(9)).rank().to_numpy()
     return ranks
 
 
@@ -86,8 +95,23 @@ def critical_difference(rows: int, blocks: int) -> float:
     """
     if rows < 2 or blocks < 2:
         return float("nan")
-    q = stats.studentized_range.ppf(1 - ALPHA, rows, np.inf) / np.sqrt(2)
-    return float(q * np.sqrt(rows * (rows + 1) / (6 * blocks)))
+    return studentized_range(rows) / math.sqrt(2) * math.sqrt(rows * (rows + 1) / (6 * blocks))
+
+
+def studentized_range(k: int) -> float:
+    """The 95 % quantile of the range of k standard normal numbers: of Tukey's q with infinite degrees of freedom.
+
+    The range is at most q with the probability k times the integral of phi(z) (Phi(z) - Phi(z - q))^(k - 1) over z.
+    """
+    z = np.linspace(-9, 9, 3601)
+    density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    low, high = 0.0, 20.0
+    while high - low > 1e-9:
+        q = (low + high) / 2
+        within = (special.ndtr(z) - special.ndtr(z - q)) ** (k - 1)
+        probability = k * (density * within).sum() * (z[1] - z[0])  # nothing is left at the ends
+        low, high = (q, high) if probability < 1 - ALPHA else (low, q)
+    return high
 
 
 def friedman_p(scores: Floats) -> float:
@@ -98,7 +122,12 @@ def friedman_p(scores: Floats) -> float:
     """
     if scores.shape[0] < 3 or scores.shape[1] < 2 or np.ptp(scores.round(9), axis=0).max() == 0:
         return float("nan")
-    return float(stats.friedmanchisquare(*scores.round(9)).pvalue)
+    ranks = _ranked(scores)
+    k, blocks = scores.shape
+    # Friedman's statistic in the form that ties leave valid (Conover, "Practical Nonparametric Statistics", 5.8).
+    between = (blocks * (ranks.mean(1) - (k + 1) / 2) ** 2).sum()
+    within = ((ranks - (k + 1) / 2) ** 2).sum() / (blocks * (k - 1))
+    return float(special.chdtrc(k - 1, between / within))
 
 
 def win_rates(scores: Floats) -> NDArray[np.float64]:
@@ -107,7 +136,7 @@ def win_rates(scores: Floats) -> NDArray[np.float64]:
     Args:
         scores: (k, seeds), NaN where there is no run; the comparison is left out then.
     """
-    ranks = stats.rankdata(scores.round(9), axis=0, nan_policy="omit")  # counts the rows below, ties half
+    ranks = _ranked(scores)  # counts the rows below, ties half
     others = np.where(np.isnan(scores), 0, (~np.isnan(scores)).sum(0) - 1).sum(1)
     wins = np.nansum(ranks - 1, axis=1)
     rates: NDArray[np.float64] = np.divide(wins, others, out=np.full(len(scores), np.nan), where=others > 0)

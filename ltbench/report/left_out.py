@@ -24,18 +24,17 @@ def left_out(stored: Collection) -> list[LeftOut]:
     found = [LeftOut("folders not readable", problem) for problem in stored.unreadable]
     found += [LeftOut("not readable", problem) for problem in stored.problems]
     found += [LeftOut("in conflict with another of the same run", conflict) for conflict in stored.conflicts]
-    first = {run_id: min(same) for same in same_runs(stored.results) for run_id in same}
+    first = {other: same[0] for same in map(sorted, same_runs(stored.results)) for other in same[1:]}
     for run_id, result in sorted(stored.results.items()):
+        if result.status == "done" and result.test is not None and run_id not in first:
+            continue
         place = f"{printable_name(str(stored.paths[run_id]))}: "
         if result.status != "done":
             found.append(LeftOut(result.status, f"{place}{result.status}: {result.reason}"))
-            continue
-        if result.test is None:
+        elif result.test is None:
             found.append(LeftOut("not tested", f"{place}has no figures on the test set"))
-            continue
-        same = first.get(run_id, run_id)
-        if same != run_id:
-            found.append(LeftOut("of the settings and seed of another", f"{place}the same run as {same}"))
+        else:
+            found.append(LeftOut("of the settings and seed of another", f"{place}the same run as {first[run_id]}"))
     return found
 
 

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import zlib
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,9 +43,8 @@ class PackedPredictions(Frozen):
         Raises:
             ValueError: if the text is damaged.
         """
-        labels, predicted, confidence = (
-            _unpack(text, self.images) for text in (self.labels, self.predicted, self.confidence)
-        )
+        labels = _unpack_shared(self.labels, self.images)  # the same in all runs on a test set
+        predicted, confidence = (_unpack(text, self.images) for text in (self.predicted, self.confidence))
         return labels, predicted, confidence / _UNIT
 
     def right(self) -> NDArray[np.bool_]:
@@ -68,3 +68,11 @@ def _unpack(text: str, images: int) -> NDArray[np.int64]:
     if len(values) != images or not stream.eof:
         raise ValueError(f"the packed predictions (outcomes) are of {len(values)} images and not of {images}")
     return values.astype(np.int64)
+
+
+@lru_cache(maxsize=4)
+def _unpack_shared(text: str, images: int) -> NDArray[np.int64]:
+    """``_unpack`` of text that recurs; nobody can change the array."""
+    values = _unpack(text, images)
+    values.flags.writeable = False
+    return values

@@ -3,7 +3,8 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
+from pydantic.dataclasses import dataclass
 
 from ltbench.config import Fraction, Frozen, NonNegative, Recipe
 
@@ -233,8 +234,9 @@ class Cost(Frozen):
         return any(one.processes * one.accumulate > 1 for one in self.divisions)
 
 
-class CurvePoint(Frozen):
-    """Training loss of an epoch."""
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+class CurvePoint:
+    """Training loss of an epoch; with slots: as models, the points would be half of a result in memory."""
 
     stage: str
     epoch: int

@@ -84,7 +84,7 @@ def make_result(
         metrics=evaluation.metrics,
         **evaluation.about_images,
         experts=experts_record(method.network) if method is not None else None,
-        curve=[CurvePoint.model_validate(one, from_attributes=True) for one in (history.curve if history else ())],
+        curve=[CurvePoint(one.stage, one.epoch, one.lr, one.loss) for one in (history.curve if history else ())],
         cost=_cost(planned, method, history, base_runs, evaluation) if method and history else None,
         tuning=dict(options.tuning) if options.tuning else None,
         provenance=provenance(planned.device, started),

@@ -19,3 +19,19 @@ def test_the_runs_of_some_methods(tmp_path, make_result):
     assert of_methods(stored, []) == stored
     with pytest.raises(LtbenchError, match=r"unknown method 'balpo'(?s:.*)did you mean balpoe"):
         of_methods(stored, ["balpo"])
+
+
+def test_results_share_what_is_equal_in_them_and_nothing_else(tmp_path, make_result):
+    first, second = make_result("ce", 0, top1=90.0), make_result("ce", 1, top1=80.0)
+    revised = make_result("ce", 2, revision="7")
+    for result in (first, second, revised):
+        Store(tmp_path).save(result)
+    stored = collect([tmp_path]).results
+    assert [stored[one.run_id] for one in (first, second, revised)] == [first, second, revised]
+    one, other, third = (stored[each.run_id] for each in (first, second, revised))
+    assert one.data is other.data is third.data
+    assert one.config.recipe is other.config.recipe
+    assert one.method is other.method
+    assert third.method.revision == "7"
+    assert (one.config.seed, other.config.seed) == (0, 1)
+    assert one.model_dump_json() == first.model_dump_json()

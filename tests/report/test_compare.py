@@ -1,12 +1,15 @@
 """Statistics against tables small enough to check by hand."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from scipy import stats
 
 from ltbench.report.compare import (
     accuracy_interval,
@@ -14,6 +17,7 @@ from ltbench.report.compare import (
     class_balanced_weights,
     critical_difference,
     friedman_p,
+    studentized_range,
     win_rates,
 )
 
@@ -56,6 +60,24 @@ def test_critical_difference_of_demsars_example_and_where_there_is_none():
     assert critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)  # 2.569 sqrt(4 * 5 / (6 * 14)), section 3.2.2
     assert math.isnan(critical_difference(1, 5))
     assert math.isnan(critical_difference(5, 1))
+
+
+@pytest.mark.parametrize("k", [2, 3, 10, 100])
+def test_the_studentized_range_is_that_of_scipy(k):
+    assert studentized_range(k) == pytest.approx(stats.studentized_range.ppf(0.95, k, np.inf), abs=1e-6)
+
+
+@given(arrays(float, st.tuples(st.integers(3, 6), st.integers(2, 6)), elements=st.integers(0, 3)))
+@settings(deadline=None, max_examples=40)
+def test_friedman_with_ties_is_that_of_scipy(scores):
+    if np.ptp(scores, axis=0).max() > 0:
+        assert friedman_p(scores) == pytest.approx(stats.friedmanchisquare(*scores).pvalue, abs=1e-9)
+
+
+def test_a_report_does_not_import_what_takes_longest():
+    code = "import ltbench.report.render, ltbench.report.contents, sys; print('scipy.stats' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("False\n", "")
 
 
 def test_friedman():

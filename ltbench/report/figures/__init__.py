@@ -20,7 +20,7 @@ from ltbench.report.figures import (
     tuning,
 )
 from ltbench.report.figures.material import Material
-from ltbench.report.figures.style import png, styled, svg
+from ltbench.report.figures.style import pdf, png, styled, svg, with_font
 
 FIGURES: dict[str, Callable[[Material], Figure]] = {
     "reliability": reliability.draw,
@@ -65,14 +65,14 @@ def draw(name: str, material: Material) -> Figure:
 
 
 def write(names: Sequence[str], material: Material, folder: Path) -> Iterator[Path | str]:
-    """Draw figures and save each as SVG and PNG: gives the files as they come, and a sentence for one left out."""
+    """Draw figures and save each as PDF, SVG and PNG: gives the files as they come, and a sentence for one left out."""
     for name in names:
         try:
             figure = draw(name, material)
         except LtbenchError as error:
             yield f"figure {name}: {error}"
             continue
-        for suffix, made in (("svg", svg(figure)), ("png", png(figure))):
+        for suffix, made in (("pdf", pdf(figure)), ("svg", with_font(svg(figure))), ("png", png(figure))):
             path = folder / f"{name}.{suffix}"
             write_bytes(path, lambda stream, made=made: stream.write(made))  # type: ignore[misc]
             yield path

@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ltbench.report.figures.material import Material, summary
-from ltbench.report.figures.style import DOUBLE, key, look
+from ltbench.report.figures.style import DOUBLE, error_bars, key, look, title
 from ltbench.results.records import DataRecord, Metrics
 
 MOST_POINTS = 20
@@ -20,7 +20,7 @@ def draw(material: Material) -> Figure:
     Raises:
         LtbenchError: if there is no finished run.
     """
-    settings = material.chosen()
+    settings = material.chosen(7)
     data = settings[0].runs[0].data
     figure = Figure(figsize=(DOUBLE, 2.7))
     axes = figure.subplots()
@@ -31,7 +31,7 @@ def draw(material: Material) -> Figure:
         points = summary([_by_rank(test, data, chunks) for test in setting.tests])
         shift = (number - (len(settings) - 1) / 2) * step
         line = {**look(number), "linewidth": 0.7, "elinewidth": 0.7}
-        axes.errorbar(centres + shift, points["mean"], points["sd"], label=setting.label, **line)
+        error_bars(axes, centres + shift, points["mean"], points["sd"], label=setting.label, **line)
     _shade(axes, data)
     several = f", means of {len(chunks[0])} classes" if len(chunks[0]) > 1 else ""
     axes.set(
@@ -41,7 +41,8 @@ def draw(material: Material) -> Figure:
     )
     axes.xaxis.set_major_locator(MaxNLocator("auto" if len(chunks[0]) > 1 else 20, integer=True))
     axes.grid(axis="x", visible=False)
-    key(figure, axes, 3)
+    key(figure, axes, 4)
+    title(figure, material.title(settings, measure="mean ± SD"))
     return figure
 
 

@@ -1,19 +1,26 @@
 """Accuracy and ECE against the number of experts."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ltbench.config import canonical_json
 from ltbench.errors import LtbenchError
 from ltbench.report.figures.material import Material, Setting
-from ltbench.report.figures.style import SINGLE, key, look
+from ltbench.report.figures.style import SINGLE, error_bars, key, look, title
+
+USUAL_BESIDE = ("ride", "sade", "ncl")
+"""The methods that stand beside the lines unless the user names others."""
 
 
 def draw(material: Material) -> Figure:
     """Accuracy and ECE against the number of experts, all else equal; mean and standard deviation over seeds.
+
+    Beside it other methods with experts, as they are in the table.
 
     Raises:
         LtbenchError: if no method was run with several numbers of experts.
@@ -25,18 +32,32 @@ def draw(material: Material) -> Figure:
             hint="ltbench run --set experts=1 --seeds 0-4, and so on with 2, 3, ...; "
             "benchmarks/suites/digits-lt-poster.toml does it for BalPoE",
         )
-    figure = Figure(figsize=(SINGLE, 3.4))
+    lines += [[setting] for setting in beside(material, lines)]
+    figure = Figure(figsize=(SINGLE, 3.6))
     panels = figure.subplots(2, 1, sharex=True)
+    points = Counter(family[0].experts for family in lines if len(family) == 1)
+    drawn: Counter[int] = Counter()
     for number, family in enumerate(lines):
-        counts = [setting.experts for setting in family]
+        counts = np.array([setting.experts for setting in family], dtype=float)
+        if len(family) == 1:  # points of the same number of experts stand side by side, right of the line
+            drawn[family[0].experts] += 1
+            counts += 0.6 * drawn[family[0].experts] / (points[family[0].experts] + 1)
         for axes, metric in zip(panels, (material.metric, "ece"), strict=True):
             means, deviations = ([setting.row[name] for setting in family] for name in (metric, f"{metric}_sd"))
-            axes.errorbar(counts, means, deviations, label=family[0].method, **look(number))
+            error_bars(axes, counts, means, deviations, label=family[0].method, **look(number))
     panels[0].set_ylabel(material.accuracy)
     panels[1].set(ylabel="ECE (%)", xlabel="number of experts")
     panels[1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    key(figure, panels[0], 3)
+    key(figure, panels[0], 4)
+    title(figure, material.title([one for family in lines for one in family], measure="mean ± SD"))
     return figure
+
+
+def beside(material: Material, lines: Sequence[Sequence[Setting]]) -> list[Setting]:
+    """Rows of methods with experts that have no line: those that the user named, or else ``USUAL_BESIDE``."""
+    drawn = {setting.runs[0].config.method for family in lines for setting in family}
+    able = [one for one in material.ranked() if one.experts > 1 and one.runs[0].config.method not in drawn]
+    return [one for one in able if material.asked or one.runs[0].config.method in USUAL_BESIDE]
 
 
 def families(settings: Sequence[Setting]) -> list[list[Setting]]:

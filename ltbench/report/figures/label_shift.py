@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 from ltbench.errors import LtbenchError
 from ltbench.report.figures.material import Material, shown_name
-from ltbench.report.figures.style import DOUBLE, key, look
+from ltbench.report.figures.style import DOUBLE, error_bars, key, look, title
 from ltbench.report.label_shift import under_shift
 
 PRIORS = {"unknown": "prior unknown", "known": "prior known", "estimated": "prior estimated\n(from the test images)"}
@@ -29,27 +29,27 @@ def draw(material: Material) -> Figure:
             "the stored runs have no figures under label shift: they are of an older ltbench, or adapt to the test set",
             hint="ltbench evaluate --all --store adds them where logits are kept, ltbench run --rerun anywhere",
         )
-    settings = material.chosen(among=able)
+    settings = material.chosen(7, able)
     tables = [found[setting.row["setting"]].set_index(["prior", "distribution"]) for setting in settings]
     figure = Figure(figsize=(DOUBLE, 3.7))
     panels = figure.subplots(2, len(PRIORS), sharex=True, sharey="row")
     places = list(dict.fromkeys(name for table in tables for _, name in table.index))
-    for column, (prior, title) in enumerate(PRIORS.items()):
+    for column, (prior, words) in enumerate(PRIORS.items()):
         for row, metric in enumerate(("top1", "ece")):
             axes = panels[row, column]
             for number, (setting, table) in enumerate(zip(settings, tables, strict=True)):
                 if prior in table.index:
                     points = table.loc[prior].reindex(places)
                     x = range(len(places))
-                    axes.errorbar(
-                        x, points[metric], points[f"{metric}_sd"], label=setting.label, elinewidth=0.6, **look(number)
-                    )
+                    style = {"label": setting.label, "elinewidth": 0.6, **look(number)}
+                    error_bars(axes, x, points[metric], points[f"{metric}_sd"], **style)
             axes.set_xticks(range(len(places)), [shown_name(_ratio(name)) for name in places], fontsize=6)
-        panels[0, column].set_title(title)
+        panels[0, column].set_title(words)
     panels[0, 0].set_ylabel("accuracy (%)")
     panels[1, 0].set_ylabel("ECE (%)")
     figure.supxlabel("← forward     imbalance ratio of the test set     backward →", fontsize="medium")
-    key(figure, panels[0, 0], 3)
+    key(figure, panels[0, 0], 4)
+    title(figure, material.title(settings, measure="mean ± SD"))
     return figure
 
 

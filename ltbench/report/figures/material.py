@@ -10,11 +10,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ltbench.declared import display_name
 from ltbench.errors import LtbenchError
 from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import Leaderboard
 from ltbench.results.records import Metrics
 from ltbench.results.schema import Result
+
+USUAL_METHODS = ("balanced_softmax", "sade", "balpoe")
+"""The methods of a figure that has room for a few, unless the user names others: those of the poster."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +35,8 @@ class Setting:
 
     @property
     def method(self) -> str:
-        """The name of the method."""
-        return shown_name(self.runs[0].config.method)
+        """The name of the method, that of papers."""
+        return shown_name(self.runs[0].method.name or display_name(self.runs[0].config.method))
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -83,7 +87,7 @@ class Material:
         """Settings for a figure that has room for a few, the best first.
 
         Of methods that the user named the setting of each row; where there is one method only, its settings; otherwise
-        some methods, from the best to the worst in even steps.
+        ``USUAL_METHODS``, or without two of these some methods from the best to the worst in even steps.
 
         Raises:
             LtbenchError: if there is no finished run.
@@ -94,11 +98,30 @@ class Material:
             of_method.setdefault(setting.method, []).append(setting)
         if self.asked or len(of_method) == 1:
             in_turn = [one for turn in zip_longest(*of_method.values()) for one in turn if one is not None][:most]
+        elif len(usual := [one for one in settings if one.runs[0].config.method in USUAL_METHODS]) > 1:
+            in_turn = usual[:most]
         else:
             best = [ranked[0] for ranked in of_method.values()]
             steps = np.linspace(0, len(best) - 1, min(most, len(best)))
             in_turn = [best[round(step)] for step in steps]
         return sorted(in_turn, key=settings.index)
+
+    def title(self, settings: Sequence[Setting], *, measure: str = "", seeds: int | None = None) -> str:
+        """What a figure of some settings shows: the data, how they were trained, and on how many seeds.
+
+        Args:
+            settings: those that are shown.
+            measure: what its points and bars are over several seeds, e.g. "mean ± SD".
+            seeds: their number, where the figure does not use all that a setting has.
+        """
+        assert self.leaderboard is not None, "there are settings"
+        methods = [len({setting.runs[0].config.method for setting in some}) for some in (settings, self.ranked())]
+        best = f"{methods[0]} of {methods[1]} methods" if self.asked and methods[0] < methods[1] else ""
+        numbers = [len(setting.runs) for setting in settings] if seeds is None else [seeds]
+        measure = measure if max(numbers) > 1 else ""
+        return " · ".join(
+            filter(None, [without_formulas(self.leaderboard.title), measure, best, number_of_seeds(numbers)])
+        )
 
     def ranked(self) -> list[Setting]:
         """The rows, one setting a method, best first; last those that lack seeds of the table.
@@ -138,8 +161,19 @@ def gather(
 
 def shown_name(text: str) -> str:
     """A name as matplotlib shows it: no formula between dollars, of bounded length, and in the legend in any case."""
-    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-    return text.replace("$", r"\$") if not text.startswith("_") else f" {text}".replace("$", r"\$")
+    text = without_formulas(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
+    return f" {text}" if text.startswith("_") else text
+
+
+def without_formulas(text: str) -> str:
+    """Text in which matplotlib sees no formula between dollars."""
+    return text.replace("$", r"\$")
+
+
+def number_of_seeds(numbers: Sequence[int]) -> str:
+    """For example "n = 5 seeds" or "n = 5 to 10 seeds"."""
+    least, most = min(numbers), max(numbers)
+    return f"n = {least if least == most else f'{least} to {most}'} seed{'s' * (most != 1)}"
 
 
 _LONGEST = 120

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from ltbench.errors import LtbenchError
 from ltbench.report.figures.class_rank import neighbours, ranked
 from ltbench.report.figures.material import Material, Setting
-from ltbench.report.figures.style import BLACK, DOUBLE, GREY, SINGLE, broken, look, plain_log
+from ltbench.report.figures.style import BLACK, DOUBLE, GREY, SINGLE, broken, look, plain_log, title
 
 
 def draw(material: Material) -> Figure:
@@ -37,6 +37,7 @@ def draw(material: Material) -> Figure:
     most = max(panels, key=lambda axes: len(axes.lines))
     handles, labels = most.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    title(figure, material.title(settings, measure="mean"))
     return figure
 
 

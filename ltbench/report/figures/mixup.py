@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ltbench.config import canonical_json
 from ltbench.errors import LtbenchError
 from ltbench.report.figures.material import Material, Setting, summary
-from ltbench.report.figures.style import BLACK, SINGLE, key, look, plain_log
+from ltbench.report.figures.style import BLACK, SINGLE, error_bars, key, look, plain_log, title
 from ltbench.results.records import Metrics
 
 
@@ -39,11 +39,12 @@ def draw(material: Material) -> Figure:
         means, deviations = ([table[column][number] for table in points] for column in ("mean", "sd"))
         ensemble = number == len(taus)
         style = {"color": BLACK, "marker": "*", "markersize": 5} if ensemble else look(number)
-        axes.errorbar(alphas, means, deviations, label=name, **style)
+        error_bars(axes, alphas, means, deviations, high=np.inf, label=name, **style)
     axes.set(xlabel="mixup α", ylabel="KL divergence (nats)", yscale="log")
     plain_log(axes.yaxis)
     axes.set_title(line[0].method, fontsize=7)
     key(figure, axes, 2)
+    title(figure, material.title(line, measure="mean ± SD"))
     return figure
 
 

@@ -15,9 +15,10 @@ from optuna.trial import FrozenTrial
 from pydantic import BaseModel, Field, ValidationError
 
 from ltbench.config import read_toml
+from ltbench.declared import display_name, recipe_of
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.report.figures.material import Material, shown_name
-from ltbench.report.figures.style import BLUE, DOUBLE, GREY, VERMILLION
+from ltbench.report.figures.style import BLUE, DOUBLE, GREY, VERMILLION, title
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class Search:
     """A search with its trials on record."""
 
     name: str
+    """The method, as papers name it, and the data set."""
+    trained: str
+    """The recipe and its length, as far as they are known."""
     space: Mapping[str, Mapping[str, Any]]
     history: Sequence[Mapping[str, Any]]
 
@@ -60,13 +64,14 @@ def draw(material: Material) -> Figure:
         left.plot(failed, [min(values)] * len(failed), "x", color=GREY, label="failed")
     left.set(xlabel="trial", ylabel="macro accuracy on validation (%)")
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
-    left.set_title(search.name, fontsize=7)
     left.legend(loc="lower right")
     shares = importance(search)
     right.barh(list(map(shown_name, shares)), list(shares.values()), color=BLUE, height=0.6)
     right.invert_yaxis()
     right.grid(axis="y", visible=False)
     right.set(xlabel="importance (% of variance)", xlim=(0, 100))
+    number = f"n = {len(search.history)} trials" + (f", {len(failed)} failed" if failed else "")
+    title(figure, " · ".join(filter(None, [search.name, search.trained, number])))
     return figure
 
 
@@ -75,8 +80,8 @@ def searches(material: Material) -> list[Search]:
 
     A record that is damaged is left out, of which a warning tells.
     """
-    tunings: list[tuple[object, object, object]] = [
-        (run.config.dataset, run.config.method, run.tuning) for one in material.settings for run in one.runs
+    tunings: list[Mapping[str, object]] = [
+        {**run.config.model_dump(), "tuning": run.tuning} for one in material.settings for run in one.runs if run.tuning
     ]
     for path in sorted(path for folder in material.folders for path in folder.rglob("best.toml") if path.is_file()):
         try:
@@ -84,16 +89,20 @@ def searches(material: Material) -> list[Search]:
         except LtbenchError as error:
             warnings.warn(str(error), LtbenchWarning, stacklevel=2)
             continue
-        tunings.append((best.get("dataset"), best.get("method"), best.get("tuning")))
+        tunings.append(best)
     made = []
-    for dataset, method, tuning in tunings:
+    for config in tunings:
+        tuning = config.get("tuning")
         if not isinstance(tuning, dict) or not tuning.get("history"):
             continue
-        name = f"{method} on {dataset}"
+        name = f"{display_name(str(config.get('method')))} on {config.get('dataset')}"
         try:
             record = _Record.model_validate(tuning)
             search = Search(
-                shown_name(name), record.space, [one.model_dump(exclude_none=True) for one in record.history]
+                shown_name(name),
+                shown_name(_trained(config)),
+                record.space,
+                [one.model_dump(exclude_none=True) for one in record.history],
             )
             _trials(search)
         except (ValidationError, ValueError, TypeError):
@@ -102,6 +111,16 @@ def searches(material: Material) -> list[Search]:
         else:
             made.append(search)
     return [search for search in made if search.done]
+
+
+def _trained(config: Mapping[str, Any]) -> str:
+    """The recipe of a search and its epochs, from the settings that it chose for a run."""
+    recipe = config.get("recipe")
+    settings = recipe if isinstance(recipe, Mapping) else {"name": recipe}
+    known = recipe_of(str(recipe), str(config.get("dataset")), str(config.get("train", "all")))
+    epochs = config.get("epochs") or settings.get("epochs") or (known.epochs if known is not None else None)
+    name = f"{settings['name']} recipe" if settings.get("name") else ""
+    return ", ".join(filter(None, [name, f"{epochs} epochs" if epochs else ""]))
 
 
 class _Trial(BaseModel):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -80,7 +81,7 @@ class TensorBoardWriter:
             return
         from torch.utils.tensorboard.summary import hparams
 
-        self.write_curve([EpochRecord(**point.model_dump()) for point in result.curve])
+        self.write_curve([EpochRecord(**asdict(point)) for point in result.curve])
         with self._faults():
             for part, metrics in result.metrics.items():
                 for field, name in FIGURES.items():

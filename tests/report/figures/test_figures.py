@@ -1,14 +1,22 @@
 """Names, files and the command."""
 
+import base64
+import math
+import re
 import subprocess
 import sys
+from io import BytesIO
+from xml.etree import ElementTree
 
 import pytest
+from fontTools import ttLib
 from matplotlib import rcParams
+from matplotlib.figure import Figure
 
 from ltbench.errors import LtbenchError
 from ltbench.report.figures import FIGURES, POSTER, draw, parse_names
-from ltbench.report.figures.style import broken, png, svg
+from ltbench.report.figures.style import broken, error_bars, pdf, png, svg, title, with_font
+from ltbench.results.records import CurvePoint
 from ltbench.results.store import Store
 
 
@@ -24,16 +32,57 @@ def test_names():
 @pytest.mark.slow
 def test_a_figure_is_the_same_bytes_each_time_whatever_the_users_style(run, material):
     made = material(run())
-    first = [save(draw("reliability", made)) for save in (svg, png)]
+    first = [save(draw("reliability", made)) for save in (svg, png, pdf)]
     before = rcParams["font.size"]
     rcParams["font.size"] = 31
     try:
-        assert [save(draw("reliability", made)) for save in (svg, png)] == first
+        assert [save(draw("reliability", made)) for save in (svg, png, pdf)] == first
         assert rcParams["font.size"] == 31
     finally:
         rcParams["font.size"] = before
     assert first[0].startswith(b"<?xml")
     assert first[1].startswith(b"\x89PNG")
+    assert first[2].startswith(b"%PDF")
+
+
+def test_every_figure_says_what_it_is_of(run, material):
+    curve = [CurvePoint(stage="one", epoch=0, lr=0.1, loss=1.0)]
+    runs = [run(name, seed, curve=curve, top1=top1, cost={"training_seconds": 9.0})
+            for name, top1 in (("a", 90.0), ("b", 80.0), ("c", 70.0)) for seed in (0, 1)]  # fmt: skip
+    made = material(*runs)
+    for name in ("reliability", "class-rank", "cost", "training", "critical-difference"):
+        figure = draw(name, made)
+        told = figure.legends[0].get_title().get_text() if figure.legends else figure.get_suptitle()
+        assert told.startswith("digits-lt · IR 20 · ResNet-20 · standard recipe, "), name
+        assert "n = 2 seeds" in told, name
+
+
+@pytest.mark.slow
+def test_text_is_text_with_its_font(run, material):
+    figure = draw("reliability", material(run("a")))
+    assert b"/FontFile2" in pdf(figure)  # TrueType, embedded
+    assert b"/Type3" not in pdf(figure)
+    made = with_font(svg(figure))
+    root = ElementTree.fromstring(made)
+    words = {"".join(element.itertext()) for element in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"accuracy (%)", "images (%)", "100"} <= words
+    (data,) = re.findall(rb"src: url\(data:font/ttf;base64,([^)]*)\)", made)
+    font = ttLib.TTFont(BytesIO(base64.b64decode(data)))
+    assert {ord(letter) for word in words for letter in word} - {10, 32} <= font.getBestCmap().keys()
+    assert len(data) < 40_000
+
+
+def test_bars_end_where_no_value_can_be():
+    axes = Figure().subplots()
+    _, _, (bars,) = error_bars(axes, [0, 1, 2, 3], [50, 99, 1, 60], [10, 5, 3, math.nan]).lines
+    ends = [segment[:, 1].tolist() for segment in bars.get_segments() if len(segment)]
+    assert ends == [[40, 60], [94, 100], [0, 4]]
+
+
+def test_a_title_breaks_between_its_parts():
+    figure = Figure(figsize=(2, 2))
+    title(figure, "one data set · a recipe of 60 epochs · n = 5 seeds")
+    assert figure.get_suptitle() == "one data set · a recipe of 60 epochs\nn = 5 seeds"
 
 
 def test_labels_break_after_commas_and_underscores():
@@ -42,13 +91,13 @@ def test_labels_break_after_commas_and_underscores():
     assert broken("a, b", 1) == "a,\nb"
 
 
-def test_the_command_writes_both_formats_and_says_what_it_leaves_out(cli, tmp_path, run):
+def test_the_command_writes_three_formats_and_says_what_it_leaves_out(cli, tmp_path, run):
     for seed in (0, 1):
         Store(tmp_path / "one").save(run("ce", seed))
     Store(tmp_path / "two").save(run("focal"))
     done = cli("report", "--results", "one", "--results", "two", "--figures", "poster")
     assert done.code == 0
-    written = [f"figures/{name}.{kind}" for name in ("reliability", "class-rank") for kind in ("svg", "png")]
+    written = [f"figures/{name}.{kind}" for name in ("reliability", "class-rank") for kind in ("pdf", "svg", "png")]
     assert done.out.splitlines() == written
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(
         path.removeprefix("figures/") for path in written
@@ -58,7 +107,7 @@ def test_the_command_writes_both_formats_and_says_what_it_leaves_out(cli, tmp_pa
     assert "Traceback" not in done.err
 
     again = cli("report", "--results", "one", "--figures", "class-rank", "--method", "ce", "--output", "elsewhere")
-    assert again.out.split() == ["elsewhere/class-rank.svg", "elsewhere/class-rank.png"]
+    assert again.out.split() == [f"elsewhere/class-rank.{kind}" for kind in ("pdf", "svg", "png")]
     assert b"focal" not in (tmp_path / "elsewhere" / "class-rank.svg").read_bytes()
 
 
@@ -76,7 +125,7 @@ def test_figures_are_of_the_largest_table(cli, tmp_path, run):
 def test_the_search_in_a_tune_folder_is_drawn_without_a_finished_run(cli, tmp_path):
     assert cli("tune", "--method", "ce", "--trials", 2, "--epochs", 1, "--device", "cpu").code == 0
     done = cli("report", "--results", "tune/digits-lt-ce", "--figures", "tuning,cost")
-    assert (done.code, done.out.split()) == (0, ["figures/tuning.svg", "figures/tuning.png"])
+    assert (done.code, done.out.split()) == (0, [f"figures/tuning.{kind}" for kind in ("pdf", "svg", "png")])
     assert "figure cost: no finished run is stored" in done.err
 
 
@@ -98,7 +147,7 @@ import sys
 import ltbench.report.figures.tuning as tuning
 space = {"mixup": {"low": 0.0, "high": 1.0, "log": False}}
 trials = [{"number": n, "params": {"mixup": n / 9}, "macro": float(n), "ece": 0.0} for n in range(9)]
-assert tuning.importance(tuning.Search("one", space, trials)) == {"mixup": 100.0}
+assert tuning.importance(tuning.Search("one", "", space, trials)) == {"mixup": 100.0}
 print({"torch", "matplotlib.pyplot"} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -18,6 +18,35 @@ def test_methods_from_the_best_to_the_worst_in_even_steps(run, material):
     assert len(made.chosen(20)) == 9
 
 
+def test_the_methods_of_the_poster_unless_others_are_named(run, material):
+    names = ("ce", "balanced_softmax", "ride", "sade", "balpoe")
+    runs = [run(name, top1=80.0 + place) for place, name in enumerate(names)]
+    assert labels(material(*runs).chosen(5)) == ["BalPoE", "SADE", "Balanced Softmax"]
+    assert labels(material(*runs, asked=True).chosen(5)) == [
+        "BalPoE",
+        "SADE",
+        "RIDE",
+        "Balanced Softmax",
+        "Cross Entropy",
+    ]
+    assert labels(material(*runs[:3]).chosen(5)) == [
+        "RIDE",
+        "Balanced Softmax",
+        "Cross Entropy",
+    ]  # one is no comparison
+
+
+def test_the_title_says_data_training_and_seeds(run, material):
+    made = material(*(run("ce", seed) for seed in (0, 1, 2)), run("focal", 0), run("focal", 1))
+    told = "digits-lt · IR 20 · ResNet-20 · standard recipe, 200 of 60 epochs · fp32"
+    assert made.title(made.ranked()) == f"{told} · n = 2 to 3 seeds"
+    assert made.title(made.ranked()[:1], measure="mean ± SD") == f"{told} · mean ± SD · n = 3 seeds"
+    assert made.title(made.ranked(), seeds=1) == f"{told} · n = 1 seed"
+    assert made.title(made.ranked(), measure="mean ± SD", seeds=1) == f"{told} · n = 1 seed"  # which has no deviation
+    few = material(run("ce"), run("focal"), asked=True)
+    assert few.title(few.ranked()[:1]) == f"{told} · 1 of 2 methods · n = 1 seed"
+
+
 def test_of_each_method_the_setting_of_its_row(run, material):
     made = material(
         run("a", hyperparameters={"mixup": 0.0}, top1=90.0),

@@ -3,12 +3,15 @@
 import math
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from ltbench.errors import LtbenchError
 from ltbench.report.figures import cost, draw
+from ltbench.report.figures.labels import label_points
 from ltbench.report.figures.material import Material
 from ltbench.report.figures.tuning import Search, importance, searches
 from ltbench.results.records import CurvePoint, ShiftTable
@@ -73,15 +76,14 @@ def test_cost_is_relative_to_the_cheapest(run, material):
             costing("c", 60.0, 20.0, 3_000_000),
         ),
     )
-    time, work, names = figure.axes
+    time, work = figure.axes
     fronts = [
         next(line.get_xydata().tolist() for line in axes.lines if line.get_marker() == "D") for axes in (time, work)
     ]
     assert fronts == [[[1, 70], [4, 90]], [[3, 70], [6, 90]]]
     others = [line.get_xydata().tolist() for line in time.lines if line.get_marker() == "o"]
     assert others == [[], [[2, 60]]]
-    assert [text.get_text() for text in names.texts] == ["1", "a", "2", "b", "3", "c"]
-    assert {text.get_text() for text in time.texts} == {"1", "2", "3"}
+    assert {text.get_text() for text in time.texts} == {"a", "b", "c"}
 
 
 def test_the_front_is_of_accuracies_on_the_seeds_of_the_table(run, material):
@@ -94,19 +96,44 @@ def test_the_front_is_of_accuracies_on_the_seeds_of_the_table(run, material):
         *(costing("c", seed, 60.0, 10.0) for seed in (0, 1)),
         costing("b", 0, 75.0, 20.0), costing("b", 2, 95.0, 20.0),
     )  # fmt: skip
-    time, _, names = draw("cost", made).axes
-    assert [text.get_text() for text in names.texts] == ["1", "a", "2", "c", "3", "b †"]
+    time, _ = draw("cost", made).axes
+    assert {text.get_text() for text in time.texts} == {"a", "c", "b †"}
     points = {line.get_marker(): line.get_xydata().tolist() for line in time.lines if len(line.get_xydata())}
     assert points["D"] == [[1, 60], [4, 80]]
     assert points["o"] == [[2, 75]]
 
 
-def test_labels_of_points_do_not_cover_each_other(run, material):
-    runs = [run(f"m{place}", top1=70.0 + 0.1 * place, cost={"training_seconds": 10.0}) for place in range(12)]
-    figure = draw("cost", material(*runs))
-    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+def test_the_line_of_a_front():
+    x, y = cost.steps(np.array([1.0, 100.0]), np.array([50.0, 60.0]), points=3)
+    assert list(zip(x, y, strict=True)) == [(1, 50), (10, 50), (100, 50), (100, 50), (100, 55), (100, 60)]
+    assert cost.steps(np.array([1.0]), np.array([50.0]))[0].size == 0
+
+
+def test_cost_names_the_front_and_few_others(run, material):
+    # The dearer the better: a front of three; below it nine, of which those of even steps are named.
+    def costing(name, top1, seconds):
+        return run(name, top1=top1, cost={"training_seconds": seconds, "multiply_adds": 1_000_000})
+
+    front = [costing(f"front{place}", 90.0 + place, 10.0 + place) for place in range(3)]
+    time, work = draw("cost", material(*front, *(costing(f"m{place}", 80.0 - place, 20.0) for place in range(9)))).axes
+    # Twelve rows, best first: places 0, 3, 6, 8, 11 of np.linspace(0, 11, 5), rounded to even.
+    named = {"front0", "front1", "front2", "m0", "m3", "m5", "m8"}
+    assert {text.get_text() for text in time.texts} == named
+    assert {text.get_text() for text in work.texts} == named - {"front0", "front1"}
+
+
+def test_labels_of_points_do_not_cover_each_other_and_stay_within():
+    figure = Figure(figsize=(3.3, 3), dpi=100)
+    axes = figure.subplots()
+    y = [70.0 + 0.1 * place for place in range(12)]
+    axes.plot([1.0] * 12, y, "o")
+    figure.draw_without_rendering()
+    label_points(axes, [1.0] * 12, y, {place: f"method {place}" for place in range(12)})
+    boxes = [text.get_window_extent() for text in axes.texts]
     assert len(boxes) == 12
     assert sum(one.overlaps(other) for one in boxes for other in boxes) == 12  # each with itself
+    frame = axes.get_window_extent()
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 + 1 for box in boxes)
 
 
 def test_training_curves_are_means_over_seeds(run, material):
@@ -120,6 +147,7 @@ def test_training_curves_are_means_over_seeds(run, material):
     assert line.get_xydata().tolist() == [[1, 5], [2, 2], [3, 2]]
     assert lower.lines[0].get_ydata() == pytest.approx([0.1] * 3)
     assert upper.get_yscale() == "log"
+    assert upper.get_title() == "a"
     band = upper.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == (pytest.approx(2 - ROOT2), pytest.approx(5 + ROOT2))
 
@@ -144,22 +172,23 @@ TUNING = {"trials": 13, "space": SPACE, "history": [*HISTORY, FAILED]}
 
 
 def test_tuning_shows_trials_and_the_best_so_far(run, material):
-    left, right = draw("tuning", material(run("product", tuning=TUNING))).axes
+    figure = draw("tuning", material(run("product", tuning=TUNING)))
+    left, right = figure.axes
     lines = {line.get_label(): line.get_xydata().tolist() for line in left.lines}
     assert [y for _, y in lines["trial"]] == [trial["macro"] for trial in HISTORY]
     assert [y for _, y in lines["best so far"]] == [70, 70, 71, 71, 72, 72, 73, 73, 73.5, 73.5, 74, 74]
     assert [x for x, _ in lines["failed"]] == [12]
-    assert left.get_title() == "product on digits-lt"
+    assert figure.get_suptitle() == "product on digits-lt · standard recipe, 200 epochs · n = 13 trials, 1 failed"
     widths = [bar.get_width() for bar in right.patches]
     assert sum(widths) == pytest.approx(100)
     assert [tick.get_text() for tick in right.get_yticklabels()] == ["experts", "mixup"]  # two levels, ten points apart
 
 
 def test_importance_is_the_same_each_time_and_needs_outcomes_that_differ():
-    search = Search("one", SPACE, HISTORY)
+    search = Search("one", "", SPACE, HISTORY)
     assert importance(search) == importance(search)
-    assert importance(Search("flat", SPACE, [{**trial, "macro": 50.0} for trial in HISTORY])) == {}
-    assert importance(Search("short", SPACE, HISTORY[:1])) == {}
+    assert importance(Search("flat", "", SPACE, [{**trial, "macro": 50.0} for trial in HISTORY])) == {}
+    assert importance(Search("short", "", SPACE, HISTORY[:1])) == {}
 
 
 def test_a_search_is_read_from_its_folder(tmp_path):
@@ -197,8 +226,10 @@ def test_ranks_with_bars_as_wide_as_the_critical_difference(run, material):
     (axes,) = draw("critical-difference", made).axes
     bars = [one.lines for one in axes.containers]
     assert [line.get_xdata().tolist() for line, _, _ in bars] == [[1, 2, 3], []]  # none is apart from the best
-    ((low, _), (high, _)) = bars[0][2][0].get_segments()[0]
-    assert (low, high) == (pytest.approx(1 - 1.1715, abs=1e-3), pytest.approx(1 + 1.1715, abs=1e-3))
+    ends = [(low, high) for (low, _), (high, _) in bars[0][2][0].get_segments()]
+    # Half of it to each side, but none beyond ranks 1 and 3.
+    assert ends == [(1, pytest.approx(2.1715, abs=1e-3)), (1, 3), (pytest.approx(1.8285, abs=1e-3), 3)]
+    assert list(axes.get_xticks()) == [1, 2, 3]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a   1.0", "b   2.0", "c   3.0"]
 
 

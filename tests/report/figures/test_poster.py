@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
 
 from ltbench.errors import LtbenchError
 from ltbench.report.figures import draw, experts, mixup
@@ -14,7 +15,7 @@ ROOT2 = math.sqrt(2)
 
 def lines(axes):
     """The consistency bars: lower and upper end of each."""
-    (bars,) = (one for one in axes.collections if one.get_label() == "consistency, 95 %")
+    (bars,) = (one for one in axes.collections if isinstance(one, LineCollection))
     return [tuple(segment[:, 1].tolist()) for segment in bars.get_segments()]
 
 
@@ -38,21 +39,38 @@ def test_reliability_pools_the_images_of_all_seeds(run, material, heights_of):
     assert [height for _, height in next(iter(heights_of(lower).values()))] == [80, 20]
     # E|X - n p| of 2 images at .4: 2 (.6) 1 (.48) = .576, of 2 at .9: .324; of 6 at .2: 2 (.8) 2 (.24576) = .786432.
     # Floors (.576 + .324) / 4 = 22.5 % and .786432 / 6 = 13.1 %: mean 17.8. Deviations of the ECE 1, 1: sqrt(2 / 1)
-    assert upper.get_title() == "Cross Entropy\nECE 5.0 ± 1.4 (floor 17.8)\nMCE 9.0 ± 0.0"
+    *ece, mce = upper.get_title().splitlines()
+    assert ece == ["Cross Entropy", "ECE 5.0 ± 1.4 (floor 17.8)"]
+    # The larger gap of the first seed's two bins: .01 (.9) + .1584 (.6) + .4428 (.4) + .3888 (.1) = 32.0 %; 13.1.
+    assert mce.startswith("MCE 9.0 ± 0.0 (floor ")
+    assert float(mce.split()[-1].rstrip(")")) == pytest.approx(22.6, abs=1)  # by draws
     # (2 + 6) / 2 = 4 images at .25, of which 0 to 3 are right in 95 of 100 cases; 1 image at .9: none or all
     assert lines(upper) == [(0, 75), (0, 100)]
-    assert "2 seeds pooled" in figure.get_supxlabel()
+    assert "images of all seeds pooled" in figure.get_supxlabel()
+    assert figure.legends[0].get_title().get_text().endswith("n = 2 seeds × 4 images")
+    # 4 images a seed: sqrt(4) / 5; one image: sqrt(1) / 5
+    assert [bar.get_alpha() for bar in upper.containers[0]] == pytest.approx([0.4, 0.2])
 
 
 def test_reliability_of_one_seed_has_no_spread_and_an_empty_bin_no_bar(run, material, heights_of):
     bins = BinTable(count=[0, 4], confidence=[0.0, 0.75], accuracy=[0.0, 0.5])
     figure = draw("reliability", material(run(test={"bins": bins}, ece=25.0, mce=25.0)))
     # 4 images at .75: 2 (.25) 4 (.316) / 4 = 15.8 %
-    assert figure.axes[0].get_title() == "Cross Entropy\nECE 25.0 (floor 15.8)\nMCE 25.0"
+    *ece, mce = figure.axes[0].get_title().splitlines()
+    assert ece == ["Cross Entropy", "ECE 25.0 (floor 15.8)"]
+    assert float(mce.removeprefix("MCE 25.0 (floor ").rstrip(")")) == pytest.approx(15.8, abs=1.5)  # by draws
     assert "pooled" not in figure.get_supxlabel()
     empty, full = heights_of(figure.axes[0])["accuracy"]
     assert math.isnan(empty[1])
     assert full == (0, 50)
+
+
+@pytest.mark.slow
+def test_reliability_of_five_methods_keeps_titles_apart(run, material):
+    figure = draw("reliability", material(*(run(f"m{place}", seed) for place in range(5) for seed in (0, 1))))
+    figure.draw_without_rendering()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes[:5]]
+    assert sum(one.overlaps(other) for one in boxes for other in boxes) == 5  # each with itself
 
 
 def test_class_rank_sorts_classes_by_training_images(run, material, bars_of):
@@ -105,6 +123,20 @@ def test_experts(run, material, bars_of):
     assert bars_of(figure.axes[1])["product"][1] == [9, 5, 3]
 
 
+def test_other_methods_stand_beside_the_line_of_the_experts(run, material, bars_of):
+    def with_experts(method, number, **options):
+        return run(method, test={"expert_mean_probability": [[0.5, 0.5]] * number}, **options)
+
+    line = [ensemble(run, [1.0], top1=50.0), ensemble(run, [0.0, 2.0], top1=60.0)]
+    others = [with_experts(name, 3, top1=40.0) for name in ("ride", "sade", "mdcs")] + [run("ce")]
+    figure = draw("experts", material(*line, *others))
+    found = bars_of(figure.axes[0])
+    assert list(found) == ["product", "RIDE", "SADE"]  # MDCS is none of the usual ones, and ce has one network
+    assert [found[name][0] for name in ("RIDE", "SADE")] == [[pytest.approx(3.2)], [pytest.approx(3.4)]]
+    asked = draw("experts", material(*line, *others, asked=True))
+    assert list(bars_of(asked.axes[0])) == ["product", "MDCS", "RIDE", "SADE"]
+
+
 def test_experts_that_are_a_number(run, material):
     def branched(experts, width=1):
         test = {"expert_mean_probability": [[0.5, 0.5]] * experts}
@@ -151,7 +183,8 @@ def test_mixup(run, material, bars_of):
     assert list(lines) == ["expert to LT prior", "expert to inverse LT", "ensemble to uniform"]
     assert {tuple(x) for x, _, _ in lines.values()} == {(0.0, 0.4)}
     assert lines["expert to LT prior"][1] == pytest.approx([half / 2, 0])
-    assert lines["expert to LT prior"][2][0] == pytest.approx(half / ROOT2)  # of (half, 0)
+    # The deviation of (half, 0) is half / sqrt(2), more than the mean: below, the bar ends at 0.
+    assert lines["expert to LT prior"][2][0] == pytest.approx((half / ROOT2 + half / 2) / 2)
     assert lines["expert to inverse LT"][1] == pytest.approx([0, 0])
     assert lines["ensemble to uniform"][1] == pytest.approx([math.log(2), 0])
 
