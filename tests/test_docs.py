@@ -190,6 +190,10 @@ def walk(cli, text, **instead):
     return printed
 
 
+OF_THE_TEST = {"__pretrained": ["--weights", "weights.safetensors"], "tf_efficientnet_lite0": ["test_efficientnet"]}
+"""What takes the place of weights that are downloaded."""
+
+
 def photographs(folder, counts, seed):
     generator = np.random.default_rng(seed)
     for name, count in counts.items():
@@ -208,7 +212,8 @@ def test_a_user_with_images_can_follow_the_page(page, title, cli, tmp_path):
     photographs(tmp_path / "photos", {"cat": 15, "dog": 6}, seed=0)
     for folder in ("new", "new_photos"):
         photographs(tmp_path / folder, {"any": 2}, seed=1)
-    printed = walk(cli, text)
+    save_file(timm.create_model("test_efficientnet").state_dict(), tmp_path / "weights.safetensors")
+    printed = walk(cli, text, all=["ce,balpoe"], **OF_THE_TEST)
     assert "cat" in printed["verify" if "verify" in printed else "data"]
     assert "balpoe" in printed["report"].lower()
     assert len((tmp_path / "labels.csv").read_text().splitlines()) == 3
@@ -219,8 +224,7 @@ def test_a_user_can_train_heads_on_frozen_features(cli, tmp_path):
     photographs(tmp_path / "photos", {"cat": 15, "dog": 6}, seed=0)
     save_file(timm.create_model("test_efficientnet").state_dict(), tmp_path / "weights.safetensors")
     text = section("Classifiers on frozen features", PAGES["docs/pretrained.md"])
-    instead = {"__pretrained": ["--weights", "weights.safetensors"], "tf_efficientnet_lite0": ["test_efficientnet"]}
-    printed = walk(cli, text, all=["ce,balpoe"], **instead)
+    printed = walk(cli, text, all=["ce,balpoe"], **OF_THE_TEST)
     assert "linear probing" in printed["report"]
 
 

@@ -196,6 +196,7 @@ def claiming(kind, width, height):
 BOMBS = """
 import sys
 from pathlib import Path
+import torch  # which reading loads, and which is no memory of the images
 from ltbench.data.loading import decode as decoding
 from ltbench.data.loading.decode import read_rgb, several_frames
 from ltbench.data.datasets.image_folder import decode, decode_one
