@@ -13,6 +13,7 @@ from ltbench.data.augmentation.pipeline import draws_needed
 from ltbench.data.loading.base import Loader, LocalSlice, unsharded
 from ltbench.features.encoder import Encoder
 from ltbench.files.atomic import write_bytes
+from ltbench.files.lock import exclusive
 from ltbench.method import Batch
 from ltbench.progress import ProgressListener, ProgressUpdate, silent
 
@@ -99,8 +100,10 @@ class FeatureLoader(Loader):
     def _stored(self, how: Augment) -> Tensor:
         file = self._folder / f"{self._key(how)}.npy"
         if not file.exists():
-            computed = self._computed(how).numpy()
-            write_bytes(file, lambda stream: np.save(stream, computed, allow_pickle=False))
+            with exclusive(file.with_suffix(".lock"), "computing the features of these images"):
+                if not file.exists():  # nobody has made it while this process has waited
+                    computed = self._computed(how).numpy()
+                    write_bytes(file, lambda stream: np.save(stream, computed, allow_pickle=False))
         kept: Tensor = torch.from_numpy(np.load(file, allow_pickle=False))
         return kept
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from ltbench.deploy.predictor import describe, restore
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.evaluation.predict import Predictions
 from ltbench.features.encoder import Encoder
+from ltbench.features.loader import FeatureLoader
 from ltbench.models.linear_probe import LinearProbe
 from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import plan_run
@@ -108,6 +111,26 @@ def test_a_head_is_trained_on_what_the_network_makes_of_the_images(config, optio
     assert planned.input_shape == (expected.shape[1], 1, 1)
     method = planned.build_method()
     assert {name for name, _ in method.named_parameters()} == {"network.heads.0.weight", "network.heads.0.bias"}
+
+
+def test_features_that_another_process_computes_are_waited_for(config, options, encoded, monkeypatch):
+    planned = plan_run(resolve(config), options)
+    loaders = [make_loaders(planned, options).test for _ in range(2)]
+    computed = FeatureLoader._computed
+    started = threading.Event()
+
+    def slowly(self, how):
+        started.set()
+        time.sleep(0.3)
+        return computed(self, how)
+
+    monkeypatch.setattr(FeatureLoader, "_computed", slowly)
+    other = threading.Thread(target=loaders[1].first)
+    other.start()
+    started.wait(10)
+    loaders[0].first()
+    other.join()
+    assert encoded[0] == 9
 
 
 def test_every_epoch_takes_one_of_the_augmented_views(config, options):
