@@ -183,7 +183,8 @@ def _remembered(given: str, backbone: str) -> Weights:
             f"the weights {given[:19]}... have not been used on this machine", where="--weights", hint=hint
         )
     source = json.loads(memory.read_text(encoding="utf-8"))["weights"]
-    found = find_weights(OWN if source.startswith(f"{OWN}:") else source, source.removeprefix(f"{OWN}:") or backbone)
+    own, _, named = source.partition(":")
+    found = find_weights(OWN, named) if own == OWN else find_weights(source, backbone)
     if found.name != given:
         raise LtbenchError(f"the weights are no longer those of the run ({given[:19]}...)", where=found.file, hint=hint)
     return found

@@ -94,6 +94,7 @@ def test_weights_are_known_by_their_hash_wherever_they_lie(file, tmp_path):
     elsewhere = Path(shutil.copy(file, tmp_path / "copy.safetensors"))
     assert find_weights(str(elsewhere), NAME).name == found.name
     assert find_weights(found.name, NAME).file == elsewhere  # the last place counts
+    assert find_weights(found.name, NAME).input == found.input  # and images are normalised as before
     elsewhere.unlink()
     with pytest.raises(LtbenchError, match="the weights are not there"):
         find_weights(found.name, NAME)
