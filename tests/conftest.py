@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out files and folders of slow tests alone where these are left out: what they import takes seconds."""
-    if config.getoption("markexpr") != "not slow":
+    if config.getoption("markexpr") != "not slow" or not (collection_path.is_dir() or collection_path.suffix == ".py"):
         return None
     files = [*collection_path.rglob("test_*.py")] if collection_path.is_dir() else [collection_path]
     slow = [file for file in files if re.search(r"^pytestmark = .*pytest\.mark\.slow", file.read_text(), re.MULTILINE)]
