@@ -1,19 +1,22 @@
-"""What the files of ltbench's own methods and data sets declare, read without running them: reports import no torch.
+"""What ltbench's own methods and data sets declare, without torch, which reports do not import.
 
 ``declared`` never fails for a name that it does not know, such as a method of a user's own: it says None.
 """
 
-import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ltbench import registry
 from ltbench.config import Recipe, read_toml, recipes
 from ltbench.errors import LtbenchError
 from ltbench.method.declaration import read_declaration
+
+if TYPE_CHECKING:
+    from ltbench.data.datasets.base import Source
 
 
 @dataclass(frozen=True)
@@ -22,15 +25,6 @@ class SameAs:
 
     method: str
     settings: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class DatasetDefaults:
-    """What a run on a data set has unless it says otherwise."""
-
-    recipe_table: str
-    backbone: str
-    image_size: int
 
 
 def display_name(method: str) -> str:
@@ -68,15 +62,16 @@ def hyperparameter_defaults(method: str, dataset: str, imbalance_ratio: float | 
     return settings.model_dump(mode="json", exclude_none=True)
 
 
-def dataset_defaults(dataset: str) -> DatasetDefaults | None:
-    """What a data set declares; None for one that is none of ltbench's own."""
-    return _datasets().get(dataset)
+@cache
+def data_set(name: str) -> "Source | None":
+    """A data set, for what a run on it has unless it says otherwise; None for one that is none of ltbench's own."""
+    return registry.dataset(name) if registry.is_own_dataset(name) else None
 
 
 @cache
 def recipe_of(name: str, dataset: str, train: str = "all") -> Recipe | None:
     """The recipe that comes with ltbench under a name, for a data set; None where there is none."""
-    known = dataset_defaults(dataset)
+    known = data_set(dataset)
     if known is None or name not in recipes.names():
         return None
     try:
@@ -104,49 +99,3 @@ def _methods() -> frozenset[str]:
     return frozenset(
         Path(entry.name).stem for entry in files("ltbench_methods").iterdir() if entry.name.endswith(".py")
     ) - {"__init__"}
-
-
-@cache
-def _datasets() -> dict[str, DatasetDefaults]:
-    classes: dict[str, tuple[list[str], dict[str, Any]]] = {}
-    for entry in (files("ltbench") / "data" / "datasets").iterdir():
-        if entry.name.endswith(".py"):
-            for node in _classes(_parsed("ltbench.data.datasets", entry.name)):
-                classes[node.name] = ([_name(base) for base in node.bases], dict(_constants(node)))
-    found = {}
-    for name in classes:
-        values = _inherited(name, classes)
-        if {"name", "recipe_table", "backbone", "image_size"} <= values.keys():
-            found[values["name"]] = DatasetDefaults(values["recipe_table"], values["backbone"], values["image_size"])
-    return found
-
-
-def _inherited(name: str, classes: Mapping[str, tuple[list[str], dict[str, Any]]]) -> dict[str, Any]:
-    bases, own = classes.get(name, ([], {}))
-    return {**{key: value for base in bases for key, value in _inherited(base, classes).items()}, **own}
-
-
-def _constants(node: ast.ClassDef) -> Iterable[tuple[str, Any]]:
-    for one in node.body:
-        targets = one.targets if isinstance(one, ast.Assign) else [one.target] if isinstance(one, ast.AnnAssign) else []
-        value = getattr(one, "value", None)
-        if len(targets) == 1 and isinstance(targets[0], ast.Name) and isinstance(value, ast.Constant):
-            yield targets[0].id, value.value
-
-
-def _classes(node: ast.Module | ast.ClassDef) -> list[ast.ClassDef]:
-    return [one for one in node.body if isinstance(one, ast.ClassDef)]
-
-
-def _name(node: ast.expr) -> str:
-    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
-
-
-@cache
-def _parsed(package: str, name: str) -> ast.Module:
-    # Of a package that is found, not imported: ltbench.method is torch's.
-    root, _, rest = package.partition(".")
-    file = files(root)
-    for part in filter(None, [*rest.split("."), name]):
-        file = file / part
-    return ast.parse(file.read_text(encoding="utf-8"))

@@ -160,6 +160,11 @@ def dataset_names() -> list[str]:
     return sorted({*_DATASETS, *_entry_points("datasets")})
 
 
+def is_own_dataset(name: str) -> bool:
+    """Whether a data set comes with ltbench."""
+    return name in _DATASETS
+
+
 def check_dataset(name: str, *, where: object = "--dataset") -> None:
     """Refuse a name that no data set has.
 
@@ -170,7 +175,7 @@ def check_dataset(name: str, *, where: object = "--dataset") -> None:
     Raises:
         LtbenchError: with the nearest known names.
     """
-    if name not in _DATASETS and name not in dataset_names():  # which looks through all installed packages
+    if not is_own_dataset(name) and name not in dataset_names():  # which looks through all installed packages
         raise unknown("data set", name, dataset_names(), where=where)
 
 

@@ -53,17 +53,10 @@ def test_every_method_has_the_name_that_papers_have_for_it():
     assert declared.method_named("mine") == "mine"
 
 
-def test_data_sets_have_the_recipe_backbone_and_size_of_their_classes():
-    for name in registry._DATASETS:
-        source = registry.dataset(name)
-        expected = declared.DatasetDefaults(source.recipe_table, source.backbone, source.image_size)
-        assert declared.dataset_defaults(name) == expected
-    assert declared.dataset_defaults("theirs") is None
-
-
-def test_only_a_folder_of_a_users_own_has_a_name_that_the_data_set_has_not(tmp_path):
-    assert registry.dataset("folder-lt").folder_name(tmp_path / "my birds") == "my birds"
-    assert registry.dataset("cifar100-lt").folder_name(tmp_path / "data") is None
+def test_data_sets_have_their_recipe_backbone_and_size():
+    known = declared.data_set("cifar100-lt")
+    assert (known.recipe_table, known.backbone, known.image_size) == ("cifar", "cifar_resnet32", 32)
+    assert declared.data_set("theirs") is None
 
 
 def test_a_recipe_is_found_by_the_name_of_the_data_set():
@@ -79,5 +72,5 @@ def test_methods_that_are_the_same_by_construction():
 
 def test_no_torch_is_needed():
     code = "import sys; from ltbench import declared as d; d.hyperparameter_defaults('sade', 'digits-lt', 20.0)"
-    code += "; d.dataset_defaults('cifar10-lt'); assert 'torch' not in sys.modules"
+    code += "; d.data_set('cifar10-lt'); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,9 +9,9 @@ import pytest
 from ltbench.files.spreadsheet import csv
 from ltbench.printable import printable, printable_name
 from ltbench.report.collection import collect
-from ltbench.report.leaderboard_table import Table
 from ltbench.report.left_out import left_out
 from ltbench.report.render import latex, markdown
+from ltbench.report.table import Table
 from ltbench.report.terminal import Terminal
 from ltbench.results.store import Store
 

@@ -84,15 +84,19 @@ class RunConfig(Frozen):
         return self.model_dump(mode="json", exclude={"seed"})
 
 
+_NEWER = ("weights", "train", "feature_views")
+"""Settings that the checkpoints of versions before 0.2 know nothing of."""
+
+
 def settings_text(config: RunConfig) -> str:
     """All settings of a run as text, by which its checkpoint is known.
 
     A run id leaves defaults out; these guard against a default that has changed since. Settings that older versions
     did not have are left out at their default, so that older checkpoints still fit.
     """
-    settings = config.model_dump(mode="json")
-    newer = {"weights": None, "train": "all", "feature_views": None}
-    return canonical_json({name: value for name, value in settings.items() if value != newer.get(name, ...)})
+    fields = RunConfig.model_fields
+    absent = {name for name in _NEWER if getattr(config, name) == fields[name].default}
+    return canonical_json(config.model_dump(mode="json", exclude=absent))
 
 
 def canonical_json(value: Any) -> str:

@@ -151,7 +151,7 @@ def load(
     source: Source,
     config: RunConfig,
     folder: Path,
-    expected: Callable[[int], Statistics | None] = lambda channels: None,
+    expected: Callable[[int], Statistics | None] | None = None,
 ) -> Dataset:
     """Load a data set, impose the imbalance that the run asks for and hold out the validation part.
 
@@ -159,7 +159,8 @@ def load(
         source: the data set.
         config: of the run; without an image size it is the data set's own.
         folder: --data-dir.
-        expected: gives what pre-trained weights were trained with, for so many channels; None: nobody has said it.
+        expected: gives what pre-trained weights were trained with, for so many channels, if that is known; None: there
+            are no such weights.
 
     Raises:
         LtbenchError: if data is missing or damaged, or the ratio leaves a class empty (which).
@@ -183,7 +184,8 @@ def load(
             hint="leave it out; it is for data sets whose images stay files",
         )
     train, validation, counts = divide(source, raw, config)
-    mean, std = expected(_channels(train)) or source.statistics or _statistics(train)
+    of_weights = expected(_channels(train)) if expected is not None else None
+    mean, std = of_weights or source.statistics or _statistics(train)
     how = image_size, config.cache_resized, config.decode
     return Dataset(raw.classes, train, validation, raw.test, counts, ShotRule(), mean, std, *how, raw.test_names)
 

@@ -125,27 +125,29 @@ def build(card: Card) -> Predictor:
     Raises:
         LtbenchError: if its method is not known here, or has changed since.
     """
-    predictor = _build_trained(card)
-    if card.config.train == "head":
-        _attach(predictor, _encoder(card, None))
-    return predictor
+    encoder = _encoder(card, None)
+    return _with_encoder(_build_trained(card, encoder), encoder)
 
 
-def _encoder(card: Card, weights: Weights | None) -> Encoder:
-    """The frozen network before the head."""
+def _encoder(card: Card, weights: Weights | None) -> Encoder | None:
+    """The frozen network before a head; None for a run that has trained the whole network."""
     config = card.config
+    if config.train != "head":
+        return None
     assert config.backbone is not None
     assert config.image_size is not None
     return Encoder(config.backbone, weights, channels=card.input[0], image_size=config.image_size, precision="fp32")
 
 
-def _attach(predictor: Predictor, encoder: Encoder) -> None:
+def _with_encoder(predictor: Predictor, encoder: Encoder | None) -> Predictor:
     """Put the frozen network before the head, so that the method takes images."""
-    network = predictor.method.network
-    network.trunk = nn.Sequential(encoder, network.trunk)
+    if encoder is not None:
+        network = predictor.method.network
+        network.trunk = nn.Sequential(encoder, network.trunk)
+    return predictor
 
 
-def _build_trained(card: Card) -> Predictor:
+def _build_trained(card: Card, encoder: Encoder | None) -> Predictor:
     """What the run has trained, with random weights, on the CPU: a network, or a head on frozen features.
 
     Raises:
@@ -162,8 +164,8 @@ def _build_trained(card: Card) -> Predictor:
     assert config.backbone is not None
     head = config.recipe.head if isinstance(config.recipe, Recipe) else ""  # imported networks say their own
     make: BackboneFactory
-    if config.train == "head":
-        make = LinearProbe(_encoder(card, None).num_features, classes=len(card.classes), head=head)
+    if encoder is not None:
+        make = LinearProbe(encoder.num_features, classes=len(card.classes), head=head)
     else:
         make = Backbone(  # no pre-trained weights: those of the run replace them
             config.backbone, classes=len(card.classes), channels=card.input[0], image_size=card.input[1], head=head
@@ -192,7 +194,11 @@ def restore(card: Card, device: torch.device, remake: str) -> Predictor:
     Raises:
         LtbenchError: if they are not there, or not finite.
     """
-    predictor, checkpoint = _build_trained(card), checkpoint_of(card)
+    config, checkpoint = card.config, checkpoint_of(card)
+    encoder = None
+    if config.train == "head" and config.weights is not None and config.backbone is not None:
+        encoder = _encoder(card, find_weights(config.weights, config.backbone))
+    predictor = _build_trained(card, encoder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a damaged file: that training would begin anew
         there = load_trained(predictor.method, checkpoint, torch.device("cpu"))
@@ -202,10 +208,7 @@ def restore(card: Card, device: torch.device, remake: str) -> Predictor:
             where=checkpoint.path,
             hint=f"make them again: {remake}",
         )
-    if card.config.train == "head":
-        assert card.config.weights is not None
-        assert card.config.backbone is not None
-        _attach(predictor, _encoder(card, find_weights(card.config.weights, card.config.backbone)))
+    predictor = _with_encoder(predictor, encoder)
     check_finite(predictor, checkpoint.path, f"make them again: {remake}")
     return predictor.to(device)
 

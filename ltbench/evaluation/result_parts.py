@@ -64,19 +64,14 @@ def multiply_adds(method: Method, shape: tuple[int, int, int]) -> int:
 
 
 @torch.no_grad()
-def multiply_adds_of(
-    network: Callable[[Tensor], Tensor], shape: tuple[int, int, int], device: torch.device | None = None
-) -> int:
+def multiply_adds_of(network: Callable[[Tensor], Tensor], shape: tuple[int, int, int], device: torch.device) -> int:
     """Multiply-adds of a network in evaluation mode for one image.
 
     Args:
         network: from images.
         shape: of an image.
-        device: where the network is; None: where its parameters are.
+        device: where the network is.
     """
-    if device is None:
-        assert isinstance(network, nn.Module)
-        device = next(network.parameters()).device
     with FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, *shape, device=device))
     return int(counter.get_total_flops() // 2)

@@ -26,22 +26,21 @@ class FrozenFeatures:
 
     Args:
         run: its settings.
+        weights: of the frozen network.
         data: its images.
         device: that computes features and keeps them.
     """
 
     run: ResolvedRun
+    weights: Weights
     data: Dataset
     device: torch.device
 
     @property
     def encoder(self) -> Encoder:
         """The frozen network, built once for all runs of a process."""
-        run, weights = self.run, self.run.weights
-        assert weights is not None
-        return _encoder(
-            run.backbone, weights, self.data.shape[0], run.image_size, run.config.precision, str(self.device)
-        )
+        run, channels = self.run, self.data.shape[0]
+        return _encoder(run.backbone, self.weights, channels, run.image_size, run.config.precision, str(self.device))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -56,11 +55,9 @@ class FrozenFeatures:
             images: their loader.
             listener: hears of the progress of computing.
         """
-        weights = self.run.weights
-        assert weights is not None
         settings = {
             "version": VERSION,
-            "weights": weights.sha256,
+            "weights": self.weights.sha256,
             "backbone": self.run.backbone,
             "image size": self.run.image_size,
             "precision": self.run.config.precision,
@@ -76,8 +73,7 @@ class FrozenFeatures:
 
         return FeatureLoader(
             images,
-            lambda: self.encoder,
-            features=self.encoder.num_features,
+            self.encoder,
             key=key,
             folder=paths.cache_dir() / "features",
             views=self.run.config.feature_views or 0,

@@ -34,8 +34,7 @@ class FeatureLoader(Loader):
 
     Args:
         images: of the part.
-        encoder: makes an encoder on the device of ``images``; called where features are not in the cache.
-        features: D.
+        encoder: on the device of ``images``.
         key: gives the name in the cache of the features of an augmentation, or of none.
         folder: of the cache.
         views: augmented views of an image; 0: images are never augmented.
@@ -45,16 +44,16 @@ class FeatureLoader(Loader):
     def __init__(
         self,
         images: Loader,
-        encoder: Callable[[], Encoder],
+        encoder: Encoder,
         *,
-        features: int,
         key: Callable[[Augment], str],
         folder: Path,
         views: int,
         listener: ProgressListener = silent,
     ) -> None:
         labels = images.labels.cpu().numpy()
-        super().__init__(labels, (features, 1, 1), (0.0,), (1.0,), images.device, evaluation_batch=EVALUATION_BATCH)
+        shape = encoder.num_features, 1, 1
+        super().__init__(labels, shape, (0.0,), (1.0,), images.device, evaluation_batch=EVALUATION_BATCH)
         self._images, self._encoder, self._key, self._folder = images, encoder, key, folder
         self._number, self._listener = views, listener
         self._known: dict[Augment, Tensor] = {}
@@ -109,7 +108,6 @@ class FeatureLoader(Loader):
 
     def _computed(self, how: Augment) -> Tensor:
         """(views, N, D) on the CPU."""
-        encoder = self._encoder()
         count, views = len(self.labels), 1 if how == PLAIN else self._number
         found = torch.empty(views, count, self.shape[0])
         together = ENCODED_TOGETHER.get(self.device.type, 256)
@@ -117,10 +115,11 @@ class FeatureLoader(Loader):
         for view in range(views):
             for images in self._view(how, view, together):
                 now = slice(done - view * count, done - view * count + len(images))
-                found[view, now] = encoder(images).cpu()
+                found[view, now] = self._encoder(images).cpu()
                 done += len(images)
                 kind = "features" if how == PLAIN else "features of augmented images"
-                self._listener(ProgressUpdate(f"{kind}, {done:,} of {views * count:,}", done / (views * count)))
+                message = f"{kind}, {done:,} of {views * count:,}"
+                self._listener(ProgressUpdate(message, done, views * count))  # in images: no part of the training
         return found
 
     def _view(self, how: Augment, view: int, together: int) -> Iterator[Tensor]:

@@ -116,7 +116,7 @@ def create(backbone: str, weights: Weights, **options: Any) -> nn.Module:
             model: nn.Module = timm.create_model(
                 backbone, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay, **options
             )
-        except (RuntimeError, KeyError, AttributeError, ValueError, NotImplementedError) as error:
+        except (RuntimeError, KeyError, AttributeError, ValueError) as error:
             first = first or RuntimeError(str(error))
             continue
         model.reset_classifier(0)  # type: ignore[operator]

@@ -8,7 +8,7 @@ from typing import Any
 from ltbench.config import FEATURE_VIEWS, Recipe, RunConfig
 from ltbench.config.command_line import run_words
 from ltbench.config.format_settings import format_value
-from ltbench.declared import dataset_defaults, hyperparameter_defaults, recipe_of
+from ltbench.declared import data_set, hyperparameter_defaults, recipe_of
 from ltbench.report.collection import Collection
 from ltbench.results.schema import Result
 
@@ -64,7 +64,7 @@ def _words(result: Result, path: Path, seeds: str, epochs: int | None) -> tuple[
 
 
 def _usual_of_run(config: RunConfig) -> Mapping[str, Any]:
-    known = dataset_defaults(config.dataset)
+    known = data_set(config.dataset)
     of_data = {"image_size": known.image_size, "backbone": known.backbone} if known else {}
     return {"data_seed": 0, "precision": "fp32", "feature_views": FEATURE_VIEWS, **of_data}
 

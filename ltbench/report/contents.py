@@ -10,21 +10,12 @@ from ltbench.report.citations import citation_keys
 from ltbench.report.collection import Collection
 from ltbench.report.label_shift import shift_tables
 from ltbench.report.leaderboard import Leaderboard
-from ltbench.report.leaderboard_table import (
-    DIFFERENCES_NOTE,
-    NOTE,
-    Command,
-    Folded,
-    Lack,
-    Table,
-    View,
-    differences_table,
-    leaderboard_table,
-)
+from ltbench.report.leaderboard_table import DIFFERENCES_NOTE, NOTE, View, differences_table, leaderboard_table
 from ltbench.report.left_out import counted
 from ltbench.report.render import Block
 from ltbench.report.reported import HEADER, cells, notes, reported
 from ltbench.report.split_reasons import split_reasons
+from ltbench.report.table import Command, Folded, Lack, Table
 
 
 def _reported(leaderboard: Leaderboard, stored: Collection) -> list[Table | str]:

@@ -10,7 +10,7 @@ import pandas as pd
 from ltbench.config import Recipe, canonical_json
 from ltbench.config.format_settings import flatten
 from ltbench.config.recipes import PAPER
-from ltbench.declared import dataset_defaults
+from ltbench.declared import data_set
 from ltbench.printable import printable_name
 from ltbench.report.collection import Collection, collect
 from ltbench.results.schema import Result
@@ -135,7 +135,7 @@ def declared_backbone(dataset: str, epochs: int | None) -> str | None:
         dataset: its name.
         epochs: of the declared recipe; None: there is none.
     """
-    known = dataset_defaults(dataset)
+    known = data_set(dataset)
     return known.backbone if known is not None and epochs is not None else None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ltbench.config import Recipe
 from ltbench.config.format_settings import format_imbalance_ratio
-from ltbench.declared import dataset_defaults, recipe_of
+from ltbench.declared import data_set, recipe_of
 from ltbench.results.schema import Result
 
 FAR_TOO_SHORT = 0.1
@@ -38,7 +38,7 @@ def how_trained(key: Mapping[str, Any], results: Sequence[Result], others: Seque
     """
     scored = isinstance(results[0].config.recipe, str)
     lengths = sorted({_lengths(result) for result in results}, key=lambda pair: (pair[0] or 0, pair[1] or 0))
-    known = dataset_defaults(str(key["dataset"]))
+    known = data_set(str(key["dataset"]))
     weights = results[0].config.weights
     other_size = known is not None and weights is None and key["image_size"] not in (None, known.image_size)
     other_backbone = known is not None and not key["comparison_group"] and key["backbone"] not in (None, known.backbone)

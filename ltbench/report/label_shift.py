@@ -15,7 +15,8 @@ from ltbench.errors import LtbenchWarning
 from ltbench.metrics.calibration_noise import confidence_table, ece_floor
 from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import Leaderboard
-from ltbench.report.leaderboard_table import Table, spread
+from ltbench.report.leaderboard_table import spread
+from ltbench.report.table import Table
 from ltbench.results.schema import Result
 
 PRIORS = {

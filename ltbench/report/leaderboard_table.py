@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -10,6 +10,7 @@ import pandas as pd
 from ltbench.declared import method_named
 from ltbench.errors import unknown
 from ltbench.report.leaderboard import LACKS_SEEDS, LOWER_IS_BETTER, Leaderboard
+from ltbench.report.table import Bold, Table
 
 COLUMNS = {
     "top1": "Acc",
@@ -134,58 +135,6 @@ DIFFERENCES_NOTE = (
     " one has none. Wins: comparisons with another row on the same seed that the row wins, equality being half a "
     "win. All is about these data and settings: other data may rank methods otherwise."
 )
-
-
-class Command(str):
-    """A paragraph that is a command, to be copied."""
-
-    __slots__ = ()
-
-
-class Lack(str):
-    """A paragraph on what a table lacks."""
-
-    __slots__ = ()
-
-
-class Bold(str):
-    """The text of a cell that stands out."""
-
-    __slots__ = ()
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of text under a header; the first column is a label, the others are figures."""
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-    caption: str = ""
-    level: int = 1
-    """1 for a leaderboard, 2 for what belongs to it."""
-    expendable: Sequence[str] = field(default=())
-    """Columns that a narrow terminal leaves out, in this order."""
-    above: Sequence[str] = field(default=())
-    """Paragraphs between title and rows."""
-    band: frozenset[int] = frozenset()
-    """The rows that tie with the best."""
-    rule: int | None = None
-    """Number of rows above a rule; None for no rule."""
-    keys: Sequence[str] = field(default=())
-    """Of each row the BibTeX key of its paper, empty for none; none at all where there are no papers."""
-    subordinate: frozenset[int] = frozenset()
-    """Rows that belong to the one above them."""
-    further: Sequence[str] = field(default=())
-    """Of each row what stands behind its label where there is room, e.g. "+13 settings"; none at all: nothing."""
-
-
-@dataclass(frozen=True)
-class Folded:
-    """What a reader opens when needed: tables and paragraphs under a heading."""
-
-    summary: str
-    blocks: Sequence["Table | str"]
 
 
 def leaderboard_table(

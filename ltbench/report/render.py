@@ -20,7 +20,8 @@ from tabulate import tabulate
 from ltbench.files.spreadsheet import csv
 from ltbench.printable import printable_name
 from ltbench.report.leaderboard import Leaderboard
-from ltbench.report.leaderboard_table import Bold, Command, Folded, Lack, Table, View, rows_in_view
+from ltbench.report.leaderboard_table import View, rows_in_view
+from ltbench.report.table import Bold, Command, Folded, Lack, Table
 from ltbench.report.terminal import Terminal
 
 Block = Table | str | Folded

@@ -57,7 +57,10 @@ class PlannedRun:
     @property
     def features(self) -> FrozenFeatures | None:
         """The frozen features that a head is trained on; None: the whole network is trained on images."""
-        return FrozenFeatures(self.resolved, self.data, self.device) if self.config.train == "head" else None
+        weights = self.resolved.weights
+        if self.config.train != "head" or weights is None:
+            return None
+        return FrozenFeatures(self.resolved, weights, self.data, self.device)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -95,8 +98,7 @@ def plan_run(run: ResolvedRun, options: RunOptions) -> PlannedRun:
     together = 1
     if config.batch_norm_images:
         together = sync_group_size_for(config.batch_norm_images, recipe.batch_size, group, options.accumulate)
-    expected = run.weights.statistics if run.weights is not None else lambda channels: None
-    data = dataset.load(source, config, options.data_dir, expected)
+    data = dataset.load(source, config, options.data_dir, run.weights.statistics if run.weights is not None else None)
     run = replace(run, config=dataset.effective(config, data))
     revision = registry.revision(method)
     return PlannedRun(

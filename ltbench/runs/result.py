@@ -108,7 +108,7 @@ def _cost(planned: PlannedRun, method: Method, history: History, base_runs: Base
     if planned.features is not None:
         encoder = planned.features.encoder
         parameters += encoder.num_parameters
-        operations += multiply_adds_of(encoder, planned.data.shape)
+        operations += multiply_adds_of(encoder, planned.data.shape, planned.device)
     return Cost(
         parameters=parameters,
         multiply_adds=operations,

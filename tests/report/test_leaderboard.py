@@ -10,8 +10,9 @@ from ltbench.errors import LtbenchWarning
 from ltbench.report.collection import Collection
 from ltbench.report.compare import accuracy_interval, class_balanced_weights
 from ltbench.report.leaderboard import leaderboards
-from ltbench.report.leaderboard_table import Bold, leaderboard_table
+from ltbench.report.leaderboard_table import leaderboard_table
 from ltbench.report.split_reasons import split_reasons
+from ltbench.report.table import Bold
 from ltbench.results.records import BinTable
 
 LABELS = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2])

@@ -12,9 +12,10 @@ from ltbench.errors import LtbenchError
 from ltbench.report.collection import Collection, collect
 from ltbench.report.contents import contents, parse_parts
 from ltbench.report.leaderboard import leaderboards
-from ltbench.report.leaderboard_table import Bold, Table, differences_table, leaderboard_table
+from ltbench.report.leaderboard_table import differences_table, leaderboard_table
 from ltbench.report.page import page
 from ltbench.report.render import as_csv, as_json, latex, markdown, text
+from ltbench.report.table import Bold, Table
 from ltbench.results.store import Store
 
 USUAL = "digits-lt · IR 20 · ResNet-20 · standard recipe, 200 of 60 epochs · fp32"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltbench.report.leaderboard_table import Bold, Table
 from ltbench.report.render import latex, markdown, needed_width, text
+from ltbench.report.table import Bold, Table
 from ltbench.results.store import Store
 
 WIDE = Table(
