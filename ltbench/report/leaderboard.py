@@ -184,7 +184,8 @@ def _leaderboard(runs: pd.DataFrame, stored: Collection) -> Leaderboard:
         of=[row_of[setting] for setting in others["setting"]],
         comparable=_on_seeds(every[metric][len(rows) :], ranking),
     )
-    key = {name: runs.iloc[0][name] for name in TABLE_KEYS}
+    # Not from the columns: pandas makes NaN of None and floats of integers where runs of other tables lack a value.
+    key = dict(zip(TABLE_KEYS, json.loads(runs.iloc[0]["table"]), strict=True))
     trained = how_trained(key, [one.result for one in candidates], _in_all(candidates))
     return Leaderboard(
         title=trained.title,

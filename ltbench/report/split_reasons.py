@@ -4,8 +4,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from ltbench.config.format_settings import format_imbalance_ratio, format_value
 from ltbench.report.leaderboard import Leaderboard
 
@@ -28,7 +26,7 @@ _WORDS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "precision": ("precision", format_value),
     "validation": ("trained without the validation part", _yes_no),
     "recipe.name": ("recipe", str),
-    "table_epochs": ("epochs", lambda value: "each its own" if pd.isna(value) else format_value(value)),
+    "table_epochs": ("epochs", lambda value: "each its own" if value is None else format_value(value)),
     "transductive": ("adapted to the unlabelled test set", _yes_no),
     "comparison_group": ("comparison group", lambda value: value or "trained from scratch"),
 }

@@ -6,6 +6,7 @@ from ltbench.declared import recipe_of
 from ltbench.report.collection import Collection
 from ltbench.report.how_trained import backbone_name
 from ltbench.report.leaderboard import leaderboards
+from ltbench.report.split_reasons import split_reasons
 
 
 @pytest.fixture
@@ -87,6 +88,27 @@ def test_authors_recipes_stand_in_one_table(make_result):
     results = [make_result(name, recipe={"name": "paper", "epochs": epochs}) for name, epochs in lengths.items()]
     (board,) = leaderboards(Collection({one.run_id: one for one in results}, {one.run_id: "x" for one in results}))
     assert "authors' recipes, 200 to 400 epochs" in board.title
+
+
+def test_pretrained_and_untrained_networks_and_authors_recipes_stand_side_by_side(make_result):
+    weights = "sha256:0123456789abcdef"
+    results = [
+        make_result(),
+        make_result(settings={"weights": weights, "image_size": 64}),
+        make_result(settings={"weights": weights, "train": "head", "image_size": None}),
+        make_result(recipe={"name": "paper"}),
+    ]
+    boards = leaderboards(Collection({one.run_id: one for one in results}, {one.run_id: "x" for one in results}))
+    assert {(board.key["weights"], board.key["image_size"]) for board in boards} == {
+        (None, results[0].config.image_size),
+        (weights, 64),
+        (weights, None),
+    }
+    assert ["weights 01234567" in board.title for board in boards].count(True) == 2
+    assert not any(".0 pixels" in board.title for board in boards)
+    (line,) = split_reasons(boards)
+    assert "01234567" in line
+    assert "epochs (200 / each its own)" in line
 
 
 @pytest.mark.parametrize(
