@@ -70,6 +70,7 @@ def test_methods_that_are_the_same_by_construction():
     assert declared.same_as("balanced_softmax") == [SameAs("logit_adjustment", {"tau": 1.0})]
 
 
+@pytest.mark.slow
 def test_no_torch_is_needed():
     code = "import sys; from ltbench import declared as d; d.hyperparameter_defaults('sade', 'digits-lt', 20.0)"
     code += "; d.data_set('cifar10-lt'); assert 'torch' not in sys.modules"

@@ -81,6 +81,7 @@ QUICK = {
 """Command -> exit code."""
 
 
+@pytest.mark.slow
 def test_small_commands_import_no_torch(tmp_path, make_result):
     """All in one process, each after the other, so that the test is quick; the first that imports torch is named."""
 
@@ -127,6 +128,7 @@ def test_a_value_out_of_range_is_refused_alike_by_what_is_read():
             config(experts=0)
 
 
+@pytest.mark.slow
 def test_the_networks_that_are_read_are_timms():
     import timm
     from timm.models import _registry
@@ -214,6 +216,7 @@ def test_names_are_completed(complete, typed, found):
     assert complete(typed) == found
 
 
+@pytest.mark.slow
 def test_a_shell_is_told_names_without_torch(tmp_path):
     (tmp_path / "results" / "digits-lt" / "ce").mkdir(parents=True)
     (tmp_path / "results" / "digits-lt" / "ce" / "0123456789ab.json").touch()
@@ -374,6 +377,7 @@ def test_a_terminal_sees_something_before_anything_is_loaded(tmp_path):
     assert b"unknown method 'ceee'" in seen
 
 
+@pytest.mark.slow
 def test_a_run_says_what_begins_and_what_comes_next(cli):
     words = ("run", "--backbone", "cifar_resnet8", "--epochs", 1, "--device", "cpu", "--out", "mine")
     done = cli(*words, "--method", "ce")
@@ -385,6 +389,7 @@ def test_a_run_says_what_begins_and_what_comes_next(cli):
 FOLDER = ("--dataset", "folder-lt", "--data-dir", "images", "--method", "ce", "--backbone", "test_resnet")
 
 
+@pytest.mark.slow
 def test_an_estimate_writes_nothing_into_the_users_folder_and_a_run_says_so(cli, tmp_path):
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):

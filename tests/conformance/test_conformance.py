@@ -105,6 +105,7 @@ def sound():
     return Subject(Sound)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
 def test_a_sound_method_passes_each_check(check, sound):
     CHECKS[check](sound)

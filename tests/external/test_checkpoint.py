@@ -52,6 +52,7 @@ def stored_result(folder):
     return json.loads(path.read_text()), path
 
 
+@pytest.mark.slow
 def test_a_checkpoint_becomes_a_row(images, checkpoint, tmp_path, cli, monkeypatch):
     network = checkpoint()
     called = cli("import-checkpoint", "weights.pth", "--name", "theirs", *OPTIONS, "--logit-prior", 0, "--seed", 3)

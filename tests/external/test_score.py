@@ -54,6 +54,7 @@ def trained(tmp_path_factory):
     return result, folder / "runs" / result.run_id / "test.npz"
 
 
+@pytest.mark.slow
 def test_a_runs_own_logits_give_its_own_figures(trained, tmp_path):
     own, logits = trained
     config = RunConfig(method="mine", recipe="standard")

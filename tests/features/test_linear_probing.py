@@ -147,6 +147,7 @@ def test_every_epoch_takes_one_of_the_augmented_views(config, options):
     assert torch.equal(mixed, torch.stack([views[0][0], views[1][1]]))
 
 
+@pytest.mark.slow
 def test_without_augmented_views_training_sees_the_images_as_they_are(config, options, encoded):
     result = ltbench.run(config.replace(feature_views=0), options)
     assert encoded[0] == 22 + 9
@@ -164,6 +165,7 @@ def test_experts_have_adapters_and_start_alike(config, options):
     assert (wide, narrow) == (16, 12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     ["balanced_softmax", "balpoe", "ride", "paco", "bcl", "ncl", "mislas", "disalign", "tau_norm", "sade_tta", "gcl"],
@@ -199,6 +201,7 @@ def test_what_features_cannot_give_is_refused_by_name(changes, words, config):
         resolve(config.replace(**changes))
 
 
+@pytest.mark.slow
 def test_all_methods_are_those_that_features_suffice_for(config):
     settings = config.model_dump(exclude={"method", "seed"})
     with pytest.warns(LtbenchWarning, match="left out of all methods: cmo pastes .*; cutmix pastes .*; lift changes"):
@@ -225,6 +228,7 @@ def test_small_images_are_enlarged_to_what_the_network_expects(config, options):
     torch.testing.assert_close(encoder(images), encoder(enlarged))
 
 
+@pytest.mark.slow
 def test_photographs_get_the_logits_of_the_evaluation(config, options, folder):
     result = ltbench.run(config.replace(method="balpoe"), options)
     predictor = restore(describe(result, folder), torch.device("cpu"), "a command")
@@ -235,6 +239,7 @@ def test_photographs_get_the_logits_of_the_evaluation(config, options, folder):
     torch.testing.assert_close(found, stored.logits, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["safetensors", "onnx"])
 def test_an_exported_file_holds_the_frozen_network(kind, config, options, folder, cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -246,6 +251,7 @@ def test_an_exported_file_holds_the_frozen_network(kind, config, options, folder
     assert "(N, 3, 32, 32)" in called.out
 
 
+@pytest.mark.slow
 def test_the_command_line_has_it(config, options, folder, weights, cli):
     called = cli(
         *("run", "--method", "ce", "--dataset", "folder-lt", "--data-dir", folder, "--backbone", NAME),

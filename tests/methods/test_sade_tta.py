@@ -57,6 +57,7 @@ def test_it_stops_before_a_weight_is_too_small(method_with_logits):
     assert kept == pytest.approx([0.05, 0.0451 / 0.9951, 0.0451 / 0.9951, 0.0451 / 0.9951], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_it_uses_the_sade_run_of_its_settings_and_changes_only_the_weights(tmp_path):
     settings = {"tau": 1.5, "width": 1.0, "mixup": 0.2, "epochs": 3}
     used = SADETTA.uses(RunConfig(method="sade_tta", hyperparameters=settings))["sade"]

@@ -15,6 +15,7 @@ def network(experts: int, head: str, *, classes: int = 100, width: float = 1.0) 
     return build(experts, width=width)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "experts", "head"),
     [

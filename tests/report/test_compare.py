@@ -74,6 +74,7 @@ def test_friedman_with_ties_is_that_of_scipy(scores):
         assert friedman_p(scores) == pytest.approx(stats.friedmanchisquare(*scores).pvalue, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_report_does_not_import_what_takes_longest():
     code = "import ltbench.report.render, ltbench.report.contents, sys; print('scipy.stats' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

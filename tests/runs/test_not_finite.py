@@ -190,6 +190,7 @@ def test_what_is_wrong_with_all_runs_is_said_once(options):
         sweep.run_all([WRONG, WRONG.replace(seed=1)], options, ignore)
 
 
+@pytest.mark.slow
 def test_results_that_cannot_be_saved_end_a_sweep_at_once(options, monkeypatch):
     tried = []
 

@@ -23,6 +23,7 @@ from tests.runs.searches import BASE, outcomes, study_in, trials_in
 pytestmark = pytest.mark.usefixtures("small_network")
 
 
+@pytest.mark.slow
 def test_trials_are_runs_that_leave_the_test_set_alone(search, tmp_path):
     told = []
     found = search(2, on_trial=told.append)
@@ -220,6 +221,7 @@ def test_every_corner_of_a_declared_space_is_allowed(method):
         resolve(RunConfig(method=method, hyperparameters=corner))
 
 
+@pytest.mark.slow
 def test_a_search_with_several_workers_does_not_depend_on_who_is_first(search, tmp_path, pool):
     told = []
     for name, pick in (("first", 0), ("last", -1)):

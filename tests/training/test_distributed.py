@@ -398,6 +398,7 @@ def test_what_would_change_results_is_refused(name, group, accumulate, words):
         check_divisible(cls, name, 17, group, accumulate)
 
 
+@pytest.mark.slow
 def test_a_process_that_has_ended_is_spoken_of(together):
     def work(group):
         if group.rank == 1:

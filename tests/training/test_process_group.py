@@ -24,6 +24,7 @@ def test_shares_cover_everything_once_in_order(size, count, least):
     assert not taking or max(taking) - min(taking) <= 1
 
 
+@pytest.mark.slow
 def test_tensors_of_unequal_length_are_gathered_and_gradients_flow_back(together):
     def work(group):
         own = torch.arange(2.0 * group.rank).view(group.rank, 2).requires_grad_()
@@ -45,6 +46,7 @@ def test_alone_nothing_is_done():
     assert ALONE.is_main
 
 
+@pytest.mark.slow
 def test_what_is_agreed_and_handed_on(together):
     def work(group):
         tensors = [torch.full((2,), group.rank + 1.0), torch.tensor([bool(group.rank)]), torch.tensor(group.rank)]
@@ -65,6 +67,7 @@ def test_what_is_agreed_and_handed_on(together):
     assert found[0][4].tolist() == [[1.0], [2.0], [2.0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [3, 300])
 def test_predictions_are_those_of_one_process_bit_for_bit(count, together):
     pixels = np.random.default_rng(1).integers(0, 256, (count, 3, 8, 8)).astype(np.uint8)

@@ -91,6 +91,7 @@ def test_labels_break_after_commas_and_underscores():
     assert broken("a, b", 1) == "a,\nb"
 
 
+@pytest.mark.slow
 def test_the_command_writes_three_formats_and_says_what_it_leaves_out(cli, tmp_path, run):
     for seed in (0, 1):
         Store(tmp_path / "one").save(run("ce", seed))

@@ -99,6 +99,7 @@ def test_the_time_that_is_left(heart):
     assert last(heart).seconds_left(noon) is None
 
 
+@pytest.mark.slow
 def test_a_run_has_one_while_it_trains_and_none_afterwards(tmp_path):
     seen = []
 
@@ -136,6 +137,7 @@ def train_slowly(out):
     run(RUN, slowly)
 
 
+@pytest.mark.slow
 def test_a_run_whose_process_is_killed_waits_to_go_on(tmp_path):
     process = multiprocessing.get_context("fork").Process(target=train_slowly, args=(tmp_path / "out",))
     process.start()
