@@ -255,23 +255,28 @@ def _seeds_of_table(rows: Sequence[frozenset[int]]) -> frozenset[int]:
 
 
 def _ordered(rows: pd.DataFrame, reference: str | None) -> pd.DataFrame:
-    """Rows in the order of a table, with the columns ``tie`` and ``place``."""
+    """Rows in the order of a table, with the columns ``tie`` and ``place``.
+
+    Rows stand in the order of their means. Those from the first on that are not significantly worse than the best are
+    a tie for rank 1. One further below that is not significantly worse either, since its seeds scatter, has the rank
+    of its mean.
+    """
     complete = (rows["lacks_seeds"] == "") & rows["behind"].notna()
     is_reference = rows["setting"] == reference
     tested = rows["p"].notna()
-    tie = complete & (is_reference | (tested & ~rows["significantly_worse"]))
     # The reference first, also among those that are level with it; without a comparison by the rows' own means.
-    order = pd.DataFrame({"lacks": ~complete, "apart": ~tie, "behind": rows["behind"], "first": ~is_reference})
+    order = pd.DataFrame({"lacks": ~complete, "behind": rows["behind"], "first": ~is_reference})
     if reference is None:
-        order[["lacks", "apart"]] = False
-    if not (tested & complete).any():  # nothing ties where nothing is tested
-        tie &= is_reference
-    order = order.sort_values(["lacks", "apart", "behind", "first"], kind="stable")
-    rows = rows.assign(tie=tie).loc[order.index].reset_index(drop=True)
+        order["lacks"] = False
+    level = is_reference
+    if (tested & complete).any():  # nothing ties where nothing is tested
+        level = complete & (is_reference | (tested & ~rows["significantly_worse"]))
+    index = order.sort_values(["lacks", "behind", "first"], kind="stable").index
+    rows = rows.assign(tie=level).loc[index].reset_index(drop=True)
+    rows["tie"] = rows["tie"].cummin()
     places = []
     for row in rows.to_dict("records"):
-        before = rows[rows["tie"] | (rows["behind"] < row["behind"] - 1e-9)]
-        before = before[before["lacks_seeds"] == ""]
+        before = rows[(rows["behind"] < row["behind"] - 1e-9) & (rows["lacks_seeds"] == "")]
         ranked = row["lacks_seeds"] == "" and not math.isnan(row["behind"])
         places.append((1.0 if row["tie"] else 1.0 + len(before)) if ranked else math.nan)
     return rows.assign(place=places)

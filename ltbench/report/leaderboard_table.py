@@ -175,7 +175,7 @@ def leaderboard_table(
         leaderboard.title,
         ["Method", *(_ALL[name].heading for name in names)],
         rows,
-        about_seeds(leaderboard),
+        " ".join(filter(None, (about_seeds(leaderboard), about_scatter(leaderboard)))),
         expendable=() if view.columns else _EXPENDABLE,
         above=above,
         band=frozenset(band) if ties > 1 else frozenset(),
@@ -269,6 +269,17 @@ def ahead_of_reference(leaderboard: Leaderboard) -> str:
     (reference,) = leaderboard.rows["label"][leaderboard.rows["setting"] == leaderboard.reference]
     verb = "is" if len(ahead) == 1 else "are"
     return f"{', '.join(ahead)} {verb} ahead of {reference}, the best row that lacks none, on the seeds that both have"
+
+
+def about_scatter(leaderboard: Leaderboard) -> str:
+    """A sentence on rows below the tie that are not significantly worse than the best; empty where there are none."""
+    rows = leaderboard.rows
+    level = rows[~rows["tie"] & rows["p"].notna() & ~rows["significantly_worse"] & (rows["lacks_seeds"] == "")]
+    if level.empty or not rows["tie"].any():
+        return ""
+    which = f"{level.iloc[0]['label']} is" if len(level) == 1 else f"{len(level)} rows with ≈ are"
+    pronoun = "its" if len(level) == 1 else "their"
+    return f"Below the tie, {which} not significantly worse than the best either, since {pronoun} seeds scatter."
 
 
 def _listed(numbers: str) -> str:

@@ -151,6 +151,20 @@ def test_recorded_defaults_count_before_those_of_the_files(make_result):
     assert made.rows["top1"].max() == 53.0
 
 
+def test_a_row_whose_seeds_scatter_stands_at_the_place_of_its_mean(board):
+    made = board(
+        ("balpoe", {}, (60.1, 61.2, 61.9)), ("sade", {}, (60.5, 60.0, 62.5)),
+        ("focal", {}, (55.0, 56.1, 57.0)), ("cutmix", {}, (10.0, 60.0, 70.0)), ("ldam", {}, (40.0, 41.0, 41.9)),
+    )  # fmt: skip
+    assert made.rows["label"].tolist() == ["BalPoE", "SADE", "Focal Loss", "CutMix", "LDAM"]
+    assert made.rows["place"].tolist() == [1, 1, 3, 4, 5]
+    assert made.rows["tie"].tolist() == [True, True, False, False, False]
+    table = leaderboard_table(made)
+    assert (table.band, table.rule) == ({0, 1}, 2)
+    assert [row[3].startswith("≈") for row in table.rows] == [False, True, False, True, False]
+    assert "Below the tie, CutMix is not significantly worse than the best either" in table.caption
+
+
 def test_rank_is_equal_for_ties_and_a_rule_stands_below_them(board):
     made = board(
         ("balpoe", {}, (60.1, 61.2, 61.9)), ("sade", {}, (60.5, 60.0, 62.5)),
