@@ -43,6 +43,11 @@ def show_estimate(found: Estimate, stored: Collection) -> None:
         print_text("the method trains nothing of its own")
     evaluation = _duration(found.evaluation_seconds)
     print_text(f"evaluation of {found.sizes.test_images:,} test images, in one process: {evaluation}")
+    if found.encoding is not None:
+        print_text(
+            f"features of {found.encoding.images:,} images, augmented views among them, once for all methods and "
+            f"seeds: {_duration(found.encoding.seconds)}, without decoding and augmentation"
+        )
     for base in found.starts_from:
         print_text("\nit starts from this run, which is trained once for all methods that start from it:")
         show_estimate(base, stored)
@@ -83,7 +88,10 @@ def measured_rates(run: ResolvedRun, stored: Collection) -> dict[str, float]:
 def _step(config: RunConfig) -> dict[str, Any]:
     """What makes a training step of a run as long as it is."""
     batch = config.recipe.batch_size if isinstance(config.recipe, Recipe) else None
-    names = {"method", "hyperparameters", "dataset", "backbone", "image_size", "precision", "cache_resized", "decode"}
+    names = {
+        *("method", "hyperparameters", "dataset", "backbone", "image_size", "precision"),
+        *("cache_resized", "decode", "train"),
+    }
     return {**config.model_dump(include=names), "batch_size": batch}
 
 

@@ -50,7 +50,8 @@ Epochs = Annotated[
 RecipeName = Annotated[
     str | None,
     typer.Option(
-        help="Training recipe: standard, long, paper (each method's own) or a TOML file  [default: standard]",
+        help="Training recipe: standard, long, finetune (for weights), paper (each method's own) or a TOML file  "
+        "[default: standard]",
         rich_help_panel=RECIPE,
         autocompletion=completion.recipes,
     ),

@@ -38,10 +38,15 @@ class Recipe(Frozen):
     name: str = "custom"
     epochs: int = Field(200, ge=1, le=MOST_EPOCHS)
     batch_size: int = Field(128, ge=2, le=LARGEST_BATCH, description="global batch size, images")
-    lr: float = Field(0.1, gt=0, description="peak learning rate of SGD")
-    momentum: float = Field(0.9, ge=0, lt=1)
-    nesterov: bool = True
+    optimizer: Literal["sgd", "adamw", "nadamw", "lamb", "lion"] = Field("sgd", description="PyTorch's, or timm's")
+    lr: float = Field(0.1, gt=0, description="peak learning rate")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="factor of the learning rate from each layer of the backbone to the one below it"
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
+    nesterov: bool = Field(True, description="of SGD")
     weight_decay: float = Field(5e-4, ge=0, description="on every parameter, norms and heads too")
+    decay_norms: bool = Field(True, description="whether weight decay is also on norms and biases")
     schedule: Literal["step", "cosine"] = "step"
     milestones: tuple[Fraction, ...] = Field(
         (0.8, 0.9), description="fractions of the epochs at which the step schedule lowers the rate"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -85,6 +86,7 @@ class RunConfig(Frozen):
 
 
 _NEWER = ("weights", "train", "feature_views")
+_NEWER_OF_RECIPES = ("optimizer", "layer_decay", "decay_norms")
 """Settings that the checkpoints of versions before 0.2 know nothing of."""
 
 
@@ -94,9 +96,15 @@ def settings_text(config: RunConfig) -> str:
     A run id leaves defaults out; these guard against a default that has changed since. Settings that older versions
     did not have are left out at their default, so that older checkpoints still fit.
     """
-    fields = RunConfig.model_fields
-    absent = {name for name in _NEWER if getattr(config, name) == fields[name].default}
+    absent: dict[str, Any] = dict.fromkeys(_at_default(config, _NEWER), True)
+    if isinstance(config.recipe, Recipe):
+        absent["recipe"] = set(_at_default(config.recipe, _NEWER_OF_RECIPES))
     return canonical_json(config.model_dump(mode="json", exclude=absent))
+
+
+def _at_default(settings: Frozen, names: Sequence[str]) -> list[str]:
+    fields = type(settings).model_fields
+    return [name for name in names if getattr(settings, name) == fields[name].default]
 
 
 def canonical_json(value: Any) -> str:

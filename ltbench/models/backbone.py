@@ -11,6 +11,7 @@ from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.models import resnet_cifar, weights  # noqa: F401  (registers the networks with timm)
 from ltbench.models.experts import ExpertNetwork
 from ltbench.models.heads import HEADS
+from ltbench.models.layers import record_layers
 from ltbench.models.tracing import FeatureExtractor
 from ltbench.models.trunk_and_branch import Subgraph, split
 from ltbench.models.weights import Weights
@@ -53,6 +54,7 @@ class Backbone:
             warnings.warn(message, LtbenchWarning, stacklevel=2)
             modules = (nn.Identity(), complete)
         trunk, branches = modules
+        record_layers([trunk, *branches], models[0])
         make_head = HEADS[head or self.head]
         heads = [make_head(features, self.classes) for _ in range(experts)]
         return ExpertNetwork(trunk, branches, heads)

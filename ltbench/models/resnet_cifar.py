@@ -68,6 +68,10 @@ class CifarResNet(nn.Module):
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """The stem and the blocks by the names of their parameters, as timm's networks tell them."""
+        return {"stem": r"^conv1|bn1", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
+
     def get_classifier(self) -> nn.Module:
         """The last layer."""
         return self.fc

@@ -20,6 +20,8 @@ from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.errors import LtbenchError, LtbenchWarning, TrainingFailedError
 from ltbench.evaluation.predict import predict
 from ltbench.evaluation.result_parts import count_parameters, multiply_adds, peak_memory, reset_peak_memory
+from ltbench.features.encoder import Encoder
+from ltbench.features.loader import ENCODED_TOGETHER
 from ltbench.method import Method
 from ltbench.method.build import build_method
 from ltbench.progress import ProgressListener, ProgressUpdate
@@ -103,6 +105,16 @@ class ProcessTime:
 
 
 @dataclass(frozen=True)
+class EncodingTime:
+    """The computing of frozen features, once for all methods and seeds that are trained on them."""
+
+    images: int
+    """Number of images, each augmented view counted."""
+    seconds: float
+    """For all of them."""
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What a run is expected to take; the runs that it starts from are not in it."""
 
@@ -121,12 +133,15 @@ class Estimate:
     gathers_across_processes: bool
     """Whether the loss takes in the images of other processes."""
     starts_from: "tuple[Estimate, ...]"
+    encoding: EncodingTime | None = None
+    """None: the whole network is trained."""
 
     @property
     def seconds(self) -> float:
-        """Training in the first number of processes, evaluation, and the runs that it starts from."""
+        """Training in the first number of processes, features, evaluation, and the runs that it starts from."""
         training = self.processes[0].seconds if self.processes else 0.0
-        return training + self.evaluation_seconds + sum(base.seconds for base in self.starts_from)
+        encoding = self.encoding.seconds if self.encoding else 0.0
+        return training + encoding + self.evaluation_seconds + sum(base.seconds for base in self.starts_from)
 
     @property
     def gradient_bytes(self) -> int:
@@ -158,7 +173,10 @@ def estimate(config: RunConfig, options: RunOptions, *, processes: Sequence[int]
         group = Group(size=count)
         check_divisible(method, config.method, run.recipe.batch_size, group, options.accumulate, "--processes")
     sizes = sizes_of(config, options.data_dir)
-    timer = _Timer(run, method, sizes, choose_device(options.device), rounds, options)
+    device = choose_device(options.device)
+    encoder = _encoder(run, sizes, device)
+    shape = sizes.shape if encoder is None else (encoder.num_features, 1, 1)
+    timer = _Timer(run, method, replace(sizes, shape=shape), device, rounds, options)
     timer.begin(processes)
     found = {}
     for count in sorted(processes, reverse=True):  # the least memory first
@@ -172,7 +190,7 @@ def estimate(config: RunConfig, options: RunOptions, *, processes: Sequence[int]
         sizes=sizes,
         device=timer.device,
         parameters=count_parameters(built.network),
-        multiply_adds=multiply_adds(built, sizes.shape),
+        multiply_adds=multiply_adds(built, shape),
         processes=tuple(found[count] for count in processes),
         evaluation_seconds=evaluation_seconds,
         changes_batches=changes_batches(built),
@@ -180,7 +198,39 @@ def estimate(config: RunConfig, options: RunOptions, *, processes: Sequence[int]
         starts_from=tuple(
             estimate(base, options, processes=processes, rounds=rounds) for base in method.uses(config).values()
         ),
+        encoding=_encoding(run, built, encoder, sizes, rounds) if encoder is not None else None,
     )
+
+
+def _encoder(run: ResolvedRun, sizes: Sizes, device: torch.device) -> Encoder | None:
+    """The frozen network whose features a head is trained on; None: the whole network is trained."""
+    if run.config.train != "head":
+        return None
+    encoder = Encoder(
+        run.backbone,
+        run.weights,
+        channels=sizes.shape[0],
+        image_size=run.image_size,
+        precision=run.config.precision,
+        fold=True,
+    )
+    return encoder.to(device)
+
+
+def _encoding(run: ResolvedRun, method: Method, encoder: Encoder, sizes: Sizes, rounds: int) -> EncodingTime:
+    """Time the frozen network on random images, and count those that a method's features are computed of."""
+    views = run.config.feature_views or 0
+    names = {name for stage in method.stages(run.recipe) for name in stage.views or method.views}
+    kinds = {run.recipe.views[name] for name in names}
+    images = sizes.test_images + sum(views if views and kind != Augment() else 1 for kind in kinds) * sizes.images
+    device = next(encoder.parameters()).device
+    count = ENCODED_TOGETHER.get(device.type, 256)
+    some, taken = torch.rand(count, *sizes.shape, device=device), []
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        encoder(some).cpu()
+        taken.append(time.perf_counter() - began)
+    return EncodingTime(images, images * min(taken) / count)
 
 
 def sizes_of(config: RunConfig, folder: Path) -> Sizes:

@@ -27,6 +27,12 @@ def resolve(config: RunConfig) -> ResolvedRun:
         _check_probing(method, config, weights)
     table = recipes.table_of(config.train, source.recipe_table)
     recipe = config.recipe
+    if recipe == recipes.FINETUNE and weights is None:
+        raise LtbenchError(
+            "the recipe is for pre-trained networks, and there are no weights",
+            where="--recipe finetune",
+            hint="add --weights FILE, or --pretrained for timm's own; from nothing, --recipe standard trains",
+        )
     if recipe == recipes.PAPER:
         recipe = recipes.of_paper(config.method, method.paper.recipe, table)
     elif isinstance(recipe, str):

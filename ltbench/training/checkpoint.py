@@ -106,7 +106,7 @@ class TrainingState:
     """Within the stage."""
     step: int = 0
     """Within the epoch."""
-    optimiser: torch.optim.SGD | None = None
+    optimiser: torch.optim.Optimizer | None = None
     """None before the first stage and after the last one."""
     history: History = field(default_factory=History)
 
@@ -126,7 +126,7 @@ class TrainingState:
             }
         )
 
-    def resume(self, checkpoint: Checkpoint, stages: int, start_stage: Callable[[int], torch.optim.SGD]) -> bool:
+    def resume(self, checkpoint: Checkpoint, stages: int, start_stage: Callable[[int], torch.optim.Optimizer]) -> bool:
         """Go back to the state of a checkpoint; warns and leaves everything as it is if that does not fit the run.
 
         Args:
@@ -153,7 +153,9 @@ class TrainingState:
             self.sums.zero_()
             return False
 
-    def _restore(self, stored: dict[str, Any], stages: int, start_stage: Callable[[int], torch.optim.SGD]) -> bool:
+    def _restore(
+        self, stored: dict[str, Any], stages: int, start_stage: Callable[[int], torch.optim.Optimizer]
+    ) -> bool:
         self.stage, self.epoch, self.step = stored["position"]
         if not 0 <= self.stage <= stages:
             raise ValueError(f"there is no stage {self.stage}")
@@ -168,9 +170,9 @@ class TrainingState:
             groups = self.optimiser.state_dict()["param_groups"]
             self.optimiser.load_state_dict({"state": stored["optimiser"]["state"], "param_groups": groups})
             for weight, state in self.optimiser.state.items():
-                momentum = state.get("momentum_buffer")
-                if momentum is not None and momentum.shape != weight.shape:
-                    raise ValueError(f"a momentum is {tuple(momentum.shape)} and not {tuple(weight.shape)}")
+                for moment in state.values():  # of AdamW also the number of steps, which has no dimension
+                    if isinstance(moment, Tensor) and moment.ndim and moment.shape != weight.shape:
+                        raise ValueError(f"a momentum is {tuple(moment.shape)} and not {tuple(weight.shape)}")
         return True
 
 

@@ -1,11 +1,15 @@
 """What a stage trains: which parameters are frozen, parameter groups, and momentum that is carried over."""
 
+from typing import Any
+
 import torch
+from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
 from ltbench.config import Recipe
 from ltbench.errors import TrainingFailedError
 from ltbench.method import Method, Stage
+from ltbench.models.layers import layers_below_last
 
 
 class StageSetup:
@@ -15,7 +19,7 @@ class StageSetup:
 
     Args:
         method: as it is before training.
-        recipe: learning rate, momentum and weight decay.
+        recipe: optimiser, learning rates, momentum and weight decay.
         device: where the method is.
         recorded: whether steps will be recorded as CUDA graphs, for which learning rates are tensors.
     """
@@ -23,6 +27,7 @@ class StageSetup:
     def __init__(self, method: Method, recipe: Recipe, device: torch.device, *, recorded: bool) -> None:
         self.method, self.recipe, self.device, self.recorded = method, recipe, device, recorded
         self.trainable = {name for name, weight in method.named_parameters() if weight.requires_grad}
+        self.layers = layers_below_last(method) if recipe.layer_decay != 1 else {}
         self.frozen_modules = [module for module in method.modules() if not module.training]
 
     def freeze(self, stage: Stage) -> None:
@@ -38,7 +43,7 @@ class StageSetup:
                 if isinstance(module, nn.modules.batchnorm._NormBase) and names & self.trainable:
                     module.train(any(name.startswith(stage.trains) for name in names))
 
-    def optimiser(self, stage: Stage, previous: torch.optim.Optimizer | None = None) -> torch.optim.SGD:
+    def optimiser(self, stage: Stage, previous: torch.optim.Optimizer | None = None) -> torch.optim.Optimizer:
         """The optimiser of a stage whose parameters ``freeze`` has set.
 
         Args:
@@ -47,26 +52,40 @@ class StageSetup:
 
         Raises:
             TrainingFailedError: if the stage trains no parameter.
+            LtbenchError: if the recipe has a rate for each layer and those of the backbone are not known.
         """
-        groups: dict[float, list[nn.Parameter]] = {}
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, weight in self.method.named_parameters():
             if weight.requires_grad:
-                groups.setdefault(lr_scale(stage, name), []).append(weight)
+                decay = self.recipe.weight_decay if weight.ndim > 1 or self.recipe.decay_norms else 0.0
+                groups.setdefault((self._lr_scale(stage, name), decay), []).append(weight)
         if not groups:
             raise TrainingFailedError(f"stage '{stage.name}' trains nothing: no parameter is named {stage.trains}...")
-        lr = self.recipe.lr
-        optimiser = torch.optim.SGD(
-            [{"params": weights, "scale": scale} for scale, weights in groups.items()],
-            lr=torch.tensor(lr, device=self.device) if self.recorded else lr,
-            momentum=self.recipe.momentum,
-            nesterov=self.recipe.nesterov,
-            weight_decay=self.recipe.weight_decay,
-            fused=self.recorded or None,  # the only one that reads its learning rate from a tensor
+        optimiser = self._made(
+            [{"params": weights, "scale": scale, "weight_decay": decay} for (scale, decay), weights in groups.items()]
         )
         if stage.optimiser == "carried" and previous is not None:
             carried = [weight for weight in _weights(optimiser) if weight in previous.state]
             optimiser.state.update({weight: previous.state[weight] for weight in carried})
         return optimiser
+
+    def _made(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        recipe = self.recipe
+        if recipe.optimizer != "sgd":
+            made: torch.optim.Optimizer = create_optimizer_v2(groups, opt=recipe.optimizer, lr=recipe.lr)
+            return made
+        return torch.optim.SGD(
+            groups,
+            lr=torch.tensor(recipe.lr, device=self.device) if self.recorded else recipe.lr,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            fused=self.recorded or None,  # the only one that reads its learning rate from a tensor
+        )
+
+    def _lr_scale(self, stage: Stage, name: str) -> float:
+        """The stage's factor of a parameter's learning rate, times the recipe's for its layer."""
+        scale = lr_scale(stage, name)
+        return scale * self.recipe.layer_decay ** self.layers.get(name, 0)
 
 
 def add_missing_momentum(optimiser: torch.optim.Optimizer) -> None:

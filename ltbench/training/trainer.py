@@ -94,7 +94,7 @@ class _Trainer:
             options = replace(options, compiled=self._worth_compiling())
         self.options, self.group = options, options.group
         device = batches.train.device
-        eager_only = options.checkpoint_activations or options.shard
+        eager_only = options.checkpoint_activations or options.shard or recipe.optimizer != "sgd"
         self.recorder = None if eager_only else RECORDERS.get(device.type)
         self.setup = StageSetup(method, recipe, device, recorded=self.recorder is not None)
         self.state = TrainingState(method, torch.zeros(2, dtype=torch.float64, device=device))
@@ -144,7 +144,7 @@ class _Trainer:
         self.group.broadcast([*self.method.parameters(), *self.method.buffers()])
         state.optimiser = self.setup.optimiser(stage, state.optimiser)
 
-    def _resume_stage(self, index: int) -> torch.optim.SGD:
+    def _resume_stage(self, index: int) -> torch.optim.Optimizer:
         self.setup.freeze(self.stages[index].stage)
         return self.setup.optimiser(self.stages[index].stage)
 

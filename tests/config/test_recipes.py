@@ -18,7 +18,22 @@ def test_every_recipe_loads_for_every_kind_of_data(name, table):
     assert recipes.recipe(name, table).name == name
     heads = ["linear-probing"] if name == "standard" else []  # on frozen features, of any data
     assert sorted(recipes.tables(name)) == sorted([*TABLES, *heads])
-    assert recipes.names() == ["long", "standard"]
+    assert recipes.names() == ["finetune", "long", "standard"]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_fine_tuning_is_the_same_for_every_kind_of_data(table):
+    recipe = recipes.recipe("finetune", table)
+    assert (recipe.name, recipe.optimizer, recipe.head, recipe.decay_norms) == ("finetune", "adamw", "linear", False)
+    assert recipe == recipes.recipe("finetune", "cifar")
+
+
+def test_fine_tuning_is_about_whole_networks():
+    with pytest.raises(LtbenchError, match="recipe 'finetune' has no settings for linear-probing"):
+        recipes.recipe("finetune", "linear-probing")
+    with pytest.raises(LtbenchError, match="there are no weights") as error:
+        resolve(RunConfig(method="ce", recipe="finetune"))
+    assert "--weights FILE" in str(error.value)
 
 
 def test_the_standard_recipe_of_cifar_is_the_published_one():

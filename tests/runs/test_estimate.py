@@ -1,7 +1,9 @@
 """Estimates of how long a run takes."""
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
 from ltbench import registry
 from ltbench.config import RunConfig
@@ -157,3 +159,24 @@ def test_a_batch_has_one_part_or_more(command, parts, cli):
 def test_a_data_set_without_published_sizes_must_be_there(tmp_path):
     with pytest.raises(LtbenchError, match="cifar100"):
         estimate(RunConfig(dataset="cifar100-lt"), RunOptions(data_dir=tmp_path))
+
+
+@pytest.mark.slow
+def test_features_are_counted_with_their_views_and_timed_once_for_all(tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    save_file(timm.create_model("test_efficientnet", num_classes=5).state_dict(), weights)
+    config = RunConfig(
+        method="ce", epochs=1, backbone="test_efficientnet", weights=str(weights), train="head", feature_views=3,
+    )  # fmt: skip
+    options = RunOptions(data_dir=tmp_path, device="cpu")
+    found = estimate(config, options, rounds=1)
+    train, test = found.sizes.images, found.sizes.test_images
+    assert found.encoding is not None
+    assert found.encoding.images == 3 * train + test
+    assert found.seconds == pytest.approx(
+        found.processes[0].seconds + found.evaluation_seconds + found.encoding.seconds
+    )
+    # BCL compares three views: the usual one and two of SimCLR's kind, which are computed beside it.
+    assert estimate(config.replace(method="bcl"), options, rounds=1).encoding.images == 6 * train + test
+    assert estimate(config.replace(feature_views=0), options, rounds=1).encoding.images == train + test
+    assert estimate(config.replace(train="all", feature_views=None), options, rounds=1).encoding is None

@@ -1,8 +1,9 @@
 """Training recipes as data: one TOML file a recipe, one table a data set.
 
 ``standard`` and ``long`` are those of the BalPoE paper's published configurations, which its rivals are trained
-with too, so that a table compares methods and not schedules. ``paper`` is each method's own, stated in the TOML file
-beside the method's. A recipe may name an augmentation of ``ltbench/config/augmentations.toml``.
+with too, so that a table compares methods and not schedules. ``finetune`` is for pre-trained networks, ``paper`` is
+each method's own, stated in the TOML file beside the method's. A recipe may name an augmentation of
+``ltbench/config/augmentations.toml``.
 """
 
 from collections.abc import Mapping
@@ -15,8 +16,12 @@ from ltbench.errors import LtbenchError, unknown
 
 PAPER = "paper"
 """Stands for the recipe of a method's authors."""
+FINETUNE = "finetune"
+"""The recipe for the whole of a pre-trained network."""
 PROBING = "linear-probing"
 """The table of a recipe for heads on frozen features, whatever the data set."""
+ANY = "any"
+"""The table of a recipe for whole networks on data sets that it has no table of their own for."""
 
 
 def table_of(train: str, dataset_table: str) -> str:
@@ -55,6 +60,8 @@ def recipe(name: str, table: str) -> Recipe:
     if name.endswith(".toml"):
         return _parsed({"name": Path(name).stem, **read_toml(Path(name))}, where=name)
     known = tables(name)
+    if table not in known and table != PROBING and ANY in known:
+        table = ANY
     if table not in known:
         raise LtbenchError(
             f"recipe '{name}' has no settings for {table}",

@@ -117,7 +117,8 @@ def _hand_over(optimiser: torch.optim.Optimizer, successors: dict[Tensor, Tensor
     for old, new in successors.items():
         for name, value in optimiser.state.pop(old, {}).items():
             if value is not None:  # no momentum yet
-                optimiser.state[new][name] = _like(_whole(value), new)
+                whole = _whole(value)
+                optimiser.state[new][name] = _like(whole, new) if whole.ndim else whole  # a number of steps
 
 
 def _like(tensor: Tensor, other: Tensor) -> Tensor:
