@@ -112,8 +112,11 @@ def export(
     card = predictor.card
     path = output or Path(f"{card.config.method}-{card.run_id}{exporting.FORMATS[style].suffix}")
     difference = exporting.export(predictor, style, path)
+    about = exporting.write_readme(card, style, path)
     size = ", ".join(map(str, card.input))
     echo(
         f"{path}: (N, {size}) float32 pixels in [0, 1] -> (N, {len(card.classes)}) logits\n"
         f"  loaded and compared with the run: largest difference {difference:.1e}"
     )
+    if about is not None:
+        echo(f"{about}: how a photograph becomes its input, with lines of Python")

@@ -230,6 +230,10 @@ def run_all(configs: "Sequence[RunConfig]", options: "RunOptions", parallel: int
         folder = [] if options.out == Path("results") else ["--results", str(options.out)]
         words = ["show", done[0].run_id] if len(done) == 1 else ["report"]
         echo(f"next: {shlex.join(['ltbench', *words, *folder])}")
+        if any(result.config.dataset == "folder-lt" for result in done):
+            run_id = done[0].run_id if len(done) == 1 else "RUN"
+            command = shlex.join(["ltbench", "export", run_id, *folder])
+            echo(f"the trained weights lie in the cache only; to keep those of a run: {command}")
     return len(done) == len(results)
 
 

@@ -1,6 +1,7 @@
 """A trained run as a file: TorchScript, ONNX, or weights in safetensors; none is kept that predicts otherwise."""
 
 import importlib.util
+import json
 import shutil
 import tempfile
 import warnings
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -19,8 +19,9 @@ from ltbench import rng
 from ltbench.data.images import LabelledImages
 from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.deploy.predictor import Card, Predictor, build, check_finite
+from ltbench.deploy.readme import in_words, readme
 from ltbench.errors import LtbenchError
-from ltbench.files.output import write_bytes
+from ltbench.files.output import is_regular, write_bytes, write_text
 
 METADATA = "ltbench"
 """Key of the card, as JSON text, in the metadata of each format."""
@@ -97,6 +98,27 @@ def export(predictor: Predictor, kind: str, path: Path) -> float:
     return difference
 
 
+def write_readme(card: Card, kind: str, path: Path) -> Path | None:
+    """Write how a photograph becomes the input of an exported file beside it, as Markdown.
+
+    Returns:
+        The path; None where the file is no regular one, such as a pipe, and nothing stands beside it.
+
+    Raises:
+        LtbenchError: if it cannot be written.
+    """
+    if not is_regular(path):
+        return None
+    about = path.with_name(f"{path.name}.md")
+    write_text(about, readme(card, kind, path.name))
+    return about
+
+
+def _metadata(card: Card) -> str:
+    """The card as JSON, with the way from a photograph to the input in words."""
+    return json.dumps({**card.model_dump(mode="json"), "preprocessing": in_words(card)})
+
+
 def _compare(predictor: Predictor, load: Callable[[Tensor], Tensor]) -> float | None:
     """The largest difference to the method's own logits, for batches of several sizes; None if they are too far off."""
     card, differences = predictor.card, []
@@ -123,9 +145,11 @@ def load_predictor(path: str | Path) -> Predictor:
     try:
         with safe_open(path, "pt") as stored:
             text = (stored.metadata() or {})[METADATA]
-        card = Card.model_validate_json(text)
+        values = dict(json.loads(text))
+        values.pop("preprocessing", None)
+        card = Card.model_validate(values)
         weights = load_file(path)
-    except (OSError, KeyError, ValidationError, SafetensorError) as error:
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise LtbenchError(
             f"not a predictor that ltbench has exported ({type(error).__name__})",
             where=path,
@@ -144,7 +168,7 @@ def _example(predictor: Predictor) -> Tensor:
 def _save_torchscript(predictor: Predictor, path: Path) -> None:
     # Deprecated by torch in favour of torch.export, whose files no TorchScript runtime reads.
     traced = torch.jit.trace(predictor, _example(predictor))  # type: ignore[no-untyped-call]
-    torch.jit.save(traced, str(path), _extra_files={METADATA: predictor.card.model_dump_json()})
+    torch.jit.save(traced, str(path), _extra_files={METADATA: _metadata(predictor.card)})
 
 
 def _load_torchscript(path: Path) -> Callable[[Tensor], Tensor]:
@@ -163,7 +187,7 @@ def _save_onnx(predictor: Predictor, path: Path) -> None:
         verbose=False,
     )
     assert program is not None
-    program.model.metadata_props[METADATA] = predictor.card.model_dump_json()
+    program.model.metadata_props[METADATA] = _metadata(predictor.card)
     program.save(str(path), external_data=False)
 
 
@@ -176,7 +200,7 @@ def _load_onnx(path: Path) -> Callable[[Tensor], Tensor]:
 
 def _save_safetensors(predictor: Predictor, path: Path) -> None:
     weights = {name: value.contiguous() for name, value in predictor.state_dict().items()}
-    save_file(weights, path, metadata={METADATA: predictor.card.model_dump_json()})
+    save_file(weights, path, metadata={METADATA: _metadata(predictor.card)})
 
 
 FORMATS = {

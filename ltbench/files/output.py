@@ -43,6 +43,11 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, lambda stream: stream.write(text.encode()))
 
 
+def is_regular(path: Path) -> bool:
+    """Whether what the user has named is a file, there or not yet, and no pipe, device or open descriptor."""
+    return _target(path) is not None
+
+
 def _target(path: Path) -> Path | None:
     """The regular file, there or not yet, that a path leads to; None where it leads to something else."""
     if _descriptor(path):

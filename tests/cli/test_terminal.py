@@ -404,6 +404,9 @@ def test_an_estimate_writes_nothing_into_the_users_folder_and_a_run_says_so(cli,
     assert "epochs of 8 images" in done.out
     assert sorted((tmp_path / "images").rglob("*")) == before
     ran = cli("run", *settings)
+    (result,) = Path("results").rglob("*.json")
+    said = f"the trained weights lie in the cache only; to keep those of a run: ltbench export {result.stem}\n"
+    assert ran.out.endswith(said)
     assert ran.code == 0
     said = "2 of 10 images, a fifth of each class, are the test set; images/ltbench-split.csv names them"
     assert f"ltbench: note: {said}\n" in ran.err
