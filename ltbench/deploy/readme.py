@@ -34,7 +34,10 @@ def readme(card: Card, kind: str, file: str) -> str:
     channels, side, _ = card.input
     imports, load, call = _LOAD[kind]
     code = [
-        *sorted(["import numpy as np", "from PIL import Image, ImageOps", *imports], key=lambda line: line.split()[1]),
+        *sorted(
+            ["import numpy as np", "from PIL import Image, ImageOps", *imports],
+            key=lambda line: line.split()[1].lower(),
+        ),
         "",
         'image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")',
         *_resize(card),
