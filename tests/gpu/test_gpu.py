@@ -1,4 +1,4 @@
-"""What only a CUDA GPU can show, started by ``benchmarks/gpu.sh``. Without a GPU these tests fail: none passes unseen."""
+"""What only a CUDA GPU can show: ``benchmarks/gpu.sh`` runs it. Without a GPU these tests fail; none passes unseen."""
 
 import pytest
 import torch
