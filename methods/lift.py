@@ -22,15 +22,15 @@ class LIFT(Method):
     The adapters (AdaptFormer: norm, down-projection, ReLU, up-projection, learned scale) stand in parallel to the
     blocks' perceptrons and start at zero; their width is 2^floor(log2(C / 2L)) for C classes and L blocks, at least 1.
 
-    Meant for ``--backbone vit_base_patch16_clip_224.openai --pretrained --image-size 224 --recipe paper``, so for
-    data sets whose images can be read in that size. From random weights it is a classifier on random features and
-    cannot come near cross entropy: on digits-lt 84 % macro accuracy over five seeds, where cross entropy has 95 %.
+    Meant for ``--backbone vit_base_patch16_clip_224.openai --pretrained --recipe paper``, or ``--weights FILE`` with
+    those of a CLIP or ImageNet-21k transformer, and for data sets whose images can be read in its size. From random
+    weights it is a classifier on random features and cannot come near cross entropy: on digits-lt 84 % macro accuracy
+    over five seeds, where cross entropy has 95 %.
 
     Departures: there is no text encoder here, so the classifier starts from the classes' mean features (one of the
     initialisations of the published code, whose default is CLIP's text features); no test-time ensemble of five
-    crops; images are normalised by the data set's mean and deviation and not by CLIP's; CIFAR's images keep their 32
-    pixels, where the authors enlarge them to 224. In a network without timm's plain transformer blocks there is no
-    place for adapters: there the norms train, beside the classifier.
+    crops; CIFAR's images keep their 32 pixels, where the authors enlarge them to 224. In a network without timm's
+    plain transformer blocks there is no place for adapters: there the norms train, beside the classifier.
     """
 
     class Config(MethodConfig):

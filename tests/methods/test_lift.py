@@ -1,19 +1,24 @@
 """LIFT: where its adapters are, what they start at, and what trains."""
 
+import re
 from copy import deepcopy
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 
 from ltbench import registry
-from ltbench.config import Recipe
+from ltbench.config import Recipe, RunConfig
 from ltbench.conformance import Subject
 from ltbench.data.images import LabelledImages
 from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.method import ClassPrior, Stage, at_rest
+from ltbench.method.build import build_method
 from ltbench.models.backbone import Backbone
+from ltbench.runs.resolve import resolve
 from ltbench.training.trainer import fit
 from ltbench_methods.lift import AdaptedBlock, Adapter, bottleneck
 
@@ -115,3 +120,26 @@ def test_without_transformer_blocks_norms_and_classifier_train(method_of_resnet)
 def method_of_resnet():
     subject = Subject(registry.method("lift"))
     return subject.make(), next(subject.train.eval_batches())
+
+
+def test_a_local_vision_transformer_is_adapted(tmp_path):
+    file = tmp_path / "vit.safetensors"
+    pretrained = timm.create_model("test_vit", num_classes=5).state_dict()  # of another number of classes
+    save_file(pretrained, file)
+    found = resolve(RunConfig(method="lift", backbone="test_vit", weights=str(file), dataset="folder-lt"))
+    method = build_method(
+        registry.method("lift"), found, [4, 2, 1], (3, found.image_size, found.image_size), torch.device("cpu")
+    )
+    assert found.image_size == timm.get_pretrained_cfg("test_vit").input_size[1]
+    weights = dict(method.named_parameters())
+    frozen = {name for name, weight in weights.items() if not weight.requires_grad}
+    model = "network.branches.0.model."
+    for name, expected in pretrained.items():
+        if name.startswith("head."):
+            continue
+        ours = model + re.sub(r"(blocks\.\d+)\.", r"\1.block.", name)
+        assert torch.equal(weights[ours], expected), name
+        assert ours in frozen
+    assert {name.rpartition(".adapter.")[0] for name in weights.keys() - frozen if ".adapter." in name} == {
+        f"{model}blocks.{block}" for block in range(6)
+    }
