@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from ltbench import cli, conformance, registry
 from ltbench.config import Recipe, RunConfig
+from ltbench.results.schema import Result
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run
 
@@ -225,6 +226,18 @@ def test_a_user_can_train_heads_on_frozen_features(cli, tmp_path):
     text = section("Classifiers on frozen features", PAGES["docs/pretrained.md"])
     printed = walk(cli, text, all=["ce,balpoe"], **OF_THE_TEST)
     assert "linear probing" in printed["report"]
+
+
+@pytest.mark.slow
+def test_a_user_can_fine_tune_a_network(cli, tmp_path):
+    photographs(tmp_path / "photos", {"cat": 15, "dog": 6}, seed=0)
+    save_file(timm.create_model("test_efficientnet").state_dict(), tmp_path / "weights.safetensors")
+    printed = walk(cli, section("Fine-tuning the whole network", PAGES["docs/pretrained.md"]), **OF_THE_TEST)
+    assert "finetune recipe" in printed["estimate"]
+    (stored,) = (tmp_path / "mine").rglob("*.json")
+    result = Result.model_validate_json(stored.read_bytes())
+    assert result.config.full_recipe.optimizer == "adamw"
+    assert result.weights is not None
 
 
 @pytest.mark.slow
