@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from ltbench import registry
 from ltbench.method import Choice, Method, Range
-from ltbench.method.method_config import Mixing
+from ltbench.method.method_config import MethodConfig
 from ltbench.method.paper import by_imbalance_ratio, paper_of
 from ltbench.report.frame import load_results
 from ltbench.report.published import headlines
@@ -105,7 +105,7 @@ def _settings(cls: type[Method]) -> str:
     settings, space = [], cls.Config.search_space()
     for name, field in cls.Config.model_fields.items():
         searched = space.get(name)
-        usual = name in Mixing.model_fields and field.default == Mixing.model_fields[name].default
+        usual = name in MethodConfig.model_fields and field.default == MethodConfig.model_fields[name].default
         if not usual or searched:
             settings.append(f"{name} {_shown(field.default)}{f' [{_range(searched)}]' if searched else ''}")
     settings += [f"{name} [{_range(one)}]" for name, one in space.items() if name not in cls.Config.model_fields]

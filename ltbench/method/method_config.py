@@ -2,9 +2,9 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ltbench.config import Frozen
 from ltbench.method.search_space import Choice, Range, hyperparameter, options_of
@@ -42,8 +42,63 @@ class Mixing(Frozen):
         return not self.cmo and not (self.remix and (self.mixup or self.cutmix))
 
 
-class MethodConfig(Mixing):
-    """The hyper-parameters that every method has, those of mixing; a method's own ``Config`` adds to them."""
+_OF_VARIANT: dict[str, dict[str, Any]] = {
+    "sam": {},
+    "imbsam": {"sam_tail": 20},
+    "focal-sam": {"sam_gamma": 3.2, "sam_share": 0.8},
+    "cc-sam": {"sam_share": 0.5},
+}
+"""The further settings of each kind of sharpness-aware minimization: their authors' values for CIFAR-100-LT."""
+
+
+class Sharpness(Frozen):
+    """Whether and how training is sharpness-aware (``ltbench.training.sharpness``): settings of every method.
+
+    What is off is None, and so leaves no trace in a run id. A variant fills in its further settings.
+    """
+
+    sam: float | None = Field(
+        None, ge=0, description="radius rho of sharpness-aware minimization (SAM), e.g. 0.05; 0 turns it off"
+    )
+    sam_variant: Literal["sam", "imbsam", "focal-sam", "cc-sam"] | None = Field(
+        None, description="sam for all classes alike, imbsam for tail classes, focal-sam or cc-sam by class"
+    )
+    sam_tail: int | None = Field(
+        None, ge=1, description="imbsam: classes with fewer training images than this are the tail (20)"
+    )
+    sam_gamma: float | None = Field(
+        None, ge=0, description="focal-sam: gamma of a class's share of sharpness, (1 - its frequency)^gamma (3.2)"
+    )
+    sam_share: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="share of the loss that is sharpness-aware: lambda of focal-sam (0.8), of cc-sam (0.5)",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_sharpness(cls, values: Any) -> Any:
+        """Fill in the settings of a variant; refuse those that would have no effect."""
+        if not isinstance(values, Mapping):
+            return values
+        own = {name: values[name] for name in Sharpness.model_fields if values.get(name) is not None}
+        rest = {name: value for name, value in values.items() if name not in Sharpness.model_fields}
+        if "sam" in values and not own.get("sam"):
+            return {**rest, "sam": None}
+        variant = own.get("sam_variant", "sam")
+        if not own or variant not in _OF_VARIANT:  # a type will complain of the latter
+            return {**rest, **own}
+        for name in own.keys() - {"sam", "sam_variant"} - _OF_VARIANT[variant].keys():
+            which = " or ".join(kind for kind, settings in _OF_VARIANT.items() if name in settings)
+            raise ValueError(f"{name} is a setting of sam_variant={which} and has no effect on {variant}")
+        if "sam" not in own:
+            raise ValueError(f"{', '.join(sorted(own))} has no effect without a radius, e.g. sam=0.05")
+        return {**rest, **_OF_VARIANT[variant], **own, "sam_variant": None if variant == "sam" else variant}
+
+
+class MethodConfig(Mixing, Sharpness):
+    """The hyper-parameters that every method has: mixing and SAM. A method's own ``Config`` adds to them."""
 
     searches_mixup: ClassVar[bool] = True
     """Whether ``ltbench tune`` searches mixup, too."""
