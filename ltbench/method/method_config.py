@@ -87,7 +87,7 @@ class Sharpness(Frozen):
         if "sam" in values and not own.get("sam"):
             return {**rest, "sam": None}
         variant = own.get("sam_variant", "sam")
-        if not own or variant not in _OF_VARIANT:  # a type will complain of the latter
+        if not own or not isinstance(variant, str) or variant not in _OF_VARIANT:  # its type will complain
             return {**rest, **own}
         for name in own.keys() - {"sam", "sam_variant"} - _OF_VARIANT[variant].keys():
             which = " or ".join(kind for kind, settings in _OF_VARIANT.items() if name in settings)

@@ -167,7 +167,8 @@ class SharpnessAwareGradient:
             others = (squares * divided).sum()
             self.gradient.options.group.all_reduce([others])
             return (squares[~divided].sum() + others).sqrt()
-        return torch.linalg.vector_norm(norms)
+        norm: Tensor = torch.linalg.vector_norm(norms)
+        return norm
 
     @contextmanager
     def _passes(self, device: torch.device) -> Iterator[Callable[[], None]]:
