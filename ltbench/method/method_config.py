@@ -1,7 +1,7 @@
 """The hyper-parameters of a method."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -57,8 +57,11 @@ class Sharpness(Frozen):
     What is off is None, and so leaves no trace in a run id. A variant fills in its further settings.
     """
 
-    sam: float | None = Field(
-        None, ge=0, description="radius rho of sharpness-aware minimization (SAM), e.g. 0.05; 0 turns it off"
+    sam: float | None = hyperparameter(
+        None,
+        search=Range(0.01, 1.0, log=True),
+        ge=0,
+        description="radius rho of sharpness-aware minimization (SAM), e.g. 0.05; 0 turns it off",
     )
     sam_variant: Literal["sam", "imbsam", "focal-sam", "cc-sam"] | None = Field(
         None, description="sam for all classes alike, imbsam for tail classes, focal-sam or cc-sam by class"
@@ -66,11 +69,15 @@ class Sharpness(Frozen):
     sam_tail: int | None = Field(
         None, ge=1, description="imbsam: classes with fewer training images than this are the tail (20)"
     )
-    sam_gamma: float | None = Field(
-        None, ge=0, description="focal-sam: gamma of a class's share of sharpness, (1 - its frequency)^gamma (3.2)"
-    )
-    sam_share: float | None = Field(
+    sam_gamma: float | None = hyperparameter(
         None,
+        search=Range(0.5, 5.0),
+        ge=0,
+        description="focal-sam: gamma of a class's share of sharpness, (1 - its frequency)^gamma (3.2)",
+    )
+    sam_share: float | None = hyperparameter(
+        None,
+        search=Range(0.2, 1.0),
         gt=0,
         le=1,
         description="share of the loss that is sharpness-aware: lambda of focal-sam (0.8), of cc-sam (0.5)",
@@ -113,12 +120,28 @@ class MethodConfig(Mixing, Sharpness):
     @classmethod
     def search_space(cls) -> Mapping[str, Range | Choice]:
         """What ``ltbench tune`` searches, by name, in the order of the class bodies; a mixup that is inherited last."""
-        declared = [name for base in reversed(cls.__mro__) if issubclass(base, MethodConfig) for name in _body(base)]
-        order = [name for name in dict.fromkeys([*declared, *cls.model_fields]) if name in cls.model_fields]
-        found = {key: option for name in order for key, option in options_of(name, cls.model_fields[name]).items()}
+        found = {key: option for name in cls._order() if not cls._is_off(name) for key, option in cls._options(name)}
         if not cls.searches_mixup:
             found.pop("mixup", None)
         return found
+
+    @classmethod
+    def optional_space(cls) -> Mapping[str, Range | Choice]:
+        """What it searches only where it is asked to, by name: settings of every method that are off by default."""
+        return {key: option for name in cls._order() if cls._is_off(name) for key, option in cls._options(name)}
+
+    @classmethod
+    def _order(cls) -> list[str]:
+        declared = [name for base in reversed(cls.__mro__) if issubclass(base, MethodConfig) for name in _body(base)]
+        return [name for name in dict.fromkeys([*declared, *cls.model_fields]) if name in cls.model_fields]
+
+    @classmethod
+    def _is_off(cls, name: str) -> bool:
+        return name in MethodConfig.model_fields and cls.model_fields[name].default is None
+
+    @classmethod
+    def _options(cls, name: str) -> Iterable[tuple[str, Range | Choice]]:
+        return options_of(name, cls.model_fields[name]).items()
 
 
 def _body(cls: type) -> Mapping[str, Any]:
