@@ -38,6 +38,9 @@ Every method can be trained with mixup, CutMix, Remix and CMO (`--set mixup=0.4`
 batch is mixed in one way: by CMO with its chance, else by mixup or CutMix, each in half of the batches where both are
 on.
 
+Every method can be trained with sharpness-aware minimization, too (`--set sam=0.05`, `sam_variant=imbsam`, `focal-sam`
+or `cc-sam`): [SAM](recipes.md#sharpness-aware-minimization).
+
 Cost: training time over that of cross entropy, the shortest run of each, with the runs that it starts from{where};
 larger networks have other ratios. The cell is empty where the two were not measured on one machine.
 
