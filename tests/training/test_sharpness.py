@@ -298,6 +298,7 @@ WITHOUT_TRAINING = {"logit_adjustment_posthoc", "sade_tta", "tau_norm"}
 """They change predictions only, or adapt to images without labels."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({*registry.method_names()} - WITHOUT_TRAINING))
 def test_every_methods_loss_can_be_divided_by_class(name):
     # With all shares one, the variants are SAM. A term of no class would be left out: RIDE's is off here.
@@ -381,6 +382,7 @@ def test_all_passes_draw_the_same_masks_and_start_with_the_same_buffers(variant)
     assert all(one == seen[1] for one in seen[1::2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("name", ["ce", "balpoe", "ldam_drw"])
 @pytest.mark.parametrize("accumulate", [2, 5])
@@ -430,6 +432,7 @@ def test_radius_0_is_the_run_without_sam():
     assert run_id(plain, "1", "data") == run_id(off, "1", "data")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_activation_checkpointing_changes_nothing(variant, tmp_path):
     plain, _ = trained(tmp_path, "ce", **VARIANTS[variant])
@@ -484,6 +487,7 @@ LONGER = RECIPE.model_copy(update={"epochs": 8})
 """Sixteen steps, half of which have one shape."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["sam", "imbsam", "focal-sam"])
 def test_recorded_steps_change_nothing(variant, monkeypatch):
     subject = Subject(registry.method("balpoe"))
@@ -495,6 +499,7 @@ def test_recorded_steps_change_nothing(variant, monkeypatch):
     assert same(state(plain), state(recorded))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "build", "reason"),
     [
@@ -513,6 +518,7 @@ def test_steps_that_cannot_be_recorded_run_plainly_and_say_so(variant, build, re
     assert same(state(plain), state(recorded))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["sam", "focal-sam", "cc-sam"])
 def test_compiled_steps_train_as_plain_ones_do(variant, tmp_path, monkeypatch):
     plain, _ = trained(tmp_path, "ce", **VARIANTS[variant])
@@ -525,6 +531,7 @@ def test_compiled_steps_train_as_plain_ones_do(variant, tmp_path, monkeypatch):
         torch.testing.assert_close(compiled[name], value, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compiled_leaves_no_trace(tmp_path, monkeypatch):
     def no_compiler(graph, inputs):
         raise RuntimeError("no C++ compiler")
@@ -549,6 +556,7 @@ def test_bf16_is_for_the_networks_arithmetic_only(variant, tmp_path):
             torch.testing.assert_close(rounded[name], value, rtol=0.1, atol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_interrupted_training_resumes_exactly(variant, tmp_path):
     subject, settings = Subject(registry.method("ldam_drw")), VARIANTS[variant]
@@ -621,6 +629,7 @@ def test_a_run_stores_every_setting_that_has_an_effect(given, stored):
     assert resolve(config).config == config
 
 
+@pytest.mark.slow
 def test_a_tail_that_no_class_belongs_to_is_refused_before_training(tmp_path):
     settings = {"sam": 0.1, "sam_variant": "imbsam", "sam_tail": 1}
     with pytest.raises(LtbenchError, match="no class has fewer than 1 training images; the smallest has") as error:
