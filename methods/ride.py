@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ltbench.method import ClassPrior, Loss, Method, MethodConfig, Range, base_run, deferred, hyperparameter
+from ltbench.method import ClassPrior, Method, MethodConfig, Range, base_run, deferred, hyperparameter
 from ltbench.method.losses import effective_number_weights, ldam_cross_entropy, ldam_margins
 from ltbench.models.experts import ExpertNetwork
 
@@ -106,7 +106,7 @@ class RIDE(Method):
         everyone = progress.gather(torch.as_tensor(own.weight).view(1)).sum()
         share = len(batch.labels) / len(progress.gather(batch.labels))
         factor = 1 if self.teacher is None else len(experts)
-        return Loss(factor * (own.total + everyone * share * extra), own.weight)
+        return (own + everyone * share * extra) * factor
 
 
 def class_temperatures(prior: ClassPrior, reweight: float) -> Tensor:

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from ltbench import registry
 from ltbench.method import Choice, Method, Range
-from ltbench.method.method_config import Mixing
+from ltbench.method.method_config import MethodConfig
 from ltbench.method.paper import by_imbalance_ratio, paper_of
 from ltbench.report.frame import load_results
 from ltbench.report.published import headlines
@@ -37,6 +37,9 @@ This page is made by
 Every method can be trained with mixup, CutMix, Remix and CMO (`--set mixup=0.4`, `cutmix=1`, `remix=3`, `cmo=0.5`). A
 batch is mixed in one way: by CMO with its chance, else by mixup or CutMix, each in half of the batches where both are
 on.
+
+Every method can be trained with sharpness-aware minimization, too (`--set sam=0.05`, `sam_variant=imbsam`, `focal-sam`
+or `cc-sam`): [SAM](recipes.md#sharpness-aware-minimization).
 
 Cost: training time over that of cross entropy, the shortest run of each, with the runs that it starts from{where};
 larger networks have other ratios. The cell is empty where the two were not measured on one machine.
@@ -105,7 +108,7 @@ def _settings(cls: type[Method]) -> str:
     settings, space = [], cls.Config.search_space()
     for name, field in cls.Config.model_fields.items():
         searched = space.get(name)
-        usual = name in Mixing.model_fields and field.default == Mixing.model_fields[name].default
+        usual = name in MethodConfig.model_fields and field.default == MethodConfig.model_fields[name].default
         if not usual or searched:
             settings.append(f"{name} {_shown(field.default)}{f' [{_range(searched)}]' if searched else ''}")
     settings += [f"{name} [{_range(one)}]" for name, one in space.items() if name not in cls.Config.model_fields]

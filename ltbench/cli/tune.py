@@ -73,6 +73,10 @@ def tune(
     cache_resized: CacheResized = None,
     decode_on_gpu: DecodeOnGpu = None,
     settings: Settings = None,
+    searched: Annotated[
+        str | None,
+        typer.Option("--search", help="Search these, too, which are off by default, e.g. sam", rich_help_panel=METHODS),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of all trials  [default: 1000]", rich_help_panel=METHODS)
     ] = None,
@@ -102,7 +106,7 @@ def tune(
         if trials < 1:
             raise LtbenchError(f"{trials} trials are too few", where="--trials", hint="ask for at least one")
         add_methods(methods_dir, method)
-        from ltbench.runs.resolve import resolve
+        from ltbench.runs.resolve import check_search, search_space
         from ltbench.runs.run_list import TUNING_SEED, expand
 
         flags = given(
@@ -133,7 +137,8 @@ def tune(
                 where="--method",
                 hint="call ltbench tune once for each method",
             )
-        resolve(base)
+        also = [*filter(None, map(str.strip, (searched or "").split(",")))]
+        check_search(base, search_space(base, also))
         if not sys.stderr.isatty():
             echo_stderr(f"{trials} trials of {method} on {dataset}")
         import ltbench.runs.tune  # noqa: F401  (takes seconds)
@@ -142,10 +147,17 @@ def tune(
     options = run_options(
         data_dir, device=device, out=folder / "runs", compiled=compiled, workers=workers, tensorboard=tensorboard
     )
-    search(base, trials, folder, options, parallel)
+    search(base, trials, folder, options, parallel, also)
 
 
-def search(base: "RunConfig", trials: int, folder: Path, options: "RunOptions", parallel: int = 1) -> None:
+def search(
+    base: "RunConfig",
+    trials: int,
+    folder: Path,
+    options: "RunOptions",
+    parallel: int = 1,
+    also: Sequence[str] = (),
+) -> None:
     """Search behind a progress bar for each trial, and print the best trial with the command that runs it.
 
     Args:
@@ -154,6 +166,7 @@ def search(base: "RunConfig", trials: int, folder: Path, options: "RunOptions", 
         folder: of the search.
         options: of all trials.
         parallel: number of concurrent trials.
+        also: settings to search that are off by default.
     """
     from ltbench.cli import reproduce
     from ltbench.cli.console import console
@@ -175,7 +188,7 @@ def search(base: "RunConfig", trials: int, folder: Path, options: "RunOptions", 
             progress.print_result(trial_line(trial))
 
         options = replace(options, listener=progress.listener)
-        found = tuning.tune(base, trials, folder, options, print_trial, parallel, begin)
+        found = tuning.tune(base, trials, folder, options, print_trial, parallel, begin, also)
     words = ["ltbench", "run", "--config", str(found.best_file), "--seeds", "0-4", *reproduce.folder_options(base)]
     console.print(
         f"best of {found.trials} trials ({found.failed} failed): validation macro accuracy {found.accuracy:.2f} %\n"

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ltbench.config import Recipe, RunConfig
 from ltbench.method.batch import Batch, Loss
-from ltbench.method.method_config import MethodConfig, Mixing
+from ltbench.method.method_config import MethodConfig
 from ltbench.method.mixing import mixed
 from ltbench.method.sampler import Sampler, Shuffled, class_balanced
 from ltbench.method.stage import Progress, Stage
@@ -58,15 +58,15 @@ class ClassPrior:
 
 
 def base_run(run: RunConfig, method: str, **hyperparameters: Any) -> RunConfig:
-    """The run of another method that a run starts from: same data, recipe, seed and mixing.
+    """The run of another method that a run starts from: same data, recipe, seed, mixing and SAM.
 
     Args:
         run: settings of the run that starts from it.
         method: name of the other method.
-        hyperparameters: hyper-parameters of the other method; those of mixing are the run's unless given.
+        hyperparameters: hyper-parameters of the other method; those that every method has are the run's unless given.
     """
-    mixing = {name: value for name, value in run.hyperparameters.items() if name in Mixing.model_fields}
-    return run.replace(method=method, hyperparameters={**mixing, **hyperparameters})
+    common = {name: value for name, value in run.hyperparameters.items() if name in MethodConfig.model_fields}
+    return run.replace(method=method, hyperparameters={**common, **hyperparameters})
 
 
 class StageData(Protocol):

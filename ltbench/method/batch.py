@@ -1,7 +1,7 @@
 """A batch of images and its loss."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -12,6 +12,8 @@ class Loss:
 
     total: Tensor
     weight: Tensor | float
+    sharp: Tensor | None = None
+    """The part of the total that sharpness-aware minimization takes at perturbed weights; see ``Batch.sharpness``."""
 
     @classmethod
     def of(cls, per_sample: Tensor) -> "Loss":
@@ -24,6 +26,14 @@ class Loss:
     def mean(self) -> Tensor:
         """The value to minimise."""
         return self.total / self.weight
+
+    def __add__(self, extra: Tensor | float) -> "Loss":
+        """The loss and a term that belongs to no class, itself a sum over the batch."""
+        return replace(self, total=self.total + extra)
+
+    def __mul__(self, factor: Tensor | float) -> "Loss":
+        """The loss, times a factor."""
+        return replace(self, total=factor * self.total, sharp=None if self.sharp is None else factor * self.sharp)
 
 
 @dataclass
@@ -42,6 +52,8 @@ class Batch:
     """Weight of ``labels``; ``mixed_labels`` have one minus it: scalar or (B,)."""
     streams: dict[str, "Batch"] = field(default_factory=dict)
     """Batches of the method's further samplers, of the same size."""
+    sharpness: Tensor | None = None
+    """(C,) share of each class's loss that ``loss`` adds up as ``Loss.sharp``, too; None: it is not asked for."""
 
     @property
     def images(self) -> Tensor:
@@ -55,21 +67,24 @@ class Batch:
             per_sample: gives the loss of each sample (B,) for labels (B,).
             class_weights: (C,) weights of the classes; the sum is then divided by the weights of the samples.
         """
-        values, weights = self._weighted(per_sample, self.labels, class_weights)
+        values, weights, sharp = self._weighted(per_sample, self.labels, class_weights)
         if self.mixed_labels is not None and self.weight is not None:
-            others, other_weights = self._weighted(per_sample, self.mixed_labels, class_weights)
+            others, other_weights, other_sharp = self._weighted(per_sample, self.mixed_labels, class_weights)
             values = self.weight * values + (1 - self.weight) * others
             if weights is not None and other_weights is not None:
                 weights = self.weight * weights + (1 - self.weight) * other_weights
+            if sharp is not None and other_sharp is not None:
+                sharp = self.weight * sharp + (1 - self.weight) * other_sharp
         loss = Loss.of(values)
-        return loss if weights is None else Loss(loss.total, weights.sum())
+        weight = loss.weight if weights is None else weights.sum()
+        return Loss(loss.total, weight, None if sharp is None else sharp.sum())
 
-    @staticmethod
     def _weighted(
-        per_sample: Callable[[Tensor], Tensor], labels: Tensor, class_weights: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        values = per_sample(labels)
-        if class_weights is None:
-            return values, None
-        weights = class_weights[labels]
-        return weights * values, weights
+        self, per_sample: Callable[[Tensor], Tensor], labels: Tensor, class_weights: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Loss and class weight of each sample, and the part of the loss that is sharpness-aware."""
+        values, weights = per_sample(labels), None
+        if class_weights is not None:
+            weights = class_weights[labels]
+            values = weights * values
+        return values, weights, None if self.sharpness is None else self.sharpness[labels] * values

@@ -6,7 +6,7 @@ from typing import Any
 from ltbench.config import RunConfig
 from ltbench.config.format_settings import format_value
 from ltbench.method.base import Method
-from ltbench.method.method_config import MethodConfig, Mixing
+from ltbench.method.method_config import MethodConfig
 from ltbench.method.paper import Claim, paper_of
 from ltbench.results.records import PaperRecord
 
@@ -40,15 +40,15 @@ def paper_record(cls: type[Method], config: RunConfig, table: str) -> PaperRecor
 def fitting_claims(cls: type[Method], config: RunConfig) -> dict[str, list[str]]:
     """What is published about a method with the hyper-parameters of a run: key -> what differs, in words.
 
-    Hyper-parameters that tell one published figure of the method from another, and those of mixing, must be the
-    run's; where others differ from the defaults, that is said.
+    Hyper-parameters that tell one published figure of the method from another, and those that every method
+    has, must be the run's; where others differ from the defaults, that is said.
     """
     paper = paper_of(cls)
     claims, defaults = paper.claims, paper.defaults_for(config.dataset, config.imbalance_ratio)
     usual = _plain(cls.Config.model_validate(defaults))
     own = {**usual, **config.hyperparameters}
     found = {}
-    telling = {*Mixing.model_fields, *(name for claim in claims for name in _stated(cls, claim, defaults))}
+    telling = {*MethodConfig.model_fields, *(name for claim in claims for name in _stated(cls, claim, defaults))}
     for claim in claims:
         theirs = {**usual, **_stated(cls, claim, defaults)}
         same = all(own.get(name) == theirs.get(name) for name in telling.difference(claim.unstated))

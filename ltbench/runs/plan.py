@@ -22,6 +22,7 @@ from ltbench.training.device import choose_device, local_device
 from ltbench.training.distributed.batch_norm import sync_group_size_for
 from ltbench.training.distributed.process_group import check_divisible
 from ltbench.training.distributed.sharding import check_shardable
+from ltbench.training.sharpness import class_shares
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,8 @@ def plan_run(run: ResolvedRun, options: RunOptions) -> PlannedRun:
     """Load the images of a run and work out its id; refuse what these options cannot carry out.
 
     Raises:
-        LtbenchError: for missing or damaged data, a device that is not there, a folder that cannot be written to, or
-            processes among which the run cannot be divided.
+        LtbenchError: for missing or damaged data, settings that do not suit it, a device that is not there, a folder
+            that cannot be written to, or processes among which the run cannot be divided.
     """
     config, recipe, group = run.config, run.recipe, options.group
     Store(options.out).check_writable()
@@ -100,6 +101,8 @@ def plan_run(run: ResolvedRun, options: RunOptions) -> PlannedRun:
         together = sync_group_size_for(config.batch_norm_images, recipe.batch_size, group, options.accumulate)
     data = dataset.load(source, config, options.data_dir, run.weights.statistics if run.weights is not None else None)
     run = replace(run, config=dataset.effective(config, data))
+    settings = method.Config.model_validate(run.config.hyperparameters)
+    class_shares(settings, torch.from_numpy(data.train_counts))  # refuses a tail that no class belongs to
     revision = registry.revision(method)
     return PlannedRun(
         resolved=run,

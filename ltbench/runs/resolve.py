@@ -1,11 +1,13 @@
 """RunConfig -> resolve() -> ResolvedRun: the data set, the recipe and the method fill in what the user left out."""
 
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ltbench import registry
 from ltbench.config import FEATURE_VIEWS, Recipe, ResolvedRun, RunConfig, recipes, validated
-from ltbench.errors import LtbenchError, UnsuitableMethodError
+from ltbench.errors import LtbenchError, UnsuitableMethodError, unknown
 from ltbench.method.declaration import Declaration
+from ltbench.method.search_space import Choice, Range
 
 if TYPE_CHECKING:
     from ltbench.models.weights import Weights
@@ -103,6 +105,44 @@ def default_hyperparameters(method: Declaration, config: RunConfig) -> dict[str,
         config: of the run, filled in.
     """
     return _hyperparameters(method, config.replace(hyperparameters={}), config.imbalance_ratio)
+
+
+def search_space(config: RunConfig, also: Collection[str] = ()) -> dict[str, Range | Choice]:
+    """What a search chooses: the method's space without what the user has fixed.
+
+    Args:
+        config: settings of all trials.
+        also: further settings to search, which are off by default.
+
+    Raises:
+        LtbenchError: if that is nothing, or a setting cannot be searched.
+    """
+    declared = registry.declaration(config.method).config
+    optional, space = declared.optional_space(), dict(declared.search_space())
+    for name in also:
+        if name not in {**space, **optional}:
+            raise unknown("setting to search", name, {**space, **optional}, where="--search")
+        if name in config.hyperparameters:
+            raise LtbenchError(f"{name} is both fixed and searched", where="--search", hint="leave out one of the two")
+        space[name] = {**space, **optional}[name]
+    free = {name: option for name, option in space.items() if name not in config.hyperparameters}
+    if not free:
+        raise LtbenchError(
+            f"method '{config.method}' leaves nothing to search",
+            where="--set",
+            hint=f"its space is {', '.join(space) or 'empty'}; do not fix all of it",
+        )
+    return free
+
+
+def check_search(config: RunConfig, space: Mapping[str, Range | Choice]) -> RunConfig:
+    """The settings of a trial, filled in, with hyper-parameters of no meaning.
+
+    Raises:
+        LtbenchError: as ``resolve``.
+    """
+    some = {name: option.options[0] if isinstance(option, Choice) else option.low for name, option in space.items()}
+    return resolve(config.replace(hyperparameters={**config.hyperparameters, **some})).config
 
 
 def _hyperparameters(method: Declaration, config: RunConfig, ratio: float | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from ltbench.progress import LOADING, ProgressUpdate
 from ltbench.results.schema import Result
 from ltbench.runs.launchers.local import run_in_order
 from ltbench.runs.options import RunOptions, for_run
-from ltbench.runs.resolve import resolve
+from ltbench.runs.resolve import check_search, resolve, search_space
 from ltbench.runs.run import run
 from ltbench.runs.search_journal import open_study
 
@@ -51,6 +51,7 @@ def tune(
     on_trial: Callable[[FrozenTrial], None] = lambda trial: None,
     parallel: int = 1,
     on_begin: Callable[[Sequence[FrozenTrial]], None] = lambda finished: None,
+    also: Sequence[str] = (),
 ) -> Search:
     """Search a method's space; a search that was stopped or killed resumes, and ends as if it were not.
 
@@ -74,6 +75,7 @@ def tune(
         on_trial: called with every finished trial, in their order.
         parallel: how many trials at once, as for ``sweep.run_all``.
         on_begin: called once with the finished trials of earlier calls.
+        also: settings to search that are off by default, e.g. "sam".
 
     Raises:
         LtbenchError: if the method declares no space, the folder holds another search or one that is under way, its
@@ -82,7 +84,7 @@ def tune(
     if trials < 1:
         raise LtbenchError(f"{trials} trials are too few", where="--trials", hint="ask for at least one")
     base = base.replace(validation=True)
-    space = _space(base)
+    space = search_space(base, also)
     options = replace(options, out=folder / "runs", evaluate_test=False)
     identity = _Identity.of(base, space, options)  # what is wrong with the settings or the data leaves no folder
     hint = "choose another --out, or wait if a search is under way there"
@@ -91,7 +93,7 @@ def tune(
         study = _open(identity, folder)
         on_begin(_finished(study))
         _carry_out(study, base, space, trials, options, on_trial, parallel)
-        return _conclude(study, base, folder)
+        return _conclude(study, base, space, folder)
 
 
 def _carry_out(
@@ -131,23 +133,6 @@ def _results(configs: Iterable[RunConfig], options: RunOptions, parallel: int) -
         result = run(config, for_run(options, position))
         options.listener(ProgressUpdate("", 1.0, run=position))
         yield result
-
-
-def _space(base: RunConfig) -> dict[str, Range | Choice]:
-    """What is searched: the method's space without what the user has fixed."""
-    space = registry.method(base.method).Config.search_space()
-    free = {name: option for name, option in space.items() if name not in base.hyperparameters}
-    if not free:
-        raise LtbenchError(
-            f"method '{base.method}' leaves nothing to search",
-            where="--set",
-            hint=f"its space is {', '.join(space) or 'empty'}; do not fix all of it",
-        )
-    return free
-
-
-def _any(option: Range | Choice) -> Any:
-    return option.options[0] if isinstance(option, Choice) else option.low
 
 
 def _open(identity: "_Identity", folder: Path) -> optuna.Study:
@@ -190,8 +175,7 @@ class _Identity:
     @classmethod
     def of(cls, base: RunConfig, space: Mapping[str, Range | Choice], options: RunOptions) -> "_Identity":
         """The identity of the search that a command asks for, with the data that are there."""
-        some = {name: _any(option) for name, option in space.items()}
-        resolved = resolve(base.replace(hyperparameters={**base.hyperparameters, **some})).config
+        resolved = check_search(base, space)
         data = dataset.load(registry.dataset(base.dataset), resolved, options.data_dir)
         revision = registry.revision(registry.method(base.method))
         return cls(base, space, resolved, data.fingerprints, data.fingerprint, revision)
@@ -313,7 +297,7 @@ def _record(study: optuna.Study, trial: Trial, result: Result) -> None:
     study.tell(trial, metrics.macro)
 
 
-def _conclude(study: optuna.Study, base: RunConfig, folder: Path) -> Search:
+def _conclude(study: optuna.Study, base: RunConfig, space: Mapping[str, Range | Choice], folder: Path) -> Search:
     finished = _finished(study)
     complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
     if not complete:
@@ -331,7 +315,7 @@ def _conclude(study: optuna.Study, base: RunConfig, folder: Path) -> Search:
         "best_macro_accuracy": best.value,
         "best_ece": best.user_attrs["ece"],
         "best_trial": finished.index(best),
-        "space": {name: asdict(option) for name, option in _space(base).items()},
+        "space": {name: asdict(option) for name, option in space.items()},
         "history": [_on_record(number, trial) for number, trial in enumerate(finished)],
     }
     content = {**config.model_dump(mode="json", exclude_none=True, exclude={"seed"}), "tuning": tuning}

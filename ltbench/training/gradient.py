@@ -13,6 +13,14 @@ from ltbench.training.distributed.sharding import is_sharded, local_shard
 from ltbench.training.micro_batches import dummy_batch, micro_batches
 from ltbench.training.options import TrainOptions
 
+Part = Callable[[Loss], Tensor]
+"""Takes from a loss what is differentiated, a sum over the batch."""
+
+
+def whole(loss: Loss) -> Tensor:
+    """All of a loss."""
+    return loss.total
+
 
 class Gradient:
     """One forward and one backward pass, which leave the gradient of the mean loss in the parameters.
@@ -28,20 +36,23 @@ class Gradient:
         self.forward: Callable[[Batch, Progress], Loss] = method
         """The method, or what torch.compile has made of it."""
 
-    def __call__(self, batch: Batch, progress: Progress, size: int) -> tuple[Tensor, Tensor | float]:
+    def __call__(
+        self, batch: Batch, progress: Progress, size: int, part: Part = whole
+    ) -> tuple[Tensor, Tensor | float]:
         """Compute the gradient.
 
         Args:
             batch: prepared; this process's images.
             progress: where training is.
             size: images of the batch in all processes together.
+            part: what is differentiated.
 
         Returns:
             The batch's loss as a sum, and the weight to divide it by.
         """
         loss = self._loss(batch, progress)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.mean.backward()  # type: ignore[no-untyped-call]
+        (part(loss) / loss.weight).backward()  # type: ignore[no-untyped-call]
         return loss.total.detach(), loss.weight
 
     def _loss(self, batch: Batch, progress: Progress) -> Loss:
@@ -65,7 +76,9 @@ class SummedGradient(Gradient):
         self.collective_forward = options.group.size > 1 and communicates
         """Whether a forward pass exchanges tensors, so that every process must make one."""
 
-    def __call__(self, batch: Batch, progress: Progress, size: int) -> tuple[Tensor, Tensor | float]:
+    def __call__(
+        self, batch: Batch, progress: Progress, size: int, part: Part = whole
+    ) -> tuple[Tensor, Tensor | float]:
         """Compute the gradient; see ``Gradient``. The loss and the weight are those of all processes together."""
         group = self.options.group
         # As many in every process, since a forward pass may be collective.
@@ -74,23 +87,23 @@ class SummedGradient(Gradient):
         sums = torch.zeros(2, dtype=torch.float64, device=batch.labels.device)
         for micro_batch in micro_batches(batch, count):
             loss = self._loss(micro_batch, progress)
-            loss.total.backward()  # type: ignore[no-untyped-call]
+            part(loss).backward()  # type: ignore[no-untyped-call]
             sums[0] += loss.total.detach()
             sums[1] += loss.weight
         if self.collective_forward and not len(batch.labels):
-            self._pass_dummy_batch(batch, progress)
+            self._pass_dummy_batch(batch, progress, part)
         gradients = self._gradients(some_process_is_empty=size < 2 * group.size)
         group.all_reduce([sums, *(gradient for gradient in gradients if not is_sharded(gradient))])
         shards = [local_shard(gradient) for gradient in gradients]
         torch._foreach_div_(shards, sums[1].to(shards[0].dtype))
         return sums[0], sums[1]
 
-    def _pass_dummy_batch(self, batch: Batch, progress: Progress) -> None:
+    def _pass_dummy_batch(self, batch: Batch, progress: Progress, part: Part) -> None:
         """Take part in the other processes' collectives with a forward and a backward pass that change nothing."""
         group = self.options.group
         progress = replace(progress, gather=lambda rows: group.gather(rows[:0]), first=0)
         with dummy_forward(self.method):
-            (0 * self._loss(dummy_batch(batch), progress).total).backward()  # type: ignore[no-untyped-call]
+            (0 * part(self._loss(dummy_batch(batch), progress))).backward()  # type: ignore[no-untyped-call]
 
     def _gradients(self, *, some_process_is_empty: bool) -> list[Tensor]:
         """The gradients of all parameters that the loss reaches, zero in a process without images."""

@@ -15,6 +15,7 @@ from ltbench.training.cuda_graph import InnerStep, RecordedStep, Recorder, batch
 from ltbench.training.distributed.batch_norm import sync_group_size
 from ltbench.training.gradient import Gradient, SummedGradient
 from ltbench.training.options import TrainOptions
+from ltbench.training.sharpness import SharpnessAwareGradient, sharpness_aware
 
 WORTH_COMPILING = 5000
 """Steps of a run on a GPU from which compiling, a minute or so, is taken to pay. Not measured yet."""
@@ -24,12 +25,14 @@ class EagerStep:
     """Forward pass, backward pass and update, as they are written.
 
     Args:
-        gradient: forward and backward pass.
+        gradient: forward and backward pass, or several.
         optimiser: of what the stage trains.
         sums: (2,) float64; every step adds its loss and the loss's weight.
     """
 
-    def __init__(self, gradient: Gradient, optimiser: torch.optim.Optimizer, sums: Tensor) -> None:
+    def __init__(
+        self, gradient: Gradient | SharpnessAwareGradient, optimiser: torch.optim.Optimizer, sums: Tensor
+    ) -> None:
         self.gradient, self.optimiser, self.sums = gradient, optimiser, sums
 
     def __call__(self, batch: Batch, progress: Progress, size: int) -> None:
@@ -85,7 +88,11 @@ class Step:
         optimiser: of what the stage trains; its learning rates are tensors if steps are recorded.
         sums: (2,) float64; every step adds its loss and the loss's weight.
         options: how training is carried out.
+        labelled: whether the images have labels; only then steps may be sharpness-aware.
         recorder: of the device; None: steps are not recorded.
+
+    Raises:
+        LtbenchError: if steps cannot be sharpness-aware as the settings say.
     """
 
     def __init__(
@@ -95,6 +102,7 @@ class Step:
         sums: Tensor,
         options: TrainOptions | None = None,
         *,
+        labelled: bool = True,
         recorder: Recorder | None = None,
     ) -> None:
         options = options or TrainOptions()
@@ -102,7 +110,7 @@ class Step:
         compiled, recorder, self._notes = _possible(method, options, recorder)
         summed = self.group.size * options.accumulate > 1
         gradient = (SummedGradient if summed else Gradient)(method, optimiser, options)
-        eager = EagerStep(gradient, optimiser, sums)
+        eager = EagerStep(sharpness_aware(gradient) if labelled else gradient, optimiser, sums)
         self._compiled = CompiledStep(eager, self._notes) if compiled else None
         fastest: InnerStep = self._compiled or eager
         self.recorded = RecordedStep(fastest, optimiser, recorder, self._notes) if recorder else None

@@ -153,7 +153,8 @@ class _Trainer:
         assert optimiser is not None
         if self.recorder is not None:
             add_missing_momentum(optimiser)
-        take_step = Step(self.method, optimiser, state.sums, self.options, recorder=self.recorder)
+        labelled = planned.stage.source == "train"
+        take_step = Step(self.method, optimiser, state.sums, self.options, labelled=labelled, recorder=self.recorder)
         with ExitStack() as stack:
             if self.options.shard:
                 stack.enter_context(sharded(self.method, optimiser, self.group))

@@ -8,7 +8,7 @@ from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.method import Method
 from ltbench.method.claims import paper_record
-from ltbench.method.method_config import Mixing
+from ltbench.method.method_config import MethodConfig
 from ltbench.method.paper import by_imbalance_ratio, paper_of
 from ltbench.runs.resolve import resolve
 from tests.conftest import GOLDEN
@@ -42,7 +42,7 @@ def facts(name: str) -> dict[str, Any]:
         "hyperparameters": {
             name: [cls.Config().model_dump()[name], field.description]
             for name, field in cls.Config.model_fields.items()
-            if name not in Mixing.model_fields or field.default != Mixing.model_fields[name].default
+            if name not in MethodConfig.model_fields or field.default != MethodConfig.model_fields[name].default
         },
         "fits": _fits(name, cls, variants, unstated),
     }

@@ -17,7 +17,7 @@ from ltbench.method import Choice, Range
 from ltbench.results.store import read
 from ltbench.runs import run, train, tune
 from ltbench.runs.options import RunOptions
-from ltbench.runs.resolve import resolve
+from ltbench.runs.resolve import check_search, resolve, search_space
 from tests.runs.searches import BASE, outcomes, study_in, trials_in
 
 pytestmark = pytest.mark.usefixtures("small_network")
@@ -207,6 +207,43 @@ def test_balpoes_experts_are_searched_and_best_toml_has_their_taus(search, tmp_p
     short = {name: round(trial.params[name], 4) for name in ("spread", "mixup")}
     short["experts"] = trial.params["experts"]
     assert resolve(RunConfig(hyperparameters=short)).config == resolve(RunConfig(hyperparameters=best)).config
+
+
+def test_what_is_off_is_searched_where_it_is_asked_for():
+    base = BASE.replace(method="ce", hyperparameters={"mixup": 0.0, "sam_variant": "focal-sam"})
+    space = search_space(base, ["sam", "sam_gamma"])
+    assert space == {"sam": Range(0.01, 1.0, log=True), "sam_gamma": Range(0.5, 5.0)}
+    checked = check_search(base, space)
+    assert checked.hyperparameters == {
+        "mixup": 0.0, "sam": 0.01, "sam_variant": "focal-sam", "sam_gamma": 0.5, "sam_share": 0.8,
+    }  # fmt: skip
+    assert set(search_space(BASE.replace(method="ce"))) == {"mixup"}
+    assert set(registry.method("cutmix").Config.optional_space()) == {"sam", "sam_gamma", "sam_share"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "also", "message"),
+    [
+        ({}, ["momentum"], "unknown setting to search 'momentum'"),
+        ({"sam": 0.1}, ["sam"], "sam is both fixed and searched"),
+        ({}, ["sam_gamma"], "sam_gamma is a setting of sam_variant=focal-sam and has no effect on sam"),
+        ({"sam_variant": "imbsam"}, [], "sam_variant has no effect without a radius"),
+        ({"mixup": 0.0}, [], "leaves nothing to search"),
+    ],
+)
+def test_a_search_of_what_has_no_effect_is_refused(settings, also, message):
+    base = BASE.replace(method="ce", hyperparameters=settings)
+    with pytest.raises(LtbenchError) as error:
+        check_search(base, search_space(base, also))
+    assert message in str(error.value)
+
+
+@pytest.mark.slow
+def test_trials_have_the_radius_that_is_searched(search, tmp_path):
+    found = search(1, BASE.replace(method="ce", hyperparameters={"mixup": 0.0}), also=["sam"])
+    (trial,) = trials_in(tmp_path / "search")
+    assert set(trial.params) == {"sam"}
+    assert found.best.hyperparameters == {"mixup": 0.0, "sam": round(trial.params["sam"], 4)}
 
 
 @pytest.mark.parametrize("method", ["balpoe", "ce", "balanced_softmax", "logit_adjustment", "logit_adjustment_posthoc"])

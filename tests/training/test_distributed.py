@@ -147,6 +147,49 @@ def test_processes_and_accumulation_agree_in_float64(processes, accumulate, alon
             assert other[2].images == alone[name][2].images
 
 
+SHARP = {
+    "sam": {"sam": 0.1},
+    "imbsam": {"sam": 0.1, "sam_variant": "imbsam", "sam_tail": 7},
+    "focal-sam": {"sam": 0.1, "sam_variant": "focal-sam"},
+    "cc-sam": {"sam": 0.1, "sam_variant": "cc-sam"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", SHARP)
+@pytest.mark.parametrize(("name", "mixup"), [("ldam_drw", 0.0), ("balpoe", 0.4)])
+def test_sharpness_aware_training_is_the_same_in_several_processes(variant, name, mixup, together, doubled, tmp_path):
+    cls, settings = registry.method(name), {"mixup": mixup, **SHARP[variant]}
+    alone = trained(cls, tmp_path / "alone.pt", recipe=SHORT, **settings)
+    assert_agree(alone, _anew(cls, tmp_path / "c.pt", ALONE, 4, recipe=SHORT, **settings))
+    for processes, accumulate in ((2, 1), (2, 3), (4, 1)):  # of four, one has none of the six images of the last batch
+
+        def work(group, accumulate=accumulate):
+            return _anew(cls, tmp_path / "c.pt", group, accumulate, recipe=SHORT, **settings)
+
+        for other in together(processes, work):
+            assert_agree(alone, other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["sam", "focal-sam"])
+@pytest.mark.parametrize("name", ["ride", "bcl", "proco"])
+def test_sharpness_aware_losses_that_couple_images_gather_them_in_every_pass(
+    variant, name, together, doubled, tmp_path
+):
+    cls = registry.method(name)
+
+    def work(group):
+        path = tmp_path / f"{group.size}.pt"
+        prepare = functools.partial(batch_norm.sync_batch_norm, group=group)
+        return trained(cls, path, group, prepare=prepare, recipe=SHORT, **SHARP[variant])
+
+    alone = work(ALONE)
+    for processes in (2, 4):
+        for other in together(processes, work):
+            assert_agree(alone, other, 1e-7)
+
+
 def _anew(cls, path, group, accumulate, **settings):
     Checkpoint(path, group=group).delete()
     return trained(cls, path, group, accumulate, **settings)

@@ -60,13 +60,25 @@ def doubled():
         yield
 
 
-def trained(name, path, group=ALONE, *, build=None, recipe=RECIPE, every=1e9, stop=None, synchronised=False, **ways):
+def trained(
+    name,
+    path,
+    group=ALONE,
+    *,
+    build=None,
+    recipe=RECIPE,
+    every=1e9,
+    stop=None,
+    synchronised=False,
+    settings=None,
+    **ways,
+):
     """The trained weights, the losses, how steps were taken, and the share of the network that a process kept.
 
     After ``stop`` steps training is broken off.
     """
     cls = registry.method(name) if isinstance(name, str) else name
-    config = cls.Config.model_validate({"experts": 2} if name == "balpoe" else {})
+    config = cls.Config.model_validate({**({"experts": 2} if name == "balpoe" else {}), **(settings or {})})
     with rng.global_stream(0, "init"):
         method = cls(build or Transformer(), ClassPrior(torch.tensor(COUNTS)), config).double()
     method.to(memory_format=torch.channels_last)
@@ -121,6 +133,25 @@ def test_divided_networks_agree_in_float64(processes, names, alone, together, tm
             assert_agree(alone[name], other)
             assert other[2] == "eager; parameters divided"
             assert other[3] < 1 / processes + 0.03, "every process keeps its share; some lengths are no multiples"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sam": 0.1},
+        {"sam": 0.1, "sam_variant": "imbsam", "sam_tail": 7},
+        {"sam": 0.1, "sam_variant": "focal-sam"},
+        {"sam": 0.1, "sam_variant": "cc-sam"},
+    ],
+)
+def test_divided_networks_are_perturbed_as_whole_ones(settings, together, tmp_path):
+    alone = trained("ce", tmp_path / "alone", recipe=SHORTEST, settings=settings)
+
+    def work(group):
+        return trained("ce", tmp_path / "divided", group, recipe=SHORTEST, settings=settings, shard=True)
+
+    for other in together(2, work):
+        assert_agree(alone, other)
 
 
 @pytest.mark.parametrize("name", ["balpoe", "lift", "crt"])
