@@ -45,6 +45,7 @@ from ltbench.cli.options import (
 )
 from ltbench.cli.output import echo_stderr, getting_ready
 from ltbench.errors import LtbenchError
+from ltbench.paths import dataset_folder
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -138,7 +139,7 @@ def tune(
             echo_stderr(f"{trials} trials of {method} on {dataset}")
         import ltbench.runs.tune  # noqa: F401  (takes seconds)
 
-    folder = out or Path("tune") / f"{dataset}-{method}"
+    folder = out or Path("tune") / f"{dataset_folder(dataset)}-{method}"
     options = run_options(
         data_dir, device=device, out=folder / "runs", compiled=compiled, workers=workers, tensorboard=tensorboard
     )

@@ -92,7 +92,14 @@ def take_whole(order: Labels, size: int, duplicates: Labels | None = None) -> La
     return order[np.isin(group, taken)]
 
 
-def hold_out(labels: Labels, seed: int, fraction: float = 0.2, duplicates: Labels | None = None) -> NDArray[np.bool_]:
+def hold_out(
+    labels: Labels,
+    seed: int,
+    fraction: float = 0.2,
+    duplicates: Labels | None = None,
+    *,
+    stream: str = "validation",
+) -> NDArray[np.bool_]:
     """Which images form the validation part: a fraction of each class, rounded half up.
 
     A class of two or more images gives at least one and keeps at least one; a class of one keeps it. Copies of one
@@ -104,14 +111,15 @@ def hold_out(labels: Labels, seed: int, fraction: float = 0.2, duplicates: Label
         seed: seed of the draw; the same for every run on this data.
         fraction: fraction of each class.
         duplicates: (N,) as `take_whole` takes them.
+        stream: name of the stream of random numbers; another one for another part.
 
     Returns:
-        (N,) True for validation.
+        (N,) True for what is held out.
     """
     from ltbench import rng
 
     held_out = np.zeros(len(labels), dtype=bool)
-    generator = rng.numpy_generator(seed, "validation")
+    generator = rng.numpy_generator(seed, stream)
     for label in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == label))
         size = min(max(int(fraction * len(members) + 0.5), 1), len(members) - 1)

@@ -93,7 +93,7 @@ class FolderParts:
     parts: dict[str, ClassFiles]
     """train, test, and validation where the user made one."""
     duplicates: dict[str, NDArray[np.int64]]
-    """A number for every image of a part; byte-identical images of all parts have the same."""
+    """A number for every image of a part; byte-identical images of all parts have the same. Empty: nobody looked."""
 
     @property
     def files(self) -> list[Path]:
@@ -247,7 +247,7 @@ def load(folder_parts: FolderParts, image_size: int) -> RawData:
         listing.classes,
         names["test"],
         images.get("validation"),
-        folder_parts.duplicates["train"],
+        folder_parts.duplicates.get("train"),
         names["train"],
         names.get("validation", ()),
     )
