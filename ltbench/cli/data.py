@@ -1,13 +1,23 @@
 """ltbench data prepare, verify and order."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ltbench.cli.options import DataDir, DataSeed, ImageSize, KeepUntested, Ratio, data_folder
+from ltbench.cli.options import (
+    ClassOrder,
+    DataDir,
+    DataSeed,
+    ImageSize,
+    Imbalance,
+    KeepUntested,
+    Ratio,
+    data_folder,
+    given,
+)
 from ltbench.cli.output import echo, getting_ready, write_output
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.printable import printable_name
@@ -42,6 +52,9 @@ def verify(
     name: DataSet,
     data_dir: DataDir = None,
     imbalance_ratio: Ratio = None,
+    imbalance: Imbalance = None,
+    class_order: ClassOrder = None,
+    data_seed: DataSeed = None,
     decode: Annotated[
         bool, typer.Option("--decode", help="Decode every image file, to find truncated files and files of other kinds")
     ] = False,
@@ -68,7 +81,8 @@ def verify(
             where=folder.absolute(),
             hint=found.remedy,
         )
-    _print_lines(_describe(source, name, folder, imbalance_ratio, keep))
+    drawn = given(imbalance_ratio=imbalance_ratio, imbalance=imbalance, class_order=class_order, data_seed=data_seed)
+    _print_lines(_describe(source, name, folder, drawn, keep))
 
 
 def order(
@@ -81,6 +95,8 @@ def order(
     ] = "test",
     data_dir: DataDir = None,
     imbalance_ratio: Ratio = None,
+    imbalance: Imbalance = None,
+    class_order: ClassOrder = None,
     data_seed: DataSeed = None,
     image_size: ImageSize = None,
     keep_classes_without_test_images: KeepUntested = None,
@@ -90,10 +106,11 @@ def order(
 
     A line has label, class and image, as CSV.
     """
-    if part == "test" and (imbalance_ratio is not None or data_seed is not None):
+    drawn = given(imbalance_ratio=imbalance_ratio, imbalance=imbalance, class_order=class_order, data_seed=data_seed)
+    if part == "test" and drawn:
         raise LtbenchError(
             "the test images do not depend on the imbalance of the training images",
-            where="--imbalance-ratio, --data-seed",
+            where=", ".join(f"--{name.replace('_', '-')}" for name in drawn),
             hint="leave them out, or add --part train",
         )
     from ltbench import registry
@@ -107,8 +124,7 @@ def order(
         data_folder(data_dir),
         image_size,
         part,
-        imbalance_ratio,
-        data_seed or 0,
+        drawn,
         keep_untested=bool(keep_classes_without_test_images),
     )
     write_output(found.to_csv(index=False, lineterminator="\n"), output)
@@ -163,7 +179,7 @@ def _verify_files(
 
 
 def _describe(
-    source: "Source", name: str, folder: Path, imbalance_ratio: float | None, keep_untested: bool
+    source: "Source", name: str, folder: Path, drawn: Mapping[str, Any], keep_untested: bool
 ) -> list[tuple[str, str]]:
     """Load a data set as a run would and describe it.
 
@@ -174,9 +190,8 @@ def _describe(
     from ltbench.data import dataset
     from ltbench.data.datasets.image_folder import Folder
 
-    ratio = source.imbalance_ratio if imbalance_ratio is None else imbalance_ratio
-    settings = {"dataset": name, "imbalance_ratio": ratio, "image_size": source.image_size}
-    config = validated(RunConfig, {**settings, "keep_classes_without_test_images": keep_untested})
+    settings = {"dataset": name, "imbalance_ratio": source.imbalance_ratio, "image_size": source.image_size}
+    config = validated(RunConfig, {**settings, **drawn, "keep_classes_without_test_images": keep_untested})
     with warnings.catch_warnings():
         if isinstance(source, Folder):  # the check of its files has shown them
             warnings.simplefilter("ignore", LtbenchWarning)

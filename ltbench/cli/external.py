@@ -5,7 +5,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ltbench.cli.options import DataDir, DataSeed, Device, ImageSize, KeepUntested, Out, Ratio, data_folder, given
+from ltbench.cli.options import (
+    ClassOrder,
+    DataDir,
+    DataSeed,
+    Device,
+    ImageSize,
+    Imbalance,
+    KeepUntested,
+    Out,
+    Ratio,
+    data_folder,
+    given,
+)
 from ltbench.cli.output import echo_stderr, getting_ready
 from ltbench.errors import LtbenchError
 
@@ -38,6 +50,8 @@ def score(
     name: RowName,
     dataset: Annotated[str, typer.Option(help="Data set; one that is unknown to ltbench needs --train-counts")],
     imbalance_ratio: Ratio = None,
+    imbalance: Imbalance = None,
+    class_order: ClassOrder = None,
     data_dir: DataDir = None,
     data_seed: DataSeed = None,
     image_size: ImageSize = None,
@@ -64,6 +78,8 @@ def score(
 
     settings = given(
         imbalance_ratio=imbalance_ratio,
+        imbalance=imbalance,
+        class_order=class_order,
         data_seed=data_seed,
         image_size=image_size,
         keep_classes_without_test_images=keep_classes_without_test_images,
@@ -101,6 +117,8 @@ def import_checkpoint(
     name: RowName,
     dataset: Annotated[str, typer.Option(help="Data set")],
     imbalance_ratio: Ratio = None,
+    imbalance: Imbalance = None,
+    class_order: ClassOrder = None,
     data_dir: DataDir = None,
     data_seed: DataSeed = None,
     image_size: ImageSize = None,
@@ -123,6 +141,8 @@ def import_checkpoint(
 
     settings = given(
         imbalance_ratio=imbalance_ratio,
+        imbalance=imbalance,
+        class_order=class_order,
         data_seed=data_seed,
         image_size=image_size,
         keep_classes_without_test_images=keep_classes_without_test_images,

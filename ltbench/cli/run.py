@@ -21,6 +21,7 @@ from ltbench.cli.options import (
     BatchSize,
     CacheResized,
     CheckpointActivations,
+    ClassOrder,
     Compiled,
     DataDir,
     DataSeed,
@@ -30,6 +31,7 @@ from ltbench.cli.options import (
     Epochs,
     FeatureViews,
     ImageSize,
+    Imbalance,
     KeepUntested,
     Methods,
     MethodsDir,
@@ -67,6 +69,8 @@ def run(
     dataset: Dataset = None,
     backbone: Backbone = None,
     imbalance_ratio: Ratio = None,
+    imbalance: Imbalance = None,
+    class_order: ClassOrder = None,
     seeds: Annotated[
         str | None, typer.Option(help="Seeds, e.g. 0-4 or 0,2  [default: 0]", rich_help_panel=METHODS)
     ] = None,
@@ -134,6 +138,8 @@ def run(
             dataset=dataset,
             backbone=backbone,
             imbalance_ratio=imbalance_ratio,
+            imbalance=imbalance,
+            class_order=class_order,
             seeds=seeds,
             epochs=epochs,
             recipe=recipe,

@@ -237,11 +237,21 @@ def effective(config: RunConfig, data: Dataset) -> RunConfig:
 
 def _long_tailed(source: Source, raw: RawData, config: RunConfig) -> NDArray[np.int64] | None:
     """Indices of the training images that are kept; None for all."""
-    if config.imbalance_ratio is None:
+    ratio, imbalance = config.imbalance_ratio, config.imbalance
+    if ratio is None:
+        if imbalance != "exp" or config.class_order != "label":
+            raise LtbenchError(
+                f"{source.name} is used as it is, so there are no class counts to choose",
+                where="--imbalance" if imbalance != "exp" else "--class-order",
+                hint="add --imbalance-ratio, e.g. 100, or leave the option out",
+            )
         return None
-    available = _counts(raw.train.labels, len(raw.classes))
-    largest = source.largest or long_tail.largest_head(available, config.imbalance_ratio)
-    counts = long_tail.profile(largest, len(raw.classes), config.imbalance_ratio)
+    classes = len(raw.classes)
+    order = long_tail.class_order(classes, config.data_seed if config.class_order == "drawn" else None)
+    available = _counts(raw.train.labels, classes)
+    largest = source.largest or long_tail.largest_head(available[order], ratio, imbalance)
+    counts = np.empty(classes, dtype=np.int64)
+    counts[order] = long_tail.PROFILES[imbalance](largest, classes, ratio)
     return long_tail.select(raw.train.labels, counts, config.data_seed)
 
 

@@ -1,8 +1,9 @@
 """The order of the images of a data set in ltbench, by which predictions of other programs are matched."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -20,8 +21,7 @@ def image_order(
     folder: Path,
     image_size: int | None = None,
     part: PartName = "test",
-    imbalance_ratio: float | None = None,
-    data_seed: int = 0,
+    drawn: Mapping[str, Any] | None = None,
     *,
     keep_untested: bool = False,
 ) -> pd.DataFrame:
@@ -33,8 +33,8 @@ def image_order(
         image_size: side in pixels; None: the data set's default.
         part: train are the long-tailed training images, before any are held out; validation those that a run with
             --validation holds out, or the official validation set.
-        imbalance_ratio: imbalance ratio of the training images; None: the data set's default.
-        data_seed: seed of the draw of the training images.
+        drawn: settings of a run by which its training images are drawn, e.g. imbalance_ratio and data_seed; what is
+            left out is as a run has it.
         keep_untested: whether classes may lack test images.
 
     Returns:
@@ -44,9 +44,8 @@ def image_order(
         LtbenchError: if the data is missing or damaged.
     """
     source = registry.dataset(name, where="NAME")
-    ratio = source.imbalance_ratio if imbalance_ratio is None else imbalance_ratio
-    settings = {"dataset": name, "imbalance_ratio": ratio, "data_seed": data_seed, "validation": part == "validation"}
-    config = validated(RunConfig, settings)
+    settings = {"dataset": name, "imbalance_ratio": source.imbalance_ratio, "validation": part == "validation"}
+    config = validated(RunConfig, {**settings, **(drawn or {})})
     read = source.load_keeping_untested if keep_untested else source.load
     with explain_permission_errors(folder):
         raw = read(folder, image_size or source.image_size)
