@@ -1,4 +1,4 @@
-"""ltbench data prepare, verify and order."""
+"""ltbench data prepare, verify, order and export."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,8 @@ from ltbench.cli.options import (
     ImageSize,
     Imbalance,
     KeepUntested,
+    LabelColumns,
+    LabelTable,
     Ratio,
     data_folder,
     given,
@@ -23,6 +25,7 @@ from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.printable import printable_name
 
 if TYPE_CHECKING:
+    from ltbench.config import RunConfig
     from ltbench.data.datasets.base import Source
     from ltbench.data.verify.files import Verification
     from ltbench.progress import ProgressListener
@@ -51,6 +54,8 @@ def prepare(name: DataSet, data_dir: DataDir = None) -> None:
 def verify(
     name: DataSet,
     data_dir: DataDir = None,
+    labels: LabelTable = None,
+    label_columns: LabelColumns = None,
     imbalance_ratio: Ratio = None,
     imbalance: Imbalance = None,
     class_order: ClassOrder = None,
@@ -68,10 +73,20 @@ def verify(
     from ltbench import registry
     from ltbench.cli.progress_bars import file_bars
 
-    folder, keep = data_folder(data_dir), bool(keep_classes_without_test_images)
+    folder = data_folder(data_dir)
+    chosen = given(
+        labels=labels,
+        label_columns=label_columns,
+        imbalance_ratio=imbalance_ratio,
+        imbalance=imbalance,
+        class_order=class_order,
+        data_seed=data_seed,
+        keep_classes_without_test_images=keep_classes_without_test_images,
+    )
     with file_bars() as listener:
         source = registry.dataset(name, where="NAME")
-        found = _verify_files(source, folder, decode, keep, listener)
+        config = _settings(source, name, chosen)
+        found = _verify_files(source, config, folder, decode, listener)
     _print_lines(found.lines)
     if found.rows:
         _print_table(found.columns, found.rows)
@@ -81,8 +96,7 @@ def verify(
             where=folder.absolute(),
             hint=found.remedy,
         )
-    drawn = given(imbalance_ratio=imbalance_ratio, imbalance=imbalance, class_order=class_order, data_seed=data_seed)
-    _print_lines(_describe(source, name, folder, drawn, keep))
+    _print_lines(_describe(source, config, folder))
 
 
 def order(
@@ -94,6 +108,8 @@ def order(
         ),
     ] = "test",
     data_dir: DataDir = None,
+    labels: LabelTable = None,
+    label_columns: LabelColumns = None,
     imbalance_ratio: Ratio = None,
     imbalance: Imbalance = None,
     class_order: ClassOrder = None,
@@ -124,10 +140,67 @@ def order(
         data_folder(data_dir),
         image_size,
         part,
-        drawn,
-        keep_untested=bool(keep_classes_without_test_images),
+        drawn
+        | given(
+            labels=labels,
+            label_columns=label_columns,
+            keep_classes_without_test_images=keep_classes_without_test_images,
+        ),
     )
     write_output(found.to_csv(index=False, lineterminator="\n"), output)
+
+
+def export(
+    name: DataSet,
+    output: Annotated[Path, typer.Option(help="Folder to write; it must be new")],
+    style: Annotated[
+        Literal["folder", "parquet"],
+        typer.Option("--format", help="folder: a folder for each part and class; parquet: a file for each part"),
+    ] = "folder",
+    data_dir: DataDir = None,
+    labels: LabelTable = None,
+    label_columns: LabelColumns = None,
+    imbalance_ratio: Ratio = None,
+    imbalance: Imbalance = None,
+    class_order: ClassOrder = None,
+    data_seed: DataSeed = None,
+    keep_classes_without_test_images: KeepUntested = None,
+) -> None:
+    """Write the images of a long-tailed draw, so that others use the same ones.
+
+    With --data-dir at the folder that is written, the same data set has the same images and fingerprints. Other
+    programs read class folders and a table, or parquet as Hugging Face's datasets has it.
+    """
+    from ltbench import registry
+    from ltbench.cli.progress_bars import file_bars
+
+    registry.check_dataset(name, where="NAME")
+    chosen = given(
+        labels=labels,
+        label_columns=label_columns,
+        imbalance_ratio=imbalance_ratio,
+        imbalance=imbalance,
+        class_order=class_order,
+        data_seed=data_seed,
+        keep_classes_without_test_images=keep_classes_without_test_images,
+    )
+    with getting_ready("data export"):
+        from ltbench.data.export import export as write_export
+
+    with file_bars() as listener:
+        source = registry.dataset(name, where="NAME")
+        config = _settings(source, name, chosen)
+        made = write_export(source, config, data_folder(data_dir), output, style, listener)
+    images = ", ".join(f"{count:,} {part}" for part, count in made.images.items())
+    _print_lines(
+        [
+            ("data set", name),
+            ("draw", made.draw),
+            ("images", f"{images}, as {'PNG' if made.stored == 'pixels' else 'the files that they are'}"),
+            *((f"fingerprint of {part}", value) for part, value in made.fingerprints.items()),
+            ("folder", str(output.absolute())),
+        ]
+    )
 
 
 def _print_lines(lines: Sequence[tuple[str, str]]) -> None:
@@ -151,8 +224,16 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console.print(table)
 
 
+def _settings(source: "Source", name: str, chosen: Mapping[str, Any]) -> "RunConfig":
+    """The settings of a run on a data set, as far as they are about its images."""
+    from ltbench.config import RunConfig, validated
+
+    usual = {"dataset": name, "imbalance_ratio": source.imbalance_ratio, "image_size": source.image_size}
+    return validated(RunConfig, {**usual, **chosen})
+
+
 def _verify_files(
-    source: "Source", folder: Path, decode: bool, keep_untested: bool, listener: "ProgressListener"
+    source: "Source", config: "RunConfig", folder: Path, decode: bool, listener: "ProgressListener"
 ) -> "Verification":
     """Check the lists of a data set and the files that they name, or the content of a user's folder.
 
@@ -163,6 +244,7 @@ def _verify_files(
     """
     from ltbench.data.datasets.base import explain_permission_errors
     from ltbench.data.datasets.image_folder import Folder
+    from ltbench.data.datasets.label_table import Labels
     from ltbench.data.datasets.listed import ListedSource
     from ltbench.data.verify import files
     from ltbench.data.verify.folder import verify_folder
@@ -172,26 +254,23 @@ def _verify_files(
             return files.verify(source.published, folder, decode=decode, listener=listener)
         if isinstance(source, Folder):
             size = source.image_size
-            return verify_folder(folder, size, keep_untested=keep_untested, decode=decode, listener=listener)
+            keep = config.keep_classes_without_test_images
+            labels = Labels(config.labels, config.label_columns) if config.labels is not None else None
+            return verify_folder(folder, size, keep_untested=keep, decode=decode, listener=listener, labels=labels)
         if decode:
             return files.decode_all(source.load(folder, source.image_size), listener)
     return files.Verification()
 
 
-def _describe(
-    source: "Source", name: str, folder: Path, drawn: Mapping[str, Any], keep_untested: bool
-) -> list[tuple[str, str]]:
+def _describe(source: "Source", config: "RunConfig", folder: Path) -> list[tuple[str, str]]:
     """Load a data set as a run would and describe it.
 
     Raises:
         LtbenchError: if it is missing or damaged.
     """
-    from ltbench.config import RunConfig, validated
     from ltbench.data import dataset
     from ltbench.data.datasets.image_folder import Folder
 
-    settings = {"dataset": name, "imbalance_ratio": source.imbalance_ratio, "image_size": source.image_size}
-    config = validated(RunConfig, {**settings, **drawn, "keep_classes_without_test_images": keep_untested})
     with warnings.catch_warnings():
         if isinstance(source, Folder):  # the check of its files has shown them
             warnings.simplefilter("ignore", LtbenchWarning)

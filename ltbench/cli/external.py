@@ -13,6 +13,8 @@ from ltbench.cli.options import (
     ImageSize,
     Imbalance,
     KeepUntested,
+    LabelColumns,
+    LabelTable,
     Out,
     Ratio,
     data_folder,
@@ -53,6 +55,8 @@ def score(
     imbalance: Imbalance = None,
     class_order: ClassOrder = None,
     data_dir: DataDir = None,
+    labels: LabelTable = None,
+    label_columns: LabelColumns = None,
     data_seed: DataSeed = None,
     image_size: ImageSize = None,
     keep_classes_without_test_images: KeepUntested = None,
@@ -78,6 +82,8 @@ def score(
 
     settings = given(
         imbalance_ratio=imbalance_ratio,
+        labels=labels,
+        label_columns=label_columns,
         imbalance=imbalance,
         class_order=class_order,
         data_seed=data_seed,
@@ -120,6 +126,8 @@ def import_checkpoint(
     imbalance: Imbalance = None,
     class_order: ClassOrder = None,
     data_dir: DataDir = None,
+    labels: LabelTable = None,
+    label_columns: LabelColumns = None,
     data_seed: DataSeed = None,
     image_size: ImageSize = None,
     keep_classes_without_test_images: KeepUntested = None,
@@ -141,6 +149,8 @@ def import_checkpoint(
 
     settings = given(
         imbalance_ratio=imbalance_ratio,
+        labels=labels,
+        label_columns=label_columns,
         imbalance=imbalance,
         class_order=class_order,
         data_seed=data_seed,

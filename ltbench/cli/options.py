@@ -99,6 +99,22 @@ KeepUntested = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+LabelTable = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        help="Table of the labels of a folder's images (CSV, JSON lines, parquet), in --data-dir or elsewhere: path, "
+        "label and perhaps split  [default: class folders, or a table in the folder]",
+        rich_help_panel=DATA,
+    ),
+]
+LabelColumns = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns of the table: path=COLUMN,label=COLUMN,split=COLUMN  [default: by their names]",
+        rich_help_panel=DATA,
+    ),
+]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the images in pixels", rich_help_panel=DATA)]
 Backbone = Annotated[
     str | None,

@@ -32,6 +32,10 @@ class RunConfig(Frozen):
         "label", description="the first labels are the largest classes, or the classes are drawn by data_seed"
     )
     data_seed: int = Field(0, ge=0, lt=2**32, description="draws the images of the long-tailed subset")
+    labels: str | None = Field(
+        None, description="table of the labels of a folder's images; what it says is in the data, not in a run's id"
+    )
+    label_columns: str | None = Field(None, description="its columns: path=COLUMN,label=COLUMN,split=COLUMN")
     image_size: int | None = Field(None, ge=4, le=1024, description="side in pixels")
     backbone: str | None = None
     pretrained: bool = Field(False, description="start from the weights that timm offers for the backbone")
@@ -90,7 +94,7 @@ class RunConfig(Frozen):
         return self.model_dump(mode="json", exclude={"seed"})
 
 
-_NEWER = ("weights", "train", "feature_views", "imbalance", "class_order")
+_NEWER = ("weights", "train", "feature_views", "imbalance", "class_order", "labels", "label_columns")
 """Settings that the checkpoints of versions before 0.2 know nothing of."""
 
 

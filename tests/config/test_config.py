@@ -67,9 +67,9 @@ def test_a_setting_that_is_new_to_ltbench_renames_no_older_run():
 
 def test_a_kind_of_imbalance_that_older_versions_did_not_have_leaves_their_checkpoints_alone():
     text = settings_text(RunConfig())
-    assert "imbalance\"" not in text
+    assert 'imbalance"' not in text
     assert "class_order" not in text
-    assert "\"imbalance\":\"step\"" in settings_text(RunConfig(imbalance="step"))
+    assert '"imbalance":"step"' in settings_text(RunConfig(imbalance="step"))
 
 
 CHANGES = [
