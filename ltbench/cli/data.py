@@ -242,6 +242,7 @@ def _verify_files(
     Raises:
         LtbenchError: if the folder may not be read; for a data set without lists if it is missing or damaged.
     """
+    from ltbench.data.datasets import exported
     from ltbench.data.datasets.base import explain_permission_errors
     from ltbench.data.datasets.image_folder import Folder
     from ltbench.data.datasets.label_table import Labels
@@ -250,6 +251,9 @@ def _verify_files(
     from ltbench.data.verify.folder import verify_folder
 
     with explain_permission_errors(folder):
+        if config.labels is None and (export := exported.find(folder, source.name)) is not None:
+            made = export.manifest
+            return files.Verification([("export", f"of ltbench {made.ltbench}: {made.draw}, as {made.stored}")])
         if isinstance(source, ListedSource):
             return files.verify(source.published, folder, decode=decode, listener=listener)
         if isinstance(source, Folder):

@@ -207,7 +207,7 @@ def read(source: Source, config: RunConfig, folder: Path, image_size: int) -> Ra
         hint = "add --labels FILE, or leave the option out"
         raise LtbenchError("there is no table to have columns", where="--label-columns", hint=hint)
     with explain_permission_errors(folder):
-        if (export := exported.find(folder, source.name)) is not None:
+        if config.labels is None and (export := exported.find(folder, source.name)) is not None:
             return export.load(config, image_size)
         if config.labels is not None:
             labels = Labels(config.labels, config.label_columns)

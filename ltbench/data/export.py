@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,8 @@ from ltbench.progress import ProgressListener, ProgressUpdate, silent
 _ROWS = 1000
 """Images that parquet stores together."""
 Format = Literal["folder", "parquet"]
+Rows = dict[str, pd.DataFrame]
+"""Part -> one row an image."""
 
 
 def export(
@@ -147,7 +150,7 @@ def _write_folder(
     output: Path,
     manifest: Manifest,
     parts: dict[str, Images],
-    rows: dict[str, pd.DataFrame],
+    rows: Rows,
     listener: ProgressListener,
 ) -> None:
     folders = folder_names(manifest.classes)
@@ -170,7 +173,7 @@ def _write_parquet(
     output: Path,
     manifest: Manifest,
     parts: dict[str, Images],
-    rows: dict[str, pd.DataFrame],
+    rows: Rows,
     listener: ProgressListener,
 ) -> None:
     import pyarrow
@@ -196,6 +199,6 @@ def _write_parquet(
         with parquet.ParquetWriter(output / f"{part}.parquet", schema) as writer:
             for begin in range(0, len(images), _ROWS):
                 some = rows[part].iloc[begin : begin + _ROWS]
-                packed = [{"bytes": content, "path": name} for (name, content), _ in zip(contents, some.index)]
+                packed = [{"bytes": content, "path": name} for name, content in islice(contents, len(some))]
                 table = {name: packed if name == "image" else some[name].tolist() for name, _ in fields}
                 writer.write_table(pyarrow.table(table, schema=schema))

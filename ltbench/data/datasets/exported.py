@@ -2,8 +2,9 @@
 
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,6 +74,12 @@ class Export:
             LtbenchError: if the run asks for another draw, or an image is missing or is not what has been written.
         """
         self._check_draw(config)
+        if self.manifest.stored == "pixels" and image_size != self.manifest.image_size:
+            raise LtbenchError(
+                f"the export has images of {self.manifest.image_size} pixels, not {image_size}",
+                where="--image-size",
+                hint="leave the option out, or give the folder of the whole data set with --data-dir",
+            )
         rows = self._rows()
         own = {part: rows[rows["split"] == part] for part in PARTS if (rows["split"] == part).any()}
         for part, count in self.manifest.images.items():
@@ -94,19 +101,15 @@ class Export:
                     for part, paths in files.items()
                 }
             )
-            found = {part: ClassFiles([root / one for one in paths], labels[part]) for part, paths in files.items()}
-            listing = Listing(root, self.manifest.classes, found)
-            raw = load(FolderParts(listing, found, {}), image_size)
-        return RawData(
-            raw.train,
-            raw.test,
-            raw.classes,
-            names["test"],
-            raw.validation,
-            duplicates,
-            names["train"],
-            True,
-            names.get("validation", ()),
+            listed = {part: ClassFiles([root / one for one in paths], labels[part]) for part, paths in files.items()}
+            raw = load(FolderParts(Listing(root, self.manifest.classes, listed), listed, {}), image_size)
+        return replace(
+            raw,
+            test_names=names["test"],
+            train_names=names["train"],
+            validation_names=names.get("validation", ()),
+            duplicates=duplicates,
+            drawn=True,
         )
 
     def _check_draw(self, config: RunConfig) -> None:
@@ -128,11 +131,11 @@ class Export:
             from pyarrow import parquet
 
             tables = [parquet.read_table(self.folder / f"{part}.parquet") for part in self.manifest.images]
-            return pd.concat([one.to_pandas() for one in tables], ignore_index=True)
+            frames: list[pd.DataFrame] = [one.to_pandas() for one in tables]
+            return pd.concat(frames, ignore_index=True)
         except (OSError, ValueError, KeyError) as error:
-            raise self._changed(
-                f"its list of images cannot be read: {next(iter(str(error).splitlines()), '')}"
-            ) from None
+            reason = next(iter(str(error).splitlines()), "")
+            raise self._changed(f"its list of images cannot be read: {reason}") from None
 
     def _contents(self, rows: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
         """Name and bytes of each image."""
@@ -169,7 +172,8 @@ class Export:
         if self.manifest.format == "folder":
             return self.folder, {part: rows["path"].tolist() for part, rows in own.items()}
         packed = [self.folder / f"{part}.parquet" for part in own]
-        root, files = cache_dir() / "unpacked" / stamp(packed), {}
+        root = cache_dir() / "unpacked" / stamp(packed)
+        files: dict[str, list[str]] = {}
         for part, rows in own.items():
             files[part] = []
             for position, (name, content) in enumerate(self._contents(rows)):
@@ -214,9 +218,7 @@ def find(folder: Path, dataset: str) -> Export | None:
 
 def folder_names(classes: Sequence[str]) -> list[str]:
     """(C,) a folder for each class, which sort as the labels do: names as they are where they do, else numbered."""
-    plain = [
-        "".join(char if char.isalnum() or char in " ._-()" else "_" for char in name).strip(" .") for name in classes
-    ]
+    plain = [re.sub(r"[^\w ().-]", "_", name).strip(" .") for name in classes]
     if list(classes) == plain == sorted(set(plain)):
         return plain
     width = len(str(len(classes) - 1))
