@@ -105,7 +105,7 @@ def find_labelled(folder: Path, labels: Labels | None, *, keep_untested: bool = 
     for table in tables:
         _find_columns(table, told, finder)
         rows += _rows(table, finder)
-        named = {kind: name for kind, name in table.columns.items() if kind != name}
+        named = {kind: name for kind, name in table.columns.items() if name not in (kind, told.get(kind))}
         if named and "image_bytes" not in table.rows.columns:
             words = ", ".join(f"{kind} is the column '{name}'" for kind, name in named.items())
             listing.notes.append(f"{table.file.name}: {words}")
