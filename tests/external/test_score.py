@@ -232,15 +232,15 @@ def test_the_order_of_an_image_folder_is_by_class_and_name(cli, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "ratio"), [([], 20), (["--imbalance-ratio", 5, "--data-seed", 3], 5)])
-def test_the_order_of_the_training_images_is_that_of_a_run(cli, options, ratio):
+def test_the_order_of_the_training_images_is_that_of_a_run(cli, options, ratio, tmp_path):
     """Positions in scikit-learn's digits lead to the very images that a run trains on and holds out."""
     from sklearn.datasets import load_digits
 
     from ltbench.data import dataset
 
     config = RunConfig(imbalance_ratio=ratio, image_size=8, data_seed=3 if options else 0)
-    whole = dataset.load(registry.dataset("digits-lt"), config, None)
-    held = dataset.load(registry.dataset("digits-lt"), config.replace(validation=True), None)
+    whole = dataset.load(registry.dataset("digits-lt"), config, tmp_path)
+    held = dataset.load(registry.dataset("digits-lt"), config.replace(validation=True), tmp_path)
     pixels = np.round(load_digits().images * (255 / 16)).astype(np.uint8)[:, None]
     for part, images in {"train": whole.train, "validation": held.validation}.items():
         done = cli("data", "order", "digits-lt", "--part", part, *options)
