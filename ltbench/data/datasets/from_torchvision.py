@@ -48,6 +48,7 @@ class Declared(Frozen):
     backbone: str = "cifar_resnet32"
     found_by: str
     idx: tuple[str, str] | None = None
+    first_labels: tuple[int, ...] | None = None
 
     @property
     def parts(self) -> dict[str, dict[str, bool | int | str]]:
@@ -211,8 +212,9 @@ class TorchvisionSource(Source):
         looked = self.declared.found_by
         if self.declared.idx:
             looked += f" and {self.declared.idx[0]}-images-idx3-ubyte.gz"
+        other = self._other_labels(folder)
         return LtbenchError(
-            f"{self.name}: no data found",
+            f"{self.name}: {f'the files there are those of {other}' if other else 'no data found'}",
             where=f"{folder.absolute()} (looked for {looked})",
             hint=f"{self.command('prepare', folder)} downloads it; or point --data-dir at a folder that has it",
         )
@@ -228,19 +230,39 @@ class TorchvisionSource(Source):
         )
 
     def _idx_files(self, folder: Path) -> dict[str, tuple[Path, Path]] | None:
-        """Images and labels of train and test in MNIST's format; None if not all four are there."""
+        """Images and labels of train and test in MNIST's format; None if not all four are there.
+
+        The files of MNIST, Fashion-MNIST and KMNIST have the same names and sizes: outside a folder of its own name a
+        data set is known by its first test labels.
+        """
         if self.declared.idx is None:
+            return None
+        own = (folder / self.declared.found_by).is_dir()
+        if not own and self._other_labels(folder):
             return None
         found = {}
         for part, start in zip(("train", "test"), self.declared.idx, strict=True):
             images, labels = (
-                _first_file(folder, self.declared.found_by, f"{start}-{kind}-ubyte")
+                _first_file(folder / self.declared.found_by if own else folder, f"{start}-{kind}-ubyte")
                 for kind in ("images-idx3", "labels-idx1")
             )
             if images is None or labels is None:
                 return None
             found[part] = (images, labels)
         return found
+
+    def _other_labels(self, folder: Path) -> str | None:
+        """The data set whose test labels lie in the folder itself if it is another one of MNIST's format, in words."""
+        start = self.declared.idx[1] if self.declared.idx is not None else None
+        file = _first_file(folder, f"{start}-labels-idx1-ubyte") if start is not None else None
+        alike = {name: one.first_labels for name, one in declared().items() if one.idx == self.declared.idx}
+        if file is None or not any(alike.values()):
+            return None
+        labels = tuple(_idx_array(file, _IDX_LABELS)[:10].tolist())
+        known = next((name for name, first in alike.items() if first == labels), None)
+        if known is None:
+            return "another data set" if self.declared.first_labels is not None else None
+        return None if PREFIX + known == self.name else PREFIX + known
 
     def _check_sizes(self, sizes: Mapping[str, int]) -> None:
         """Warn of a part that has not as many images as are published."""
@@ -261,10 +283,9 @@ def _parameters(cls: type) -> set[str]:
     return {*own, *(_parameters(cls.__mro__[1]) if handed_on and cls.__mro__[1] is not object else ())}
 
 
-def _first_file(folder: Path, inner: str, name: str) -> Path | None:
-    """A file in the folder or in one within it, packed or not."""
-    candidates = (place / (name + end) for place in (folder / inner, folder) for end in ("", ".gz"))
-    return next((file for file in candidates if file.is_file()), None)
+def _first_file(folder: Path, name: str) -> Path | None:
+    """A file in a folder, packed or not."""
+    return next((file for end in ("", ".gz") if (file := folder / (name + end)).is_file()), None)
 
 
 def _read_idx(images: Path, labels: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -107,11 +107,16 @@ def write_idx(file, values):
     file.write_bytes(gzip.compress(content) if file.suffix == ".gz" else content)
 
 
-def mnist(folder, each, *, starts=("train", "t10k"), end="", classes=10, first=0):
-    """Random images of 28 x 28, the same number of each class in train and one of each in test."""
+FIRST = {"MNIST": [7, 2, 1, 0, 4, 1, 4, 9, 5, 9], "FashionMNIST": [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]}
+"""The first test labels, as every tutorial prints them."""
+
+
+def mnist(folder, each, *, starts=("train", "t10k"), end="", classes=10, first=0, name="MNIST"):
+    """Random images of 28 x 28, the same number of each class in train and one of each in test after the first ten."""
     generator, made = np.random.default_rng(0), {}
     for start, count in zip(starts, (each, 1), strict=True):
         labels = generator.permutation(np.repeat(np.arange(first, first + classes), count))
+        labels = np.concatenate([FIRST.get(name, []) if start == "t10k" else [], labels]).astype(int)
         images = generator.integers(0, 256, (len(labels), 28, 28))
         write_idx(folder / f"{start}-images-idx3-ubyte{end}", images)
         write_idx(folder / f"{start}-labels-idx1-ubyte{end}", labels)
@@ -122,10 +127,10 @@ def mnist(folder, each, *, starts=("train", "t10k"), end="", classes=10, first=0
 @pytest.mark.parametrize("where", [".", "FashionMNIST/raw"])
 @pytest.mark.parametrize("end", ["", ".gz"])
 def test_fashion_mnist_is_read_from_its_files_wherever_they_lie(tmp_path, where, end):
-    made = mnist(tmp_path / where, 20, end=end)
+    made = mnist(tmp_path / where, 20, end=end, name="FashionMNIST")
     data = load("FashionMNIST", tmp_path, imbalance_ratio=10.0)
     images, labels = made["t10k"]
-    assert data.test.images.shape == (10, 1, 28, 28)
+    assert data.test.images.shape == (20, 1, 28, 28)
     assert (data.test.images[:, 0] == images).all()
     assert data.test.labels.tolist() == labels.tolist()
     assert data.classes[:2] == ("T-shirt/top", "Trouser")
@@ -145,9 +150,26 @@ def test_the_draw_is_that_of_the_other_data_sets(tmp_path):
     assert (data.train.images[:, 0] == images[kept]).all()
 
 
+@pytest.mark.parametrize(
+    ("there", "asked", "words"),
+    [
+        ("MNIST", "FashionMNIST", "the files there are those of torchvision:MNIST"),
+        ("MNIST", "KMNIST", "the files there are those of torchvision:MNIST"),
+        ("FashionMNIST", "MNIST", "the files there are those of torchvision:FashionMNIST"),
+        ("KMNIST", "MNIST", "the files there are those of another data set"),
+    ],
+)
+def test_data_sets_whose_files_have_the_same_names_are_told_apart(tmp_path, there, asked, words):
+    mnist(tmp_path, 2, end=".gz", name=there)
+    with pytest.raises(LtbenchError, match=words):
+        load(asked, tmp_path)
+    assert not registry.dataset(f"torchvision:{asked}").available(tmp_path)
+    assert registry.dataset(f"torchvision:{there}").available(tmp_path)
+
+
 def test_letters_are_counted_from_nought(tmp_path):
     starts = ("emnist-letters-train", "emnist-letters-test")
-    mnist(tmp_path / "EMNIST" / "raw", 2, starts=starts, classes=26, first=1)
+    mnist(tmp_path / "EMNIST" / "raw", 2, starts=starts, classes=26, first=1, name="EMNIST")
     data = load("EMNIST-letters", tmp_path, imbalance_ratio=1.0)
     assert data.classes == tuple("abcdefghijklmnopqrstuvwxyz")
     assert data.counts.tolist() == [2] * 26
@@ -192,7 +214,7 @@ def test_images_and_labels_must_be_as_many(tmp_path):
 
 def test_other_numbers_of_images_than_published_are_told(tmp_path, monkeypatch):
     monkeypatch.undo()
-    mnist(tmp_path, 2)
+    mnist(tmp_path, 2, name="KMNIST")
     with pytest.warns(LtbenchWarning) as told:
         registry.dataset("torchvision:KMNIST").load(tmp_path, 28)
     assert [str(one.message) for one in told] == [
@@ -517,7 +539,7 @@ def test_what_torchvision_does_not_download_is_said(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_is_stored_and_reported(tmp_path, cli):
-    mnist(tmp_path / "fashion", 12, end=".gz")
+    mnist(tmp_path / "fashion", 12, end=".gz", name="FashionMNIST")
     words = ["--dataset", "torchvision:FashionMNIST", "--data-dir", tmp_path / "fashion", "--imbalance-ratio", 3]
     done = cli("run", "--method", "ce", *words, "--epochs", 1, "--backbone", "cifar_resnet8")
     assert done.code == 0, done.err
