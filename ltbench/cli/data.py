@@ -283,7 +283,7 @@ def _describe(source: "Source", config: "RunConfig", folder: Path) -> list[tuple
     return [
         ("classes", str(len(data.classes))),
         ("training images", f"{len(data.train)}, {data.counts.max()} to {data.counts.min()} a class"),
-        ("test images", str(len(data.test))),
+        ("test images", str(len(data.test)) + (", a fifth of each class" if source.held_out_test else "")),
         ("many/medium/few classes", "/".join(str(size) for size in groups.values())),
         *((f"fingerprint of {part}", fingerprint) for part, fingerprint in data.fingerprints.items()),
     ]

@@ -93,6 +93,28 @@ def test_files_come_back_as_they_were(folder, tmp_path, monkeypatch, style, draw
         assert len({dataset.load(Folder(), bigger, place).fingerprint for place in places}) == 1
 
 
+@STYLES
+def test_a_validation_set_of_the_users_own_comes_along(tmp_path, class_folders, style):
+    for number, (part, each) in enumerate((("train", 6), ("val", 2), ("test", 3))):
+        class_folders(tmp_path / "photos" / part, {"ant": each, "bee": each}, seed=number)
+    made = export(Folder(), photos(imbalance_ratio=2.0), tmp_path / "photos", tmp_path / "out", style)
+    assert made.images == {"train": 9, "test": 6, "validation": 4}
+    config = photos(imbalance_ratio=2.0, validation=True)
+    same(*(dataset.load(Folder(), config, tmp_path / place) for place in ("out", "photos")))
+
+
+@STYLES
+def test_classes_without_test_images_are_kept(tmp_path, class_folders, style):
+    class_folders(tmp_path / "photos" / "train", {"ant": 6, "bee": 6, "cow": 2})
+    class_folders(tmp_path / "photos" / "test", {"ant": 2, "bee": 2}, seed=1)
+    config = photos(keep_classes_without_test_images=True)
+    export(Folder(), config, tmp_path / "photos", tmp_path / "out", style)
+    one, other = (dataset.load(Folder(), config, tmp_path / place) for place in ("photos", "out"))
+    assert one.fingerprints == other.fingerprints
+    with pytest.raises(LtbenchError, match="--keep-classes-without-test-images"):
+        dataset.load(Folder(), photos(), tmp_path / "out")
+
+
 def test_a_folder_is_one_for_each_part_and_class_with_a_table(folder, tmp_path):
     export(Folder(), photos(), folder, tmp_path / "out")
     assert sorted(one.name for one in (tmp_path / "out" / "train").iterdir()) == ["ant hill", "bee", "cow"]

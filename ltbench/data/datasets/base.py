@@ -52,6 +52,8 @@ class Source(ABC):
     """Imbalance ratio imposed unless the run asks for another; None: the data as they are."""
     largest: ClassVar[int | None] = None
     """Number of images of the largest class where the benchmark fixes it; None: as many as the classes allow."""
+    held_out_test: ClassVar[bool] = False
+    """Whether the data set has no test images of its own and a fifth of each class is held out."""
     statistics: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = None
     """Published channel means and standard deviations of pixels in [0, 1]; None: measured on train, or ImageNet's for
     image files."""

@@ -113,6 +113,7 @@ def source(name: str) -> "TorchvisionSource":
             "image_size": own.image_size,
             "any_size": own.any_size,
             "imbalance_ratio": own.imbalance_ratio,
+            "held_out_test": own.test is None,
             "declared": own,
         },
     )

@@ -534,6 +534,13 @@ def test_what_torchvision_does_not_download_is_said(tmp_path):
         assert words in str(error.value)
 
 
+def test_what_is_held_out_is_said(tmp_path, cli):
+    eurosat(tmp_path, 10)
+    shown = cli("data", "verify", "torchvision:EuroSAT", "--data-dir", tmp_path, "--imbalance-ratio", 2)
+    assert shown.code == 0, shown.err
+    assert "6, a fifth of each class" in shown.out
+
+
 # Runs
 
 
