@@ -398,17 +398,6 @@ def caltech256(root, each):
     return names
 
 
-def usual_folders(base, parts, names):
-    def make(root, each):
-        for part in parts:
-            for label, name in enumerate(names):
-                for i in range(each):
-                    photograph(root / base / part / name / f"{part}{i}.png", 10 * label + i)
-        return names
-
-    return make
-
-
 LAYOUTS = {
     "FGVCAircraft": aircraft,
     "SUN397": sun,
@@ -416,7 +405,6 @@ LAYOUTS = {
     "Imagenette": imagenette,
     "INaturalist-2019": inaturalist_2019,
     "Caltech256": caltech256,
-    "RenderedSST2": usual_folders("rendered-sst2/rendered-sst2", ("train", "valid", "test"), ("neg", "odd", "pos")),
     "EuroSAT": eurosat,
     "GTSRB": gtsrb,
     "Country211": country211,
