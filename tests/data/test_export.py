@@ -193,12 +193,17 @@ def _relabel(out, rows):
     (out / "images.csv").write_text("\n".join([text[0], text[1].replace(",0,", ",1,", 1), *text[2:]]) + "\n")
 
 
+def _lead_out(out, rows):
+    text = (out / "images.csv").read_text()
+    (out / "images.csv").write_text(text.replace(rows[0]["path"], "../out/" + rows[0]["path"], 1))
+
+
 def _shorten(out, rows):
     text = (out / "images.csv").read_text().splitlines()
     (out / "images.csv").write_text("\n".join(text[:-1]) + "\n")
 
 
-@pytest.mark.parametrize("fault", [_lose, _change, _damage, _relabel, _shorten])
+@pytest.mark.parametrize("fault", [_lose, _change, _damage, _relabel, _shorten, _lead_out])
 def test_an_export_that_has_been_changed_is_refused(tmp_path, fault):
     export(Digits(), digits(imbalance_ratio=20.0), tmp_path, tmp_path / "out")
     with (tmp_path / "out" / "images.csv").open() as stream:

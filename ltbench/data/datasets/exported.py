@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
@@ -126,7 +126,11 @@ class Export:
         """One row an image: split, label, source, and its path or bytes."""
         try:
             if self.manifest.format == "folder":
-                return pd.read_csv(self.folder / TABLE, keep_default_na=False, dtype={"source": str, "path": str})
+                rows = pd.read_csv(self.folder / TABLE, keep_default_na=False, dtype={"source": str, "path": str})
+                for path in map(PurePosixPath, rows["path"]):
+                    if path.is_absolute() or ".." in path.parts:
+                        raise self._changed(f"a path leads out of the folder: {path}")
+                return rows
             require_pyarrow(self.folder)
             from pyarrow import parquet
 

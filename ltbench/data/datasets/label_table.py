@@ -68,10 +68,13 @@ def tables_in(folder: Path) -> list[Path]:
 
     They are called labels, metadata or train, or are parquet files.
     """
-    places = [folder, *(one for one in subfolders(folder) if one.name.lower() in _PART)]
+    parts = [one for one in subfolders(folder) if one.name.lower() in _PART]
     for stem in _TABLES:
-        if found := [one for place in places for end in _ENDINGS if (one := place / (stem + end)).is_file()]:
-            return found if stem == "metadata" else found[:1]
+        for places in ([folder], parts):
+            named = [[place / (stem + end) for end in _ENDINGS] for place in places]
+            there = [next((one for one in names if one.is_file()), None) for names in named]
+            if any(there):
+                return [one for one in there if one is not None]
     for place in (folder, folder / "data"):
         if place.is_dir() and (found := sorted(one for one in place.glob("*.parquet") if not is_litter(one))):
             return found
@@ -176,8 +179,8 @@ def _text(file: Path) -> pd.DataFrame:
         found = [json.loads(line) for line in lines if line.strip()]
         if not all(isinstance(one, dict) for one in found):
             raise ValueError("a line is no JSON object")
-        frame = pd.DataFrame(found)
-        return frame.map(lambda value: "" if value is None or value != value else str(value)).astype(str)
+        rows = [{key: "" if value is None else str(value) for key, value in one.items()} for one in found]
+        return pd.DataFrame(rows).fillna("")
     with file.open(encoding="utf-8-sig") as stream:
         head = stream.readline()
     delimiter = max(_DELIMITERS, key=head.count)
@@ -269,7 +272,7 @@ class _Finder:
         """
         inner = table.parent if table.parent.is_relative_to(self.root) else self.root
         for base in dict.fromkeys((inner, self.root)):
-            path = Path(os.path.normpath(base / written))
+            path = Path(os.path.normpath(base / written.replace("\\", "/")))
             if not path.is_relative_to(os.path.normpath(self.root)):
                 raise LtbenchError(
                     f"a path leads out of the folder: {written}",
@@ -278,6 +281,7 @@ class _Finder:
                 )
             if path.is_file():
                 return path
+        written = written.replace("\\", "/")
         walked = self._walk()
         found = walked.get(Path(written).name) or walked.get(f"{Path(written).name}\0stem") or []
         if len(found) > 1 and "/" in written:

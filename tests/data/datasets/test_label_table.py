@@ -134,6 +134,32 @@ def test_hugging_faces_metadata_in_the_folders_of_parts(images, tmp_path, kind):
     assert (data.classes, data.counts.tolist(), len(data.test)) == (("cat", "dog"), [3, 3], 2)
 
 
+def test_a_row_without_a_label_leaves_the_others_as_they_are(images, tmp_path):
+    """Numbers stay whole where another row has none."""
+    images(*(f"{i}.png" for i in range(10)))
+    lines = [json.dumps({"file_name": f"{i}.png", "label": i % 2, **({"note": 1} if i else {})}) for i in range(10)]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    assert load(tmp_path).classes == ("0", "1")
+    (tmp_path / "metadata.jsonl").write_text("\n".join([*lines, json.dumps({"file_name": "0.png"})]))
+    with pytest.raises(LtbenchError, match=r"1 of 11 images have no label: 0\.png"):
+        load(tmp_path)
+
+
+def test_paths_as_windows_writes_them(images, tmp_path):
+    images(*(f"all/{i}.png" for i in range(10)))
+    (tmp_path / "labels.csv").write_text(csv(("path", "label"), [(f"all\\{i}.png", "ab"[i % 2]) for i in range(10)]))
+    assert load(tmp_path, labels="labels.csv").classes == ("a", "b")
+
+
+def test_tables_in_the_folders_of_parts_are_read_together(images, tmp_path):
+    for part, each in (("train", 3), ("test", 1)):
+        lines = [(f"{label}{i}.png", label) for label in ("cat", "dog") for i in range(each)]
+        images(*(f"{part}/{name}" for name, _ in lines))
+        (tmp_path / part / "labels.csv").write_text(csv(("path", "label"), lines))
+    data = load(tmp_path)
+    assert (data.counts.tolist(), len(data.test)) == ([3, 3], 2)
+
+
 def test_hugging_faces_metadata_in_the_folder(images, tmp_path):
     images(*(f"{i}.png" for i in range(10)))
     lines = "".join(json.dumps({"file_name": f"{i}.png", "label": i % 2, "width": 8}) + "\n" for i in range(10))
