@@ -19,3 +19,8 @@ def data_dir() -> Path:
 def storable_name(name: str) -> str:
     """A file's name as text that can be stored: bytes that are not UTF-8 become escapes."""
     return name.encode("utf-8", "backslashreplace").decode()
+
+
+def dataset_folder(name: str) -> str:
+    """The folder for the results of a data set: its name, without the colon that some file systems refuse."""
+    return name.replace(":", "-")

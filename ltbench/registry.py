@@ -37,6 +37,8 @@ _DATASETS = {
     "inaturalist2018": "ltbench.data.datasets.inaturalist:INaturalist2018",
     "places-lt": "ltbench.data.datasets.places_lt:PlacesLT",
 }
+_TORCHVISION = "torchvision:"
+"""How the names of torchvision's data sets begin; see ``ltbench.data.datasets.from_torchvision``."""
 
 
 def add_methods_dir(folder: Path) -> None:
@@ -157,12 +159,21 @@ def folder_of(name: str) -> Path | None:
 
 def dataset_names() -> list[str]:
     """Every data set, by name."""
-    return sorted({*_DATASETS, *_entry_points("datasets")})
+    return sorted({*_DATASETS, *_from_torchvision().names(), *_entry_points("datasets")})
 
 
 def is_own_dataset(name: str) -> bool:
     """Whether a data set comes with ltbench."""
-    return name in _DATASETS
+    return name in _DATASETS or _is_of_torchvision(name)
+
+
+def _is_of_torchvision(name: str) -> bool:
+    return name.startswith(_TORCHVISION) and name in _from_torchvision().names()
+
+
+def _from_torchvision() -> ModuleType:
+    """What reads the names of torchvision's data sets; imported as the others are, when it is needed."""
+    return importlib.import_module("ltbench.data.datasets.from_torchvision")
 
 
 def check_dataset(name: str, *, where: object = "--dataset") -> None:
@@ -176,6 +187,9 @@ def check_dataset(name: str, *, where: object = "--dataset") -> None:
         LtbenchError: with the nearest known names.
     """
     if not is_own_dataset(name) and name not in dataset_names():  # which looks through all installed packages
+        if name.startswith(_TORCHVISION):
+            refusal: LtbenchError = _from_torchvision().refuse(name, where=where)
+            raise refusal
         raise unknown("data set", name, dataset_names(), where=where)
 
 
@@ -206,6 +220,9 @@ def dataset(name: str, *, where: str = "--dataset") -> "Source":
         module, _, attribute = _DATASETS[name].partition(":")
         found: type[Source] = getattr(importlib.import_module(module), attribute)
         return found()
+    if _is_of_torchvision(name):
+        source: Source = _from_torchvision().source(name)
+        return source
     check_dataset(name, where=where)
     return _source_of(_entry_points("datasets")[name])
 

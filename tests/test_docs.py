@@ -220,6 +220,29 @@ def test_a_user_with_images_can_follow_the_page(page, title, cli, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_user_can_give_a_table_of_labels(cli, tmp_path):
+    photographs(tmp_path / "photos" / "all", {"cat": 15, "dog": 6}, seed=0)
+    files = [file.relative_to(tmp_path / "photos") for file in sorted((tmp_path / "photos").rglob("*.png"))]
+    for name, header, delimiter in (("labels.csv", ("path", "label"), ","), ("list.tsv", ("photo", "species"), "\t")):
+        lines = [delimiter.join(header), *(f"{file}{delimiter}{file.parent.name}" for file in files)]
+        (tmp_path / "photos" / name).write_text("\n".join(lines) + "\n")
+    walk(cli, section("A table instead of folders", PAGES["docs/your-own-images.md"]))
+    assert len(list((tmp_path / "results").rglob("*.json"))) == 1, "both tables say the same"
+
+
+@pytest.mark.slow
+def test_a_user_can_choose_the_shape_of_the_tail_and_hand_a_draw_on(cli, tmp_path):
+    page = PAGES["docs/data-sets.md"]
+    photographs(tmp_path / "photos", {"cat": 15, "dog": 15}, seed=0)
+    own = {"cifar100_lt": ["digits-lt"], "DIR": ["."]}
+    walk(cli, section("The shape of the tail", page), **own)
+    assert len(list((tmp_path / "results").rglob("*.json"))) == 2
+    written = walk(cli, section("A draw to hand on", page), **own)
+    assert "export" in written["data"]
+    assert (tmp_path / "photos-ir10" / "train.parquet").is_file()
+
+
+@pytest.mark.slow
 def test_a_user_can_train_heads_on_frozen_features(cli, tmp_path):
     photographs(tmp_path / "photos", {"cat": 15, "dog": 6}, seed=0)
     save_file(timm.create_model("test_efficientnet").state_dict(), tmp_path / "weights.safetensors")

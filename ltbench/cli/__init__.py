@@ -65,6 +65,7 @@ app.command("list", cls=Command)(listing.list_names)
 data_app.command(cls=Command)(data.prepare)
 data_app.command(cls=Command)(data.verify)
 data_app.command(cls=Command)(data.order)
+data_app.command(cls=Command)(data.export)
 
 
 def _print_version(asked: bool) -> None:

@@ -1,18 +1,31 @@
-"""ltbench data prepare, verify and order."""
+"""ltbench data prepare, verify, order and export."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ltbench.cli.options import DataDir, DataSeed, ImageSize, KeepUntested, Ratio, data_folder
+from ltbench.cli.options import (
+    ClassOrder,
+    DataDir,
+    DataSeed,
+    ImageSize,
+    Imbalance,
+    KeepUntested,
+    LabelColumns,
+    LabelTable,
+    Ratio,
+    data_folder,
+    given,
+)
 from ltbench.cli.output import echo, getting_ready, write_output
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.printable import printable_name
 
 if TYPE_CHECKING:
+    from ltbench.config import RunConfig
     from ltbench.data.datasets.base import Source
     from ltbench.data.verify.files import Verification
     from ltbench.progress import ProgressListener
@@ -41,7 +54,12 @@ def prepare(name: DataSet, data_dir: DataDir = None) -> None:
 def verify(
     name: DataSet,
     data_dir: DataDir = None,
+    labels: LabelTable = None,
+    label_columns: LabelColumns = None,
     imbalance_ratio: Ratio = None,
+    imbalance: Imbalance = None,
+    class_order: ClassOrder = None,
+    data_seed: DataSeed = None,
     decode: Annotated[
         bool, typer.Option("--decode", help="Decode every image file, to find truncated files and files of other kinds")
     ] = False,
@@ -55,10 +73,20 @@ def verify(
     from ltbench import registry
     from ltbench.cli.progress_bars import file_bars
 
-    folder, keep = data_folder(data_dir), bool(keep_classes_without_test_images)
+    folder = data_folder(data_dir)
+    chosen = given(
+        labels=labels,
+        label_columns=label_columns,
+        imbalance_ratio=imbalance_ratio,
+        imbalance=imbalance,
+        class_order=class_order,
+        data_seed=data_seed,
+        keep_classes_without_test_images=keep_classes_without_test_images,
+    )
     with file_bars() as listener:
         source = registry.dataset(name, where="NAME")
-        found = _verify_files(source, folder, decode, keep, listener)
+        config = _settings(source, name, chosen)
+        found = _verify_files(source, config, folder, decode, listener)
     _print_lines(found.lines)
     if found.rows:
         _print_table(found.columns, found.rows)
@@ -68,7 +96,7 @@ def verify(
             where=folder.absolute(),
             hint=found.remedy,
         )
-    _print_lines(_describe(source, name, folder, imbalance_ratio, keep))
+    _print_lines(_describe(source, config, folder))
 
 
 def order(
@@ -80,7 +108,11 @@ def order(
         ),
     ] = "test",
     data_dir: DataDir = None,
+    labels: LabelTable = None,
+    label_columns: LabelColumns = None,
     imbalance_ratio: Ratio = None,
+    imbalance: Imbalance = None,
+    class_order: ClassOrder = None,
     data_seed: DataSeed = None,
     image_size: ImageSize = None,
     keep_classes_without_test_images: KeepUntested = None,
@@ -90,10 +122,11 @@ def order(
 
     A line has label, class and image, as CSV.
     """
-    if part == "test" and (imbalance_ratio is not None or data_seed is not None):
+    drawn = given(imbalance_ratio=imbalance_ratio, imbalance=imbalance, class_order=class_order, data_seed=data_seed)
+    if part == "test" and drawn:
         raise LtbenchError(
             "the test images do not depend on the imbalance of the training images",
-            where="--imbalance-ratio, --data-seed",
+            where=", ".join(f"--{name.replace('_', '-')}" for name in drawn),
             hint="leave them out, or add --part train",
         )
     from ltbench import registry
@@ -107,11 +140,67 @@ def order(
         data_folder(data_dir),
         image_size,
         part,
-        imbalance_ratio,
-        data_seed or 0,
-        keep_untested=bool(keep_classes_without_test_images),
+        drawn
+        | given(
+            labels=labels,
+            label_columns=label_columns,
+            keep_classes_without_test_images=keep_classes_without_test_images,
+        ),
     )
     write_output(found.to_csv(index=False, lineterminator="\n"), output)
+
+
+def export(
+    name: DataSet,
+    output: Annotated[Path, typer.Option(help="Folder to write; it must be new")],
+    style: Annotated[
+        Literal["folder", "parquet"],
+        typer.Option("--format", help="folder: a folder for each part and class; parquet: a file for each part"),
+    ] = "folder",
+    data_dir: DataDir = None,
+    labels: LabelTable = None,
+    label_columns: LabelColumns = None,
+    imbalance_ratio: Ratio = None,
+    imbalance: Imbalance = None,
+    class_order: ClassOrder = None,
+    data_seed: DataSeed = None,
+    keep_classes_without_test_images: KeepUntested = None,
+) -> None:
+    """Write the images of a long-tailed draw, so that others use the same ones.
+
+    With --data-dir at the folder that is written, the same data set has the same images and fingerprints. Other
+    programs read class folders and a table, or parquet as Hugging Face's datasets has it.
+    """
+    from ltbench import registry
+    from ltbench.cli.progress_bars import file_bars
+
+    registry.check_dataset(name, where="NAME")
+    chosen = given(
+        labels=labels,
+        label_columns=label_columns,
+        imbalance_ratio=imbalance_ratio,
+        imbalance=imbalance,
+        class_order=class_order,
+        data_seed=data_seed,
+        keep_classes_without_test_images=keep_classes_without_test_images,
+    )
+    with getting_ready("data export"):
+        from ltbench.data.export import export as write_export
+
+    with file_bars() as listener:
+        source = registry.dataset(name, where="NAME")
+        config = _settings(source, name, chosen)
+        made = write_export(source, config, data_folder(data_dir), output, style, listener)
+    images = ", ".join(f"{count:,} {part}" for part, count in made.images.items())
+    _print_lines(
+        [
+            ("data set", name),
+            ("draw", made.draw),
+            ("images", f"{images}, as {'PNG' if made.stored == 'pixels' else 'the files that they are'}"),
+            *((f"fingerprint of {part}", value) for part, value in made.fingerprints.items()),
+            ("folder", str(output.absolute())),
+        ]
+    )
 
 
 def _print_lines(lines: Sequence[tuple[str, str]]) -> None:
@@ -135,8 +224,16 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console.print(table)
 
 
+def _settings(source: "Source", name: str, chosen: Mapping[str, Any]) -> "RunConfig":
+    """The settings of a run on a data set, as far as they are about its images."""
+    from ltbench.config import RunConfig, validated
+
+    usual = {"dataset": name, "imbalance_ratio": source.imbalance_ratio, "image_size": source.image_size}
+    return validated(RunConfig, {**usual, **chosen})
+
+
 def _verify_files(
-    source: "Source", folder: Path, decode: bool, keep_untested: bool, listener: "ProgressListener"
+    source: "Source", config: "RunConfig", folder: Path, decode: bool, listener: "ProgressListener"
 ) -> "Verification":
     """Check the lists of a data set and the files that they name, or the content of a user's folder.
 
@@ -145,38 +242,39 @@ def _verify_files(
     Raises:
         LtbenchError: if the folder may not be read; for a data set without lists if it is missing or damaged.
     """
+    from ltbench.data.datasets import exported
     from ltbench.data.datasets.base import explain_permission_errors
     from ltbench.data.datasets.image_folder import Folder
+    from ltbench.data.datasets.label_table import Labels
     from ltbench.data.datasets.listed import ListedSource
     from ltbench.data.verify import files
     from ltbench.data.verify.folder import verify_folder
 
     with explain_permission_errors(folder):
+        if config.labels is None and (export := exported.find(folder, source.name)) is not None:
+            made = export.manifest
+            return files.Verification([("export", f"of ltbench {made.ltbench}: {made.draw}, as {made.stored}")])
         if isinstance(source, ListedSource):
             return files.verify(source.published, folder, decode=decode, listener=listener)
         if isinstance(source, Folder):
             size = source.image_size
-            return verify_folder(folder, size, keep_untested=keep_untested, decode=decode, listener=listener)
+            keep = config.keep_classes_without_test_images
+            labels = Labels(config.labels, config.label_columns) if config.labels is not None else None
+            return verify_folder(folder, size, keep_untested=keep, decode=decode, listener=listener, labels=labels)
         if decode:
             return files.decode_all(source.load(folder, source.image_size), listener)
     return files.Verification()
 
 
-def _describe(
-    source: "Source", name: str, folder: Path, imbalance_ratio: float | None, keep_untested: bool
-) -> list[tuple[str, str]]:
+def _describe(source: "Source", config: "RunConfig", folder: Path) -> list[tuple[str, str]]:
     """Load a data set as a run would and describe it.
 
     Raises:
         LtbenchError: if it is missing or damaged.
     """
-    from ltbench.config import RunConfig, validated
     from ltbench.data import dataset
     from ltbench.data.datasets.image_folder import Folder
 
-    ratio = source.imbalance_ratio if imbalance_ratio is None else imbalance_ratio
-    settings = {"dataset": name, "imbalance_ratio": ratio, "image_size": source.image_size}
-    config = validated(RunConfig, {**settings, "keep_classes_without_test_images": keep_untested})
     with warnings.catch_warnings():
         if isinstance(source, Folder):  # the check of its files has shown them
             warnings.simplefilter("ignore", LtbenchWarning)
@@ -185,7 +283,7 @@ def _describe(
     return [
         ("classes", str(len(data.classes))),
         ("training images", f"{len(data.train)}, {data.counts.max()} to {data.counts.min()} a class"),
-        ("test images", str(len(data.test))),
+        ("test images", str(len(data.test)) + (", a fifth of each class" if source.held_out_test else "")),
         ("many/medium/few classes", "/".join(str(size) for size in groups.values())),
         *((f"fingerprint of {part}", fingerprint) for part, fingerprint in data.fingerprints.items()),
     ]

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
 
-from ltbench.config.format_settings import format_imbalance_ratio, format_settings
+from ltbench.config.format_settings import format_imbalance, format_settings
 from ltbench.data.long_tail import ShotRule
 from ltbench.evaluation.reevaluate import Evaluation, View
 from ltbench.files.spreadsheet import csv
@@ -60,6 +60,8 @@ def row(result: Result, evaluation: Evaluation, view: View) -> Row:
         "run_id": result.run_id,
         "dataset": config.dataset,
         "imbalance_ratio": config.imbalance_ratio,
+        "imbalance": config.imbalance,
+        "class_order": config.class_order,
         "recipe": config.recipe if isinstance(config.recipe, str) else config.recipe.name,
         "method": config.method,
         "hyperparameters": json.dumps(config.hyperparameters),
@@ -141,7 +143,18 @@ def _cells(one: Row, names: Iterable[str]) -> list[str]:
 
 def _by_data(rows: list[Row]) -> list[tuple[str, list[Row]]]:
     """Rows of each test set, below a title that says what it is."""
-    keys = ("dataset", "imbalance_ratio", "recipe", "test_prior", "prior", "images", "bins", "shots")
+    keys = (
+        "dataset",
+        "imbalance_ratio",
+        "imbalance",
+        "class_order",
+        "recipe",
+        "test_prior",
+        "prior",
+        "images",
+        "bins",
+        "shots",
+    )
 
     def key(one: Row) -> tuple[str, ...]:
         return tuple(str(one[name]) for name in keys)
@@ -165,7 +178,7 @@ def _temperatures(rows: list[Row]) -> str:
 
 
 def _title(one: Row) -> str:
-    ratio = format_imbalance_ratio(one["imbalance_ratio"])
+    ratio = format_imbalance(one["imbalance_ratio"], one["imbalance"], one["class_order"])
     which = f"test set {one['test_prior']}" if one["test_prior"] else "whole test set"
     prior = "" if one["prior"] == "unknown" else f", prior {one['prior']}"
     many, few = one["shots"].split(",")

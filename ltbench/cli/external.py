@@ -5,7 +5,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ltbench.cli.options import DataDir, DataSeed, Device, ImageSize, KeepUntested, Out, Ratio, data_folder, given
+from ltbench.cli.options import (
+    ClassOrder,
+    DataDir,
+    DataSeed,
+    Device,
+    ImageSize,
+    Imbalance,
+    KeepUntested,
+    LabelColumns,
+    LabelTable,
+    Out,
+    Ratio,
+    data_folder,
+    given,
+)
 from ltbench.cli.output import echo_stderr, getting_ready
 from ltbench.errors import LtbenchError
 
@@ -38,7 +52,11 @@ def score(
     name: RowName,
     dataset: Annotated[str, typer.Option(help="Data set; one that is unknown to ltbench needs --train-counts")],
     imbalance_ratio: Ratio = None,
+    imbalance: Imbalance = None,
+    class_order: ClassOrder = None,
     data_dir: DataDir = None,
+    labels: LabelTable = None,
+    label_columns: LabelColumns = None,
     data_seed: DataSeed = None,
     image_size: ImageSize = None,
     keep_classes_without_test_images: KeepUntested = None,
@@ -64,6 +82,10 @@ def score(
 
     settings = given(
         imbalance_ratio=imbalance_ratio,
+        labels=labels,
+        label_columns=label_columns,
+        imbalance=imbalance,
+        class_order=class_order,
         data_seed=data_seed,
         image_size=image_size,
         keep_classes_without_test_images=keep_classes_without_test_images,
@@ -101,7 +123,11 @@ def import_checkpoint(
     name: RowName,
     dataset: Annotated[str, typer.Option(help="Data set")],
     imbalance_ratio: Ratio = None,
+    imbalance: Imbalance = None,
+    class_order: ClassOrder = None,
     data_dir: DataDir = None,
+    labels: LabelTable = None,
+    label_columns: LabelColumns = None,
     data_seed: DataSeed = None,
     image_size: ImageSize = None,
     keep_classes_without_test_images: KeepUntested = None,
@@ -123,6 +149,10 @@ def import_checkpoint(
 
     settings = given(
         imbalance_ratio=imbalance_ratio,
+        labels=labels,
+        label_columns=label_columns,
+        imbalance=imbalance,
+        class_order=class_order,
         data_seed=data_seed,
         image_size=image_size,
         keep_classes_without_test_images=keep_classes_without_test_images,

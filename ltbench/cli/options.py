@@ -40,6 +40,21 @@ Settings = Annotated[
 Ratio = Annotated[
     float | None, typer.Option(help="Imbalance ratio: largest over smallest class count", rich_help_panel=DATA)
 ]
+Imbalance = Annotated[
+    Literal["exp", "step"] | None,
+    typer.Option(
+        help="Class counts of the long-tailed subset: exp falls exponentially, step is full for half of the classes "
+        "and small for the others  [default: exp]",
+        rich_help_panel=DATA,
+    ),
+]
+ClassOrder = Annotated[
+    Literal["label", "drawn"] | None,
+    typer.Option(
+        help="Largest classes of the long-tailed subset: the first labels, or drawn by the data seed  [default: label]",
+        rich_help_panel=DATA,
+    ),
+]
 Precision = Annotated[
     Literal["fp32", "bf16"] | None,
     typer.Option(help="Number format of the network's arithmetic  [default: fp32]", rich_help_panel=RECIPE),
@@ -82,6 +97,22 @@ KeepUntested = Annotated[
         "--keep-classes-without-test-images",
         help="Train on classes of an image folder that have no test images, instead of refusing them; their accuracy "
         "is n/a",
+        rich_help_panel=DATA,
+    ),
+]
+LabelTable = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        help="Table of the labels of a folder's images (CSV, JSON lines, parquet), in --data-dir or elsewhere: path, "
+        "label and perhaps split  [default: class folders, or a table in the folder]",
+        rich_help_panel=DATA,
+    ),
+]
+LabelColumns = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns of the table: path=COLUMN,label=COLUMN,split=COLUMN  [default: by their names]",
         rich_help_panel=DATA,
     ),
 ]

@@ -17,6 +17,7 @@ from ltbench.cli.options import (
     Backbone,
     BatchSize,
     CacheResized,
+    ClassOrder,
     Compiled,
     DataDir,
     DecodeOnGpu,
@@ -24,7 +25,10 @@ from ltbench.cli.options import (
     Epochs,
     FeatureViews,
     ImageSize,
+    Imbalance,
     KeepUntested,
+    LabelColumns,
+    LabelTable,
     MethodsDir,
     Parallel,
     Precision,
@@ -45,6 +49,7 @@ from ltbench.cli.options import (
 )
 from ltbench.cli.output import echo_stderr, getting_ready
 from ltbench.errors import LtbenchError
+from ltbench.paths import dataset_folder
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -66,6 +71,8 @@ def tune(
     epochs: Epochs = None,
     backbone: Backbone = None,
     imbalance_ratio: Ratio = None,
+    imbalance: Imbalance = None,
+    class_order: ClassOrder = None,
     recipe: RecipeName = None,
     lr: Rate = None,
     batch_size: BatchSize = None,
@@ -81,6 +88,8 @@ def tune(
         int | None, typer.Option(help="Seed of all trials  [default: 1000]", rich_help_panel=METHODS)
     ] = None,
     data_dir: DataDir = None,
+    labels: LabelTable = None,
+    label_columns: LabelColumns = None,
     keep_classes_without_test_images: KeepUntested = None,
     device: Device = "auto",
     precision: Precision = None,
@@ -114,6 +123,10 @@ def tune(
             dataset=dataset,
             backbone=backbone,
             imbalance_ratio=imbalance_ratio,
+            labels=labels,
+            label_columns=label_columns,
+            imbalance=imbalance,
+            class_order=class_order,
             epochs=epochs,
             recipe=recipe,
             lr=lr,
@@ -143,7 +156,7 @@ def tune(
             echo_stderr(f"{trials} trials of {method} on {dataset}")
         import ltbench.runs.tune  # noqa: F401  (takes seconds)
 
-    folder = out or Path("tune") / f"{dataset}-{method}"
+    folder = out or Path("tune") / f"{dataset_folder(dataset)}-{method}"
     options = run_options(
         data_dir, device=device, out=folder / "runs", compiled=compiled, workers=workers, tensorboard=tensorboard
     )

@@ -16,6 +16,7 @@ _OPTIONS = (
     "backbone",
     "precision",
 )
+_CHOICES = ("imbalance", "class_order")
 _FLAGS = ("pretrained", "validation", "keep_classes_without_test_images")
 _OF_RECIPE = ("epochs", "lr", "batch_size")
 
@@ -35,6 +36,9 @@ def run_words(config: RunConfig, *, methods: str, seeds: str, leave_out: Collect
         value = getattr(config, name)
         if value is not None and name not in leave_out:
             words += [_flag(name), format_value(value, exact=True)]
+    for name in _CHOICES:
+        if (value := getattr(config, name)) != RunConfig.model_fields[name].default:
+            words += [_flag(name), value]
     words += ["--recipe", recipe.name]
     for name in _OF_RECIPE:
         words += [] if name in leave_out else [_flag(name), format_value(getattr(recipe, name), exact=True)]

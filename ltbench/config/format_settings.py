@@ -38,6 +38,19 @@ def format_imbalance_ratio(ratio: float | None) -> str:
     return "as it is" if ratio is None or math.isnan(ratio) else f"IR {ratio:g}"
 
 
+def format_imbalance(ratio: float | None, imbalance: str, class_order: str) -> str:
+    """The same with what is not usual, e.g. "IR 100 in a step, class order drawn".
+
+    Args:
+        ratio: the imbalance ratio; None or NaN: the data as they are.
+        imbalance: exp or step.
+        class_order: label or drawn.
+    """
+    step = " in a step" if imbalance == "step" else ""
+    drawn = ", class order drawn" if class_order == "drawn" else ""
+    return f"{format_imbalance_ratio(ratio)}{step}{drawn}"
+
+
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as one level: names joined by dots, lists as JSON text."""
     flat: dict[str, Any] = {}

@@ -26,7 +26,17 @@ class RunConfig(Frozen):
     imbalance_ratio: float | None = Field(
         None, ge=1, description="head count over tail count; folder-lt without one is used as it is"
     )
+    imbalance: Literal["exp", "step"] = Field(
+        "exp", description="class counts that fall exponentially, or those of half of the classes in one step"
+    )
+    class_order: Literal["label", "drawn"] = Field(
+        "label", description="the first labels are the largest classes, or the classes are drawn by data_seed"
+    )
     data_seed: int = Field(0, ge=0, lt=2**32, description="draws the images of the long-tailed subset")
+    labels: str | None = Field(
+        None, description="table of the labels of a folder's images; what it says is in the data, not in a run's id"
+    )
+    label_columns: str | None = Field(None, description="its columns: path=COLUMN,label=COLUMN,split=COLUMN")
     image_size: int | None = Field(None, ge=4, le=1024, description="side in pixels")
     backbone: str | None = None
     pretrained: bool = Field(False, description="start from the weights that timm offers for the backbone")
@@ -85,7 +95,7 @@ class RunConfig(Frozen):
         return self.model_dump(mode="json", exclude={"seed"})
 
 
-_NEWER = ("weights", "train", "feature_views")
+_NEWER = ("weights", "train", "feature_views", "imbalance", "class_order", "labels", "label_columns")
 _NEWER_OF_RECIPES = ("optimizer", "layer_decay", "decay_norms")
 """Settings that the checkpoints of versions before 0.2 know nothing of."""
 

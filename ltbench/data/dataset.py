@@ -14,7 +14,9 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ltbench.config import RunConfig, canonical_json
 from ltbench.data import long_tail
+from ltbench.data.datasets import exported
 from ltbench.data.datasets.base import Source, explain_permission_errors
+from ltbench.data.datasets.label_table import Labels
 from ltbench.data.images import ImageFiles, Images, LabelledImages, RawData
 from ltbench.data.loading import decode_gpu
 from ltbench.data.loading.base import Loader
@@ -173,9 +175,7 @@ def load(
             where="--cache-resized",
             hint=f"give at least {image_size}; 256 goes with 224",
         )
-    read = source.load_keeping_untested if config.keep_classes_without_test_images else source.load
-    with explain_permission_errors(folder):
-        raw = read(folder, image_size)
+    raw = read(source, config, folder, image_size)
     asked = {"--cache-resized": config.cache_resized is not None, "--decode-on-gpu": config.decode == "gpu"}
     if any(asked.values()) and isinstance(raw.train, LabelledImages):
         raise LtbenchError(
@@ -188,6 +188,31 @@ def load(
     mean, std = of_weights or source.statistics or _statistics(train)
     how = image_size, config.cache_resized, config.decode
     return Dataset(raw.classes, train, validation, raw.test, counts, ShotRule(), mean, std, *how, raw.test_names)
+
+
+def read(source: Source, config: RunConfig, folder: Path, image_size: int) -> RawData:
+    """The images of a data set before any imbalance is imposed.
+
+    Args:
+        source: the data set.
+        config: of the run: the table of labels, and whether classes may lack test images.
+        folder: --data-dir.
+        image_size: side in pixels.
+
+    Raises:
+        LtbenchError: if data is missing or damaged.
+    """
+    keep = config.keep_classes_without_test_images
+    if config.label_columns is not None and config.labels is None:
+        hint = "add --labels FILE, or leave the option out"
+        raise LtbenchError("there is no table to have columns", where="--label-columns", hint=hint)
+    with explain_permission_errors(folder):
+        if config.labels is None and (export := exported.find(folder, source.name)) is not None:
+            return export.load(config, image_size)
+        if config.labels is not None:
+            labels = Labels(config.labels, config.label_columns)
+            return source.load_labelled(folder, image_size, labels, keep_untested=keep)
+        return (source.load_keeping_untested if keep else source.load)(folder, image_size)
 
 
 def divide(source: Source, raw: RawData, config: RunConfig) -> tuple[Images, Images | None, NDArray[np.int64]]:
@@ -205,7 +230,7 @@ def divide(source: Source, raw: RawData, config: RunConfig) -> tuple[Images, Ima
     Raises:
         LtbenchError: if the ratio leaves a class empty (which), or nothing can be held out.
     """
-    kept = _long_tailed(source, raw, config)
+    kept = drawn(source, raw, config)
     train = raw.train if kept is None else raw.train.take(kept)
     counts = _counts(train.labels, len(raw.classes))
     _refuse_empty(raw.classes, counts, config.imbalance_ratio)
@@ -230,18 +255,32 @@ def effective(config: RunConfig, data: Dataset) -> RunConfig:
         config: configuration of the run.
         data: the data that it loads.
     """
+    if config.labels is not None:  # its content is in the fingerprints of the data
+        config = config.replace(labels=None, label_columns=None)
     if config.keep_classes_without_test_images and _counts(data.test.labels, len(data.classes)).all():
         return config.replace(keep_classes_without_test_images=False)
     return config
 
 
-def _long_tailed(source: Source, raw: RawData, config: RunConfig) -> NDArray[np.int64] | None:
+def drawn(source: Source, raw: RawData, config: RunConfig) -> NDArray[np.int64] | None:
     """Indices of the training images that are kept; None for all."""
-    if config.imbalance_ratio is None:
+    ratio, imbalance = config.imbalance_ratio, config.imbalance
+    if ratio is None:
+        if imbalance != "exp" or config.class_order != "label":
+            raise LtbenchError(
+                f"{source.name} is used as it is, so there are no class counts to choose",
+                where="--imbalance" if imbalance != "exp" else "--class-order",
+                hint="add --imbalance-ratio, e.g. 100, or leave the option out",
+            )
         return None
-    available = _counts(raw.train.labels, len(raw.classes))
-    largest = source.largest or long_tail.largest_head(available, config.imbalance_ratio)
-    counts = long_tail.profile(largest, len(raw.classes), config.imbalance_ratio)
+    if raw.drawn:  # as the settings ask for: ``exported`` has looked
+        return None
+    classes = len(raw.classes)
+    order = long_tail.class_order(classes, config.data_seed if config.class_order == "drawn" else None)
+    available = _counts(raw.train.labels, classes)
+    largest = source.largest or long_tail.largest_head(available[order], ratio, imbalance)
+    counts = np.empty(classes, dtype=np.int64)
+    counts[order] = long_tail.PROFILES[imbalance](largest, classes, ratio)
     return long_tail.select(raw.train.labels, counts, config.data_seed)
 
 

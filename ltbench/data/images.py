@@ -68,6 +68,8 @@ class RawData:
     """Names of the training images, as ``test_names``."""
     validation_names: tuple[str, ...] = ()
     """Names of the official validation images, as ``test_names``."""
+    drawn: bool = False
+    """Whether the training images are a long-tailed draw already, as those of an export are."""
 
 
 def image_read_error(image: Path, error: OSError) -> LtbenchError:

@@ -33,11 +33,53 @@ def profile(largest: int, classes: int, ratio: float) -> Labels:
     return np.array([int(largest * falling ** (c / (classes - 1))) for c in range(classes)], dtype=np.int64)
 
 
-def largest_head(available: Labels, ratio: float) -> int:
-    """The largest n_max whose profile no class is too small for, classes in label order."""
+def step_profile(largest: int, classes: int, ratio: float) -> Labels:
+    """Class counts of two heights: the first half of the classes has n_max images, the others floor(n_max / ratio).
+
+    Buda et al., "A systematic study of the class imbalance problem" (2018), with half of the classes minor, as in Cao
+    et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss" (NeurIPS 2019). Of an odd number
+    of classes the larger half has n_max.
+
+    Args:
+        largest: number of images of a class of the first half.
+        classes: number of classes, C.
+        ratio: imbalance ratio; at least 1.
+
+    Returns:
+        (C,) counts, the last of which may be 0.
+    """
+    minor = np.arange(classes) >= classes - classes // 2
+    return np.where(minor, int(largest / ratio), largest).astype(np.int64)
+
+
+PROFILES = {"exp": profile, "step": step_profile}
+"""What ``--imbalance`` names: class counts from the largest class to the smallest."""
+
+
+def class_order(classes: int, seed: int | None) -> Labels:
+    """(C,) the labels from the largest class to the smallest: as they are, or drawn.
+
+    Args:
+        classes: number of classes.
+        seed: seed of the draw; None: as they are.
+    """
+    from ltbench import rng
+
+    labels = np.arange(classes)
+    return labels if seed is None else rng.numpy_generator(seed, "class order").permutation(labels)
+
+
+def largest_head(available: Labels, ratio: float, imbalance: str = "exp") -> int:
+    """The largest n_max whose profile no class is too small for.
+
+    Args:
+        available: (C,) number of images of each class, in the order of the profile.
+        ratio: imbalance ratio.
+        imbalance: exp or step.
+    """
     classes = len(available)
     for largest in range(int(available.max()), 0, -1):
-        if (profile(largest, classes, ratio) <= available).all():
+        if (PROFILES[imbalance](largest, classes, ratio) <= available).all():
             return largest
     return 0
 
@@ -92,7 +134,14 @@ def take_whole(order: Labels, size: int, duplicates: Labels | None = None) -> La
     return order[np.isin(group, taken)]
 
 
-def hold_out(labels: Labels, seed: int, fraction: float = 0.2, duplicates: Labels | None = None) -> NDArray[np.bool_]:
+def hold_out(
+    labels: Labels,
+    seed: int,
+    fraction: float = 0.2,
+    duplicates: Labels | None = None,
+    *,
+    stream: str = "validation",
+) -> NDArray[np.bool_]:
     """Which images form the validation part: a fraction of each class, rounded half up.
 
     A class of two or more images gives at least one and keeps at least one; a class of one keeps it. Copies of one
@@ -104,14 +153,15 @@ def hold_out(labels: Labels, seed: int, fraction: float = 0.2, duplicates: Label
         seed: seed of the draw; the same for every run on this data.
         fraction: fraction of each class.
         duplicates: (N,) as `take_whole` takes them.
+        stream: name of the stream of random numbers; another one for another part.
 
     Returns:
-        (N,) True for validation.
+        (N,) True for what is held out.
     """
     from ltbench import rng
 
     held_out = np.zeros(len(labels), dtype=bool)
-    generator = rng.numpy_generator(seed, "validation")
+    generator = rng.numpy_generator(seed, stream)
     for label in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == label))
         size = min(max(int(fraction * len(members) + 0.5), 1), len(members) - 1)

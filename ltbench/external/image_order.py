@@ -1,15 +1,15 @@
 """The order of the images of a data set in ltbench, by which predictions of other programs are matched."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
 from ltbench import registry
 from ltbench.config import RunConfig, validated
 from ltbench.data import dataset
-from ltbench.data.datasets.base import explain_permission_errors
 from ltbench.data.images import ImageFiles, Images, named
 
 PartName = Literal["train", "validation", "test"]
@@ -20,10 +20,7 @@ def image_order(
     folder: Path,
     image_size: int | None = None,
     part: PartName = "test",
-    imbalance_ratio: float | None = None,
-    data_seed: int = 0,
-    *,
-    keep_untested: bool = False,
+    chosen: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """The images of a part of a data set in the order of ltbench.
 
@@ -33,9 +30,8 @@ def image_order(
         image_size: side in pixels; None: the data set's default.
         part: train are the long-tailed training images, before any are held out; validation those that a run with
             --validation holds out, or the official validation set.
-        imbalance_ratio: imbalance ratio of the training images; None: the data set's default.
-        data_seed: seed of the draw of the training images.
-        keep_untested: whether classes may lack test images.
+        chosen: settings of a run by which its images are found and drawn, e.g. labels and imbalance_ratio; what is
+            left out is as a run has it.
 
     Returns:
         One row per image: ``label``, ``class`` and ``image``, which is its file, or its position in the official data.
@@ -44,12 +40,9 @@ def image_order(
         LtbenchError: if the data is missing or damaged.
     """
     source = registry.dataset(name, where="NAME")
-    ratio = source.imbalance_ratio if imbalance_ratio is None else imbalance_ratio
-    settings = {"dataset": name, "imbalance_ratio": ratio, "data_seed": data_seed, "validation": part == "validation"}
-    config = validated(RunConfig, settings)
-    read = source.load_keeping_untested if keep_untested else source.load
-    with explain_permission_errors(folder):
-        raw = read(folder, image_size or source.image_size)
+    settings = {"dataset": name, "imbalance_ratio": source.imbalance_ratio, "validation": part == "validation"}
+    config = validated(RunConfig, {**settings, **(chosen or {})})
+    raw = dataset.read(source, config, folder, image_size or source.image_size)
     parts: dict[str, Images | None] = {"test": named(raw.test, raw.test_names)}
     if part != "test":  # names take the place of the images
         official = None if raw.validation is None else named(raw.validation, raw.validation_names)

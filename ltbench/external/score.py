@@ -128,7 +128,8 @@ def _with_counts(opened: PredictionFile, config: RunConfig, file: Path) -> tuple
             where="--train-counts",
             hint="leave the option out, or give a data set of your own another name",
         )
-    if config.imbalance_ratio is not None or config.image_size is not None or config.data_seed:
+    of_data = ("labels", "imbalance_ratio", "imbalance", "class_order", "image_size", "data_seed")
+    if any(getattr(config, name) != RunConfig.model_fields[name].default for name in of_data):
         raise LtbenchError(
             "the counts say what the data set is", where="--train-counts", hint="leave the other data options out"
         )

@@ -9,6 +9,7 @@ from ltbench.config import FEATURE_VIEWS, Recipe, RunConfig
 from ltbench.config.command_line import run_words
 from ltbench.config.format_settings import format_value
 from ltbench.declared import data_set, hyperparameter_defaults, recipe_of
+from ltbench.paths import dataset_folder
 from ltbench.report.collection import Collection
 from ltbench.results.schema import Result
 
@@ -78,7 +79,7 @@ def _flags_tell(recipe: Recipe, usual: Recipe) -> bool:
 def _results_folder(path: Path, config: RunConfig) -> Path:
     """The folder that a run's result was saved under, ``<data set>/<method>/<run id>.json`` below it."""
     path = Path(path)
-    return path.parents[2] if path.parts[-3:-1] == (config.dataset, config.method) else path.parent
+    return path.parents[2] if path.parts[-3:-1] == (dataset_folder(config.dataset), config.method) else path.parent
 
 
 def seeds_text(seeds: Sequence[int]) -> str:

@@ -20,6 +20,8 @@ from ltbench.results.schema import Result
 _WHY = {
     "dataset": "they are on different data sets",
     "imbalance_ratio": "their imbalance ratios differ",
+    "imbalance": "the counts of one fall exponentially, those of the other in one step",
+    "class_order": "in one the largest classes are the first labels, in the other they are drawn",
     "data_seed": "their images were drawn with different seeds",
     "image_size": "their images have different sizes",
     "backbone": "their backbones differ",

@@ -142,6 +142,8 @@ def declared_backbone(dataset: str, epochs: int | None) -> str | None:
 TABLE_KEYS = (
     "dataset",
     "imbalance_ratio",
+    "imbalance",
+    "class_order",
     "data_seed",
     "image_size",
     "backbone",

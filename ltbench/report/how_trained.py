@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ltbench.config import Recipe
-from ltbench.config.format_settings import format_imbalance_ratio
+from ltbench.config.format_settings import format_imbalance
 from ltbench.declared import data_set, recipe_of
 from ltbench.results.schema import Result
 
@@ -87,7 +87,7 @@ def _pretrained(result: Result) -> str:
 def _data(key: Mapping[str, Any], result: Result, *, named_size: bool) -> list[str]:
     """The data: its name and imbalance ratio; of a user's folder also what is in it."""
     data, size = result.data, f"{key['image_size']} pixels"
-    ratio = format_imbalance_ratio(key["imbalance_ratio"])
+    ratio = format_imbalance(key["imbalance_ratio"], key["imbalance"], key["class_order"])
     if key["dataset"] != "folder-lt":
         return [str(key["dataset"]), ratio, size if named_size else ""]
     images = f"{sum(data.counts):,} training images"

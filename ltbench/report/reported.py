@@ -83,6 +83,8 @@ def same_data(claim: str, run: Result) -> bool:
     """
     _, dataset, ratio, *_ = [*claim.split("|"), "", ""]  # a claim of a result may be anything
     own = run.config.imbalance_ratio
+    if run.config.imbalance != "exp" or run.config.class_order != "label":  # what is published is neither
+        return False
     return _bare(dataset) == _bare(run.config.dataset) and (own is None or ratio == f"{own:g}")
 
 

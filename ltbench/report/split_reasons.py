@@ -18,6 +18,8 @@ def _ratio(value: float | None) -> str:
 
 _WORDS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "imbalance_ratio": ("imbalance ratio", _ratio),
+    "imbalance": ("kind of imbalance", str),
+    "class_order": ("class order", str),
     "data_seed": ("data seed", format_value),
     "image_size": ("image size", format_value),
     "backbone": ("backbone", format_value),

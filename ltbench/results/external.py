@@ -27,6 +27,8 @@ def command(result: Result) -> str | None:
         "dataset": config.dataset,
         "train-counts": record.get("train_counts"),
         "imbalance-ratio": config.imbalance_ratio,
+        "imbalance": None if config.imbalance == "exp" else config.imbalance,
+        "class-order": None if config.class_order == "label" else config.class_order,
         "data-seed": config.data_seed or None,
         "image-size": config.image_size,
         "recipe": config.recipe if isinstance(config.recipe, str) else config.recipe.name,

@@ -11,6 +11,7 @@ from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.files.atomic import write_text
 from ltbench.files.lock import exclusive
+from ltbench.paths import dataset_folder
 from ltbench.printable import printable_name
 from ltbench.results.schema import Result
 
@@ -32,7 +33,7 @@ class Store:
 
     def path(self, config: RunConfig, run_id: str) -> Path:
         """The path of a run's result."""
-        return self.folder / config.dataset / config.method / f"{run_id}.json"
+        return self.folder / dataset_folder(config.dataset) / config.method / f"{run_id}.json"
 
     def get(self, config: RunConfig, run_id: str) -> Result | None:
         """The stored result, whatever its status; None if there is none."""

@@ -2,6 +2,7 @@
 
 from types import TracebackType
 
+from ltbench.paths import dataset_folder
 from ltbench.progress import ProgressUpdate
 from ltbench.results.schema import Result
 from ltbench.results.store import Store
@@ -19,7 +20,7 @@ class RunListeners:
         self.heartbeat = HeartbeatWriter(planned.folder / FILE, planned.run_id, planned.config, options.out)
         folder = options.tensorboard if options.group.is_main else None
         if folder is not None:
-            folder = folder / planned.config.dataset / planned.config.method / planned.run_id
+            folder = folder / dataset_folder(planned.config.dataset) / planned.config.method / planned.run_id
         self.tensorboard = TensorBoardWriter(folder)
         self._stored_at = Store(options.out).path(planned.config, planned.run_id)
 

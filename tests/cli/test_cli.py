@@ -173,6 +173,7 @@ REPRODUCED = [
     {},
     {"method": "ce", "seed": 7, "epochs": 3},
     {"recipe": "long", "batch_size": 32, "lr": 0.0123456789, "data_seed": 3},
+    {"imbalance": "step", "class_order": "drawn"},
     {"imbalance_ratio": 12.3456789, "precision": "bf16", "validation": True},
     {"hyperparameters": {"mixup": 0.123456789, "taus": [-0.5, 1.23456789]}},
     {"hyperparameters": {"taus": [1]}},

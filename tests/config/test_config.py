@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from ltbench import registry
-from ltbench.config import Augment, Recipe, RunConfig, canonical_json, read_toml, run_id, validated
+from ltbench.config import Augment, Recipe, RunConfig, canonical_json, read_toml, run_id, settings_text, validated
 from ltbench.errors import LtbenchError
 from ltbench.runs.resolve import resolve
 
@@ -65,11 +65,20 @@ def test_a_setting_that_is_new_to_ltbench_renames_no_older_run():
     assert run_id(Later(seed=3, invented=0.6), "1", "data") != run_id(RunConfig(seed=3), "1", "data")
 
 
+def test_a_kind_of_imbalance_that_older_versions_did_not_have_leaves_their_checkpoints_alone():
+    text = settings_text(RunConfig())
+    assert 'imbalance"' not in text
+    assert "class_order" not in text
+    assert '"imbalance":"step"' in settings_text(RunConfig(imbalance="step"))
+
+
 CHANGES = [
     {"method": "ce"},
     {"dataset": "cifar10-lt"},
     {"imbalance_ratio": 50},
     {"data_seed": 1},
+    {"imbalance": "step"},
+    {"class_order": "drawn"},
     {"image_size": 32},
     {"backbone": "cifar_resnet32"},
     {"recipe": "long"},

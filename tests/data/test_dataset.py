@@ -71,6 +71,59 @@ def test_a_source_can_fix_the_largest_class():
     assert load(source, imbalance_ratio=4).counts.tolist() == [40, 20, 10]
 
 
+@pytest.mark.parametrize(
+    ("sizes", "ratio", "counts"),
+    [
+        ([100, 100, 100, 100], 10, [100, 100, 10, 10]),
+        ([100, 100, 100, 100, 100], 7, [100, 100, 100, 14, 14]),  # of five, two are minor; floor(100 / 7)
+        ([90, 30, 9, 5], 9, [30, 30, 3, 3]),  # the second class is the smallest of the large half
+        ([90, 90, 2, 9], 9, [26, 26, 2, 2]),  # 27 would need 3 of the third class
+        ([49, 49], 49, [49, 1]),
+    ],
+)
+def test_a_step_leaves_half_of_the_classes_small(sizes, ratio, counts):
+    assert load(InMemory(sizes), imbalance_ratio=ratio, imbalance="step").counts.tolist() == counts
+
+
+def test_drawn_classes_are_the_same_counts_in_an_order_of_the_data_seed():
+    orders = []
+    for seed in range(4):
+        counts = load(InMemory([80] * 6), imbalance_ratio=10, class_order="drawn", data_seed=seed).counts.tolist()
+        assert sorted(counts, reverse=True) == profile(80, 6, 10).tolist()
+        orders.append(tuple(counts))
+    assert len(set(orders)) == 4
+    assert load(InMemory([80] * 6), imbalance_ratio=10, class_order="drawn", seed=9).counts.tolist() == [*orders[0]]
+
+
+def test_a_class_that_a_drawn_order_makes_large_has_room():
+    """The largest head is that of the drawn order: no class has fewer images than it should have."""
+    for seed in range(5):
+        data = load(InMemory([100, 30, 20]), imbalance_ratio=4, class_order="drawn", data_seed=seed)
+        assert (data.counts <= [100, 30, 20]).all()
+        largest = data.counts.max()
+        assert sorted(data.counts.tolist(), reverse=True) == profile(int(largest), 3, 4).tolist()
+
+
+def test_a_class_keeps_its_images_whatever_the_kind_of_imbalance():
+    """The smaller draw of a class is the beginning of the larger one."""
+    falling, step, drawn = (
+        load(InMemory([50] * 4), imbalance_ratio=10, **kind).train
+        for kind in ({}, {"imbalance": "step"}, {"class_order": "drawn"})
+    )
+    for label in range(4):
+        own = [[image.tobytes() for image in part.images[part.labels == label]] for part in (falling, step, drawn)]
+        longest = max(own, key=len)
+        assert all(longest[: len(one)] == one for one in own)
+
+
+@pytest.mark.parametrize("setting", [{"imbalance": "step"}, {"class_order": "drawn"}])
+def test_a_kind_of_imbalance_takes_a_ratio(setting):
+    with pytest.raises(LtbenchError, match="used as it is") as caught:
+        load(InMemory([3, 9, 1]), **setting)
+    assert f"--{next(iter(setting)).replace('_', '-')}" in str(caught.value)
+    assert "--imbalance-ratio" in str(caught.value)
+
+
 def test_the_data_seed_chooses_images_and_the_seed_does_not():
     one, same, other = (
         load(InMemory([50, 50, 50]), imbalance_ratio=10, **seeds).fingerprint

@@ -231,16 +231,23 @@ def test_the_order_of_an_image_folder_is_by_class_and_name(cli, tmp_path):
         assert done.out.splitlines() == ["label,class,image", *expected]
 
 
-@pytest.mark.parametrize(("options", "ratio"), [([], 20), (["--imbalance-ratio", 5, "--data-seed", 3], 5)])
-def test_the_order_of_the_training_images_is_that_of_a_run(cli, options, ratio):
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        ([], {}),
+        (["--imbalance-ratio", 5, "--data-seed", 3], {"imbalance_ratio": 5, "data_seed": 3}),
+        (["--imbalance", "step", "--class-order", "drawn"], {"imbalance": "step", "class_order": "drawn"}),
+    ],
+)
+def test_the_order_of_the_training_images_is_that_of_a_run(cli, options, settings, tmp_path):
     """Positions in scikit-learn's digits lead to the very images that a run trains on and holds out."""
     from sklearn.datasets import load_digits
 
     from ltbench.data import dataset
 
-    config = RunConfig(imbalance_ratio=ratio, image_size=8, data_seed=3 if options else 0)
-    whole = dataset.load(registry.dataset("digits-lt"), config, None)
-    held = dataset.load(registry.dataset("digits-lt"), config.replace(validation=True), None)
+    config = RunConfig(**{"imbalance_ratio": 20, "image_size": 8, **settings})
+    whole = dataset.load(registry.dataset("digits-lt"), config, tmp_path)
+    held = dataset.load(registry.dataset("digits-lt"), config.replace(validation=True), tmp_path)
     pixels = np.round(load_digits().images * (255 / 16)).astype(np.uint8)[:, None]
     for part, images in {"train": whole.train, "validation": held.validation}.items():
         done = cli("data", "order", "digits-lt", "--part", part, *options)
@@ -305,6 +312,8 @@ OWN = ["--dataset", "own", "--train-counts", "counts.txt"]
 BAD += [
     ({"logits": FINE}, OWN, ["there are no labels", "np.savez"]),
     ({"logits": FINE, "labels": LABELS}, [*OWN, "--data-seed", "1"], ["the counts say what the data set is"]),
+    ({"logits": FINE, "labels": LABELS}, [*OWN, "--imbalance", "step"], ["the counts say what the data set is"]),
+    ({"logits": FINE, "labels": LABELS}, [*OWN, "--labels", "a.csv"], ["the counts say what the data set is"]),
     ({"logits": FINE, "labels": LABELS}, [*OWN, "--recipe", "standard"], ["--recipe", "TOML"]),
     ({"logits": FINE, "labels": LABELS}, OWN, ["label 9 for 3 counts", "counts.txt"]),
     ({"logits": FINE[:, :4], "labels": LABELS % 2}, OWN, ["4 classes, but own has 3"]),

@@ -52,6 +52,8 @@ def test_two_rows_of_one_table(make_result, change, reason):
         ({"settings": {"backbone": "cifar_resnet8"}}, "their backbones differ"),
         ({"settings": {"precision": "bf16"}}, "they were trained in different precisions"),
         ({"settings": {"pretrained": True}}, "one started from pretrained weights"),
+        ({"settings": {"imbalance": "step"}}, "the counts of one fall exponentially"),
+        ({"settings": {"class_order": "drawn"}}, "in one the largest classes are the first labels"),
         ({"settings": {"data_seed": 1}}, "their images were drawn with different seeds"),
         ({"settings": {"dataset": "folder-lt"}}, "they are on different data sets"),
     ],

@@ -146,6 +146,8 @@ def test_labels_name_what_differs(boards, make_result, change, label):
         ({"settings": {"precision": "bf16"}}, USUAL.replace("fp32", "bf16")),
         ({"settings": {"pretrained": True}}, USUAL.replace("ResNet-20", "ResNet-20, pretrained")),
         ({"settings": {"data_seed": 3}}, f"{USUAL} · data seed 3"),
+        ({"settings": {"imbalance": "step"}}, USUAL.replace("IR 20", "IR 20 in a step")),
+        ({"settings": {"class_order": "drawn"}}, USUAL.replace("IR 20", "IR 20, class order drawn")),
         ({"settings": {"validation": True}}, f"{USUAL} · trained without the validation part"),
         ({"transductive": True}, f"{USUAL} · adapted to the unlabelled test set"),
         ({"track": "foundation model"}, f"{USUAL} · foundation model"),

@@ -123,6 +123,12 @@ def test_there_is_no_gap_where_lengths_differ_by_more_than_a_tenth(stored, epoch
     assert (row["Epochs ours / theirs"], row["Reported"], row["Gap"]) == (shown, "52.0", gap)
 
 
+@pytest.mark.parametrize("setting", [{"imbalance": "step"}, {"class_order": "drawn"}])
+def test_what_is_published_is_about_counts_that_fall_by_label(stored, setting):
+    assert len(found(stored("paco", results=stored("paco", 1)))) > 0
+    assert len(found(stored("paco", config=setting))) == 0
+
+
 def test_what_differs_in_words(stored):
     # PaCo's own recipe: learning rate 0.05, no Nesterov momentum, linear head, AutoAugment and Cutout, no rotation.
     (row,) = found(stored("paco", config={"epochs": 10, "data_seed": 3, "precision": "bf16"})).to_dict("records")

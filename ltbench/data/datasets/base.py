@@ -5,12 +5,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ltbench import paths
 from ltbench.data.images import RawData
 from ltbench.data.prepare.command import data_command
 from ltbench.errors import LtbenchError
+
+if TYPE_CHECKING:
+    from ltbench.data.datasets.label_table import Labels
 
 
 @contextmanager
@@ -49,6 +52,8 @@ class Source(ABC):
     """Imbalance ratio imposed unless the run asks for another; None: the data as they are."""
     largest: ClassVar[int | None] = None
     """Number of images of the largest class where the benchmark fixes it; None: as many as the classes allow."""
+    held_out_test: ClassVar[bool] = False
+    """Whether the data set has no test images of its own and a fifth of each class is held out."""
     statistics: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = None
     """Published channel means and standard deviations of pixels in [0, 1]; None: measured on train, or ImageNet's for
     image files."""
@@ -75,6 +80,24 @@ class Source(ABC):
             f"every class of {self.name} has test images",
             where="--keep-classes-without-test-images",
             hint="leave the option out; it is for folder-lt",
+        )
+
+    def load_labelled(self, folder: Path, image_size: int, labels: "Labels", *, keep_untested: bool) -> RawData:
+        """Read a folder of images whose labels are in a table.
+
+        Args:
+            folder: the user's --data-dir.
+            image_size: side in pixels.
+            labels: the table.
+            keep_untested: whether classes may lack test images.
+
+        Raises:
+            LtbenchError: as `load`; or if the data set has labels of its own.
+        """
+        raise LtbenchError(
+            f"{self.name} has labels of its own",
+            where="--labels",
+            hint="leave the option out; it is for --dataset folder-lt",
         )
 
     def folder_name(self, folder: Path) -> str | None:

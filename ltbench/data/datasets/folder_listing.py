@@ -114,10 +114,10 @@ def _images_in(folder: Path) -> Iterator[Path]:
 
 def _has_images(folder: Path) -> bool:
     """Whether there are image files in a folder or below."""
-    return any(is_image(file) for file in _below(folder, lambda path, reason: None))
+    return any(is_image(file) for file in files_below(folder, lambda path, reason: None))
 
 
-def _below(folder: Path, skip: Callable[[Path, str], None]) -> Iterator[Path]:
+def files_below(folder: Path, skip: Callable[[Path, str], None]) -> Iterator[Path]:
     """Files in a folder and below, links followed, litter and what is no file left out."""
     seen = set()
     for root, names, files in os.walk(folder, followlinks=True, onerror=_raise):
@@ -223,7 +223,7 @@ def _classes(
     kept: list[Path] = []
     for name in names:
         images = []
-        for file in sorted(_below(name, lambda path, reason: found.skipped.append((path, reason)))):
+        for file in sorted(files_below(name, lambda path, reason: found.skipped.append((path, reason)))):
             if is_image(file):
                 images.append(file)
             else:

@@ -2,8 +2,10 @@
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from ltbench.data.datasets.base import Source
 from ltbench.data.datasets.duplicates import find_duplicates, stamp
 from ltbench.data.datasets.folder_listing import ClassFiles, Listing, find, subfolders
 from ltbench.data.datasets.folder_split import SPLIT_FILE, TEST_SHARE, test_images
+from ltbench.data.datasets.label_table import Labels, find_labelled, tables_in
 from ltbench.data.images import ImageFiles, Images, LabelledImages, RawData
 from ltbench.data.loading.decode import (
     TRUNCATED,
@@ -41,6 +44,19 @@ _VERSION = "2"
 """Version of the decoding; to be raised when pixels change, so that older cached images are not used."""
 
 
+_kept: ContextVar[bool] = ContextVar("kept", default=False)
+
+
+@contextmanager
+def files_kept() -> Iterator[None]:
+    """Keep images as files, however few they are, for a command that is about the files."""
+    before = _kept.set(True)
+    try:
+        yield
+    finally:
+        _kept.reset(before)
+
+
 class Folder(Source):
     """Any folder of images with a folder for each class."""
 
@@ -58,13 +74,17 @@ class Folder(Source):
         """The same, where classes may lack test images."""
         return read(folder, image_size, keep_untested=True)
 
+    def load_labelled(self, folder: Path, image_size: int, labels: Labels, *, keep_untested: bool) -> RawData:
+        """The same, where a table has the labels."""
+        return read(folder, image_size, keep_untested=keep_untested, labels=labels)
+
     def folder_name(self, folder: Path) -> str | None:
         """The last part of its path."""
         return paths.storable_name(folder.resolve().name) or None
 
     def available(self, folder: Path) -> bool:
-        """Whether there is at least one folder in it."""
-        return folder.is_dir() and bool(subfolders(folder))
+        """Whether there is at least one folder in it, or a table of labels."""
+        return folder.is_dir() and bool(subfolders(folder) or tables_in(folder))
 
 
 class UnreadableImagesError(LtbenchError):
@@ -93,7 +113,7 @@ class FolderParts:
     parts: dict[str, ClassFiles]
     """train, test, and validation where the user made one."""
     duplicates: dict[str, NDArray[np.int64]]
-    """A number for every image of a part; byte-identical images of all parts have the same."""
+    """A number for every image of a part; byte-identical images of all parts have the same. Empty: nobody looked."""
 
     @property
     def files(self) -> list[Path]:
@@ -102,7 +122,7 @@ class FolderParts:
 
     def is_streamed(self, image_size: int) -> bool:
         """Whether images of this size stay files, since all of them would take more than `STREAMED_ABOVE`."""
-        return len(self.files) * 3 * image_size**2 > STREAMED_ABOVE
+        return _kept.get() or len(self.files) * 3 * image_size**2 > STREAMED_ABOVE
 
     def notes(self) -> list[str]:
         """Notes for the user, a sentence each."""
@@ -156,24 +176,27 @@ class FolderParts:
         return self.listing.shown(self.parts[part].files[position])
 
 
-def find_parts(folder: Path, *, keep_untested: bool = False, needs_test: bool = False) -> FolderParts:
+def find_parts(
+    folder: Path, *, keep_untested: bool = False, needs_test: bool = False, labels: Labels | None = None
+) -> FolderParts:
     """Find the images of a folder and their parts, and set a test set aside where there is none.
 
     Args:
         folder: see `read`.
         keep_untested: whether a class may lack test images.
         needs_test: refuse a folder without test/; its images are taken as they are, without a search for copies.
+        labels: table of the labels; None: class folders tell them, or where there are none a table in the folder.
 
     Raises:
         LtbenchError: see `read`.
     """
-    if not folder.is_dir():
+    if not folder.is_dir() and labels is None:
         raise LtbenchError(
             "the data folder is not there",
             where=folder.absolute(),
             hint="give a folder with one subfolder of images for each class: --data-dir DIR",
         )
-    found = find(folder, keep_untested=keep_untested)
+    found = _listing(folder, keep_untested, labels, may_have_table=not needs_test)
     parts = dict(found.parts)
     if needs_test and "test" not in parts:
         raise LtbenchError("there is train/ but no test/", where=folder.absolute(), hint="unpack test/ too")
@@ -195,7 +218,31 @@ def find_parts(folder: Path, *, keep_untested: bool = False, needs_test: bool = 
     return FolderParts(found, parts, groups)
 
 
-def read(folder: Path, image_size: int, *, needs_test: bool = False, keep_untested: bool = False) -> RawData:
+def _listing(folder: Path, keep_untested: bool, labels: Labels | None, *, may_have_table: bool) -> Listing:
+    """The content of a folder by its class folders, or by a table where it is told or there are no such folders."""
+    if labels is not None:
+        return find_labelled(folder, labels, keep_untested=keep_untested)
+    tables = tables_in(folder) if may_have_table else []
+    try:
+        found = find(folder, keep_untested=keep_untested)
+    except LtbenchError:
+        if not tables:
+            raise
+        return find_labelled(folder, None, keep_untested=keep_untested)
+    if tables:
+        name = tables[0].relative_to(folder).as_posix()
+        found.notes.append(f"class folders tell the labels, and {name} is not read; --labels {name} reads it")
+    return found
+
+
+def read(
+    folder: Path,
+    image_size: int,
+    *,
+    needs_test: bool = False,
+    keep_untested: bool = False,
+    labels: Labels | None = None,
+) -> RawData:
     """Read an image folder.
 
     Args:
@@ -206,12 +253,13 @@ def read(folder: Path, image_size: int, *, needs_test: bool = False, keep_untest
             `STREAMED_ABOVE` bytes so stay files.
         needs_test: refuse a folder without test/.
         keep_untested: whether a class may lack test images, if there are too few or the user has set none aside.
+        labels: table of the labels; None: class folders tell them, or where there are none a table in the folder.
 
     Raises:
         LtbenchError: for a missing folder, classes that disagree, a folder that can be read in two ways, or a file
             that is no readable image.
     """
-    folder_parts = find_parts(folder, needs_test=needs_test, keep_untested=keep_untested)
+    folder_parts = find_parts(folder, needs_test=needs_test, keep_untested=keep_untested, labels=labels)
     for note in folder_parts.notes():
         warnings.warn(f"{folder}: {note}", LtbenchWarning, stacklevel=2)
     return load(folder_parts, image_size)
@@ -247,7 +295,7 @@ def load(folder_parts: FolderParts, image_size: int) -> RawData:
         listing.classes,
         names["test"],
         images.get("validation"),
-        folder_parts.duplicates["train"],
+        folder_parts.duplicates.get("train"),
         names["train"],
         names.get("validation", ()),
     )

@@ -34,8 +34,19 @@ class INaturalist2018(ListedSource):
         shot_groups=(842, 4076, 3224),
         train_counts=None,
         parts={
-            "train": PublishedPart(("iNaturalist18_train.txt", "train2018.json"), "train_val", 437_513),
-            "test": PublishedPart(("iNaturalist18_val.txt", "val2018.json"), "train_val", 24_426, 3),
+            "train": PublishedPart(
+                ("iNaturalist18_train.txt", "train2018.json"),
+                "train_val",
+                437_513,
+                blob="4accdb7584d2f0a5106c40a33ed6afa392189bcc",
+            ),
+            "test": PublishedPart(
+                ("iNaturalist18_val.txt", "val2018.json"),
+                "train_val",
+                24_426,
+                3,
+                blob="4c23900857fd0f5adcd4cc0dffef345039eeb05f",
+            ),
         },
         layout=INaturalistLayout(
             templates={"train_val": ("train_val2018/{folder}/{image}", "2018/{folder}/{image}")},

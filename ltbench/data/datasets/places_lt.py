@@ -5,6 +5,7 @@ from ltbench.data.official_lists.layout import ImageLayout
 from ltbench.data.official_lists.published import Archive, Published, PublishedPart
 
 PAGE = "http://places2.csail.mit.edu/download.html"
+_VERSION_1 = "version 1: the images of version 2 in the same order, their paths written in another way"
 _FOLDER = "http://data.csail.mit.edu/places/places365"
 
 
@@ -25,8 +26,10 @@ class PlacesLayout(ImageLayout):
 class PlacesLT(ListedSource):
     """365 kinds of scene with 4,980 to 5 training images: Places365 by the lists of "Open Long-Tailed Recognition".
 
-    The test set is Places365's validation set. Papers fine-tune a ResNet-152 that was trained on ImageNet
-    (``--backbone resnet152 --pretrained``); a network that starts from nothing is not comparable with theirs.
+    The test set is Places365's validation set. The lists are on record as version 2, which SADE and PaCo hand out, and
+    version 1, which classifier-balancing and LIFT do; both name the same images in the same order. Papers fine-tune a
+    ResNet-152 that was trained on ImageNet (``--backbone resnet152 --pretrained``); a network that starts from nothing
+    is not comparable with theirs.
     """
 
     name = "places-lt"
@@ -39,9 +42,29 @@ class PlacesLT(ListedSource):
         shot_groups=(131, 163, 71),
         train_counts=published_counts("places-lt"),
         parts={
-            "train": PublishedPart(("Places_LT_train.txt",), "train", 62_500),
-            "validation": PublishedPart(("Places_LT_val.txt",), "train", 7_300, 20),
-            "test": PublishedPart(("Places_LT_test.txt",), "val", 36_500, 100),
+            "train": PublishedPart(
+                ("Places_LT_train.txt",),
+                "train",
+                62_500,
+                blob="1d608b558c25c271da75c06f1e5e3625a4ebcb79",
+                versions={"6392252f8ae867bc8a5e841cc1b29e5b8ef4b636": _VERSION_1},
+            ),
+            "validation": PublishedPart(
+                ("Places_LT_val.txt",),
+                "train",
+                7_300,
+                20,
+                blob="89c29c0973328f77d7a77a8b580634ce20acdc11",
+                versions={"b93a2ca58ccb7f3b671c176f395a70bf52c95533": _VERSION_1},
+            ),
+            "test": PublishedPart(
+                ("Places_LT_test.txt",),
+                "val",
+                36_500,
+                100,
+                blob="d43400ac9bc2275baa058456da40b20abb50b108",
+                versions={"e732e58b8aa718a2c1c11933375f5710652c2b93": _VERSION_1},
+            ),
         },
         layout=PlacesLayout(
             templates={

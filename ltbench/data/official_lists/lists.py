@@ -68,10 +68,14 @@ def identity(published: Published, part: str, one: SplitList, folders: Sequence[
         one: its list.
         folders: (C,) official folders of the classes.
     """
-    official = published.parts[part].blob
+    if one.file.suffix == ".json":
+        return True, "the annotations of the challenge, of which the lists are made"
+    official, layout = published.parts[part].blob, published.layout
     if official is None:
         return True, "one whose official content is not on record"
-    layout = published.layout
+    content = one.file.read_bytes().replace(b"\r\n", b"\n")
+    if (version := published.parts[part].versions.get(split_list.blob_id(content))) is not None:
+        return True, f"the official list, {version}"
     return split_list.identity(one, official, layout.paths(one, folders, layout.official()))
 
 

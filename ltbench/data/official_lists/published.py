@@ -1,7 +1,7 @@
 """What is published about a data set of official lists: sizes, archives, checksums."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ltbench.data.official_lists.layout import ImageLayout
 
@@ -20,6 +20,8 @@ class PublishedPart:
     """Number of images of every class, where it is the same for all."""
     blob: str | None = None
     """Git's object name of the list's content."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Git's object names of other files that hold the same list, and what each of them is, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ltbench.data.datasets.folder_split import split_file
 from ltbench.data.datasets.image_folder import FolderParts, UnreadableImagesError, find_parts, load
+from ltbench.data.datasets.label_table import Labels
 from ltbench.data.loading.decode import (
     TRUNCATED,
     UnreadableImageError,
@@ -39,7 +40,13 @@ class _Header:
 
 
 def verify_folder(
-    folder: Path, image_size: int, *, keep_untested: bool, decode: bool, listener: ProgressListener
+    folder: Path,
+    image_size: int,
+    *,
+    keep_untested: bool,
+    decode: bool,
+    listener: ProgressListener,
+    labels: Labels | None = None,
 ) -> Verification:
     """Look at everything in a folder of images as a run does.
 
@@ -49,6 +56,7 @@ def verify_folder(
         keep_untested: whether a class may lack test images.
         decode: decode images whole that a run keeps as files; otherwise their headers are read.
         listener: hears of the progress, in images.
+        labels: table of the labels, if the user tells one.
 
     Returns:
         Lines about the whole, a row for each class, and a fault for each file that is no usable image.
@@ -56,7 +64,7 @@ def verify_folder(
     Raises:
         LtbenchError: where a run would refuse the folder as a whole.
     """
-    folder_parts = find_parts(folder, keep_untested=keep_untested)
+    folder_parts = find_parts(folder, keep_untested=keep_untested, labels=labels)
     faults, headers = _read(folder_parts, _header, listener, "reading headers")
     streamed = folder_parts.is_streamed(image_size)
     if not streamed:

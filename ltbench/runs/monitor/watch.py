@@ -113,6 +113,10 @@ def _settings(config: RunConfig) -> dict[str, str]:
     """What is known of a run; little of what ltbench has not trained."""
     recipe = config.recipe
     settings = {"data": config.dataset, "IR": format_value(config.imbalance_ratio)}
+    if config.imbalance != "exp":
+        settings["imbalance"] = config.imbalance
+    if config.class_order != "label":
+        settings["class order"] = config.class_order
     if config.backbone is not None:
         settings["backbone"] = config.backbone
     if not isinstance(recipe, Recipe):

@@ -47,6 +47,37 @@ def test_the_lists_of_imagenet_lt_are_known_by_their_content():
     assert parts["test"].blob == "76a2fb9749d6cd29e765cc4f8c270f2504131e2f"
 
 
+def test_the_lists_of_inaturalist_and_places_are_known_by_their_content():
+    """As the repositories of LADE, SADE and PaCo hand them out; version 1 as those of classifier-balancing and LIFT."""
+    parts = registry.dataset("inaturalist2018").published.parts
+    assert parts["train"].blob == "4accdb7584d2f0a5106c40a33ed6afa392189bcc"
+    assert parts["test"].blob == "4c23900857fd0f5adcd4cc0dffef345039eeb05f"
+    parts = registry.dataset("places-lt").published.parts
+    assert {part: (one.blob, *one.versions) for part, one in parts.items()} == {
+        "train": ("1d608b558c25c271da75c06f1e5e3625a4ebcb79", "6392252f8ae867bc8a5e841cc1b29e5b8ef4b636"),
+        "validation": ("89c29c0973328f77d7a77a8b580634ce20acdc11", "b93a2ca58ccb7f3b671c176f395a70bf52c95533"),
+        "test": ("d43400ac9bc2275baa058456da40b20abb50b108", "e732e58b8aa718a2c1c11933375f5710652c2b93"),
+    }
+
+
+def test_the_official_annotations_are_not_taken_for_another_list(tiny):
+    """Their order is not that of the lists, whose content is on record."""
+    data = tiny("inaturalist2018").write_images().write_lists()
+    for part, name in (("train", "train2018.json"), ("test", "val2018.json")):
+        data.list(part).unlink()
+        members = list(enumerate(data.members[part]))[::-1]
+        paths = data.all_paths(part)
+        (data.folder / name).write_text(
+            json.dumps(
+                {
+                    "images": [{"id": i, "file_name": paths[i]} for i, _ in members],
+                    "annotations": [{"image_id": i, "category_id": one[3]} for i, one in members],
+                }
+            )
+        )
+    assert len(data.source.load(data.folder, 224).train) == 14
+
+
 def test_the_settings_of_each_data_set_are_the_published_ones():
     inaturalist = registry.dataset("inaturalist2018")
     assert inaturalist.statistics == ((0.466, 0.471, 0.380), (0.195, 0.194, 0.192))

@@ -38,6 +38,21 @@ def test_lists_are_the_official_ones_whatever_their_line_ends(tiny):
     assert dict(found.lines)["test list is"] == "the official list, with the line ends of Windows"
 
 
+def test_another_version_of_a_list_is_told(tiny, monkeypatch):
+    """Version 1 of Places-LT writes paths as the easy directory structure does, and names the same images."""
+    data = tiny("places-lt").write_images().write_lists()
+    text = data.text("test", lambda images, folder, image: f"val/{folder.replace('/', '-')[2:]}/{image}")
+    assert text != data.list("test").read_text()
+    parts = dict(data.published.parts)
+    parts["test"] = replace(parts["test"], versions={blob_id(text.encode()): "version 1: the same images"})
+    monkeypatch.setattr(type(data.source), "published", replace(data.published, parts=parts))
+    for content in (text, text.replace("\n", "\r\n")):
+        data.list("test").write_bytes(content.encode())
+        found = verify(data.source.published, data.folder)
+        assert found.faults == []
+        assert dict(found.lines)["test list is"] == "the official list, version 1: the same images"
+
+
 def test_another_list_with_the_right_counts_is_told(tiny):
     data = tiny("imagenet-lt").write_images().write_lists()
     lines = data.list("train").read_text().splitlines(keepends=True)
@@ -90,7 +105,8 @@ def test_an_image_that_is_trained_on_and_tested_on_is_told(tiny):
     lines = file.read_text().splitlines()
     both = data.all_paths("train")[0]
     file.write_text("\n".join([f"{both} 0", *lines[1:]]))
-    faults = verify(data.published, data.folder).faults
+    changed, *faults = verify(data.published, data.folder).faults
+    assert changed.startswith("iNaturalist18_val.txt is not the official list")
     assert faults == [f"{both} stands in iNaturalist18_train.txt and again in iNaturalist18_val.txt"]
 
 

@@ -1,0 +1,427 @@
+"""A table instead of class folders: CSV, JSON lines or parquet with a path or an image, a label and perhaps a part."""
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ltbench.data.datasets.duplicates import stamp
+from ltbench.data.datasets.folder_listing import PART_NAMES, SHOWN, ClassFiles, Listing, files_below, subfolders
+from ltbench.data.datasets.image_names import is_litter, is_named_like_an_image
+from ltbench.errors import LtbenchError, unknown
+from ltbench.files.atomic import write_bytes
+from ltbench.paths import cache_dir
+
+NAMES = {
+    "path": ("path", "file_name", "filename", "file", "file_path", "filepath", "image_path", "image", "image_name",
+             "image_id", "img", "id", "name"),
+    "label": ("label", "labels", "class", "class_name", "category", "target", "species", "breed", "y", "class_id"),
+    "split": ("split", "part", "partition", "subset", "set", "usage"),
+}  # fmt: skip
+"""Names of columns that are looked for, the first one first; upper case, spaces and hyphens do not matter."""
+TOLD = "--label-columns path=COLUMN,label=COLUMN,split=COLUMN"
+_PART = {name: part for part, names in PART_NAMES.items() for name in names}
+_TABLES = ("labels", "metadata", "train")
+_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+_DELIMITERS = ",;\t|"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a user says about a table: the file, and the columns where their names do not tell."""
+
+    file: str
+    columns: str | None = None
+
+
+@dataclass
+class _Row:
+    """An image that a table names."""
+
+    file: Path
+    label: str
+    part: str
+
+
+@dataclass
+class _Table:
+    """A table that has been read."""
+
+    file: Path
+    rows: pd.DataFrame
+    """Text, one row an image."""
+    part: str | None = None
+    """The part that its place tells; None: a column may tell it."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """path, label and perhaps split -> name of the column."""
+
+
+def tables_in(folder: Path) -> list[Path]:
+    """The tables that tell the labels of a folder's images: in it, in the folders of its parts, or in data/.
+
+    They are called labels, metadata or train, or are parquet files.
+    """
+    parts = [one for one in subfolders(folder) if one.name.lower() in _PART]
+    for stem in _TABLES:
+        for places in ([folder], parts):
+            named = [[place / (stem + end) for end in _ENDINGS] for place in places]
+            there = [next((one for one in names if one.is_file()), None) for names in named]
+            if any(there):
+                return [one for one in there if one is not None]
+    for place in (folder, folder / "data"):
+        if place.is_dir() and (found := sorted(one for one in place.glob("*.parquet") if not is_litter(one))):
+            return found
+    return []
+
+
+def find_labelled(folder: Path, labels: Labels | None, *, keep_untested: bool = False) -> Listing:
+    """The images of a folder with the labels of a table.
+
+    Args:
+        folder: --data-dir, which paths are relative to; where it is missing, the folder of the table.
+        labels: the table; None: that of the folder itself, see ``tables_in``.
+        keep_untested: whether classes may lack test images.
+
+    Raises:
+        LtbenchError: for a table that cannot be read, columns that are not found, images that are missing, named twice
+            or outside the folder, labels that are empty, and classes that one part lacks.
+    """
+    files = _files(folder, labels)
+    root = folder if folder.is_dir() else files[0].parent
+    told = _told(labels.columns if labels is not None else None)
+    if any(file.suffix == ".parquet" for file in files):
+        require_pyarrow(files[0].absolute())
+    tables = [_read(file, root) for file in files]
+    rows: list[_Row] = []
+    listing = Listing(root)
+    for table in tables:
+        if "image_bytes" in table.rows.columns:
+            root = listing.root = _unpacked(table, files)
+    finder = _Finder(listing.root)
+    for table in tables:
+        _find_columns(table, told, finder)
+        rows += _rows(table, finder)
+        named = {kind: name for kind, name in table.columns.items() if name not in (kind, told.get(kind))}
+        if named and "image_bytes" not in table.rows.columns:
+            words = ", ".join(f"{kind} is the column '{name}'" for kind, name in named.items())
+            listing.notes.append(f"{table.file.name}: {words}")
+    _refuse_repeated(rows, files[0])
+    _fill(listing, rows, files[0], keep_untested)
+    if finder.walked is not None or len(files) == 1:
+        used = {row.file for row in rows}
+        listing.skipped += [(one, f"images that {files[0].name} does not name") for one in finder.all() - used]
+    return listing
+
+
+def _files(folder: Path, labels: Labels | None) -> list[Path]:
+    """The tables: the given one, looked for in the data folder first, or those that are found."""
+    if labels is None:
+        return tables_in(folder)
+    candidates = [folder / labels.file, Path(labels.file)]
+    for one in candidates:
+        if one.is_file():
+            return [one]
+        if one.is_dir() and (found := tables_in(one)):
+            return found
+    near = sorted(one.name for one in folder.iterdir() if one.suffix in _ENDINGS) if folder.is_dir() else []
+    raise LtbenchError(
+        f"the table of labels is not there: {labels.file}",
+        where=f"--labels (looked for {candidates[0].absolute()} and {candidates[1].absolute()})",
+        hint=f"tables in the folder: {', '.join(near)}" if near else "give a file of CSV, JSON lines or parquet",
+    )
+
+
+def _told(columns: str | None) -> dict[str, str]:
+    """The columns of ``--label-columns``: path=..., label=..., split=..., or their names in this order."""
+    told = {}
+    for kind, item in zip(NAMES, (columns or "").split(","), strict=False):
+        name, equals, value = item.partition("=")
+        if equals and name.strip() not in NAMES:
+            raise unknown("column", name.strip(), NAMES, where="--label-columns")
+        if item.strip():
+            told[name.strip() if equals else kind] = (value if equals else item).strip()
+    if columns and len(columns.split(",")) > len(NAMES):
+        raise LtbenchError("there are three columns at most", where="--label-columns", hint=f"write {TOLD}")
+    return told
+
+
+def _read(file: Path, root: Path) -> _Table:
+    place = None
+    if file.suffix == ".parquet":  # train-00000-of-00003.parquet
+        place = _PART.get(re.split(r"[-_.]", file.stem.lower())[0])
+    elif file.parent != root and file.parent.is_relative_to(root):  # train/metadata.csv
+        place = _PART.get(file.parent.name.lower())
+    try:
+        rows = _parquet(file) if file.suffix == ".parquet" else _text(file)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise LtbenchError(
+            f"the table cannot be read: {reason}",
+            where=file.absolute(),
+            hint="give CSV in UTF-8 with a first line of column names, JSON lines or parquet",
+        ) from None
+    if not len(rows):
+        raise LtbenchError("the table has no rows", where=file.absolute(), hint="give a line for each image")
+    return _Table(file, rows, place)
+
+
+def _text(file: Path) -> pd.DataFrame:
+    """The rows of CSV or JSON lines as text."""
+    if file.suffix in (".jsonl", ".ndjson", ".json"):
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        found = [json.loads(line) for line in lines if line.strip()]
+        if not all(isinstance(one, dict) for one in found):
+            raise ValueError("a line is no JSON object")
+        rows = [{key: "" if value is None else str(value) for key, value in one.items()} for one in found]
+        return pd.DataFrame(rows).fillna("")
+    with file.open(encoding="utf-8-sig") as stream:
+        head = stream.readline()
+    delimiter = max(_DELIMITERS, key=head.count)
+    return pd.read_csv(
+        file, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True,
+        on_bad_lines="error", index_col=False,
+    )  # fmt: skip
+
+
+def _parquet(file: Path) -> pd.DataFrame:
+    """The rows of a parquet file; of embedded images the bytes in ``image_bytes`` and the names in ``image_name``."""
+    from pyarrow import parquet, types
+
+    table = parquet.read_table(file)
+    names: dict[str, list[str]] = {}
+    described = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+    for column, about in described.get("info", {}).get("features", {}).items():
+        if isinstance(about, dict) and about.get("_type") == "ClassLabel" and about.get("names"):
+            names[column] = list(about["names"])
+    columns: dict[str, Any] = {}
+    for column in table.schema:
+        values = table[column.name]
+        if types.is_struct(column.type) and {"bytes"} <= {one.name for one in column.type}:
+            columns["image_bytes"] = [one["bytes"] if one else None for one in values.to_pylist()]
+            columns["image_name"] = [(one or {}).get("path") or "" for one in values.to_pylist()]
+        elif types.is_binary(column.type) or types.is_large_binary(column.type):
+            columns["image_bytes"] = values.to_pylist()
+            columns["image_name"] = [""] * len(values)
+        elif column.name in names:
+            own = names[column.name]
+            columns[column.name] = ["" if one is None or one < 0 else own[one] for one in values.to_pylist()]
+        else:
+            columns[column.name] = ["" if one is None else str(one) for one in values.to_pylist()]
+    return pd.DataFrame(columns)
+
+
+def require_pyarrow(where: object) -> None:
+    """Refuse parquet where pyarrow is not installed.
+
+    Raises:
+        LtbenchError: saying what to install.
+    """
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        raise LtbenchError(
+            "parquet files take pyarrow, which is not installed", where=where, hint="pip install 'ltbench[parquet]'"
+        ) from None
+
+
+def _unpacked(table: _Table, files: Sequence[Path]) -> Path:
+    """Write the images of a parquet file to the cache, under names that stay the same; the folder of all tables."""
+    folder = cache_dir() / "unpacked" / stamp(files)
+    own = folder / table.file.stem
+    names = []
+    for position, (content, name) in enumerate(zip(table.rows["image_bytes"], table.rows["image_name"], strict=True)):
+        if not content:
+            raise LtbenchError(f"row {position} has no image", where=table.file.absolute(), hint="remove the row")
+        kept = Path(str(name)).name or "image"
+        path = own / f"{position:07}" / kept
+        names.append(path.relative_to(folder).as_posix())
+        if not path.exists():
+            _write(path, content)
+    table.rows["path"] = names
+    table.columns["path"] = "path"
+    return folder
+
+
+def _write(path: Path, content: bytes) -> None:
+    write_bytes(path, lambda stream: stream.write(content))
+
+
+class _Finder:
+    """Finds the file that a table names: by its path, or by its name with or without an ending."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.walked: dict[str, list[Path]] | None = None
+
+    def all(self) -> set[Path]:
+        """Every image file in the folder."""
+        return {file for files in self._walk().values() for file in files}
+
+    def __call__(self, written: str, table: Path) -> Path | None:
+        """The file; None where there is none.
+
+        Raises:
+            LtbenchError: for a path outside the folder, or a name that several files have.
+        """
+        inner = table.parent if table.parent.is_relative_to(self.root) else self.root
+        for base in dict.fromkeys((inner, self.root)):
+            path = Path(os.path.normpath(base / written.replace("\\", "/")))
+            if not path.is_relative_to(os.path.normpath(self.root)):
+                raise LtbenchError(
+                    f"a path leads out of the folder: {written}",
+                    where=table.absolute(),
+                    hint=f"paths are relative to {self.root.absolute()}; give another --data-dir, or move the images",
+                )
+            if path.is_file():
+                return path
+        written = written.replace("\\", "/")
+        walked = self._walk()
+        found = walked.get(Path(written).name) or walked.get(f"{Path(written).name}\0stem") or []
+        if len(found) > 1 and "/" in written:
+            found = [one for one in found if one.with_suffix("").as_posix().endswith(Path(written).as_posix())
+                     or one.as_posix().endswith(written)]  # fmt: skip
+        if len(found) > 1:  # Kaggle's train.csv is about train/
+            found = [one for one in found if table.stem in one.relative_to(self.root).parts[:-1]] or found
+        if len(found) > 1:
+            shown = ", ".join(one.relative_to(self.root).as_posix() for one in sorted(found)[:SHOWN])
+            raise LtbenchError(
+                f"{len(found)} files are called '{written}': {shown}",
+                where=table.absolute(),
+                hint="write the path from the folder, not the name alone",
+            )
+        return found[0] if found else None
+
+    def _walk(self) -> dict[str, list[Path]]:
+        if self.walked is None:
+            self.walked = {}
+            for file in filter(is_named_like_an_image, files_below(self.root, lambda path, reason: None)):
+                self.walked.setdefault(file.name, []).append(file)
+                self.walked.setdefault(f"{file.stem}\0stem", []).append(file)
+        return self.walked
+
+
+def _find_columns(table: _Table, told: dict[str, str], finder: _Finder) -> None:
+    """Find which column has what, by what the user tells, by the names, or since there is no other."""
+    known = [str(name) for name in table.rows.columns if name not in ("image_bytes", "image_name")]
+    for kind, name in told.items():
+        if name not in known:
+            raise unknown("column", name, known, where=f"--label-columns, {table.file.absolute()}")
+        table.columns[kind] = name
+    plain = {re.sub(r"[ -]+", "_", name.strip().lower()): name for name in reversed(known)}
+    for kind, names in NAMES.items():
+        found = next((plain[name] for name in names if name in plain), None)
+        if kind not in table.columns and found is not None and found not in table.columns.values():
+            table.columns[kind] = found
+    others = [name for name in known if name not in table.columns.values()]
+    if "path" not in table.columns:
+        first = table.rows.iloc[0]
+        like_files = [name for name in others if finder(str(first[name]), table.file) is not None]
+        if len(like_files) == 1:
+            table.columns["path"] = like_files[0]
+            others.remove(like_files[0])
+    if "label" not in table.columns and "path" in table.columns and len(others) == 1:
+        table.columns["label"] = others[0]
+    for kind, what in (("path", "paths of images"), ("label", "labels")):
+        if kind not in table.columns:
+            raise LtbenchError(
+                f"no column is known to hold the {what}",
+                where=table.file.absolute(),
+                hint=f"its columns are {', '.join(known)}; say which is which: {TOLD}",
+            )
+
+
+def _rows(table: _Table, finder: _Finder) -> Iterator[_Row]:
+    """The images of a table.
+
+    Raises:
+        LtbenchError: for empty labels, parts of unknown names, and missing files: how many, and the first ones.
+    """
+    columns = table.columns
+    written, labels = table.rows[columns["path"]].tolist(), table.rows[columns["label"]].str.strip().tolist()
+    parts = [table.part or "train"] * len(written)
+    if "split" in columns:
+        names = table.rows[columns["split"]].str.strip().tolist()
+        odd = sorted({name for name in names if name.lower() not in _PART})
+        if odd:
+            shown = ", ".join(repr(name) for name in odd[:SHOWN])
+            raise LtbenchError(
+                f"the column '{columns['split']}' has parts of unknown names: {shown}",
+                where=table.file.absolute(),
+                hint=f"known: {', '.join(_PART)}; or leave the column out for a split by ltbench",
+            )
+        parts = [_PART[name.lower()] for name in names]
+    if empty := [path for path, label in zip(written, labels, strict=True) if not label]:
+        raise LtbenchError(
+            f"{len(empty)} of {len(written)} images have no label: {_few(empty)}",
+            where=table.file.absolute(),
+            hint="give them a label, or leave them out",
+        )
+    files = [finder(path, table.file) if path.strip() else None for path in written]
+    if missing := [path for path, file in zip(written, files, strict=True) if file is None]:
+        raise LtbenchError(
+            f"{len(missing)} of {len(written)} images are missing: {_few(missing)}",
+            where=table.file.absolute(),
+            hint=f"paths are relative to {finder.root.absolute()}; put the images there, or give another --data-dir",
+        )
+    for file, label, part in zip(files, labels, parts, strict=True):
+        assert file is not None
+        yield _Row(file, label, part)
+
+
+def _refuse_repeated(rows: Sequence[_Row], table: Path) -> None:
+    counts = Counter(row.file for row in rows)
+    repeated = [file.name for file, count in counts.items() if count > 1]
+    if repeated:
+        raise LtbenchError(
+            f"{len(repeated)} images are named more than once: {_few(repeated)}",
+            where=table.absolute(),
+            hint="leave one line for each image; a label is one class",
+        )
+
+
+def _fill(listing: Listing, rows: Sequence[_Row], table: Path, keep_untested: bool) -> None:
+    """Sort the images into parts and classes."""
+    by_part = {part: [row for row in rows if row.part == part] for part in PART_NAMES}
+    names = {part: {row.label for row in own} for part, own in by_part.items() if own}
+    if "train" not in names:
+        raise LtbenchError("no image is for training", where=table.absolute(), hint="give some the part train")
+    for part, own in names.items():
+        only = own - names["train"]
+        lacking = names["train"] - own if part == "test" and not keep_untested else set()
+        if only or lacking:
+            where = f"{part} only" if only else "training only"
+            hint = "give each label images of both parts"
+            hint += "" if only else "; or train on these classes without testing them: "
+            hint += "" if only else "--keep-classes-without-test-images"
+            raise LtbenchError(
+                f"{len(only or lacking)} labels are in {where}: {_few(_sorted(only or lacking))}",
+                where=table.absolute(),
+                hint=hint,
+            )
+    if len(names["train"]) < 2:
+        raise LtbenchError(
+            "one label found, at least two are needed", where=table.absolute(), hint="give a label for each image"
+        )
+    listing.classes = tuple(_sorted(names["train"]))
+    number = {name: position for position, name in enumerate(listing.classes)}
+    for part in names:
+        ordered = sorted(by_part[part], key=lambda row: (number[row.label], row.file.as_posix()))
+        labels = np.array([number[row.label] for row in ordered], dtype=np.int64)
+        listing.parts[part] = ClassFiles([row.file for row in ordered], labels)
+
+
+def _sorted(names: Iterable[str]) -> list[str]:
+    """Names in order: whole numbers by their size, all else as text."""
+    names = list(names)
+    return sorted(names, key=int) if all(re.fullmatch(r"-?\d{1,18}", name) for name in names) else sorted(names)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

@@ -1,0 +1,390 @@
+"""folder-lt with a table of labels: CSV, Kaggle's and Hugging Face's layouts, parquet, and faults of a table."""
+
+import io
+import json
+
+import numpy as np
+import pyarrow
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from ltbench.config import RunConfig
+from ltbench.data import dataset
+from ltbench.data.datasets.image_folder import Folder
+from ltbench.errors import LtbenchError, LtbenchWarning
+
+pytestmark = pytest.mark.filterwarnings("ignore::ltbench.errors.LtbenchWarning", "ignore::ltbench.errors.LtbenchNotice")
+
+
+def png(seed):
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue(), pixels.transpose(2, 0, 1)
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Write images by name; gives the pixels of each: ``images("a.png", "b/c.png")``."""
+
+    def write(*names):
+        made = {}
+        for name in names:
+            content, pixels = png(sum(name.encode()) + len(name))
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(content)
+            made[name] = pixels
+        return made
+
+    return write
+
+
+def load(folder, **settings):
+    return dataset.load(Folder(), RunConfig(dataset="folder-lt", image_size=8, **settings), folder)
+
+
+def by_pixels(part, classes):
+    return {image.tobytes(): classes[label] for image, label in zip(part.images, part.labels, strict=True)}
+
+
+THREE_PARTS = [
+    ("cat", "train", 3),
+    ("dog", "train", 2),
+    ("cat", "val", 1),
+    ("dog", "valid", 1),
+    ("cat", "test", 1),
+    ("dog", "Testing", 2),
+]
+
+
+def rows(layout=THREE_PARTS, form="images/{label}-{split}-{i}.png"):
+    return [(form.format(label=label, split=split, i=i), label, split) for label, split, n in layout for i in range(n)]
+
+
+def csv(header, lines, delimiter=","):
+    return "\n".join(delimiter.join(line) for line in [header, *lines]) + "\n"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("header", [("path", "label", "split"), ("File Name", "species", "Subset")])
+def test_paths_labels_and_parts_of_a_table(images, tmp_path, delimiter, header):
+    made = images(*(path for path, _, _ in rows()))
+    (tmp_path / "labels.csv").write_text(csv(header, rows(), delimiter))
+    data = load(tmp_path, labels="labels.csv", validation=True)
+    assert data.classes == ("cat", "dog")
+    sizes = [np.bincount(part.labels).tolist() for part in (data.train, data.validation, data.test)]
+    assert sizes == [[3, 2], [1, 1], [1, 2]]
+    for part, names in ((data.train, ("train",)), (data.test, ("test", "Testing"))):
+        expected = {made[path].tobytes(): label for path, label, split in rows() if split in names}
+        assert by_pixels(part, data.classes) == expected
+
+
+def test_a_table_in_the_folder_is_found_where_there_are_no_class_folders(images, tmp_path):
+    images(*(path for path, _, _ in rows()))
+    (tmp_path / "labels.csv").write_text(csv(("path", "label", "split"), rows()))
+    assert load(tmp_path).fingerprints == load(tmp_path, labels="labels.csv").fingerprints
+
+
+def test_class_folders_come_before_a_table_and_that_is_said(images, tmp_path):
+    images(*(f"{label}/{i}.png" for label in ("cat", "dog") for i in range(5)))
+    (tmp_path / "labels.csv").write_text(csv(("path", "label"), [("cat/0.png", "x"), ("dog/0.png", "y")]))
+    with pytest.warns(LtbenchWarning, match=r"labels\.csv is not read; --labels labels\.csv reads it"):
+        assert load(tmp_path).classes == ("cat", "dog")
+
+
+def test_a_table_elsewhere_and_whole_paths(images, tmp_path):
+    images(*(f"photos/{i}.png" for i in range(10)))
+    lines = [(str(tmp_path / "photos" / f"{i}.png"), "odd" if i % 2 else "even") for i in range(10)]
+    (tmp_path / "mine.csv").write_text(csv(("path", "label"), lines))
+    data = load(tmp_path / "photos", labels=str(tmp_path / "mine.csv"))
+    assert (data.classes, data.counts.tolist(), len(data.test)) == (("even", "odd"), [4, 4], 2)
+
+
+@pytest.mark.parametrize("ending", ["", ".png"])
+def test_kaggles_flat_folders(images, tmp_path, ending):
+    """train.csv with id and label, images in train/ with and without an ending, unlabelled ones in test/."""
+    images(*(f"train/{i:04}.png" for i in range(10)), "test/0000.png")
+    (tmp_path / "train.csv").write_text(csv(("id", "breed"), [(f"{i:04}{ending}", "ab"[i % 2]) for i in range(10)]))
+    with pytest.warns(LtbenchWarning, match=r"1 images that train\.csv does not name \(test/0000\.png\)"):
+        data = load(tmp_path)
+    assert data.classes == ("a", "b")
+    assert data.counts.tolist() == [4, 4]  # a fifth of five each is the test set
+    assert not any(name.startswith("test/") for name in data.test_names)
+    assert load(tmp_path).fingerprints == data.fingerprints
+
+
+def test_numbers_are_classes_in_their_order(images, tmp_path):
+    images(*(f"{i}.png" for i in range(24)))
+    lines = [(f"{i}.png", str(i % 12), "train" if i < 12 else "test") for i in range(24)]
+    (tmp_path / "labels.csv").write_text(csv(("path", "label", "split"), lines))
+    assert load(tmp_path).classes == tuple(map(str, range(12)))
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_hugging_faces_metadata_in_the_folders_of_parts(images, tmp_path, kind):
+    for part, each in (("train", 3), ("test", 1)):
+        lines = [(f"{label}{i}.png", label) for label in ("cat", "dog") for i in range(each)]
+        images(*(f"{part}/{name}" for name, _ in lines))
+        text = csv(("file_name", "label"), lines)
+        if kind == "jsonl":
+            text = "".join(json.dumps({"file_name": name, "label": label}) + "\n" for name, label in lines)
+        (tmp_path / part / f"metadata.{kind}").write_text(text)
+    data = load(tmp_path)
+    assert (data.classes, data.counts.tolist(), len(data.test)) == (("cat", "dog"), [3, 3], 2)
+
+
+def test_a_row_without_a_label_leaves_the_others_as_they_are(images, tmp_path):
+    """Numbers stay whole where another row has none."""
+    images(*(f"{i}.png" for i in range(10)))
+    lines = [json.dumps({"file_name": f"{i}.png", "label": i % 2, **({"note": 1} if i else {})}) for i in range(10)]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    assert load(tmp_path).classes == ("0", "1")
+    (tmp_path / "metadata.jsonl").write_text("\n".join([*lines, json.dumps({"file_name": "0.png"})]))
+    with pytest.raises(LtbenchError, match=r"1 of 11 images have no label: 0\.png"):
+        load(tmp_path)
+
+
+def test_paths_as_windows_writes_them(images, tmp_path):
+    images(*(f"all/{i}.png" for i in range(10)))
+    (tmp_path / "labels.csv").write_text(csv(("path", "label"), [(f"all\\{i}.png", "ab"[i % 2]) for i in range(10)]))
+    assert load(tmp_path, labels="labels.csv").classes == ("a", "b")
+
+
+def test_tables_in_the_folders_of_parts_are_read_together(images, tmp_path):
+    for part, each in (("train", 3), ("test", 1)):
+        lines = [(f"{label}{i}.png", label) for label in ("cat", "dog") for i in range(each)]
+        images(*(f"{part}/{name}" for name, _ in lines))
+        (tmp_path / part / "labels.csv").write_text(csv(("path", "label"), lines))
+    data = load(tmp_path)
+    assert (data.counts.tolist(), len(data.test)) == ([3, 3], 2)
+
+
+def test_hugging_faces_metadata_in_the_folder(images, tmp_path):
+    images(*(f"{i}.png" for i in range(10)))
+    lines = "".join(json.dumps({"file_name": f"{i}.png", "label": i % 2, "width": 8}) + "\n" for i in range(10))
+    (tmp_path / "metadata.jsonl").write_text(lines)
+    assert load(tmp_path).classes == ("0", "1")
+
+
+def test_the_only_column_of_files_and_the_only_other_one_are_found(images, tmp_path):
+    images(*(f"{i}.png" for i in range(10)))
+    (tmp_path / "labels.csv").write_text(csv(("photo", "animal"), [(f"{i}.png", "ab"[i % 2]) for i in range(10)]))
+    assert load(tmp_path).classes == ("a", "b")
+
+
+@pytest.mark.parametrize("told", ["path=photo,label=animal,split=fold", "photo,animal,fold", "label=animal,path=photo"])
+def test_columns_that_are_told(images, tmp_path, told):
+    images(*(path for path, _, _ in rows()))
+    lines = [(path, label, split, "x", "odd") for path, label, split in rows()]
+    (tmp_path / "mine.csv").write_text(csv(("photo", "animal", "fold", "label", "class"), lines))
+    data = load(tmp_path, labels="mine.csv", label_columns=told)
+    assert data.classes == ("cat", "dog")
+    assert data.counts.sum() == (5 if "fold" in told else sum(n for _, _, n in THREE_PARTS) - 2)
+
+
+# Parquet
+
+
+def embedded(names=("cat", "dog"), each=5, *, as_numbers=False, seed=0, name="{i}.png"):
+    """A table as Hugging Face writes it: images as bytes and paths, classes as text or as numbers with names."""
+    labels = [label for label in range(len(names)) for _ in range(each)]
+    contents = [png(seed + i) for i in range(len(labels))]
+    kept = [{"bytes": content, "path": name.format(i=i)} for i, (content, _) in enumerate(contents)]
+    column = labels if as_numbers else [names[label] for label in labels]
+    table = pyarrow.table({"image": kept, "label": column})
+    if as_numbers:
+        features = {"label": {"names": list(names), "_type": "ClassLabel"}, "image": {"_type": "Image"}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    return table, {pixels.tobytes(): names[label] for (_, pixels), label in zip(contents, labels, strict=True)}
+
+
+@pytest.mark.parametrize("as_numbers", [False, True])
+def test_images_in_parquet(tmp_path, as_numbers):
+    table, expected = embedded(as_numbers=as_numbers)
+    parquet.write_table(table, tmp_path / "photos.parquet")
+    data = load(tmp_path)
+    assert data.classes == ("cat", "dog")
+    assert {**by_pixels(data.train, data.classes), **by_pixels(data.test, data.classes)} == expected
+    assert len(data.test) == 2
+    assert load(tmp_path, labels="photos.parquet").fingerprints == data.fingerprints
+
+
+def test_parts_by_the_names_of_parquet_files(tmp_path):
+    (tmp_path / "data").mkdir()
+    for number in range(2):
+        table, _ = embedded(each=2, seed=10 * number)
+        parquet.write_table(table, tmp_path / "data" / f"train-0000{number}-of-00002.parquet")
+    table, expected = embedded(each=1, seed=50, name="")
+    parquet.write_table(table, tmp_path / "data" / "test-00000-of-00001.parquet")
+    data = load(tmp_path)
+    assert data.counts.tolist() == [4, 4]
+    assert by_pixels(data.test, data.classes) == expected
+
+
+def test_paths_in_parquet(images, tmp_path):
+    images(*(f"{i}.png" for i in range(10)))
+    table = pyarrow.table({"image": [f"{i}.png" for i in range(10)], "label": [i % 2 for i in range(10)]})
+    parquet.write_table(table, tmp_path / "labels.parquet")
+    assert load(tmp_path).counts.tolist() == [4, 4]
+
+
+def test_parquet_takes_pyarrow(tmp_path, monkeypatch):
+    import sys
+
+    parquet.write_table(embedded()[0], tmp_path / "photos.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(LtbenchError, match="parquet files take pyarrow") as caught:
+        load(tmp_path)
+    assert "pip install 'ltbench[parquet]'" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"\0" * 50])
+def test_a_damaged_parquet_file_is_named(tmp_path, content):
+    (tmp_path / "photos.parquet").write_bytes(content)
+    with pytest.raises(LtbenchError, match="the table cannot be read") as caught:
+        load(tmp_path)
+    assert "photos.parquet" in str(caught.value)
+
+
+# What is wrong with a table
+
+
+GOOD = [(f"{i}.png", "ab"[i % 2], "train" if i < 6 else "test") for i in range(10)]
+
+
+def changed(position, **values):
+    lines = [dict(zip(("path", "label", "split"), line, strict=True)) for line in GOOD]
+    lines[position] |= values
+    return [tuple(line.values()) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([*GOOD, *((f"no{i}.png", "a", "train") for i in range(5))], ["5 of 15", "no0.png, no1.png, no2.png, ..."]),
+        ([*GOOD, GOOD[0]], ["1 images are named more than once: 0.png"]),
+        ([*GOOD, ("0.png", "b", "train")], ["1 images are named more than once: 0.png"]),
+        ([*GOOD, ("./0.png", "b", "train")], ["1 images are named more than once: 0.png"]),
+        ([*GOOD, ("../out.png", "a", "train")], ["leads out of the folder: ../out.png", "--data-dir"]),
+        ([*GOOD, ("/etc/passwd", "a", "train")], ["leads out of the folder: /etc/passwd"]),
+        (changed(9, label="c"), ["1 labels are in test only: c"]),
+        (changed(0, label="c"), ["1 labels are in training only: c", "--keep-classes-without-test-images"]),
+        (changed(0, label=" "), ["1 of 10 images have no label: 0.png"]),
+        (changed(0, path=""), ["1 of 10 images are missing"]),
+        (changed(0, split="fold1"), ["parts of unknown names: 'fold1'", "train, training, val"]),
+        ([(path, "a", split) for path, _, split in GOOD], ["one label found"]),
+        ([(path, label, "test") for path, label, _ in GOOD], ["no image is for training"]),
+        ([], ["the table has no rows"]),
+    ],
+    ids=range(14),
+)  # fmt: skip
+def test_what_is_wrong_is_said(images, tmp_path, lines, words):
+    images(*(path for path, _, _ in GOOD))
+    (tmp_path / "labels.csv").write_text(csv(("path", "label", "split"), lines))
+    with pytest.raises(LtbenchError) as caught:
+        load(tmp_path, labels="labels.csv")
+    assert "labels.csv" in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_class_without_test_images_may_be_kept(images, tmp_path):
+    images(*(path for path, _, _ in GOOD))
+    (tmp_path / "labels.csv").write_text(csv(("path", "label", "split"), changed(0, label="c")))
+    data = load(tmp_path, labels="labels.csv", keep_classes_without_test_images=True)
+    assert data.counts.tolist() == [2, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ("path=pth", ["unknown column 'pth'", "did you mean path"]),
+        ("path=path,label=labell", ["unknown column 'labell'", "did you mean label"]),
+        ("paths=path", ["unknown column 'paths'", "did you mean path"]),
+        ("path,label,split,other", ["three columns at most"]),
+    ],
+)
+def test_unknown_columns_are_named_with_the_nearest(images, tmp_path, told, words):
+    images(*(path for path, _, _ in GOOD))
+    (tmp_path / "labels.csv").write_text(csv(("path", "label", "split"), GOOD))
+    with pytest.raises(LtbenchError, match="--label-columns") as caught:
+        load(tmp_path, labels="labels.csv", label_columns=told)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_columns_that_are_not_found_are_listed(images, tmp_path):
+    images("0.png")
+    (tmp_path / "labels.csv").write_text("a,b,c\nx,y,z\n")
+    with pytest.raises(LtbenchError, match="no column is known to hold the paths") as caught:
+        load(tmp_path, labels="labels.csv")
+    assert "its columns are a, b, c" in str(caught.value)
+
+
+def test_a_name_that_several_files_have_is_refused(images, tmp_path):
+    images("one/0.png", "two/0.png", "1.png")
+    (tmp_path / "labels.csv").write_text("path,label\n0.png,a\n1.png,b\n")
+    with pytest.raises(LtbenchError, match=r"2 files are called '0\.png': one/0\.png, two/0\.png"):
+        load(tmp_path, labels="labels.csv")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\0", b"path,label\n1,2,3\n", b"", b"\x00"])
+def test_a_file_that_is_no_table_is_named(tmp_path, images, content):
+    images("0.png")
+    (tmp_path / "mine.csv").write_bytes(content)
+    with pytest.raises(LtbenchError) as caught:
+        load(tmp_path, labels="mine.csv")
+    assert "mine.csv" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["[1]\n", "{\n", "1\n"])
+def test_json_lines_that_are_none(tmp_path, images, content):
+    images("0.png")
+    (tmp_path / "mine.jsonl").write_text(content)
+    with pytest.raises(LtbenchError, match="the table cannot be read"):
+        load(tmp_path, labels="mine.jsonl")
+
+
+def test_a_table_that_is_not_there(images, tmp_path):
+    images("0.png")
+    (tmp_path / "real.csv").write_text("path,label\n")
+    with pytest.raises(LtbenchError, match=r"not there: mine\.csv") as caught:
+        load(tmp_path, labels="mine.csv")
+    assert "tables in the folder: real.csv" in str(caught.value)
+
+
+def test_columns_without_a_table(images, tmp_path):
+    with pytest.raises(LtbenchError, match="no table to have columns"):
+        load(tmp_path, label_columns="a,b")
+
+
+def test_data_sets_with_labels_of_their_own_take_no_table(cli):
+    done = cli("run", "--dataset", "digits-lt", "--labels", "labels.csv", "--epochs", 1)
+    assert done.code == 2
+    assert "digits-lt has labels of its own" in done.err
+
+
+# Runs
+
+
+@pytest.mark.slow
+def test_a_run_is_the_same_with_class_folders_and_with_a_table(images, tmp_path, cli):
+    """The table leaves no trace in a run's id: what it says is in the fingerprints of the data."""
+    images(*(f"photos/{split}/{label}/{i}.png" for label, split, n in (("cat", "train", 6), ("dog", "train", 4),
+                                                                       ("cat", "test", 2), ("dog", "test", 2))
+             for i in range(n)))  # fmt: skip
+    files = sorted((tmp_path / "photos").rglob("*.png"))
+    lines = [(one.relative_to(tmp_path / "photos").as_posix(), one.parent.name, one.parts[-3]) for one in files]
+    (tmp_path / "mine.csv").write_text(csv(("path", "label", "split"), lines))
+    words = ["--method", "ce", "--dataset", "folder-lt", "--data-dir", "photos", "--image-size", 8, "--epochs", 1,
+             "--backbone", "cifar_resnet8"]  # fmt: skip
+    assert cli("run", *words).code == 0
+    again = cli("run", *words, "--labels", "mine.csv")
+    assert again.code == 0, again.err
+    assert len(list((tmp_path / "results").rglob("*.json"))) == 1
+    checked = cli("data", "verify", "folder-lt", "--data-dir", "photos", "--labels", "mine.csv")
+    assert checked.code == 0
+    assert "cat" in checked.out
+    order = cli("data", "order", "folder-lt", "--data-dir", "photos", "--labels", "mine.csv")
+    assert len(order.out.splitlines()) == 5
