@@ -98,10 +98,12 @@ CHANGES = [
 
 OF_WEIGHTS = {"pretrained", "weights", "train", "feature_views"}
 """Settings of pre-trained networks: see ``test_settings_of_pretrained_networks_change_the_run_id``."""
+OF_TABLES = {"labels", "label_columns"}
+"""Where labels are read from, which a run's id does not tell: see ``tests/data/datasets/test_label_table.py``."""
 
 
 def test_every_setting_is_varied_below():
-    assert {name for change in CHANGES for name in change} == set(RunConfig.model_fields) - OF_WEIGHTS
+    assert {name for change in CHANGES for name in change} == set(RunConfig.model_fields) - OF_WEIGHTS - OF_TABLES
 
 
 def test_settings_of_pretrained_networks_change_the_run_id(tmp_path):
