@@ -60,7 +60,7 @@ class StageSetup:
             lr=torch.tensor(lr, device=self.device) if self.recorded else lr,
             momentum=self.recipe.momentum,
             nesterov=self.recipe.nesterov,
-            weight_decay=self.recipe.weight_decay,
+            weight_decay=self.recipe.weight_decay if stage.weight_decay is None else stage.weight_decay,
             fused=self.recorded or None,  # the only one that reads its learning rate from a tensor
         )
         if stage.optimiser == "carried" and previous is not None:

@@ -55,7 +55,9 @@ def test_sizes_equal_the_published_ones(experts, width, parameters, mega_multipl
     assert round(counter.get_total_flops() / 2e6, 1) == mega_multiply_adds
 
 
-@pytest.mark.parametrize(("name", "layers"), [("8", 8), ("20", 20), ("32", 32), ("44", 44), ("56", 56)])
+@pytest.mark.parametrize(
+    ("name", "layers"), [("8", 8), ("20", 20), ("32", 32), ("32_wide", 32), ("44", 44), ("56", 56)]
+)
 def test_depth_counts_the_weighted_layers(name, layers):
     import timm
 
@@ -63,6 +65,21 @@ def test_depth_counts_the_weighted_layers(name, layers):
     weighted = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
     assert len(weighted) == layers
     assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_the_wide_network_has_four_times_the_channels():
+    # Weights of the convolutions by hand: 3 x 3 kernels, 9 (3 c + 10 c^2 + 2 c^2 + 9 (2 c)^2 + 8 c^2 + 9 (4 c)^2), c = 64;
+    # 2 batch-norm weights a channel, 11 c + 10 (2 c) + 10 (4 c); a classifier of 4 c and a bias for 100 classes.
+    wide = Backbone("cifar_resnet32_wide", classes=100, channels=3, image_size=32, head="linear")(1)
+    convolutions = 9 * (3 * 64 + 10 * 64**2 + 2 * 64**2 + 9 * 128**2 + 8 * 64**2 + 9 * 256**2)
+    assert wide.num_features == 256
+    assert sum(weight.numel() for weight in wide.parameters()) == convolutions + 2 * 71 * 64 + 257 * 100
+
+
+def test_narrow_experts_of_the_wide_network_have_three_quarters_of_its_own_channels():
+    build = Backbone("cifar_resnet32_wide", classes=10, channels=3, image_size=32, head="linear")
+    assert build(2, width=0.75).num_features == 192
+    assert network(2, "linear", width=0.75).num_features == 48
 
 
 def test_timm_interface():
