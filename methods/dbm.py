@@ -18,9 +18,9 @@ class DBM(Method):
     logits the log prior is added, times ``adjustment``: 1 is the paper's DBM-BS, 0 its DBM-CE. Angles need the cosine
     head, whatever head the recipe says. Gradients flow through the margin of the image, as in the authors' code.
 
-    Departures: the scale is 30, which the authors have on ImageNet-LT and iNaturalist; on CIFAR they have 32. Their code
-    takes the last class for the rarest; here it is the one with fewest images. Next to an angle of 0 or pi the slope
-    of the arc cosine is bounded, where theirs is infinite. DBM over DRW, BCL, NCL and GML is not here.
+    Departures: the scale is 30, which the authors have on ImageNet-LT and iNaturalist; on CIFAR they have 32. Their
+    code takes the last class for the rarest; here it is the one with fewest images. Next to an angle of 0 or pi the
+    slope of the arc cosine is bounded, where theirs is infinite. DBM over DRW, BCL, NCL and GML is not here.
     """
 
     class Config(MethodConfig):

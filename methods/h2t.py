@@ -5,8 +5,16 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ltbench.method import MethodConfig, Range, SecondStage, Shuffled, Stage, StageSchedule, class_balanced
-from ltbench.method import hyperparameter
+from ltbench.method import (
+    MethodConfig,
+    Range,
+    SecondStage,
+    Shuffled,
+    Stage,
+    StageSchedule,
+    class_balanced,
+    hyperparameter,
+)
 from ltbench.method.losses import cross_entropy
 
 

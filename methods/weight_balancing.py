@@ -72,7 +72,7 @@ class WeightBalancing(Method):
     def begin(self, stage, data):
         """Set the radius."""
         if stage.name == "classifier":
-            norms = self._classifier.norm(dim=1)
+            norms = torch.linalg.vector_norm(self._classifier, dim=1)
             self.radius.copy_(torch.lerp(norms.min(), norms.max(), self.config.threshold))
 
     def prepare(self, batch, progress):
@@ -115,5 +115,5 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 def max_norm(weights: Tensor, radius: Tensor) -> Tensor:
     """Shorten each row of (C, D) weights to a length."""
-    norms = weights.norm(dim=1, keepdim=True)
+    norms = torch.linalg.vector_norm(weights, dim=1, keepdim=True)
     return weights * (radius / norms.clamp(min=1e-12)).clamp(max=1)
