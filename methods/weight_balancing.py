@@ -116,4 +116,5 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 def max_norm(weights: Tensor, radius: Tensor) -> Tensor:
     """Shorten each row of (C, D) weights to a length."""
     norms = torch.linalg.vector_norm(weights, dim=1, keepdim=True)
-    return weights * (radius / norms.clamp(min=1e-12)).clamp(max=1)
+    shortened: Tensor = weights * (radius / norms.clamp(min=1e-12)).clamp(max=1)
+    return shortened

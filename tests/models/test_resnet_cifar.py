@@ -68,8 +68,8 @@ def test_depth_counts_the_weighted_layers(name, layers):
 
 
 def test_the_wide_network_has_four_times_the_channels():
-    # By hand, c = 64: 3 x 3 kernels, 9 (3 c + 10 c^2 + 2 c^2 + 9 (2 c)^2 + 8 c^2 + 9 (4 c)^2); two batch-norm weights for
-    # each of 11 c + 10 (2 c) + 10 (4 c) channels; a classifier of 4 c weights and a bias for each of 100 classes.
+    # By hand, c = 64: 3 x 3 kernels, 9 (3 c + 10 c^2 + 2 c^2 + 9 (2 c)^2 + 8 c^2 + 9 (4 c)^2); two batch-norm weights
+    # for each of 11 c + 10 (2 c) + 10 (4 c) channels; a classifier of 4 c weights and a bias for each of 100 classes.
     wide = Backbone("cifar_resnet32_wide", classes=100, channels=3, image_size=32, head="linear")(1)
     convolutions = 9 * (3 * 64 + 10 * 64**2 + 2 * 64**2 + 9 * 128**2 + 8 * 64**2 + 9 * 256**2)
     assert wide.num_features == 256
