@@ -24,6 +24,7 @@ from ltbench.models.heads import CosineLinear
 from ltbench.training.schedule import plan
 from ltbench_methods.dbm import class_margins, with_margins
 from ltbench_methods.gcl import SCALE
+from ltbench_methods.glmc import blended, pasted
 from ltbench_methods.lade import density_regulariser
 from ltbench_methods.lift import AdaptedBlock, Adapter
 from ltbench_methods.mdcs import WARMUP
@@ -268,7 +269,7 @@ def remixed(case, make, batch_of, **_):
 
 
 @check("cutmix", "cmo")
-def pasted(case, name, make, batch_of, **_):
+def pasted_boxes(case, name, make, batch_of, **_):
     other = replace(batch_of(case["other_targets"]), views=(case["other"],))
     plain = replace(batch_of(case["targets"]), views=(case["images"],))
     batch = paste(plain, other, case["alpha"], drawing_the_box(case))
@@ -495,3 +496,81 @@ def head_to_tail(case, **_):
     same(head.weight.grad, case["grad_weight"])
     same(head.bias.grad, case["grad_bias"])
     assert len(case["taken"]) == int(case["share"] * channels)
+
+
+class GivenFeatures(nn.Module):
+    """A network whose features (B, D) belong to the view that is asked for, by its first pixel."""
+
+    def __init__(self, views: list[torch.Tensor], heads: list[nn.Module]) -> None:
+        super().__init__()
+        self.views, self.heads = views, nn.ModuleList(heads)
+        self.num_features = views[0].shape[1]
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        return self.views[int(images.flatten()[0])][None]
+
+
+class Columns(nn.Module):
+    """Some columns of its input."""
+
+    def __init__(self, first: int, last: int) -> None:
+        super().__init__()
+        self.which = slice(first, last)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, self.which]
+
+
+class Lookup(nn.Module):
+    """What belongs to an input, of those that are known."""
+
+    def __init__(self, known: list[torch.Tensor], answers: list[torch.Tensor]) -> None:
+        super().__init__()
+        self.known, self.answers = known, answers
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return next(answer for one, answer in zip(self.known, self.answers, strict=True) if torch.equal(one, x))
+
+
+@check("glmc_0", "glmc_1", "glmc_2")
+def mixture_consistency(case, **_):
+    parts = ("logits", "balanced", "projection", "prediction")
+    given = {f"{name}_{view}": case[f"{name}_{view}"].clone().requires_grad_() for view in (1, 2) for name in parts}
+    views = [torch.cat([given[f"{name}_{view}"] for name in parts[:3]], 1) for view in (1, 2)]
+    classes, width = case["logits_1"].shape[1], case["projection_1"].shape[1]
+    network = GivenFeatures(views, [Columns(classes, 2 * classes)])
+    cls = registry.method("glmc")
+    settings = {name: case[name] for name in ("consistency", "label_exponent")}
+    method = cls(lambda **kwargs: network, ClassPrior(case["class_counts"]), cls.Config(**settings))
+    same(method.class_weights, case["class_weights"])
+    method.conventional, method.projection = Columns(0, classes), Columns(2 * classes, 2 * classes + width)
+    method.prediction = Lookup(
+        [case["projection_1"], case["projection_2"]], [given["prediction_1"], given["prediction_2"]]
+    )
+    labels = case["targets"]
+    images = tuple(torch.full((len(labels), 1, 1, 1), float(view)) for view in range(2))
+    weight = torch.tensor(case["weight"])
+    batch = Batch(images, torch.arange(len(labels)), labels, case["other_targets"], weight)
+    progress = at_rest(Stage())
+    progress.stage_fraction = torch.tensor(case["fraction"])
+    loss = method(batch, progress).mean
+    same_loss(loss, case["loss"])
+    loss.backward()
+    for name, tensor in given.items():
+        if not name.startswith("projection"):
+            same(tensor.grad, case[f"grad_{name}"])
+
+
+@check("glmc_mixes")
+def global_and_local_mixes(case, **_):
+    first, second, other_first, other_second = case["images"]
+    same(blended(first, other_first, case["weight"], np.random.default_rng(0)), case["blended"])
+    centres = itertools.product(range(second.shape[-1]), repeat=2)
+    boxes = (pasted(second, other_second, case["weight"], drawing(centre)) for centre in centres)
+    assert any(torch.equal(box, case["pasted"]) for box in boxes)
+
+
+def drawing(centre: tuple[int, ...]) -> SimpleNamespace:
+    """A generator whose draws are a box's centre."""
+    drawn = iter(centre)
+    return SimpleNamespace(integers=lambda high: next(drawn))
