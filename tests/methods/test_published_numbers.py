@@ -574,3 +574,16 @@ def drawing(centre: tuple[int, ...]) -> SimpleNamespace:
     """A generator whose draws are a box's centre."""
     drawn = iter(centre)
     return SimpleNamespace(integers=lambda high: next(drawn))
+
+
+@check("car")
+def confusion_norm(case, make, batch_of, **_):
+    settings = {name: case[name] for name in ("factor", "decay", "smoothing", "temperature")}
+    method = make("car", case["logits"][None], case["class_counts"], **settings)
+    same(method.class_weights, case["class_weights"])
+    method.confusion.copy_(case["confusion"])
+    method.started.fill_(case["started"])
+    same_loss_and_gradient(method, batch_of(case["targets"]), case)
+    method.after_step(at_rest(Stage()))
+    same(method.confusion, case["new_confusion"])
+    assert method.started
