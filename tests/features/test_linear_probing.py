@@ -182,6 +182,8 @@ def test_experts_have_adapters_and_start_alike(config, options):
         "h2t",
         "los",
         "weight_balancing",
+        "car",
+        "gml",
     ],
 )
 def test_methods_of_every_kind_train_on_features(method, config, options):

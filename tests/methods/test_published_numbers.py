@@ -25,6 +25,7 @@ from ltbench.training.schedule import plan
 from ltbench_methods.dbm import class_margins, with_margins
 from ltbench_methods.gcl import SCALE
 from ltbench_methods.glmc import blended, pasted
+from ltbench_methods.gml import ClassQueue
 from ltbench_methods.lade import density_regulariser
 from ltbench_methods.lift import AdaptedBlock, Adapter
 from ltbench_methods.mdcs import WARMUP
@@ -587,3 +588,49 @@ def confusion_norm(case, make, batch_of, **_):
     method.after_step(at_rest(Stage()))
     same(method.confusion, case["new_confusion"])
     assert method.started
+
+
+@check("gml_queue")
+def queue_by_class(case, **_):
+    dimension = case["start"].shape[1]
+    queue = ClassQueue(case["length"], case["smallest"], dimension, ClassPrior(case["class_counts"]))
+    assert torch.equal(queue.labels, case["queue_labels"])
+    queue.features.copy_(case["start"])
+    for step in zip(case["features"], case["labels"], case["images"], strict=True):
+        kept, owners = queue.offer(*step)
+        queue.advance()
+    same(kept, case["queue"])
+    assert torch.equal(owners, case["queue_images"])
+    assert torch.equal(queue.features, kept)
+
+
+@check("gml_loss")
+def mixture_likelihood(case, **_):
+    cls, prior = registry.method("gml"), ClassPrior(case["class_counts"])
+    queries, keys, logits = (case[name].clone().requires_grad_() for name in ("queries", "keys", "logits"))
+    settings = {name: case[name] for name in ("contrast_weight", "distill_weight", "temperature")}
+    size, classes = logits.shape
+    # Features hold the logits and the projected query of an image, those of the teacher its logits.
+    given = torch.cat([torch.cat([logits, torch.zeros_like(queries)], 1), torch.cat([logits, queries], 1)])
+    both = [torch.zeros(2 * size, 1)]
+    network = ExpertNetwork(nn.Identity(), [Lookup(both, [given])], [Columns(0, classes)])
+    network.heads[0].weight = torch.zeros(classes, given.shape[1])
+    method = cls(lambda **kwargs: network, prior, cls.Config(queue=len(keys), smallest=1, **settings))
+    taught = torch.cat([case["teacher_logits"]] * 2)
+    method.teacher = ExpertNetwork(nn.Identity(), [Lookup(both, [taught])], [nn.Identity()])
+    method.projection, method.key_projection = Columns(classes, given.shape[1]), nn.Identity()
+    del method.queue
+    method.queue = SimpleNamespace(offer=lambda *of: (keys, case["key_images"]), labels=case["key_labels"])
+    views = tuple(torch.zeros(size, 1) for _ in range(3))
+    loss = method(Batch(views, case["images"], case["targets"]), at_rest(Stage())).mean
+    same_loss(loss, case["loss"])
+    loss.backward()
+    same(logits.grad, case["grad_logits"])
+    same(queries.grad, tangential(case["grad_queries"], case["queries"]))
+    same(keys.grad, tangential(case["grad_keys"], case["keys"]))
+    same(method.log_temperature.grad, torch.tensor(case["grad_log_temperature"]))
+
+
+def tangential(gradient: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+    """What is left of a gradient behind the normalisation of vectors that have length one."""
+    return gradient - (gradient * directions).sum(1, keepdim=True) * directions
