@@ -183,6 +183,7 @@ def test_experts_have_adapters_and_start_alike(config, options):
         "los",
         "weight_balancing",
         "car",
+        "bbn",
         "gml",
     ],
 )

@@ -634,3 +634,29 @@ def mixture_likelihood(case, **_):
 def tangential(gradient: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
     """What is left of a gradient behind the normalisation of vectors that have length one."""
     return gradient - (gradient * directions).sum(1, keepdim=True) * directions
+
+
+@check("bbn")
+def bilateral_branches(case, **_):
+    classes, dimension = case["weight"].shape[0], case["features"].shape[1]
+    heads = [nn.Linear(dimension, classes) for _ in range(2)]
+    for head, weight in zip(heads, case["weight"].split(dimension, 1), strict=True):
+        head.weight.data, head.bias.data = weight.clone(), case["bias"] / 2
+    given = [torch.full((len(case["targets"]), 1), float(branch)) for branch in range(2)]
+    features = [case["features"], case["rare_features"]]
+    network = ExpertNetwork(nn.Identity(), [Lookup(given, features) for _ in range(2)], heads)
+    cls = registry.method("bbn")
+    method = cls(lambda *args, **kwargs: network, ClassPrior(torch.ones(classes)), cls.Config())
+    batch, rare = (
+        Batch((images,), torch.arange(len(images)), case[name])
+        for images, name in zip(given, ("targets", "rare_targets"), strict=True)
+    )
+    progress = at_rest(Stage())
+    progress.stage_fraction = torch.tensor(case["fraction"])
+    loss = method(replace(batch, streams={"rare": rare}), progress).mean
+    same_loss(loss, case["loss"])
+    loss.backward()
+    same(torch.cat([head.weight.grad for head in heads], 1), case["grad_weight"])
+    same(sum(head.bias.grad for head in heads) / 2, case["grad_bias"])
+    network.branches = nn.ModuleList(Lookup(given[:1], [own]) for own in features)
+    same(method.predict(given[0]), case["prediction"])
