@@ -12,11 +12,14 @@ class LabelOverSmooth(SecondStage):
     Sun et al. (ICLR 2025), "label over-smooth": the true class gets little more than 1 / C of the label, so that all
     logits become small, and with them the differences between the classes' logit magnitudes. No class count is
     used: images are drawn as they come. As in the published code the classifier goes on from that of the first stage,
-    without weight decay and at a twentieth of its rate, while the frozen batch norms go on updating their running
-    statistics. Logits that may shrink need a linear head, so whatever the recipe says the head is linear, and it starts
-    from a CE run with a linear head.
+    without weight decay, at the rate 0.0005 whatever the recipe's, while the frozen batch norms go on updating their
+    running statistics. Logits that may shrink need a linear head, so whatever the recipe says the head is linear, and
+    it starts from a CE run with a linear head.
 
-    Probabilities stay near 1 / C, so that the calibration error says little before temperature scaling.
+    Where it ends depends on how far the logits have shrunk, and those of common classes, which get most gradients,
+    shrink first: on digits-lt, with its eight steps an epoch, one seed's macro accuracy was 92 % at the published
+    rate, 72 % at ten times that and 40 % at forty times, where cross entropy had 96 %, and 87 % once all had shrunk.
+    Rate and length want to be searched. Probabilities near 1 / C need temperature scaling.
 
     Departures: the authors' first stage is their own, cross entropy with a weight decay of 5e-3 at a rate of 0.01,
     which ``--recipe paper`` has, and a ResNet-34 of 64 to 512 channels on CIFAR; they keep the best epoch on the test
@@ -30,11 +33,8 @@ class LabelOverSmooth(SecondStage):
         epochs: int = hyperparameter(
             20, search=Choice((10, 20, 40)), ge=1, description="length of the second stage, beside the recipe's"
         )
-        lr_factor: float = hyperparameter(
-            0.05,
-            search=Range(0.01, 1.0, log=True),
-            gt=0,
-            description="the second stage's initial rate over the recipe's",
+        lr: float = hyperparameter(
+            0.0005, search=Range(1e-4, 0.1, log=True), gt=0, description="initial learning rate of the second stage"
         )
 
     family = "two stages"
@@ -48,17 +48,8 @@ class LabelOverSmooth(SecondStage):
         self.register_buffer("smoothing", self.log_prior.new_full((len(prior.counts),), config.smoothing))
 
     def stages(self, recipe):
-        schedule = StageSchedule(recipe.lr * self.config.lr_factor)
-        return [
-            Stage(
-                "classifier",
-                self.config.epochs,
-                ("network.heads",),
-                frozen_norms="train",
-                schedule=schedule,
-                weight_decay=0.0,
-            )
-        ]
+        how = {"frozen_norms": "train", "schedule": StageSchedule(self.config.lr), "weight_decay": 0.0}
+        return [Stage("classifier", self.config.epochs, ("network.heads",), **how)]
 
     def forward(self, batch, progress):
         """(1 - delta) CE(z, y) + delta mean over classes of CE(z, c)."""

@@ -64,8 +64,8 @@ VALUES = {
     ("gml", "cifar100-lt", 100): {"temperature": 0.1, "queue": 4096, "smallest": 2, "distill_weight": 1},
     ("gml", "imagenet-lt", None): {"temperature": 0.07, "queue": 16384, "smallest": 3, "distill_weight": 0},
     # Weight balancing, demo2_second-stage-training.py; LOS, its read-me and utils/config.py; H2T, config/cifar100
-    ("weight_balancing", "cifar100-lt", 100): {"classifier_decay": 0.1, "threshold": 0.1, "beta": 0.9999, "epochs": 10},
-    ("los", "cifar100-lt", 100): {"smoothing": 0.98, "epochs": 20, "lr_factor": 0.05},
+    ("weight_balancing", "cifar100-lt", 100): {"classifier_decay": 0.1, "threshold": 0.1, "lr": 0.01, "epochs": 10},
+    ("los", "cifar100-lt", 100): {"smoothing": 0.98, "epochs": 20, "lr": 0.0005},
     ("h2t", "cifar100-lt", 50): {"share": 0.25, "lr_factor": 0.2, "epochs": 10, "mixup": 1},
     # DBM, the commands of its read-me and utils/config.py; CAR, the command of its read-me
     ("dbm", "cifar100-lt", 100): {"margin": 0.1, "tau": 1, "adjustment": 1},

@@ -62,6 +62,7 @@ def test_no_weight_is_longer_than_the_radius_in_the_end(tmp_path):
 def test_stages_have_weight_decays_of_their_own():
     method = Subject(registry.method("weight_balancing")).make(weight_decay=0.004)
     assert [stage.weight_decay for stage in method.stages(RECIPE)] == [0.004, 0.1]
+    assert [stage.schedule and stage.schedule.lr for stage in method.stages(RECIPE)] == [None, 0.01]
     assert Subject(registry.method("weight_balancing")).make().stages(RECIPE)[FIRST].weight_decay is None
 
 
