@@ -48,8 +48,15 @@ class LabelOverSmooth(SecondStage):
         self.register_buffer("smoothing", self.log_prior.new_full((len(prior.counts),), config.smoothing))
 
     def stages(self, recipe):
-        how = {"frozen_norms": "train", "schedule": StageSchedule(self.config.lr), "weight_decay": 0.0}
-        return [Stage("classifier", self.config.epochs, ("network.heads",), **how)]
+        second = Stage(
+            "classifier",
+            self.config.epochs,
+            ("network.heads",),
+            frozen_norms="train",
+            schedule=StageSchedule(self.config.lr),
+            weight_decay=0.0,
+        )
+        return [second]
 
     def forward(self, batch, progress):
         """(1 - delta) CE(z, y) + delta mean over classes of CE(z, c)."""

@@ -61,16 +61,16 @@ class WeightBalancing(Method):
         self.register_buffer("radius", torch.tensor(0.0))
 
     def stages(self, recipe):
-        config, classifier = self.config, ("network.heads",)
-        second = {
-            "frozen_norms": "train",
-            "schedule": StageSchedule(recipe.lr),
-            "weight_decay": config.classifier_decay,
-        }
-        return [
-            Stage(weight_decay=config.weight_decay),
-            Stage("classifier", config.epochs, classifier, optimiser="new", **second),
-        ]
+        second = Stage(
+            "classifier",
+            self.config.epochs,
+            ("network.heads",),
+            frozen_norms="train",
+            schedule=StageSchedule(self.config.lr),
+            weight_decay=self.config.classifier_decay,
+            optimiser="new",
+        )
+        return [Stage(weight_decay=self.config.weight_decay), second]
 
     @torch.no_grad()
     def begin(self, stage, data):
