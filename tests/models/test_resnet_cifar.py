@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ltbench.models.backbone import Backbone
 from ltbench.models.experts import ExpertNetwork
 from ltbench.models.published_resnets import read_network
+from tests.conftest import GOLDEN
 
 
 def network(experts: int, head: str, *, classes: int = 100, width: float = 1.0) -> ExpertNetwork:
@@ -74,6 +75,25 @@ def test_the_wide_network_has_four_times_the_channels():
     convolutions = 9 * (3 * 64 + 10 * 64**2 + 2 * 64**2 + 9 * 128**2 + 8 * 64**2 + 9 * 256**2)
     assert wide.num_features == 256
     assert sum(weight.numel() for weight in wide.parameters()) == convolutions + 2 * 71 * 64 + 257 * 100
+
+
+def test_the_wide_network_is_that_of_the_code_of_glmc():
+    import timm
+
+    net, draws = timm.create_model("cifar_resnet32_wide", num_classes=0), torch.Generator().manual_seed(0)
+    for name, value in sorted(net.state_dict().items()):
+        if value.ndim == 4:
+            value.copy_(torch.randn(value.shape, generator=draws) * (2 / value[0].numel()) ** 0.5)
+        elif name.endswith("running_var") or (value.ndim == 1 and name.endswith("weight")):
+            value.copy_(torch.rand(value.shape, generator=draws) + 0.5)
+        elif value.ndim == 1:
+            value.copy_(torch.randn(value.shape, generator=draws) * 0.1)
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    want = np.load(GOLDEN / "wide_resnet32.npz")
+    for mode in ("eval", "train"):
+        with torch.no_grad():
+            found = net.train(mode == "train")(images)
+        np.testing.assert_allclose(found.numpy(), want[f"wide_resnet32/{mode}_features"], rtol=1e-4, atol=1e-4)
 
 
 def test_narrow_experts_of_the_wide_network_have_three_quarters_of_its_own_channels():
