@@ -7,7 +7,7 @@ from ltbench.method.losses import cross_entropy
 class BBN(Method):
     """One branch learns from images as they come, the other from rare classes; one loss, from the head to the tail.
 
-    Zhou et al. (CVPR 2020), "bilateral-branch network", equations 1 to 4. With a = 1 - (share of training done)^2 the
+    Zhou et al. (CVPR 2020), "bilateral-branch network", equations 1 to 5. With a = 1 - (share of training done)^2 the
     logits are 2 (a z + (1 - a) z'), where z are those of the first branch for an image drawn as all are, with label y,
     and z' those of the second for an image with label y' of a class drawn by 1 / n_c. The loss is
     a CE(., y) + (1 - a) CE(., y'). Prediction is z + z' of one image; as experts the two have twice their logits, of

@@ -19,9 +19,10 @@ class CAR(Method):
     Zhu et al. (CVPR 2026), "confusion-aware spectral regulariser": the error of the worst class is bounded by the
     spectral norm of C diag(w), with C_ij how often class j is taken for i, 0 on the diagonal, and weights
     w_j = (pi_j + r)^(-1/2). What an image of class j adds to C_ij is the softmax of i among all classes times
-    sigmoid(z_i - z_j), averaged over the batch's images of j; a moving average steadies it, of which this step's part
-    alone has a gradient. As in the published code no gradient flows through the sigmoid, weights have mean one, a class
-    without images in the batch adds zeros, and the average begins with the first batch, whose norm has no gradient.
+    sigmoid(z_i - z_j) (equation 7), averaged over the batch's images of j; a moving average steadies it, of which this
+    step's part alone has a gradient. As in the published code no gradient flows through the sigmoid, weights have mean
+    one, a class without images in the batch adds zeros, and the average begins with the first batch, whose norm has no
+    gradient.
 
     The defaults are those of the command in the authors' read-me, with ViT-S; a summary of the paper states a factor
     near 0.5 and a smoothing of 0.2. Its best figures add ConCutMix, which is not here.

@@ -13,10 +13,11 @@ SCALE = 30.0
 class DBM(Method):
     """Balanced softmax, with the angle between an image and its class widened by a margin of class and difficulty.
 
-    Son et al. (AAAI 2025). The target's logit is s cos(theta_y + m_C + [the image is got wrong] m_I), where the class's
-    margin is m_C = K (n_y / n_min)^-tau, and the image's m_I = m_C (1 - cos theta_y) / 2 grows with its angle. To the
-    logits the log prior is added, times ``adjustment``: 1 is the paper's DBM-BS, 0 its DBM-CE. Angles need the cosine
-    head, whatever head the recipe says. Gradients flow through the margin of the image, as in the authors' code.
+    Son et al. (AAAI 2025), equations 6 to 9 and 11. The target's logit is s cos(theta_y + m_C + [y is got wrong] m_I),
+    where the class's margin is m_C = K (n_y / n_min)^-tau, and the image's m_I = m_C (1 - cos theta_y) / 2 grows with
+    its angle. To the logits the log prior is added, times ``adjustment``: 1 is the paper's DBM-BS, 0 its DBM-CE. Angles
+    need the cosine head, whatever head the recipe says. Gradients flow through the margin of the image, as in the
+    authors' code.
 
     Departures: the scale is 30, which the authors have on ImageNet-LT and iNaturalist; on CIFAR they have 32. Their
     code takes the last class for the rarest; here it is the one with fewest images. Next to an angle of 0 or pi the
