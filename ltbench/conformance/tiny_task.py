@@ -48,15 +48,16 @@ class Subject:
     Args:
         cls: the method.
         device: to run on.
+        head: kind of classifier that the run has; None: the recipe's.
     """
 
-    def __init__(self, cls: type[Method], device: torch.device | None = None) -> None:
+    def __init__(self, cls: type[Method], device: torch.device | None = None, head: str | None = None) -> None:
         self.cls = cls
         self.device = device or torch.device("cpu")
         self.train = self._images(COUNTS, "train")
         self.test = self._images((4,) * len(COUNTS), "test")
         self.unlabelled = self._images((4,) * len(COUNTS), "test", labelled=False)
-        self.build = Backbone("cifar_resnet8", classes=len(COUNTS), channels=3, image_size=8, head=RECIPE.head)
+        self.build = Backbone("cifar_resnet8", classes=len(COUNTS), channels=3, image_size=8, head=head or RECIPE.head)
 
     def _images(self, counts: tuple[int, ...], part: str, *, labelled: bool = True) -> InMemoryLoader:
         labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
@@ -72,7 +73,11 @@ class Subject:
         with rng.global_stream(seed, "init"):
             method = self.cls(self.build, ClassPrior(torch.tensor(COUNTS)), config).to(self.device)
         run = RunConfig(hyperparameters=config.model_dump(mode="json"), seed=seed)
-        used = {name: Subject(registry.method(one.method), self.device) for name, one in self.cls.uses(run).items()}
+        # A run hands its classifier's kind on to those that it starts from.
+        used = {
+            name: Subject(registry.method(one.method), self.device, self.cls.head)
+            for name, one in self.cls.uses(run).items()
+        }
         if used:
             method.start_from({name: subject.make(seed) for name, subject in used.items()})
         return method

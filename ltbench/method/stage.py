@@ -35,6 +35,8 @@ class Stage:
     """Learning-rate factors by parameter-name prefix; the longest matching prefix counts."""
     schedule: StageSchedule | None = None
     """None: the recipe's schedule, which runs on through all stages that follow it."""
+    weight_decay: float | None = None
+    """Weight decay of what trains; None: the recipe's."""
     optimiser: Literal["new", "carried"] = "carried"
     """Whether the parameters that trained in the stage before keep their momentum or all start afresh."""
     views: tuple[str, ...] | None = None

@@ -5,19 +5,21 @@ from typing import Any
 
 import timm
 import torch
+from timm.models.resnet import ResNet
 from torch import nn
 
 from ltbench.errors import LtbenchError, LtbenchWarning
-from ltbench.models import resnet_cifar, weights  # noqa: F401  (registers the networks with timm)
+from ltbench.models import weights
 from ltbench.models.experts import ExpertNetwork
 from ltbench.models.heads import HEADS
 from ltbench.models.layers import record_layers
+from ltbench.models.resnet_cifar import CifarResNet  # its module registers the networks with timm
 from ltbench.models.tracing import FeatureExtractor
 from ltbench.models.trunk_and_branch import Subgraph, split
 from ltbench.models.weights import Weights
 
-_THREE_QUARTERS = {"CifarResNet": (16, 24, 48), "ResNet": (64, 128, 192, 384)}
-"""Channels of the stages at three quarters of the width, as published for RIDE and SADE, by family."""
+_RESNET_CHANNELS = (64, 128, 256, 512)
+"""Channels of the stages of timm's ResNets and ResNeXts, without the expansion of their blocks."""
 
 
 class Backbone:
@@ -84,11 +86,11 @@ class Backbone:
             message = f"the pre-trained weights of '{self.name}' have the whole width: its experts have all of it"
             warnings.warn(message, LtbenchWarning, stacklevel=2)
             return None
-        family = type(timm.create_model(self.name)).__name__
-        if family not in _THREE_QUARTERS:
+        channels = _three_quarters(timm.create_model(self.name))
+        if channels is None:
             message = f"three quarters of the width are not defined for '{self.name}': its experts have all of it"
             warnings.warn(message, LtbenchWarning, stacklevel=2)
-        return _THREE_QUARTERS.get(family)
+        return channels
 
     def _count_features(self, network: nn.Module) -> int:
         """The number of features, found by running the network once."""
@@ -111,3 +113,15 @@ class Backbone:
             return None
         trunk, branch = graphs
         return Subgraph(self._create(width), trunk), [Subgraph(model, branch) for model in models]
+
+
+def _three_quarters(network: nn.Module) -> tuple[int, ...] | None:
+    """Channels of the stages with three quarters in the last two, which experts own, as published for RIDE and SADE."""
+    if isinstance(network, CifarResNet):
+        channels: tuple[int, ...] = network.channels
+    elif type(network) is ResNet:
+        channels = _RESNET_CHANNELS
+    else:
+        return None
+    *shared, early, late = channels
+    return (*shared, 3 * early // 4, 3 * late // 4)

@@ -2,6 +2,7 @@
 
 He et al., "Deep Residual Learning for Image Recognition" (CVPR 2016), section 4.2: a 3x3 stem and three stages of
 16, 32 and 64 channels, with parameter-free shortcuts (option A). The networks of LDAM, RIDE, SADE and BalPoE.
+``cifar_resnet32_wide`` has four times the channels; papers that train it call it ResNet-32, too.
 """
 
 from typing import Any
@@ -56,6 +57,7 @@ class CifarResNet(nn.Module):
         **_: Any,
     ) -> None:
         super().__init__()
+        self.channels = channels
         self.num_features = self.head_hidden_size = channels[2]
         self.conv1 = nn.Conv2d(in_chans, channels[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels[0])
@@ -127,6 +129,12 @@ def cifar_resnet20(pretrained: bool = False, **options: Any) -> CifarResNet:
 def cifar_resnet32(pretrained: bool = False, **options: Any) -> CifarResNet:
     """ResNet-32 for 32-pixel images, the network of nearly every CIFAR-LT table."""
     return _build("cifar_resnet32", 5, pretrained, **options)
+
+
+@register_model
+def cifar_resnet32_wide(pretrained: bool = False, **options: Any) -> CifarResNet:
+    """ResNet-32 with 64, 128 and 256 channels: 16 times the weights, what GLMC's code calls ResNet-32."""
+    return _build("cifar_resnet32_wide", 5, pretrained, **{"channels": (64, 128, 256), **options})
 
 
 @register_model

@@ -55,9 +55,10 @@ class StageSetup:
             LtbenchError: if the recipe has a rate for each layer and those of the backbone are not known.
         """
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        weight_decay = self.recipe.weight_decay if stage.weight_decay is None else stage.weight_decay
         for name, weight in self.method.named_parameters():
             if weight.requires_grad:
-                decay = self.recipe.weight_decay if weight.ndim > 1 or self.recipe.decay_norms else 0.0
+                decay = weight_decay if weight.ndim > 1 or self.recipe.decay_norms else 0.0
                 groups.setdefault((self._lr_scale(stage, name), decay), []).append(weight)
         if not groups:
             raise TrainingFailedError(f"stage '{stage.name}' trains nothing: no parameter is named {stage.trains}...")

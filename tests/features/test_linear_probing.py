@@ -168,7 +168,26 @@ def test_experts_have_adapters_and_start_alike(config, options):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
-    ["balanced_softmax", "balpoe", "ride", "paco", "bcl", "ncl", "mislas", "disalign", "tau_norm", "sade_tta", "gcl"],
+    [
+        "balanced_softmax",
+        "balpoe",
+        "ride",
+        "paco",
+        "bcl",
+        "ncl",
+        "mislas",
+        "disalign",
+        "tau_norm",
+        "sade_tta",
+        "gcl",
+        "dbm",
+        "h2t",
+        "los",
+        "weight_balancing",
+        "car",
+        "bbn",
+        "gml",
+    ],
 )
 def test_methods_of_every_kind_train_on_features(method, config, options):
     result = ltbench.run(config.replace(method=method), options)
@@ -191,6 +210,7 @@ def test_the_file_of_the_weights_is_no_part_of_a_run(config, options, weights, t
         ({"method": "lift"}, "lift changes the network itself"),
         ({"method": "cmo"}, "cmo pastes boxes"),
         ({"method": "cutmix"}, "cutmix pastes boxes"),
+        ({"method": "glmc"}, "glmc pastes boxes"),
         ({"hyperparameters": {"cmo": 0.5}}, "ce pastes boxes"),
         ({"recipe": "paper"}, "have no recipe for linear-probing"),
         ({"recipe": "long"}, "has no settings for linear-probing"),
@@ -207,8 +227,13 @@ def test_all_methods_are_those_that_features_suffice_for(config):
     with pytest.warns(LtbenchWarning, match="left out of all methods: cmo pastes .*; cutmix pastes .*; lift changes"):
         configs = expand([{**settings, "method": "all", "seeds": "0-1"}], {})
     left_out = set(registry.method_names()) - {one.method for one in configs}
-    assert left_out == {"cmo", "cutmix", "lift"}
-    assert len(configs) == 2 * (len(registry.method_names()) - 3)
+    assert left_out == {"cmo", "cutmix", "glmc", "lift"}
+    assert len(configs) == 2 * (len(registry.method_names()) - 4)
+
+
+def test_the_two_blends_of_glmc_can_be_of_features(config, options):
+    result = ltbench.run(config.replace(method="glmc", hyperparameters={"cutmix": 0}), options)
+    assert result.status == "done", result.reason
 
 
 def test_the_image_size_is_that_of_the_weights(config, weights):

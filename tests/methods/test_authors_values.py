@@ -60,6 +60,16 @@ VALUES = {
     # Class-balanced loss, BETA of cifar_im_trainval_cb.sh and tpu/run_inat2018.sh
     ("class_balanced", "cifar10-lt", 50): {"beta": 0.9999},
     ("class_balanced", "inaturalist2018", None): {"beta": 0.999},
+    # GML, sh/*_train_student.sh; its ImageNet code does not pass on the weight of distillation
+    ("gml", "cifar100-lt", 100): {"temperature": 0.1, "queue": 4096, "smallest": 2, "distill_weight": 1},
+    ("gml", "imagenet-lt", None): {"temperature": 0.07, "queue": 16384, "smallest": 3, "distill_weight": 0},
+    # Weight balancing, demo2_second-stage-training.py; LOS, its read-me and utils/config.py; H2T, config/cifar100
+    ("weight_balancing", "cifar100-lt", 100): {"classifier_decay": 0.1, "threshold": 0.1, "lr": 0.01, "epochs": 10},
+    ("los", "cifar100-lt", 100): {"smoothing": 0.98, "epochs": 20, "lr": 0.0005},
+    ("h2t", "cifar100-lt", 50): {"share": 0.25, "lr_factor": 0.2, "epochs": 10, "mixup": 1},
+    # DBM, the commands of its read-me and utils/config.py; CAR, the command of its read-me
+    ("dbm", "cifar100-lt", 100): {"margin": 0.1, "tau": 1, "adjustment": 1},
+    ("car", "imagenet-lt", None): {"factor": 0.3, "decay": 0.5, "smoothing": 0.5, "temperature": 1},
     # cRT and LWS, num_epochs of config/*/cls_*.yaml
     ("crt", "imagenet-lt", None): {"epochs": 10},
     ("crt", "inaturalist2018", None): {"epochs": 30},
@@ -77,6 +87,15 @@ RECIPES = {
     ("sade", "places-lt"): (30, 128, 0.01, 4e-4, "step"),
     ("mdcs", "places-lt"): (30, 64, 0.01, 4e-4, "step"),
     ("lift", "places-lt"): (10, 128, 0.01, 5e-4, "cosine"),
+    ("weight_balancing", "cifar100-lt"): (200, 64, 0.01, 5e-3, "cosine"),
+    ("los", "cifar100-lt"): (200, 64, 0.01, 5e-3, "cosine"),
+    ("dbm", "cifar100-lt"): (200, 64, 0.1, 2e-4, "cosine"),
+    ("h2t", "cifar100-lt"): (200, 128, 0.1, 2e-4, "step"),
+    ("glmc", "cifar100-lt"): (200, 64, 0.01, 5e-3, "cosine"),
+    ("glmc", "imagenet-lt"): (135, 120, 0.1, 2e-4, "cosine"),
+    ("glmc", "inaturalist2018"): (120, 128, 0.1, 1e-4, "cosine"),
+    ("gml", "cifar100-lt"): (200, 128, 0.1, 5e-4, "step"),
+    ("bbn", "cifar10-lt"): (200, 128, 0.1, 2e-4, "step"),
 }
 
 

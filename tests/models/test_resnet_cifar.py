@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ltbench.models.backbone import Backbone
 from ltbench.models.experts import ExpertNetwork
 from ltbench.models.published_resnets import read_network
+from tests.conftest import GOLDEN
 
 
 def network(experts: int, head: str, *, classes: int = 100, width: float = 1.0) -> ExpertNetwork:
@@ -56,7 +57,9 @@ def test_sizes_equal_the_published_ones(experts, width, parameters, mega_multipl
     assert round(counter.get_total_flops() / 2e6, 1) == mega_multiply_adds
 
 
-@pytest.mark.parametrize(("name", "layers"), [("8", 8), ("20", 20), ("32", 32), ("44", 44), ("56", 56)])
+@pytest.mark.parametrize(
+    ("name", "layers"), [("8", 8), ("20", 20), ("32", 32), ("32_wide", 32), ("44", 44), ("56", 56)]
+)
 def test_depth_counts_the_weighted_layers(name, layers):
     import timm
 
@@ -64,6 +67,40 @@ def test_depth_counts_the_weighted_layers(name, layers):
     weighted = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
     assert len(weighted) == layers
     assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_the_wide_network_has_four_times_the_channels():
+    # By hand, c = 64: 3 x 3 kernels, 9 (3 c + 10 c^2 + 2 c^2 + 9 (2 c)^2 + 8 c^2 + 9 (4 c)^2); two batch-norm weights
+    # for each of 11 c + 10 (2 c) + 10 (4 c) channels; a classifier of 4 c weights and a bias for each of 100 classes.
+    wide = Backbone("cifar_resnet32_wide", classes=100, channels=3, image_size=32, head="linear")(1)
+    convolutions = 9 * (3 * 64 + 10 * 64**2 + 2 * 64**2 + 9 * 128**2 + 8 * 64**2 + 9 * 256**2)
+    assert wide.num_features == 256
+    assert sum(weight.numel() for weight in wide.parameters()) == convolutions + 2 * 71 * 64 + 257 * 100
+
+
+def test_the_wide_network_is_that_of_the_code_of_glmc():
+    import timm
+
+    net, draws = timm.create_model("cifar_resnet32_wide", num_classes=0), torch.Generator().manual_seed(0)
+    for name, value in sorted(net.state_dict().items()):
+        if value.ndim == 4:
+            value.copy_(torch.randn(value.shape, generator=draws) * (2 / value[0].numel()) ** 0.5)
+        elif name.endswith("running_var") or (value.ndim == 1 and name.endswith("weight")):
+            value.copy_(torch.rand(value.shape, generator=draws) + 0.5)
+        elif value.ndim == 1:
+            value.copy_(torch.randn(value.shape, generator=draws) * 0.1)
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    want = np.load(GOLDEN / "wide_resnet32.npz")
+    for mode in ("eval", "train"):
+        with torch.no_grad():
+            found = net.train(mode == "train")(images)
+        np.testing.assert_allclose(found.numpy(), want[f"wide_resnet32/{mode}_features"], rtol=1e-4, atol=1e-4)
+
+
+def test_narrow_experts_of_the_wide_network_have_three_quarters_of_its_own_channels():
+    build = Backbone("cifar_resnet32_wide", classes=10, channels=3, image_size=32, head="linear")
+    assert build(2, width=0.75).num_features == 192
+    assert network(2, "linear", width=0.75).num_features == 48
 
 
 def test_timm_interface():

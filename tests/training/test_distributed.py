@@ -232,8 +232,8 @@ def test_processes_decode_their_own_images_and_train_as_one(
 
 
 COUPLED = [
-    *((name, {}) for name in ("lade", "mdcs", "ride", "proco", "bcl", "paco", "gpaco")),
-    *((name, {"mixup": 0.4}) for name in ("bcl", "paco", "gpaco")),
+    *((name, {}) for name in ("lade", "mdcs", "ride", "proco", "bcl", "paco", "gpaco", "car", "gml")),
+    *((name, {"mixup": 0.4}) for name in ("bcl", "paco", "gpaco", "car", "gml")),
     ("paco", {"queue": 20, "momentum": 0.5}),  # a queue that is soon all keys, and a key network that follows
 ]
 

@@ -144,6 +144,28 @@ class ThreeViews(Plain):
         return batch
 
 
+class Decaying(Plain):
+    """A loss without gradient in two stages, so that weight decay alone moves the weights; the second has its own."""
+
+    def stages(self, recipe):
+        return (Stage("one", epochs=1), Stage("two", epochs=1, optimiser="new", weight_decay=0.5))
+
+    def forward(self, batch, progress):
+        return Loss(0.0 * self.network(batch.images).sum(), float(len(batch.labels)))
+
+
+def test_a_stage_may_have_a_weight_decay_of_its_own():
+    # One step an epoch, rate 0.05 without momentum: w (1 - 0.05 * 0.1) (1 - 0.05 * 0.5).
+    torch.manual_seed(0)
+    build = Backbone("cifar_resnet8", classes=2, channels=3, image_size=8, head="linear")
+    method = Decaying(build, ClassPrior(torch.tensor([9, 3])), MethodConfig())
+    before = method.network.heads[0].weight.detach().clone()
+    recipe = Recipe(epochs=2, batch_size=12, lr=0.05, warmup=0.0, milestones=(), momentum=0.0, nesterov=False,
+                    weight_decay=0.1)  # fmt: skip
+    fit(method, images((9, 3)), recipe, seed=0)
+    torch.testing.assert_close(method.network.heads[0].weight.detach(), before * 0.995 * 0.975)
+
+
 def test_three_views_of_the_same_images():
     batch = train(ThreeViews, epochs=1, augment=Augment(padding=0.25, flip=True)).last
     data = images()

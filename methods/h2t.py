@@ -1,0 +1,84 @@
+"""H2T: the classifier of a cross-entropy network, trained on features of balanced images fused with those of others."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ltbench.method import (
+    MethodConfig,
+    Range,
+    SecondStage,
+    Shuffled,
+    Stage,
+    StageSchedule,
+    class_balanced,
+    hyperparameter,
+)
+from ltbench.method.losses import cross_entropy
+
+
+class H2T(SecondStage):
+    """Freeze the backbone and train the classifier on balanced classes, some of their features those of other images.
+
+    Li et al. (AAAI 2024), "head to tail": of each image of a class drawn alike, a share of the channels is replaced by
+    those of an image drawn as they come, mostly of a head class; the label stays. So tail classes take in what head
+    classes vary in, and the decision boundary moves. Channels are the same for a whole batch and drawn anew for every
+    step. The first stage has mixup. In the second the classifier goes on from that of the first at a fifth of the
+    recipe's rate, and the frozen batch norms go on updating their running statistics, each half by its own images.
+
+    Channels are fused after pooling, which is the same as before it, where the published code does so. Its figures come
+    from a classifier on one pooled feature; the paper's experiments on RIDE's experts are not here.
+
+    Departures: the last epoch counts, not the best on the test set. Classes are drawn at random, as in the code.
+    """
+
+    class Config(MethodConfig):
+        mixup: float = hyperparameter(
+            1.0,
+            search=Range(0.0, 1.0),
+            ge=0,
+            description="alpha of the first stage's Beta(alpha, alpha); 0 turns it off",
+        )
+        share: float = hyperparameter(
+            0.25, search=Range(0.1, 0.5), ge=0, lt=1, description="of the channels that are another image's"
+        )
+        lr_factor: float = hyperparameter(
+            0.2,
+            search=Range(0.05, 1.0, log=True),
+            gt=0,
+            description="the second stage's initial rate over the recipe's",
+        )
+        epochs: int = hyperparameter(10, ge=1, description="length of the second stage, beside the recipe's")
+
+    family = "two stages"
+    first = "ce"
+    revision = 1
+
+    def stages(self, recipe):
+        schedule = StageSchedule(recipe.lr * self.config.lr_factor)
+        return [Stage("classifier", self.config.epochs, ("network.heads",), frozen_norms="train", schedule=schedule)]
+
+    def samplers(self, labels, stage):
+        return {"main": class_balanced(labels), "head": Shuffled(len(labels))}
+
+    def prepare(self, batch, progress):
+        """Add the other images as a view, and which channels are theirs."""
+        channels = self.network.num_features
+        taken = progress.generator("channels").permutation(channels)[: int(self.config.share * channels)]
+        mask = torch.zeros(channels, dtype=torch.bool)
+        mask[torch.from_numpy(taken)] = True
+        masks = mask.to(batch.labels.device).expand(len(batch.labels), -1)
+        return replace(batch, views=(batch.images, batch.streams["head"].images, masks))
+
+    def forward(self, batch, progress):
+        """CE(z, y), z the logits of the fused features."""
+        images, others, taken = batch.views
+        with torch.no_grad():
+            fused = torch.where(taken, self._features(others), self._features(images))
+        logits = self.network.heads[0](fused)
+        return batch.loss(lambda labels: cross_entropy(logits, labels))
+
+    def _features(self, images: Tensor) -> Tensor:
+        features: Tensor = self.network.features(images)[0]
+        return features
