@@ -13,7 +13,7 @@ from ltbench.data.augmentation.pipeline import draws_needed
 from ltbench.data.loading.decode import read_rgb
 from ltbench.data.loading.decode_gpu import read_all
 
-pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore::ltbench.errors.LtbenchWarning")]
+pytestmark = [pytest.mark.gpu, pytest.mark.slow, pytest.mark.filterwarnings("ignore::ltbench.errors.LtbenchWarning")]
 every_method = pytest.mark.parametrize("name", registry.method_names())
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 RECIPES = {f"{name} {table}": recipes.recipe(name, table) for name in recipes.names() for table in recipes.tables(name)}
