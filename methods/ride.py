@@ -106,7 +106,7 @@ class RIDE(Method):
         everyone = progress.gather(torch.as_tensor(own.weight).view(1)).sum()
         share = len(batch.labels) / len(progress.gather(batch.labels))
         factor = 1 if self.teacher is None else len(experts)
-        return (own + everyone * share * extra) * factor
+        return own.plus(everyone * share * extra).times(factor)
 
 
 def class_temperatures(prior: ClassPrior, reweight: float) -> Tensor:

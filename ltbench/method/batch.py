@@ -27,11 +27,11 @@ class Loss:
         """The value to minimise."""
         return self.total / self.weight
 
-    def __add__(self, extra: Tensor | float) -> "Loss":
+    def plus(self, extra: Tensor | float) -> "Loss":
         """The loss and a term that belongs to no class, itself a sum over the batch."""
         return replace(self, total=self.total + extra)
 
-    def __mul__(self, factor: Tensor | float) -> "Loss":
+    def times(self, factor: Tensor | float) -> "Loss":
         """The loss, times a factor."""
         return replace(self, total=factor * self.total, sharp=None if self.sharp is None else factor * self.sharp)
 

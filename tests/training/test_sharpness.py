@@ -335,9 +335,9 @@ def test_mixed_images_count_for_both_of_their_classes():
 
 
 def test_terms_and_factors_of_a_loss():
-    loss = (Loss(torch.tensor(3.0), 2.0, torch.tensor(1.0)) + torch.tensor(4.0)) * 10
+    loss = Loss(torch.tensor(3.0), 2.0, torch.tensor(1.0)).plus(torch.tensor(4.0)).times(10)
     assert (loss.total, loss.weight, loss.sharp) == (70, 2, 10)
-    assert ((Loss(torch.tensor(3.0), 2.0) + 1.0) * 2).sharp is None
+    assert Loss(torch.tensor(3.0), 2.0).plus(1.0).times(2).sharp is None
 
 
 def test_a_loss_without_classes_is_refused_by_the_variants_alone():
