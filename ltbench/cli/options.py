@@ -116,6 +116,14 @@ FeatureViews = Annotated[
         help="With --train head: augmented views of an image that are encoded  [default: 4]", rich_help_panel=METHODS
     ),
 ]
+Suite = Annotated[
+    str | None,
+    typer.Option(
+        help="Suite: one of ltbench list suites, or a TOML file",
+        rich_help_panel=METHODS,
+        autocompletion=completion.suites,
+    ),
+]
 Parallel = Annotated[
     int,
     typer.Option(

@@ -42,6 +42,7 @@ from ltbench.cli.options import (
     RecipeName,
     Settings,
     Shard,
+    Suite,
     TensorBoard,
     Train,
     Weights,
@@ -85,6 +86,7 @@ def run(
             rich_help_panel=METHODS,
         ),
     ] = None,
+    suite: Suite = None,
     data_dir: DataDir = None,
     data_seed: DataSeed = None,
     keep_classes_without_test_images: KeepUntested = None,
@@ -114,6 +116,10 @@ def run(
     shard: Shard = False,
     batch_norm_images: BatchNormImages = None,
     parallel: Parallel = 1,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print the runs that are left, one a line, and exit", rich_help_panel=RESULTS),
+    ] = False,
     tensorboard: TensorBoard = None,
     methods_dir: MethodsDir = None,
 ) -> None:
@@ -127,7 +133,11 @@ def run(
         add_methods(methods_dir, method)
         from ltbench.runs.resolve import resolve
         from ltbench.runs.run_list import expand, read_runs
+        from ltbench.runs.suite import distinct, suite_file
 
+        if suite is not None and config is not None:
+            raise LtbenchError("a suite is a file of settings, too", where="--config", hint="give one of the two")
+        config = suite_file(suite) if suite is not None else config
         described, tuning = read_runs(config) if config else ([{}], None)
         flags = given(
             method=method,
@@ -154,9 +164,12 @@ def run(
             hyperparameters=hyperparameters(settings),
         )
         configs = expand(described, flags, where=config)
+        if suite is not None or dry_run:
+            configs = distinct(configs)
         for one in configs:
             resolve(one)
-        announce(configs, out)
+        if suite is None and not dry_run:
+            announce(configs, out)
         from ltbench.training.distributed.process_group import process_group
 
     with process_group(device) as group:
@@ -181,7 +194,11 @@ def run(
             checkpoint_activations=checkpoint_activations,
             shard=shard,
         )
-        all_done = run_all(configs, options, parallel)
+        if suite is not None or dry_run:
+            from ltbench.cli.remaining import keep_remaining
+
+            configs = keep_remaining(configs, options, dry_run=dry_run)
+        all_done = dry_run or not configs or run_all(configs, options, parallel)
     if not all_done:
         raise typer.Exit(1)
 

@@ -206,6 +206,7 @@ def test_names_of_older_versions_say_how_they_are_called_now():
         (completion.methods, "ce,tau", ["ce,tau_norm"]),
         (completion.methods, "al", ["all"]),
         (completion.datasets, "places", ["places-lt"]),
+        (completion.suites, "smo", ["smoke"]),
         (completion.recipes, "", ["long", "standard", "paper"]),
         (completion.backbones, "cifar_resnet5", ["cifar_resnet56"]),
     ],
