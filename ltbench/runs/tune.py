@@ -1,5 +1,6 @@
 """Hyper-parameter search: the space that a method declares, macro accuracy on the validation part of train."""
 
+import hashlib
 import json
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -82,16 +83,16 @@ def tune(
     if trials < 1:
         raise LtbenchError(f"{trials} trials are too few", where="--trials", hint="ask for at least one")
     base = base.replace(validation=True)
-    space = _space(base)
+    space = search_space(base)
     options = replace(options, out=folder / "runs", evaluate_test=False)
-    identity = _Identity.of(base, space, options)  # what is wrong with the settings or the data leaves no folder
+    identity = SearchIdentity.of(base, space, options)  # what is wrong with the settings or the data leaves no folder
     hint = "choose another --out, or wait if a search is under way there"
     with exclusive(folder / "study.lock", "a search in this folder", wait=False, hint=hint):
         remove_abandoned(folder)
         study = _open(identity, folder)
-        on_begin(_finished(study))
+        on_begin(finished_trials(study))
         _carry_out(study, base, space, trials, options, on_trial, parallel)
-        return _conclude(study, base, folder)
+        return conclude(study, base, folder)
 
 
 def _carry_out(
@@ -108,17 +109,17 @@ def _carry_out(
     under_way: deque[Trial] = deque()
 
     def chosen() -> Iterator[RunConfig]:
-        for number in range(len(_finished(study)), trials):
+        for number in range(len(finished_trials(study)), trials):
             seed = rng.key(base.seed, "tpe", number) % 2**32
             study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=parallel > 1)
             trial = _taken_up(study, stopped.popleft()) if stopped else _ask(study, space)
             under_way.append(trial)
-            yield base.replace(hyperparameters=_suggest(trial, space, base))
+            yield base.replace(hyperparameters=suggest(trial, space, base))
 
     with closing(_results(chosen(), options, parallel)) as results:  # an error here ends the workers as well
         for result in results:
             trial = under_way.popleft()
-            _record(study, trial, result)
+            record(study, trial, result)
             on_trial(study.trials[trial.number])
 
 
@@ -133,8 +134,15 @@ def _results(configs: Iterable[RunConfig], options: RunOptions, parallel: int) -
         yield result
 
 
-def _space(base: RunConfig) -> dict[str, Range | Choice]:
-    """What is searched: the method's space without what the user has fixed."""
+def search_space(base: RunConfig) -> dict[str, Range | Choice]:
+    """What is searched: the method's space without what the user has fixed.
+
+    Args:
+        base: the settings that all trials share.
+
+    Raises:
+        LtbenchError: if nothing is left to search.
+    """
     space = registry.method(base.method).Config.search_space()
     free = {name: option for name, option in space.items() if name not in base.hyperparameters}
     if not free:
@@ -150,11 +158,11 @@ def _any(option: Range | Choice) -> Any:
     return option.options[0] if isinstance(option, Choice) else option.low
 
 
-def _open(identity: "_Identity", folder: Path) -> optuna.Study:
+def _open(identity: "SearchIdentity", folder: Path) -> optuna.Study:
     """Open the folder's study, if it is of this search; the caller holds its lock."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = open_study(folder / "study.journal")
-    for trial in _finished(study):
+    for trial in finished_trials(study):
         needed = {"run_id", "hyperparameters"} | ({"ece"} if trial.state == TrialState.COMPLETE else set())
         if not needed <= trial.user_attrs.keys():
             raise LtbenchError(
@@ -176,7 +184,7 @@ def _open(identity: "_Identity", folder: Path) -> optuna.Study:
 
 
 @dataclass(frozen=True)
-class _Identity:
+class SearchIdentity:
     """What a search is of: trials under other settings, on other data or from another space are no part of it."""
 
     base: RunConfig
@@ -188,13 +196,18 @@ class _Identity:
     revision: str
 
     @classmethod
-    def of(cls, base: RunConfig, space: Mapping[str, Range | Choice], options: RunOptions) -> "_Identity":
+    def of(cls, base: RunConfig, space: Mapping[str, Range | Choice], options: RunOptions) -> "SearchIdentity":
         """The identity of the search that a command asks for, with the data that are there."""
         some = {name: _any(option) for name, option in space.items()}
         resolved = resolve(base.replace(hyperparameters={**base.hyperparameters, **some})).config
         data = dataset.load(registry.dataset(base.dataset), resolved, options.data_dir)
         revision = registry.revision(registry.method(base.method))
         return cls(base, space, resolved, data.fingerprints, data.fingerprint, revision)
+
+    @property
+    def digest(self) -> str:
+        """A few digits that stand for all of it."""
+        return hashlib.sha256(canonical_json(self.facts).encode()).hexdigest()[:12]
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -234,7 +247,7 @@ class _Identity:
 
     def _made_its_trials(self, study: optuna.Study) -> bool:
         """Whether the runs of a study's trials are those that the same hyper-parameters give now."""
-        for trial in _finished(study):
+        for trial in finished_trials(study):
             config = resolve(self.base.replace(hyperparameters=trial.user_attrs["hyperparameters"])).config
             if run_id(config, self.revision, self.fingerprint) != trial.user_attrs["run_id"]:
                 return False
@@ -282,7 +295,7 @@ def _taken_up(study: optuna.Study, trial: FrozenTrial) -> Trial:
     return Trial(study, trial._trial_id)
 
 
-def _finished(study: optuna.Study) -> list[FrozenTrial]:
+def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that ran to an end, good or bad; one that was killed is none."""
     return [
         trial
@@ -291,7 +304,8 @@ def _finished(study: optuna.Study) -> list[FrozenTrial]:
     ]
 
 
-def _suggest(trial: Trial, space: Mapping[str, Range | Choice], base: RunConfig) -> dict[str, Any]:
+def suggest(trial: Trial, space: Mapping[str, Range | Choice], base: RunConfig) -> dict[str, Any]:
+    """The hyper-parameters of a trial, floats to four digits, with those that the user has fixed."""
     suggested: dict[str, Any] = {}
     for name, option in space.items():
         if isinstance(option, Choice):
@@ -301,7 +315,8 @@ def _suggest(trial: Trial, space: Mapping[str, Range | Choice], base: RunConfig)
     return {**base.hyperparameters, **suggested}
 
 
-def _record(study: optuna.Study, trial: Trial, result: Result) -> None:
+def record(study: optuna.Study, trial: Trial, result: Result) -> None:
+    """Note the outcome of a trial: its accuracy, or why it has failed."""
     trial.set_user_attr("run_id", result.run_id)
     trial.set_user_attr("hyperparameters", result.config.hyperparameters)
     if result.status != "done":
@@ -313,8 +328,18 @@ def _record(study: optuna.Study, trial: Trial, result: Result) -> None:
     study.tell(trial, metrics.macro)
 
 
-def _conclude(study: optuna.Study, base: RunConfig, folder: Path) -> Search:
-    finished = _finished(study)
+def conclude(study: optuna.Study, base: RunConfig, folder: Path) -> Search:
+    """Write best.toml from all finished trials.
+
+    Args:
+        study: the search.
+        base: the settings that its trials share.
+        folder: for the file.
+
+    Raises:
+        LtbenchError: if every trial has failed.
+    """
+    finished = finished_trials(study)
     complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
     if not complete:
         raise LtbenchError(
@@ -331,8 +356,8 @@ def _conclude(study: optuna.Study, base: RunConfig, folder: Path) -> Search:
         "best_macro_accuracy": best.value,
         "best_ece": best.user_attrs["ece"],
         "best_trial": finished.index(best),
-        "space": {name: asdict(option) for name, option in _space(base).items()},
-        "history": [_on_record(number, trial) for number, trial in enumerate(finished)],
+        "space": {name: asdict(option) for name, option in search_space(base).items()},
+        "history": [_onrecord(number, trial) for number, trial in enumerate(finished)],
     }
     content = {**config.model_dump(mode="json", exclude_none=True, exclude={"seed"}), "tuning": tuning}
     path = folder / "best.toml"
@@ -342,7 +367,7 @@ def _conclude(study: optuna.Study, base: RunConfig, folder: Path) -> Search:
     return Search(path, config, float(best.value or 0.0), len(finished), len(finished) - len(complete))
 
 
-def _on_record(number: int, trial: FrozenTrial) -> dict[str, Any]:
+def _onrecord(number: int, trial: FrozenTrial) -> dict[str, Any]:
     """What the n-th trial that has ended tried and found: percentages, or why it failed."""
     tried = {name: round(value, 4) if isinstance(value, float) else value for name, value in trial.params.items()}
     if trial.state != TrialState.COMPLETE:
