@@ -31,7 +31,7 @@ def list_names(
     ] = None,
     methods_dir: MethodsDir = None,
 ) -> None:
-    """List methods, data sets, backbones, recipes or suites."""
+    """List methods, data, backbones, recipes or suites."""
     add_methods(methods_dir)
     if style == "md":
         if what != "methods":

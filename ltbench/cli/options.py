@@ -12,7 +12,7 @@ from ltbench.errors import LtbenchError
 if TYPE_CHECKING:
     from ltbench.runs.options import RunOptions
 
-METHODS, DATA, RECIPE, MACHINE, RESULTS = "Method", "Data", "Recipe", "Machine", "Results"
+METHODS, DATA, RECIPE, MACHINE, ENGINE, RESULTS = "Method", "Data", "Recipe", "Machine", "Engine", "Results"
 """Groups of options in ``--help``."""
 
 Methods = Annotated[
@@ -190,6 +190,9 @@ ResultFolders = Annotated[
 DataSeed = Annotated[
     int | None,
     typer.Option(help="Seed that draws the images of the long-tailed subset  [default: 0]", rich_help_panel=DATA),
+]
+Jobs = Annotated[
+    Path, typer.Option(help="Folder of job folders, on a file system that all machines share", rich_help_panel=ENGINE)
 ]
 Out = Annotated[Path, typer.Option(help="Folder of results", rich_help_panel=RESULTS)]
 StoredRun = Annotated[

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ltbench.cli.estimate_table import duration
+from ltbench.cli.launch import not_under_way, that_failed
 from ltbench.cli.output import echo, echo_stderr
 from ltbench.cli.progress_bars import RunProgress
 from ltbench.runs.remaining import RunTime, device_name, left, run_times, stored_results
@@ -17,29 +19,46 @@ if TYPE_CHECKING:
 
 
 def keep_remaining(
-    configs: "Sequence[RunConfig]", options: "RunOptions", *, dry_run: bool, measure: bool = True
+    configs: "Sequence[RunConfig]",
+    options: "RunOptions",
+    *,
+    jobs: Path,
+    elsewhere: bool = False,
+    retry: bool = False,
+    dry_run: bool = False,
 ) -> "list[RunConfig]":
     """The runs of a list that are not stored; says how many these are and how long they will take.
 
     Args:
         configs: the runs.
         options: how they will be carried out.
+        jobs: folder of job folders.
+        elsewhere: whether other machines carry them out: runs that these have under way are left out, and this one
+            times no steps.
+        retry: whether to keep only those that have failed.
         dry_run: whether to print those that are left, a line each.
-        measure: whether to time steps of runs like which none is stored.
     """
     stored = stored_results(configs, options) if options.group.is_main else []
-    remaining = options.group.broadcast_object(lambda: left(configs, options, stored))
-    if not options.group.is_main or not remaining:
-        if options.group.is_main:
-            echo_stderr(f"{_runs(len(configs))}: all stored, none left")
+
+    def kept() -> "tuple[int, list[RunConfig]]":
+        found = not_done = left(configs, options, stored)
+        found = that_failed(found, jobs, stored) if retry else found
+        return len(configs) - len(not_done), not_under_way(found, jobs) if elsewhere else found
+
+    done, remaining = options.group.broadcast_object(kept)
+    if not options.group.is_main:
+        return remaining
+    head = f"{_runs(len(configs))}: {done} stored"
+    if not remaining:
+        echo_stderr(f"{head}, none {'to be tried again' if retry else 'left'}")
         return remaining
     resolved = [resolve(config, find_weights=False).config for config in remaining]
     names = RunNames(resolved)
     with RunProgress(len(remaining), lambda position: names(resolved[position]), "estimate") as progress:
-        times = run_times(remaining, replace(options, listener=progress.listener), stored, measure=measure)
+        times = run_times(remaining, replace(options, listener=progress.listener), stored, measure=not elsewhere)
     common = f" ({names.common})" if names.common else ""
-    done = len(configs) - len(remaining)
-    echo_stderr(f"{_runs(len(configs))}{common}: {done} stored, {len(remaining)} left; {_total(times, options)}")
+    what = "to be tried again" if retry else "left"
+    echo_stderr(f"{head}, {len(remaining)} {what}{common}; {_total(times, options)}")
     if dry_run:
         for config, time in zip(resolved, times, strict=True):
             echo(f"{names(config)}: {_time(time)}")

@@ -27,7 +27,7 @@ def test_a_dry_run_prints_a_line_for_each_run_and_writes_nothing(cli, suite, tmp
     names = [line.partition(": about ")[0] for line in done.out.splitlines()]
     assert names == ["ce, seed 0", "ce, seed 1", "balanced_softmax, seed 0", "balanced_softmax, seed 1"]
     assert re.search(
-        r"4 runs \(digits-lt, IR 20, 1 epochs\): 0 stored, 4 left; about .* \(4 by timed steps\)", done.err
+        r"4 runs: 0 stored, 4 left \(digits-lt, IR 20, 1 epochs\); about .* \(4 by timed steps\)", done.err
     )
     assert [path.name for path in tmp_path.iterdir()] == ["two.toml"]
 
@@ -50,7 +50,7 @@ def test_what_is_missing_is_said_and_filled(cli, suite, tmp_path):
     assert "all 2 cells are complete" in cli("report", "--suite", suite).out
     again = cli("run", "--suite", suite)
     assert (again.code, again.out) == (0, "")
-    assert "4 runs: all stored, none left" in again.err
+    assert "4 runs: 4 stored, none left" in again.err
     assert "none left" in cli("run", "--suite", suite, "--dry-run").err
 
 

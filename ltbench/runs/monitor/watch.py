@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ltbench.printable import printable_name
 from ltbench.runs.monitor.heartbeat import Heartbeat
-from ltbench.runs.monitor.jobs import FinishedRun, InterruptedRun, Jobs, RunIndex
+from ltbench.runs.monitor.jobs import FinishedRun, InterruptedRun, Jobs, RunIndex, WaitingRun
 from ltbench.runs.run_names import RunNames
 
 QUIET = 60.0
@@ -51,7 +51,9 @@ def render(jobs: Jobs, now: datetime, width: int, height: int | None = None) -> 
         width: columns of the terminal.
         height: its lines; None where there is no limit.
     """
+    waiting: dict[str, Sequence[Any]] = {"waiting": jobs.waiting} if jobs.waiting else {}
     runs: dict[str, Sequence[Any]] = {
+        **waiting,
         "running": jobs.running,
         "interrupted": jobs.interrupted,
         "failed": jobs.failed,
@@ -127,6 +129,13 @@ def _running(title: str, runs: Sequence[Heartbeat], names: RunNames, now: dateti
     return table
 
 
+def _waiting(title: str, runs: Sequence[WaitingRun], names: RunNames, now: datetime, width: int) -> Table:
+    table = _table(title, "waiting", "", "", words=1)
+    for run in runs:
+        table.add_row(_line(names(run.config)), _line(run.words), _ago(run.at, now))
+    return table
+
+
 def _interrupted(title: str, runs: Sequence[InterruptedRun], names: RunNames, now: datetime, width: int) -> Table:
     table = _table(title, "interrupted", "", "", words=1)
     for run in runs:
@@ -153,12 +162,13 @@ def _done(title: str, runs: Sequence[FinishedRun], names: RunNames, now: datetim
 
 
 _TABLES: dict[str, Callable[[str, Any, RunNames, datetime, int], Table]] = {
+    "waiting": _waiting,
     "running": _running,
     "interrupted": _interrupted,
     "failed": _failed,
     "done": _done,
 }
-_STYLES = {"running": "cyan", "interrupted": "yellow", "failed": "red", "done": "green"}
+_STYLES = {"waiting": "blue", "running": "cyan", "interrupted": "yellow", "failed": "red", "done": "green"}
 
 
 def _percent(share: float) -> str:
