@@ -104,7 +104,7 @@ def comparable(result):
     return content
 
 
-def test_runs_survive_what_happens_to_them(slurm, cli, paced, tmp_path):
+def test_runs_survive_what_happens_to_them(slurm, cli, paced, monkeypatch, tmp_path):
     """One story, since each chapter of it waits for SLURM: two jobs of five tasks on two nodes."""
     jobs, out = tmp_path / "jobs", tmp_path / "results"
     (tmp_path / "submitted.toml").write_text(SUITE + HURRIED % "0" + PACED)
@@ -159,6 +159,7 @@ def test_runs_survive_what_happens_to_them(slurm, cli, paced, tmp_path):
     wait_for("the retried ones", lambda: {one.status for one in results(out).values()} == {"done"})
     assert "4 stored, none left" in cli("run", "--suite", "submitted.toml", "--launch", "slurm", *common).err
 
+    monkeypatch.setenv("LTBENCH_CACHE", str(tmp_path / "cache"))  # or it would resume from their checkpoints
     (tmp_path / "all.toml").write_text(SUITE + HURRIED % "0, 4" + PACED)
     local = cli("run", "--suite", "all.toml", "--methods-dir", paced, "--out", "undisturbed", "--device", "cpu")
     assert local.code == 0, local.err
@@ -173,6 +174,7 @@ def test_the_smoke_suite_is_the_same_through_slurm(slurm, cli, monkeypatch, tmp_
     words = ("run", "--suite", "smoke", "--seeds", 0, "--device", "cpu")
     submitted = cli(*words, "--launch", "slurm")
     assert submitted.code == 0, submitted.err
+    monkeypatch.setenv("LTBENCH_CACHE", str(tmp_path / "cache"))  # or one would wait for the other, and resume it
     local = cli(*words, "--out", "local")
     assert local.code == 0, local.err
     paths = sorted(path.relative_to(tmp_path / "local") for path in (tmp_path / "local").rglob("*.json"))
