@@ -2,4 +2,4 @@
 
 from setuptools import find_packages, setup
 
-setup(packages=[*find_packages(include=["ltbench", "ltbench.*"]), "ltbench_methods", "ltbench_speed"])
+setup(packages=[*find_packages(include=["ltbench", "ltbench.*"]), "ltbench_methods", "ltbench_speed", "ltbench_suites"])

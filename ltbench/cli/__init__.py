@@ -26,6 +26,7 @@ from ltbench.cli import (
     report,
     run,
     show,
+    task,
     tune,
     watch,
 )
@@ -61,6 +62,7 @@ for command in (
     check.check,
 ):
     app.command(cls=Command)(command)
+app.command(cls=Command, hidden=True)(task.task)
 app.command("list", cls=Command)(listing.list_names)
 data_app.command(cls=Command)(data.prepare)
 data_app.command(cls=Command)(data.verify)

@@ -1,4 +1,4 @@
-"""What a shell completes: names of methods, data sets, networks, recipes and runs, found without torch."""
+"""What a shell completes: names of methods, data sets, networks, recipes, suites and runs, found without torch."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,6 +30,13 @@ def recipes(incomplete: str) -> list[str]:
     from ltbench.config import recipes as known
 
     return _of_list(incomplete, [*known.names(), known.PAPER])
+
+
+def suites(incomplete: str) -> list[str]:
+    """Suites that come with ltbench; a shell completes files by itself."""
+    from ltbench.runs.suite import suite_names
+
+    return _of_list(incomplete, suite_names())
 
 
 def runs(incomplete: str) -> list[str]:

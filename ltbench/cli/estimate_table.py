@@ -41,12 +41,12 @@ def show_estimate(found: Estimate, stored: Collection) -> None:
         print_text(_how(found))
     else:
         print_text("the method trains nothing of its own")
-    evaluation = _duration(found.evaluation_seconds)
+    evaluation = duration(found.evaluation_seconds)
     print_text(f"evaluation of {found.sizes.test_images:,} test images, in one process: {evaluation}")
     if found.encoding is not None:
         print_text(
             f"features of {found.encoding.images:,} images, augmented views among them, once for all methods and "
-            f"seeds: {_duration(found.encoding.seconds)}, without decoding and augmentation"
+            f"seeds: {duration(found.encoding.seconds)}, without decoding and augmentation"
         )
     for base in found.starts_from:
         print_text("\nit starts from this run, which is trained once for all methods that start from it:")
@@ -58,12 +58,12 @@ def _answer(found: Estimate, stored: Collection) -> str:
     device = "GPU" if found.device.type == "cuda" else "CPU"
     counts = [one.processes for one in found.processes]
     where = f"this {device}" if counts == [1] else f"{counts[0]} {'such' if counts[0] > 1 else ''} {device}s"
-    lines = [f"[bold]{escape(found.run.config.method)}: about {_duration(found.seconds)} on {where}[/bold]"]
+    lines = [f"[bold]{escape(found.run.config.method)}: about {duration(found.seconds)} on {where}[/bold]"]
     for accelerator, rate in sorted(measured_rates(found.run, stored).items()):
         training = found.processes[0]
         images = sum(stage.steps for stage in training.stages) * found.run.recipe.batch_size
         lines.append(
-            f"{_duration(images / rate)} of training on {escape(accelerator)}, at the {rate:,.0f} images/s of a "
+            f"{duration(images / rate)} of training on {escape(accelerator)}, at the {rate:,.0f} images/s of a "
             "stored result"
         )
     return "\n".join(lines)
@@ -124,7 +124,7 @@ def _rows(found: Estimate) -> list[tuple[str, ...]]:
                     f"{stage.steps:,}",
                     f"{shortest:.3g}",
                     f"{max(stage.seconds):.3g}",
-                    _duration(stage.steps * shortest),
+                    duration(stage.steps * shortest),
                     f"{one.batch / shortest:.1f}",
                     memory,
                 )
@@ -151,7 +151,7 @@ def _how(found: Estimate) -> str:
     return f"steps: {how}.{small} Total: steps times the shortest step, without {', and '.join(not_timed)}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """A time in the unit that suits it."""
     minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
     if days >= 2:

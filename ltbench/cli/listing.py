@@ -1,4 +1,4 @@
-"""ltbench list: methods, data sets, backbones and recipes."""
+"""ltbench list: methods, data sets, backbones, recipes and suites."""
 
 import shutil
 import sys
@@ -17,7 +17,9 @@ from ltbench.printable import printable_name
 
 
 def list_names(
-    what: Annotated[Literal["methods", "datasets", "backbones", "recipes"], typer.Argument(help="Kind of names")],
+    what: Annotated[
+        Literal["methods", "datasets", "backbones", "recipes", "suites"], typer.Argument(help="Kind of names")
+    ],
     pattern: Annotated[
         str | None, typer.Argument(help="Part of the name, or a pattern with * and ?, e.g. 'resnet*d'  [default: all]")
     ] = None,
@@ -29,7 +31,7 @@ def list_names(
     ] = None,
     methods_dir: MethodsDir = None,
 ) -> None:
-    """List methods, data sets, backbones or recipes."""
+    """List methods, data, backbones, recipes or suites."""
     add_methods(methods_dir)
     if style == "md":
         if what != "methods":
@@ -65,6 +67,10 @@ def entries(kind: str) -> list[tuple[str, ...]]:
         return [(name, source.summary) for name, source in sources.items()]
     if kind == "backbones":
         return [(name,) for name in registry.backbone_names()]
+    if kind == "suites":
+        from ltbench.runs.suite import suite_names, suite_summary
+
+        return [(name, suite_summary(name)) for name in suite_names()]
     shared = [(name, recipes.recipe(name, table), table) for name in recipes.names() for table in recipes.tables(name)]
     rows = [
         (name, table, f"{one.epochs} epochs", f"rate {one.lr:g} {one.schedule}", f"batch {one.batch_size}")

@@ -12,7 +12,7 @@ from ltbench.errors import LtbenchError
 if TYPE_CHECKING:
     from ltbench.runs.options import RunOptions
 
-METHODS, DATA, RECIPE, MACHINE, RESULTS = "Method", "Data", "Recipe", "Machine", "Results"
+METHODS, DATA, RECIPE, MACHINE, ENGINE, RESULTS = "Method", "Data", "Recipe", "Machine", "Engine", "Results"
 """Groups of options in ``--help``."""
 
 Methods = Annotated[
@@ -148,6 +148,14 @@ FeatureViews = Annotated[
         help="With --train head: augmented views of an image that are encoded  [default: 4]", rich_help_panel=METHODS
     ),
 ]
+Suite = Annotated[
+    str | None,
+    typer.Option(
+        help="Suite: one of ltbench list suites, or a TOML file",
+        rich_help_panel=METHODS,
+        autocompletion=completion.suites,
+    ),
+]
 Parallel = Annotated[
     int,
     typer.Option(
@@ -214,6 +222,9 @@ ResultFolders = Annotated[
 DataSeed = Annotated[
     int | None,
     typer.Option(help="Seed that draws the images of the long-tailed subset  [default: 0]", rich_help_panel=DATA),
+]
+Jobs = Annotated[
+    Path, typer.Option(help="Folder of job folders, on a file system that all machines share", rich_help_panel=ENGINE)
 ]
 Out = Annotated[Path, typer.Option(help="Folder of results", rich_help_panel=RESULTS)]
 StoredRun = Annotated[

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ltbench.cli import completion
 from ltbench.cli.options import ResultFolders
 from ltbench.cli.output import echo, echo_stderr, write_output
 
@@ -23,6 +24,13 @@ def report(
         Literal["text", "md", "csv", "json", "latex", "bibtex", "svg", "html"],
         typer.Option("--format", help="Output format"),
     ] = "text",
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            help="Suite, by name or file: its runs alone, which are missing, and the command that fills them",
+            autocompletion=completion.suites,
+        ),
+    ] = None,
     method: Annotated[str | None, typer.Option(help="Method, or a comma-separated list  [default: all]")] = None,
     dataset: Annotated[str | None, typer.Option(help="Data set, or name of an image folder  [default: all]")] = None,
     backbone: Annotated[str | None, typer.Option(help="Backbone  [default: all]")] = None,
@@ -78,20 +86,37 @@ def report(
         return
     from ltbench.report import render
     from ltbench.report.citations import bibtex
-    from ltbench.report.collection import collect, no_search_for_cycles, of_methods, of_settings
+    from ltbench.report.collection import collect, no_search_for_cycles, of_methods, of_runs, of_settings
     from ltbench.report.contents import contents, parse_parts
     from ltbench.report.leaderboard import leaderboards
     from ltbench.report.leaderboard_table import View
     from ltbench.report.left_out import counted, left_out
 
+    if suite is not None:
+        from ltbench.cli.suite_cells import missing_sentence, missing_table, suite_runs
+        from ltbench.runs.suite import cells, of_suite
+
     names = parse_parts(parts)
     view = View.parsed(columns, sort, settings)
     terminal = style == "text" and output is None and sys.stdout.isatty()
     with no_search_for_cycles():
-        read = collect(folders)
+        lacking: list[Block] = []
+        if suite is not None:
+            described = suite_runs(suite)
+            read = collect([folder for folder in folders if folder.is_dir()])
+            found = cells(described, list(read.results.values()))
+            read = of_runs(read, of_suite(described, read.results))
+            lacking = [missing_table(suite, found, folders)]
+            if style not in ("text", "md"):
+                echo_stderr(missing_sentence(suite, found))
+        else:
+            read = collect(folders)
         missing = left_out(read)
         for one in missing:
             echo_stderr(f"left out: {one.message}")
+        if lacking and style in ("text", "md") and not any(cell.done for cell in found):
+            write_output(_rendered(lacking, style, title, terminal=False), output)
+            return
         methods = method.split(",") if method else []
         chosen = of_settings(read, dataset=dataset, backbone=backbone, epochs=epochs)
         if figures is not None:
@@ -110,7 +135,7 @@ def report(
         else:
             fold = parts is None and not explain
             fold_notes = style == "md" or not explain
-            shown = list(contents(boards, stored, names, read, view=view, fold=fold, fold_notes=fold_notes))
+            shown = [*contents(boards, stored, names, read, view=view, fold=fold, fold_notes=fold_notes), *lacking]
             text = _rendered(shown, style, title, terminal=terminal)
     if style not in ("text", "md"):
         echo_stderr(counted(read, missing))

@@ -4,15 +4,16 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ltbench.cli.options import (
     DATA,
+    ENGINE,
     METHODS,
     RESULTS,
     Accumulate,
@@ -32,6 +33,7 @@ from ltbench.cli.options import (
     FeatureViews,
     ImageSize,
     Imbalance,
+    Jobs,
     KeepUntested,
     LabelColumns,
     LabelTable,
@@ -46,6 +48,7 @@ from ltbench.cli.options import (
     RecipeName,
     Settings,
     Shard,
+    Suite,
     TensorBoard,
     Train,
     Weights,
@@ -91,6 +94,7 @@ def run(
             rich_help_panel=METHODS,
         ),
     ] = None,
+    suite: Suite = None,
     data_dir: DataDir = None,
     labels: LabelTable = None,
     label_columns: LabelColumns = None,
@@ -122,6 +126,41 @@ def run(
     shard: Shard = False,
     batch_norm_images: BatchNormImages = None,
     parallel: Parallel = 1,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print the runs that are left, one a line, and exit", rich_help_panel=RESULTS),
+    ] = False,
+    retry: Annotated[
+        Literal["failed"] | None,
+        typer.Option(help="Of the runs that are left, carry out only those that have failed", rich_help_panel=RESULTS),
+    ] = None,
+    launcher: Annotated[
+        Literal["local", "gpus", "slurm"],
+        typer.Option(
+            "--launch",
+            help="local: here; gpus: one process a GPU of this machine; slurm: submit an array and return",
+            rich_help_panel=ENGINE,
+        ),
+    ] = "local",
+    per_gpu: Annotated[
+        int, typer.Option(min=1, max=100, help="With --launch gpus: processes on each GPU", rich_help_panel=ENGINE)
+    ] = 1,
+    resources: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file with what runs ask of SLURM, by method and data set, or of SkyPilot", rich_help_panel=ENGINE
+        ),
+    ] = None,
+    emit_array: Annotated[
+        bool,
+        typer.Option(
+            "--emit-array", help="Write a script for sbatch, which needs no submitit, and exit", rich_help_panel=ENGINE
+        ),
+    ] = False,
+    emit_skypilot: Annotated[
+        bool, typer.Option("--emit-skypilot", help="Write a managed job for SkyPilot, and exit", rich_help_panel=ENGINE)
+    ] = False,
+    jobs: Jobs = Path("jobs"),
     tensorboard: TensorBoard = None,
     methods_dir: MethodsDir = None,
 ) -> None:
@@ -133,9 +172,20 @@ def run(
     with getting_ready("run"):
         check_parallel(parallel)
         add_methods(methods_dir, method)
+        from ltbench.runs.launchers.job_folder import TaskOptions
         from ltbench.runs.resolve import resolve
         from ltbench.runs.run_list import expand, read_runs
+        from ltbench.runs.suite import distinct, suite_file
 
+        if suite is not None and config is not None:
+            raise LtbenchError("a suite is a file of settings, too", where="--config", hint="give one of the two")
+        elsewhere = launcher == "slurm" or emit_array or emit_skypilot
+        if launcher == "gpus" and parallel > 1:
+            hint = "use --per-gpu for several runs on each GPU"
+            raise LtbenchError("--launch gpus says how many runs there are at once", where="--parallel", hint=hint)
+        if elsewhere:
+            refuse_elsewhere({"--rerun": rerun, "--shard": shard, "--parallel": parallel > 1})
+        config = suite_file(suite) if suite is not None else config
         described, tuning = read_runs(config) if config else ([{}], None)
         flags = given(
             method=method,
@@ -166,17 +216,21 @@ def run(
             hyperparameters=hyperparameters(settings),
         )
         configs = expand(described, flags, where=config)
+        planned = suite is not None or dry_run or elsewhere or retry is not None
+        if planned:
+            configs = distinct(configs)
         for one in configs:
             resolve(one)
-        announce(configs, out)
+        if not planned:
+            announce(configs, out)
         from ltbench.training.distributed.process_group import process_group
 
     with process_group(device) as group:
-        if group.size > 1 and parallel > 1:
+        if group.size > 1 and (parallel > 1 or launcher == "gpus"):
             raise LtbenchError(
                 "processes that carry out one run together cannot carry out several at once",
-                where="--parallel",
-                hint="leave --parallel out",
+                where="--parallel" if parallel > 1 else "--launch gpus",
+                hint="leave it out",
             )
         options = run_options(
             data_dir,
@@ -193,9 +247,69 @@ def run(
             checkpoint_activations=checkpoint_activations,
             shard=shard,
         )
-        all_done = run_all(configs, options, parallel)
+        if planned:
+            from ltbench.cli.remaining import keep_remaining
+
+            configs = keep_remaining(
+                configs, options, jobs=jobs, elsewhere=elsewhere, retry=retry is not None, dry_run=dry_run
+            )
+        if elsewhere and configs and not dry_run:
+            from ltbench.cli.launch import launch
+
+            launch(
+                configs,
+                TaskOptions(
+                    out=out.absolute(),
+                    data_dir=options.data_dir.absolute(),
+                    methods_dir=methods_dir.absolute() if methods_dir is not None else None,
+                    device=device,
+                    words=task_words(options),
+                ),
+                name=Path(suite).stem if suite is not None else "runs",
+                jobs=jobs,
+                resources=resources,
+                emit_array=emit_array,
+                emit_skypilot=emit_skypilot,
+                tuning=tuning,
+            )
+        gpus: list[str] = []
+        if launcher == "gpus":
+            from ltbench.runs.launchers.gpus import visible_gpus
+
+            gpus = visible_gpus() * per_gpu
+            parallel = len(gpus)
+        all_done = dry_run or elsewhere or not configs or run_all(configs, options, parallel, gpus)
     if not all_done:
         raise typer.Exit(1)
+
+
+def refuse_elsewhere(given: "Mapping[str, bool]") -> None:
+    """Refuse options that a run on another machine cannot have.
+
+    Raises:
+        LtbenchError: naming them.
+    """
+    names = [name for name, is_given in given.items() if is_given]
+    if names:
+        raise LtbenchError(
+            "each run is a process of its own, which resumes when it is requeued",
+            where=", ".join(names),
+            hint="leave it out; to train again, remove the results",
+        )
+
+
+def task_words(options: "RunOptions") -> list[str]:
+    """The options of ``ltbench run`` for how runs are carried out, apart from folders and the device."""
+    words = ["--checkpoint-every", f"{options.checkpoint_every:g}"]
+    if options.workers is not None:
+        words += ["--workers", str(options.workers)]
+    if options.accumulate > 1:
+        words += ["--accumulate", str(options.accumulate)]
+    if options.compiled is not None:
+        words += ["--compile" if options.compiled else "--no-compile"]
+    if options.tensorboard is not None:
+        words += ["--tensorboard", str(options.tensorboard.absolute())]
+    return [*words, *(["--checkpoint-activations"] if options.checkpoint_activations else [])]
 
 
 def announce(configs: "Sequence[RunConfig]", out: Path) -> None:
@@ -210,13 +324,16 @@ def announce(configs: "Sequence[RunConfig]", out: Path) -> None:
     echo_stderr(f"{count}: {shown} on {', '.join(datasets)}; results in {printable_name(str(out))}")
 
 
-def run_all(configs: "Sequence[RunConfig]", options: "RunOptions", parallel: int = 1) -> bool:
+def run_all(
+    configs: "Sequence[RunConfig]", options: "RunOptions", parallel: int = 1, gpus: "Sequence[str]" = ()
+) -> bool:
     """Carry out runs behind a progress bar each, print a line for each result, and last the next command.
 
     Args:
         configs: of the runs.
         options: of all of them.
         parallel: number of concurrent runs.
+        gpus: the devices among which these are shared out; none: each sees all.
 
     Returns:
         Whether all runs are done.
@@ -236,7 +353,7 @@ def run_all(configs: "Sequence[RunConfig]", options: "RunOptions", parallel: int
             path = Store(options.out).path(result.config, result.run_id)
             progress.print_result(result_line.result_line(result, path, recalled))
 
-        results = sweep.run_all(configs, replace(options, listener=progress.listener), print_result, parallel)
+        results = sweep.run_all(configs, replace(options, listener=progress.listener), print_result, parallel, gpus)
     done = [result for result in results if result.status == "done"]
     if done:
         folder = [] if options.out == Path("results") else ["--results", str(options.out)]

@@ -12,6 +12,7 @@ import typer
 from ltbench.cli import completion
 from ltbench.cli.options import (
     DATA,
+    MACHINE,
     METHODS,
     RESULTS,
     Backbone,
@@ -48,7 +49,7 @@ from ltbench.cli.options import (
     run_options,
 )
 from ltbench.cli.output import echo_stderr, getting_ready
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, SaveError
 from ltbench.paths import dataset_folder
 
 if TYPE_CHECKING:
@@ -60,13 +61,19 @@ if TYPE_CHECKING:
 
 def tune(
     method: Annotated[
-        str, typer.Option(help="Method", rich_help_panel=METHODS, autocompletion=completion.methods)
+        str,
+        typer.Option(
+            help="Method, or a comma-separated list: each gets a search of its own with the same budget",
+            rich_help_panel=METHODS,
+            autocompletion=completion.methods,
+        ),
     ] = "balpoe",
     dataset: Annotated[
         str, typer.Option(help="Data set", rich_help_panel=DATA, autocompletion=completion.datasets)
     ] = "digits-lt",
     trials: Annotated[
-        int, typer.Option(help="Total number of trials; an interrupted search resumes", rich_help_panel=METHODS)
+        int,
+        typer.Option(help="Total number of trials of a method; an interrupted search resumes", rich_help_panel=METHODS),
     ] = 20,
     epochs: Epochs = None,
     backbone: Backbone = None,
@@ -98,20 +105,35 @@ def tune(
     train: Train = None,
     feature_views: FeatureViews = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the search  [default: tune/DATASET-METHOD]", rich_help_panel=RESULTS)
+        Path | None,
+        typer.Option(
+            help="Folder of the search; of several methods, FOLDER/METHOD  [default: tune/DATASET-METHOD]",
+            rich_help_panel=RESULTS,
+        ),
     ] = None,
     compiled: Compiled = None,
     workers: Workers = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Share the search with other workers, each started by this command: postgresql://... or "
+            "grpc://HOST:PORT  [default: a file in the folder, for one host]",
+            rich_help_panel=MACHINE,
+        ),
+    ] = None,
     parallel: Parallel = 1,
     tensorboard: TensorBoard = None,
     methods_dir: MethodsDir = None,
 ) -> None:
-    """Search a method's hyper-parameters.
+    """Search the hyper-parameters of methods.
 
     What counts is macro accuracy on a validation part of train, never the test set.
     """
     with getting_ready("tune"):
         check_parallel(parallel)
+        if storage is not None and parallel > 1:
+            hint = "start the command once for each worker, on any number of hosts"
+            raise LtbenchError("with --storage each command is one worker", where="--parallel", hint=hint)
         if trials < 1:
             raise LtbenchError(f"{trials} trials are too few", where="--trials", hint="ask for at least one")
         add_methods(methods_dir, method)
@@ -143,24 +165,31 @@ def tune(
             hyperparameters=hyperparameters(settings),
             seed=TUNING_SEED if seed is None else seed,
         )
-        base, *others = expand([{}], flags)
-        if others:
-            raise LtbenchError(
-                "ltbench tune takes one method at a time",
-                where="--method",
-                hint="call ltbench tune once for each method",
-            )
+        bases = expand([{}], flags)
         also = [*filter(None, map(str.strip, (searched or "").split(",")))]
-        check_search(base, search_space(base, also))
+        for base in bases:
+            check_search(base, search_space(base, also))
         if not sys.stderr.isatty():
-            echo_stderr(f"{trials} trials of {method} on {dataset}")
+            echo_stderr(f"{trials} trials of {', '.join(base.method for base in bases)} on {dataset}")
         import ltbench.runs.tune  # noqa: F401  (takes seconds)
 
-    folder = out or Path("tune") / f"{dataset_folder(dataset)}-{method}"
-    options = run_options(
-        data_dir, device=device, out=folder / "runs", compiled=compiled, workers=workers, tensorboard=tensorboard
-    )
-    search(base, trials, folder, options, parallel, also)
+    failed: list[LtbenchError] = []
+    for base in bases:
+        folder = out or Path("tune") / f"{dataset_folder(dataset)}-{base.method}"
+        if out is not None and len(bases) > 1:
+            folder = out / base.method
+        options = run_options(
+            data_dir, device=device, out=folder / "runs", compiled=compiled, workers=workers, tensorboard=tensorboard
+        )
+        try:
+            search(base, trials, folder, options, parallel, also, storage)
+        except LtbenchError as error:  # the other methods keep their budget
+            if len(bases) == 1 or isinstance(error, SaveError):
+                raise
+            echo_stderr(f"ltbench: {base.method}: {error}")
+            failed.append(error)
+    if failed:
+        raise typer.Exit(1)
 
 
 def search(
@@ -170,6 +199,7 @@ def search(
     options: "RunOptions",
     parallel: int = 1,
     also: Sequence[str] = (),
+    storage: str | None = None,
 ) -> None:
     """Search behind a progress bar for each trial, and print the best trial with the command that runs it.
 
@@ -180,6 +210,7 @@ def search(
         options: of all trials.
         parallel: number of concurrent trials.
         also: settings to search that are off by default.
+        storage: URL of what other workers share the search in; None: there are none.
     """
     from ltbench.cli import reproduce
     from ltbench.cli.console import console
@@ -201,7 +232,12 @@ def search(
             progress.print_result(trial_line(trial))
 
         options = replace(options, listener=progress.listener)
-        found = tuning.tune(base, trials, folder, options, print_trial, parallel, begin, also)
+        if storage is not None:
+            from ltbench.runs.shared_search import tune_shared
+
+            found = tune_shared(base, trials, folder, storage, options, print_trial, begin, also)
+        else:
+            found = tuning.tune(base, trials, folder, options, print_trial, parallel, begin, also)
     words = ["ltbench", "run", "--config", str(found.best_file), "--seeds", "0-4", *reproduce.folder_options(base)]
     console.print(
         f"best of {found.trials} trials ({found.failed} failed): validation macro accuracy {found.accuracy:.2f} %\n"

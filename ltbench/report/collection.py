@@ -243,7 +243,7 @@ def of_settings(
             there = {known for result in stored.results.values() for known in values(name, result)}
             if str(value) not in there:
                 raise unknown(name, str(value), there, where=f"--{name}: the stored runs")
-            stored = _part(
+            stored = of_runs(
                 stored, [one for one, result in stored.results.items() if str(value) in values(name, result)]
             )
     return stored
@@ -266,11 +266,11 @@ def of_methods(stored: Collection, names: Sequence[str]) -> Collection:
             raise unknown("method", name, there, where="--method: the stored runs")
     if not names:
         return stored
-    return _part(stored, [run_id for run_id, result in stored.results.items() if result.config.method in names])
+    return of_runs(stored, [run_id for run_id, result in stored.results.items() if result.config.method in names])
 
 
-def _part(stored: Collection, run_ids: Sequence[str]) -> Collection:
-    """Some of the runs, and all messages."""
+def of_runs(stored: Collection, run_ids: Sequence[str]) -> Collection:
+    """Some of the runs, by their ids, and all messages."""
     results = {run_id: stored.results[run_id] for run_id in run_ids}
     return replace(stored, results=results, paths={run_id: stored.paths[run_id] for run_id in run_ids})
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from ltbench import paths, registry
-from ltbench.config import ResolvedRun, RunConfig, run_id, settings_text
+from ltbench.config import ResolvedRun, RunConfig, canonical_json, run_id, settings_text
 from ltbench.data import dataset
 from ltbench.data.dataset import Dataset
 from ltbench.data.datasets.base import Source
@@ -82,15 +82,22 @@ class PlannedRun:
             raise out_of_memory(error) from None
 
 
-def plan_run(run: ResolvedRun, options: RunOptions) -> PlannedRun:
+def plan_run(run: ResolvedRun, options: RunOptions, data: Dataset | None = None, *, saves: bool = True) -> PlannedRun:
     """Load the images of a run and work out its id; refuse what these options cannot carry out.
+
+    Args:
+        run: the run.
+        options: where and how it is carried out.
+        data: its images, if they have been loaded already; see ``data_key``.
+        saves: whether its result is going to be saved.
 
     Raises:
         LtbenchError: for missing or damaged data, settings that do not suit it, a device that is not there, a folder
             that cannot be written to, or processes among which the run cannot be divided.
     """
     config, recipe, group = run.config, run.recipe, options.group
-    Store(options.out).check_writable()
+    if saves:
+        Store(options.out).check_writable()
     device = local_device(choose_device(options.device), group.size)
     source, method = registry.dataset(config.dataset), registry.method(config.method)
     check_divisible(method, config.method, recipe.batch_size, group, options.accumulate)
@@ -99,7 +106,9 @@ def plan_run(run: ResolvedRun, options: RunOptions) -> PlannedRun:
     together = 1
     if config.batch_norm_images:
         together = sync_group_size_for(config.batch_norm_images, recipe.batch_size, group, options.accumulate)
-    data = dataset.load(source, config, options.data_dir, run.weights.statistics if run.weights is not None else None)
+    if data is None:
+        of_weights = run.weights.statistics if run.weights is not None else None
+        data = dataset.load(source, config, options.data_dir, of_weights)
     run = replace(run, config=dataset.effective(config, data))
     settings = method.Config.model_validate(run.config.hyperparameters)
     class_shares(settings, torch.from_numpy(data.train_counts))  # refuses a tail that no class belongs to
@@ -114,6 +123,14 @@ def plan_run(run: ResolvedRun, options: RunOptions) -> PlannedRun:
         run_id=run_id(run.config, revision, data.fingerprint),
         sync_group_size=together,
     )
+
+
+def data_key(run: ResolvedRun) -> str:
+    """Text that runs share which have the same images."""
+    others = {"method", "hyperparameters", "recipe", "backbone", "precision", "feature_views", "seed"}
+    others |= {"batch_norm_images"}
+    backbone = run.backbone if run.weights is not None else None  # weights come with statistics of their own
+    return canonical_json([run.config.model_dump(mode="json", exclude=others), backbone])
 
 
 def check_same_run(planned: PlannedRun, options: RunOptions) -> None:

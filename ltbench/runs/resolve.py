@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     from ltbench.models.weights import Weights
 
 
-def resolve(config: RunConfig) -> ResolvedRun:
+def resolve(config: RunConfig, *, find_weights: bool = True) -> ResolvedRun:
     """Fill in everything that a run leaves to its data set, recipe and method.
+
+    Args:
+        config: what the user wrote.
+        find_weights: whether to look for pre-trained weights; without, the run is known well enough to be found among
+            stored ones, but it cannot be carried out.
 
     Raises:
         LtbenchError: for unknown names, or settings out of range.
@@ -23,9 +28,9 @@ def resolve(config: RunConfig) -> ResolvedRun:
     registry.check_paper(config.method)
     backbone = config.backbone or source.backbone
     registry.check_backbone(backbone)
-    weights = _weights(config, backbone)
+    weights = _weights(config, backbone) if find_weights else None
     probing = config.train == "head"
-    if probing:
+    if probing and find_weights:
         _check_probing(method, config, weights)
     table = recipes.table_of(config.train, source.recipe_table)
     recipe = config.recipe
@@ -53,7 +58,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
         recipe=filled,
         hyperparameters=_hyperparameters(method, config, ratio),
         weights=weights.name if weights is not None else None,
-        pretrained=False,  # the hash says it
+        pretrained=not find_weights and (probing or config.pretrained or config.weights is not None),  # else the hash
         feature_views=(FEATURE_VIEWS if config.feature_views is None else config.feature_views) if probing else None,
         **dict.fromkeys(overrides),
     )

@@ -1,8 +1,9 @@
 """The list of runs that a command line or a file describes; read and checked without torch."""
 
+import itertools
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from ltbench.runs.resolve import resolve
 
 TUNING_SEED = 1000
 """Seed of all trials of a search, far from the seeds that a final comparison uses."""
+MOST_RUNS = 100_000
+"""Largest number of runs that a file may describe, before seeds and methods."""
 MOST_SEEDS = 10_000
 """Largest number of seeds in one list; more are a slip of the keyboard, and each would be a run."""
 
@@ -53,10 +56,11 @@ def read_runs(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
 
     Args:
         path: a TOML file with the settings of one run, or with shared settings and a [[runs]] table for each; or
-            a result (JSON), to repeat it.
+            a result (JSON), to repeat it. ``imbalance_ratio``, ``dataset``, ``backbone`` and ``recipe`` may be lists,
+            and ``grid`` a table with a list for each of some hyper-parameters: every combination is a run.
 
     Raises:
-        LtbenchError: if the file is missing or malformed.
+        LtbenchError: if the file is missing or malformed, or describes too many runs.
     """
     if path.suffix == ".json":
         from ltbench.results.store import read
@@ -65,14 +69,48 @@ def read_runs(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
         return [result.config.model_dump()], result.tuning
     shared = read_toml(path)
     tuning = shared.pop("tuning", None)
+    shared.pop("summary", None)  # what a list of suites shows
     runs = shared.pop("runs", [{}])
     if not isinstance(runs, list) or not all(isinstance(one, dict) for one in runs):
         raise LtbenchError("'runs' must be a list of [[runs]] tables", where=path)
-    tables = [tuning or {}, *(one.get("hyperparameters", {}) for one in (shared, *runs))]
+    tables = [tuning or {}, *(one.get(name, {}) for one in (shared, *runs) for name in ("hyperparameters", "grid"))]
     if not all(isinstance(table, dict) for table in tables):
-        raise LtbenchError("'hyperparameters' and 'tuning' must be tables", where=path)
-    common = shared.get("hyperparameters", {})
-    return [{**shared, **one, "hyperparameters": {**common, **one.get("hyperparameters", {})}} for one in runs], tuning
+        raise LtbenchError("'hyperparameters', 'grid' and 'tuning' must be tables", where=path)
+    described = []
+    for one in runs:
+        merged = {name: {**shared.get(name, {}), **one.get(name, {})} for name in ("hyperparameters", "grid")}
+        for combined in _combinations({**shared, **one, **merged}, path):
+            described.append(combined)
+            if len(described) > MOST_RUNS:
+                raise LtbenchError(f"more than {MOST_RUNS:,} runs", where=path, hint="divide them among several files")
+    return described, tuning
+
+
+_LISTS = ("dataset", "imbalance_ratio", "backbone", "recipe")
+"""Settings that a file may give a list of; ``method`` and ``seeds`` are others, which a flag may have, too."""
+
+
+def _combinations(settings: Mapping[str, Any], path: Path) -> Iterator[dict[str, Any]]:
+    """Every combination of the settings that are lists and of the hyper-parameters of the grid."""
+    grid = settings["grid"]
+    for name, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise LtbenchError(
+                f"grid.{name} is no list of values", where=path, hint=f"write grid = {{ {name} = [0.0, 0.4] }}"
+            )
+    lists = {name: settings[name] for name in _LISTS if isinstance(settings.get(name), list)}
+    for name, values in lists.items():
+        if not values:
+            raise LtbenchError(f"{name} is an empty list", where=path, hint="leave it out, or name one value")
+    rest = {name: value for name, value in settings.items() if name not in {*lists, "grid"}}
+    for chosen in _product(lists):
+        for hyperparameters in _product(grid):
+            yield {**rest, **chosen, "hyperparameters": {**settings["hyperparameters"], **hyperparameters}}
+
+
+def _product(lists: Mapping[str, Iterable[Any]]) -> Iterator[dict[str, Any]]:
+    for values in itertools.product(*lists.values()):
+        yield dict(zip(lists, values, strict=True))
 
 
 def expand(

@@ -19,6 +19,7 @@ def run_all(
     options: RunOptions,
     on_result: Callable[[Result, bool], None],
     parallel: int = 1,
+    gpus: Sequence[str] = (),
 ) -> list[Result]:
     """Carry out runs; one that fails does not stop the others, nor does one that is refused, e.g. by its method.
 
@@ -30,6 +31,7 @@ def run_all(
         on_result: called with every result as it comes, and whether it was stored already.
         parallel: how many runs at once; one run at a time is carried out in this process, others in processes of their
             own.
+        gpus: the devices among which these are shared out; none: each sees all.
 
     Returns:
         The results in the order of ``configs``.
@@ -55,8 +57,8 @@ def run_all(
             warnings.warn(message, LtbenchWarning, stacklevel=2)
         refused[position] = result
 
-    if parallel > 1:
-        run_parallel(configs, options, parallel, take)
+    if parallel > 1 or gpus:
+        run_parallel(configs, options, parallel, take, gpus)
     else:
         for position, config in enumerate(configs):
             options.listener(ProgressUpdate(LOADING, 0.0, run=position))

@@ -1,5 +1,6 @@
 """Hyper-parameter search: the space that a method declares, macro accuracy on the validation part of train."""
 
+import hashlib
 import json
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -86,14 +87,14 @@ def tune(
     base = base.replace(validation=True)
     space = search_space(base, also)
     options = replace(options, out=folder / "runs", evaluate_test=False)
-    identity = _Identity.of(base, space, options)  # what is wrong with the settings or the data leaves no folder
+    identity = SearchIdentity.of(base, space, options)  # what is wrong with the settings or the data leaves no folder
     hint = "choose another --out, or wait if a search is under way there"
     with exclusive(folder / "study.lock", "a search in this folder", wait=False, hint=hint):
         remove_abandoned(folder)
         study = _open(identity, folder)
-        on_begin(_finished(study))
+        on_begin(finished_trials(study))
         _carry_out(study, base, space, trials, options, on_trial, parallel)
-        return _conclude(study, base, space, folder)
+        return conclude(study, base, space, folder)
 
 
 def _carry_out(
@@ -110,17 +111,17 @@ def _carry_out(
     under_way: deque[Trial] = deque()
 
     def chosen() -> Iterator[RunConfig]:
-        for number in range(len(_finished(study)), trials):
+        for number in range(len(finished_trials(study)), trials):
             seed = rng.key(base.seed, "tpe", number) % 2**32
             study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=parallel > 1)
             trial = _taken_up(study, stopped.popleft()) if stopped else _ask(study, space)
             under_way.append(trial)
-            yield base.replace(hyperparameters=_suggest(trial, space, base))
+            yield base.replace(hyperparameters=suggest(trial, space, base))
 
     with closing(_results(chosen(), options, parallel)) as results:  # an error here ends the workers as well
         for result in results:
             trial = under_way.popleft()
-            _record(study, trial, result)
+            record(study, trial, result)
             on_trial(study.trials[trial.number])
 
 
@@ -135,11 +136,11 @@ def _results(configs: Iterable[RunConfig], options: RunOptions, parallel: int) -
         yield result
 
 
-def _open(identity: "_Identity", folder: Path) -> optuna.Study:
+def _open(identity: "SearchIdentity", folder: Path) -> optuna.Study:
     """Open the folder's study, if it is of this search; the caller holds its lock."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = open_study(folder / "study.journal")
-    for trial in _finished(study):
+    for trial in finished_trials(study):
         needed = {"run_id", "hyperparameters"} | ({"ece"} if trial.state == TrialState.COMPLETE else set())
         if not needed <= trial.user_attrs.keys():
             raise LtbenchError(
@@ -161,7 +162,7 @@ def _open(identity: "_Identity", folder: Path) -> optuna.Study:
 
 
 @dataclass(frozen=True)
-class _Identity:
+class SearchIdentity:
     """What a search is of: trials under other settings, on other data or from another space are no part of it."""
 
     base: RunConfig
@@ -173,12 +174,17 @@ class _Identity:
     revision: str
 
     @classmethod
-    def of(cls, base: RunConfig, space: Mapping[str, Range | Choice], options: RunOptions) -> "_Identity":
+    def of(cls, base: RunConfig, space: Mapping[str, Range | Choice], options: RunOptions) -> "SearchIdentity":
         """The identity of the search that a command asks for, with the data that are there."""
         resolved = check_search(base, space)
         data = dataset.load(registry.dataset(base.dataset), resolved, options.data_dir)
         revision = registry.revision(registry.method(base.method))
         return cls(base, space, resolved, data.fingerprints, data.fingerprint, revision)
+
+    @property
+    def digest(self) -> str:
+        """A few digits that stand for all of it."""
+        return hashlib.sha256(canonical_json(self.facts).encode()).hexdigest()[:12]
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -218,7 +224,7 @@ class _Identity:
 
     def _made_its_trials(self, study: optuna.Study) -> bool:
         """Whether the runs of a study's trials are those that the same hyper-parameters give now."""
-        for trial in _finished(study):
+        for trial in finished_trials(study):
             config = resolve(self.base.replace(hyperparameters=trial.user_attrs["hyperparameters"])).config
             if run_id(config, self.revision, self.fingerprint) != trial.user_attrs["run_id"]:
                 return False
@@ -266,7 +272,7 @@ def _taken_up(study: optuna.Study, trial: FrozenTrial) -> Trial:
     return Trial(study, trial._trial_id)
 
 
-def _finished(study: optuna.Study) -> list[FrozenTrial]:
+def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that ran to an end, good or bad; one that was killed is none."""
     return [
         trial
@@ -275,7 +281,8 @@ def _finished(study: optuna.Study) -> list[FrozenTrial]:
     ]
 
 
-def _suggest(trial: Trial, space: Mapping[str, Range | Choice], base: RunConfig) -> dict[str, Any]:
+def suggest(trial: Trial, space: Mapping[str, Range | Choice], base: RunConfig) -> dict[str, Any]:
+    """The hyper-parameters of a trial, floats to four digits, with those that the user has fixed."""
     suggested: dict[str, Any] = {}
     for name, option in space.items():
         if isinstance(option, Choice):
@@ -285,7 +292,8 @@ def _suggest(trial: Trial, space: Mapping[str, Range | Choice], base: RunConfig)
     return {**base.hyperparameters, **suggested}
 
 
-def _record(study: optuna.Study, trial: Trial, result: Result) -> None:
+def record(study: optuna.Study, trial: Trial, result: Result) -> None:
+    """Note the outcome of a trial: its accuracy, or why it has failed."""
     trial.set_user_attr("run_id", result.run_id)
     trial.set_user_attr("hyperparameters", result.config.hyperparameters)
     if result.status != "done":
@@ -297,8 +305,19 @@ def _record(study: optuna.Study, trial: Trial, result: Result) -> None:
     study.tell(trial, metrics.macro)
 
 
-def _conclude(study: optuna.Study, base: RunConfig, space: Mapping[str, Range | Choice], folder: Path) -> Search:
-    finished = _finished(study)
+def conclude(study: optuna.Study, base: RunConfig, space: Mapping[str, Range | Choice], folder: Path) -> Search:
+    """Write best.toml from all finished trials.
+
+    Args:
+        study: the search.
+        base: the settings that its trials share.
+        space: what it has searched.
+        folder: for the file.
+
+    Raises:
+        LtbenchError: if every trial has failed.
+    """
+    finished = finished_trials(study)
     complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
     if not complete:
         raise LtbenchError(

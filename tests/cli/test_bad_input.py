@@ -65,7 +65,7 @@ BAD = [
     (["tune", "--trials", "0"], ["0 trials are too few", "--trials"]),
     (["tune", "--method", "ce", "--set", "mixup=0"], ["method 'ce' leaves nothing to search", "its space is mixup"]),
     (["tune", "--method", "balpoe", "--set", "taus=0,2"], ["give either taus, or experts and spread"]),
-    (["tune", "--method", "ce,balpoe"], ["one method at a time", "--method"]),
+    (["tune", "--method", "balpoe,ce", "--set", "mixup=0"], ["method 'ce' leaves nothing to search"]),
     (["run", "--epochs", "1" * 5000], ["--epochs"]),
     (["run", "--epochs", "1000000000"], ["epochs", "less than or equal to 1000000"]),
     (["run", "--batch-size", "1" * 18], ["batch_size", "less than or equal to 10000000"]),

@@ -213,6 +213,19 @@ NASTY = [
     ["report", "--title", "\udcff\x1b[31m", "--format", "md"],
     ["bench", "--only", "step,"],
     ["bench", "--rounds", "0"],
+    ["run", "--suite", ""],
+    ["run", "--suite", "\udcff"],
+    ["run", "--suite", "types.toml", "--dry-run"],
+    ["run", "--suite", "runs.toml", "--launch", "slurm"],
+    ["run", "--epochs", "1", "--emit-array", "--resources", "binary.toml"],
+    ["run", "--epochs", "1", "--emit-skypilot", "--resources", "deep.toml"],
+    ["run", "--epochs", "1", "--emit-array", "--jobs", "file"],
+    ["report", "--suite", "none.toml"],
+    ["report", "--suite", "smoke", "--results", "out\udcff"],
+    ["task", "none", "0"],
+    ["task", "methods", "-1"],
+    ["tune", "--storage", "\udcff"],
+    ["tune", "--storage", "sqlite:///folder"],
 ]
 SKIPPED = {("run", "--tensorboard"), ("tune", "--tensorboard")}  # a folder of event files, which another test has
 

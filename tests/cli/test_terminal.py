@@ -162,13 +162,13 @@ def test_summaries_of_commands_have_at_most_50_characters():
         prefix + name: one.get_short_help_str(1000) for prefix, group in groups.items()
         for name, one in group.commands.items()
     }  # fmt: skip
-    assert len(summaries) == 19
+    assert len(summaries) == 20
     assert {name: words for name, words in summaries.items() if len(words) > 50} == {}
 
 
 def test_help_has_groups(cli):
     out = cli("run", "--help").out
-    titles = ["Method", "Data", "Recipe", "Machine", "Results", "Options"]
+    titles = ["Method", "Data", "Recipe", "Machine", "Results", "Engine", "Options"]
     assert re.findall(r"^(\w+):$", out, re.MULTILINE) == titles
     parts = dict(zip(titles, re.split(r"^\w+:$", out, flags=re.MULTILINE)[1:], strict=True))
     for title, option in {"Method": "--set", "Data": "--dataset", "Recipe": "--lr", "Machine": "--parallel"}.items():
@@ -208,6 +208,7 @@ def test_names_of_older_versions_say_how_they_are_called_now():
         (completion.methods, "ce,tau", ["ce,tau_norm"]),
         (completion.methods, "al", ["all"]),
         (completion.datasets, "places", ["places-lt"]),
+        (completion.suites, "smo", ["smoke"]),
         (completion.recipes, "", ["long", "standard", "paper"]),
         (completion.backbones, "cifar_resnet5", ["cifar_resnet56"]),
     ],

@@ -337,3 +337,25 @@ def test_the_command_says_that_another_search_is_there(cli):
     assert done.code == 2
     assert "holds a search with other settings" in done.err
     assert "choose another --out" in done.err
+
+
+def test_several_methods_have_a_search_each_with_the_same_budget(cli, tmp_path, monkeypatch, make_result):
+    """The trials here take no time; those of vs all fail."""
+
+    def result(config, options):
+        made = make_result(config.method, macro=90.0, settings={"hyperparameters": config.hyperparameters})
+        if config.method == "vs":
+            return made.model_copy(update={"status": "failed", "reason": "bad luck", "metrics": {}})
+        return made.model_copy(update={"metrics": {"validation": made.test}})
+
+    monkeypatch.setattr(tune, "run", result)
+    done = cli("tune", "--method", "ce,vs,balpoe", "--trials", 3, "--device", "cpu", "--out", "searches")
+    assert done.code == 1
+    assert "vs: all 3 trials failed, the last: bad luck" in done.err
+    for method in ("ce", "balpoe"):
+        best = tomllib.loads((tmp_path / "searches" / method / "best.toml").read_text())
+        assert (best["method"], best["tuning"]["trials"]) == (method, 3)
+        assert f"ltbench run --config searches/{method}/best.toml" in done.out
+    alone = cli("tune", "--method", "ce", "--trials", 3, "--device", "cpu", "--out", "alone")
+    assert alone.code == 0
+    assert (tmp_path / "alone" / "best.toml").read_bytes() == (tmp_path / "searches" / "ce" / "best.toml").read_bytes()

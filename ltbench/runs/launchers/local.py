@@ -18,6 +18,7 @@ def run_parallel(
     options: RunOptions,
     processes: int,
     take: Callable[[int, Result | LtbenchError, bool], None],
+    gpus: Sequence[str] = (),
 ) -> None:
     """Carry out runs in several processes, each after the runs that it starts from.
 
@@ -30,6 +31,7 @@ def run_parallel(
         take: called with the position of every run that has ended, its result or the error for which it was refused,
             and whether the result was stored already. If it raises, the other runs are stopped and stored as
             interrupted.
+        gpus: the devices among which the processes are shared out; none: each sees all.
 
     Raises:
         LtbenchError: if a run has died twice; the other runs are stopped and stored as interrupted.
@@ -38,7 +40,7 @@ def run_parallel(
     predecessors = _predecessors(configs)
     waiting = list(range(len(configs)))
     ended: set[int] = set()
-    with WorkerPool(processes, options) as pool:
+    with WorkerPool(processes, options, gpus) as pool:
         while len(ended) < len(configs):
             ready = [position for position in waiting if predecessors[position] <= ended]
             for position in ready[: pool.free]:

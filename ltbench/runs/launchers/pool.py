@@ -32,6 +32,8 @@ class Worker:
 
     process: BaseProcess
     pipe: Connection
+    gpu: str | None = None
+    """The device that it sees alone; None: all of them."""
     job: Job | None = None
     up: bool = False
     """Whether it has got through its imports."""
@@ -60,10 +62,17 @@ class Worker:
 
 
 class WorkerPool:
-    """Processes that carry out runs. Leaving the context stops what is under way and ends them all."""
+    """Processes that carry out runs. Leaving the context stops what is under way and ends them all.
 
-    def __init__(self, count: int, options: RunOptions) -> None:
-        self.count, self.listener = count, options.listener
+    Args:
+        count: how many at once, at most.
+        options: where and how.
+        gpus: the devices among which they are shared out, as CUDA_VISIBLE_DEVICES names them; each process sees one.
+            None: each sees all.
+    """
+
+    def __init__(self, count: int, options: RunOptions, gpus: Sequence[str] = ()) -> None:
+        self.count, self.listener, self.gpus = count, options.listener, gpus
         self.options = replace(options, listener=silent)  # a closure cannot be sent
         self.workers: list[Worker] = []
 
@@ -92,11 +101,17 @@ class WorkerPool:
         process = multiprocessing.get_context("spawn").Process(
             target=work_through, args=(theirs, self.options, threads, registry.method_files()), name="ltbench run"
         )
-        with _start_conditions(threads):
+        gpu = self._emptiest_gpu()
+        with _start_conditions(threads, gpu):
             process.start()
         theirs.close()  # so that the pipe breaks when the worker dies
-        self.workers.append(Worker(process, pipe))
+        self.workers.append(Worker(process, pipe, gpu))
         return self.workers[-1]
+
+    def _emptiest_gpu(self) -> str | None:
+        """The device that the fewest workers have, the first of several."""
+        taken = [worker.gpu for worker in self.workers]
+        return min(self.gpus, key=taken.count, default=None)
 
     def next_result(self) -> tuple[int, Result | LtbenchError, bool]:
         """Wait for the next run to end: its position, the result or why it was refused, and whether it was stored."""
@@ -166,11 +181,12 @@ def wait_for_messages(workers: Sequence[Worker]) -> list[Worker]:
 
 
 @contextmanager
-def _start_conditions(threads: int) -> Iterator[None]:
-    """The environment in which a worker starts: blocked signals, and the number of threads before it imports torch."""
+def _start_conditions(threads: int, gpu: str | None = None) -> Iterator[None]:
+    """The environment in which a worker starts: blocked signals, and its threads and GPU before it imports torch."""
     resource_tracker.ensure_running()  # its start, which would come inside, unblocks the signals
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(threads)
+    wanted = {"OMP_NUM_THREADS": str(threads), **({"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {})}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     if hasattr(signal, "pthread_sigmask"):
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
@@ -178,7 +194,8 @@ def _start_conditions(threads: int) -> Iterator[None]:
     finally:
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

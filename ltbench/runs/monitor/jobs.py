@@ -1,24 +1,31 @@
 """What is running, has stopped and has ended: from heartbeats in the cache and from results, read when they change."""
 
+import math
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from ltbench.config import RunConfig
+from ltbench.config import Recipe, RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.files.lock import is_held
 from ltbench.results.records import Status
 from ltbench.results.schema import Result
 from ltbench.results.store import read
+from ltbench.runs.launchers.job_folder import JobFolder, job_folders
+from ltbench.runs.monitor import tasks
 from ltbench.runs.monitor.heartbeat import FILE, Heartbeat
+from ltbench.runs.monitor.tasks import TaskStatus
+from ltbench.runs.suite import settings_key
 
 LOST = 600.0
 """Seconds without a heartbeat after which a process on another machine is taken for dead."""
+BETWEEN_QUESTIONS = 15.0
+"""Seconds between two questions to an engine's queue, which many users share."""
 SETTLED = 2.0
 """Seconds after which another change of a folder is sure to have another time."""
 
@@ -52,9 +59,20 @@ class FinishedRun:
 
 
 @dataclass(frozen=True)
+class WaitingRun:
+    """A run that an engine has not begun, or that is beginning: it loads its data."""
+
+    config: RunConfig
+    at: datetime
+    words: str
+    """What it waits for, or where it begins."""
+
+
+@dataclass(frozen=True)
 class Jobs:
     """All runs at one moment, the latest first."""
 
+    waiting: list[WaitingRun] = field(default_factory=list)
     running: list[Heartbeat] = field(default_factory=list)
     interrupted: list[InterruptedRun] = field(default_factory=list)
     failed: list[FinishedRun] = field(default_factory=list)
@@ -69,10 +87,14 @@ class RunIndex:
     Args:
         cache: where runs under way leave heartbeats.
         folders: of results; those that runs under way write to are looked into as well.
+        jobs: folder of job folders, whose tasks are looked at; None: none.
     """
 
-    def __init__(self, cache: Path, folders: Sequence[Path]) -> None:
-        self.cache = cache
+    def __init__(self, cache: Path, folders: Sequence[Path], jobs: Path | None = None) -> None:
+        self.cache, self.jobs = cache, jobs
+        self._keys: dict[str, str] = {}
+        self._queue: tasks.QueueStates | None = None
+        self._asked = -math.inf
         self._folders: dict[Path, _Folder] = {}
         for folder in folders:
             self._add(folder)
@@ -86,7 +108,11 @@ class RunIndex:
         problems: list[str] = []
         running: dict[str, Heartbeat] = {}
         left: dict[str, Heartbeat] = {}
-        for path in self.cache.glob(f"runs/*/{FILE}"):
+        engines = job_folders(self.jobs) if self.jobs is not None else []
+        for engine in engines:
+            self._add(engine.job.options.out)
+        caches = dict.fromkeys([self.cache, *(engine.job.cache for engine in engines)])
+        for path in (path for cache in caches for path in cache.glob(f"runs/*/{FILE}")):
             try:
                 heartbeat = Heartbeat.model_validate_json(path.read_bytes())
             except FileNotFoundError:  # it has just ended
@@ -103,7 +129,39 @@ class RunIndex:
                 problems.append(one)
             elif one.run_id not in ended or one.at > ended[one.run_id].at:
                 ended[one.run_id] = one
-        return self._sorted(running, left, ended, problems)
+        found = self._sorted(running, left, ended, problems)
+        return self._with_tasks(found, engines) if engines else found
+
+    def _with_tasks(self, found: Jobs, engines: Sequence[JobFolder]) -> Jobs:
+        """Add what engines have not begun or have lost; it takes the place of an earlier attempt."""
+        waiting: list[WaitingRun] = []
+        failed = list(found.failed)
+        over: dict[str, datetime] = {}
+        running = {self._key(beat.config) for beat in found.running}
+        ended = {self._key(one.config): one.at for one in (*found.done, *found.failed)}
+        if time.monotonic() - self._asked > BETWEEN_QUESTIONS:
+            self._queue, self._asked = tasks.queue_states(), time.monotonic()
+        for task in tasks.task_states(engines, self._queue):
+            if task.key in running or ended.get(task.key, _LONG_AGO) > task.job.job.created:
+                continue
+            if task.kind in ("waiting", "running"):
+                waiting.append(WaitingRun(task.config, task.at, task.words))
+            elif task.kind == "lost" or task.words:
+                failed.append(_failed_task(task))
+            over[task.key] = task.job.job.created
+        failed = [one for one in failed if not one.run_id or over.get(self._key(one.config), _LONG_AGO) <= one.at]
+        failed.sort(key=lambda one: one.at, reverse=True)
+        interrupted = [one for one in found.interrupted if self._key(one.config) not in over]
+        waiting.sort(key=lambda one: one.at, reverse=True)
+        return replace(found, waiting=waiting, failed=failed, interrupted=interrupted)
+
+    def _key(self, config: RunConfig) -> str:
+        if not isinstance(config.recipe, Recipe):  # was not trained by ltbench
+            return ""
+        text = config.model_dump_json()
+        if text not in self._keys:
+            self._keys[text] = settings_key(config)
+        return self._keys[text]
 
     def _sorted(
         self,
@@ -122,6 +180,7 @@ class RunIndex:
         over = [one for name, one in ended.items() if name not in stopped and name not in running]
         over.sort(key=lambda one: one.at, reverse=True)
         return Jobs(
+            [],
             sorted(running.values(), key=lambda beat: beat.began, reverse=True),
             sorted((one for name, one in stopped.items() if name not in running), key=lambda one: one.at, reverse=True),
             [one for one in over if one.status == "failed"],
@@ -131,6 +190,14 @@ class RunIndex:
 
     def _saved(self, run_id: str) -> bool:
         return (self.cache / "runs" / run_id / "checkpoint.pt").exists()
+
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+def _failed_task(task: TaskStatus) -> FinishedRun:
+    """A task that an engine has lost, or that has failed without a result."""
+    return FinishedRun("", task.config, task.at, "failed", task.words, None, None, None, False)
 
 
 def _alive(heartbeat: Heartbeat, path: Path) -> bool:

@@ -1,8 +1,7 @@
 """The view of ``ltbench watch``: running, interrupted, failed and finished runs in a terminal of any size."""
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,11 +11,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ltbench.config import Recipe, RunConfig
-from ltbench.config.format_settings import format_value
 from ltbench.printable import printable_name
 from ltbench.runs.monitor.heartbeat import Heartbeat
-from ltbench.runs.monitor.jobs import FinishedRun, InterruptedRun, Jobs, RunIndex
+from ltbench.runs.monitor.jobs import FinishedRun, InterruptedRun, Jobs, RunIndex, WaitingRun
+from ltbench.runs.run_names import RunNames
 
 QUIET = 60.0
 """Seconds without a heartbeat that are worth a word."""
@@ -53,7 +51,9 @@ def render(jobs: Jobs, now: datetime, width: int, height: int | None = None) -> 
         width: columns of the terminal.
         height: its lines; None where there is no limit.
     """
+    waiting: dict[str, Sequence[Any]] = {"waiting": jobs.waiting} if jobs.waiting else {}
     runs: dict[str, Sequence[Any]] = {
+        **waiting,
         "running": jobs.running,
         "interrupted": jobs.interrupted,
         "failed": jobs.failed,
@@ -64,7 +64,7 @@ def render(jobs: Jobs, now: datetime, width: int, height: int | None = None) -> 
     foot = _problems(jobs.problems)
     lines = None if height is None else height - 1 - len(foot) - len(there) * (1 + len(gap))
     shown = {kind: there[kind][:count] for kind, count in _fitting(there, lines).items()}
-    names = _Names([run.config for some in shown.values() for run in some])
+    names = RunNames([run.config for some in shown.values() for run in some])
     parts: list[RenderableType] = [_head(runs, names.common)]
     for kind, some in shown.items():
         all_of_them = len(some) == len(there[kind])
@@ -83,50 +83,6 @@ def _fitting(runs: Mapping[str, Sized], lines: int | None) -> dict[str, int]:
             fitting[kind] = max(1, min(len(some), lines - (len(runs) - number - 1)))
             lines -= fitting[kind]
     return fitting
-
-
-class _Names:
-    """What runs are called: the method, the seed, and the settings in which those at hand differ."""
-
-    def __init__(self, configs: Iterable[RunConfig]) -> None:
-        shared: dict[str, set[str]] = defaultdict(set)
-        own: dict[tuple[str, str], set[str]] = defaultdict(set)
-        for config in configs:
-            for name, value in _settings(config).items():
-                shared[name].add(value)
-            for name, value in config.hyperparameters.items():
-                own[config.method, name].add(format_value(value))
-        self._differing = {name for name, values in shared.items() if len(values) > 1}
-        self._differing_of_method = {key for key, values in own.items() if len(values) > 1}
-        same = {name: next(iter(values)) for name, values in shared.items() if len(values) == 1}
-        self.common = ", ".join(_named(name, same[name]) for name in ("data", "IR", "epochs") if name in same)
-
-    def __call__(self, config: RunConfig) -> str:
-        settings = {name: value for name, value in _settings(config).items() if name in self._differing}
-        for name, value in config.hyperparameters.items():
-            if (config.method, name) in self._differing_of_method:
-                settings[name] = format_value(value)
-        return ", ".join([config.method, f"seed {config.seed}", *(_named(*one) for one in settings.items())])
-
-
-def _settings(config: RunConfig) -> dict[str, str]:
-    """What is known of a run; little of what ltbench has not trained."""
-    recipe = config.recipe
-    settings = {"data": config.dataset, "IR": format_value(config.imbalance_ratio)}
-    if config.imbalance != "exp":
-        settings["imbalance"] = config.imbalance
-    if config.class_order != "label":
-        settings["class order"] = config.class_order
-    if config.backbone is not None:
-        settings["backbone"] = config.backbone
-    if not isinstance(recipe, Recipe):
-        return {**settings, "recipe": recipe}
-    trained = {"epochs": str(recipe.epochs), "lr": format_value(recipe.lr), "batch": str(recipe.batch_size)}
-    return {**settings, "recipe": recipe.name, **trained}
-
-
-def _named(name: str, value: str) -> str:
-    return {"data": value, "epochs": f"{value} epochs"}.get(name, f"{name} {value}")
 
 
 def _head(runs: Mapping[str, Sized], common: str) -> Table:
@@ -159,7 +115,7 @@ def _line(text: str, style: str = "") -> Text:
     return Text(printable_name(text), style, no_wrap=True, overflow="ellipsis")
 
 
-def _running(title: str, runs: Sequence[Heartbeat], names: _Names, now: datetime, width: int) -> Table:
+def _running(title: str, runs: Sequence[Heartbeat], names: RunNames, now: datetime, width: int) -> Table:
     wide = ["images/s", "process"] if width >= WIDE else []
     table = _table(title, "running", "", "", "", "left", "loss", *wide, words=2)
     for run in runs:
@@ -173,7 +129,14 @@ def _running(title: str, runs: Sequence[Heartbeat], names: _Names, now: datetime
     return table
 
 
-def _interrupted(title: str, runs: Sequence[InterruptedRun], names: _Names, now: datetime, width: int) -> Table:
+def _waiting(title: str, runs: Sequence[WaitingRun], names: RunNames, now: datetime, width: int) -> Table:
+    table = _table(title, "waiting", "", "", words=1)
+    for run in runs:
+        table.add_row(_line(names(run.config)), _line(run.words), _ago(run.at, now))
+    return table
+
+
+def _interrupted(title: str, runs: Sequence[InterruptedRun], names: RunNames, now: datetime, width: int) -> Table:
     table = _table(title, "interrupted", "", "", words=1)
     for run in runs:
         where = "" if run.share is None else f"at {_percent(run.share)}; "
@@ -182,14 +145,14 @@ def _interrupted(title: str, runs: Sequence[InterruptedRun], names: _Names, now:
     return table
 
 
-def _failed(title: str, runs: Sequence[FinishedRun], names: _Names, now: datetime, width: int) -> Table:
+def _failed(title: str, runs: Sequence[FinishedRun], names: RunNames, now: datetime, width: int) -> Table:
     table = _table(title, "failed", "", "", words=1)
     for run in runs:
         table.add_row(_line(names(run.config)), _line(run.reason or ""), _ago(run.at, now))
     return table
 
 
-def _done(title: str, runs: Sequence[FinishedRun], names: _Names, now: datetime, width: int) -> Table:
+def _done(title: str, runs: Sequence[FinishedRun], names: RunNames, now: datetime, width: int) -> Table:
     table = _table(title, "done", "top-1", "ECE", "trained", "ended")
     for run in runs:
         name = _line(names(run.config) + (" (validation)" if run.validation else ""))
@@ -198,13 +161,14 @@ def _done(title: str, runs: Sequence[FinishedRun], names: _Names, now: datetime,
     return table
 
 
-_TABLES: dict[str, Callable[[str, Any, _Names, datetime, int], Table]] = {
+_TABLES: dict[str, Callable[[str, Any, RunNames, datetime, int], Table]] = {
+    "waiting": _waiting,
     "running": _running,
     "interrupted": _interrupted,
     "failed": _failed,
     "done": _done,
 }
-_STYLES = {"running": "cyan", "interrupted": "yellow", "failed": "red", "done": "green"}
+_STYLES = {"waiting": "blue", "running": "cyan", "interrupted": "yellow", "failed": "red", "done": "green"}
 
 
 def _percent(share: float) -> str:

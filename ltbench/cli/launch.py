@@ -1,0 +1,100 @@
+"""``ltbench run --launch``: runs are handed to an engine, or written for one, and the command returns."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ltbench.cli.output import echo, echo_stderr
+from ltbench.errors import LtbenchError
+from ltbench.printable import printable_name
+from ltbench.runs.launchers import job_folder, skypilot, slurm
+from ltbench.runs.launchers.job_folder import JobFolder, TaskOptions
+from ltbench.runs.monitor.tasks import queue_states, task_states
+from ltbench.runs.suite import settings_key
+
+if TYPE_CHECKING:
+    from ltbench.config import RunConfig
+    from ltbench.results.schema import Result
+
+
+def not_under_way(configs: "Sequence[RunConfig]", jobs: Path) -> "list[RunConfig]":
+    """The runs that no job carries out already; says how many are left out.
+
+    Args:
+        configs: the runs.
+        jobs: folder of all jobs.
+    """
+    tasks = task_states(job_folder.job_folders(jobs), queue_states())
+    active = {one.key for one in tasks if one.kind in ("waiting", "running") and one.submitted}
+    kept = [config for config in configs if settings_key(config) not in active]
+    if len(kept) < len(configs):
+        echo_stderr(f"{len(configs) - len(kept)} of them are under way in jobs of {printable_name(str(jobs))}")
+    return kept
+
+
+def that_failed(configs: "Sequence[RunConfig]", jobs: Path, stored: "Sequence[Result]") -> "list[RunConfig]":
+    """The runs whose last attempt has failed, was stopped, or was lost with its process.
+
+    Args:
+        configs: runs that are not done.
+        jobs: folder of all jobs.
+        stored: results.
+    """
+    failed = {settings_key(one.config) for one in stored if one.status == "failed"}
+    tasks = task_states(job_folder.job_folders(jobs), queue_states())
+    failed |= {one.key for one in tasks if one.kind == "lost" or (one.kind == "ended" and one.words)}
+    return [config for config in configs if settings_key(config) in failed]
+
+
+def launch(
+    configs: "Sequence[RunConfig]",
+    options: TaskOptions,
+    *,
+    name: str,
+    jobs: Path,
+    resources: Path | None,
+    emit_array: bool,
+    emit_skypilot: bool,
+    tuning: dict[str, Any] | None,
+) -> None:
+    """Make a job folder, and submit its tasks or write what submits them.
+
+    Args:
+        configs: the runs.
+        options: of all of them.
+        name: beginning of the job's name.
+        jobs: folder of all jobs.
+        resources: TOML file with what tasks ask for.
+        emit_array: whether to write a script for sbatch.
+        emit_skypilot: whether to write a file for SkyPilot.
+        tuning: the search that chose the settings.
+
+    Raises:
+        LtbenchError: for what an engine refuses, or bad resources.
+    """
+    table = slurm.ResourceTable(None if emit_skypilot else resources)
+    most = max(table.of(config).max_requeues for config in configs)
+    cloud = skypilot.read_resources(resources) if emit_skypilot else None
+    if not (emit_array or emit_skypilot):
+        slurm.check_installed()
+    job = job_folder.create(jobs, name, configs, options, max_requeues=most, tuning=tuning)
+    count = f"{len(configs)} run{'s' * (len(configs) != 1)}"
+    if cloud is not None:
+        echo(f"{count} for SkyPilot; submit them with:\n  sky jobs launch {skypilot.write(job, cloud)}")
+    elif emit_array:
+        scripts = slurm.write_scripts(job, table)
+        echo(f"{count} for SLURM; submit them with:\n" + "\n".join(f"  sbatch {path}" for path in scripts))
+    else:
+        for array in _submitted(job, table):
+            echo(f"{len(array.tasks)} run{'s' * (len(array.tasks) != 1)} submitted as SLURM job {array.job}")
+        echo(f"job folder: {job.path}")
+    echo_stderr(f"next: ltbench watch --jobs {printable_name(str(jobs))}")
+
+
+def _submitted(job: JobFolder, table: slurm.ResourceTable) -> "list[job_folder.Array]":
+    try:
+        return slurm.submit(job, table)
+    except LtbenchError:
+        if not job.arrays:  # nothing of it runs
+            (job.path / "job.json").unlink()
+        raise

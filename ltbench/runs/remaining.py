@@ -1,0 +1,186 @@
+"""What is left of a list of runs, and how long it will take: from stored runs alike, else from measured steps."""
+
+import statistics
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from ltbench import registry
+from ltbench.config import Recipe, RunConfig, canonical_json
+from ltbench.data.dataset import Dataset
+from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.progress import ProgressUpdate
+from ltbench.results.provenance import hardware
+from ltbench.results.schema import Result
+from ltbench.results.store import Store, read
+from ltbench.runs.estimate import estimate
+from ltbench.runs.options import RunOptions, for_run
+from ltbench.runs.plan import data_key, plan_run
+from ltbench.runs.resolve import resolve
+from ltbench.runs.stored import find_stored
+from ltbench.runs.suite import done_keys, settings_key
+from ltbench.training.device import choose_device
+
+
+def stored_results(configs: Iterable[RunConfig], options: RunOptions) -> list[Result]:
+    """The results of some data sets and methods, in the folder of results; what cannot be read is left out."""
+    found = []
+    for dataset, method in dict.fromkeys((config.dataset, config.method) for config in configs):
+        for path in sorted((Store(options.out).folder / dataset / method).glob("*.json")):
+            try:
+                found.append(read(path))
+            except LtbenchError:  # the run that it is of will say it
+                continue
+    return found
+
+
+def left(configs: Sequence[RunConfig], options: RunOptions, stored: Sequence[Result]) -> list[RunConfig]:
+    """The runs that are not stored as done, in their order.
+
+    A run is stored if its result is the one that it would give today, its images included. Where these or its weights
+    are not at hand, its settings must do.
+
+    Args:
+        configs: the runs.
+        options: how they will be carried out.
+        stored: results in the folder that they are stored in.
+    """
+    done = done_keys(stored)
+    loaded: dict[str, Dataset] = {}
+    found = []
+    for config in configs:
+        try:
+            run = resolve(config)
+            key = data_key(run)
+            planned = plan_run(run, options, loaded.get(key), saves=False)
+            loaded = {key: planned.data}  # one at a time: images may fill the memory
+            is_stored = find_stored(planned, options) is not None
+        except LtbenchError:
+            is_stored = not options.rerun and settings_key(config) in done
+        if not is_stored:
+            found.append(config)
+    return found
+
+
+@dataclass(frozen=True)
+class RunTime:
+    """How long a run is expected to take, the runs that it alone starts from included."""
+
+    seconds: float
+    source: Literal["stored", "estimate"]
+    """Runs alike on the same hardware, or steps that were timed."""
+
+
+def run_times(
+    configs: Sequence[RunConfig], options: RunOptions, stored: Sequence[Result], *, measure: bool = True
+) -> list[RunTime | None]:
+    """How long each of some runs will take on this machine; None where that is not known.
+
+    A run that others start from is counted once: as itself if it is in the list, not at all if it is stored, else with
+    the first that needs it.
+
+    Args:
+        configs: the runs that are left.
+        options: the device; the listener hears of the timing.
+        stored: results, of other runs as well.
+        measure: whether to time steps of runs like which none is stored.
+    """
+    times = _Times(options, stored, measure)
+    known = {settings_key(config) for config in configs} | done_keys(stored)
+    found = []
+    for position, config in enumerate(configs):
+        options.listener(ProgressUpdate("estimating", 0.0, run=position))
+        with warnings.catch_warnings(action="ignore", category=LtbenchWarning):  # the run will say it
+            found.append(times.of(config, known, for_run(options, position)))
+        options.listener(ProgressUpdate("", 1.0, run=position))
+    return found
+
+
+class _Times:
+    """Looks up or measures how long runs take, each setting once."""
+
+    def __init__(self, options: RunOptions, stored: Sequence[Result], measure: bool) -> None:
+        self.measure = measure
+        self._by_id = {one.run_id: one for one in stored}
+        here = _machine(hardware(choose_device(options.device)))
+        self._pace: dict[str, list[float]] = {}
+        for one in stored:
+            seconds = self._own_seconds(one)
+            if seconds is not None and _machine(one.provenance.get("hardware", {})) == here:
+                self._pace.setdefault(_alike(one.config), []).append(seconds / one.config.full_recipe.epochs)
+        self._measured: dict[str, float | None] = {}
+
+    def _own_seconds(self, result: Result) -> float | None:
+        """Seconds of training and evaluation, without those of the runs that it started from."""
+        cost = result.cost
+        if result.status != "done" or cost is None or cost.training_seconds is None:
+            return None
+        if not isinstance(result.config.recipe, Recipe):
+            return None
+        bases = [self._by_id.get(run_id) for run_id in result.method.uses.values()]
+        if None in bases:
+            return None  # how much of the time is that of others, nobody can say
+        before = sum((one.cost.training_seconds or 0.0) for one in bases if one is not None and one.cost is not None)
+        images = sum(result.test.total) if result.test is not None else 0
+        evaluation = images / cost.evaluation_images_per_second if cost.evaluation_images_per_second else 0.0
+        return max(0.0, cost.training_seconds - before) + evaluation
+
+    def of(self, config: RunConfig, known: set[str], options: RunOptions) -> RunTime | None:
+        """The time of a run and of those that it starts from, unless they are known; these are known from then on."""
+        try:
+            own = self._own(config, options)
+            if own is None:
+                return None
+            seconds, source = own.seconds, own.source
+            for base in registry.method(config.method).uses(resolve(config).config).values():
+                key = settings_key(base)
+                if key not in known:
+                    known.add(key)
+                    other = self.of(base, known, options)
+                    if other is None:
+                        return None
+                    seconds += other.seconds
+                    source = "estimate" if "estimate" in (source, other.source) else "stored"
+            return RunTime(seconds, source)
+        except LtbenchError:  # the run will say it
+            return None
+
+    def _own(self, config: RunConfig, options: RunOptions) -> RunTime | None:
+        resolved = resolve(config)
+        key = _alike(resolved.config)
+        if key in self._pace:
+            return RunTime(statistics.median(self._pace[key]) * resolved.recipe.epochs, "stored")
+        if not self.measure:
+            return None
+        length = canonical_json([key, resolved.recipe.epochs])
+        if length not in self._measured:
+            try:
+                found = estimate(config, options, rounds=1)
+                self._measured[length] = found.seconds - sum(base.seconds for base in found.starts_from)
+            except LtbenchError:
+                self._measured[length] = None
+        seconds = self._measured[length]
+        return None if seconds is None else RunTime(seconds, "estimate")
+
+
+def _alike(config: RunConfig) -> str:
+    """Text that runs share whose epochs take equally long."""
+    recipe = config.full_recipe.model_dump(mode="json", exclude={"name", "epochs", "lr", "weight_decay"})
+    names = {"seed", "data_seed", "recipe", "validation"}
+    return canonical_json([config.model_dump(mode="json", exclude=names), recipe])
+
+
+def _machine(found: dict[str, Any]) -> tuple[Any, ...]:
+    """What decides about speed: the accelerator; without one, the processor and the number of threads."""
+    if found.get("accelerator"):
+        return (found["accelerator"],)
+    return found.get("processor"), found.get("threads")
+
+
+def device_name(options: RunOptions) -> str:
+    """The device that times are of, in a few words."""
+    device = choose_device(options.device)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "this CPU"

@@ -1,0 +1,127 @@
+"""Suites: TOML files that say what is compared, and which of their runs a folder of results has; without torch."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ltbench.config import Recipe, RunConfig, canonical_json, read_toml
+from ltbench.errors import unknown
+from ltbench.results.schema import Result
+from ltbench.runs.resolve import resolve
+
+_PACKAGE = "ltbench_suites"
+
+
+def suite_names() -> list[str]:
+    """The suites that come with ltbench."""
+    return sorted(Path(entry.name).stem for entry in files(_PACKAGE).iterdir() if entry.name.endswith(".toml"))
+
+
+def suite_file(suite: str) -> Path:
+    """The file of a suite.
+
+    Args:
+        suite: the name of one that comes with ltbench, or a path that ends in .toml.
+
+    Raises:
+        LtbenchError: for an unknown name, with the nearest known ones.
+    """
+    if suite.endswith(".toml"):
+        return Path(suite)
+    if suite not in suite_names():
+        raise unknown("suite", suite, suite_names(), where="--suite")
+    return Path(str(files(_PACKAGE) / f"{suite}.toml"))
+
+
+def suite_summary(name: str) -> str:
+    """What a suite compares, in a line."""
+    return str(read_toml(suite_file(name)).get("summary", ""))
+
+
+def distinct(configs: Iterable[RunConfig]) -> list[RunConfig]:
+    """Runs, each once: a flag makes those equal that a list in the file told apart."""
+    return list({canonical_json(config.model_dump(mode="json")): config for config in configs}.values())
+
+
+def settings_key(config: RunConfig) -> str:
+    """Text by which a run that a suite describes is found among stored ones, whose data and weights are not at hand.
+
+    Runs with pre-trained weights are told apart by all but what the weights determine: their hash and image size.
+
+    Args:
+        config: of a stored run, everything filled in; or as described.
+    """
+    filled = config if isinstance(config.recipe, Recipe) else resolve(config, find_weights=False).config
+    pretrained = filled.weights is not None or filled.pretrained
+    left_out = {"weights", "pretrained", "keep_classes_without_test_images"} | ({"image_size"} if pretrained else set())
+    return canonical_json([filled.model_dump(mode="json", exclude=left_out), pretrained])
+
+
+def done_keys(stored: Iterable[Result]) -> set[str]:
+    """The keys of the settings of stored runs that are done and that ltbench has trained."""
+    trained = (one for one in stored if one.status == "done" and isinstance(one.config.recipe, Recipe))
+    return {settings_key(one.config) for one in trained}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of a suite that differ in their seed only, and what is stored of them."""
+
+    config: RunConfig
+    """Settings of the first one, as described."""
+    seeds: tuple[int, ...]
+    done: tuple[int, ...]
+    """The seeds whose results are done."""
+    failed: Mapping[int, str]
+    """Why the runs of other seeds have failed."""
+
+    @property
+    def missing(self) -> list[int]:
+        """The seeds that have no finished run."""
+        return [seed for seed in self.seeds if seed not in self.done]
+
+
+def cells(configs: Sequence[RunConfig], stored: Iterable[Result]) -> list[Cell]:
+    """What is stored of each setting of a suite, known by their settings.
+
+    Args:
+        configs: the runs of the suite, as described.
+        stored: results, those of other runs included.
+    """
+    found: dict[str, Result] = {}
+    for result in stored:
+        if not isinstance(result.config.recipe, Recipe):  # was not trained by ltbench
+            continue
+        key = settings_key(result.config)
+        if key not in found or (result.status == "done" and result.test is not None):
+            found[key] = result
+    grouped: dict[str, list[RunConfig]] = {}
+    for config in configs:
+        grouped.setdefault(_without_seed(config), []).append(config)
+    return [_cell(same, found) for same in grouped.values()]
+
+
+def _cell(configs: Sequence[RunConfig], found: Mapping[str, Result]) -> Cell:
+    results = {config.seed: found.get(settings_key(config)) for config in configs}
+    done = [seed for seed, one in results.items() if one is not None and one.status == "done" and one.test is not None]
+    failed = {seed: one.reason or "" for seed, one in results.items() if one is not None and one.status == "failed"}
+    return Cell(configs[0], tuple(results), tuple(done), failed)
+
+
+def of_suite(configs: Sequence[RunConfig], stored: Mapping[str, Result]) -> list[str]:
+    """The ids of the stored runs that a suite describes, whatever their status.
+
+    Args:
+        configs: the runs of the suite, as described.
+        stored: results by run id.
+    """
+    wanted = {settings_key(config) for config in configs}
+    trained = {run_id: one.config for run_id, one in stored.items() if isinstance(one.config.recipe, Recipe)}
+    return [run_id for run_id, config in trained.items() if settings_key(config) in wanted]
+
+
+def _without_seed(config: RunConfig) -> str:
+    values: dict[str, Any] = config.without_seed()
+    return canonical_json(values)
