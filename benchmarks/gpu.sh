@@ -6,7 +6,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
 seconds=${2:-780}
-suite=${3:-benchmarks/suites/cifar100-lt-10-epochs.toml}
+suite=${3:-cifar100-lt}
 left() { echo $((seconds - SECONDS > 1 ? seconds - SECONDS : 1)); }
 step() {  # NAME SHARE COMMAND...: at most this many seconds, and no more than are left
     local name=$1 most=$(($2 < $(left) ? $2 : $(left))); shift 2
@@ -19,6 +19,6 @@ step machine 30 python -m ltbench doctor
 python -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' || { echo "there is no CUDA GPU" >&2; exit 2; }
 step tests 300 python -m pytest -m gpu tests/gpu -p no:cacheprovider -n 4 --dist load
 step bench 120 python -m ltbench bench --device cuda --rounds 3
-step runs "$(($(left) - 20))" python -m ltbench run --config "$suite" --device cuda --parallel "${PARALLEL:-6}" --out "$folder/results"
+step runs "$(($(left) - 20))" python -m ltbench run --suite "$suite" --device cuda --parallel "${PARALLEL:-6}" --out "$folder/results"
 tar -czf "$folder/results.tar.gz" -C "$folder" results 2> /dev/null
 cat "$folder/summary.txt"
