@@ -26,7 +26,7 @@ def versions() -> dict[str, str | None]:
 
 def git_state() -> dict[str, Any] | None:
     """The commit of ltbench's own checkout and whether it has changes; None outside of one."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     commit = _git(root, "rev-parse", "HEAD")
