@@ -66,6 +66,14 @@ def paced(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_jobs_left(slurm):
+    """A test that has failed leaves no jobs for the next one."""
+    yield
+    subprocess.run(["scancel", "--user", "root"], check=False)
+    wait_for("an empty queue", lambda: not called("squeue", "-h"))
+
+
 def lane_of(config):
     return config.hyperparameters.get("lane", 0)
 
@@ -121,8 +129,8 @@ def test_runs_survive_what_happens_to_them(slurm, cli, paced, monkeypatch, tmp_p
     called(*re.search(r"(sbatch .*)$", written.out, re.MULTILINE)[1].split())
 
     wait_for("two tasks on the node that is left", lambda: sum(one is not None for one in states(jobs).values()) == 2)
-    view = cli("watch", "--once").out
-    assert re.search(r"paced, seed 0, lane \d +queued as \d+_\d: (Resources|Priority)", view), view
+    queued = r"paced, seed 0, lane \d +queued as \d+_\d: (Resources|Priority)"  # SLURM takes seconds to say why
+    wait_for("the reason of those that wait", lambda: re.search(queued, cli("watch", "--once").out))
     again = cli("run", "--suite", "submitted.toml", "--launch", "slurm", *common)
     assert "0 stored, none left" in again.err and "4 of them are under way" in again.err
     called("scontrol", "update", "nodename=n2", "state=resume")
