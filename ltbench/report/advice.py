@@ -139,7 +139,7 @@ def _all_of(some: int, whole: int) -> str:
 def _against_plainest(rows: Sequence[Row], stored: Collection | None) -> str:
     """The gain over the row that does least, and its price."""
     best = rows[0]
-    known = [row for row in rows if _positive(row, "training_seconds")]
+    known = [row for row in rows if _positive(row, "training_seconds") and row.get("hardware") == best.get("hardware")]
     if not known:
         return "What training costs is not known."
     plain = [row for row in known if _is_plain(row, stored)]
@@ -314,7 +314,8 @@ def _significantly_worse(row: Row) -> bool:
 
 
 def _ratio(row: Row, other: Row, column: str) -> float | None:
-    if _positive(row, column) and _positive(other, column):
+    comparable = column != "training_seconds" or row.get("hardware") == other.get("hardware")
+    if comparable and _positive(row, column) and _positive(other, column):
         return float(row[column]) / float(other[column])
     return None
 

@@ -61,8 +61,11 @@ def answer(leaderboard: Leaderboard) -> str:
 
 
 def _cheapest(best: Row, ties: list[Row]) -> str:
-    """A clause on the tie that took the shortest training; empty where that is not known or there is no choice."""
-    known = [row for row in ties if row["training_seconds"] > 0]
+    """A clause on the tie that took the shortest training; empty where that is not known or there is no choice.
+
+    Times are compared on equal hardware alone.
+    """
+    known = [row for row in ties if row["training_seconds"] > 0 and row["hardware"] == best["hardware"]]
     if len(ties) < 2 or best not in known or len(known) < 2:
         return ""
     row = min(known, key=lambda one: float(one["training_seconds"]))

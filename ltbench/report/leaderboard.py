@@ -51,7 +51,7 @@ class Leaderboard:
       seeds);
     - each metric's mean and ``_sd`` over the row's own seeds, percent; ``_low`` and ``_high`` of top1 and macro, the
       95 % interval; what the mean ECE says, the columns of ``report.calibration``;
-    - the costs' means, but of training time the shortest;
+    - the costs' means, but of training time the shortest; ``hardware`` that they were measured on;
     - ``behind``, the mean difference of the ranking metric to the reference on the ``behind_n`` seeds that both have,
       points; ``p`` of it, paired and adjusted (NaN where too few seeds are shared); ``significantly_worse``;
     - ``comparable``, the reference's mean on the table's seeds less ``behind``;
@@ -221,6 +221,7 @@ def _measured(runs: pd.DataFrame, stored: Collection, labels: dict[str, str]) ->
             "seeds": grouped["seed"].agg(lambda seeds: ",".join(map(str, seeds))),
             "n": grouped["seed"].nunique(),
             "run_ids": grouped["run_id"].agg(list),
+            "hardware": grouped["hardware"].agg(lambda found: "; ".join(sorted(set(found)))),
         }
     )
     means, deviations = grouped[[*METRICS, *COSTS]].mean(), grouped[list(METRICS)].std(ddof=1).add_suffix("_sd")

@@ -175,7 +175,7 @@ def leaderboard_table(
         leaderboard.title,
         ["Method", *(_ALL[name].heading for name in names)],
         rows,
-        " ".join(filter(None, (about_seeds(leaderboard), about_scatter(leaderboard)))),
+        " ".join(filter(None, (about_seeds(leaderboard), about_scatter(leaderboard), about_hardware(leaderboard)))),
         expendable=() if view.columns else _EXPENDABLE,
         above=above,
         band=frozenset(band) if ties > 1 else frozenset(),
@@ -280,6 +280,12 @@ def about_scatter(leaderboard: Leaderboard) -> str:
     which = f"{level.iloc[0]['label']} is" if len(level) == 1 else f"{len(level)} rows with ≈ are"
     pronoun = "its" if len(level) == 1 else "their"
     return f"Below the tie, {which} not significantly worse than the best either, since {pronoun} seeds scatter."
+
+
+def about_hardware(leaderboard: Leaderboard) -> str:
+    """A sentence on training times that cannot be compared; empty where all rows were trained on equal hardware."""
+    kinds = leaderboard.rows.loc[leaderboard.rows["training_seconds"] > 0, "hardware"].nunique()
+    return f"Rows were trained on {kinds} kinds of hardware: their training times are not comparable." * (kinds > 1)
 
 
 def _listed(numbers: str) -> str:

@@ -76,6 +76,17 @@ def test_times_are_compared_on_one_machine_alone(tmp_path, make_result):
     }  # fmt: skip
 
 
+def test_costs_are_relative_to_plain_cross_entropy(tmp_path, make_result):
+    for name, seconds, settings in (
+        ("ce", 10.0, {"mixup": 0.0}), ("ce", 2.0, {"mixup": 0.4}), ("ce", 4.0, {"mixup": 0.0, "sam": 0.05}),
+        ("balpoe", 30.0, {"mixup": 0.4}),
+    ):  # fmt: skip
+        Store(tmp_path).save(
+            make_result(name, settings={"hyperparameters": settings}, cost={"training_seconds": seconds})
+        )
+    assert relative_costs(load_results(tmp_path))["digits-lt"].dropna().to_dict() == {"ce": 1.0, "balpoe": 3.0}
+
+
 def test_without_cross_entropy_there_are_no_costs(tmp_path, make_result):
     Store(tmp_path).save(make_result("balpoe", 0))
     assert isinstance(relative_costs(load_results(tmp_path)), pd.DataFrame)

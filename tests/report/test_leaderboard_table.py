@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from ltbench.errors import LtbenchError
+from ltbench.report.answer import answer
 from ltbench.report.collection import Collection, collect
 from ltbench.report.contents import contents, parse_parts
 from ltbench.report.leaderboard import leaderboards
@@ -414,3 +415,22 @@ def test_a_head_is_named_where_it_is_not_that_of_most_rows(boards, make_result):
     cosine = [make_result(method, top1=top1) for method, top1 in (("ce", 3.0), ("balpoe", 2.0))]
     (board,) = boards(*cosine, make_result("vs", recipe={"head": "linear"}, top1=1.0))
     assert list(board.rows["label"]) == ["Cross Entropy", "BalPoE", "VS Loss, head=linear"]
+
+
+def test_times_of_other_machines_are_not_compared(make_result):
+    results = []
+    for name, seconds, top1, machine in (
+        ("balpoe", 100.0, 70.0, "AMD"), ("sade", 40.0, 69.6, "Intel"), ("ce", 80.0, 67.9, "AMD"),
+    ):  # fmt: skip
+        for seed in range(3):
+            one = make_result(
+                name, seed, top1=top1 + seed * (1 if name == "ce" else -1), cost={"training_seconds": seconds}
+            )
+            results.append(one.model_copy(update={"provenance": {"hardware": {"processor": machine}}}))
+    (board,) = leaderboards(Collection({one.run_id: one for one in results}, {one.run_id: "x" for one in results}))
+    assert "cheapest of them Cross Entropy, 0.8 x the time" in answer(board)
+    assert "Rows were trained on 2 kinds of hardware" in leaderboard_table(board).caption
+    alike = [one.model_copy(update={"provenance": {}}) for one in results]
+    (board,) = leaderboards(Collection({one.run_id: one for one in alike}, {one.run_id: "x" for one in alike}))
+    assert "cheapest of them SADE, 0.4 x the time" in answer(board)
+    assert "hardware" not in leaderboard_table(board).caption

@@ -20,7 +20,7 @@ from ltbench.report.answer import Remedy, answer, best_of_many, remedies, tuned_
 from ltbench.report.collection import Collection
 from ltbench.report.figures.material import largest
 from ltbench.report.leaderboard import Leaderboard
-from ltbench.report.leaderboard_table import View, about_scatter, about_seeds
+from ltbench.report.leaderboard_table import View, about_hardware, about_scatter, about_seeds
 from ltbench.report.left_out import counted, left_out
 from ltbench.report.page.columns import NEED_A_COMPARISON, Column, Values, columns
 from ltbench.report.page.entries import Entry, entries, link, shared_settings
@@ -232,6 +232,7 @@ def _section(
             for one in (
                 about_seeds(leaderboard),
                 about_scatter(leaderboard),
+                about_hardware(leaderboard),
                 best_of_many(leaderboard),
                 tuned_apart(leaderboard),
             )
