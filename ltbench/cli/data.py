@@ -166,7 +166,7 @@ def export(
     data_seed: DataSeed = None,
     keep_classes_without_test_images: KeepUntested = None,
 ) -> None:
-    """Write the images of a long-tailed draw, so that others use the same ones.
+    """Write a long-tailed draw for others to use.
 
     With --data-dir at the folder that is written, the same data set has the same images and fingerprints. Other
     programs read class folders and a table, or parquet as Hugging Face's datasets has it.

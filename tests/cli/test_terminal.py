@@ -162,7 +162,7 @@ def test_summaries_of_commands_have_at_most_50_characters():
         prefix + name: one.get_short_help_str(1000) for prefix, group in groups.items()
         for name, one in group.commands.items()
     }  # fmt: skip
-    assert len(summaries) == 20
+    assert len(summaries) == 21
     assert {name: words for name, words in summaries.items() if len(words) > 50} == {}
 
 
@@ -209,7 +209,7 @@ def test_names_of_older_versions_say_how_they_are_called_now():
         (completion.methods, "al", ["all"]),
         (completion.datasets, "places", ["places-lt"]),
         (completion.suites, "smo", ["smoke"]),
-        (completion.recipes, "", ["long", "standard", "paper"]),
+        (completion.recipes, "", ["finetune", "long", "standard", "paper"]),
         (completion.backbones, "cifar_resnet5", ["cifar_resnet56"]),
     ],
 )
@@ -256,7 +256,7 @@ def test_recipes_have_their_epochs_and_rates(cli):
     lines = cli("list", "recipes").out.splitlines()
     assert "standard  imagenet-lt      180 epochs  rate 0.025 cosine  batch 64" in lines
     assert "standard  linear-probing   40 epochs   rate 0.02 cosine   batch 128" in lines
-    assert len(lines) == 14
+    assert len(lines) == 16
 
 
 @pytest.mark.parametrize(
@@ -469,6 +469,6 @@ def test_show_has_one_notation_of_settings(cli, make_result, tmp_path):
     stored = result.model_copy(update={"config": result.config.replace(recipe=recipe)})
     out = " ".join(cli("show", Store(tmp_path / "results").save(stored)).out.split())
     assert '"' not in out
-    assert "recipe standard: epochs=200, batch_size=128, lr=0.1," in out
+    assert "recipe standard: epochs=200, batch_size=128, optimizer=sgd, lr=0.1," in out
     assert "augmentation padding=0.125, flip=true, rotation=15 " in out
     assert "contrast" not in out

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 from pydantic import ValidationError
 
@@ -25,6 +24,9 @@ from ltbench.data.long_tail import fingerprint, fingerprint_files
 from ltbench.errors import LtbenchError
 from ltbench.files.atomic import write_bytes
 from ltbench.paths import cache_dir
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MANIFEST = "ltbench-export.json"
 TABLE = "images.csv"
@@ -122,8 +124,10 @@ class Export:
                 hint="ask for the draw of the export, or give the folder of the whole data set with --data-dir",
             )
 
-    def _rows(self) -> pd.DataFrame:
+    def _rows(self) -> "pd.DataFrame":
         """One row an image: split, label, source, and its path or bytes."""
+        import pandas as pd  # not above: names of data sets are listed without it
+
         try:
             if self.manifest.format == "folder":
                 rows = pd.read_csv(self.folder / TABLE, keep_default_na=False, dtype={"source": str, "path": str})
@@ -141,7 +145,7 @@ class Export:
             reason = next(iter(str(error).splitlines()), "")
             raise self._changed(f"its list of images cannot be read: {reason}") from None
 
-    def _contents(self, rows: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+    def _contents(self, rows: "pd.DataFrame") -> Iterator[tuple[str, bytes]]:
         """Name and bytes of each image."""
         if self.manifest.format == "parquet":
             for one in rows["image"]:
@@ -153,7 +157,7 @@ class Export:
             except OSError as error:
                 raise self._changed(f"an image cannot be read: {name}: {error.strerror}") from None
 
-    def _pixels(self, rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def _pixels(self, rows: "pd.DataFrame") -> np.ndarray[Any, np.dtype[np.uint8]]:
         """(N, channels, H, W) of images that are stored as pixels, without loss."""
         found: np.ndarray[Any, np.dtype[np.uint8]] | None = None
         for position, (name, content) in enumerate(self._contents(rows)):
@@ -171,7 +175,7 @@ class Export:
         assert found is not None
         return found
 
-    def _files(self, own: dict[str, pd.DataFrame]) -> tuple[Path, dict[str, list[str]]]:
+    def _files(self, own: "dict[str, pd.DataFrame]") -> tuple[Path, dict[str, list[str]]]:
         """The folder of images that are stored as files, and their paths in it by part."""
         if self.manifest.format == "folder":
             return self.folder, {part: rows["path"].tolist() for part, rows in own.items()}

@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from ltbench.data.datasets.duplicates import stamp
 from ltbench.data.datasets.folder_listing import PART_NAMES, SHOWN, ClassFiles, Listing, files_below, subfolders
@@ -18,6 +17,9 @@ from ltbench.data.datasets.image_names import is_litter, is_named_like_an_image
 from ltbench.errors import LtbenchError, unknown
 from ltbench.files.atomic import write_bytes
 from ltbench.paths import cache_dir
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAMES = {
     "path": ("path", "file_name", "filename", "file", "file_path", "filepath", "image_path", "image", "image_name",
@@ -55,7 +57,7 @@ class _Table:
     """A table that has been read."""
 
     file: Path
-    rows: pd.DataFrame
+    rows: "pd.DataFrame"
     """Text, one row an image."""
     part: str | None = None
     """The part that its place tells; None: a column may tell it."""
@@ -172,8 +174,10 @@ def _read(file: Path, root: Path) -> _Table:
     return _Table(file, rows, place)
 
 
-def _text(file: Path) -> pd.DataFrame:
+def _text(file: Path) -> "pd.DataFrame":
     """The rows of CSV or JSON lines as text."""
+    import pandas as pd  # not above: names of data sets are listed without it
+
     if file.suffix in (".jsonl", ".ndjson", ".json"):
         lines = file.read_text(encoding="utf-8-sig").splitlines()
         found = [json.loads(line) for line in lines if line.strip()]
@@ -190,8 +194,9 @@ def _text(file: Path) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def _parquet(file: Path) -> pd.DataFrame:
+def _parquet(file: Path) -> "pd.DataFrame":
     """The rows of a parquet file; of embedded images the bytes in ``image_bytes`` and the names in ``image_name``."""
+    import pandas as pd  # not above: names of data sets are listed without it
     from pyarrow import parquet, types
 
     table = parquet.read_table(file)
