@@ -81,9 +81,15 @@ NAMES = (
 def bases() -> list[dict[str, Any]]:
     """Stored results of several kinds: with experts, with a search, with nothing trained."""
     kinds = ("balpoe", "ce", "sade", "crt", "logit_adjustment_posthoc")
-    paths = [min((RESULTS / "suites/digits-lt" / kind).glob("*.json")) for kind in kinds]
+    paths = [plain(kind)[0] for kind in kinds]
     tuned = sorted(path for path in (RESULTS / "tuned").rglob("*.json"))[:1]
     return [json.loads(path.read_text()) for path in [*paths, *tuned]]
+
+
+def plain(method: str) -> list[Path]:
+    """The stored results of a method without SAM, whose settings are so many that the first files share no seeds."""
+    files = sorted((RESULTS / "suites/digits-lt" / method).glob("*.json"))
+    return [file for file in files if "sam" not in json.loads(file.read_text())["config"]["hyperparameters"]]
 
 
 def places(tree: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -176,7 +182,7 @@ def run(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for method in GOOD:
-            for path in sorted((RESULTS / "suites/digits-lt" / method).glob("*.json"))[:6]:
+            for path in plain(method)[:6]:
                 shutil.copy(path, folder)
         for number, (content, _) in enumerate(odd):
             (folder / f"odd{number}.json").write_bytes(content)
