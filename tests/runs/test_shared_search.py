@@ -231,6 +231,7 @@ def work(url, folder):
 
 
 @pytest.mark.postgresql
+@pytest.mark.slow
 @pytest.mark.parametrize("through", ["postgresql", "grpc"])
 def test_workers_share_a_search_though_one_is_killed_and_one_is_stopped(through, fresh, trials_take, tmp_path):
     log = tmp_path / "log"

@@ -15,7 +15,7 @@ from ltbench.runs.launchers.job_folder import JobFolder, job_folders
 from ltbench.runs.monitor.heartbeat import Heartbeat
 from tests.runs.launchers.conftest import called, wait_for
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 METHOD = '''
 """Cross entropy that takes its time for a step while there is a file of the name of its lane."""
