@@ -6,17 +6,17 @@ from ltbench.deploy.predictor import Card
 _LOAD = {
     "onnx": (
         ("import onnxruntime",),
-        'network = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])',
-        '(logits,) = network.run(None, {{"images": pixels}})',
+        'network = onnxruntime.InferenceSession({file}, providers=["CPUExecutionProvider"])',
+        '(logits,) = network.run(None, {"images": pixels})',
     ),
     "torchscript": (
         ("import torch",),
-        'network = torch.jit.load("{file}")',
+        "network = torch.jit.load({file})",
         "logits = network(torch.from_numpy(pixels)).detach().numpy()",
     ),
     "safetensors": (
         ("import ltbench", "import torch"),
-        'network = ltbench.load_predictor("{file}")',
+        "network = ltbench.load_predictor({file})",
         "logits = network(torch.from_numpy(pixels)).detach().numpy()",
     ),
 }
@@ -43,8 +43,8 @@ def readme(card: Card, kind: str, file: str) -> str:
         *_resize(card),
         *(['image = image.convert("L")'] if channels == 1 else []),
         f"pixels = np.asarray(image, np.float32).reshape({side}, {side}, {channels}).transpose(2, 0, 1)[None] / 255",
-        load.format(file=file),
-        call.format(),
+        load.format(file=repr(file)),
+        call,
         "print(classes[logits[0].argmax()])",
     ]
     colours = "grey" if channels == 1 else "red, green, blue"

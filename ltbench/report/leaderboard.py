@@ -40,15 +40,14 @@ class Leaderboard:
     metric: str
     """The metric that ranks the rows: top1, or macro where the classes of the test set are not equally frequent."""
     rows: pd.DataFrame
-    """One row a method, of the setting that stands for it: first the ties with the best, then the rows that are
-    significantly worse or not tested, last those that lack seeds, each in the order of ``behind``.
+    """One row a method, of the setting that stands for it, in the order of ``behind``; last those that lack seeds.
 
     - ``setting, label, method, seeds, n, run_ids``; ``default``, whether the setting is the method's default, and
       ``tuned``, whether a search on validation images chose it; ``further``, the number of other settings in ``others``
       that the row stands for; ``same_as``, the methods that it equals by construction;
-    - ``tie``, whether it is the best or not significantly worse, tested and lacking no seed; ``place``, 1 for all ties
-      with the best and else one more than the number of rows before it, equal where figures are (NaN for rows that lack
-      seeds);
+    - ``tie``, whether neither it nor a row before it is significantly worse than the best, untested or lacks a seed;
+      ``place``, 1 for all ties and else one more than the number of rows with a higher mean, equal where figures are
+      (NaN for rows that lack seeds);
     - each metric's mean and ``_sd`` over the row's own seeds, percent; ``_low`` and ``_high`` of top1 and macro, the
       95 % interval; what the mean ECE says, the columns of ``report.calibration``;
     - the costs' means, but of training time the shortest; ``hardware`` that they were measured on;
@@ -79,6 +78,12 @@ class Leaderboard:
     """The difference that two mean ranks need; None where there are too few rows or seeds, as for ``friedman``."""
     friedman: float | None
     """The p value of Friedman's test that all rows rank alike."""
+
+    @property
+    def timed(self) -> pd.DataFrame:
+        """The rows whose training times can be compared: those on the hardware that most rows were trained on."""
+        known = self.rows[self.rows["training_seconds"] > 0]
+        return known[known["hardware"].isin(known["hardware"].mode()[:1])]
 
     @property
     def settings(self) -> pd.DataFrame:

@@ -99,7 +99,7 @@ def run_lines(about, file, path):
     (code,) = re.findall("```python\n(.*?)```", about.read_text(), re.DOTALL)
     names = {}
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        lines = code.replace("photo.jpg", str(file)).replace(f'"{path.name}"', f'"{path}"')
+        lines = code.replace("photo.jpg", str(file)).replace(repr(path.name), repr(str(path)))
         exec(compile(lines, str(about), "exec"), names)
     return names, out.getvalue().strip()
 
@@ -113,7 +113,7 @@ def test_the_lines_beside_a_file_predict_what_the_command_does(kind, predictor, 
     for _ in range(20):
         predictor(torch.from_numpy(pixels).float() / 255)
     predictor.method.eval()
-    path = tmp_path / f"a{export.FORMATS[kind].suffix}"
+    path = tmp_path / f'a "b" of Ann\'s{export.FORMATS[kind].suffix}'
     export.export(predictor, kind, path)
     about = export.write_readme(predictor.card, kind, path)
     assert about == path.with_name(f"{path.name}.md")

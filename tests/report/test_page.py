@@ -222,6 +222,17 @@ def test_outliers_do_not_squash_the_scale():
     assert scale_of([5.0], [5.0]) == (4.5, 5.5)
 
 
+def test_rows_of_other_hardware_are_no_points_of_the_plot(make_result, tmp_path):
+    for name, machine in (("ce", "AMD"), ("sade", "AMD"), ("balpoe", "Intel")):
+        result = make_result(name, top1=60.0, cost={"training_seconds": 20.0})
+        Store(tmp_path).save(result.model_copy(update={"provenance": {"hardware": {"processor": machine}}}))
+    (board,) = leaderboards(collect([tmp_path]))
+    assert len(board.rows) == 3
+    assert {one.label for one in cost_plot(board, ["a", "b", "c"]).points} == {"Cross Entropy", "SADE"}
+    named = dict(zip(["a", "b", "c"], board.rows["label"], strict=True))
+    assert all(named[one.entry] == one.label for one in cost_plot(board, ["a", "b", "c"]).points)
+
+
 def test_points_of_the_plot_are_the_rows_and_the_front_is_what_none_beats(tmp_path, make_result):
     # 10 s: 50 %; 20 s: 60 %; 40 s: 55 %, which the second beats at half of the time. On a logarithmic axis the second
     # is halfway. The margin is 8 %: x is 8, 50, 92; accuracies are all within 1.5 times the quartiles' distance.

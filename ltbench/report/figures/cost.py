@@ -20,7 +20,8 @@ def draw(material: Material) -> Figure:
 
     The line is the Pareto front: nobody who costs the same or less beats who is on it. Accuracies are those on the
     table's seeds; a row that lacks some is on no front, and is shown at the best row's accuracy less the difference on
-    the seeds that both have. Named are those on a front, and a few others.
+    the seeds that both have. Named are those on a front, and a few others. Training times are of rows that were trained
+    on equal hardware.
 
     Raises:
         LtbenchError: if costs are not on record.
@@ -28,29 +29,25 @@ def draw(material: Material) -> Figure:
     settings = [one for one in material.ranked() if one.row["training_seconds"] > 0]
     if not settings:
         raise LtbenchError("the stored runs have no costs on record", hint="ltbench run --rerun stores them")
-    accuracy = np.array([_comparable(one, material.metric) for one in settings])
-    complete = [place for place, one in enumerate(settings) if not one.row["lacks_seeds"] and one.row["behind_n"]]
-    seconds = np.array([one.row["training_seconds"] for one in settings])
-    work = np.array([one.row["multiply_adds"] for one in settings]) / 1e6
-    costs = {"training time (shortest = 1)": seconds / seconds.min(), "multiply-adds of an image (million)": work}
-    fronts = [[complete[at] for at in pareto(cost[complete], accuracy[complete])] for cost in costs.values()]
-    others = [settings.index(one) for one in material.chosen(MOST_ASKED if material.asked else MOST_OTHERS, settings)]
     assert material.leaderboard is not None, "there are settings"
+    comparable = set(material.leaderboard.timed["setting"])
+    timed = [one for one in settings if one.row["setting"] in comparable]
     figure = Figure(figsize=(DOUBLE, 3.2))
     panels = figure.subplots(1, 2, sharey=True)
-    for axes, (label, cost), front in zip(panels, costs.items(), fronts, strict=True):
-        _panel(axes, cost, accuracy, front, [place for place in others if place not in front])
-        axes.set_xlabel(label)
+    shortest = min(one.row["training_seconds"] for one in timed)
+    drawn = [
+        _panel(panels[0], timed, [one.row["training_seconds"] / shortest for one in timed], material),
+        _panel(panels[1], settings, [one.row["multiply_adds"] / 1e6 for one in settings], material),
+    ]
+    panels[0].set_xlabel("training time (shortest = 1)")
+    panels[1].set_xlabel("multiply-adds of an image (million)")
     panels[0].set_ylabel(material.accuracy)
     key(figure, panels[0], 3)
     title(figure, material.title(settings, measure="mean", seeds=len(material.leaderboard.seeds) or None))
     figure.draw_without_rendering()  # the places of labels depend on the layout
     figure.set_layout_engine("none")
-    for axes, cost, front in zip(panels, costs.values(), fronts, strict=True):
-        shown = dict.fromkeys([*others, *front])
-        line = steps(cost[front], accuracy[front])  # which labels shall not cover either
-        x, y = np.concatenate([cost, line[0]]), np.concatenate([accuracy, line[1]])
-        label_points(axes, x, y, {place: broken(settings[place].label, 24) for place in shown})
+    for axes, (x, y, labels) in zip(panels, drawn, strict=True):
+        label_points(axes, x, y, labels)
     return figure
 
 
@@ -78,7 +75,15 @@ def steps(x: np.ndarray, y: np.ndarray, points: int = 20) -> tuple[np.ndarray, n
     return np.concatenate([one for one, _ in both]), np.concatenate([one for _, one in both])
 
 
-def _panel(axes: Axes, cost: np.ndarray, accuracy: np.ndarray, front: list[int], named: list[int]) -> None:
+def _panel(
+    axes: Axes, settings: Sequence[Setting], costs: Sequence[float], material: Material
+) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """Draw settings with their costs: the places that labels shall not cover, x and y, and the labels by place."""
+    cost, accuracy = np.array(costs), np.array([_comparable(one, material.metric) for one in settings])
+    complete = [place for place, one in enumerate(settings) if not one.row["lacks_seeds"] and one.row["behind_n"]]
+    front = [complete[at] for at in pareto(cost[complete], accuracy[complete])]
+    most = MOST_ASKED if material.asked else MOST_OTHERS
+    named = [place for place in map(settings.index, material.chosen(most, settings)) if place not in front]
     rest = [place for place in range(len(cost)) if place not in [*front, *named]]
     axes.plot(cost[rest], accuracy[rest], "o", color="0.75", label="other methods" if rest else None)
     axes.plot(cost[named], accuracy[named], "o", color=BLUE)
@@ -87,3 +92,6 @@ def _panel(axes: Axes, cost: np.ndarray, accuracy: np.ndarray, front: list[int],
     axes.set_xscale("log")
     plain_log(axes.xaxis)
     axes.margins(x=0.25, y=0.06)
+    line = steps(cost[front], accuracy[front])  # which labels shall not cover either
+    labels = {place: broken(settings[place].label, 24) for place in [*named, *front]}
+    return np.concatenate([cost, line[0]]), np.concatenate([accuracy, line[1]]), labels

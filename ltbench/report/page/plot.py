@@ -54,7 +54,7 @@ class Plot:
 
 
 def cost_plot(leaderboard: Leaderboard, ids: Sequence[str]) -> Plot | None:
-    """The plot; None where fewer than two rows have a training time on record.
+    """The plot; None where fewer than two rows have a training time on record, on equal hardware.
 
     Accuracies are those on the table's seeds, as in the figure of costs; a row that lacks seeds is on no front.
 
@@ -62,11 +62,8 @@ def cost_plot(leaderboard: Leaderboard, ids: Sequence[str]) -> Plot | None:
         leaderboard: the table.
         ids: of its rows, in their order.
     """
-    rows: list[tuple[str, Values]] = [
-        (name, row)
-        for name, row in zip(ids, leaderboard.rows.to_dict("records"), strict=True)
-        if row["training_seconds"] > 0
-    ]
+    names = dict(zip(leaderboard.rows["setting"], ids, strict=True))
+    rows: list[tuple[str, Values]] = [(names[row["setting"]], row) for row in leaderboard.timed.to_dict("records")]
     if len(rows) < 2:
         return None
     seconds = np.array([row["training_seconds"] for _, row in rows], dtype=float)

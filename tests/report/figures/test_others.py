@@ -86,6 +86,21 @@ def test_cost_is_relative_to_the_cheapest(run, material):
     assert {text.get_text() for text in time.texts} == {"a", "b", "c"}
 
 
+def test_training_times_are_of_equal_hardware(run, material):
+    def costing(name, top1, seconds, machine):
+        made = run(name, top1=top1, cost={"training_seconds": seconds, "multiply_adds": 3_000_000})
+        return made.model_copy(update={"provenance": {"hardware": {"processor": machine}}})
+
+    made = material(
+        costing("a", 90.0, 40.0, "AMD"), costing("b", 70.0, 20.0, "AMD"), costing("c", 80.0, 1.0, "Intel"),
+    )  # fmt: skip
+    time, work = draw("cost", made).axes
+    fronts = [line.get_xydata().tolist() for line in time.lines if line.get_marker() == "D"]
+    assert fronts == [[[1, 70], [2, 90]]]
+    assert {text.get_text() for text in time.texts} == {"a", "b"}
+    assert {text.get_text() for text in work.texts} == {"a", "b", "c"}
+
+
 def test_the_front_is_of_accuracies_on_the_seeds_of_the_table(run, material):
     # b has a mean of 85 thanks to an easy seed of its own, and lacks seed 1: it is 5 behind a on seed 0.
     def costing(name, seed, top1, seconds):
