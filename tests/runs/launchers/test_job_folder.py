@@ -221,11 +221,10 @@ def test_bad_cloud_resources_are_refused(tmp_path):
         skypilot.read_resources(tmp_path / "cloud.toml")
 
 
-NOW = datetime.now(UTC)
-
-
-def state(name, **more):
-    return TaskState(**{"state": name, "began": NOW, "seen": NOW, "host": "far", **more})
+def state(name, *, silent=timedelta(0), **more):
+    """A task's state, last seen `silent` ago: before this call, as a suite takes longer than a task may be silent."""
+    seen = datetime.now(UTC) - silent
+    return TaskState(**{"state": name, "began": seen, "seen": seen, "host": "far", **more})
 
 
 @pytest.mark.parametrize(
@@ -252,7 +251,7 @@ def test_how_a_task_is_follows_from_its_file_and_the_queue(make_job, written, qu
     job = make_job(CONFIGS[:2])
     job.write_arrays([Array(job="7", tasks=[0, 1])])
     if written == "silent":
-        job.write_state(0, state("running", seen=NOW - timedelta(seconds=tasks.SILENT + 60)))
+        job.write_state(0, state("running", silent=timedelta(seconds=tasks.SILENT + 60)))
     elif written is not None:
         job.write_state(0, state(written, reason="out of luck" if written == "failed" else None))
     first, _ = tasks.task_states([job], queue)
@@ -273,7 +272,7 @@ def test_watch_shows_what_waits_and_what_was_lost(make_job, cli, monkeypatch):
     monkeypatch.setattr(tasks, "queue_states", lambda: None)
     job = make_job([CONFIGS[0].replace(seed=seed) for seed in range(4)])
     job.write_state(1, state("running"))
-    job.write_state(2, state("running", seen=NOW - timedelta(hours=1)))
+    job.write_state(2, state("running", silent=timedelta(hours=1)))
     job.write_state(3, state("failed", reason="the data set is not there"))
     view = cli("watch", "--once").out
     assert "2 waiting, 0 running, 0 interrupted, 2 failed, 0 done" in view
@@ -290,7 +289,7 @@ def test_what_has_failed_is_known_from_results_and_from_job_folders(make_job, ma
     job = make_job(configs[:4])
     job.write_state(0, state("done"))
     job.write_state(1, state("interrupted", reason="it was stopped"))
-    job.write_state(2, state("running", seen=NOW - timedelta(hours=1)))
+    job.write_state(2, state("running", silent=timedelta(hours=1)))
     job.write_state(3, state("requeued"))
     unsubmitted = make_job(configs[5:])
     assert unsubmitted.state(0) is None
