@@ -11,20 +11,30 @@ import numpy as np
 import scipy.special
 from numpy.typing import NDArray
 
-from ltbench.metrics.confidence_bins import BINS, Floats, bin_of
+from ltbench.metrics.confidence_bins import BINS, Floats
 
 _Z = 1.959964  # of the middle 95 % of a normal distribution
 _Z_ONE_SIDED = 1.644854  # of its lower 95 %
 _LARGEST_SCALE = 8.0
 """True gaps are searched up to this multiple of the measured ones."""
-_DRAWS = 1000
+_HALVINGS = 23
+"""Of the scale's range, until it is smaller than 1e-6."""
+DRAWS = 1000
+"""Number of draws that a mean is taken over."""
 
 
-def confidence_table(confidence: NDArray[np.floating], bins: int = BINS) -> tuple[Floats, Floats]:
-    """Images and mean confidence of each bin, (B,) each, of (N,) confidences; 0 where it is empty."""
-    cell = bin_of(confidence, bins)
-    count = np.bincount(cell, minlength=bins).astype(float)
-    return count, np.bincount(cell, confidence, minlength=bins) / np.maximum(count, 1)
+def confidence_table(
+    confidence: NDArray[np.floating], cells: NDArray[np.int64], bins: int = BINS
+) -> tuple[Floats, Floats]:
+    """Images and mean confidence of each bin, (B,) each; 0 where it is empty.
+
+    Args:
+        confidence: (N,) of the images.
+        cells: (N,) their bins (``bin_of``).
+        bins: number of bins.
+    """
+    count = np.bincount(cells, minlength=bins).astype(float)
+    return count, np.bincount(cells, confidence, minlength=bins) / np.maximum(count, 1)
 
 
 @dataclass(frozen=True)
@@ -63,17 +73,26 @@ def estimate(count: Floats, confidence: Floats, accuracy: Floats) -> Estimate:
         confidence: (n, B) mean confidence, 0 to 1; of any value where a bin is empty.
         accuracy: (n, B) likewise.
     """
+    return estimates(count[None], confidence[None], accuracy[None])[0]
+
+
+def estimates(count: Floats, confidence: Floats, accuracy: Floats) -> list[Estimate]:
+    """The same of many models, each with as many seeds, which is quicker than one by one.
+
+    Args:
+        count: (m, n, B) images in the bins of n seeds of m models.
+        confidence: (m, n, B), likewise.
+        accuracy: (m, n, B), likewise.
+    """
     gaps = _Gaps(count, confidence, accuracy)
-    floor = float(ece_floor(count, confidence).mean())
-    seeds = len(gaps.measured)
-    spread = float(gaps.measured.var(ddof=1)) / seeds if seeds > 1 else 0.0
-    return Estimate(
-        floor=floor,
-        floor_limit=floor + 100 * _Z_ONE_SIDED * gaps.moments(0.0).deviation,
-        debiased=100 * gaps.true_error(0.0, 0.0),
-        low=100 * gaps.true_error(_Z, spread),
-        high=100 * gaps.true_error(-_Z, spread),
-    )
+    floor = ece_floor(count, confidence).mean(-1)
+    seeds = count.shape[1]
+    spread = gaps.measured.var(-1, ddof=1) / seeds if seeds > 1 else np.zeros(len(count))
+    limit = floor + 100 * _Z_ONE_SIDED * gaps.moments(np.zeros(len(count))).deviation
+    debiased = gaps.true_error(0.0, np.zeros(len(count)))
+    low, high = gaps.true_error(_Z, spread), gaps.true_error(-_Z, spread)
+    columns = (floor, limit, 100 * debiased, 100 * low, 100 * high)
+    return [Estimate(*map(float, one)) for one in zip(*columns, strict=True)]
 
 
 def ece_floor(count: Floats, confidence: Floats) -> Floats:
@@ -105,18 +124,20 @@ def mean_deviation(count: Floats, probability: Floats) -> Floats:
     return np.where(count > 0, 2 * (1 - p) * k * np.exp(log_probability), 0.0)
 
 
-def mce_floor(count: Floats, confidence: Floats) -> float:
+def mce_floor(count: Floats, confidence: Floats, draws: int = DRAWS, key: int = 0) -> float:
     """The MCE that a perfectly calibrated model with these confidences measures on average, percent.
 
-    Mean over 1000 draws of consistency resampling, always the same ones.
+    Mean over draws of consistency resampling, always the same ones.
 
     Args:
         count: (B,) images in each bin.
         confidence: (B,) mean confidence.
+        draws: their number.
+        key: another one gives other draws; models whose mean is taken need their own.
     """
     there = count > 0
     n, p = count[there].astype(np.int64), np.clip(confidence[there], 0, 1)
-    drawn = np.random.Generator(np.random.Philox(key=0)).binomial(n, p, (_DRAWS, len(n)))
+    drawn = np.random.Generator(np.random.Philox(key=key)).binomial(n, p, (draws, len(n)))
     return float(100 * np.abs(drawn / n - p).max(1).mean())
 
 
@@ -142,32 +163,39 @@ def consistency_bars(count: Floats, confidence: Floats) -> tuple[Floats, Floats]
 
 @dataclass(frozen=True)
 class _Moments:
-    true: float
-    measured: float
-    deviation: float
+    """(m,) each, of m models: 0 to 1, mean over seeds."""
+
+    true: Floats
+    measured: Floats
+    deviation: Floats
 
 
 class _Gaps:
-    """Measured gaps of the bins of some seeds, and what would be measured if the true ones were a multiple of them."""
+    """Measured gaps of the bins of models' seeds, and what would be measured if the true ones were a multiple of them.
+
+    Args:
+        count: (m, n, B) images in each bin, as confidence and accuracy.
+    """
 
     def __init__(self, count: Floats, confidence: Floats, accuracy: Floats) -> None:
-        self.images = count.sum(-1, keepdims=True)
-        self.fraction = count / self.images
+        self.images = count.sum(-1)
+        self.fraction = count / self.images[..., None]
         self.count = np.maximum(count, 1)
         self.confidence = np.clip(np.where(count > 0, confidence, 0.5), 0, 1)
         self.gap = np.where(count > 0, accuracy - self.confidence, 0.0)
         self.measured = (self.fraction * np.abs(self.gap)).sum(-1)
-        if not self.measured.any():  # no gap gives a direction: one standard error of each bin does, away from 0 and 1
-            error = np.sqrt(self.confidence * (1 - self.confidence) / self.count) * (count > 0)
-            self.gap = np.where(self.confidence > 0.5, -error, error)
+        # No gap gives a direction: one standard error of each bin does, away from 0 and 1.
+        error = np.sqrt(self.confidence * (1 - self.confidence) / self.count) * (count > 0)
+        directed = np.where(self.confidence > 0.5, -error, error)
+        self.gap = np.where(self.measured.any(-1)[:, None, None], self.gap, directed)
         # A binomial deviation where images are few, e.g. one in a bin, is not that of a normal distribution.
         normal = np.sqrt(2 / np.pi * self.count * self.confidence * (1 - self.confidence))
         exact = mean_deviation(self.count, self.confidence)
         self.shape = np.divide(exact, normal, out=np.ones_like(normal), where=normal > 0)
 
-    def moments(self, scale: float) -> _Moments:
-        """True value, expected value and standard deviation of the ECE, 0 to 1, mean over seeds."""
-        accuracy = np.clip(self.confidence + scale * self.gap, 0, 1)
+    def moments(self, scale: Floats) -> _Moments:
+        """True value, expected value and standard deviation of the ECE where gaps are (m,) times the measured ones."""
+        accuracy = np.clip(self.confidence + scale[:, None, None] * self.gap, 0, 1)
         gap = np.abs(accuracy - self.confidence)
         noise = np.maximum(self.shape * np.sqrt(accuracy * (1 - accuracy) / self.count), 1e-12)
         folded = noise * np.sqrt(2 / np.pi) * np.exp(-((gap / noise) ** 2) / 2) + gap * scipy.special.erf(
@@ -175,29 +203,28 @@ class _Gaps:
         )
         true = (self.fraction * gap).sum(-1)
         within = (self.fraction**2 * np.maximum(gap**2 + noise**2 - folded**2, 0)).sum(-1)
-        between = ((self.fraction * gap**2).sum(-1) - true**2) / self.images[..., 0]
+        between = ((self.fraction * gap**2).sum(-1) - true**2) / self.images
         deviation = np.sqrt(within + np.maximum(between, 0))
-        return _Moments(float(true.mean()), float((self.fraction * folded).sum(-1).mean()), float(deviation.mean()))
+        return _Moments(true.mean(-1), (self.fraction * folded).sum(-1).mean(-1), deviation.mean(-1))
 
-    def true_error(self, deviations: float, spread: float) -> float:
-        """The true ECE from which the measured one is so many standard deviations away; 0 where there is none.
+    def true_error(self, deviations: float, spread: Floats) -> Floats:
+        """(m,) true ECE from which the measured one is so many standard deviations away; 0 where there is none.
 
         Args:
             deviations: above the expected value.
-            spread: variance that is added to that of the images.
+            spread: (m,) variance that is added to that of the images.
         """
-        measured = float(self.measured.mean())
+        measured = self.measured.mean(-1)
 
-        def excess(scale: float) -> float:
+        def excess(scale: Floats) -> Floats:
             found = self.moments(scale)
-            return found.measured + deviations * float(np.sqrt(found.deviation**2 + spread)) - measured
+            return np.asarray(found.measured + deviations * np.sqrt(found.deviation**2 + spread) - measured)
 
-        if excess(0.0) >= 0:
-            return 0.0
-        if excess(_LARGEST_SCALE) <= 0:
-            return self.moments(_LARGEST_SCALE).true
-        low, high = 0.0, _LARGEST_SCALE
-        while high - low > 1e-6:  # bisection: scipy.optimize takes longer to import than `ltbench show` to run
+        low, high = np.zeros(len(measured)), np.full(len(measured), _LARGEST_SCALE)
+        none, most = excess(low) >= 0, excess(high) <= 0
+        for _ in range(_HALVINGS):  # bisection: scipy.optimize takes longer to import than `ltbench show` to run
             middle = (low + high) / 2
-            low, high = (middle, high) if excess(middle) < 0 else (low, middle)
-        return self.moments(high).true
+            below = excess(middle) < 0
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        scale = np.where(most, _LARGEST_SCALE, high)
+        return np.where(none, 0.0, self.moments(scale).true)

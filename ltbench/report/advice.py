@@ -44,7 +44,7 @@ def advise(leaderboard: Leaderboard, stored: Collection | None = None, *, lacks:
             nothing about rare classes.
         lacks: whether to say what the table lacks, with the commands that would mend it.
     """
-    rows: list[Row] = leaderboard.rows.to_dict("records")
+    rows = leaderboard.records
     best = next((row for row in rows if row["setting"] == leaderboard.reference), None)
     mended = _lacks(leaderboard, stored) if lacks else ""
     if best is None:
@@ -271,9 +271,7 @@ def _few_shot(best: Row, leaderboard: Leaderboard) -> str:
         return ""
     beside = f", on many-shot classes {many:.1f} %" if many is not None else ""
     text = f"On few-shot classes it has {few:.1f} %{beside}"
-    top = next(
-        (row for row in leaderboard.rows.to_dict("records") if row["setting"] == leaderboard.best.get("few")), None
-    )
+    top = next((row for row in leaderboard.records if row["setting"] == leaderboard.best.get("few")), None)
     if top is not None and top["setting"] != best["setting"] and f"{top['few']:.1f}" != f"{few:.1f}":
         text += f"; the best there is {_name(top)} with {top['few']:.1f} %"
     return f"{text}."

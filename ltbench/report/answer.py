@@ -30,7 +30,7 @@ class Remedy:
 
 def answer(leaderboard: Leaderboard) -> str:
     """Who leads, how many tie, and which of these is the cheapest, in one sentence."""
-    rows: list[Row] = leaderboard.rows.to_dict("records")
+    rows = leaderboard.records
     what = _settings_or_methods(leaderboard)
     best = next((row for row in rows if row["setting"] == leaderboard.reference), None)
     if best is None:
@@ -98,7 +98,7 @@ def remedies(leaderboard: Leaderboard, stored: Collection | None = None) -> list
         leaderboard: the table.
         stored: the results that it was made of, for commands.
     """
-    rows: list[Row] = leaderboard.rows.to_dict("records")
+    rows = leaderboard.records
     found = [_chance(leaderboard, rows, stored), _epochs(leaderboard, rows, stored), _seeds(leaderboard, rows, stored)]
     return [one for one in found if one is not None]
 

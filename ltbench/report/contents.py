@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from ltbench.errors import unknown
 from ltbench.report.advice import advise
@@ -24,6 +25,10 @@ def _reported(leaderboard: Leaderboard, stored: Collection) -> list[Table | str]
         return []
     title = f"Reported and measured: {leaderboard.title}"
     return [Table(title, list(HEADER), cells(found), level=2, expendable=["Note"]), "\n".join(notes(found))]
+
+
+def _advice(leaderboard: Leaderboard, stored: Collection) -> list[str]:
+    return [advise(leaderboard, stored)]
 
 
 PARTS: Mapping[str, Callable[[Leaderboard, Collection], Sequence[Table | str]]] = {
@@ -86,13 +91,14 @@ def contents(
                 table = leaderboard_table(leaderboard, view, above(leaderboard, stored), keys)
                 apart = [best_of_many(leaderboard), tuned_apart(leaderboard)]
                 yield replace(table, caption=" ".join(filter(None, [*apart, table.caption])))
+            elif fold and name != "advice":
+                yield Folded(_SUMMARIES[name], partial(PARTS[name], leaderboard, stored))
             elif name != "advice":
-                blocks = PARTS[name](leaderboard, stored)
-                yield from [Folded(_SUMMARIES[name], blocks)] if fold and blocks else blocks
+                yield from PARTS[name](leaderboard, stored)
         if fold and "advice" in names:
-            yield Folded(_SUMMARIES["advice"], [advise(leaderboard, stored)])
+            yield Folded(_SUMMARIES["advice"], partial(_advice, leaderboard, stored))
     notes = [_NOTES[name] for name in names if name in _NOTES]
-    yield from [Folded("What the columns mean", notes)] if fold_notes and notes else notes
+    yield from [Folded("What the columns mean", lambda: notes)] if fold_notes and notes else notes
     yield from split_reasons(leaderboards)
     yield counted(read or stored)
     if "advice" in names and not fold:  # at the end, where a terminal shows it, and that of the largest table last

@@ -46,7 +46,10 @@ def load_results(*folders: str | Path) -> pd.DataFrame:
     Raises:
         LtbenchError: if a folder is not there.
     """
-    return frame(collect(folders or ("results",)))
+    stored = collect(folders or ("results",))
+    rows = frame(stored)
+    rows.attrs["problems"] = stored.left_out
+    return rows
 
 
 def frame(stored: Collection) -> pd.DataFrame:
@@ -56,9 +59,7 @@ def frame(stored: Collection) -> pd.DataFrame:
     in percent, costs, ``hardware`` (as JSON), ``path``, ``setting`` (equal for runs that differ in their seed only) and
     ``table`` (equal for runs that one leaderboard may hold).
     """
-    rows = pd.DataFrame([_row(result, stored.paths[name]) for name, result in stored.results.items()])
-    rows.attrs["problems"] = stored.left_out
-    return rows
+    return pd.DataFrame([_row(result, stored.paths[name]) for name, result in stored.results.items()])
 
 
 def _row(result: Result, path: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ltbench.data.label_shift import DISTRIBUTIONS, shifted
 from ltbench.errors import LtbenchWarning
 from ltbench.metrics.calibration_noise import confidence_table, ece_floor
+from ltbench.metrics.confidence_bins import bin_of
 from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.leaderboard_table import spread
@@ -26,7 +27,7 @@ PRIORS = {
     "labels: transductive",
 }
 _METRICS = {"top1": "Accuracy", "ece": "ECE"}
-_COLUMNS = ["distribution", "prior", "images", "classes", *_METRICS]
+_SET = ("distribution", "prior", "images", "classes")
 
 
 def under_shift(leaderboard: Leaderboard, stored: Collection, *, floors: bool = True) -> pd.DataFrame:
@@ -42,24 +43,28 @@ def under_shift(leaderboard: Leaderboard, stored: Collection, *, floors: bool = 
         (percent; the noise floor of the ECE is NaN where a run of an older version has none), in the order of the
         leaderboard and of the stored sets; only settings all of whose runs have such figures.
     """
-    runs: dict[str, list[Any]] = {name: [] for name in ("setting", "label", "runs", *_COLUMNS, "ece_floor")}
-    for row in leaderboard.rows.to_dict("records"):
+    rows = []
+    for row in leaderboard.records:
+        runs: dict[tuple[Any, ...], list[tuple[float, ...]]] = {}
         for run_id in row["run_ids"]:
-            figures = _figures(stored, run_id, floors=floors)
-            more = len(figures["distribution"])
-            for name, value in {"setting": row["setting"], "label": row["label"], "runs": row["n"]}.items():
-                runs[name] += [value] * more
-            for name, values in figures.items():
-                runs[name] += values
-    if not runs["setting"]:
-        further = [*(f"{metric}_sd" for metric in _METRICS), "ece_floor"]
-        return pd.DataFrame(columns=["setting", "label", *_COLUMNS, *further])
-    keys = ["setting", "label", "distribution", "prior", "images", "classes"]
-    grouped = pd.DataFrame(runs).groupby(keys, sort=False)
-    means, deviations = grouped[list(_METRICS)].mean(), grouped[list(_METRICS)].std(ddof=1).add_suffix("_sd")
-    complete = grouped["runs"].size() == grouped["runs"].first()
-    floor = grouped["ece_floor"].mean().where(grouped["ece_floor"].count() == grouped["runs"].size())
-    return means.join([deviations, floor])[complete].reset_index()
+            sets, figures = _figures(stored, run_id, floors=floors)
+            for one, measured in zip(sets, figures, strict=True):
+                runs.setdefault(one, []).append(measured)
+        rows += [
+            (row["setting"], row["label"], *one, *_over_seeds(measured))
+            for one, measured in runs.items()
+            if len(measured) == row["n"]
+        ]
+    deviations = [f"{name}_sd" for name in _METRICS]
+    return pd.DataFrame(rows, columns=["setting", "label", *_SET, *_METRICS, *deviations, "ece_floor"])
+
+
+def _over_seeds(figures: list[tuple[float, ...]]) -> list[float]:
+    """Means of the metrics, their standard deviations, and the mean of the noise floor."""
+    values = np.array(figures)
+    means = values.mean(0)
+    deviations = values[:, :-1].std(0, ddof=1) if len(values) > 1 else np.full(len(_METRICS), math.nan)
+    return [*means[:-1], *deviations, means[-1]]
 
 
 def shift_tables(leaderboard: Leaderboard, stored: Collection) -> list[Table]:
@@ -76,7 +81,7 @@ def _table(leaderboard: Leaderboard, found: pd.DataFrame, prior: str, metric: st
     cells = {(row["setting"], row["distribution"]): spread(row[metric], row[f"{metric}_sd"]) for row in _dicts(found)}
     rows = [
         [str(row["label"]), *(cells.get((row["setting"], name), "n/a") for name in sets.index)]
-        for _, row in leaderboard.rows.iterrows()
+        for row in leaderboard.records
     ]
     listed = ", ".join(f"{short(name)} {row['images']}/{row['classes']}" for name, row in sets.iterrows())
     about = (
@@ -115,21 +120,25 @@ def short(distribution: object) -> str:
     return f"{name[:1].upper()}{ratio}" if ratio else name.capitalize()
 
 
-def _figures(stored: Collection, run_id: str, *, floors: bool) -> dict[str, list[Any]]:
-    """The columns of a run; empty ones where it has no figures, or damaged ones (with a warning)."""
+def _figures(stored: Collection, run_id: str, *, floors: bool) -> tuple[list[tuple[Any, ...]], list[tuple[float, ...]]]:
+    """Each shifted set of a run, and what was measured on it: the metrics and the noise floor.
+
+    Empty lists where it has no figures, or damaged ones (with a warning).
+    """
     result = stored.results[run_id]
     try:
-        figures = {name: list(getattr(result.shift, name, [])) for name in _COLUMNS}
+        figures = {name: getattr(result.shift, name, []) for name in (*_SET, *_METRICS)}
         if len({len(values) for values in figures.values()}) > 1:
             raise ValueError("columns are of different lengths")
         known = _floors(result, figures) if floors else [math.nan] * len(figures["distribution"])
-        return {**figures, "ece_floor": known}
     except ValueError as error:
         warnings.warn(f"{stored.paths[run_id]}: figures under label shift are damaged: {error}", LtbenchWarning, 2)
-        return {name: [] for name in (*_COLUMNS, "ece_floor")}
+        return [], []
+    sets = list(zip(*(figures[name] for name in _SET), strict=True))
+    return sets, list(zip(*(figures[name] for name in _METRICS), known, strict=True))
 
 
-def _floors(result: Result, figures: Mapping[str, list[Any]]) -> list[float]:
+def _floors(result: Result, figures: Mapping[str, Sequence[Any]]) -> list[float]:
     """The noise floor of each ECE; where a result does not store it, from its images as long as nothing corrects them.
 
     Raises:
@@ -149,11 +158,12 @@ def _floors(result: Result, figures: Mapping[str, list[Any]]) -> list[float]:
     except ValueError:  # of which the row's interval tells
         return floors.tolist()
     images = _images_of_sets(labels.tobytes(), tuple(result.data.trained_on))
+    cells = bin_of(confidence)
     tables = {}
     for place in plain:
         index = images.get(figures["distribution"][place], _NONE)
         if len(index) and len(index) == figures["images"][place]:
-            tables[place] = confidence_table(confidence[index])
+            tables[place] = confidence_table(confidence[index], cells[index])
     if tables:
         count, mean = (np.stack(column) for column in zip(*tables.values(), strict=True))
         floors[list(tables)] = ece_floor(count, mean)

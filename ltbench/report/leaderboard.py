@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,19 @@ class Leaderboard:
     """The difference that two mean ranks need; None where there are too few rows or seeds, as for ``friedman``."""
     friedman: float | None
     """The p value of Friedman's test that all rows rank alike."""
+
+    @cached_property
+    def records(self) -> list[dict[Any, Any]]:
+        """The rows as plain records, made once: it takes longer than most of what is then done with them."""
+        return self.rows.to_dict("records")
+
+    @cached_property
+    def other_records(self) -> dict[str, list[dict[Any, Any]]]:
+        """``others`` as plain records, by the setting that stands for them."""
+        found: dict[str, list[dict[Any, Any]]] = {}
+        for row in self.others.to_dict("records"):
+            found.setdefault(row["of"], []).append(row)
+        return found
 
     @property
     def timed(self) -> pd.DataFrame:
@@ -280,12 +294,11 @@ def _ordered(rows: pd.DataFrame, reference: str | None) -> pd.DataFrame:
     index = order.sort_values(["lacks", "behind", "first"], kind="stable").index
     rows = rows.assign(tie=level).loc[index].reset_index(drop=True)
     rows["tie"] = rows["tie"].cummin()
-    places = []
-    for row in rows.to_dict("records"):
-        before = rows[(rows["behind"] < row["behind"] - 1e-9) & (rows["lacks_seeds"] == "")]
-        ranked = row["lacks_seeds"] == "" and not math.isnan(row["behind"])
-        places.append((1.0 if row["tie"] else 1.0 + len(before)) if ranked else math.nan)
-    return rows.assign(place=places)
+    behind = rows["behind"].to_numpy(dtype=float)
+    has_all = (rows["lacks_seeds"] == "").to_numpy()
+    before = ((behind < behind[:, None] - 1e-9) & has_all).sum(1)
+    places = np.where(rows["tie"], 1.0, 1.0 + before)
+    return rows.assign(place=np.where(has_all & ~np.isnan(behind), places, math.nan))
 
 
 def _on_seeds(scores: NDArray[np.float64], ranking: Comparison) -> NDArray[np.float64]:

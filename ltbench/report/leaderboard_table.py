@@ -32,12 +32,16 @@ _LOWEST_FIRST = ("rank", *LOWER_IS_BETTER, "ece_floor", "ece_debiased", "paramet
 _LOWEST_FIRST += ("training_seconds", "peak_memory_bytes", "behind", "p", "method")
 
 
+Row = Mapping[Any, Any]
+"""A row of ``Leaderboard.settings``."""
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table."""
 
     heading: str
-    cell: Callable[[Leaderboard, pd.Series], str]
+    cell: Callable[[Leaderboard, Row], str]
     key: str
     """The column of ``Leaderboard.rows`` that it sorts by."""
 
@@ -150,26 +154,26 @@ def leaderboard_table(
     """
     view = view or View()
     names = list(view.columns) or _usual_columns(leaderboard)
-    ordered = _sorted(leaderboard.rows, view.sort)
+    ordered = _sorted(leaderboard, view.sort)
     rows: list[list[str]] = []
     cited: list[str] = []
     further: list[str] = []
     band, subordinate = set(), set()
     last_tie = 0
-    for _, row in ordered.iterrows():
+    for row in ordered:
         if row["tie"]:
             band.add(len(rows))
         further.append(f"+{row['further']} setting{'s' * (row['further'] != 1)}" if row["further"] else "")
         rows.append([_label(row), *(_ALL[name].cell(leaderboard, row) for name in names)])
         cited.append((keys or {}).get(row["method"], ""))
-        for _, other in _opened(leaderboard, row, view).iterrows():
+        for other in _opened(leaderboard, row, view):
             subordinate.add(len(rows))
             cells = ("" if name in _NEED_A_COMPARISON else _ALL[name].cell(leaderboard, other) for name in names)
             rows.append([str(other["label"]), *cells])
             cited.append("")
             further.append("")
         last_tie = len(rows) if row["tie"] else last_tie
-    ties = int(ordered["tie"].sum())
+    ties = sum(row["tie"] for row in ordered)
     has_rule = 1 < ties < len(ordered) and not view.sort
     return Table(
         leaderboard.title,
@@ -195,37 +199,38 @@ def _usual_columns(leaderboard: Leaderboard) -> list[str]:
     return ["rank", "n", *first, *shots, "ece", "floor", "debiased", "mce", "params", "madds", "train"]
 
 
-def _sorted(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+def _sorted(leaderboard: Leaderboard, name: str) -> list[dict[Any, Any]]:
+    """The rows, by a column or in the leaderboard's own order."""
+    rows = leaderboard.rows
     if not name:
-        return rows
+        return leaderboard.records
     if name == "method":
-        return rows.sort_values("label", kind="stable", key=lambda labels: labels.str.casefold())
-    key = _ALL[name].key
-    return rows.sort_values(key, ascending=name in _LOWEST_FIRST or key in _LOWEST_FIRST, kind="stable")
+        ordered = rows.sort_values("label", kind="stable", key=lambda labels: labels.str.casefold())
+    else:
+        key = _ALL[name].key
+        ordered = rows.sort_values(key, ascending=name in _LOWEST_FIRST or key in _LOWEST_FIRST, kind="stable")
+    return ordered.to_dict("records")
 
 
-def _opened(leaderboard: Leaderboard, row: pd.Series, view: View) -> pd.DataFrame:
+def _opened(leaderboard: Leaderboard, row: Row, view: View) -> list[dict[Any, Any]]:
     """The other settings of a row that are shown below it."""
-    others = leaderboard.others
-    if others.empty or not (row["method"] in view.opened or "all" in view.opened):
-        return others.head(0)
-    shown: pd.DataFrame = others[others["of"] == row["setting"]]
-    return shown
+    opened = row["method"] in view.opened or "all" in view.opened
+    return leaderboard.other_records.get(row["setting"], []) if opened else []
 
 
 def rows_in_view(leaderboard: Leaderboard, view: View) -> Iterator[dict[Any, Any]]:
     """The rows, and below each those of its other settings that are shown, which have ``of``."""
-    for _, row in _sorted(leaderboard.rows, view.sort).iterrows():
-        yield row.to_dict()
-        yield from _opened(leaderboard, row, view).to_dict("records")
+    for row in _sorted(leaderboard, view.sort):
+        yield row
+        yield from _opened(leaderboard, row, view)
 
 
-def _label(row: pd.Series) -> str:
+def _label(row: Row) -> str:
     """The label, and the methods that equal the row's."""
     return f"{row['label']} = {row['same_as']}" if row["same_as"] else str(row["label"])
 
 
-def place_text(leaderboard: Leaderboard, row: pd.Series | Mapping[Any, Any]) -> str:
+def place_text(leaderboard: Leaderboard, row: Row) -> str:
     """For example "1=" for a rank that several rows have, and "–" for a row without one."""
     if pd.isna(row["place"]):
         return "–"
@@ -233,7 +238,7 @@ def place_text(leaderboard: Leaderboard, row: pd.Series | Mapping[Any, Any]) -> 
     return f"{row['place']:.0f}{'=' * shared}"
 
 
-def _p(leaderboard: Leaderboard, row: pd.Series) -> str:
+def _p(leaderboard: Leaderboard, row: Row) -> str:
     return "" if row["setting"] == leaderboard.reference else probability(row["p"])
 
 
@@ -265,7 +270,7 @@ def about_seeds(leaderboard: Leaderboard) -> str:
 
 def ahead_of_reference(leaderboard: Leaderboard) -> str:
     """A clause for a table without a first row: which rows that lack seeds are ahead of the best row with all seeds."""
-    ahead = [str(row["label"]) for row in leaderboard.rows.to_dict("records") if row["behind"] < 0]
+    ahead = [str(row["label"]) for row in leaderboard.records if row["behind"] < 0]
     (reference,) = leaderboard.rows["label"][leaderboard.rows["setting"] == leaderboard.reference]
     verb = "is" if len(ahead) == 1 else "are"
     return f"{', '.join(ahead)} {verb} ahead of {reference}, the best row that lacks none, on the seeds that both have"
@@ -294,7 +299,7 @@ def _listed(numbers: str) -> str:
     return ", ".join(each) if len(each) <= 10 else f"{', '.join(each[:3])} ... {each[-1]} ({len(each)} in all)"
 
 
-def _cell(leaderboard: Leaderboard, row: pd.Series, metric: str, digits: int) -> str:
+def _cell(leaderboard: Leaderboard, row: Row, metric: str, digits: int) -> str:
     text = spread(row[metric], row[f"{metric}_sd"], digits)
     compared = metric == leaderboard.metric and "p" in row and not math.isnan(row["p"])
     if compared and not row["significantly_worse"]:
@@ -316,7 +321,7 @@ def differences_table(leaderboard: Leaderboard) -> Table:
             _number(row["rank"], 1),
             _number(100 * row["wins"], 0),
         ]
-        for _, row in leaderboard.rows.iterrows()
+        for row in leaderboard.records
     ]
     header = ["Method", "n", f"{name} [95 %]", "ECE debiased [95 %]", "Behind", "p (adj.)", "Mean rank", "Wins %"]
     expendable = ["n", "Mean rank", "Wins %", "ECE debiased [95 %]"]
@@ -340,7 +345,7 @@ def _interval(value: float, low: float, high: float) -> str:
     return f"{shown} [n/a]" if math.isnan(low) else f"{shown} [{low:.1f}, {high:.1f}]"
 
 
-def _behind(leaderboard: Leaderboard, row: pd.Series) -> str:
+def _behind(leaderboard: Leaderboard, row: Row) -> str:
     if row["setting"] == leaderboard.reference:
         return "best" if leaderboard.leads else _number(row["behind"], 1)
     seeds = "" if row["behind_n"] in (0, row["n"]) else f" ({row['behind_n']})"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 from rich.box import Box
+from rich.cells import cell_len
 from rich.console import Console
-from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -32,6 +32,8 @@ _TIE = "on bright_black"
 """The tint of rows that tie with the best."""
 _RULED = Box("    \n    \n ── \n    \n ── \n    \n    \n    \n")
 """A rule below the header and where a section ends."""
+_PADDING = 3
+"""Number of characters between two columns of the box; one less beside the first and the last together."""
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -42,8 +44,8 @@ def markdown(parts: Iterable[Block]) -> str:
 
 def _markdown_block(part: Block) -> str:
     if isinstance(part, Folded):
-        inside = "\n".join(map(_markdown_block, part.blocks))
-        return f"<details>\n<summary>{part.summary}</summary>\n\n{inside}\n</details>\n"
+        inside = "\n".join(map(_markdown_block, part.blocks()))
+        return f"<details>\n<summary>{part.summary}</summary>\n\n{inside}\n</details>\n" if inside else ""
     return _markdown(part) if isinstance(part, Table) else f"{part}\n"
 
 
@@ -309,11 +311,15 @@ def _without_expendable(table: Table, too_wide: Callable[[Table], bool]) -> tupl
 
 
 def _width(table: Table, label: int | None = None) -> int:
-    """Number of characters of a table's lines, its labels folded at so many."""
-    console = Terminal(file=io.StringIO(), width=10_000)
-    whole = Measurement.get(console, console.options, _rich(table, None)).maximum
-    longest = max(len(_text_label(table, place)) for place in range(len(table.rows)))
-    return whole - max(0, longest - (label or longest))
+    """Number of characters of a table's lines, its labels folded at so many; as rich has it, which takes far longer."""
+    labels = [cell_len(_text_label(table, place)) for place in range(len(table.rows))]
+    first = max([cell_len(table.header[0]), *(min(one, label or one) for one in labels)])
+    figures = [max(map(_cell_width, column)) for column in zip(table.header, *table.rows, strict=True)][1:]
+    return first + sum(figures) + _PADDING * len(table.header) - 1
+
+
+def _cell_width(cell: str) -> int:
+    return cell_len(cell) + len("* ") * isinstance(cell, Bold)
 
 
 def records(leaderboards: Iterable[Leaderboard], view: View | None = None) -> list[dict[str, Any]]:

@@ -39,53 +39,64 @@ def row_labels(runs: pd.DataFrame, candidates: Sequence[Candidate], chosen: Chos
         candidates: its settings.
         chosen: which of them stand for their methods.
     """
-    settings = runs.drop_duplicates("setting").set_index("setting")
+    settings = [_without_missing(row) for row in runs.drop_duplicates("setting").astype(object).to_dict("records")]
     departures = {one.setting: one.departures.hyperparameters for one in candidates}
     called = {one.setting: one.result.method.name or display_name(one.method) for one in candidates}
-    foreign = settings[settings["revision"].isin((SCORED, IMPORTED))]  # not trained here, with settings not known here
-    labels = {str(setting): f"{called[str(setting)]} ({row['revision']})" for setting, row in foreign.iterrows()}
-    settings = settings.drop(foreign.index)
-    if settings.empty:
+    # Models that were not trained here have settings that are not known here.
+    foreign = [row for row in settings if row["revision"] in (SCORED, IMPORTED)]
+    labels = {row["setting"]: f"{called[row['setting']]} ({row['revision']})" for row in foreign}
+    settings = [row for row in settings if row["setting"] not in labels]
+    if not settings:
         return labels
-    shown = [name for name in map(str, settings) if name.startswith(_SETTING_ROOTS) and name not in _NOT_IN_LABELS]
+    shown = [name for name in map(str, runs) if name.startswith(_SETTING_ROOTS) and name not in _NOT_IN_LABELS]
     # Rows of a search are named by that; the hyper-parameters that it found need not be.
-    tuned = settings["tuning_trials"].notna()
-    own = {name: _varying(rows, shown) for name, rows in settings.groupby(["method", tuned])}
+    groups: dict[tuple[str, bool], list[Row]] = {}
+    for row in settings:
+        groups.setdefault((row["method"], "tuning_trials" in row), []).append(row)
+    own = {group: _varying(rows, shown) for group, rows in groups.items()}
     # A hyper-parameter that every method of the table has, such as mixup, is named for all where it differs.
-    common = [name for name in shown if _HYPERPARAMETER not in name or settings[name].notna().all()]
-    if settings["recipe.name"].eq("paper").all():  # each method has its authors' own: no part of its name
+    common = [name for name in shown if _HYPERPARAMETER not in name or all(name in row for row in settings)]
+    if all(row.get("recipe.name") == "paper" for row in settings):  # authors' own, so no part of a method's name
         common = [name for name in common if not name.startswith("recipe.")]
     shared = _varying(settings, [name for name in common if name != "revision"])
-    usual = {"decode": "cpu", "recipe.head": _of_most(settings["recipe.head"])}  # a few methods have their own head
-    for setting, row in settings.iterrows():
-        searched = pd.notna(row["tuning_trials"])
+    usual = {"decode": "cpu", "recipe.head": _of_most(settings, "recipe.head")}  # a few methods have their own head
+    for row in settings:
+        setting, searched = row["setting"], "tuning_trials" in row
         named = list(dict.fromkeys([*_ALWAYS_NAMED, *shared, *own[row["method"], searched]]))
-        departing = departures[str(setting)]
+        departing = departures[setting]
         if setting in chosen.defaults:
             named = [name for name in named if name in _ALWAYS_NAMED or name == "batch_norm_images"]
         elif departing is not None:
             departing_names = [f"{_HYPERPARAMETER}{name}" for name in departing]
             named = [name for name in named if _HYPERPARAMETER not in name or name in departing_names]
             named += [] if searched else [name for name in departing_names if name not in named]
-        differing = [name for name in named if not pd.isna(row[name]) and row[name] != usual.get(name)]
+        differing = [name for name in named if name in row and row[name] != usual.get(name)]
         search = [f"tuned in {row['tuning_trials']:g} trials"] if searched else []
-        parts = [called[str(setting)], *search, *(_setting(name, row[name]) for name in differing)]
-        labels[str(setting)] = ", ".join(parts)
+        parts = [called[setting], *search, *(_setting(name, row[name]) for name in differing)]
+        labels[setting] = ", ".join(parts)
     uses = Counter(labels.values())
-    for setting, row in settings.iterrows():  # experts that divide the backbone otherwise
-        if uses[labels[str(setting)]] > 1 and pd.notna(row["parameters"]):
-            labels[str(setting)] += f", {row['parameters']:,.0f} parameters"
+    for row in settings:  # experts that divide the backbone otherwise
+        if uses[labels[row["setting"]]] > 1 and "parameters" in row:
+            labels[row["setting"]] += f", {row['parameters']:,.0f} parameters"
     return labels
 
 
-def _of_most(values: pd.Series) -> Any:
-    """The value that more than half of the rows have, if there is one."""
-    counts = values.value_counts()
-    return counts.index[0] if len(counts) and counts.iloc[0] > len(values) / 2 else None
+Row = dict[str, Any]
+"""The columns of a run that have a value."""
 
 
-def _varying(settings: pd.DataFrame, names: list[str]) -> list[str]:
-    return [name for name in names if settings[name].nunique(dropna=False) > 1]
+def _without_missing(row: dict[Any, Any]) -> Row:
+    return {name: value for name, value in row.items() if value is not None and value == value}  # NaN does not equal
+
+
+def _of_most(rows: Sequence[Row], name: str) -> Any:
+    """The value that more than half of the rows that have one have, if there is one."""
+    counts = Counter(row[name] for row in rows if name in row).most_common(1)
+    return next((value for value, count in counts if count > len(rows) / 2), None)
+
+
+def _varying(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
+    return [name for name in names if len({row.get(name) for row in rows}) > 1]
 
 
 def _setting(name: str, value: Any) -> str:

@@ -1,6 +1,6 @@
 """What a report consists of before it is rendered: tables, and paragraphs of some kinds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 
@@ -53,4 +53,5 @@ class Folded:
     """What a reader opens when needed: tables and paragraphs under a heading."""
 
     summary: str
-    blocks: Sequence["Table | str"]
+    blocks: Callable[[], Sequence["Table | str"]]
+    """Makes them: a terminal does not show them, and in a report of many tables they take long."""

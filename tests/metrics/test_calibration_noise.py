@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ltbench.metrics import calibration_noise as noise
 from ltbench.metrics.calibration import classwise_ece, reliability
+from ltbench.metrics.confidence_bins import bin_of
 
 
 def table(*columns):
@@ -76,19 +77,19 @@ def test_an_image_at_an_edge_is_in_the_bin_below_it_everywhere():
     for bins, values in ((15, edges), (10, np.arange(1, 10) / 10), (20, np.arange(1, 20) / 20)):
         whole = np.arange(bins - 1)
         single = values.astype(np.float32)
-        assert noise.bin_of(values, bins).tolist() == noise.bin_of(single, bins).tolist() == whole.tolist()
+        assert bin_of(values, bins).tolist() == bin_of(single, bins).tolist() == whole.tolist()
         found = reliability(torch.from_numpy(single), torch.ones(bins - 1, dtype=torch.bool), bins)
         assert found.count.tolist() == [1] * (bins - 1) + [0]
         above = np.nextafter(single, np.float32(1))
-        assert noise.bin_of(above, bins).tolist() == (whole + 1).tolist()
+        assert bin_of(above, bins).tolist() == (whole + 1).tolist()
     packed = np.rint(edges * 65535) / 65535  # as results keep confidences
-    assert noise.bin_of(packed).tolist() == list(range(14))
+    assert bin_of(packed).tolist() == list(range(14))
 
 
 def test_classes_at_an_edge_too():
     # softmax of (log 3, log 2) is (.6, .4) exactly as float32 has them: the upper ends of bins 9 and 6 of 15.
     logits = torch.tensor([[0.6, 0.4]]).log()
-    cells = noise.bin_of(logits.softmax(1).numpy())
+    cells = bin_of(logits.softmax(1).numpy())
     assert cells.tolist() == [[8, 5]]
     assert classwise_ece(logits, torch.tensor([0])) == pytest.approx(40, rel=1e-5)
 
@@ -121,3 +122,14 @@ def test_a_gap_of_nothing_on_few_images_does_not_rule_out_an_error():
     found = noise.estimate(*table([2], [0.5], [0.5]))
     assert (found.floor, found.debiased, found.low) == (25.0, 0.0, 0.0)
     assert found.high > 20
+
+
+def test_many_models_at_once_are_as_each_alone():
+    rng = np.random.default_rng(0)
+    count = rng.integers(0, 40, (6, 3, 15)).astype(float)
+    confidence, accuracy = rng.random((2, 6, 3, 15))
+    accuracy[2] = confidence[2]  # no gap at all
+    together = noise.estimates(count, confidence, accuracy)
+    for number, one in enumerate(together):
+        assert one == noise.estimate(count[number], confidence[number], accuracy[number])
+    assert len({one.debiased for one in together}) > 3

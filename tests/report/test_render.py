@@ -1,11 +1,15 @@
 """What a reader sees: in a terminal of any width, in a pipe, in Markdown and LaTeX."""
 
+import io
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
+from rich.measure import Measurement
 
+from ltbench.report import render
 from ltbench.report.render import latex, markdown, needed_width, text
 from ltbench.report.table import Bold, Table
 from ltbench.results.store import Store
@@ -30,6 +34,20 @@ def test_all_columns_are_there_where_nothing_limits_the_width():
     assert "* 98.5 ± 0.5" in shown
     assert "\x1b" not in shown
     assert "Left out" not in shown
+
+
+LABELS = st.sampled_from(["b", "a long label of a row, mixup=0.4", "字字", "x" * 60])
+CELLS = st.sampled_from(["5", "98.5 ± 0.5", Bold("98.5 ± 0.5"), "", "≈ 1", "字"])
+
+
+@given(st.lists(st.lists(CELLS, min_size=3, max_size=3), min_size=1, max_size=4), LABELS, st.sampled_from([(), ["+2"]]))
+def test_the_needed_width_is_that_of_the_widest_line(figures, label, further):
+    rows = [[label, *row] for row in figures]
+    table = Table("A table", ["Method", "n", "Acc", "Med"], rows, further=further and further * len(rows))
+    console = Console(file=io.StringIO(), width=10_000)
+    assert needed_width([table]) == max(
+        80, Measurement.get(console, console.options, render._rich(table, None)).maximum
+    )
 
 
 def test_a_narrow_terminal_gets_fewer_columns_and_is_told():

@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ltbench.metrics.calibration_noise import consistency_bars, mce_floor
+from ltbench.metrics.calibration_noise import DRAWS, consistency_bars, mce_floor
 from ltbench.report.figures.material import Material, Setting
 from ltbench.report.figures.style import DOUBLE, GREY, SINGLE, SKY, VERMILLION, broken, key, title
 
@@ -108,7 +108,12 @@ def opacity(images: NDArray[np.float64]) -> NDArray[np.float64]:
 def mean_mce_floor(setting: Setting) -> float:
     """The MCE that a perfectly calibrated model with the same confidences measures, mean over seeds, percent."""
     tables = [(np.array(test.bins.count, float), np.array(test.bins.confidence)) for test in setting.tests]
-    return float(np.mean([mce_floor(count, confidence) for count, confidence in tables]))
+    draws = max(1, min(DRAWS, _ALL_DRAWS // max(1, len(tables))))
+    return float(np.mean([mce_floor(*table, draws, key=seed) for seed, table in enumerate(tables)]))
+
+
+_ALL_DRAWS = 10_000
+"""Largest number of draws over all seeds: with hundreds of seeds, a few draws of each make a precise mean."""
 
 
 def _share(bins: pd.DataFrame) -> NDArray[np.float64]:

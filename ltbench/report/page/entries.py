@@ -95,7 +95,7 @@ def entries(
     common = set(shared_settings(leaderboard, stored))
     return [
         _entry(f"{prefix}-{place}", row, stored, common, reported, output)
-        for place, row in enumerate(leaderboard.rows.to_dict("records"))
+        for place, row in enumerate(leaderboard.records)
     ]
 
 

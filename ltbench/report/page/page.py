@@ -247,7 +247,7 @@ def _cells(leaderboard: Leaderboard, shown: Sequence[Column]) -> list[list[Cell]
     """The figures of a leaderboard, row by row."""
     low, high = f"{leaderboard.metric}_low", f"{leaderboard.metric}_high"
     scale = scale_of(leaderboard.rows[low].tolist(), leaderboard.rows[high].tolist())
-    return [[_cell(row, column, leaderboard, scale) for column in shown] for row in leaderboard.rows.to_dict("records")]
+    return [[_cell(row, column, leaderboard, scale) for column in shown] for row in leaderboard.records]
 
 
 def _cell(row: Values, column: Column, leaderboard: Leaderboard, scale: tuple[float, float] | None) -> Cell:
