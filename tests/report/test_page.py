@@ -246,7 +246,7 @@ def test_points_of_the_plot_are_the_rows_and_the_front_is_what_none_beats(tmp_pa
     }  # fmt: skip
     assert plot.points[0].figures == "60.0 %, 20 s"
     assert plot.front.split()[0].startswith("8.0,92.0")
-    assert [tick.text for tick in plot.horizontal] == ["10 s", "30 s"]
+    assert [tick.text for tick in plot.horizontal] == ["10 s", "15 s", "20 s", "30 s"]
 
 
 def test_only_a_best_value_that_is_told_apart_is_bold(read, make_result):

@@ -12,7 +12,12 @@ from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.page.columns import Values, duration, number
 from ltbench.report.page.scale import scale_of
 
-_TIMES = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 18_000, 36_000, 86_400, 259_200, 864_000, 2_592_000)
+_TIMES = (
+    *(1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45),
+    *(60 * minutes for minutes in (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45)),
+    *(3600 * hours for hours in (1, 2, 3, 4, 6, 8, 12, 18)),
+    *(86_400 * days for days in (1, 2, 3, 5, 10, 20, 30)),
+)
 """Training times, in seconds, that an axis may name."""
 _MARGIN = 0.08
 _MOST_TICKS = 4
