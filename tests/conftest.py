@@ -19,6 +19,7 @@ from hypothesis import settings
 
 gc.disable()  # until all tests are collected: the collector would go through all modules again and again, for seconds
 torch.set_num_threads(1)  # the networks of the tests are too small to share out
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # likewise in processes that tests start
 # A forked process frees nothing that earlier tests have left: a session of onnxruntime would wait for threads that are
 # not there.
 os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)

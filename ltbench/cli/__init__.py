@@ -3,6 +3,7 @@
 Heavy imports stand inside the commands, so that ``--help`` is fast.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -90,6 +91,7 @@ def main() -> None:
 
     Exit codes: 0; 1 where a run has failed, or ltbench itself; 2 for bad input or a bad environment; 130 after Ctrl-C.
     """
+    gc.set_threshold(10_000)  # importing torch makes so many objects that the usual 700 cost half a second
     prepare_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     warnings.showwarning = _show_warning(warnings.showwarning)
