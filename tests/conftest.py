@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import multiprocessing
 import os
 import re
 import signal
@@ -124,6 +125,15 @@ def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
     from ltbench.data.datasets.digits import Digits
 
     monkeypatch.setattr(Digits, "backbone", "cifar_resnet8")
+
+
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork the workers of ``--parallel``, which need not import torch then; where their start is not looked at."""
+    from ltbench.runs.launchers import pool
+
+    fork = multiprocessing.get_context("fork")
+    monkeypatch.setattr(pool.multiprocessing, "get_context", lambda method: fork)
 
 
 @pytest.fixture

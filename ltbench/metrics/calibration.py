@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from ltbench.metrics.calibration_noise import Estimate, ece_floor, estimate
@@ -203,6 +202,8 @@ def fit_temperature(logits: Logits, labels: Tensor, weight: Tensor | None = None
 
 def least_temperature(loss: Callable[[float], float]) -> float:
     """The temperature with the least loss, which is convex in 1 / T."""
+    from scipy.optimize import minimize_scalar  # not above: it takes long to import, and most runs need none
+
     bounds = float(np.log2(LOWEST)), float(np.log2(HIGHEST))
     found = minimize_scalar(lambda log_t: loss(float(2.0**log_t)), bounds=bounds, method="bounded")
     return float(2.0**found.x)

@@ -309,7 +309,7 @@ def test_a_task_stores_its_run_and_says_so(make_job, tmp_path):
     [path] = (tmp_path / "results").rglob("*.json")
     assert read(path).status == "done"
     assert "top-1" in job.log_file(0).read_text()
-    assert Task(job, 0).carry_out().attempt == 2
+    assert Task(job, 0).attempt == 2
 
 
 @pytest.mark.slow
