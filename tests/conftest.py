@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import settings
 
+# torch is imported in hooks and fixtures: pytest-xdist's own process, for which its workers wait, needs none.
 gc.disable()  # until all tests are collected: the collector would go through all modules again and again, for seconds
-torch.set_num_threads(1)  # the networks of the tests are too small to share out
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # likewise in processes that tests start
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start: their networks are too small to share
 # A forked process frees nothing that earlier tests have left: a session of onnxruntime would wait for threads that are
 # not there.
 os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)
@@ -50,7 +49,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """Collect garbage again, but leave out all modules and tests, which live to the end."""
+    """Collect garbage again, but leave out all modules and tests, which live to the end; train in one thread."""
+    import torch
+
+    torch.set_num_threads(1)
     gc.freeze()
     gc.enable()
 
@@ -62,6 +64,8 @@ def pytest_runtest_setup() -> None:
     A hook and no fixture, since fixtures of a module are made before a test's own. Another ``LTBENCH_TEST_SEED``
     shows which tests pass by the luck of their draw.
     """
+    import torch
+
     torch.manual_seed(SEED)
 
 
