@@ -252,7 +252,13 @@ def backbone_names() -> list[str]:
 
         names: list[str] = timm.list_models()
         return names
-    return sorted({*_registered(_own_networks()), *_registered(_timm_networks())}, key=_natural)
+    return sorted(_networks_in_source(), key=_natural)
+
+
+@cache
+def _networks_in_source() -> frozenset[str]:
+    """Every network that is registered in timm's source or in ltbench's own."""
+    return frozenset({*_registered(_own_networks()), *_registered(_timm_networks())})
 
 
 def _registered(code: str) -> list[str]:
@@ -267,7 +273,7 @@ def check_backbone(name: str) -> None:
     Raises:
         LtbenchError: with the nearest known names.
     """
-    if name in _registered(_own_networks()):
+    if name in _networks_in_source():
         return
     architecture, dot, tag = name.partition(".")
     known, code = backbone_names(), _timm_networks()
@@ -313,10 +319,11 @@ def _natural(name: str) -> list[int | str]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
-def _builtin_methods() -> set[str]:
+@cache
+def _builtin_methods() -> frozenset[str]:
     import ltbench_methods
 
-    return {module.name for module in pkgutil.iter_modules(ltbench_methods.__path__)}
+    return frozenset(module.name for module in pkgutil.iter_modules(ltbench_methods.__path__))
 
 
 def _entry_points(kind: str) -> dict[str, EntryPoint]:
