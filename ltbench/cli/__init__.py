@@ -9,9 +9,11 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from ltbench import __version__
 from ltbench.cli import (
@@ -86,6 +88,12 @@ def _options(
     """Compare methods for long-tailed recognition: one interface, one recipe, honest numbers."""
 
 
+@cache
+def click_command() -> Any:
+    """The command that typer makes of all signatures, which takes longer than many a command: once a process."""
+    return get_command(app)
+
+
 def main() -> None:
     """Run the ``ltbench`` command; an error is one message, without a traceback unless LTBENCH_TRACEBACK is set.
 
@@ -111,7 +119,7 @@ def _call() -> None:
     try:
         try:
             check_folder()
-            app()
+            click_command()()
         finally:
             flush_output()
     except BrokenPipeError:  # the reader has seen enough, e.g. head

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 PACKAGES = ("ltbench", "torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow")
 
 
+@cache
 def versions() -> dict[str, str | None]:
     """Versions of Python and of the packages that results depend on; None where one is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
