@@ -20,6 +20,10 @@ from hypothesis import settings
 # torch is imported in hooks and fixtures: pytest-xdist's own process, for which its workers wait, needs none.
 gc.disable()  # until all tests are collected: the collector would go through all modules again and again, for seconds
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start: their networks are too small to share
+# After a kill a file is whole that the kernel has; that the disk has it is for power cuts, and takes long.
+os.fsync = lambda descriptor: None
+# A shell lets what it starts in the background ignore Ctrl-C, and the processes of tests would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # A forked process frees nothing that earlier tests have left: a session of onnxruntime would wait for threads that are
 # not there.
 os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)

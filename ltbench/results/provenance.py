@@ -31,8 +31,13 @@ def git_state() -> dict[str, Any] | None:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
-    commit = _git(root, "rev-parse", "HEAD")
-    return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain", "--", "ltbench", "methods"))}
+    said = _git(root, "status", "--porcelain=v2", "--branch", "--", "ltbench", "methods") or ""
+    about = dict(line[2:].split(maxsplit=1) for line in said.splitlines() if line.startswith("# "))
+    commit = about.get("branch.oid")
+    return {
+        "commit": commit if commit != "(initial)" else None,
+        "dirty": any(not line.startswith("#") for line in said.splitlines()),
+    }
 
 
 def software() -> dict[str, str | None]:
