@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import multiprocessing
 import os
 import re
 import signal
@@ -14,11 +15,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import settings
 
+# torch is imported in hooks and fixtures: pytest-xdist's own process, for which its workers wait, needs none.
 gc.disable()  # until all tests are collected: the collector would go through all modules again and again, for seconds
-torch.set_num_threads(1)  # the networks of the tests are too small to share out
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start: their networks are too small to share
+# After a kill a file is whole that the kernel has; that the disk has it is for power cuts, and takes long.
+os.fsync = lambda descriptor: None
+# A shell lets what it starts in the background ignore Ctrl-C, and the processes of tests would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # A forked process frees nothing that earlier tests have left: a session of onnxruntime would wait for threads that are
 # not there.
 os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)
@@ -48,7 +53,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """Collect garbage again, but leave out all modules and tests, which live to the end."""
+    """Collect garbage again, but leave out all modules and tests, which live to the end; train in one thread."""
+    import torch
+
+    torch.set_num_threads(1)
     gc.freeze()
     gc.enable()
 
@@ -60,6 +68,8 @@ def pytest_runtest_setup() -> None:
     A hook and no fixture, since fixtures of a module are made before a test's own. Another ``LTBENCH_TEST_SEED``
     shows which tests pass by the luck of their draw.
     """
+    import torch
+
     torch.manual_seed(SEED)
 
 
@@ -123,6 +133,15 @@ def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
     from ltbench.data.datasets.digits import Digits
 
     monkeypatch.setattr(Digits, "backbone", "cifar_resnet8")
+
+
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork the workers of ``--parallel``, which need not import torch then; where their start is not looked at."""
+    from ltbench.runs.launchers import pool
+
+    fork = multiprocessing.get_context("fork")
+    monkeypatch.setattr(pool.multiprocessing, "get_context", lambda method: fork)
 
 
 @pytest.fixture

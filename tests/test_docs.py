@@ -145,10 +145,8 @@ def test_every_recipe_is_valid(page, block):
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
 def test_every_command_parses(page, command):
-    from typer.main import get_command
-
     words = shlex.split(command.partition("-m ltbench ")[2] if command.startswith("torchrun") else command[8:])
-    context = get_command(cli.app).make_context("ltbench", [word for word in words if word != "..."])
+    context = cli.click_command().make_context("ltbench", [word for word in words if word != "..."])
     while rest := context._protected_args + context.args:
         name, sub, rest = context.command.resolve_command(context, rest)
         context = sub.make_context(name, rest, parent=context)

@@ -11,6 +11,7 @@ from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.method import Method
+from ltbench.models import network_names
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import resolve
 from ltbench.runs.run import run
@@ -79,7 +80,7 @@ def test_every_built_in_method_has_a_number_for_its_code():
     [
         (registry.method, "balpo", "method", "balpoe"),
         (registry.dataset, "digit-lt", "data set", "digits-lt"),
-        (registry.check_backbone, "cifar_resnet23", "backbone", "cifar_resnet20"),
+        (network_names.check_backbone, "cifar_resnet23", "backbone", "cifar_resnet20"),
     ],
 )
 def test_an_unknown_name_comes_with_the_nearest_one(look_up, name, kind, near):
@@ -135,12 +136,12 @@ def test_every_data_set_has_what_a_run_needs():
         source = registry.dataset(name)
         assert source.name == name
         assert source.summary
-        registry.check_backbone(source.backbone)
+        network_names.check_backbone(source.backbone)
         assert resolve(RunConfig(dataset=name)).recipe.name == "standard"
 
 
 def test_networks_are_timms_and_the_cifar_resnets():
-    names = registry.backbone_names()
+    names = network_names.backbone_names()
     assert {"resnet50", "vit_tiny_patch16_224", "cifar_resnet20", "cifar_resnet32", "cifar_resnet56"} <= set(names)
 
 
@@ -419,8 +420,8 @@ def test_code_that_ends_the_program_anywhere_else_is_named(cli, method_file):
 @pytest.mark.parametrize("name", ["resnet50.nosuchtag", "resnet50.", "resnet50.a1_in1k.x", "cifar_resnet20.tag", "."])
 def test_a_tag_that_timm_does_not_know_is_an_unknown_backbone(name):
     with pytest.raises(LtbenchError, match="unknown backbone"):
-        registry.check_backbone(name)
-    registry.check_backbone("resnet50.a1_in1k")
+        network_names.check_backbone(name)
+    network_names.check_backbone("resnet50.a1_in1k")
 
 
 def test_another_package_cannot_replace_what_is_built_in(entry_points):

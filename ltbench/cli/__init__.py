@@ -3,14 +3,17 @@
 Heavy imports stand inside the commands, so that ``--help`` is fast.
 """
 
+import gc
 import os
 import signal
 import sys
 import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from ltbench import __version__
 from ltbench.cli import (
@@ -85,11 +88,18 @@ def _options(
     """Compare methods for long-tailed recognition: one interface, one recipe, honest numbers."""
 
 
+@cache
+def click_command() -> Any:
+    """The command that typer makes of all signatures, which takes longer than many a command: once a process."""
+    return get_command(app)
+
+
 def main() -> None:
     """Run the ``ltbench`` command; an error is one message, without a traceback unless LTBENCH_TRACEBACK is set.
 
     Exit codes: 0; 1 where a run has failed, or ltbench itself; 2 for bad input or a bad environment; 130 after Ctrl-C.
     """
+    gc.set_threshold(10_000)  # importing torch makes so many objects that the usual 700 cost half a second
     prepare_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     warnings.showwarning = _show_warning(warnings.showwarning)
@@ -109,7 +119,7 @@ def _call() -> None:
     try:
         try:
             check_folder()
-            app()
+            click_command()()
         finally:
             flush_output()
     except BrokenPipeError:  # the reader has seen enough, e.g. head

@@ -20,9 +20,9 @@ def datasets(incomplete: str) -> list[str]:
 
 def backbones(incomplete: str) -> list[str]:
     """Networks; most of timm's have a long name, so that a few letters must be there."""
-    from ltbench import registry
+    from ltbench.models import network_names
 
-    return _of_list(incomplete, registry.backbone_names())
+    return _of_list(incomplete, network_names.backbone_names())
 
 
 def recipes(incomplete: str) -> list[str]:

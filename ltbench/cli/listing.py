@@ -66,7 +66,9 @@ def entries(kind: str) -> list[tuple[str, ...]]:
         sources = registry.loadable(registry.dataset_names(), registry.dataset)
         return [(name, source.summary) for name, source in sources.items()]
     if kind == "backbones":
-        return [(name,) for name in registry.backbone_names()]
+        from ltbench.models import network_names
+
+        return [(name,) for name in network_names.backbone_names()]
     if kind == "suites":
         from ltbench.runs.suite import suite_names, suite_summary
 

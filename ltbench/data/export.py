@@ -19,7 +19,7 @@ from ltbench.data.datasets import exported
 from ltbench.data.datasets.base import Source
 from ltbench.data.datasets.exported import MANIFEST, TABLE, Manifest, folder_names
 from ltbench.data.datasets.image_folder import files_kept
-from ltbench.data.datasets.label_table import require_pyarrow
+from ltbench.data.datasets.table_files import require_pyarrow
 from ltbench.data.images import ImageFiles, Images, image_read_error, named
 from ltbench.data.long_tail import fingerprint, fingerprint_files
 from ltbench.errors import LtbenchError

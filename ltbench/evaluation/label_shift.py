@@ -82,7 +82,7 @@ def _figures(logits: Logits, labels: Tensor, groups: dict[str, list[int]]) -> di
         "classes": int((total > 0).sum()),
         **{name: accuracies[name] for name in ("top1", "macro", "many", "medium", "few")},
         "ece": bins.ece,
-        "ece_floor": bins.estimate.floor,
+        "ece_floor": bins.ece_floor,
         "mce": bins.mce,
         "nll": calibration.negative_log_likelihood(logits, labels),
     }

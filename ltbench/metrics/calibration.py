@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from ltbench.metrics.calibration_noise import Estimate, estimate
+from ltbench.metrics.calibration_noise import Estimate, ece_floor, estimate
 from ltbench.metrics.confidence_bins import BINS, bin_edges
 from ltbench.metrics.logits import Changed, Logits, blocks
 
@@ -41,6 +40,11 @@ class Bins:
     def ece(self) -> float:
         """Expected calibration error, percent: the gaps weighted by the fraction of images."""
         return float(100 * (self.gaps * self.count).sum() / self.count.sum())
+
+    @property
+    def ece_floor(self) -> float:
+        """Noise floor of the ECE, percent: that of ``estimate``, which takes much longer."""
+        return float(ece_floor(*(values.double().cpu().numpy() for values in (self.count, self.confidence))))
 
     @property
     def estimate(self) -> Estimate:
@@ -198,6 +202,8 @@ def fit_temperature(logits: Logits, labels: Tensor, weight: Tensor | None = None
 
 def least_temperature(loss: Callable[[float], float]) -> float:
     """The temperature with the least loss, which is convex in 1 / T."""
+    from scipy.optimize import minimize_scalar  # not above: it takes long to import, and most runs need none
+
     bounds = float(np.log2(LOWEST)), float(np.log2(HIGHEST))
     found = minimize_scalar(lambda log_t: loss(float(2.0**log_t)), bounds=bounds, method="bounded")
     return float(2.0**found.x)

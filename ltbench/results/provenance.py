@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 PACKAGES = ("ltbench", "torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow")
 
 
+@cache
 def versions() -> dict[str, str | None]:
     """Versions of Python and of the packages that results depend on; None where one is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
@@ -29,8 +31,13 @@ def git_state() -> dict[str, Any] | None:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
-    commit = _git(root, "rev-parse", "HEAD")
-    return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain", "--", "ltbench", "methods"))}
+    said = _git(root, "status", "--porcelain=v2", "--branch", "--", "ltbench", "methods") or ""
+    about = dict(line[2:].split(maxsplit=1) for line in said.splitlines() if line.startswith("# "))
+    commit = about.get("branch.oid")
+    return {
+        "commit": commit if commit != "(initial)" else None,
+        "dirty": any(not line.startswith("#") for line in said.splitlines()),
+    }
 
 
 def software() -> dict[str, str | None]:

@@ -8,6 +8,7 @@ from ltbench.config import FEATURE_VIEWS, Recipe, ResolvedRun, RunConfig, recipe
 from ltbench.errors import LtbenchError, UnsuitableMethodError, unknown
 from ltbench.method.declaration import Declaration
 from ltbench.method.search_space import Choice, Range
+from ltbench.models import network_names
 
 if TYPE_CHECKING:
     from ltbench.models.weights import Weights
@@ -27,7 +28,7 @@ def resolve(config: RunConfig, *, find_weights: bool = True) -> ResolvedRun:
     source, method = registry.dataset(config.dataset), registry.declaration(config.method)
     registry.check_paper(config.method)
     backbone = config.backbone or source.backbone
-    registry.check_backbone(backbone)
+    network_names.check_backbone(backbone)
     weights = _weights(config, backbone) if find_weights else None
     probing = config.train == "head"
     if probing and find_weights:

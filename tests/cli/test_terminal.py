@@ -34,7 +34,7 @@ from ltbench.method.declaration import Declaration, read_declaration
 from ltbench.progress import LOADING, ProgressUpdate
 from ltbench.report.collection import Collection
 from ltbench.results.store import Store
-from ltbench.runs import estimate as estimating
+from ltbench.runs import timing
 from ltbench.runs.estimate import estimate
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import resolve
@@ -133,12 +133,11 @@ def test_the_networks_that_are_read_are_timms():
     import timm
     from timm.models import _registry
 
-    from ltbench.models import resnet_cifar  # noqa: F401
+    from ltbench.models import network_names, resnet_cifar  # noqa: F401
 
-    read = {*registry._registered(registry._own_networks()), *registry._registered(registry._timm_networks())}
-    assert sorted(read, key=registry._natural) == timm.list_models()
+    assert sorted(network_names.networks_in_source(), key=network_names._natural) == timm.list_models()
     for name in timm.list_models(pretrained=True)[::60] + list(_registry._deprecated_models)[::60]:
-        registry.check_backbone(name)  # with its tag; by an older name
+        network_names.check_backbone(name)  # with its tag; by an older name
 
 
 def test_archives_are_those_that_torchvision_knows():
@@ -416,7 +415,7 @@ def test_an_estimate_writes_nothing_into_the_users_folder_and_a_run_says_so(cli,
 
 
 def test_heavy_steps_are_estimated_from_light_ones(monkeypatch, tmp_path):
-    monkeypatch.setattr(estimating, "HEAVY", 0.0)
+    monkeypatch.setattr(timing, "HEAVY", 0.0)
     told = []
     options = RunOptions(data_dir=tmp_path, device="cpu", listener=told.append)
     (found,) = estimate(RunConfig(method="ce", backbone="cifar_resnet8", epochs=1), options, rounds=1).processes
@@ -432,16 +431,16 @@ def test_heavy_steps_are_estimated_from_light_ones(monkeypatch, tmp_path):
 
 def test_time_and_memory_lie_on_a_straight_line():
     def timed(images, seconds, peak):
-        stage = estimating.StageTime("train", 10, (seconds, 2 * seconds))
-        return estimating.ProcessTime(1, images, (stage,), "eager", peak, (images,))
+        stage = timing.StageTime("train", 10, (seconds, 2 * seconds))
+        return timing.ProcessTime(1, images, (stage,), "eager", peak, (images,))
 
     # 0.5 s and 0.25 s an image; 1000 bytes and 100 bytes an image.
-    found = estimating._extrapolated(timed(2, 1.0, 1200), timed(6, 2.0, 1600), 64)
+    found = timing.extrapolated(timed(2, 1.0, 1200), timed(6, 2.0, 1600), 64)
     assert found.stages[0].seconds == (16.5, 33.0)
     assert found.peak_memory == 7400
     assert (found.batch, found.timed, found.seconds) == (64, (2, 6), 165.0)
     # A step cannot grow by more than all of it is for each image: noise.
-    assert estimating._extrapolated(timed(2, 0.1, 0), timed(6, 6.0, 0), 12).stages[0].seconds[0] == 12.0
+    assert timing.extrapolated(timed(2, 0.1, 0), timed(6, 6.0, 0), 12).stages[0].seconds[0] == 12.0
 
 
 def test_the_rate_of_a_gpu_is_that_of_a_stored_run_with_the_same_steps(make_result):

@@ -370,6 +370,7 @@ def test_a_bad_number_of_runs_is_refused(cli, tmp_path, command, number, reason)
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.filterwarnings("default::ltbench.errors.LtbenchWarning")
 def test_trials_at_once_are_a_search_that_goes_on(cli, tmp_path, own_methods):
     words = ("tune", "--method", "warns", "--epochs", 1, "--device", "cpu", "--parallel", 2, "--trials")

@@ -171,6 +171,7 @@ WRONG = CE.replace(method="balpoe", hyperparameters={"taus": [[0.0, 1.0, 2.0], 1
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.filterwarnings("ignore::ltbench.errors.LtbenchWarning")
+@pytest.mark.usefixtures("forked_workers")
 def test_a_run_that_is_refused_does_not_stop_the_others(options, workers):
     told = []
     with pytest.raises(LtbenchError) as caught:

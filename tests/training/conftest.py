@@ -14,7 +14,7 @@ import torch.distributed as dist
 from ltbench.training.distributed.process_group import Group
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def together(tmp_path_factory) -> Callable[..., list[Any]]:
     """Call a function in each of several processes, with its ``Group``; gives what they return, by rank.
 

@@ -39,6 +39,7 @@ COUNTS = (20, 11, 6, 3)
 """40 images: in batches of 17 the last one has 6, which leaves a fourth process without any."""
 RECIPE = Recipe(epochs=3, batch_size=17, lr=0.02, augment=Augment(padding=0.125, flip=True))
 SHORT = RECIPE.model_copy(update={"epochs": 2})
+SHORTEST = RECIPE.model_copy(update={"epochs": 1})
 
 
 class Tiny(nn.Module):
@@ -155,39 +156,37 @@ SHARP = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("variant", SHARP)
-@pytest.mark.parametrize(("name", "mixup"), [("ldam_drw", 0.0), ("balpoe", 0.4)])
-def test_sharpness_aware_training_is_the_same_in_several_processes(variant, name, mixup, together, doubled, tmp_path):
-    cls, settings = registry.method(name), {"mixup": mixup, **SHARP[variant]}
-    alone = trained(cls, tmp_path / "alone.pt", recipe=SHORT, **settings)
-    assert_agree(alone, _anew(cls, tmp_path / "c.pt", ALONE, 4, recipe=SHORT, **settings))
+SHARPENED = {
+    f"{name}-{variant}": (name, {"mixup": mixup, **own})
+    for name, mixup in (("ldam_drw", 0.0), ("balpoe", 0.4))
+    for variant, own in SHARP.items()
+}
+
+
+@pytest.fixture(scope="module")
+def sharpened(doubled, together, tmp_path_factory):
+    """Every case of ``SHARPENED`` as each process trained it, by processes and parts: one start for all cases."""
+    path = tmp_path_factory.mktemp("sharpened") / "checkpoint.pt"
+
+    def work(group, accumulate):
+        return {
+            case: _anew(registry.method(name), path, group, accumulate, recipe=SHORT, **own)
+            for case, (name, own) in SHARPENED.items()
+        }
+
+    ways = {(1, 1): [work(ALONE, 1)], (1, 4): [work(ALONE, 4)]}
     for processes, accumulate in ((2, 1), (2, 3), (4, 1)):  # of four, one has none of the six images of the last batch
-
-        def work(group, accumulate=accumulate):
-            return _anew(cls, tmp_path / "c.pt", group, accumulate, recipe=SHORT, **settings)
-
-        for other in together(processes, work):
-            assert_agree(alone, other)
+        ways[processes, accumulate] = together(processes, functools.partial(work, accumulate=accumulate))
+    return ways
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["sam", "focal-sam"])
-@pytest.mark.parametrize("name", ["ride", "bcl", "proco"])
-def test_sharpness_aware_losses_that_couple_images_gather_them_in_every_pass(
-    variant, name, together, doubled, tmp_path
-):
-    cls = registry.method(name)
-
-    def work(group):
-        path = tmp_path / f"{group.size}.pt"
-        prepare = functools.partial(batch_norm.sync_batch_norm, group=group)
-        return trained(cls, path, group, prepare=prepare, recipe=SHORT, **SHARP[variant])
-
-    alone = work(ALONE)
-    for processes in (2, 4):
-        for other in together(processes, work):
-            assert_agree(alone, other, 1e-7)
+@pytest.mark.parametrize("case", SHARPENED)
+def test_sharpness_aware_training_is_the_same_in_several_processes(case, sharpened):
+    for (processes, _), found in sharpened.items():
+        assert len(found) == processes
+        for other in found:
+            assert_agree(sharpened[1, 1][0][case], other[case])
 
 
 def _anew(cls, path, group, accumulate, **settings):
@@ -231,28 +230,46 @@ def test_processes_decode_their_own_images_and_train_as_one(
         assert_agree(alone, found)
 
 
-COUPLED = [
-    *((name, {}) for name in ("lade", "mdcs", "ride", "proco", "bcl", "paco", "gpaco", "car", "gml")),
-    *((name, {"mixup": 0.4}) for name in ("bcl", "paco", "gpaco", "car", "gml")),
-    ("paco", {"queue": 20, "momentum": 0.5}),  # a queue that is soon all keys, and a key network that follows
-]
+MIXED = {"mixup": 0.4}
+COUPLED = {
+    **{name: (name, {}) for name in ("lade", "mdcs", "ride", "proco", "bcl", "paco", "gpaco", "car", "gml")},
+    **{f"{name} with mixup": (name, MIXED) for name in ("bcl", "paco", "gpaco", "car", "gml")},
+    # a queue that is soon all keys, and a key network that follows
+    "paco with a queue": ("paco", {"queue": 20, "momentum": 0.5}),
+    **{
+        f"{name} with {variant}": (name, SHARP[variant])  # gathers in every pass of a step
+        for name in ("ride", "bcl", "proco")
+        for variant in ("sam", "focal-sam")
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def coupled(doubled, together, tmp_path_factory):
+    """Every case of ``COUPLED`` as each process trained it, by the number of processes: one start for all cases."""
+    path = tmp_path_factory.mktemp("coupled") / "checkpoint.pt"
+
+    def work(group):
+        prepare = functools.partial(batch_norm.sync_batch_norm, group=group)
+        epochs = {name: SHORT if name == "proco" else SHORTEST for name, _ in COUPLED.values()}  # its means are of two
+        return {
+            case: _anew(registry.method(name), path, group, 1, prepare=prepare, recipe=epochs[name], **own)
+            for case, (name, own) in COUPLED.items()
+        }
+
+    # of four, one has none of the six images of the last batch
+    return {1: [work(ALONE)], 2: together(2, work), 4: together(4, work)}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "settings"), COUPLED)
-def test_losses_that_couple_images_gather_those_of_all_processes(name, settings, together, doubled, tmp_path):
-    cls = registry.method(name)
+@pytest.mark.parametrize("case", COUPLED)
+def test_losses_that_couple_images_gather_those_of_all_processes(case, coupled):
+    cls = registry.method(COUPLED[case][0])
     assert cls.couples_batch and cls.gathers_across_processes
-
-    def work(group):
-        path = tmp_path / f"{group.size}.pt"
-        prepare = functools.partial(batch_norm.sync_batch_norm, group=group)
-        return trained(cls, path, group, prepare=prepare, recipe=SHORT, **settings)
-
-    alone = trained(cls, tmp_path / "alone.pt", recipe=SHORT, **settings)
-    for processes in (2, 4):  # of four, one has none of the six images of the last batch
-        for other in together(processes, work):
-            assert_agree(alone, other, 1e-7)
+    for processes in (2, 4):
+        assert len(coupled[processes]) == processes
+        for other in coupled[processes]:
+            assert_agree(coupled[1][0][case], other[case], 1e-7)
 
 
 @pytest.mark.slow
@@ -269,7 +286,7 @@ def test_paco_takes_as_many_parts_in_all_processes(synchronised, parts, together
             patch.setattr(cls, "_parts", lambda *of: (taken.append(count(*of)), taken[-1])[1])
             found = trained(
                 cls, tmp_path / "c.pt", group, virtual_batch=2,
-                recipe=RECIPE.model_copy(update={"epochs": 1}),
+                recipe=SHORTEST,
                 prepare=lambda method: batch_norm.sync_batch_norm(method, group) if synchronised else None,
             )  # fmt: skip
         counts = [name for name in found[0] if name.endswith("num_batches_tracked")]  # a process's own passes

@@ -116,55 +116,61 @@ def assert_agree(one, other, tolerance=1e-8):
     np.testing.assert_allclose(other[1], one[1], rtol=0, atol=tolerance)
 
 
+IN_PARTS = {"accumulate": 2, "checkpoint_activations": True}
+SHORT = {"recipe": SHORTEST}
+CASES = {
+    "ce": ("ce", {}, {}),
+    "balpoe": ("balpoe", {}, {}),
+    "sam": ("ce", {**SHORT, "settings": {"sam": 0.1}}, {}),
+    "imbsam": ("ce", {**SHORT, "settings": {"sam": 0.1, "sam_variant": "imbsam", "sam_tail": 7}}, {}),
+    "focal-sam": ("ce", {**SHORT, "settings": {"sam": 0.1, "sam_variant": "focal-sam"}}, {}),
+    "cc-sam": ("ce", {**SHORT, "settings": {"sam": 0.1, "sam_variant": "cc-sam"}}, {}),
+    "balpoe in parts": ("balpoe", {}, IN_PARTS),
+    "lift with frozen parts": ("lift", {}, IN_PARTS),
+    "crt with frozen parts": ("crt", {}, IN_PARTS),
+    "synchronised batch norm": (
+        "balpoe", {**SHORT, "build": CONVOLUTIONS, "synchronised": True}, {"checkpoint_activations": True},
+    ),
+}  # fmt: skip
+"""Each: the method, how it is trained, and how several processes carry that out beside dividing the network."""
+
+
 @pytest.fixture(scope="module")
 def alone(doubled, tmp_path_factory):
-    """Trained in one process."""
+    """Every case trained in one process."""
     folder = tmp_path_factory.mktemp("alone")
-    return {name: trained(name, folder / name) for name in ("ce", "balpoe")}
+    return {case: trained(name, folder / case, **how) for case, (name, how, _) in CASES.items()}
 
 
-@pytest.mark.parametrize(("processes", "names"), [(2, ("ce", "balpoe")), (4, ("balpoe",))])
-def test_divided_networks_agree_in_float64(processes, names, alone, together, tmp_path):
-    def work(group):
-        return {name: trained(name, tmp_path / name, group, shard=True) for name in names}
-
-    for found in together(processes, work):
-        for name, other in found.items():
-            assert_agree(alone[name], other)
-            assert other[2] == "eager; parameters divided"
-            assert other[3] < 1 / processes + 0.03, "every process keeps its share; some lengths are no multiples"
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"sam": 0.1},
-        {"sam": 0.1, "sam_variant": "imbsam", "sam_tail": 7},
-        {"sam": 0.1, "sam_variant": "focal-sam"},
-        {"sam": 0.1, "sam_variant": "cc-sam"},
-    ],
-)
-def test_divided_networks_are_perturbed_as_whole_ones(settings, together, tmp_path):
-    alone = trained("ce", tmp_path / "alone", recipe=SHORTEST, settings=settings)
+@pytest.fixture(scope="module")
+def halves(doubled, together, tmp_path_factory):
+    """Every case as each of two processes trained it: one start for all."""
+    folder = tmp_path_factory.mktemp("halves")
 
     def work(group):
-        return trained("ce", tmp_path / "divided", group, recipe=SHORTEST, settings=settings, shard=True)
+        return {
+            case: trained(name, folder / case, group, shard=True, **how, **ways)
+            for case, (name, how, ways) in CASES.items()
+        }
 
-    for other in together(2, work):
-        assert_agree(alone, other)
+    return together(2, work)
 
 
-@pytest.mark.parametrize("name", ["balpoe", "lift", "crt"])
-def test_in_parts_and_with_frozen_ones_and_activations_recomputed(name, together, tmp_path):
-    def work(group):
-        ways = {"shard": True, "accumulate": 2, "checkpoint_activations": True} if group.size > 1 else {}
-        return trained(name, tmp_path / f"{group.size}", group, **ways)
+@pytest.mark.parametrize("case", CASES)
+def test_divided_networks_agree_in_float64(case, alone, halves):
+    assert len(halves) == 2
+    recomputed = "; activations recomputed" if "checkpoint_activations" in CASES[case][2] else ""
+    for found in halves:
+        assert_agree(alone[case], found[case])
+        assert found[case][2] == f"eager{recomputed}; parameters divided"
+        assert found[case][3] < 0.53, "every process keeps its share; some lengths are no multiples"
 
-    expected = work(ALONE)
-    for found in together(2, work):
-        assert_agree(expected, found)
-        assert found[2] == "eager; activations recomputed; parameters divided"
-        assert found[3] < 0.53
+
+def test_networks_divided_by_four_agree_in_float64(alone, together, tmp_path):
+    for other in together(4, lambda group: trained("balpoe", tmp_path / "c", group, shard=True)):
+        assert_agree(alone["balpoe"], other)
+        assert other[2] == "eager; parameters divided"
+        assert other[3] < 0.28
 
 
 def test_a_run_goes_on_with_other_processes_divided_or_whole(together, tmp_path):
@@ -194,18 +200,6 @@ def test_a_process_without_images_leaves_no_trace_in_batch_norm(together, tmp_pa
 
     for whole, sharded in together(4, work):
         assert_agree(whole, sharded)
-
-
-def test_synchronised_batch_norm_in_divided_networks(together, tmp_path):
-    def work(group):
-        return trained(
-            "balpoe", tmp_path / f"{group.size}", group, build=CONVOLUTIONS, recipe=SHORTEST, synchronised=True,
-            shard=group.size > 1, checkpoint_activations=group.size > 1,
-        )  # fmt: skip
-
-    expected = work(ALONE)
-    for found in together(2, work):
-        assert_agree(expected, found)
 
 
 class Teacher(Method):

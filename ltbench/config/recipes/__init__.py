@@ -7,6 +7,7 @@ each method's own, stated in the TOML file beside the method's. A recipe may nam
 """
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def names() -> list[str]:
     return sorted(Path(entry.name).stem for entry in files(__package__).iterdir() if entry.name.endswith(".toml"))
 
 
+@cache
 def tables(name: str) -> dict[str, dict[str, Any]]:
     """The tables of a recipe by data set.
 
@@ -113,6 +115,7 @@ def paper_recipe(own: Mapping[str, Any], table: str, *, where: object) -> Recipe
     return _parsed({**values, "name": PAPER}, where=where)
 
 
+@cache
 def augmentations() -> dict[str, Augment]:
     """The augmentations that recipes may name, from augmentations.toml."""
     content = read_toml(Path(str(files("ltbench.config") / "augmentations.toml")))

@@ -1,9 +1,12 @@
 """digits-lt: the handwritten digits that come with scikit-learn, made long-tailed. No download."""
 
+import gzip
+import importlib.util
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ltbench import rng
 from ltbench.data.datasets.base import Source
@@ -25,12 +28,10 @@ class Digits(Source):
 
     def load(self, folder: Path, image_size: int) -> RawData:
         """Read the digits and set the test images aside; always the same ones."""
-        from sklearn.datasets import load_digits
-
         self.fixed_size(image_size)
-        digits = load_digits()
-        labels = digits.target.astype(np.int64)
-        images = np.round(digits.images * (255 / 16)).astype(np.uint8)[:, None]
+        digits = _digits()
+        labels = digits[:, -1].astype(np.int64)
+        images = np.round(digits[:, :-1].reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
         generator = rng.numpy_generator(0, "digits-lt test set")
         tests = np.zeros(len(labels), dtype=bool)
         for label in range(10):
@@ -39,3 +40,15 @@ class Digits(Source):
         train, test = (tuple(map(str, np.flatnonzero(part))) for part in (~tests, tests))
         classes = tuple(str(digit) for digit in range(10))
         return RawData(whole.take(~tests), whole.take(tests), classes, test, train_names=train)
+
+
+def _digits() -> NDArray[np.float64]:
+    """(1797, 65): the 64 pixels, 0 to 16, and the label of each image.
+
+    What ``sklearn.datasets.load_digits`` reads; importing scikit-learn for it takes a second.
+    """
+    spec = importlib.util.find_spec("sklearn")
+    assert spec is not None and spec.submodule_search_locations is not None, "ltbench depends on scikit-learn"
+    file = Path(spec.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
+    with gzip.open(file, "rt") as stream:
+        return np.loadtxt(stream, delimiter=",")

@@ -18,7 +18,7 @@ from ltbench.config.validation import Frozen
 from ltbench.data.datasets.duplicates import stamp
 from ltbench.data.datasets.folder_listing import ClassFiles, Listing
 from ltbench.data.datasets.image_folder import FolderParts, load
-from ltbench.data.datasets.label_table import require_pyarrow
+from ltbench.data.datasets.table_files import require_pyarrow
 from ltbench.data.images import ImageFiles, LabelledImages, RawData
 from ltbench.data.long_tail import fingerprint, fingerprint_files
 from ltbench.errors import LtbenchError

@@ -1,8 +1,5 @@
 """torchvision:NAME: the data sets of torchvision.datasets for classification, as ``torchvision.toml`` declares them."""
 
-import gzip
-import inspect
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -12,13 +9,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 from pydantic import Field
 
 from ltbench.config import read_toml
 from ltbench.config.validation import Frozen
 from ltbench.data import long_tail
+from ltbench.data.datasets import idx
 from ltbench.data.datasets.base import Source
+from ltbench.data.datasets.torchvision_parts import Part, class_names, decoded, files_of, parameters
 from ltbench.data.images import LabelledImages, RawData
 from ltbench.errors import LtbenchError, LtbenchWarning, unknown
 
@@ -26,8 +24,6 @@ PREFIX = "torchvision:"
 TEST_SHARE = 0.2
 """Share of each class that is the test set where there is none."""
 _NOT_OFFERED = "not_offered"
-_IDX_IMAGES, _IDX_LABELS = 2051, 2049
-"""The first four bytes of a file of images, or of labels, as a number."""
 _FAULTS = (OSError, RuntimeError, ValueError, EOFError, ImportError, LookupError, TypeError)
 """Exceptions of torchvision for data that are missing or damaged, or for a package that it lacks."""
 
@@ -141,19 +137,19 @@ class TorchvisionSource(Source):
             raise self._missing(folder)
         root = folder.absolute()
         if (found := self._idx_files(root)) is not None:
-            parts = {part: _read_idx(*pair) for part, pair in found.items()}
+            parts = {part: idx.read(*pair) for part, pair in found.items()}
             self._check_sizes({part: len(labels) for part, (_, labels) in parts.items()})
-            return _in_memory(parts, _class_names(self._class(), self.declared.train.get("split")))
+            return _in_memory(parts, class_names(self._class(), self.declared.train.get("split")))
         opened = {part: self._open(root, part, download=False) for part in self.declared.parts}
         self._check_sizes({part: len(one) for part, one in opened.items()})
         try:
-            listed = {part: _files_of(one) for part, one in opened.items()}
-            names = _class_names(opened["train"])
+            listed = {part: files_of(one) for part, one in opened.items()}
+            names = class_names(opened["train"])
             if all(one is not None for one in listed.values()):
                 paths = {part: one for part, one in listed.items() if one is not None}
                 return _from_files(root, paths, names, image_size)
             size = image_size if self.any_size else None
-            return _in_memory({part: _decoded(one, size) for part, one in opened.items()}, names)
+            return _in_memory({part: decoded(one, size) for part, one in opened.items()}, names)
         except _FAULTS as error:
             raise self._damaged(folder, error) from None
 
@@ -190,7 +186,7 @@ class TorchvisionSource(Source):
     def _open(self, root: Path, part: str, *, download: bool) -> Any:
         """One part as torchvision's data set; where it can, it hands out paths instead of images."""
         cls = self._class()
-        accepted = _parameters(cls)
+        accepted = parameters(cls)
         keywords: dict[str, Any] = dict(self.declared.parts[part])
         if "download" in accepted:
             keywords["download"] = download
@@ -244,7 +240,7 @@ class TorchvisionSource(Source):
         found = {}
         for part, start in zip(("train", "test"), self.declared.idx, strict=True):
             images, labels = (
-                _first_file(folder / self.declared.found_by if own else folder, f"{start}-{kind}-ubyte")
+                idx.first_file(folder / self.declared.found_by if own else folder, f"{start}-{kind}-ubyte")
                 for kind in ("images-idx3", "labels-idx1")
             )
             if images is None or labels is None:
@@ -255,11 +251,11 @@ class TorchvisionSource(Source):
     def _other_labels(self, folder: Path) -> str | None:
         """The data set whose test labels lie in the folder itself if it is another one of MNIST's format, in words."""
         start = self.declared.idx[1] if self.declared.idx is not None else None
-        file = _first_file(folder, f"{start}-labels-idx1-ubyte") if start is not None else None
+        file = idx.first_file(folder, f"{start}-labels-idx1-ubyte") if start is not None else None
         alike = {name: one.first_labels for name, one in declared().items() if one.idx == self.declared.idx}
         if file is None or not any(alike.values()):
             return None
-        labels = tuple(_idx_array(file, _IDX_LABELS)[:10].tolist())
+        labels = tuple(idx.array(file, idx.LABELS)[:10].tolist())
         known = next((name for name, first in alike.items() if first == labels), None)
         if known is None:
             return "another data set" if self.declared.first_labels is not None else None
@@ -275,51 +271,6 @@ class TorchvisionSource(Source):
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def _parameters(cls: type) -> set[str]:
-    """What a class takes, and the class that it hands further keywords on to, as EMNIST does."""
-    own = inspect.signature(cls).parameters
-    handed_on = any(one.kind is one.VAR_KEYWORD for one in own.values())
-    return {*own, *(_parameters(cls.__mro__[1]) if handed_on and cls.__mro__[1] is not object else ())}
-
-
-def _first_file(folder: Path, name: str) -> Path | None:
-    """A file in a folder, packed or not."""
-    return next((file for end in ("", ".gz") if (file := folder / (name + end)).is_file()), None)
-
-
-def _read_idx(images: Path, labels: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images (N, 1, H, W) and labels (N,) of two files in MNIST's format.
-
-    Raises:
-        LtbenchError: naming the file that is damaged, or if they are of different lengths.
-    """
-    pixels, numbers = _idx_array(images, _IDX_IMAGES), _idx_array(labels, _IDX_LABELS)
-    if len(pixels) != len(numbers):
-        what = f"{len(pixels):,} images, but {len(numbers):,} labels"
-        raise LtbenchError(what, where=f"{images}, {labels}", hint="fetch both files again")
-    return pixels[:, None], numbers.astype(np.int64)
-
-
-def _idx_array(file: Path, magic: int) -> NDArray[np.uint8]:
-    """The numbers of a file: its magic number and its lengths, big-endian, then a byte each."""
-    try:
-        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-            content = stream.read()
-    except (OSError, EOFError) as error:
-        what = f"the file is damaged or cannot be read: {_first_line(error)}"
-        raise LtbenchError(what, where=file, hint="fetch it again") from None
-    header = np.frombuffer(content[: 4 * (1 + magic % 256)], ">u4").tolist() if len(content) >= 4 else []
-    shape = header[1:]
-    if not header or header[0] != magic or len(content) != 4 * len(header) + math.prod(shape):
-        kind = "images" if magic == _IDX_IMAGES else "labels"
-        raise LtbenchError(f"not a whole file of {kind} in MNIST's format", where=file, hint="fetch it again")
-    return np.frombuffer(content, np.uint8, offset=4 * len(header)).reshape(shape)
-
-
-Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
-"""Images (N, channels, H, W) and labels (N,)."""
 
 
 def _in_memory(parts: Mapping[str, Part], names: Sequence[str]) -> RawData:
@@ -370,78 +321,3 @@ def _classes(
     used = np.unique(np.concatenate(labels))
     shown = [names[label] if label < len(names) else str(label) for label in used.tolist()]
     return tuple(shown), lambda own: np.searchsorted(used, own).astype(np.int64)
-
-
-def _class_names(part: Any, split: object = None) -> list[str]:
-    """Names of the classes of torchvision's data set, by label; none where it has none.
-
-    Args:
-        part: the data set, or its class where the files are read without it.
-        split: which of several classifications, as EMNIST has them.
-    """
-    splits: dict[object, list[str]] = getattr(part, "classes_split_dict", {})
-    if split in splits:
-        return list(splits[split])
-    for attribute in ("classes", "all_categories", "categories"):
-        if found := getattr(part, attribute, None):
-            return [str(name[0] if isinstance(name, tuple) else name).strip("/") for name in found]
-    numbered: dict[str, int] = getattr(part, "class_to_idx", None) or {}
-    return [str(name).strip("/") for name in sorted(numbered, key=lambda name: numbered[name])]
-
-
-def _files_of(part: Any) -> tuple[list[Path], NDArray[np.int64]] | None:
-    """The files and labels of torchvision's data set; None where it does not tell them."""
-    listed: Any = None
-    if getattr(part, "loader", None) is str:
-        listed = [part[i] for i in range(len(part))]
-    elif hasattr(part, "_images") and hasattr(part, "_labels"):  # OxfordIIITPet
-        listed = list(zip(part._images, part._labels, strict=True))
-    elif hasattr(part, "_samples"):  # GTSRB
-        listed = part._samples
-    elif not hasattr(part, "data") and len(part) and getattr(part[0][0], "filename", None):
-        # Caltech101 and others: opened by Pillow and not yet read
-        listed = [(image.filename, label) for image, label in (part[i] for i in range(len(part)))]
-    if not listed or not isinstance(listed[0][0], str | Path):
-        return None
-    return [Path(path) for path, _ in listed], np.array([int(label) for _, label in listed], dtype=np.int64)
-
-
-def _decoded(part: Any, image_size: int | None) -> Part:
-    """The images of torchvision's data set, whole arrays where it has them.
-
-    Args:
-        part: torchvision's data set.
-        image_size: side that they are scaled to; None: they stay as they are.
-    """
-    data, labels = getattr(part, "data", None), getattr(part, "targets", getattr(part, "labels", None))
-    if image_size is None and data is not None and labels is not None:
-        pixels, numbers = np.asarray(data), np.asarray(labels)
-        if numbers.ndim == 2:  # QMNIST: the class is the first of eight numbers
-            numbers = numbers[:, 0]
-        if pixels.ndim == 3:
-            pixels = pixels[:, None]
-        elif pixels.shape[1] not in (1, 3):  # channels last
-            pixels = pixels.transpose(0, 3, 1, 2)
-        return np.ascontiguousarray(pixels.astype(np.uint8, copy=False)), numbers.astype(np.int64)
-    images: NDArray[np.uint8] | None = None
-    numbers = np.empty(len(part), dtype=np.int64)
-    for i in range(len(part)):
-        image, label = part[i]
-        if label is None:
-            raise ValueError(f"image {i} has no label")
-        one = _array(image, image_size)
-        if images is None:
-            images = np.empty((len(part), *one.shape), dtype=np.uint8)
-        images[i], numbers[i] = one, int(label)
-    if images is None:
-        raise ValueError("it has no images")
-    return images, numbers
-
-
-def _array(image: Image.Image, image_size: int | None) -> NDArray[np.uint8]:
-    """An image as (channels, H, W): grey as one channel, all else as RGB; scaled, and its centre cut out."""
-    image = image.convert("L" if image.mode in ("1", "L") else "RGB")
-    if image_size is not None and image.size != (image_size, image_size):
-        image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image, dtype=np.uint8)
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

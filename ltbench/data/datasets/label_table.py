@@ -1,19 +1,19 @@
 """A table instead of class folders: CSV, JSON lines or parquet with a path or an image, a label and perhaps a part."""
 
-import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ltbench.data.datasets.duplicates import stamp
-from ltbench.data.datasets.folder_listing import PART_NAMES, SHOWN, ClassFiles, Listing, files_below, subfolders
-from ltbench.data.datasets.image_names import is_litter, is_named_like_an_image
+from ltbench.data.datasets.folder_listing import PART_NAMES, SHOWN, ClassFiles, Listing, subfolders
+from ltbench.data.datasets.image_finder import ImageFinder
+from ltbench.data.datasets.image_names import is_litter
+from ltbench.data.datasets.table_files import ENDINGS, require_pyarrow, rows_of
 from ltbench.errors import LtbenchError, unknown
 from ltbench.files.atomic import write_bytes
 from ltbench.paths import cache_dir
@@ -31,8 +31,6 @@ NAMES = {
 TOLD = "--label-columns path=COLUMN,label=COLUMN,split=COLUMN"
 _PART = {name: part for part, names in PART_NAMES.items() for name in names}
 _TABLES = ("labels", "metadata", "train")
-_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
-_DELIMITERS = ",;\t|"
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def tables_in(folder: Path) -> list[Path]:
     parts = [one for one in subfolders(folder) if one.name.lower() in _PART]
     for stem in _TABLES:
         for places in ([folder], parts):
-            named = [[place / (stem + end) for end in _ENDINGS] for place in places]
+            named = [[place / (stem + end) for end in ENDINGS] for place in places]
             there = [next((one for one in names if one.is_file()), None) for names in named]
             if any(there):
                 return [one for one in there if one is not None]
@@ -106,7 +104,7 @@ def find_labelled(folder: Path, labels: Labels | None, *, keep_untested: bool = 
     for table in tables:
         if "image_bytes" in table.rows.columns:
             root = listing.root = _unpacked(table, files)
-    finder = _Finder(listing.root)
+    finder = ImageFinder(listing.root)
     for table in tables:
         _find_columns(table, told, finder)
         rows += _rows(table, finder)
@@ -132,7 +130,7 @@ def _files(folder: Path, labels: Labels | None) -> list[Path]:
             return [one]
         if one.is_dir() and (found := tables_in(one)):
             return found
-    near = sorted(one.name for one in folder.iterdir() if one.suffix in _ENDINGS) if folder.is_dir() else []
+    near = sorted(one.name for one in folder.iterdir() if one.suffix in ENDINGS) if folder.is_dir() else []
     raise LtbenchError(
         f"the table of labels is not there: {labels.file}",
         where=f"--labels (looked for {candidates[0].absolute()} and {candidates[1].absolute()})",
@@ -160,80 +158,7 @@ def _read(file: Path, root: Path) -> _Table:
         place = _PART.get(re.split(r"[-_.]", file.stem.lower())[0])
     elif file.parent != root and file.parent.is_relative_to(root):  # train/metadata.csv
         place = _PART.get(file.parent.name.lower())
-    try:
-        rows = _parquet(file) if file.suffix == ".parquet" else _text(file)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise LtbenchError(
-            f"the table cannot be read: {reason}",
-            where=file.absolute(),
-            hint="give CSV in UTF-8 with a first line of column names, JSON lines or parquet",
-        ) from None
-    if not len(rows):
-        raise LtbenchError("the table has no rows", where=file.absolute(), hint="give a line for each image")
-    return _Table(file, rows, place)
-
-
-def _text(file: Path) -> "pd.DataFrame":
-    """The rows of CSV or JSON lines as text."""
-    import pandas as pd  # not above: names of data sets are listed without it
-
-    if file.suffix in (".jsonl", ".ndjson", ".json"):
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-        found = [json.loads(line) for line in lines if line.strip()]
-        if not all(isinstance(one, dict) for one in found):
-            raise ValueError("a line is no JSON object")
-        rows = [{key: "" if value is None else str(value) for key, value in one.items()} for one in found]
-        return pd.DataFrame(rows).fillna("")
-    with file.open(encoding="utf-8-sig") as stream:
-        head = stream.readline()
-    delimiter = max(_DELIMITERS, key=head.count)
-    return pd.read_csv(
-        file, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True,
-        on_bad_lines="error", index_col=False,
-    )  # fmt: skip
-
-
-def _parquet(file: Path) -> "pd.DataFrame":
-    """The rows of a parquet file; of embedded images the bytes in ``image_bytes`` and the names in ``image_name``."""
-    import pandas as pd  # not above: names of data sets are listed without it
-    from pyarrow import parquet, types
-
-    table = parquet.read_table(file)
-    names: dict[str, list[str]] = {}
-    described = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
-    for column, about in described.get("info", {}).get("features", {}).items():
-        if isinstance(about, dict) and about.get("_type") == "ClassLabel" and about.get("names"):
-            names[column] = list(about["names"])
-    columns: dict[str, Any] = {}
-    for column in table.schema:
-        values = table[column.name]
-        if types.is_struct(column.type) and {"bytes"} <= {one.name for one in column.type}:
-            columns["image_bytes"] = [one["bytes"] if one else None for one in values.to_pylist()]
-            columns["image_name"] = [(one or {}).get("path") or "" for one in values.to_pylist()]
-        elif types.is_binary(column.type) or types.is_large_binary(column.type):
-            columns["image_bytes"] = values.to_pylist()
-            columns["image_name"] = [""] * len(values)
-        elif column.name in names:
-            own = names[column.name]
-            columns[column.name] = ["" if one is None or one < 0 else own[one] for one in values.to_pylist()]
-        else:
-            columns[column.name] = ["" if one is None else str(one) for one in values.to_pylist()]
-    return pd.DataFrame(columns)
-
-
-def require_pyarrow(where: object) -> None:
-    """Refuse parquet where pyarrow is not installed.
-
-    Raises:
-        LtbenchError: saying what to install.
-    """
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError:
-        raise LtbenchError(
-            "parquet files take pyarrow, which is not installed", where=where, hint="pip install 'ltbench[parquet]'"
-        ) from None
+    return _Table(file, rows_of(file), place)
 
 
 def _unpacked(table: _Table, files: Sequence[Path]) -> Path:
@@ -258,61 +183,7 @@ def _write(path: Path, content: bytes) -> None:
     write_bytes(path, lambda stream: stream.write(content))
 
 
-class _Finder:
-    """Finds the file that a table names: by its path, or by its name with or without an ending."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.walked: dict[str, list[Path]] | None = None
-
-    def all(self) -> set[Path]:
-        """Every image file in the folder."""
-        return {file for files in self._walk().values() for file in files}
-
-    def __call__(self, written: str, table: Path) -> Path | None:
-        """The file; None where there is none.
-
-        Raises:
-            LtbenchError: for a path outside the folder, or a name that several files have.
-        """
-        inner = table.parent if table.parent.is_relative_to(self.root) else self.root
-        for base in dict.fromkeys((inner, self.root)):
-            path = Path(os.path.normpath(base / written.replace("\\", "/")))
-            if not path.is_relative_to(os.path.normpath(self.root)):
-                raise LtbenchError(
-                    f"a path leads out of the folder: {written}",
-                    where=table.absolute(),
-                    hint=f"paths are relative to {self.root.absolute()}; give another --data-dir, or move the images",
-                )
-            if path.is_file():
-                return path
-        written = written.replace("\\", "/")
-        walked = self._walk()
-        found = walked.get(Path(written).name) or walked.get(f"{Path(written).name}\0stem") or []
-        if len(found) > 1 and "/" in written:
-            found = [one for one in found if one.with_suffix("").as_posix().endswith(Path(written).as_posix())
-                     or one.as_posix().endswith(written)]  # fmt: skip
-        if len(found) > 1:  # Kaggle's train.csv is about train/
-            found = [one for one in found if table.stem in one.relative_to(self.root).parts[:-1]] or found
-        if len(found) > 1:
-            shown = ", ".join(one.relative_to(self.root).as_posix() for one in sorted(found)[:SHOWN])
-            raise LtbenchError(
-                f"{len(found)} files are called '{written}': {shown}",
-                where=table.absolute(),
-                hint="write the path from the folder, not the name alone",
-            )
-        return found[0] if found else None
-
-    def _walk(self) -> dict[str, list[Path]]:
-        if self.walked is None:
-            self.walked = {}
-            for file in filter(is_named_like_an_image, files_below(self.root, lambda path, reason: None)):
-                self.walked.setdefault(file.name, []).append(file)
-                self.walked.setdefault(f"{file.stem}\0stem", []).append(file)
-        return self.walked
-
-
-def _find_columns(table: _Table, told: dict[str, str], finder: _Finder) -> None:
+def _find_columns(table: _Table, told: dict[str, str], finder: ImageFinder) -> None:
     """Find which column has what, by what the user tells, by the names, or since there is no other."""
     known = [str(name) for name in table.rows.columns if name not in ("image_bytes", "image_name")]
     for kind, name in told.items():
@@ -342,7 +213,7 @@ def _find_columns(table: _Table, told: dict[str, str], finder: _Finder) -> None:
             )
 
 
-def _rows(table: _Table, finder: _Finder) -> Iterator[_Row]:
+def _rows(table: _Table, finder: ImageFinder) -> Iterator[_Row]:
     """The images of a table.
 
     Raises:

@@ -205,14 +205,14 @@ def test_the_file_for_skypilot_has_the_fields_of_its_schema(make_job, tmp_path):
 
 @pytest.mark.slow
 def test_the_script_for_skypilot_carries_out_every_run(make_job, tmp_path):
-    """With folders of this machine in place of the bucket."""
-    job = make_job([CONFIGS[0].replace(seed=seed) for seed in range(2)] + [CONFIGS[0].replace(dataset="imagenet-lt")])
+    """With folders of this machine in place of the bucket; the second run is carried out although the first fails."""
+    job = make_job([CONFIGS[0].replace(dataset="imagenet-lt"), CONFIGS[0]])
     run = yaml.safe_load(skypilot.task_file(job, skypilot.read_resources(None)))["run"]
     run = run.replace("~/ltbench-job", str(job.path)).replace("/ltbench/", f"{tmp_path}/bucket/")
     run = run.replace("  ltbench run", f"  {sys.executable} -m ltbench run")
     done = subprocess.run(["bash", "-c", run], capture_output=True, text=True, check=False)
     assert done.returncode == 1, "one of them has no data"
-    assert [read(path).status for path in (tmp_path / "bucket" / "results").rglob("*.json")] == ["done", "done"]
+    assert [read(path).status for path in (tmp_path / "bucket" / "results").rglob("*.json")] == ["done"]
 
 
 def test_bad_cloud_resources_are_refused(tmp_path):
@@ -309,7 +309,7 @@ def test_a_task_stores_its_run_and_says_so(make_job, tmp_path):
     [path] = (tmp_path / "results").rglob("*.json")
     assert read(path).status == "done"
     assert "top-1" in job.log_file(0).read_text()
-    assert Task(job, 0).carry_out().attempt == 2
+    assert Task(job, 0).attempt == 2
 
 
 @pytest.mark.slow

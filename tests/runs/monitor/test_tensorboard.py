@@ -119,6 +119,7 @@ def test_a_run_that_was_stopped_goes_on_with_its_curve(tmp_path):
     assert [step for step, _ in scalars["train/images per second"]] == [1, 2, 3, 4]
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_every_run_has_a_file_of_its_own_when_several_run_at_once(cli, tmp_path):
     done = cli(*RUN, "--method", "ce,logit_adjustment_posthoc", "--tensorboard", "board", "--parallel", 2)
     assert (done.code, done.notes) == (0, "")

@@ -1,0 +1,97 @@
+"""Tables as files: CSV, JSON lines or parquet, as text, with the images that a parquet file embeds."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ltbench.errors import LtbenchError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+_DELIMITERS = ",;\t|"
+
+
+def rows_of(file: Path) -> "pd.DataFrame":
+    """The rows of a table as text, one row an image.
+
+    Of images that a parquet file embeds ``image_bytes`` has the bytes and ``image_name`` the names.
+
+    Raises:
+        LtbenchError: if it cannot be read, or has no rows.
+    """
+    try:
+        rows = _parquet(file) if file.suffix == ".parquet" else _text(file)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise LtbenchError(
+            f"the table cannot be read: {reason}",
+            where=file.absolute(),
+            hint="give CSV in UTF-8 with a first line of column names, JSON lines or parquet",
+        ) from None
+    if not len(rows):
+        raise LtbenchError("the table has no rows", where=file.absolute(), hint="give a line for each image")
+    return rows
+
+
+def _text(file: Path) -> "pd.DataFrame":
+    """The rows of CSV or JSON lines as text."""
+    import pandas as pd  # not above: names of data sets are listed without it
+
+    if file.suffix in (".jsonl", ".ndjson", ".json"):
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        found = [json.loads(line) for line in lines if line.strip()]
+        if not all(isinstance(one, dict) for one in found):
+            raise ValueError("a line is no JSON object")
+        rows = [{key: "" if value is None else str(value) for key, value in one.items()} for one in found]
+        return pd.DataFrame(rows).fillna("")
+    with file.open(encoding="utf-8-sig") as stream:
+        head = stream.readline()
+    delimiter = max(_DELIMITERS, key=head.count)
+    return pd.read_csv(
+        file, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True,
+        on_bad_lines="error", index_col=False,
+    )  # fmt: skip
+
+
+def _parquet(file: Path) -> "pd.DataFrame":
+    """The rows of a parquet file; of embedded images the bytes in ``image_bytes`` and the names in ``image_name``."""
+    import pandas as pd  # not above: names of data sets are listed without it
+    from pyarrow import parquet, types
+
+    table = parquet.read_table(file)
+    names: dict[str, list[str]] = {}
+    described = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+    for column, about in described.get("info", {}).get("features", {}).items():
+        if isinstance(about, dict) and about.get("_type") == "ClassLabel" and about.get("names"):
+            names[column] = list(about["names"])
+    columns: dict[str, Any] = {}
+    for column in table.schema:
+        values = table[column.name]
+        if types.is_struct(column.type) and {"bytes"} <= {one.name for one in column.type}:
+            columns["image_bytes"] = [one["bytes"] if one else None for one in values.to_pylist()]
+            columns["image_name"] = [(one or {}).get("path") or "" for one in values.to_pylist()]
+        elif types.is_binary(column.type) or types.is_large_binary(column.type):
+            columns["image_bytes"] = values.to_pylist()
+            columns["image_name"] = [""] * len(values)
+        elif column.name in names:
+            own = names[column.name]
+            columns[column.name] = ["" if one is None or one < 0 else own[one] for one in values.to_pylist()]
+        else:
+            columns[column.name] = ["" if one is None else str(one) for one in values.to_pylist()]
+    return pd.DataFrame(columns)
+
+
+def require_pyarrow(where: object) -> None:
+    """Refuse parquet where pyarrow is not installed.
+
+    Raises:
+        LtbenchError: saying what to install.
+    """
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        raise LtbenchError(
+            "parquet files take pyarrow, which is not installed", where=where, hint="pip install 'ltbench[parquet]'"
+        ) from None
