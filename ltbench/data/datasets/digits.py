@@ -13,6 +13,8 @@ from ltbench.data.datasets.base import Source
 from ltbench.data.images import LabelledImages, RawData
 
 TEST_PER_CLASS = 40
+FILE = ("datasets", "data", "digits.csv.gz")
+"""Where scikit-learn keeps the digits."""
 
 
 class Digits(Source):
@@ -45,10 +47,14 @@ class Digits(Source):
 def _digits() -> NDArray[np.float64]:
     """(1797, 65): the 64 pixels, 0 to 16, and the label of each image.
 
-    What ``sklearn.datasets.load_digits`` reads; importing scikit-learn for it takes a second.
+    What ``sklearn.datasets.load_digits`` reads, to import which takes a second; it is called where the file has moved.
     """
     spec = importlib.util.find_spec("sklearn")
-    assert spec is not None and spec.submodule_search_locations is not None, "ltbench depends on scikit-learn"
-    file = Path(spec.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
-    with gzip.open(file, "rt") as stream:
-        return np.loadtxt(stream, delimiter=",")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        if (file := Path(folder, *FILE)).is_file():
+            with gzip.open(file, "rt") as stream:
+                return np.loadtxt(stream, delimiter=",")
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return np.column_stack([digits.data, digits.target])

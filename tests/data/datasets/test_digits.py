@@ -59,6 +59,14 @@ def test_the_same_images_every_time_whatever_the_global_generator(digits):
     np.testing.assert_array_equal(np.random.get_state()[1], state[1])  # noqa: NPY002
 
 
+def test_the_same_images_where_scikit_learn_keeps_its_file_elsewhere(digits, monkeypatch):
+    monkeypatch.setattr("ltbench.data.datasets.digits.FILE", ("elsewhere",))
+    again = Digits().load(NOWHERE, 8)
+    for part, same in ((digits.train, again.train), (digits.test, again.test)):
+        np.testing.assert_array_equal(part.images, same.images)
+        np.testing.assert_array_equal(part.labels, same.labels)
+
+
 def test_counts_at_the_default_ratio():
     config = RunConfig(dataset="digits-lt", image_size=8, imbalance_ratio=Digits.imbalance_ratio)
     data = dataset.load(Digits(), config, NOWHERE)
