@@ -1,8 +1,13 @@
 """What a search optimises and what draws its trials: samplers, objectives and their front, spaces from a file."""
 
+import json
 import tomllib
+from wsgiref.util import setup_testing_defaults
 
+import optuna_dashboard
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
 from ltbench.errors import LtbenchError
@@ -307,3 +312,24 @@ def test_the_command_searches_as_it_is_told(cli, tmp_path, figures):
         assert done.code == 2
         assert message in done.err
     assert not (tmp_path / "three").exists()
+
+
+def test_optuna_dashboard_opens_the_search_of_a_folder(search, tmp_path, figures):
+    """Its own server, asked as a browser asks it."""
+    search(3)
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "search" / "study.journal")))
+    server = optuna_dashboard.wsgi(storage)
+
+    def get(path):
+        request = {"PATH_INFO": path}
+        setup_testing_defaults(request)
+        answers = []
+        body = b"".join(server(request, lambda status, headers: answers.append(status)))
+        assert answers == ["200 OK"]
+        return json.loads(body)
+
+    [summary] = get("/api/studies")["study_summaries"]
+    assert summary["study_name"] == "ltbench"
+    trials = get(f"/api/studies/{summary['study_id']}")["trials"]
+    assert [trial["state"] for trial in trials] == ["Complete"] * 3
+    assert [trial["values"] for trial in trials] == [one.values for one in trials_in(tmp_path / "search")]
