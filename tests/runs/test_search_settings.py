@@ -1,6 +1,7 @@
 """What a search optimises and what draws its trials: samplers, objectives and their front, spaces from a file."""
 
 import json
+import re
 import tomllib
 from wsgiref.util import setup_testing_defaults
 
@@ -12,6 +13,7 @@ from optuna.trial import TrialState, create_trial
 
 from ltbench.errors import LtbenchError
 from ltbench.method import Choice, Range
+from ltbench.results.store import read
 from ltbench.runs import search_settings, tune
 from ltbench.runs.conclusion import best_trials
 from ltbench.runs.options import RunOptions
@@ -21,6 +23,7 @@ from ltbench.runs.search_settings import METRICS, SearchSettings
 from ltbench.runs.shared_search import tune_shared
 from ltbench.runs.space_file import read_space
 from tests.runs.searches import BASE, trials_in
+from tests.test_docs import PAGES, section, walk
 
 pytestmark = pytest.mark.usefixtures("small_network")
 TWO = {"mixup": Range(0.0, 1.0), "tau": Range(0.5, 2.0)}
@@ -324,7 +327,7 @@ def test_optuna_dashboard_opens_the_search_of_a_folder(search, tmp_path, figures
         request = {"PATH_INFO": path}
         setup_testing_defaults(request)
         answers = []
-        body = b"".join(server(request, lambda status, headers: answers.append(status)))
+        body = b"".join(server(request, lambda status, headers, fault=None: answers.append(status)))
         assert answers == ["200 OK"]
         return json.loads(body)
 
@@ -333,3 +336,26 @@ def test_optuna_dashboard_opens_the_search_of_a_folder(search, tmp_path, figures
     trials = get(f"/api/studies/{summary['study_id']}")["trials"]
     assert [trial["state"] for trial in trials] == ["Complete"] * 3
     assert [trial["values"] for trial in trials] == [one.values for one in trials_in(tmp_path / "search")]
+
+
+def test_the_file_of_the_guide_is_a_space(tmp_path):
+    [text] = re.findall(r"^```text\n# space.toml\n(.*?)^```", PAGES["docs/tune.md"], re.MULTILINE | re.DOTALL)
+    spaces = space_of(tmp_path, text, "logit_adjustment", "balpoe")
+    own = spaces["logit_adjustment"]
+    assert set(own) == {"mixup", "tau", "cutmix"}
+    check_search(LA, search_space(LA, (), own))
+    assert spaces["balpoe"]["spread"] == Range(0.0, 1.0)
+
+
+@pytest.mark.slow
+def test_a_user_can_follow_the_guide_to_a_front_and_its_figures(cli, tmp_path):
+    text = PAGES["docs/tune.md"]
+    walk(cli, section("Several objectives", text) + section("A look at a search", text))
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"tuning", "tuning-slice", "pareto-front"}
+    [result] = map(read, (tmp_path / "results").rglob("*.json"))
+    assert (result.tuning["objectives"], result.tuning["trials"]) == (["macro", "ece"], 2)
+    shown = cli("show", result.run_id).out
+    assert "tuned by" in shown
+    assert "2 trials, sampler tpe, for macro accuracy and ECE on the validation part of train, trial " in " ".join(
+        shown.split()
+    )
