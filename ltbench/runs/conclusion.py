@@ -89,8 +89,11 @@ def conclude(
     finished = finished_trials(study)
     best = best_trials(finished, settings)
     if not best:
+        reasons = [trial.user_attrs["reason"] for trial in finished if trial.state == TrialState.FAIL]
         raise LtbenchError(
-            f"all {len(finished)} trials failed, the last: {finished[-1].user_attrs['reason']}",
+            f"all {len(finished)} trials failed, the last: {reasons[-1]}"
+            if len(reasons) == len(finished)
+            else f"no trial is complete: {len(finished) - len(reasons)} were pruned, and {len(reasons)} failed",
             where=folder.absolute(),
         )
     states = [trial.state for trial in finished]

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ltbench import registry
 from ltbench.config import Frozen, read_toml, validated
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, unknown
 from ltbench.method.search_space import Choice, Range
 
 Number = int | float
@@ -27,9 +28,9 @@ def read_space(path: Path, methods: list[str]) -> dict[str, dict[str, Range | Ch
 
     Args:
         path: a TOML file with a table for each hyper-parameter: ``low`` and ``high``, with ``log`` or ``step`` if need
-            be; or ``choices``. What stands below [method.NAME] is for this method alone. Numbers are whole where low,
-            high and step are.
-        methods: that are searched; each hyper-parameter of all must be known to one of them.
+            be; or ``choices``. It holds for the methods that have the hyper-parameter; what stands below [method.NAME]
+            for this method alone. Numbers are whole where low, high and step are.
+        methods: that are searched.
 
     Raises:
         LtbenchError: if the file is missing or malformed, or an option makes no sense.
@@ -43,7 +44,22 @@ def read_space(path: Path, methods: list[str]) -> dict[str, dict[str, Range | Ch
             f"there are options for {name}, which is not searched", where=path, hint=f"searched: {', '.join(methods)}"
         )
     shared = _options(content, path, "")
-    return {name: {**shared, **_options(own.get(name, {}), path, f"method.{name}.")} for name in methods}
+    known = {name: _known(name) for name in methods}
+    for option in shared:
+        if not any(option in names for names in known.values()):
+            kind = f"hyper-parameter of {', '.join(methods)}"
+            raise unknown(kind, option, {one for names in known.values() for one in names}, where=path)
+    return {
+        name: {option: value for option, value in shared.items() if option in known[name]}
+        | _options(own.get(name, {}), path, f"method.{name}.")
+        for name in methods
+    }
+
+
+def _known(method: str) -> set[str]:
+    """What may be searched of a method: its hyper-parameters, and what it is searched through instead of some."""
+    config = registry.declaration(method).config
+    return {*config.search_space(), *config.optional_space(), *config.model_fields}
 
 
 def _options(tables: Any, path: Path, prefix: str) -> dict[str, Range | Choice]:

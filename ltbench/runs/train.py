@@ -7,6 +7,7 @@ import torch
 
 from ltbench.data.images import Images
 from ltbench.data.loading.base import Loader
+from ltbench.errors import TrainingFailedError
 from ltbench.evaluation.measure import measure
 from ltbench.evaluation.predict import predict
 from ltbench.evaluation.result_parts import shot_groups
@@ -112,6 +113,8 @@ def _validation_curve(
             return math.nan
         metrics = measure(predictions.logits, predictions.labels, predictions.experts, shot_groups(planned.data))
         found = getattr(metrics, pruning.objective)
-        return math.nan if found is None else float(found)
+        if found is None:
+            raise TrainingFailedError(f"there is no {pruning.objective} without such classes")
+        return float(found)
 
     return ValidationCurve(value, pruning.ends)

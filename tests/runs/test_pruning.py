@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from ltbench.errors import LtbenchError
 from ltbench.results.store import read
-from ltbench.runs import run, search_journal, tune
+from ltbench.runs import run, search_journal, train, tune
 from ltbench.runs.launchers import local
 from ltbench.runs.options import RunOptions
 from ltbench.runs.search_settings import SearchSettings
@@ -214,3 +214,25 @@ def test_trials_of_a_network_are_pruned_stored_as_pruned_and_cost_what_they_trai
     again = run.run(pruned.config, RunOptions(device="cpu", out=tmp_path / "search" / "runs", evaluate_test=False))
     assert (again.status, again.run_id, len(again.curve)) == ("done", pruned.run_id, 4), "goes on from its checkpoint"
     assert again.curve[:3] == pruned.curve
+
+
+def test_a_search_without_a_complete_trial_says_what_became_of_them(search, curves, monkeypatch):
+    curves()
+    works, count = tune.run, []
+
+    def ends(config, options):
+        count.append(config)
+        made = works(config, options)
+        if len(count) == 1:
+            return made.model_copy(update={"status": "failed", "reason": "bad luck", "metrics": {}})
+        return made.model_copy(update={"status": "pruned", "reason": "so", "metrics": {}})
+
+    monkeypatch.setattr(tune, "run", ends)
+    with pytest.raises(LtbenchError, match="no trial is complete: 2 were pruned, and 1 failed"):
+        search(3, settings=MEDIAN)
+
+
+def test_a_metric_that_the_data_do_not_have_fails_the_trial_when_it_is_measured_first(search, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "shot_groups", lambda data: {"many": [0], "medium": [1], "few": []})
+    with pytest.raises(LtbenchError, match="all 1 trials failed, the last: there is no few without such classes"):
+        search(1, BASE.replace(batch_size=64), settings=SearchSettings(objectives=("few",), pruner="median"))

@@ -213,7 +213,7 @@ def test_a_file_takes_the_place_of_the_ranges_of_a_method(tmp_path, search, figu
     low = 1e-5
     high = 1e-3
     log = true
-    [method.balpoe.tau]
+    [method.balpoe.experts]
     low = 1
     high = 3
     step = 1
@@ -221,7 +221,11 @@ def test_a_file_takes_the_place_of_the_ranges_of_a_method(tmp_path, search, figu
     spaces = space_of(tmp_path, text, "logit_adjustment", "balpoe")
     own = {"mixup": Range(0.2, 0.4, step=0.1), "tau": Choice((0.5, 1.0))}
     assert spaces["logit_adjustment"] == own
-    assert spaces["balpoe"] == {**own, "spread": Range(1e-5, 1e-3, log=True), "tau": Range(1, 3, step=1)}
+    assert spaces["balpoe"] == {
+        "mixup": own["mixup"],
+        "spread": Range(1e-5, 1e-3, log=True),
+        "experts": Range(1, 3, step=1),
+    }
     found = search(12, LA, space=spaces["logit_adjustment"])
     params = [trial.params for trial in trials_in(tmp_path / "search")]
     assert {round(one["mixup"], 9) for one in params} == {0.2, 0.3, 0.4}
@@ -272,6 +276,17 @@ def test_a_file_that_makes_no_sense_is_refused_with_its_place(tmp_path, text, me
         space_of(tmp_path, text)
     assert message in str(error.value)
     assert "space.toml" in str(error.value)
+
+
+def test_a_table_holds_for_the_methods_that_have_the_hyperparameter(tmp_path):
+    text = "[tau]\nlow = 1.0\nhigh = 2.0\n[mixup]\nchoices = [0.0, 0.5]"
+    spaces = space_of(tmp_path, text, "ce", "logit_adjustment")
+    assert {name: set(space) for name, space in spaces.items()} == {
+        "ce": {"mixup"},
+        "logit_adjustment": {"mixup", "tau"},
+    }
+    with pytest.raises(LtbenchError, match="unknown hyper-parameter of ce, focal 'tau'"):
+        space_of(tmp_path, text, "ce", "focal")
 
 
 @pytest.mark.parametrize(
