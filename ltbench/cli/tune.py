@@ -247,7 +247,7 @@ def search(
         storage: URL of what other workers share the search in; None: there are none.
     """
     from ltbench.cli import reproduce
-    from ltbench.cli.console import console
+    from ltbench.cli.console import console, escaped
     from ltbench.cli.progress_bars import RunProgress
     from ltbench.runs import tune as tuning
 
@@ -276,10 +276,10 @@ def search(
     pruned = f", {found.pruned} pruned" if settings.pruner != "none" else ""
     counts = f"{found.trials} trials ({found.failed} failed{pruned})"
     if found.front:
-        console.print(f"{len(found.front)} of {counts} are the Pareto front, best {settings.objectives[0]} first:")
-        for trial in found.front:
-            console.print(f"  {trial_line(trial, settings)}")
-        files = f"{found.best_file}: the first; {found.best_file.parent / 'front'}: each"
+        console.print(f"Pareto front: {len(found.front)} of {counts}, best {settings.objectives[0]} first:")
+        for path, trial in found.front.items():
+            console.print(f"  {escaped(str(path))}: {_what(trial, settings)}")
+        files = f"{found.best_file}: the first of them"
     else:
         files = str(found.best_file)
         console.print(f"best of {counts}: validation {settings.named(found.values)}")
@@ -296,6 +296,10 @@ def _best(trials: "Sequence[FrozenTrial]", settings: SearchSettings) -> str:
 
 def trial_line(trial: "FrozenTrial", settings: SearchSettings = USUAL) -> str:
     """One trial as rich's markup: number, hyper-parameters, and what it reached or why it ended."""
+    return f"trial {trial.number + 1}: {_what(trial, settings)}"
+
+
+def _what(trial: "FrozenTrial", settings: SearchSettings) -> str:
     from optuna.trial import TrialState
 
     from ltbench.cli.console import escaped
@@ -305,11 +309,11 @@ def trial_line(trial: "FrozenTrial", settings: SearchSettings = USUAL) -> str:
     if trial.state == TrialState.PRUNED:
         found = f"pruned after {trial.last_step} epochs at {settings.named([trial.value])}"
     elif trial.state == TrialState.COMPLETE:
-        short = {name: name.upper() if name in _CAPITALS else name for name in settings.objectives} | {"ece": "ECE"}
-        found = "  ".join(f"{short.get(name, name)} {value:.2f}" for name, value in figures(trial, settings).items())
+        reached = figures(trial, settings).items()
+        found = "  ".join(f"{name.upper() if name in _CAPITALS else name} {value:.2f}" for name, value in reached)
     else:
         found = trial.user_attrs["reason"]
-    return escaped(f"trial {trial.number + 1}: {format_settings(trial.user_attrs['hyperparameters'])}: {found}")
+    return escaped(f"{format_settings(trial.user_attrs['hyperparameters'])}: {found}")
 
 
 _CAPITALS = ("ece", "mce", "nll")

@@ -1,7 +1,7 @@
 """What a search found: best.toml, and of several objectives the Pareto front."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,9 @@ class Search:
     pruned: int = 0
     values: Sequence[float] = ()
     """Of the objectives, as the best trial has them."""
-    front: Sequence[FrozenTrial] = ()
-    """Of several objectives: the trials that none beats in one without being worse in another, the best in the first
-    objective first."""
+    front: Mapping[Path, FrozenTrial] = field(default_factory=dict)
+    """Of several objectives: the trials that none beats in one without being worse in another, by their files; the best
+    in the first objective first."""
 
 
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -113,9 +113,9 @@ def conclude(
     }
     if len(settings.objectives) > 1:
         tuning["front"] = [number_of[trial.number] for trial in best]
-    files = {folder / "best.toml": best[0]}
-    if len(settings.objectives) > 1:
-        files |= {folder / "front" / f"{number_of[trial.number]}.toml": trial for trial in best}
+    several = len(settings.objectives) > 1
+    front = {folder / "front" / f"{number_of[trial.number]}.toml": trial for trial in best if several}
+    files = {folder / "best.toml": best[0], **front}
     for path, trial in files.items():
         config = base.replace(validation=False, hyperparameters=trial.user_attrs["hyperparameters"], seed=0)
         chosen = {f"best_{_LONG.get(name, name)}": value for name, value in figures(trial, settings).items()}
@@ -136,7 +136,7 @@ def conclude(
         states.count(TrialState.FAIL),
         states.count(TrialState.PRUNED),
         best[0].values,
-        best if len(settings.objectives) > 1 else (),
+        front,
     )
 
 

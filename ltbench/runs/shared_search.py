@@ -34,7 +34,7 @@ from ltbench.runs.pruning import Pruning, pruning_for
 from ltbench.runs.resolve import search_space
 from ltbench.runs.run import run
 from ltbench.runs.search_settings import USUAL, SearchSettings
-from ltbench.runs.tune import SearchIdentity, record, suggest
+from ltbench.runs.tune import SearchIdentity, name_metrics, record, suggest
 
 BETWEEN_BEATS = 5.0
 """Seconds between two signs of life of a trial."""
@@ -162,6 +162,7 @@ def _study(storage: BaseStorage, identity: SearchIdentity) -> tuple[optuna.Study
         study = optuna.create_study(storage=storage, study_name=name, directions=identity.settings.directions)
         for fact, value in identity.facts.items():
             study.set_user_attr(fact, value)
+        name_metrics(study, identity.settings)
     except DuplicatedStudyError:
         return optuna.load_study(storage=storage, study_name=name), False
     return study, True

@@ -156,7 +156,14 @@ def _open(identity: "SearchIdentity", folder: Path) -> optuna.Study:
     for name, value in identity.facts.items():
         if name not in study.user_attrs:
             study.set_user_attr(name, value)
+    name_metrics(study, identity.settings)
     return study
+
+
+def name_metrics(study: optuna.Study, settings: SearchSettings) -> None:
+    """Name the objectives of a study for those who open it with other tools; studies of older versions have no names."""
+    if settings.objectives != USUAL.objectives and study.metric_names is None:
+        study.set_metric_names(list(settings.objectives))
 
 
 @dataclass(frozen=True)

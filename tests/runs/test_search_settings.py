@@ -22,7 +22,7 @@ from ltbench.runs.run_list import read_runs
 from ltbench.runs.search_settings import METRICS, SearchSettings
 from ltbench.runs.shared_search import tune_shared
 from ltbench.runs.space_file import read_space
-from tests.runs.searches import BASE, trials_in
+from tests.runs.searches import BASE, study_in, trials_in
 from tests.test_docs import PAGES, section, walk
 
 pytestmark = pytest.mark.usefixtures("small_network")
@@ -135,9 +135,10 @@ def test_several_objectives_give_a_front_that_is_stored_trial_by_trial(search, t
     below = [trial for trial in trials if trial.params["mixup"] <= 0.6]  # each is on the front: less ECE, less accuracy
     above = min((trial for trial in trials if trial.params["mixup"] > 0.6), key=lambda trial: trial.params["mixup"])
     expected = {trial.number for trial in [*below, above]}
-    assert {trial.number for trial in found.front} == expected
+    assert {trial.number for trial in found.front.values()} == expected
     assert len(expected) < 15
-    assert found.front[0].number == above.number, "the best in the first objective"
+    assert study_in(tmp_path / "search").metric_names == ["macro", "ece"]
+    assert next(iter(found.front.values())).number == above.number, "the best in the first objective"
     tuning = tomllib.loads(found.best_file.read_text())["tuning"]
     assert (tuning["objectives"], set(tuning["front"])) == (["macro", "ece"], expected)
     assert tuning["objective"] == "macro accuracy and ECE on the validation part of train"
@@ -149,7 +150,7 @@ def test_several_objectives_give_a_front_that_is_stored_trial_by_trial(search, t
         "ece": trials[3].values[1],
     }
     files = {int(path.stem): path for path in (tmp_path / "search" / "front").glob("*.toml")}
-    assert set(files) == expected
+    assert set(files) == expected == {int(path.stem) for path in found.front}
     for number, path in files.items():
         [config], chosen = read_runs(path)
         assert config["hyperparameters"] == trials[number].user_attrs["hyperparameters"]
@@ -316,9 +317,10 @@ def test_the_command_searches_as_it_is_told(cli, tmp_path, figures):
     assert (tuning["sampler"], tuning["space"]["mixup"]["high"]) == ("cmaes", 0.5)
     done = cli(*words, "--objectives", "macro, ece", "--out", "two")
     assert done.code == 0, done.err
-    assert "of 4 trials (0 failed) are the Pareto front, best macro first:" in done.out
-    front = [line for line in done.out.splitlines() if line.startswith("  trial ")]
-    assert len(front) == len(list((tmp_path / "two" / "front").glob("*.toml")))
+    assert re.search(r"Pareto front: \d of 4 trials \(0 failed\), best macro first:", done.out)
+    front = [line for line in done.out.splitlines() if line.startswith("  two/front/")]
+    files = {str(path.relative_to(tmp_path)) for path in (tmp_path / "two" / "front").glob("*.toml")}
+    assert {line.strip().partition(": ")[0] for line in front} == files
     assert "ECE " in front[0]
     for more, message in (
         (("--objectives", "macro,eec"), "did you mean ece"),
