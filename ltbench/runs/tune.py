@@ -161,7 +161,7 @@ def _open(identity: "SearchIdentity", folder: Path) -> optuna.Study:
 
 
 def name_metrics(study: optuna.Study, settings: SearchSettings) -> None:
-    """Name the objectives of a study for those who open it with other tools; studies of older versions have no names."""
+    """Name the objectives of a study, for those who open it with other tools; by default it has the one of old."""
     if settings.objectives != USUAL.objectives and study.metric_names is None:
         study.set_metric_names(list(settings.objectives))
 

@@ -52,7 +52,12 @@ class History:
 
     def to_dict(self) -> dict[str, Any]:
         """The history as a checkpoint keeps it: dictionaries, lists, text and numbers."""
-        return {**asdict(self), "divisions": [one.model_dump() for one in self.divisions]}
+        content = {**asdict(self), "divisions": [one.model_dump() for one in self.divisions]}
+        del content["ended_early"]
+        for point in content["curve"]:
+            if point["validation"] is None:  # which earlier versions do not know
+                del point["validation"]
+        return content
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
