@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ltbench import rng
 from ltbench.errors import LtbenchError, unknown
 from ltbench.method.search_space import Choice, Range
 from ltbench.results.records import LOWER_IS_BETTER, Metrics
@@ -117,6 +116,8 @@ class SearchSettings:
             liar: whether trials that are under way count as bad ones, so that others keep away from them.
         """
         import optuna
+
+        from ltbench import rng  # takes numpy, which --help need not wait for
 
         key = rng.key(seed, self.sampler, *draw) % 2**32
         if self.sampler == "random":
