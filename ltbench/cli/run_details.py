@@ -17,6 +17,7 @@ from ltbench.metrics.calibration_noise import mce_floor
 from ltbench.printable import printable_name
 from ltbench.report.calibration import of_tables
 from ltbench.report.collection import shown
+from ltbench.report.search_budget import search_budget
 from ltbench.results import external
 from ltbench.results.records import BatchSplit, FittedFor, Metrics
 from ltbench.results.schema import Result
@@ -58,6 +59,7 @@ def _rows(result: Result, path: Path) -> dict[str, str]:
         "augmentation": _augmentation(recipe, "augment"),
         "contrast views": _augmentation(recipe, "contrast"),
         "seed": str(config.seed),
+        "tuned by": search_budget(result.tuning),
     }
     for part, metrics in result.metrics.items():
         rows |= _metrics_rows(part, metrics)

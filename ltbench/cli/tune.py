@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,7 +50,9 @@ from ltbench.cli.options import (
 )
 from ltbench.cli.output import echo_stderr, getting_ready
 from ltbench.errors import LtbenchError, SaveError
+from ltbench.method.search_space import Choice, Range
 from ltbench.paths import dataset_folder
+from ltbench.runs.search_settings import USUAL, Pruner, Sampler, SearchSettings
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -91,6 +93,28 @@ def tune(
         str | None,
         typer.Option("--search", help="Search these, too, which are off by default, e.g. sam", rich_help_panel=METHODS),
     ] = None,
+    space: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file with ranges and choices in place of the method's own: a table for each hyper-parameter",
+            rich_help_panel=METHODS,
+        ),
+    ] = None,
+    objectives: Annotated[
+        str,
+        typer.Option(
+            help="Metrics to optimise on validation, e.g. macro,ece for a Pareto front",
+            rich_help_panel=METHODS,
+        ),
+    ] = "macro",
+    sampler: Annotated[
+        Sampler,
+        typer.Option(help="What draws trials; cmaes takes ltbench[cmaes] and ranges alone", rich_help_panel=METHODS),
+    ] = "tpe",
+    pruner: Annotated[
+        Pruner,
+        typer.Option(help="What ends trials early that do worse on validation images", rich_help_panel=METHODS),
+    ] = "none",
     seed: Annotated[
         int | None, typer.Option(help="Seed of all trials  [default: 1000]", rich_help_panel=METHODS)
     ] = None,
@@ -127,7 +151,7 @@ def tune(
 ) -> None:
     """Search the hyper-parameters of methods.
 
-    What counts is macro accuracy on a validation part of train, never the test set.
+    What counts is macro accuracy (--objectives) on a validation part of train, never the test set.
     """
     with getting_ready("tune"):
         check_parallel(parallel)
@@ -139,6 +163,7 @@ def tune(
         add_methods(methods_dir, method)
         from ltbench.runs.resolve import check_search, search_space
         from ltbench.runs.run_list import TUNING_SEED, expand
+        from ltbench.runs.space_file import read_space
 
         flags = given(
             method=method,
@@ -167,8 +192,13 @@ def tune(
         )
         bases = expand([{}], flags)
         also = [*filter(None, map(str.strip, (searched or "").split(",")))]
+        names = [name for word in objectives.split(",") if (name := word.strip())]
+        search_settings = SearchSettings(tuple(names), sampler, pruner)
+        spaces = read_space(space, [base.method for base in bases]) if space is not None else {}
         for base in bases:
-            check_search(base, search_space(base, also))
+            searched_space = search_space(base, also, spaces.get(base.method))
+            search_settings.check(searched_space)
+            check_search(base, searched_space)
         if not sys.stderr.isatty():
             echo_stderr(f"{trials} trials of {', '.join(base.method for base in bases)} on {dataset}")
         import ltbench.runs.tune  # noqa: F401  (takes seconds)
@@ -182,7 +212,7 @@ def tune(
             data_dir, device=device, out=folder / "runs", compiled=compiled, workers=workers, tensorboard=tensorboard
         )
         try:
-            search(base, trials, folder, options, parallel, also, storage)
+            search(base, trials, folder, options, search_settings, spaces.get(base.method), parallel, also, storage)
         except LtbenchError as error:  # the other methods keep their budget
             if len(bases) == 1 or isinstance(error, SaveError):
                 raise
@@ -197,6 +227,8 @@ def search(
     trials: int,
     folder: Path,
     options: "RunOptions",
+    settings: SearchSettings = USUAL,
+    space: Mapping[str, Range | Choice] | None = None,
     parallel: int = 1,
     also: Sequence[str] = (),
     storage: str | None = None,
@@ -208,12 +240,14 @@ def search(
         trials: total number of trials.
         folder: of the search.
         options: of all trials.
+        settings: what the search optimises, and how.
+        space: options in place of those that the method declares.
         parallel: number of concurrent trials.
         also: settings to search that are off by default.
         storage: URL of what other workers share the search in; None: there are none.
     """
     from ltbench.cli import reproduce
-    from ltbench.cli.console import console
+    from ltbench.cli.console import console, escaped
     from ltbench.cli.progress_bars import RunProgress
     from ltbench.runs import tune as tuning
 
@@ -224,39 +258,63 @@ def search(
         def begin(finished: "Sequence[FrozenTrial]") -> None:
             earlier.extend(finished)
             progress.skip(len(finished))
-            progress.best = _best(earlier)
+            progress.best = _best(earlier, settings)
 
         def print_trial(trial: "FrozenTrial") -> None:
             earlier.append(trial)
-            progress.best = _best(earlier)
-            progress.print_result(trial_line(trial))
+            progress.best = _best(earlier, settings)
+            progress.print_result(trial_line(trial, settings))
 
         options = replace(options, listener=progress.listener)
         if storage is not None:
             from ltbench.runs.shared_search import tune_shared
 
-            found = tune_shared(base, trials, folder, storage, options, print_trial, begin, also)
+            found = tune_shared(base, trials, folder, storage, options, print_trial, begin, also, settings, space)
         else:
-            found = tuning.tune(base, trials, folder, options, print_trial, parallel, begin, also)
-    words = ["ltbench", "run", "--config", str(found.best_file), "--seeds", "0-4", *reproduce.folder_options(base)]
-    console.print(
-        f"best of {found.trials} trials ({found.failed} failed): validation macro accuracy {found.accuracy:.2f} %\n"
-        f"  {found.best_file}\n"
-        f"next: {shlex.join(words)}"
-    )
+            found = tuning.tune(base, trials, folder, options, print_trial, parallel, begin, also, settings, space)
+    run_words = ["ltbench", "run", "--config", str(found.best_file), "--seeds", "0-4", *reproduce.folder_options(base)]
+    pruned = f", {found.pruned} pruned" if settings.pruner != "none" else ""
+    counts = f"{found.trials} trials ({found.failed} failed{pruned})"
+    if found.front:
+        console.print(f"Pareto front: {len(found.front)} of {counts}, best {settings.objectives[0]} first:")
+        for path, trial in found.front.items():
+            console.print(f"  {escaped(str(path))}: {_what(trial, settings)}")
+        files = f"{found.best_file}: the first of them"
+    else:
+        files = str(found.best_file)
+        console.print(f"best of {counts}: validation {settings.named(found.values)}")
+    console.print(f"  {files}\nnext: {shlex.join(run_words)}")
 
 
-def _best(trials: "Sequence[FrozenTrial]") -> str:
+def _best(trials: "Sequence[FrozenTrial]", settings: SearchSettings) -> str:
     """The best trial so far, in a few words; nothing before one has ended well."""
-    values = {trial.number: trial.value for trial in trials if trial.value is not None}
-    best = max(values, key=lambda number: values[number], default=None)
-    return "" if best is None else f"best {values[best]:.2f} % (trial {best + 1})"
+    from ltbench.runs.conclusion import best_trials
+
+    best = best_trials(trials, settings)
+    return f"best {settings.named(best[0].values)} (trial {best[0].number + 1})" if best else ""
 
 
-def trial_line(trial: "FrozenTrial") -> str:
-    """One trial as rich's markup: number, hyper-parameters, and macro accuracy with ECE or why it failed."""
+def trial_line(trial: "FrozenTrial", settings: SearchSettings = USUAL) -> str:
+    """One trial as rich's markup: number, hyper-parameters, and what it reached or why it ended."""
+    return f"trial {trial.number + 1}: {_what(trial, settings)}"
+
+
+def _what(trial: "FrozenTrial", settings: SearchSettings) -> str:
+    from optuna.trial import TrialState
+
     from ltbench.cli.console import escaped
     from ltbench.config.format_settings import format_settings
+    from ltbench.runs.conclusion import figures
 
-    found = trial.user_attrs.get("reason") or f"macro {trial.value:.2f}  ECE {trial.user_attrs['ece']:.2f}"
-    return escaped(f"trial {trial.number + 1}: {format_settings(trial.user_attrs['hyperparameters'])}: {found}")
+    if trial.state == TrialState.PRUNED:
+        found = f"pruned after {trial.last_step} epochs at {settings.named([trial.value])}"
+    elif trial.state == TrialState.COMPLETE:
+        reached = figures(trial, settings).items()
+        found = "  ".join(f"{name.upper() if name in _CAPITALS else name} {value:.2f}" for name, value in reached)
+    else:
+        found = trial.user_attrs["reason"]
+    return escaped(f"{format_settings(trial.user_attrs['hyperparameters'])}: {found}")
+
+
+_CAPITALS = ("ece", "mce", "nll")
+"""Metrics that are abbreviations."""

@@ -26,13 +26,19 @@ ABANDONED = 24 * 3600.0
 """Seconds without a change after which a temporary file counts as abandoned, where there are no locks."""
 
 
-def write_bytes(path: Path, write: Callable[[IO[bytes]], object], *, lasting: bool = True) -> None:
+def write_bytes(
+    path: Path, write: Callable[[IO[bytes]], object], *, lasting: bool = True, replace: bool = True
+) -> bool:
     """Let ``write`` fill a temporary file beside ``path``, then move it into place in one step.
 
     Args:
         path: the file; its folder is made.
         write: writes the content into a stream.
         lasting: whether the file must survive a power failure, which takes waiting for the disk.
+        replace: whether it may replace a file; if not, that is one step with the look for it, locks or none.
+
+    Returns:
+        Whether it was written.
 
     Raises:
         SaveError: if the folder cannot be written or the disk is full; what was at ``path`` is untouched.
@@ -44,7 +50,10 @@ def write_bytes(path: Path, write: Callable[[IO[bytes]], object], *, lasting: bo
             stream.flush()
             if lasting:
                 os.fsync(stream.fileno())
+            if not replace:
+                return _linked(temporary, path)
             temporary.replace(path)
+            return True
     except (OSError, RuntimeError) as error:
         fault = error if isinstance(error, OSError) else error.__context__  # torch.save wraps it in a RuntimeError
         reason = fault.strerror if isinstance(fault, OSError) else str(error).splitlines()[0]
@@ -55,9 +64,22 @@ def write_bytes(path: Path, write: Callable[[IO[bytes]], object], *, lasting: bo
         ) from error
 
 
-def write_text(path: Path, text: str, *, lasting: bool = True) -> None:
+def _linked(temporary: Path, path: Path) -> bool:
+    """Give a file another name, which nothing has yet; whether that was so."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return temporary.stat().st_nlink > 1  # an answer of NFS may be lost, and the second say that it is done
+    except OSError:  # a file system without hard links
+        if path.exists():
+            return False
+        temporary.replace(path)
+    return True
+
+
+def write_text(path: Path, text: str, *, lasting: bool = True, replace: bool = True) -> bool:
     """Write a UTF-8 text file in one step; see ``write_bytes``."""
-    write_bytes(path, lambda stream: stream.write(text.encode()), lasting=lasting)
+    return write_bytes(path, lambda stream: stream.write(text.encode()), lasting=lasting, replace=replace)
 
 
 def remove_abandoned(folder: Path) -> None:

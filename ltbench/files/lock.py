@@ -1,5 +1,6 @@
 """Lock files: one process at a time, so that no two processes train the same run into one checkpoint."""
 
+import errno
 import os
 import socket
 import warnings
@@ -8,7 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from ltbench.errors import LtbenchError, LtbenchWarning, SaveError
 
@@ -24,44 +25,63 @@ def exclusive(
     what: str,
     *,
     wait: bool = True,
+    patience: float | None = None,
     hint: str = "make the folder writable, or choose another with $LTBENCH_CACHE",
 ) -> Iterator[None]:
     """Hold a lock file; waits for the process that has it, and says so.
 
     The lock is the operating system's, which takes it back from a process that dies. The file stays; while it is held
-    it says by whom.
+    it says by whom. On a file system without locks, such as NFS whose server has no lock service, a file beside it that
+    only one process can make takes its place; one of a dead process of the same host is removed.
 
     Args:
         path: the lock file; its folder is made.
         what: the work that it protects, for the message.
         wait: whether to wait; if not, another process that has it is an error.
+        patience: seconds of waiting without a message; None: ``PATIENCE``.
         hint: what to do where the file cannot be made, or is held and there is no waiting.
 
     Raises:
         LtbenchError: if the file cannot be made, or without waiting if another process has it, which is named.
     """
-    lock = FileLock(path, is_singleton=True)  # one object a path: a second request of the same thread goes through
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=PATIENCE)
-    except Timeout:
-        if not wait:
-            raise LtbenchError(
-                f"{what} is under way in another process", where=f"{path.absolute()}: {_holder(path)}", hint=hint
-            ) from None
-        message = f"{what} is under way in another process; waiting for it to end"
-        warnings.warn(message, LtbenchWarning, stacklevel=3)
-        lock.acquire(timeout=-1, poll_interval=0.2)
-    except NotImplementedError:  # older versions of filelock, where the file system has no locks
-        yield  # rather than to lose what is to be saved
-        return
-    except OSError as error:
-        raise SaveError(f"cannot save: {error.strerror}", where=path.parent.absolute(), hint=hint) from None
+    lock = _acquired(path, what, wait, PATIENCE if patience is None else patience, hint)
     try:
         _sign(path)
         yield
     finally:
         lock.release()
+
+
+def _acquired(path: Path, what: str, wait: bool, patience: float, hint: str) -> BaseFileLock:
+    # One object a path: a second request of the same thread goes through.
+    lock: BaseFileLock = FileLock(path, is_singleton=True)
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=patience)
+        except Timeout:
+            if not wait:
+                raise LtbenchError(
+                    f"{what} is under way in another process", where=f"{path.absolute()}: {_holder(path)}", hint=hint
+                ) from None
+            message = f"{what} is under way in another process; waiting for it to end"
+            warnings.warn(message, LtbenchWarning, stacklevel=4)
+            lock.acquire(timeout=-1, poll_interval=0.2)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS or isinstance(lock, SoftFileLock):
+                raise SaveError(f"cannot save: {error.strerror}", where=path.parent.absolute(), hint=hint) from None
+            lock = SoftFileLock(_substitute(path), is_singleton=True)
+            continue
+        return lock
+
+
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
+"""What a file system says that has no locks; for ENOSYS, filelock finds a way of its own."""
+
+
+def _substitute(path: Path) -> Path:
+    """The file that stands for a lock where there are none."""
+    return path.with_name(f"{path.name}.held")
 
 
 def _sign(path: Path) -> None:
@@ -89,5 +109,5 @@ def is_held(path: Path) -> bool:
     try:
         with FileLock(path, timeout=0):
             return False
-    except OSError:  # a Timeout is one; so is a lock that is somebody else's to open
-        return True
+    except OSError as error:  # a Timeout is one; so is a lock that is somebody else's to open
+        return error.errno not in _NO_LOCKS or _substitute(path).exists()

@@ -21,11 +21,11 @@ from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, frame
 from ltbench.report.how_trained import HowTrained, how_trained
 from ltbench.report.one_setting import Candidate, Chosen, candidate, choose
 from ltbench.report.row_labels import row_labels
+from ltbench.results.records import LOWER_IS_BETTER
 from ltbench.results.schema import Result
 
 COMPARED = ("top1", "macro", "many", "medium", "few", "ece")
 """Metrics whose best row is tested against all others. MCE is none of them: a bin of a few images decides it."""
-LOWER_IS_BETTER = {"nll", "brier", "ece", "mce", "overconfidence", "adaptive_ece", "classwise_ece"}
 LACKS_SEEDS = "†"
 """The sign at the end of the label of a row that lacks some of the seeds on which its table compares."""
 

@@ -9,8 +9,9 @@ import pandas as pd
 
 from ltbench.declared import method_named
 from ltbench.errors import unknown
-from ltbench.report.leaderboard import LACKS_SEEDS, LOWER_IS_BETTER, Leaderboard
+from ltbench.report.leaderboard import LACKS_SEEDS, Leaderboard
 from ltbench.report.table import Bold, Table
+from ltbench.results.records import LOWER_IS_BETTER
 
 COLUMNS = {
     "top1": "Acc",

@@ -8,10 +8,15 @@ from pydantic.dataclasses import dataclass
 
 from ltbench.config import Fraction, Frozen, NonNegative, Recipe
 
-Status = Literal["done", "failed", "interrupted"]
+Status = Literal["done", "failed", "interrupted", "pruned"]
+"""pruned: a trial of a search that ended early, since validation images said that it would not be the best."""
 
 
 TestPrior = Literal["unknown", "known", "estimated"]
+
+
+LOWER_IS_BETTER = {"nll", "brier", "ece", "mce", "overconfidence", "adaptive_ece", "classwise_ece"}
+"""The metrics of which less is better."""
 
 
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -242,3 +247,12 @@ class CurvePoint:
     epoch: int
     lr: float
     loss: float
+
+
+class ValidationRecord(Frozen):
+    """What was measured on validation images while a trial of a search trained that may be pruned."""
+
+    metric: str = Field(description="the metric that the search optimises")
+    values: dict[int, float] = Field(description="by number of epochs trained")
+    first: Count = Field(description="number of epochs trained before the first of them, from which trials are pruned")
+    epochs: Count = Field(description="number of epochs of all stages, if it is not pruned")

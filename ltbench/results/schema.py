@@ -16,6 +16,7 @@ from ltbench.results.records import (
     Metrics,
     ShiftTable,
     Status,
+    ValidationRecord,
     WeightsRecord,
 )
 
@@ -42,6 +43,7 @@ class Result(Frozen):
     outcomes: PackedPredictions | None = Field(None, description="packed predictions of the test images")
     shift: ShiftTable | None = Field(None, description="null where the method would have to adapt to each set anew")
     curve: list[CurvePoint] = Field(default_factory=list)
+    validation_curve: ValidationRecord | None = Field(None, description="null for runs that are no trials with pruning")
     experts: ExpertsRecord | None = Field(
         None, description="null for one network, and in results older than this field"
     )

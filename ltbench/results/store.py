@@ -17,6 +17,8 @@ from ltbench.results.schema import Result
 
 LARGEST_FILE = 64 * 2**20
 """Bytes of a result file; ImageNet-21k with ten experts takes 10 MB."""
+_PATIENCE = 60.0
+"""Seconds of waiting for others that save a result, without a message: a crowd of them takes its time."""
 LOCK = ".lock"
 """Name of the lock file of a results folder, held while a result is saved."""
 
@@ -43,7 +45,8 @@ class Store:
     def save(self, result: Result, *, replace: bool = True) -> Path:
         """Write a result, unless a better one of the same run is stored.
 
-        To look at what is there and to write is one step: other processes that save into this folder wait.
+        To look at what is there and to write is one step: other processes that save into this folder wait. Where a
+        network folder takes locks and ignores them, a first result that is not done still replaces none that is.
 
         Args:
             result: of any status. One that is not done never replaces one that is.
@@ -52,9 +55,10 @@ class Store:
         """
         path = self.path(result.config, result.run_id)
         hint = "make the folder writable or choose another with --out"
-        with exclusive(self.folder / LOCK, "saving a result", hint=hint):
+        with exclusive(self.folder / LOCK, "saving a result", patience=_PATIENCE, hint=hint):
+            may_replace = result.status == "done" or path.exists()
             if _gives_way(path, result, replace):
-                write(path, result)
+                write(path, result, replace=may_replace)
         return path
 
     def check_writable(self) -> None:
@@ -90,9 +94,9 @@ def _gives_way(path: Path, new: Result, replace: bool) -> bool:
     return stored.config != new.config or (stored.test is None and new.test is not None)
 
 
-def write(path: Path, result: Result) -> None:
-    """Write a result file, whole or not at all."""
-    write_text(path, result.model_dump_json(indent=1) + "\n")
+def write(path: Path, result: Result, *, replace: bool = True) -> bool:
+    """Write a result file, whole or not at all; not over another one if it must not ``replace`` it."""
+    return write_text(path, result.model_dump_json(indent=1) + "\n", replace=replace)
 
 
 def read(path: Path) -> Result:

@@ -4,13 +4,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ltbench import paths
 from ltbench.errors import LtbenchError
 from ltbench.progress import ProgressUpdate
 from ltbench.runs.monitor.tensorboard import check_installed
 from ltbench.training.options import TrainOptions
+
+if TYPE_CHECKING:
+    from ltbench.runs.pruning import Pruning
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class RunOptions(TrainOptions):
     """Threads that decode image files, where a data set is not kept in memory; None: as many as there are cores."""
     tuning: Mapping[str, Any] | None = None
     """The search that chose the settings, for the result."""
+    pruning: "Pruning | None" = None
+    """What may end this trial of a search early."""
 
     def __post_init__(self) -> None:
         for name in ("data_dir", "out", "tensorboard"):  # text will do as well

@@ -113,24 +113,33 @@ def default_hyperparameters(method: Declaration, config: RunConfig) -> dict[str,
     return _hyperparameters(method, config.replace(hyperparameters={}), config.imbalance_ratio)
 
 
-def search_space(config: RunConfig, also: Collection[str] = ()) -> dict[str, Range | Choice]:
+def search_space(
+    config: RunConfig, also: Collection[str] = (), instead: Mapping[str, Range | Choice] | None = None
+) -> dict[str, Range | Choice]:
     """What a search chooses: the method's space without what the user has fixed.
 
     Args:
         config: settings of all trials.
         also: further settings to search, which are off by default.
+        instead: options that take the place of those that the method declares, or are added to them.
 
     Raises:
         LtbenchError: if that is nothing, or a setting cannot be searched.
     """
-    declared = registry.declaration(config.method).config
+    declared, instead = registry.declaration(config.method).config, instead or {}
     optional, space = declared.optional_space(), dict(declared.search_space())
     for name in also:
         if name not in {**space, **optional}:
             raise unknown("setting to search", name, {**space, **optional}, where="--search")
-        if name in config.hyperparameters:
-            raise LtbenchError(f"{name} is both fixed and searched", where="--search", hint="leave out one of the two")
         space[name] = {**space, **optional}[name]
+    for name, option in instead.items():
+        known = {**space, **optional, **declared.model_fields}
+        if name not in known:
+            raise unknown(f"hyper-parameter of {config.method}", name, known, where="--space")
+        space[name] = option
+    for name, where in {**dict.fromkeys(also, "--search"), **dict.fromkeys(instead, "--space")}.items():
+        if name in config.hyperparameters:
+            raise LtbenchError(f"{name} is both fixed and searched", where=where, hint="leave out one of the two")
     free = {name: option for name, option in space.items() if name not in config.hyperparameters}
     if not free:
         raise LtbenchError(
@@ -144,10 +153,19 @@ def search_space(config: RunConfig, also: Collection[str] = ()) -> dict[str, Ran
 def check_search(config: RunConfig, space: Mapping[str, Range | Choice]) -> RunConfig:
     """The settings of a trial, filled in, with hyper-parameters of no meaning.
 
+    Each end of a range and each choice is tried beside the first ones of the others.
+
     Raises:
         LtbenchError: as ``resolve``.
     """
-    some = {name: option.options[0] if isinstance(option, Choice) else option.low for name, option in space.items()}
+    values = {
+        name: option.options if isinstance(option, Choice) else (option.low, option.high)
+        for name, option in space.items()
+    }
+    some = {name: its[0] for name, its in values.items()}
+    for name, its in values.items():
+        for value in its[1:]:
+            resolve(config.replace(hyperparameters={**config.hyperparameters, **some, name: value}), find_weights=False)
     return resolve(config.replace(hyperparameters={**config.hyperparameters, **some})).config
 
 

@@ -16,13 +16,15 @@ from ltbench.method import Method
 from ltbench.method.claims import paper_record
 from ltbench.method.paper import paper_of
 from ltbench.results.provenance import provenance
-from ltbench.results.records import Cost, CurvePoint, MethodRecord, Status, WeightsRecord
+from ltbench.results.records import Cost, CurvePoint, MethodRecord, Status, ValidationRecord, WeightsRecord
 from ltbench.results.schema import Result
 from ltbench.runs.evaluate import Evaluation, logit_prior
 from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import PlannedRun
 from ltbench.runs.resolve import default_hyperparameters
 from ltbench.training.history import History
+from ltbench.training.schedule import plan
+from ltbench.training.validation_curve import settled
 
 
 @dataclass
@@ -83,6 +85,7 @@ def make_result(
         ),
         metrics=evaluation.metrics,
         **evaluation.about_images,
+        validation_curve=_validation_record(planned, options, method, history) if method and history else None,
         experts=experts_record(method.network) if method is not None else None,
         curve=[CurvePoint(one.stage, one.epoch, one.lr, one.loss) for one in (history.curve if history else ())],
         cost=_cost(planned, method, history, base_runs, evaluation) if method and history else None,
@@ -101,6 +104,21 @@ def _comparison_group(planned: PlannedRun) -> str | None:
 def _weights_record(planned: PlannedRun) -> WeightsRecord | None:
     weights = planned.resolved.weights
     return None if weights is None else WeightsRecord(file=weights.file.name, sha256=weights.sha256)
+
+
+def _validation_record(
+    planned: PlannedRun, options: RunOptions, method: Method, history: History
+) -> ValidationRecord | None:
+    if options.pruning is None or not history.validation_curve:
+        return None
+    recipe = planned.resolved.recipe
+    stages = plan(method.stages(recipe), recipe)
+    return ValidationRecord(
+        metric=options.pruning.objective,
+        values=history.validation_curve,
+        first=settled(stages),
+        epochs=sum(stage.epochs for stage in stages),
+    )
 
 
 def _cost(planned: PlannedRun, method: Method, history: History, base_runs: BaseRuns, evaluation: Evaluation) -> Cost:

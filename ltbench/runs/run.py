@@ -163,6 +163,11 @@ def _trained_and_evaluated(
 ) -> Result:
     loaders = make_loaders(planned, options)
     history = train(planned, method, loaders, options, listeners)
+    if history.ended_early and options.pruning is not None:
+        reason = options.pruning.reason(history.validation_curve)
+        return make_result(
+            planned, options, "pruned", started, reason=reason, base_runs=base_runs, method=method, history=history
+        )
     listeners(ProgressUpdate("evaluation", 1.0, history=history))
     evaluation = evaluate(planned, method, loaders, options)
     result = make_result(
@@ -180,7 +185,7 @@ def _trained_and_evaluated(
 
 def _start_from_base_runs(planned: PlannedRun, method: Method, options: RunOptions, found: BaseRuns) -> None:
     """Give a method the trained weights of the runs that it starts from, which are carried out if need be."""
-    options = replace(options, rerun=False, tuning=None)
+    options = replace(options, rerun=False, tuning=None, pruning=None)
     trained: dict[str, Method] = {}
     for name, config in planned.method.uses(planned.config).items():
         base = plan_run(resolve(config), options)

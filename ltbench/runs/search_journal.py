@@ -3,7 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from optuna.storages.journal._storage import JournalOperation
 
 from ltbench.errors import LtbenchError, LtbenchWarning, SaveError
 from ltbench.files.reading import read_small
+from ltbench.runs.search_settings import Direction
 
 _STUDY = "ltbench"
 _LARGEST = 2**30
@@ -58,13 +59,14 @@ class _Journal(JournalFileBackend):
             raise _cannot_save(error, self.path) from error
 
 
-def open_study(path: Path) -> optuna.Study:
-    """Open or begin a study, to be maximised; the caller holds a lock for it.
+def open_study(path: Path, directions: Sequence[Direction] = ("maximize",)) -> optuna.Study:
+    """Open or begin a study; the caller holds a lock for it.
 
     A last line that was not written whole, as a killed process leaves it, is dropped.
 
     Args:
         path: of the journal.
+        directions: of the objectives of a study that is begun.
 
     Raises:
         LtbenchError: naming the line, if the journal is damaged otherwise, or if it is no file.
@@ -81,7 +83,7 @@ def open_study(path: Path) -> optuna.Study:
         storage = JournalStorage(journal)
         if _STUDY in optuna.get_all_study_names(storage):  # create_study() would write a line all the same
             return optuna.load_study(study_name=_STUDY, storage=storage)
-        return optuna.create_study(study_name=_STUDY, storage=storage, direction="maximize")
+        return optuna.create_study(study_name=_STUDY, storage=storage, directions=directions)
     except LtbenchError:
         raise
     except Exception as error:  # what is no operation, or none that can follow those before it, fails in many ways

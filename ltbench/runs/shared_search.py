@@ -22,17 +22,19 @@ from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from ltbench import rng
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.files.lock import exclusive
 from ltbench.method import Choice, Range
 from ltbench.progress import LOADING, ProgressUpdate
 from ltbench.results.schema import Result
+from ltbench.runs.conclusion import Search, conclude, finished_trials
 from ltbench.runs.options import RunOptions, for_run
+from ltbench.runs.pruning import Pruning, pruning_for
 from ltbench.runs.resolve import search_space
 from ltbench.runs.run import run
-from ltbench.runs.tune import Search, SearchIdentity, conclude, finished_trials, record, suggest
+from ltbench.runs.search_settings import USUAL, SearchSettings
+from ltbench.runs.tune import SearchIdentity, name_metrics, record, suggest
 
 BETWEEN_BEATS = 5.0
 """Seconds between two signs of life of a trial."""
@@ -56,6 +58,8 @@ def tune_shared(
     on_trial: Callable[[FrozenTrial], None] = lambda trial: None,
     on_begin: Callable[[Sequence[FrozenTrial]], None] = lambda finished: None,
     also: Collection[str] = (),
+    settings: SearchSettings = USUAL,
+    space: Mapping[str, Range | Choice] | None = None,
 ) -> Search:
     """Carry out trials of a search as one of its workers, until none is left.
 
@@ -68,23 +72,26 @@ def tune_shared(
         on_trial: called with every trial that this worker has finished.
         on_begin: called once with the trials that are finished already.
         also: further settings to search, which are off by default.
+        settings: what the search optimises, and how.
+        space: options that take the place of those that the method declares.
 
     Raises:
         LtbenchError: for a storage that cannot be reached or serves one worker and has another, a method that leaves
             nothing to search, or a search whose trials have all failed.
     """
     base = base.replace(validation=True)
-    space = search_space(base, also)
+    searched = search_space(base, also, space or {})
+    settings.check(searched)
     options = replace(options, out=folder / "runs", evaluate_test=False)
-    identity = SearchIdentity.of(base, space, options)
+    identity = SearchIdentity.of(base, searched, options, settings)
     with open_storage(url) as storage:
         study, is_new = _study(storage, identity)
         on_begin(finished_trials(study))
-        worker = _Worker(study, base, space, trials, options, patience=0.0 if is_new else random.uniform(*PATIENCE))
+        worker = _Worker(study, identity, trials, options, patience=0.0 if is_new else random.uniform(*PATIENCE))
         for position, trial in enumerate(worker.trials()):
             if worker.carry_out(trial, position):
                 on_trial(study.get_trials(deepcopy=False)[trial.number])
-        return conclude(study, base, space, folder)
+        return conclude(study, base, searched, settings, folder)
 
 
 @contextmanager
@@ -152,9 +159,10 @@ def _study(storage: BaseStorage, identity: SearchIdentity) -> tuple[optuna.Study
     """The study of a search, and whether this worker came first and made it; other settings have another."""
     name = f"ltbench/{identity.base.dataset}/{identity.base.method}/{identity.digest}"
     try:
-        study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+        study = optuna.create_study(storage=storage, study_name=name, directions=identity.settings.directions)
         for fact, value in identity.facts.items():
             study.set_user_attr(fact, value)
+        name_metrics(study, identity.settings)
     except DuplicatedStudyError:
         return optuna.load_study(storage=storage, study_name=name), False
     return study, True
@@ -165,8 +173,7 @@ class _Worker:
 
     Args:
         study: the search.
-        base: the settings that all trials share.
-        space: what is searched.
+        identity: what it searches, and how.
         budget: number of slots.
         options: of all trials.
         patience: seconds without a new trial after which it makes those that slots lack: others may be about to.
@@ -175,14 +182,13 @@ class _Worker:
     def __init__(
         self,
         study: optuna.Study,
-        base: RunConfig,
-        space: Mapping[str, Range | Choice],
+        identity: SearchIdentity,
         budget: int,
         options: RunOptions,
         patience: float,
     ) -> None:
-        self.study, self.base, self.space, self.budget, self.options = study, base, space, budget, options
-        self.patience = patience
+        self.study, self.budget, self.options, self.patience = study, budget, options, patience
+        self.base, self.space, self.settings = identity.base, identity.space, identity.settings
         self._signs: dict[int, tuple[float | None, float]] = {}
         self._trials, self._since = -1, 0.0
 
@@ -211,15 +217,17 @@ class _Worker:
     def carry_out(self, trial: FrozenTrial, position: int) -> bool:
         """Carry out a trial; whether its outcome counts, and no other worker was given its slot meanwhile."""
         attempt = sum(one.user_attrs.get(_SLOT) == trial.user_attrs[_SLOT] for one in self.study.get_trials(False))
-        seed = rng.key(self.base.seed, "tpe", trial.user_attrs[_SLOT], attempt) % 2**32
-        self.study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        draw = (trial.user_attrs[_SLOT], attempt)
+        self.study.sampler = self.settings.make_sampler(seed=self.base.seed, draw=draw, liar=True)
         handle = Trial(self.study, trial._trial_id)
         self.options.listener(ProgressUpdate(LOADING, 0.0, run=position))
         try:
             with _signs_of_life(handle):
                 config = self.base.replace(hyperparameters=suggest(handle, self.space, self.base))
-                result = run(config, for_run(self.options, position))
-            return self._recorded(handle, result)
+                trials = self.study.get_trials(deepcopy=False)
+                pruning = pruning_for(self.settings, trial.number, trials, known=trial.number)
+                result = run(config, replace(for_run(self.options, position), pruning=pruning))
+            return self._recorded(handle, result, pruning)
         except UpdateFinishedTrialError:  # while its hyper-parameters were drawn
             return False
         except BaseException:
@@ -228,18 +236,18 @@ class _Worker:
         finally:
             self.options.listener(ProgressUpdate("", 1.0, run=position))
 
-    def _recorded(self, handle: Trial, result: Result) -> bool:
+    def _recorded(self, handle: Trial, result: Result, pruning: Pruning | None) -> bool:
         """Record an outcome; not where the trial was given up meanwhile."""
         for _ in range(TRIES):
             try:
-                record(self.study, handle, result)
+                record(self.study, handle, result, self.settings, pruning)
             except StorageInternalError:  # it has closed the connection of a worker that was stopped
                 time.sleep(WAITING)
             except (UpdateFinishedTrialError, ValueError):  # the latter is what tell() raises for it
                 return False
             else:
                 return True
-        record(self.study, handle, result)
+        record(self.study, handle, result, self.settings, pruning)
         return True
 
     def _by_slot(self) -> dict[int, FrozenTrial]:

@@ -1,11 +1,16 @@
 """The training of one run: from an untrained method to trained weights and their history."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 
 from ltbench.data.images import Images
 from ltbench.data.loading.base import Loader
+from ltbench.errors import TrainingFailedError
+from ltbench.evaluation.measure import measure
+from ltbench.evaluation.predict import predict
+from ltbench.evaluation.result_parts import shot_groups
 from ltbench.features.loader import FeatureLoader
 from ltbench.method import Method
 from ltbench.runs.listeners import RunListeners
@@ -14,6 +19,7 @@ from ltbench.runs.plan import PlannedRun
 from ltbench.training.distributed.batch_norm import check_has_batch_norm, sync_batch_norm
 from ltbench.training.history import History
 from ltbench.training.trainer import fit
+from ltbench.training.validation_curve import ValidationCurve
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ def train(
             checkpoint=planned.checkpoint(options),
             precision=planned.config.precision,
             listener=listeners,
+            validation_curve=_validation_curve(planned, method, loaders, options),
         ),
         validation=loaders.validation,
         unlabelled=loaders.unlabelled,
@@ -90,3 +97,24 @@ def _compute_features(planned: PlannedRun, method: Method, loaders: Loaders) -> 
         loader = loaders.train if stage.source == "train" else loaders.unlabelled
         if isinstance(loader, FeatureLoader):
             loader.compute([recipe.views[name] for name in stage.views or method.views])
+
+
+def _validation_curve(
+    planned: PlannedRun, method: Method, loaders: Loaders, options: RunOptions
+) -> ValidationCurve | None:
+    """What is measured while a trial trains that may be pruned; None for other runs."""
+    held_out, pruning = loaders.validation, options.pruning
+    if held_out is None or pruning is None:
+        return None
+
+    def value() -> float:
+        predictions = predict(method, held_out, planned.config.precision, options.group)
+        if not options.group.is_main:  # which alone has the predictions of all
+            return math.nan
+        metrics = measure(predictions.logits, predictions.labels, predictions.experts, shot_groups(planned.data))
+        found = getattr(metrics, pruning.objective)
+        if found is None:
+            raise TrainingFailedError(f"there is no {pruning.objective} without such classes")
+        return float(found)
+
+    return ValidationCurve(value, pruning.ends)

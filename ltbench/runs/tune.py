@@ -1,4 +1,4 @@
-"""Hyper-parameter search: the space that a method declares, macro accuracy on the validation part of train."""
+"""Hyper-parameter search: the space that a method declares, what counts on the validation part of train."""
 
 import hashlib
 import json
@@ -10,38 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import tomli_w
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from ltbench import registry, rng
+from ltbench import registry
 from ltbench.config import RunConfig, canonical_json, run_id
 from ltbench.data import dataset
 from ltbench.errors import LtbenchError
-from ltbench.files.atomic import remove_abandoned, write_text
+from ltbench.files.atomic import remove_abandoned
 from ltbench.files.lock import exclusive
 from ltbench.method import Choice, Range
+from ltbench.method.search_space import described, distribution
 from ltbench.progress import LOADING, ProgressUpdate
+from ltbench.results.records import ValidationRecord
 from ltbench.results.schema import Result
+from ltbench.runs.conclusion import Search, conclude, finished_trials, rounded
 from ltbench.runs.launchers.local import run_in_order
 from ltbench.runs.options import RunOptions, for_run
+from ltbench.runs.pruning import Pruning, pruning_for
 from ltbench.runs.resolve import check_search, resolve, search_space
 from ltbench.runs.run import run
 from ltbench.runs.search_journal import open_study
-
-OBJECTIVE = "macro accuracy on the validation part of train"
-
-
-@dataclass(frozen=True)
-class Search:
-    """What a search found."""
-
-    best_file: Path
-    best: RunConfig
-    accuracy: float
-    """Macro accuracy of the best trial, percent."""
-    trials: int
-    failed: int
+from ltbench.runs.search_settings import USUAL, SearchSettings, in_words
 
 
 def tune(
@@ -53,6 +43,8 @@ def tune(
     parallel: int = 1,
     on_begin: Callable[[Sequence[FrozenTrial]], None] = lambda finished: None,
     also: Sequence[str] = (),
+    settings: SearchSettings = USUAL,
+    space: Mapping[str, Range | Choice] | None = None,
 ) -> Search:
     """Search a method's space; a search that was stopped or killed resumes, and ends as if it were not.
 
@@ -77,6 +69,8 @@ def tune(
         parallel: how many trials at once, as for ``sweep.run_all``.
         on_begin: called once with the finished trials of earlier calls.
         also: settings to search that are off by default, e.g. "sam".
+        settings: what the search optimises, and how.
+        space: options that take the place of those that the method declares.
 
     Raises:
         LtbenchError: if the method declares no space, the folder holds another search or one that is under way, its
@@ -85,53 +79,57 @@ def tune(
     if trials < 1:
         raise LtbenchError(f"{trials} trials are too few", where="--trials", hint="ask for at least one")
     base = base.replace(validation=True)
-    space = search_space(base, also)
+    searched = search_space(base, also, space or {})
+    settings.check(searched)
     options = replace(options, out=folder / "runs", evaluate_test=False)
-    identity = SearchIdentity.of(base, space, options)  # what is wrong with the settings or the data leaves no folder
+    identity = SearchIdentity.of(base, searched, options, settings)  # what is wrong in it leaves no folder
     hint = "choose another --out, or wait if a search is under way there"
     with exclusive(folder / "study.lock", "a search in this folder", wait=False, hint=hint):
         remove_abandoned(folder)
         study = _open(identity, folder)
         on_begin(finished_trials(study))
-        _carry_out(study, base, space, trials, options, on_trial, parallel)
-        return conclude(study, base, space, folder)
+        _carry_out(study, identity, trials, options, on_trial, parallel)
+        return conclude(study, base, searched, settings, folder)
 
 
 def _carry_out(
     study: optuna.Study,
-    base: RunConfig,
-    space: Mapping[str, Range | Choice],
+    identity: "SearchIdentity",
     trials: int,
     options: RunOptions,
     on_trial: Callable[[FrozenTrial], None],
     parallel: int,
 ) -> None:
     """Run the trials that are left, first those that were under way when the search was stopped."""
+    base, space, settings = identity.base, identity.space, identity.settings
     stopped = deque(study.get_trials(False, (TrialState.RUNNING,)))
-    under_way: deque[Trial] = deque()
+    under_way: deque[tuple[Trial, Pruning | None]] = deque()
 
-    def chosen() -> Iterator[RunConfig]:
+    def chosen() -> Iterator[tuple[RunConfig, Pruning | None]]:
         for number in range(len(finished_trials(study)), trials):
-            seed = rng.key(base.seed, "tpe", number) % 2**32
-            study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=parallel > 1)
+            study.sampler = settings.make_sampler(seed=base.seed, draw=(number,), liar=parallel > 1)
             trial = _taken_up(study, stopped.popleft()) if stopped else _ask(study, space)
-            under_way.append(trial)
-            yield base.replace(hyperparameters=suggest(trial, space, base))
+            known = trial.number - parallel + 1  # the others may end in any order, and before or after a kill
+            pruning = pruning_for(settings, trial.number, study.get_trials(deepcopy=False), known)
+            under_way.append((trial, pruning))
+            yield base.replace(hyperparameters=suggest(trial, space, base)), pruning
 
     with closing(_results(chosen(), options, parallel)) as results:  # an error here ends the workers as well
         for result in results:
-            trial = under_way.popleft()
-            record(study, trial, result)
+            trial, pruning = under_way.popleft()
+            record(study, trial, result, settings, pruning)
             on_trial(study.trials[trial.number])
 
 
-def _results(configs: Iterable[RunConfig], options: RunOptions, parallel: int) -> Generator[Result, None, None]:
+def _results(
+    trials: Iterable[tuple[RunConfig, Pruning | None]], options: RunOptions, parallel: int
+) -> Generator[Result, None, None]:
     if parallel > 1:
-        yield from run_in_order(configs, options, parallel)
+        yield from run_in_order(trials, options, parallel)
         return
-    for position, config in enumerate(configs):
+    for position, (config, pruning) in enumerate(trials):
         options.listener(ProgressUpdate(LOADING, 0.0, run=position))
-        result = run(config, for_run(options, position))
+        result = run(config, replace(for_run(options, position), pruning=pruning))
         options.listener(ProgressUpdate("", 1.0, run=position))
         yield result
 
@@ -139,7 +137,7 @@ def _results(configs: Iterable[RunConfig], options: RunOptions, parallel: int) -
 def _open(identity: "SearchIdentity", folder: Path) -> optuna.Study:
     """Open the folder's study, if it is of this search; the caller holds its lock."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = open_study(folder / "study.journal")
+    study = open_study(folder / "study.journal", identity.settings.directions)
     for trial in finished_trials(study):
         needed = {"run_id", "hyperparameters"} | ({"ece"} if trial.state == TrialState.COMPLETE else set())
         if not needed <= trial.user_attrs.keys():
@@ -158,7 +156,14 @@ def _open(identity: "SearchIdentity", folder: Path) -> optuna.Study:
     for name, value in identity.facts.items():
         if name not in study.user_attrs:
             study.set_user_attr(name, value)
+    name_metrics(study, identity.settings)
     return study
+
+
+def name_metrics(study: optuna.Study, settings: SearchSettings) -> None:
+    """Name the objectives of a study, for those who open it with other tools; by default it has the one of old."""
+    if settings.objectives != USUAL.objectives and study.metric_names is None:
+        study.set_metric_names(list(settings.objectives))
 
 
 @dataclass(frozen=True)
@@ -172,14 +177,21 @@ class SearchIdentity:
     fingerprints: dict[str, str]
     fingerprint: str
     revision: str
+    settings: SearchSettings = USUAL
 
     @classmethod
-    def of(cls, base: RunConfig, space: Mapping[str, Range | Choice], options: RunOptions) -> "SearchIdentity":
+    def of(
+        cls,
+        base: RunConfig,
+        space: Mapping[str, Range | Choice],
+        options: RunOptions,
+        settings: SearchSettings = USUAL,
+    ) -> "SearchIdentity":
         """The identity of the search that a command asks for, with the data that are there."""
         resolved = check_search(base, space)
         data = dataset.load(registry.dataset(base.dataset), resolved, options.data_dir)
         revision = registry.revision(registry.method(base.method))
-        return cls(base, space, resolved, data.fingerprints, data.fingerprint, revision)
+        return cls(base, space, resolved, data.fingerprints, data.fingerprint, revision, settings)
 
     @property
     def digest(self) -> str:
@@ -194,7 +206,8 @@ class SearchIdentity:
             "resolved": canonical_json(self.resolved.model_dump(mode="json", exclude={"hyperparameters"})),
             "data": self.fingerprints,
             "revision": self.revision,
-            "space": canonical_json({name: asdict(option) for name, option in self.space.items()}),
+            "space": canonical_json({name: described(option) for name, option in self.space.items()}),
+            **self.settings.unusual,
         }
 
     def differences(self, study: optuna.Study) -> list[str]:
@@ -210,6 +223,12 @@ class SearchIdentity:
             found.append(f"data (the {' and '.join(parts)} images)")
         if there.get("revision", self.revision) != self.revision:
             found.append(f"revision of {self.base.method} ({there['revision']} there, {self.revision} here)")
+        if study.get_trials(deepcopy=False):  # else what is lacking has not been noted yet
+            found += [
+                f"{name} ({in_words(was)} there, {in_words(now)} here)"
+                for name, now in asdict(self.settings).items()
+                if in_words(was := there.get(name, getattr(USUAL, name))) != in_words(now)
+            ]
         if "space" in there:
             words = _unlike(json.loads(there["space"]), json.loads(here["space"]))
             found += [f"search space ({words})"] if words else []
@@ -244,12 +263,7 @@ def _unlike(there: Any, here: Any, name: str = "") -> str:
 
 def distributions(space: Mapping[str, Range | Choice]) -> dict[str, BaseDistribution]:
     """A search space in optuna's terms."""
-    return {
-        name: CategoricalDistribution(option.options)
-        if isinstance(option, Choice)
-        else FloatDistribution(option.low, option.high, log=option.log)
-        for name, option in space.items()
-    }
+    return {name: distribution(option) for name, option in space.items()}
 
 
 def _ask(study: optuna.Study, space: Mapping[str, Range | Choice]) -> Trial:
@@ -260,10 +274,18 @@ def _ask(study: optuna.Study, space: Mapping[str, Range | Choice]) -> Trial:
     """
     if study.get_trials(False, (TrialState.WAITING,)):  # by an older version, which queued killed trials anew
         return study.ask(distributions(space))
-    draft = optuna.create_study(direction="maximize", sampler=study.sampler)
+    draft = optuna.create_study(directions=study.directions, sampler=study.sampler)
     draft.add_trials(study.get_trials(deepcopy=False))
-    params = draft.ask(distributions(space)).params
-    study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=distributions(space)))
+    draft.ask(distributions(space))
+    drawn = draft.trials[-1]  # with what CMA-ES has noted of its state
+    study.add_trial(
+        create_trial(
+            state=TrialState.RUNNING,
+            params=drawn.params,
+            distributions=drawn.distributions,
+            system_attrs=drawn.system_attrs,
+        )
+    )
     return _taken_up(study, study.trials[-1])
 
 
@@ -272,82 +294,52 @@ def _taken_up(study: optuna.Study, trial: FrozenTrial) -> Trial:
     return Trial(study, trial._trial_id)
 
 
-def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that ran to an end, good or bad; one that was killed is none."""
-    return [
-        trial
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state == TrialState.COMPLETE or (trial.state == TrialState.FAIL and "reason" in trial.user_attrs)
-    ]
-
-
 def suggest(trial: Trial, space: Mapping[str, Range | Choice], base: RunConfig) -> dict[str, Any]:
-    """The hyper-parameters of a trial, floats to four digits, with those that the user has fixed."""
-    suggested: dict[str, Any] = {}
-    for name, option in space.items():
-        if isinstance(option, Choice):
-            suggested[name] = trial.suggest_categorical(name, option.options)
-        else:
-            suggested[name] = round(trial.suggest_float(name, option.low, option.high, log=option.log), 4)
+    """The hyper-parameters of a trial, with those that the user has fixed."""
+    suggested = {name: rounded(trial._suggest(name, one), one) for name, one in distributions(space).items()}
     return {**base.hyperparameters, **suggested}
 
 
-def record(study: optuna.Study, trial: Trial, result: Result) -> None:
-    """Note the outcome of a trial: its accuracy, or why it has failed."""
-    trial.set_user_attr("run_id", result.run_id)
-    trial.set_user_attr("hyperparameters", result.config.hyperparameters)
-    if result.status != "done":
-        trial.set_user_attr("reason", result.reason)
-        study.tell(trial, state=TrialState.FAIL)
-        return
-    metrics = result.metrics["validation"]
-    trial.set_user_attr("ece", metrics.ece)
-    study.tell(trial, metrics.macro)
-
-
-def conclude(study: optuna.Study, base: RunConfig, space: Mapping[str, Range | Choice], folder: Path) -> Search:
-    """Write best.toml from all finished trials.
+def record(
+    study: optuna.Study, trial: Trial, result: Result, settings: SearchSettings, pruning: Pruning | None = None
+) -> None:
+    """Note the outcome of a trial: what it has reached, after how many epochs it was pruned, or why it has failed.
 
     Args:
         study: the search.
-        base: the settings that its trials share.
-        space: what it has searched.
-        folder: for the file.
-
-    Raises:
-        LtbenchError: if every trial has failed.
+        trial: of it.
+        result: of the trial's run.
+        settings: of the search.
+        pruning: what might have ended the trial early.
     """
-    finished = finished_trials(study)
-    complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
-    if not complete:
-        raise LtbenchError(
-            f"all {len(finished)} trials failed, the last: {finished[-1].user_attrs['reason']}",
-            where=folder.absolute(),
-        )
-    best = max(complete, key=lambda trial: trial.value or 0.0)
-    config = base.replace(validation=False, hyperparameters=best.user_attrs["hyperparameters"], seed=0)
-    tuning = {
-        "objective": OBJECTIVE,
-        "trials": len(finished),
-        "failed": len(finished) - len(complete),
-        "seed": base.seed,
-        "best_macro_accuracy": best.value,
-        "best_ece": best.user_attrs["ece"],
-        "best_trial": finished.index(best),
-        "space": {name: asdict(option) for name, option in space.items()},
-        "history": [_on_record(number, trial) for number, trial in enumerate(finished)],
-    }
-    content = {**config.model_dump(mode="json", exclude_none=True, exclude={"seed"}), "tuning": tuning}
-    path = folder / "best.toml"
-    text = tomli_w.dumps(content)
-    if not path.is_file() or path.read_bytes() != text.encode():  # nothing to save in a folder that is read only
-        write_text(path, text)
-    return Search(path, config, float(best.value or 0.0), len(finished), len(finished) - len(complete))
+    trial.set_user_attr("run_id", result.run_id)
+    trial.set_user_attr("hyperparameters", result.config.hyperparameters)
+    curve = result.validation_curve
+    if pruning is not None and curve is not None:
+        _record_curve(study, trial, curve, pruning)
+    if result.status == "pruned" and curve is not None:
+        study.tell(trial, state=TrialState.PRUNED)
+        return
+    metrics = result.metrics.get("validation")
+    values = [getattr(metrics, name) for name in settings.objectives] if metrics is not None else []
+    lacking = [name for name, value in zip(settings.objectives, values, strict=bool(values)) if value is None]
+    if metrics is None or lacking:
+        trial.set_user_attr("reason", f"there is no {lacking[0]} without such classes" if lacking else result.reason)
+        study.tell(trial, state=TrialState.FAIL)
+        return
+    if settings.objectives != USUAL.objectives:
+        trial.set_user_attr("macro", metrics.macro)
+    trial.set_user_attr("ece", metrics.ece)
+    study.tell(trial, values)
 
 
-def _on_record(number: int, trial: FrozenTrial) -> dict[str, Any]:
-    """What the n-th trial that has ended tried and found: percentages, or why it failed."""
-    tried = {name: round(value, 4) if isinstance(value, float) else value for name, value in trial.params.items()}
-    if trial.state != TrialState.COMPLETE:
-        return {"number": number, "params": tried, "reason": trial.user_attrs["reason"]}
-    return {"number": number, "params": tried, "macro": trial.value, "ece": trial.user_attrs["ece"]}
+def _record_curve(study: optuna.Study, trial: Trial, curve: ValidationRecord, pruning: Pruning) -> None:
+    """Note what was measured while a trial trained, and what its pruner made of it, for the pruning of later ones."""
+    there = study.get_trials(deepcopy=False)[trial.number]
+    for epochs, value in curve.values.items():
+        if epochs not in there.intermediate_values:  # of a record that was interrupted
+            trial.report(value, epochs)
+    pruning.ends(curve.values, curve.first, curve.epochs)
+    for name, noted in pruning.notes.items():
+        if name not in there.system_attrs:
+            study._storage.set_trial_system_attr(trial._trial_id, name, noted)

@@ -18,6 +18,8 @@ class EpochRecord:
     """Mean over the epoch's images, as trained: augmented and mixed."""
     images_per_second: float | None = None
     """Speed of this process; an epoch that was resumed in its middle counts from there."""
+    validation: float | None = None
+    """Macro accuracy on held-out images after the epoch, percent; None where it was not measured."""
 
 
 @dataclass
@@ -35,14 +37,27 @@ class History:
     divisions: list[BatchSplit] = field(default_factory=list)
     """How batches were divided; more than one where training was resumed with another number of processes."""
 
+    ended_early: bool = False
+    """Whether the validation curve has ended training; a checkpoint does not say so, and training may go on from it."""
+
     @property
     def execution(self) -> str | None:
         """How steps were executed, e.g. "compiled, CUDA graph", stage by stage; None where nothing was trained."""
         return " / ".join(dict.fromkeys(self.steps.values())) or None
 
+    @property
+    def validation_curve(self) -> dict[int, float]:
+        """What was measured while the method trained, by number of epochs trained."""
+        return {number: one.validation for number, one in enumerate(self.curve, 1) if one.validation is not None}
+
     def to_dict(self) -> dict[str, Any]:
         """The history as a checkpoint keeps it: dictionaries, lists, text and numbers."""
-        return {**asdict(self), "divisions": [one.model_dump() for one in self.divisions]}
+        content = {**asdict(self), "divisions": [one.model_dump() for one in self.divisions]}
+        del content["ended_early"]
+        for point in content["curve"]:
+            if point["validation"] is None:  # which earlier versions do not know
+                del point["validation"]
+        return content
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:

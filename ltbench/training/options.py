@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from ltbench.progress import ProgressListener, silent
 from ltbench.training.checkpoint import Checkpoint, NoCheckpoint
 from ltbench.training.distributed.process_group import ALONE, Group
+from ltbench.training.validation_curve import ValidationCurve
 
 
 @dataclass(frozen=True)
@@ -31,3 +32,5 @@ class TrainOptions:
     """The processes that train together."""
     listener: ProgressListener = silent
     """Called after every step with the fraction of training that is done, the stage, the epoch and the history."""
+    validation_curve: ValidationCurve | None = None
+    """What is measured while the method trains, and may end it early; None: nothing."""

@@ -29,6 +29,7 @@ from ltbench.training.options import TrainOptions
 from ltbench.training.schedule import PlannedStage, plan
 from ltbench.training.signals import stop_requests
 from ltbench.training.step import WORTH_COMPILING, Step
+from ltbench.training.validation_curve import settled
 
 
 def fit(
@@ -55,6 +56,9 @@ def fit(
         validation: held-out images, for a parameter that a method chooses after training.
         unlabelled: test images without labels, for stages that adapt to them.
 
+    Returns:
+        What training did; it may have ended early where ``options`` have a validation curve.
+
     Raises:
         TrainingFailedError: if the loss or, at the end, a weight is not finite.
         LtbenchError: if the stages do not fit the recipe, or a checkpoint cannot be written.
@@ -65,7 +69,7 @@ def fit(
         batches = TrainingBatches(method, train, unlabelled, recipe, seed, options.group)
         trainer = _Trainer(method, batches, recipe, seed, options, stop_requested)
         trainer.run()
-    if validation is not None:
+    if validation is not None and not trainer.state.history.ended_early:
         method.eval()
         bf16 = options.precision == "bf16"
         with torch.no_grad(), torch.autocast(validation.device.type, torch.bfloat16, enabled=bf16):
@@ -110,6 +114,8 @@ class _Trainer:
                 self._begin_stage(index)
             resumed = False
             self._run_stage(self.stages[index])
+            if self.state.history.ended_early:
+                return
         self.state.optimiser = None
         self.state.stage = len(self.stages)
         broken = not_finite(self.method)  # a last step leaves no later loss to tell
@@ -162,11 +168,15 @@ class _Trainer:
                 stack.enter_context(activation_checkpointing(self.method.network))
             for epoch in range(state.epoch, planned.epochs):
                 state.epoch = epoch
+                if self._ends_early():
+                    state.history.ended_early = True
+                    return
                 set_lr(optimiser, planned.lrs[epoch])
                 self._run_epoch(planned, take_step)
                 state.step = 0
                 state.epoch = epoch + 1
                 average_running_statistics(self.method, self.group)
+                self._measure(planned.stage)
                 (save_due,) = self.group.any(self.options.checkpoint.due())
                 if save_due:
                     self._save()
@@ -202,6 +212,21 @@ class _Trainer:
         rate = images / seconds if seconds and images else None
         history.curve.append(EpochRecord(stage.name, state.epoch, planned.lrs[state.epoch], loss, rate))
         state.sums.zero_()
+
+    def _measure(self, stage: Stage) -> None:
+        """Add a point to the validation curve, once figures have settled."""
+        if self.options.validation_curve is None or len(self.state.history.curve) < settled(self.stages):
+            return
+        value = self.options.validation_curve.measure()
+        self.state.history.curve[-1].validation = self.group.broadcast_object(lambda: value)
+        self.setup.freeze(stage)  # to measure takes evaluation mode
+
+    def _ends_early(self) -> bool:
+        """Whether the validation curve ends training before the next epoch."""
+        curve, values = self.options.validation_curve, self.state.history.validation_curve
+        if curve is None or not values:
+            return False
+        return curve.ends(values, settled(self.stages), sum(planned.epochs for planned in self.stages))
 
     def _train_step(self, take_step: Step, batch: Batch, progress: Progress, size: int) -> None:
         batch = self.batches.prepare(batch, progress, size)

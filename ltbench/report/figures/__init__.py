@@ -14,10 +14,12 @@ from ltbench.report.figures import (
     label_shift,
     mean_prediction,
     mixup,
+    pareto_front,
     ranks,
     reliability,
     training,
     tuning,
+    tuning_slice,
 )
 from ltbench.report.figures.material import Material
 from ltbench.report.figures.style import pdf, png, styled, svg, with_font
@@ -32,6 +34,8 @@ FIGURES: dict[str, Callable[[Material], Figure]] = {
     "cost": cost.draw,
     "training": training.draw,
     "tuning": tuning.draw,
+    "tuning-slice": tuning_slice.draw,
+    "pareto-front": pareto_front.draw,
     "critical-difference": ranks.draw,
 }
 """Name -> the function that draws the figure; its docstring is the caption."""

@@ -9,16 +9,17 @@ import numpy as np
 import optuna
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from ltbench.config import read_toml
 from ltbench.declared import display_name, recipe_of
 from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.method.search_space import distribution, from_description
 from ltbench.report.figures.material import Material, shown_name
 from ltbench.report.figures.style import BLUE, DOUBLE, GREY, VERMILLION, title
+from ltbench.results.records import LOWER_IS_BETTER
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,51 @@ class Search:
     """The recipe and its length, as far as they are known."""
     space: Mapping[str, Mapping[str, Any]]
     history: Sequence[Mapping[str, Any]]
+    objectives: Sequence[str] = ("macro",)
+    """Metrics on validation images; the figures of one metric are of the first."""
+    front: Sequence[int] = ()
+    """Of several objectives: the trials of the Pareto front."""
+
+    @property
+    def objective(self) -> str:
+        """The metric that counts, or that counts first."""
+        return self.objectives[0]
 
     @property
     def done(self) -> list[Mapping[str, Any]]:
-        """The trials that did not fail."""
-        return [trial for trial in self.history if "macro" in trial]
+        """The trials that were neither pruned nor failed."""
+        return [trial for trial in self.history if trial.get(self.objective) is not None]
+
+    @property
+    def title(self) -> str:
+        """The method, the data, how it was trained, and how many trials there are."""
+        pruned = sum("pruned_after" in trial for trial in self.history)
+        failed = len(self.history) - len(self.done) - pruned
+        counts = {"pruned": pruned, "failed": failed}
+        number = f"n = {len(self.history)} trials" + "".join(f", {n} {name}" for name, n in counts.items() if n)
+        return " · ".join(filter(None, [self.name, self.trained, number]))
+
+
+def largest(material: Material) -> Search:
+    """Of several searches, the one with the most trials.
+
+    Raises:
+        LtbenchError: if no search with its trials on record is stored.
+    """
+    found = searches(material)
+    if not found:
+        raise LtbenchError(
+            "no search for hyper-parameters with its trials on record is stored",
+            hint="ltbench tune, then --results tune/DATASET-METHOD",
+        )
+    return max(found, key=lambda one: len(one.history))
+
+
+def axis_label(metric: str) -> str:
+    """What a metric on validation images is called beside an axis."""
+    names = {"macro": "macro accuracy", "top1": "accuracy", "worst_class": "worst class"}
+    shown = metric.upper() if metric in ("ece", "mce", "nll") else names.get(metric, metric.replace("_", " "))
+    return f"{shown} on validation" + (" (%)" if metric not in ("nll", "brier") else "")
 
 
 def draw(material: Material) -> Figure:
@@ -47,31 +88,28 @@ def draw(material: Material) -> Figure:
     Raises:
         LtbenchError: if no search with its trials on record is stored.
     """
-    found = searches(material)
-    if not found:
-        raise LtbenchError(
-            "no search for hyper-parameters with its trials on record is stored",
-            hint="ltbench tune, then --results tune/DATASET-METHOD",
-        )
-    search = max(found, key=lambda one: len(one.history))
+    search = largest(material)
     figure = Figure(figsize=(DOUBLE, 2.3))
     left, right = figure.subplots(1, 2, width_ratios=[1.7, 1])
-    numbers, values = ([trial[name] for trial in search.done] for name in ("number", "macro"))
+    numbers, values = ([trial[name] for trial in search.done] for name in ("number", search.objective))
+    lower = search.objective in LOWER_IS_BETTER
     left.plot(numbers, values, "o", color=BLUE, label="trial")
-    left.step(numbers, np.maximum.accumulate(values), where="post", color=VERMILLION, label="best so far")
-    failed = [trial["number"] for trial in search.history if "macro" not in trial]
-    if failed:
-        left.plot(failed, [min(values)] * len(failed), "x", color=GREY, label="failed")
-    left.set(xlabel="trial", ylabel="macro accuracy on validation (%)")
+    best = (np.minimum if lower else np.maximum).accumulate(values)
+    left.step(numbers, best, where="post", color=VERMILLION, label="best so far")
+    ended = {"pruned": ("|", "pruned_after"), "failed": ("x", "reason")}
+    for label, (marker, key) in ended.items():
+        others = [trial["number"] for trial in search.history if key in trial]
+        if others:
+            left.plot(others, [max(values) if lower else min(values)] * len(others), marker, color=GREY, label=label)
+    left.set(xlabel="trial", ylabel=axis_label(search.objective))
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
-    left.legend(loc="lower right")
+    left.legend(loc="upper right" if lower else "lower right")
     shares = importance(search)
     right.barh(list(map(shown_name, shares)), list(shares.values()), color=BLUE, height=0.6)
     right.invert_yaxis()
     right.grid(axis="y", visible=False)
     right.set(xlabel="importance (% of variance)", xlim=(0, 100))
-    number = f"n = {len(search.history)} trials" + (f", {len(failed)} failed" if failed else "")
-    title(figure, " · ".join(filter(None, [search.name, search.trained, number])))
+    title(figure, search.title)
     return figure
 
 
@@ -103,9 +141,11 @@ def searches(material: Material) -> list[Search]:
                 shown_name(_trained(config)),
                 record.space,
                 [one.model_dump(exclude_none=True) for one in record.history],
+                record.objectives,
+                record.front,
             )
             _trials(search)
-        except (ValidationError, ValueError, TypeError):
+        except (ValidationError, ValueError, TypeError, KeyError):
             message = f"the record of the search for hyper-parameters of {name} is damaged; no figure shows it"
             warnings.warn(message, LtbenchWarning, stacklevel=2)
         else:
@@ -123,15 +163,22 @@ def _trained(config: Mapping[str, Any]) -> str:
     return ", ".join(filter(None, [name, f"{epochs} epochs" if epochs else ""]))
 
 
-class _Trial(BaseModel):
+class _Trial(BaseModel, extra="allow"):
+    """A trial; further objectives are fields of their own."""
+
+    __pydantic_extra__: dict[str, FiniteFloat | str | None] = Field(init=False)
     number: int = Field(ge=0, le=10**9)
     params: dict[str, Any]
     macro: float | None = Field(None, ge=0, le=100)
+    reason: str | None = None
+    pruned_after: int | None = None
 
 
 class _Record(BaseModel):
     space: dict[str, dict[str, Any]]
     history: list[_Trial]
+    objectives: list[str] = Field(["macro"], min_length=1)
+    front: list[int] = []
 
 
 def _trials(search: Search) -> list[FrozenTrial]:
@@ -140,16 +187,18 @@ def _trials(search: Search) -> list[FrozenTrial]:
     Raises:
         ValueError: if they are not of the space.
     """
-    space = {name: _distribution(option) for name, option in search.space.items()}
+    space = {name: distribution(from_description(option)) for name, option in search.space.items()}
     return [
-        optuna.trial.create_trial(params=dict(trial["params"]), distributions=space, value=trial["macro"])
+        optuna.trial.create_trial(
+            params=dict(trial["params"]), distributions=space, value=float(trial[search.objective])
+        )
         for trial in search.done
     ]
 
 
 def importance(search: Search) -> dict[str, float]:
     """Importance by hyper-parameter, percent, the largest first; empty with fewer than two different results."""
-    if len({trial["macro"] for trial in search.done}) < 2:
+    if len({trial[search.objective] for trial in search.done}) < 2:
         return {}
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -158,11 +207,3 @@ def importance(search: Search) -> dict[str, float]:
     study.add_trials(_trials(search))
     shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
     return {name: 100 * fraction for name, fraction in shares.items()}
-
-
-def _distribution(option: Mapping[str, Any]) -> BaseDistribution:
-    if "options" in option:
-        return CategoricalDistribution(option["options"])
-    if not {"low", "high", "log"} <= option.keys():
-        raise ValueError("neither options nor a range")
-    return FloatDistribution(option["low"], option["high"], log=option["log"])

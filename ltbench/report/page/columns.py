@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ltbench.report.leaderboard import LOWER_IS_BETTER, Leaderboard
+from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.leaderboard_table import place_text
+from ltbench.results.records import LOWER_IS_BETTER
 
 MISSING = "n/a"
 NAMES = {

@@ -19,6 +19,7 @@ from ltbench.report.page import views
 from ltbench.report.page.columns import MISSING, NAMES, UNITLESS, Values, interval, number, spread
 from ltbench.report.reported import cells as in_words
 from ltbench.report.reported import notes as numbered
+from ltbench.report.search_budget import search_budget
 from ltbench.results.records import PaperRecord
 from ltbench.results.schema import Result
 
@@ -184,7 +185,7 @@ def _method(results: Sequence[Result]) -> list[tuple[str, str]]:
         "comparison group": method.track,
         "starts from": "; ".join(dict.fromkeys(_pairs(result.method.uses) for result in results)),
         "chosen on validation images": "; ".join(dict.fromkeys(_pairs(result.method.selected) for result in results)),
-        "tuned by": f"{(results[0].tuning or {}).get('trials')} trials" if results[0].tuning else None,
+        "tuned by": search_budget(results[0].tuning),
         "training": results[0].cost.training if results[0].cost else None,
         "evaluation": results[0].cost.evaluation if results[0].cost else None,
         "images a second in training": _speed(results),

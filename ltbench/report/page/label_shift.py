@@ -6,8 +6,9 @@ import pandas as pd
 
 from ltbench.report.collection import Collection
 from ltbench.report.label_shift import PRIORS, noise_floors, under_shift
-from ltbench.report.leaderboard import LOWER_IS_BETTER, Leaderboard
+from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.page.columns import MISSING, NAMES, Values, spread
+from ltbench.results.records import LOWER_IS_BETTER
 
 _METRICS = ("top1", "ece")
 

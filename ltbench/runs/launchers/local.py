@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from ltbench import registry
 from ltbench.config import RunConfig, canonical_json
@@ -11,6 +12,9 @@ from ltbench.results.schema import Result
 from ltbench.runs.launchers.pool import WorkerPool
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import resolve
+
+if TYPE_CHECKING:
+    from ltbench.runs.pruning import Pruning
 
 
 def run_parallel(
@@ -51,14 +55,16 @@ def run_parallel(
             take(position, result, recalled)
 
 
-def run_in_order(configs: Iterable[RunConfig], options: RunOptions, processes: int) -> Iterator[Result]:
-    """Carry out runs in several processes and give their results in the order of ``configs``.
+def run_in_order(
+    trials: Iterable[tuple[RunConfig, "Pruning | None"]], options: RunOptions, processes: int
+) -> Iterator[Result]:
+    """Carry out runs in several processes and give their results in the order of ``trials``.
 
     The n-th setting is asked for when all but ``processes - 1`` results before it have been given, however long each
     run takes: so what is asked for may depend on results, and is the same every time.
 
     Args:
-        configs: what to run.
+        trials: what to run, and what may end it early.
         options: as for ``run_parallel``.
         processes: how many runs at once.
 
@@ -66,13 +72,13 @@ def run_in_order(configs: Iterable[RunConfig], options: RunOptions, processes: i
         LtbenchError: for a run that is refused or has died twice; the others are stopped and stored as interrupted.
         KeyboardInterrupt: as ``run_parallel``.
     """
-    source = iter(configs)
+    source = iter(trials)
     ended: dict[int, Result] = {}
     first = last = 0  # of the runs that were started and not given
     with WorkerPool(processes, options) as pool:
         while True:
-            for config in islice(source, processes - (last - first)):
-                pool.start(last, config)
+            for config, pruning in islice(source, processes - (last - first)):
+                pool.start(last, config, pruning)
                 last += 1
             if first == last:
                 return

@@ -11,7 +11,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ltbench import registry
 from ltbench.config import RunConfig
@@ -21,6 +21,9 @@ from ltbench.progress import LOADING, ProgressUpdate, silent
 from ltbench.results.schema import Result
 from ltbench.runs.launchers.worker import Job, work_through
 from ltbench.runs.options import RunOptions
+
+if TYPE_CHECKING:
+    from ltbench.runs.pruning import Pruning
 
 LIVENESS_CHECK = 1.0
 """Seconds of silence after which it is checked whether all workers live."""
@@ -84,10 +87,10 @@ class WorkerPool:
         """How many runs can be started now."""
         return self.count - sum(worker.job is not None for worker in self.workers)
 
-    def start(self, position: int, config: RunConfig) -> None:
-        """Have a run carried out."""
+    def start(self, position: int, config: RunConfig, pruning: "Pruning | None" = None) -> None:
+        """Have a run carried out, which ``pruning`` may end early."""
         self.listener(ProgressUpdate(LOADING, 0.0, run=position))
-        self._start(Job(position, config))
+        self._start(Job(position, config, pruning=pruning))
 
     def _start(self, job: Job) -> None:
         idle = [worker for worker in self.workers if worker.job is None]

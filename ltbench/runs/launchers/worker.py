@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -28,6 +28,9 @@ from ltbench.errors import LtbenchError, LtbenchNotice, LtbenchWarning
 from ltbench.progress import ProgressListener, ProgressUpdate
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import record_failure, run_or_recall
+
+if TYPE_CHECKING:
+    from ltbench.runs.pruning import Pruning
 
 GRACE = 5.0
 """Seconds that a worker has for saving when its parent is gone."""
@@ -45,6 +48,8 @@ class Job:
     config: RunConfig
     lost: str | None = None
     """How the process died that had it before: the run is only recorded as failed, for this reason."""
+    pruning: "Pruning | None" = None
+    """What may end it early, if it is a trial of a search."""
 
 
 def work_through(pipe: Connection, options: RunOptions, threads: int, method_files: Sequence[Path]) -> None:
@@ -84,7 +89,7 @@ def carry_out(job: Job, options: RunOptions, method_files: Sequence[Path]) -> tu
             registry.add_method_file(file)
         if job.lost is not None:
             return "result", (record_failure(job.config, options, job.lost), False)
-        return "result", run_or_recall(job.config, options)
+        return "result", run_or_recall(job.config, replace(options, pruning=job.pruning))
     except LtbenchError as error:
         return "error", error
     except KeyboardInterrupt:

@@ -184,7 +184,7 @@ class RunIndex:
             sorted(running.values(), key=lambda beat: beat.began, reverse=True),
             sorted((one for name, one in stopped.items() if name not in running), key=lambda one: one.at, reverse=True),
             [one for one in over if one.status == "failed"],
-            [one for one in over if one.status == "done"],
+            [one for one in over if one.status in ("done", "pruned")],
             problems,
         )
 

@@ -155,7 +155,8 @@ def _failed(title: str, runs: Sequence[FinishedRun], names: RunNames, now: datet
 def _done(title: str, runs: Sequence[FinishedRun], names: RunNames, now: datetime, width: int) -> Table:
     table = _table(title, "done", "top-1", "ECE", "trained", "ended")
     for run in runs:
-        name = _line(names(run.config) + (" (validation)" if run.validation else ""))
+        note = " (pruned)" if run.status == "pruned" else " (validation)" if run.validation else ""
+        name = _line(names(run.config) + note)
         figures = ["n/a" if value is None else f"{value:.2f}" for value in (run.top1, run.ece)]
         table.add_row(name, *figures, _span(run.seconds), _ago(run.at, now))
     return table

@@ -199,6 +199,49 @@ def test_tuning_shows_trials_and_the_best_so_far(run, material):
     assert [tick.get_text() for tick in right.get_yticklabels()] == ["experts", "mixup"]  # two levels, ten points apart
 
 
+def test_a_slice_shows_each_hyperparameter_on_its_own_scale(run, material):
+    space = {"rate": {"low": 1e-3, "high": 1.0, "log": True}, "experts": {"options": [2, 3]}}
+    history = [
+        {**one, "params": {"rate": 10.0 ** (-one["number"] / 4), "experts": 2 + one["number"] % 2}} for one in HISTORY
+    ]
+    pruned = {"number": 12, "params": {"rate": 1.0, "experts": 2}, "pruned_after": 7, "last_macro": 99.0}
+    figure = draw(
+        "tuning-slice", material(run("product", tuning={"trials": 13, "space": space, "history": [*history, pruned]}))
+    )
+    left, right = (axes for axes in figure.axes if axes.get_visible())
+    assert (left.get_xscale(), right.get_xscale()) == ("log", "linear")
+    assert [tick.get_text() for tick in right.get_xticklabels()] == ["2", "3"]
+    expected = [[trial["params"]["experts"] - 2, trial["macro"]] for trial in history]
+    assert right.collections[0].get_offsets().tolist() == expected
+    assert figure.get_suptitle().endswith("n = 13 trials, 1 pruned")
+
+
+def test_tuning_tells_pruned_trials_from_failed_ones_and_has_another_objective(run, material):
+    pruned = {"number": 13, "params": {"mixup": 1.0, "experts": 2}, "pruned_after": 7, "last_ece": 1.0}
+    history = [{**one, "ece": 100 - one["macro"]} for one in HISTORY]
+    tuning = {"trials": 14, "space": SPACE, "objectives": ["ece"], "history": [*history, FAILED, pruned]}
+    axes = draw("tuning", material(run("product", tuning=tuning))).axes[0]
+    lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert [y for _, y in lines["best so far"]] == [30, 30, 29, 29, 28, 28, 27, 27, 26.5, 26.5, 26, 26]
+    assert ([x for x, _ in lines["failed"]], [x for x, _ in lines["pruned"]]) == ([12], [13])
+    assert axes.get_ylabel() == "ECE on validation (%)"
+
+
+def test_the_pareto_front_is_drawn_with_the_numbers_of_its_files(run, material):
+    history = [
+        {"number": number, "params": {"mixup": 0.1, "experts": 2}, "macro": macro, "ece": ece}
+        for number, (macro, ece) in enumerate([(80.0, 2.0), (85.0, 3.0), (84.0, 5.0), (90.0, 9.0)])
+    ]
+    tuning = {"trials": 4, "space": SPACE, "objectives": ["macro", "ece"], "front": [3, 1, 0], "history": history}
+    [axes] = draw("pareto-front", material(run("product", tuning=tuning))).axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert lines["trial"] == [[84, 5]]
+    assert lines["Pareto front"] == [[80, 2], [85, 3], [90, 9]]
+    assert {text.get_text() for text in axes.texts} == {"0", "1", "3"}
+    with pytest.raises(LtbenchError, match="no search with several objectives"):
+        draw("pareto-front", material(run("product", tuning=TUNING)))
+
+
 def test_importance_is_the_same_each_time_and_needs_outcomes_that_differ():
     search = Search("one", "", SPACE, HISTORY)
     assert importance(search) == importance(search)
