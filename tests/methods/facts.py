@@ -1,7 +1,6 @@
 """What is said about every method, as plain data: its paper, claims, recipes, defaults, search space and settings."""
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 from ltbench import registry
@@ -10,6 +9,7 @@ from ltbench.method import Method
 from ltbench.method.claims import paper_record
 from ltbench.method.method_config import MethodConfig
 from ltbench.method.paper import by_imbalance_ratio, paper_of
+from ltbench.method.search_space import described
 from ltbench.runs.resolve import resolve
 from tests.conftest import GOLDEN
 
@@ -38,7 +38,7 @@ def facts(name: str) -> dict[str, Any]:
             **{dataset: usual for dataset, (usual, _) in defaults.items() if usual},
             **{f"{dataset} at {ratio:g}": own for dataset, (_, by) in defaults.items() for ratio, own in by.items()},
         },
-        "space": [[name, asdict(option)] for name, option in cls.Config.search_space().items()],
+        "space": [[name, described(option)] for name, option in cls.Config.search_space().items()],
         "hyperparameters": {
             name: [cls.Config().model_dump()[name], field.description]
             for name, field in cls.Config.model_fields.items()
