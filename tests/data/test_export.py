@@ -49,6 +49,7 @@ def same(one, other):
             assert (own.images == its.images).all()
 
 
+@pytest.mark.slow
 @STYLES
 @pytest.mark.parametrize("draw", DRAWS)
 @pytest.mark.parametrize("validation", [False, True])
@@ -203,6 +204,7 @@ def _shorten(out, rows):
     (out / "images.csv").write_text("\n".join(text[:-1]) + "\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [_lose, _change, _damage, _relabel, _shorten, _lead_out])
 def test_an_export_that_has_been_changed_is_refused(tmp_path, fault):
     export(Digits(), digits(imbalance_ratio=20.0), tmp_path, tmp_path / "out")

@@ -23,6 +23,11 @@ with exclusive(Path(sys.argv[1]), "the run"):
 """
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(lock, "PATIENCE", 0.4)
+
+
 @pytest.fixture
 def held(tmp_path):
     """A lock file in the hands of another process."""

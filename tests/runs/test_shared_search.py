@@ -21,6 +21,8 @@ from ltbench.runs.shared_search import open_storage, tune_shared
 from tests.runs.launchers.conftest import called, end, free_ports, wait_for
 from tests.runs.searches import BASE
 
+pytestmark = pytest.mark.slow
+
 FORK = multiprocessing.get_context("fork")  # the workers need not import torch again
 
 

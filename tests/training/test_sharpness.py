@@ -545,6 +545,7 @@ def test_what_cannot_be_compiled_leaves_no_trace(tmp_path, monkeypatch):
     assert same(plain, fallen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_bf16_is_for_the_networks_arithmetic_only(variant, tmp_path):
     usual, _ = trained(tmp_path, "ce", **VARIANTS[variant])

@@ -16,6 +16,8 @@ from ltbench.report.figures.material import Material
 from ltbench.report.figures.tuning import Search, importance, searches
 from ltbench.results.records import CurvePoint, ShiftTable
 
+pytestmark = pytest.mark.slow
+
 ROOT2 = math.sqrt(2)
 
 

@@ -10,6 +10,8 @@ from ltbench.errors import LtbenchError
 from ltbench.report.figures import draw, experts, mixup
 from ltbench.results.records import BinTable
 
+pytestmark = pytest.mark.slow
+
 ROOT2 = math.sqrt(2)
 
 
