@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 from ltbench.errors import LtbenchError
 from ltbench.report.figures.material import Material
-from ltbench.report.figures.style import BLUE, GREY, SINGLE, VERMILLION, title
+from ltbench.report.figures.style import BLUE, GREY, SINGLE, VERMILLION, key, title
 from ltbench.report.figures.tuning import axis_label, searches
 from ltbench.results.records import LOWER_IS_BETTER
 
@@ -38,6 +38,6 @@ def draw(material: Material) -> Figure:
     for number, one in front.items():
         axes.annotate(str(number), (one[first], one[second]), (2, 2), textcoords="offset points", fontsize=5.5)
     axes.set(xlabel=axis_label(first), ylabel=axis_label(second))
-    axes.legend()
+    key(figure, axes, 2)
     title(figure, search.title)
     return figure

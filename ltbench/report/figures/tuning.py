@@ -18,7 +18,7 @@ from ltbench.declared import display_name, recipe_of
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.method.search_space import distribution, from_description
 from ltbench.report.figures.material import Material, shown_name
-from ltbench.report.figures.style import BLUE, DOUBLE, GREY, VERMILLION, title
+from ltbench.report.figures.style import BLUE, DOUBLE, GREY, VERMILLION, key, title
 from ltbench.results.records import LOWER_IS_BETTER
 
 
@@ -97,13 +97,13 @@ def draw(material: Material) -> Figure:
     best = (np.minimum if lower else np.maximum).accumulate(values)
     left.step(numbers, best, where="post", color=VERMILLION, label="best so far")
     ended = {"pruned": ("|", "pruned_after"), "failed": ("x", "reason")}
-    for label, (marker, key) in ended.items():
-        others = [trial["number"] for trial in search.history if key in trial]
+    for label, (marker, record) in ended.items():
+        others = [trial["number"] for trial in search.history if record in trial]
         if others:
             left.plot(others, [max(values) if lower else min(values)] * len(others), marker, color=GREY, label=label)
     left.set(xlabel="trial", ylabel=axis_label(search.objective))
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
-    left.legend(loc="upper right" if lower else "lower right")
+    key(figure, left, 4)
     shares = importance(search)
     right.barh(list(map(shown_name, shares)), list(shares.values()), color=BLUE, height=0.6)
     right.invert_yaxis()

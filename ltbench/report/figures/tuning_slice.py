@@ -39,5 +39,5 @@ def draw(material: Material) -> Figure:
     for axes in list(panels):
         axes.set_visible(False)
     figure.supylabel(axis_label(search.objective), fontsize=8)
-    title(figure, search.title)
+    title(figure, f"{search.title} · darker: later trials")
     return figure

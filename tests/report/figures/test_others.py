@@ -195,7 +195,9 @@ def test_tuning_shows_trials_and_the_best_so_far(run, material):
     assert [y for _, y in lines["trial"]] == [trial["macro"] for trial in HISTORY]
     assert [y for _, y in lines["best so far"]] == [70, 70, 71, 71, 72, 72, 73, 73, 73.5, 73.5, 74, 74]
     assert [x for x, _ in lines["failed"]] == [12]
-    assert figure.get_suptitle() == "product on digits-lt · standard recipe, 200 epochs · n = 13 trials, 1 failed"
+    (legend,) = figure.legends
+    told = "product on digits-lt · standard recipe, 200 epochs · n = 13 trials, 1 failed"
+    assert legend.get_title().get_text() == told
     widths = [bar.get_width() for bar in right.patches]
     assert sum(widths) == pytest.approx(100)
     assert [tick.get_text() for tick in right.get_yticklabels()] == ["experts", "mixup"]  # two levels, ten points apart
@@ -215,7 +217,7 @@ def test_a_slice_shows_each_hyperparameter_on_its_own_scale(run, material):
     assert [tick.get_text() for tick in right.get_xticklabels()] == ["2", "3"]
     expected = [[trial["params"]["experts"] - 2, trial["macro"]] for trial in history]
     assert right.collections[0].get_offsets().tolist() == expected
-    assert figure.get_suptitle().endswith("n = 13 trials, 1 pruned")
+    assert figure.get_suptitle().endswith("n = 13 trials, 1 pruned · darker: later trials")
 
 
 def test_tuning_tells_pruned_trials_from_failed_ones_and_has_another_objective(run, material):
