@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -11,6 +12,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from ltbench import registry
@@ -163,7 +165,9 @@ def _open(identity: "SearchIdentity", folder: Path) -> optuna.Study:
 def name_metrics(study: optuna.Study, settings: SearchSettings) -> None:
     """Name the objectives of a study, for those who open it with other tools; by default it has the one of old."""
     if settings.objectives != USUAL.objectives and study.metric_names is None:
-        study.set_metric_names(list(settings.objectives))
+        with warnings.catch_warnings():  # that optuna may change this is nothing to tell whoever tunes
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names(list(settings.objectives))
 
 
 @dataclass(frozen=True)

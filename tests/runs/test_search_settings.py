@@ -127,6 +127,7 @@ def test_the_front_has_what_nothing_beats():
     assert best_trials(low, SearchSettings()) == [low[0]]
 
 
+@pytest.mark.filterwarnings("error::optuna.exceptions.ExperimentalWarning")
 def test_several_objectives_give_a_front_that_is_stored_trial_by_trial(search, tmp_path, figures):
     settings = SearchSettings(objectives=("macro", "ece"))
     search(4, settings=settings)
