@@ -32,10 +32,35 @@ def left_out(stored: Collection) -> list[LeftOut]:
         if result.status != "done":
             found.append(LeftOut(result.status, f"{place}{result.status}: {result.reason}"))
         elif result.test is None:
-            found.append(LeftOut("not tested", f"{place}has no figures on the test set"))
+            found.append(LeftOut(_NOT_TESTED, f"{place}has no figures on the test set"))
         else:
             found.append(LeftOut("of the settings and seed of another", f"{place}the same run as {first[run_id]}"))
     return found
+
+
+_NOT_TESTED = "not tested"
+_OF_SEARCHES = {
+    _NOT_TESTED: "have no figures on the test set, e.g. trials of a search",
+    "pruned": "are pruned trials of a search",
+}
+"""Kinds of which a search has dozens, in the words for many of them."""
+_SHOWN = 3
+"""Largest number of each of these that have a line each."""
+
+
+def told(found: Sequence[LeftOut]) -> list[str]:
+    """The messages, those of many trials of searches as one.
+
+    Args:
+        found: what ``left_out`` gives.
+    """
+    numbers = Counter(one.kind for one in found)
+    many = [kind for kind in _OF_SEARCHES if numbers[kind] > _SHOWN]
+    messages = [one.message for one in found if one.kind not in many]
+    for kind in many:
+        first = next(one.message for one in found if one.kind == kind).partition(": ")[0]
+        messages.append(f"{numbers[kind]} runs {_OF_SEARCHES[kind]}; the first: {first}")
+    return messages
 
 
 def counted(stored: Collection, found: Sequence[LeftOut] | None = None) -> str:
