@@ -13,7 +13,7 @@ from ltbench.runs.run_list import expand, read_runs
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-STORED = ("cifar100-lt-10-epochs", "digits-lt", "digits-lt-poster")
+STORED = ("cifar100-lt-10-epochs", "digits-lt", "digits-lt-poster", "digits-lt-sam")
 SUITES = [ROOT / "benchmarks" / "suites" / f"{name}.toml" for name in STORED]
 """The suites that are carried out; others take a cluster."""
 
