@@ -150,8 +150,9 @@ def _naming(leaderboard: Leaderboard, part: str, word: str) -> Leaderboard:
 
 
 def _place(leaderboard: Leaderboard) -> tuple[Any, ...]:
-    """Data sets by name; of each first those that most look for: trained from scratch, not adapted to the test set."""
-    return (*(leaderboard.key[name] for name in ("dataset", "transductive", "comparison_group")), leaderboard.title)
+    """Data sets by name; of each first what most look for: from scratch, not adapted to the test set, by the recipe."""
+    key = (leaderboard.key[name] for name in ("dataset", "transductive", "comparison_group"))
+    return (*key, bool(leaderboard.trained.warning), leaderboard.title)
 
 
 def _finished(runs: pd.DataFrame) -> pd.DataFrame:

@@ -50,6 +50,14 @@ def test_another_size_backbone_or_rate_is_in_the_warning(trained):
     )
 
 
+def test_what_is_trained_as_the_recipe_has_it_comes_first(make_result):
+    known = recipe_of("standard", "cifar100-lt").model_dump()
+    settings = {"dataset": "cifar100-lt", "imbalance_ratio": 100, **CIFAR}
+    results = [make_result(recipe={**known, "epochs": epochs}, settings=settings) for epochs in (10, 200)]
+    boards = leaderboards(Collection({one.run_id: one for one in results}, {one.run_id: "x" for one in results}))
+    assert [board.trained.fraction for board in boards] == [1.0, 0.05]
+
+
 def test_a_setting_that_all_rows_have_otherwise_than_the_recipe_is_in_the_warning(make_result):
     recipe = {**recipe_of("standard", "digits-lt").model_dump(), "lr": 0.05, "batch_size": 32}
     results = [make_result(method, recipe=recipe) for method in ("ce", "sade")]
