@@ -116,7 +116,7 @@ def test_pretrained_and_untrained_networks_and_authors_recipes_stand_side_by_sid
     assert not any(".0 pixels" in board.title for board in boards)
     (line,) = split_reasons(boards)
     assert "01234567" in line
-    assert "epochs (200 / each its own)" in line
+    assert "epochs (each its own / 200)" in line
 
 
 @pytest.mark.parametrize(
