@@ -90,7 +90,7 @@ def report(
     from ltbench.report.contents import contents, parse_parts
     from ltbench.report.leaderboard import leaderboards
     from ltbench.report.leaderboard_table import View
-    from ltbench.report.left_out import counted, left_out, told
+    from ltbench.report.left_out import counted, left_out, messages
 
     if suite is not None:
         from ltbench.cli.suite_cells import missing_sentence, missing_table, suite_runs
@@ -112,7 +112,7 @@ def report(
         else:
             read = collect(folders)
         missing = left_out(read)
-        for message in told(missing):
+        for message in messages(missing):
             echo_stderr(f"left out: {message}")
         if lacking and style in ("text", "md") and not any(cell.done for cell in found):
             write_output(_rendered(lacking, style, title, terminal=False), output)

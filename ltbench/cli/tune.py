@@ -50,7 +50,6 @@ from ltbench.cli.options import (
 )
 from ltbench.cli.output import echo_stderr, getting_ready
 from ltbench.errors import LtbenchError, SaveError
-from ltbench.method.search_space import Choice, Range
 from ltbench.paths import dataset_folder
 from ltbench.runs.search_settings import USUAL, Pruner, Sampler, SearchSettings
 
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from ltbench.config import RunConfig
+    from ltbench.method.search_space import Choice, Range
     from ltbench.runs.options import RunOptions
 
 
@@ -109,11 +109,15 @@ def tune(
     ] = "macro",
     sampler: Annotated[
         Sampler,
-        typer.Option(help="What draws trials; cmaes takes ltbench[cmaes] and ranges alone", rich_help_panel=METHODS),
+        typer.Option(
+            help="Sampler of the trials; cmaes takes ltbench[cmaes] and ranges alone", rich_help_panel=METHODS
+        ),
     ] = "tpe",
     pruner: Annotated[
         Pruner,
-        typer.Option(help="What ends trials early that do worse on validation images", rich_help_panel=METHODS),
+        typer.Option(
+            help="Pruner, which ends trials early that do worse on validation images", rich_help_panel=METHODS
+        ),
     ] = "none",
     seed: Annotated[
         int | None, typer.Option(help="Seed of all trials  [default: 1000]", rich_help_panel=METHODS)
@@ -151,7 +155,7 @@ def tune(
 ) -> None:
     """Search the hyper-parameters of methods.
 
-    What counts is macro accuracy (--objectives) on a validation part of train, never the test set.
+    The objective is macro accuracy, or --objectives, on a validation part of train, never on the test set.
     """
     with getting_ready("tune"):
         check_parallel(parallel)
@@ -228,7 +232,7 @@ def search(
     folder: Path,
     options: "RunOptions",
     settings: SearchSettings = USUAL,
-    space: Mapping[str, Range | Choice] | None = None,
+    space: "Mapping[str, Range | Choice] | None" = None,
     parallel: int = 1,
     also: Sequence[str] = (),
     storage: str | None = None,

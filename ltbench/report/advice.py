@@ -10,12 +10,11 @@ import pandas as pd
 from ltbench.report.answer import remedies
 from ltbench.report.collection import Collection
 from ltbench.report.compare import FEWEST
-from ltbench.report.leaderboard import Leaderboard
+from ltbench.report.leaderboard import Leaderboard, Row
 from ltbench.report.leaderboard_table import NO_COMPARISON, ahead_of_reference
 from ltbench.results.external import IMPORTED, SCORED
 from ltbench.results.records import FittedFor, Metrics
 
-Row = dict[Any, Any]
 _LARGE_ECE = 5.0
 _CHEAPER = 0.5
 """A row is called cheaper up to this fraction of the best row's training time."""

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -11,10 +10,9 @@ from ltbench.report.collection import Collection
 from ltbench.report.commands import run_commands, seeds_text
 from ltbench.report.compare import FEWEST
 from ltbench.report.how_trained import FAR_TOO_SHORT
-from ltbench.report.leaderboard import LACKS_SEEDS, Leaderboard
+from ltbench.report.leaderboard import LACKS_SEEDS, Leaderboard, Row
 from ltbench.results.external import IMPORTED, SCORED
 
-Row = dict[Any, Any]
 _SEEDS = 5
 """Seeds that a command asks for where a table has too few."""
 

@@ -30,6 +30,10 @@ LACKS_SEEDS = "†"
 """The sign at the end of the label of a row that lacks some of the seeds on which its table compares."""
 
 
+Row = dict[Any, Any]
+"""A row of ``Leaderboard.settings`` as a plain record."""
+
+
 @dataclass(frozen=True)
 class Leaderboard:
     """One leaderboard: runs on the same data under the same recipe, one setting a method."""
@@ -81,14 +85,14 @@ class Leaderboard:
     """The p value of Friedman's test that all rows rank alike."""
 
     @cached_property
-    def records(self) -> list[dict[Any, Any]]:
+    def records(self) -> list[Row]:
         """The rows as plain records, made once: it takes longer than most of what is then done with them."""
         return self.rows.to_dict("records")
 
     @cached_property
-    def other_records(self) -> dict[str, list[dict[Any, Any]]]:
+    def other_records(self) -> dict[str, list[Row]]:
         """``others`` as plain records, by the setting that stands for them."""
-        found: dict[str, list[dict[Any, Any]]] = {}
+        found: dict[str, list[Row]] = {}
         for row in self.others.to_dict("records"):
             found.setdefault(row["of"], []).append(row)
         return found

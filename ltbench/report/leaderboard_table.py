@@ -9,7 +9,7 @@ import pandas as pd
 
 from ltbench.declared import method_named
 from ltbench.errors import unknown
-from ltbench.report.leaderboard import LACKS_SEEDS, Leaderboard
+from ltbench.report.leaderboard import LACKS_SEEDS, Leaderboard, Row
 from ltbench.report.table import Bold, Table
 from ltbench.results.records import LOWER_IS_BETTER
 
@@ -31,10 +31,6 @@ COLUMNS = {
 _UNITLESS = ("nll", "brier")
 _LOWEST_FIRST = ("rank", *LOWER_IS_BETTER, "ece_floor", "ece_debiased", "parameters", "multiply_adds")
 _LOWEST_FIRST += ("training_seconds", "peak_memory_bytes", "behind", "p", "method")
-
-
-Row = Mapping[Any, Any]
-"""A row of ``Leaderboard.settings``."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +196,7 @@ def _usual_columns(leaderboard: Leaderboard) -> list[str]:
     return ["rank", "n", *first, *shots, "ece", "floor", "debiased", "mce", "params", "madds", "train"]
 
 
-def _sorted(leaderboard: Leaderboard, name: str) -> list[dict[Any, Any]]:
+def _sorted(leaderboard: Leaderboard, name: str) -> list[Row]:
     """The rows, by a column or in the leaderboard's own order."""
     rows = leaderboard.rows
     if not name:
@@ -213,13 +209,13 @@ def _sorted(leaderboard: Leaderboard, name: str) -> list[dict[Any, Any]]:
     return ordered.to_dict("records")
 
 
-def _opened(leaderboard: Leaderboard, row: Row, view: View) -> list[dict[Any, Any]]:
+def _opened(leaderboard: Leaderboard, row: Row, view: View) -> list[Row]:
     """The other settings of a row that are shown below it."""
     opened = row["method"] in view.opened or "all" in view.opened
     return leaderboard.other_records.get(row["setting"], []) if opened else []
 
 
-def rows_in_view(leaderboard: Leaderboard, view: View) -> Iterator[dict[Any, Any]]:
+def rows_in_view(leaderboard: Leaderboard, view: View) -> Iterator[Row]:
     """The rows, and below each those of its other settings that are shown, which have ``of``."""
     for row in _sorted(leaderboard, view.sort):
         yield row
@@ -231,7 +227,7 @@ def _label(row: Row) -> str:
     return f"{row['label']} = {row['same_as']}" if row["same_as"] else str(row["label"])
 
 
-def place_text(leaderboard: Leaderboard, row: Row) -> str:
+def place_text(leaderboard: Leaderboard, row: Mapping[Any, Any]) -> str:
     """For example "1=" for a rank that several rows have, and "–" for a row without one."""
     if pd.isna(row["place"]):
         return "–"

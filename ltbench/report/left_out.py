@@ -48,7 +48,7 @@ _SHOWN = 3
 """Largest number of each of these that have a line each."""
 
 
-def told(found: Sequence[LeftOut]) -> list[str]:
+def messages(found: Sequence[LeftOut]) -> list[str]:
     """The messages, those of many trials of searches as one.
 
     Args:
@@ -56,11 +56,11 @@ def told(found: Sequence[LeftOut]) -> list[str]:
     """
     numbers = Counter(one.kind for one in found)
     many = [kind for kind in _OF_SEARCHES if numbers[kind] > _SHOWN]
-    messages = [one.message for one in found if one.kind not in many]
+    shown = [one.message for one in found if one.kind not in many]
     for kind in many:
         first = next(one.message for one in found if one.kind == kind).partition(": ")[0]
-        messages.append(f"{numbers[kind]} runs {_OF_SEARCHES[kind]}; the first: {first}")
-    return messages
+        shown.append(f"{numbers[kind]} runs {_OF_SEARCHES[kind]}; the first: {first}")
+    return shown
 
 
 def counted(stored: Collection, found: Sequence[LeftOut] | None = None) -> str:

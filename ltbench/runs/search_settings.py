@@ -1,4 +1,7 @@
-"""How a search goes about it: what it optimises, what draws its trials, and what ends those that will not be best."""
+"""How a search goes about it: objectives, sampler and pruner.
+
+The command line's ``--help`` needs it, so that pydantic and optuna are imported where they are used.
+"""
 
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -6,21 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ltbench.errors import LtbenchError, unknown
-from ltbench.method.search_space import Choice, Range
-from ltbench.results.records import LOWER_IS_BETTER, Metrics
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
+    from ltbench.method.search_space import Choice, Range
+
 Sampler = Literal["tpe", "random", "cmaes"]
 Direction = Literal["minimize", "maximize"]
 Pruner = Literal["none", "median", "hyperband"]
-METRICS = [
-    name for name, field in Metrics.model_fields.items() if float in (field.annotation, *get_args(field.annotation))
-]
-"""The figures of validation images that a search may optimise."""
-
-
 _IN_WORDS = {"macro": "macro accuracy", "ece": "ECE", "mce": "MCE", "nll": "NLL", "brier": "Brier score"}
 """What metrics are called, if not by their names."""
 
@@ -34,7 +31,7 @@ class SearchSettings:
     sampler: Sampler = "tpe"
     pruner: Pruner = "none"
 
-    def check(self, space: Mapping[str, Range | Choice]) -> None:
+    def check(self, space: "Mapping[str, Range | Choice]") -> None:
         """Refuse what does not go together.
 
         Args:
@@ -46,9 +43,10 @@ class SearchSettings:
         """
         if not self.objectives:
             raise LtbenchError("no metric is named", where="--objectives", hint="write macro, or macro,ece")
+        known = metrics()
         for name in self.objectives:
-            if name not in METRICS:
-                raise unknown("metric", name, METRICS, where="--objectives")
+            if name not in known:
+                raise unknown("metric", name, known, where="--objectives")
         if len(set(self.objectives)) < len(self.objectives):
             raise LtbenchError("a metric is named twice", where="--objectives")
         if self.sampler == "cmaes":
@@ -60,7 +58,9 @@ class SearchSettings:
                 hint="leave it out, or name one objective",
             )
 
-    def _check_cmaes(self, space: Mapping[str, Range | Choice]) -> None:
+    def _check_cmaes(self, space: "Mapping[str, Range | Choice]") -> None:
+        from ltbench.method.search_space import Choice
+
         choices = [name for name, option in space.items() if isinstance(option, Choice)]
         reason = hint = None
         if choices:
@@ -79,6 +79,8 @@ class SearchSettings:
     @property
     def lower(self) -> list[bool]:
         """Of each objective, whether less of it is better."""
+        from ltbench.results.records import LOWER_IS_BETTER
+
         return [name in LOWER_IS_BETTER for name in self.objectives]
 
     @property
@@ -129,6 +131,14 @@ class SearchSettings:
 
 USUAL = SearchSettings()
 """What searches of older versions had."""
+
+
+def metrics() -> list[str]:
+    """The metrics of validation images that a search may optimise."""
+    from ltbench.results.records import Metrics
+
+    fields = Metrics.model_fields.items()
+    return [name for name, field in fields if float in (field.annotation, *get_args(field.annotation))]
 
 
 def in_words(value: str | Sequence[str]) -> str:

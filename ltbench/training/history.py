@@ -19,7 +19,7 @@ class EpochRecord:
     images_per_second: float | None = None
     """Speed of this process; an epoch that was resumed in its middle counts from there."""
     validation: float | None = None
-    """Macro accuracy on held-out images after the epoch, percent; None where it was not measured."""
+    """The objective of a search on held-out images after the epoch; None where it was not measured."""
 
 
 @dataclass

@@ -19,7 +19,7 @@ from ltbench.runs.conclusion import best_trials
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import check_search, search_space
 from ltbench.runs.run_list import read_runs
-from ltbench.runs.search_settings import METRICS, SearchSettings
+from ltbench.runs.search_settings import SearchSettings, metrics
 from ltbench.runs.shared_search import tune_shared
 from ltbench.runs.space_file import read_space
 from tests.runs.searches import BASE, study_in, trials_in
@@ -108,7 +108,7 @@ def test_cma_es_without_its_package_says_how_to_get_it(monkeypatch):
 
 
 def test_metrics_that_may_be_optimised_are_figures_of_images():
-    assert set(METRICS) == {
+    assert set(metrics()) == {
         "top1", "macro", "many", "medium", "few", "worst_class", "nll", "brier",
         "ece", "mce", "overconfidence", "adaptive_ece", "classwise_ece",
     }  # fmt: skip
