@@ -9,13 +9,13 @@ memory (``ltbench.runs.estimate``); ``ltbench bench --only loading`` measures wh
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 from tabulate import tabulate
 
 from ltbench.config import RunConfig
 from ltbench.results.provenance import hardware
 from ltbench.runs.estimate import estimate
+from ltbench.runs.options import RunOptions
 
 ROWS = (
     ("resnet50", "ce", "fp32"),
@@ -38,8 +38,8 @@ def row(backbone: str, method: str, precision: str, rounds: int) -> list[str]:
     config = RunConfig.model_validate(
         {"method": method, "dataset": "imagenet-lt", "backbone": backbone, "precision": precision}
     )
-    found = estimate(config, Path(), rounds=rounds)
-    (share,) = found.shares
+    found = estimate(config, RunOptions(), rounds=rounds)
+    (share,) = found.processes
     seconds = [second for stage in share.stages for second in stage.seconds]
     return [
         backbone, method, precision, f"{found.parameters / 1e6:.1f}", f"{found.multiply_adds / 1e9:.2f}",
@@ -52,7 +52,8 @@ def row(backbone: str, method: str, precision: str, rounds: int) -> list[str]:
 def main() -> None:
     """Print the table."""
     if sys.argv[1:2] == ["--row"]:
-        print(json.dumps(row(*sys.argv[2:5], int(sys.argv[5]))))
+        backbone, method, precision, rounds = sys.argv[2:]
+        print(json.dumps(row(backbone, method, precision, int(rounds))))
         return
     rounds = sys.argv[1] if len(sys.argv) > 1 else "3"
     rows = []

@@ -5,16 +5,17 @@ import os
 import torch
 
 from ltbench.errors import LtbenchError
+from ltbench.training.memory import keep_freed_memory
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of this name; "auto" is the GPU if there is one.
+    """The device of this name; "auto" is the GPU if there is one. On a CPU, tensors then reuse memory.
 
     Raises:
         LtbenchError: if there is no such device.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -27,6 +28,8 @@ def choose_device(name: str) -> torch.device:
         )
     if device.type not in ("cpu", "cuda"):
         raise LtbenchError(f"device '{name}' is not supported", where="--device", hint="use auto, cpu or cuda")
+    if device.type == "cpu":
+        keep_freed_memory()
     return device
 
 
