@@ -1,5 +1,6 @@
 """Batches of frozen features, in the place of batches of images."""
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +22,8 @@ EVALUATION_BATCH = 1024
 """Features in an evaluation batch."""
 ENCODED_TOGETHER = {"cpu": 16}
 """Images that are encoded at a time, by device: on a CPU few enough for its caches, 256 elsewhere."""
+SAVED_TOGETHER = 512
+"""Images whose features are saved at a time while they are computed; a multiple of those encoded together."""
 PLAIN = Augment()
 """An image that is not augmented."""
 
@@ -28,9 +31,9 @@ PLAIN = Augment()
 class FeatureLoader(Loader):
     """The frozen features of the images of one part of a data set.
 
-    They are computed when they are first asked for and then kept in the cache, by what they depend on: the weights, the
-    pixels, the augmentation. Of every augmentation an image has as many views as ``views``; an epoch takes one of them
-    at random.
+    They are computed when they are first asked for, a part after the other, so that what is interrupted goes on, and
+    then kept in the cache, by what they depend on: the weights, the pixels, the augmentation. Of every augmentation an
+    image has as many views as ``views``; an epoch takes one of them at random.
 
     Args:
         images: of the part.
@@ -101,34 +104,50 @@ class FeatureLoader(Loader):
         if not file.exists():
             with exclusive(file.with_suffix(".lock"), "computing the features of these images"):
                 if not file.exists():  # nobody has made it while this process has waited
-                    computed = self._computed(how).numpy()
-                    write_bytes(file, lambda stream: np.save(stream, computed, allow_pickle=False))
-        kept: Tensor = torch.from_numpy(np.load(file, allow_pickle=False))
-        return kept
+                    parts = file.with_suffix(".parts")
+                    _save(self._computed(how, parts), file)
+                    shutil.rmtree(parts, ignore_errors=True)
+        return _loaded(file)
 
-    def _computed(self, how: Augment) -> Tensor:
-        """(views, N, D) on the CPU."""
+    def _computed(self, how: Augment, parts: Path) -> Tensor:
+        """(views, N, D) on the CPU; a computation that was interrupted goes on after the last part that is saved."""
         count, views = len(self.labels), 1 if how == PLAIN else self._number
         found = torch.empty(views, count, self.shape[0])
-        together = ENCODED_TOGETHER.get(self.device.type, 256)
-        done = 0
+        kind = "features" if how == PLAIN else "features of augmented images"
         for view in range(views):
-            for images in self._view(how, view, together):
-                now = slice(done - view * count, done - view * count + len(images))
-                found[view, now] = self._encoder(images).cpu()
-                done += len(images)
-                kind = "features" if how == PLAIN else "features of augmented images"
-                message = f"{kind}, {done:,} of {views * count:,}"
-                self._listener(ProgressUpdate(message, done, views * count))  # in images: no part of the training
+            numbers = rng.uniform((count, 1, max(1, draws_needed(how))), 0, "feature views", view)
+            for first in range(0, count, SAVED_TOGETHER):
+                file, part = parts / f"{view}-{first}.npy", found[view, first : first + SAVED_TOGETHER]
+                if file.exists():
+                    part.copy_(_loaded(file))
+                    continue
+                done = first
+                for images in self._images_of(how, numbers, slice(first, first + len(part))):
+                    found[view, done : done + len(images)] = self._encoder(images).cpu()
+                    done += len(images)
+                    total, of = view * count + done, views * count
+                    # Without a fraction: features are no part of the training.
+                    self._listener(ProgressUpdate(f"{kind}, {total:,} of {of:,}", total, of))
+                _save(part, file)
         return found
 
-    def _view(self, how: Augment, view: int, together: int) -> Iterator[Tensor]:
-        """All images in order, normalised; augmented by draws that depend on nothing but the view."""
+    def _images_of(self, how: Augment, numbers: Tensor, which: slice) -> Iterator[Tensor]:
+        """Some images in order, normalised, as many at a time as are encoded together; augmented by these draws."""
+        together = ENCODED_TOGETHER.get(self.device.type, 256)
         if how == PLAIN:
-            yield from (batch.images for batch in self._images.eval_batches(together))
+            batches = slice(which.start // together, -(-which.stop // together))
+            yield from (batch.images for batch in self._images.eval_batches(together, lambda count: batches))
             return
-        count = len(self.labels)
-        numbers = rng.uniform((count, 1, max(1, draws_needed(how))), 0, "feature views", view)
-        sizes = [len(some) for some in torch.split(torch.arange(count), together)]
-        for (pixels,) in self._images.augmented(torch.arange(count), numbers, sizes, [how]):
+        order = torch.arange(which.start, which.stop)
+        sizes = [len(some) for some in torch.split(order, together)]
+        for (pixels,) in self._images.augmented(order, numbers[which], sizes, [how]):
             yield self._images.normalised(pixels)
+
+
+def _save(features: Tensor, file: Path) -> None:
+    write_bytes(file, lambda stream: np.save(stream, features.numpy(), allow_pickle=False))
+
+
+def _loaded(file: Path) -> Tensor:
+    kept: Tensor = torch.from_numpy(np.load(file, allow_pickle=False))
+    return kept

@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from ltbench.deploy.images import logits_of
 from ltbench.deploy.predictor import describe, restore
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.evaluation.predict import Predictions
+from ltbench.features import loader as features
 from ltbench.features.encoder import Encoder
 from ltbench.features.loader import FeatureLoader
 from ltbench.models.linear_probe import LinearProbe
@@ -119,10 +121,10 @@ def test_features_that_another_process_computes_are_waited_for(config, options, 
     computed = FeatureLoader._computed
     started = threading.Event()
 
-    def slowly(self, how):
+    def slowly(self, *arguments):
         started.set()
         time.sleep(0.3)
-        return computed(self, how)
+        return computed(self, *arguments)
 
     monkeypatch.setattr(FeatureLoader, "_computed", slowly)
     other = threading.Thread(target=loaders[1].first)
@@ -131,6 +133,36 @@ def test_features_that_another_process_computes_are_waited_for(config, options, 
     loaders[0].first()
     other.join()
     assert encoded[0] == 9
+
+
+@pytest.mark.parametrize("what", ["plain", "train"])
+def test_interrupted_features_go_on_where_they_were(what, config, options, encoded, monkeypatch):
+    monkeypatch.setitem(features.ENCODED_TOGETHER, "cpu", 2)
+    monkeypatch.setattr(features, "SAVED_TOGETHER", 4)
+    planned = plan_run(resolve(config), options)
+    how = planned.resolved.recipe.views[what]
+    count = {"plain": 22, "train": 2 * 22}[what]
+    whole = make_loaders(planned, options).train._features(how)
+    assert encoded[0] == count
+
+    def computed_until(stop):
+        """Compute the features in another cache, with Ctrl-C after some images; those that are encoded."""
+        encoded[0] = 0
+
+        def interrupt(update):
+            if update.done == stop:
+                raise KeyboardInterrupt
+
+        loader = make_loaders(planned, replace(options, listener=interrupt)).train
+        return loader._features(how)
+
+    monkeypatch.setenv("LTBENCH_CACHE", str(options.out / "another cache"))
+    with pytest.raises(KeyboardInterrupt):
+        computed_until(18)
+    assert encoded[0] == 18
+    assert torch.equal(computed_until(None), whole)
+    assert encoded[0] == count - 16  # the fifth part of four was not whole
+    assert not list((options.out / "another cache" / "features").glob("*.parts"))
 
 
 def test_every_epoch_takes_one_of_the_augmented_views(config, options):
