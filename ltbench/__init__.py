@@ -3,7 +3,7 @@
 import ltbench
 
 result = ltbench.run(ltbench.RunConfig(method="balpoe", dataset="digits-lt", seed=0))
-frame = ltbench.load_results("results/")
+frame = ltbench.load_results("runs/")
 """
 
 from typing import TYPE_CHECKING

@@ -1,9 +1,12 @@
-"""The folders that ltbench uses by default: the cache (checkpoints, logits, decoded images) and the data folder."""
+"""The folders that ltbench uses by default: results, data, and the cache (checkpoints, logits, decoded images)."""
 
 import os
 from pathlib import Path
 
 import platformdirs
+
+DEFAULT_RESULTS = Path("runs")
+"""Where results are stored without --out and looked for without --results."""
 
 
 def cache_dir() -> Path:

@@ -100,7 +100,7 @@ def test_the_example_conforms(page, name, code, add_example):
 @pytest.mark.parametrize("page", [page for page, name, _ in METHOD_FILES if name == "poly"])
 def test_the_example_is_the_poly_loss(page, add_example, tmp_path):
     add_example("poly", page=page)
-    options = RunOptions(out=tmp_path / "results")
+    options = RunOptions(out=tmp_path / "runs")
     epsilon = lambda value: RunConfig(method="poly", epochs=2, hyperparameters={"epsilon": value})  # noqa: E731
     poly, plain = run(epsilon(1.0), options), run(epsilon(0.0), options)
     ce = run(RunConfig(method="ce", epochs=2), options)
@@ -135,7 +135,7 @@ def test_every_program_runs(page, program, monkeypatch, tmp_path, capsys):
         assert np.load("mine.npz")["logits"].shape == (400, 10)
     else:
         assert re.fullmatch(r"\d+\.\d+ \d+\.\d+\n", capsys.readouterr().out)
-        assert len(list((tmp_path / "results").rglob("*.json"))) == 1
+        assert len(list((tmp_path / "runs").rglob("*.json"))) == 1
 
 
 @pytest.mark.parametrize(("page", "block"), [(page, block) for page in PAGES for block in blocks(page, "toml")])
@@ -225,7 +225,7 @@ def test_a_user_can_give_a_table_of_labels(cli, tmp_path):
         lines = [delimiter.join(header), *(f"{file}{delimiter}{file.parent.name}" for file in files)]
         (tmp_path / "photos" / name).write_text("\n".join(lines) + "\n")
     walk(cli, section("A table instead of folders", PAGES["docs/your-own-images.md"]))
-    assert len(list((tmp_path / "results").rglob("*.json"))) == 1, "both tables say the same"
+    assert len(list((tmp_path / "runs").rglob("*.json"))) == 1, "both tables say the same"
 
 
 @pytest.mark.slow
@@ -234,7 +234,7 @@ def test_a_user_can_choose_the_shape_of_the_tail_and_hand_a_draw_on(cli, tmp_pat
     photographs(tmp_path / "photos", {"cat": 15, "dog": 15}, seed=0)
     own = {"cifar100_lt": ["digits-lt"], "DIR": ["."]}
     walk(cli, section("The shape of the tail", page), **own)
-    assert len(list((tmp_path / "results").rglob("*.json"))) == 2
+    assert len(list((tmp_path / "runs").rglob("*.json"))) == 2
     written = walk(cli, section("A draw to hand on", page), **own)
     assert "export" in written["data"]
     assert (tmp_path / "photos-ir10" / "train.parquet").is_file()

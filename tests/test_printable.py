@@ -38,7 +38,7 @@ def test_a_terminal_gets_styles_of_ours_only():
 @pytest.mark.slow
 def test_names_of_results_never_reach_the_terminal_as_they_are(cli, tmp_path, make_result):
     result = make_result(settings={"dataset": HOSTILE, "hyperparameters": {"[/]": "[/]", "x": HOSTILE}})
-    path = tmp_path / "results" / "x.json"
+    path = tmp_path / "runs" / "x.json"
     path.parent.mkdir()
     path.write_text(result.model_dump_json())
     text = path.read_text()
@@ -72,7 +72,7 @@ def test_a_text_cell_of_csv_is_no_formula(text, shown):
 
 
 def test_what_is_no_regular_file_is_named_and_links_are_followed_once(tmp_path, make_result):
-    kept, folder = Store(tmp_path / "elsewhere").save(make_result()), tmp_path / "results"
+    kept, folder = Store(tmp_path / "elsewhere").save(make_result()), tmp_path / "runs"
     folder.mkdir()
     os.mkfifo(folder / "pipe.json")
     (folder / "loop.json").symlink_to("loop.json")

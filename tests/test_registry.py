@@ -155,7 +155,7 @@ def test_a_method_file_is_known_under_its_name(method_file):
 def test_a_method_file_is_trained_and_its_code_is_in_the_result(method_file, tmp_path):
     path = method_file("mine", MINE)
     registry.add_method_file(path)
-    options = RunOptions(out=tmp_path / "results", device="cpu")
+    options = RunOptions(out=tmp_path / "runs", device="cpu")
     config = RunConfig(method="mine", backbone="cifar_resnet8", epochs=1)
     first = run(config, options)
     assert (first.status, first.method.revision[:5]) == ("done", "file ")
@@ -388,7 +388,7 @@ def test_a_method_that_ends_the_program_while_it_trains_is_a_failed_run(cli, met
         "cpu",
     )
     assert done.code == 1
-    states = {one.config.method: one for one in map(read, (tmp_path / "results").rglob("*.json"))}
+    states = {one.config.method: one for one in map(read, (tmp_path / "runs").rglob("*.json"))}
     assert {name: one.status for name, one in states.items()} == {"ends": "failed", "ce": "done"}
     assert f"{kind}: 0 (ends.py, line 10)" in states["ends"].reason
     checked = cli("check", folder / "ends.py")

@@ -1,7 +1,8 @@
 """What a shell completes: names of methods, data sets, networks, recipes, suites and runs, found without torch."""
 
 from collections.abc import Iterable
-from pathlib import Path
+
+from ltbench.paths import DEFAULT_RESULTS
 
 
 def methods(incomplete: str) -> list[str]:
@@ -41,7 +42,7 @@ def suites(incomplete: str) -> list[str]:
 
 def runs(incomplete: str) -> list[str]:
     """Ids of the runs in the default folder of results."""
-    return _of_list(incomplete, sorted(file.stem[-12:] for file in Path("results").rglob("*.json")))
+    return _of_list(incomplete, sorted(file.stem[-12:] for file in DEFAULT_RESULTS.rglob("*.json")))
 
 
 def _of_list(incomplete: str, names: Iterable[str]) -> list[str]:

@@ -10,6 +10,7 @@ import typer
 
 from ltbench.cli.options import DataDir, Device, MethodsDir, ResultFolders, StoredRun, add_methods, data_folder
 from ltbench.cli.output import echo, echo_stderr, getting_ready, write_output
+from ltbench.paths import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
     from ltbench.deploy.predictor import Predictor
@@ -69,7 +70,7 @@ def _and_more(files: Collection[Path]) -> str:
 def _found(run: str, results: list[Path] | None) -> "tuple[Result, Path]":
     from ltbench.report.find import find_run
 
-    return find_run(run, results or [Path("results")])
+    return find_run(run, results or [DEFAULT_RESULTS])
 
 
 def _restored(result: "Result", path: Path, data_dir: Path | None, device: str) -> "Predictor":

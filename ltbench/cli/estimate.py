@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,6 +42,7 @@ from ltbench.cli.options import (
 )
 from ltbench.cli.output import echo_stderr, getting_ready
 from ltbench.errors import LtbenchError
+from ltbench.paths import DEFAULT_RESULTS
 
 
 def estimate(
@@ -147,7 +147,7 @@ def estimate(
         checkpoint_activations=checkpoint_activations,
         compiled=compiled,
     )
-    default = Path("results")
+    default = DEFAULT_RESULTS
     stored = collect(results or ([default] if default.is_dir() else []))
     with RunProgress(len(configs), lambda position: configs[position].method, "estimate") as progress:
         for position, config in enumerate(configs):

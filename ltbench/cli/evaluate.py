@@ -10,6 +10,7 @@ import typer
 from ltbench.cli.options import MethodsDir, ResultFolders, add_methods
 from ltbench.cli.output import echo, echo_stderr, getting_ready, write_output
 from ltbench.errors import LtbenchError, unknown
+from ltbench.paths import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
     from ltbench.cli.evaluate_table import Row
@@ -67,7 +68,7 @@ def evaluate(
     """
     add_methods(methods_dir)
     rule, distribution = _shot_rule(shots), _distribution(test_prior)
-    chosen = list(_chosen(runs or [], results or [Path("results")], every))
+    chosen = list(_chosen(runs or [], results or [DEFAULT_RESULTS], every))
     if not any(isinstance(found, tuple) for _, found in chosen):
         raise _none_found(chosen)
     with getting_ready("evaluate"):

@@ -22,6 +22,7 @@ from ltbench.cli.options import (
 )
 from ltbench.cli.output import echo_stderr, getting_ready
 from ltbench.errors import LtbenchError
+from ltbench.paths import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
     from ltbench.config import RunConfig
@@ -70,7 +71,7 @@ def score(
     transductive: Annotated[
         bool, typer.Option("--transductive", help="The model has seen the test images without their labels")
     ] = False,
-    out: Out = Path("results"),
+    out: Out = DEFAULT_RESULTS,
 ) -> None:
     """Evaluate predictions of a model trained elsewhere.
 
@@ -135,7 +136,7 @@ def import_checkpoint(
     seed: DeclaredSeed = 0,
     logit_prior: LogitPrior = None,
     device: Device = "auto",
-    out: Out = Path("results"),
+    out: Out = DEFAULT_RESULTS,
 ) -> None:
     """Evaluate a published checkpoint.
 

@@ -12,6 +12,7 @@ import typer
 from ltbench.cli import completion
 from ltbench.cli.options import ResultFolders
 from ltbench.cli.output import echo, echo_stderr, write_output
+from ltbench.paths import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
     from ltbench.report.collection import Collection
@@ -80,7 +81,7 @@ def report(
 
     One row a method, means over seeds, the significance of differences; what is left out is said.
     """
-    folders = results or [Path("results")]
+    folders = results or [DEFAULT_RESULTS]
     if diff is not None:
         _print_difference(diff, folders, style, output)
         return

@@ -61,6 +61,7 @@ from ltbench.cli.options import (
 )
 from ltbench.cli.output import echo, echo_stderr, getting_ready
 from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.paths import DEFAULT_RESULTS
 from ltbench.printable import printable_name
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def run(
             "--validation", help="Hold out 20 % of each training class, e.g. to fit a temperature", rich_help_panel=DATA
         ),
     ] = None,
-    out: Out = Path("results"),
+    out: Out = DEFAULT_RESULTS,
     rerun: Annotated[
         bool, typer.Option("--rerun", help="Repeat finished runs instead of skipping them", rich_help_panel=RESULTS)
     ] = False,
@@ -356,7 +357,7 @@ def run_all(
         results = sweep.run_all(configs, replace(options, listener=progress.listener), print_result, parallel, gpus)
     done = [result for result in results if result.status == "done"]
     if done:
-        folder = [] if options.out == Path("results") else ["--results", str(options.out)]
+        folder = [] if options.out == DEFAULT_RESULTS else ["--results", str(options.out)]
         words = ["show", done[0].run_id] if len(done) == 1 else ["report"]
         echo(f"next: {shlex.join(['ltbench', *words, *folder])}")
         if any(result.config.dataset == "folder-lt" for result in done):

@@ -1,8 +1,7 @@
 """ltbench show."""
 
-from pathlib import Path
-
 from ltbench.cli.options import ResultFolders, StoredRun
+from ltbench.paths import DEFAULT_RESULTS
 
 
 def show(run: StoredRun, results: ResultFolders = None) -> None:
@@ -13,4 +12,4 @@ def show(run: StoredRun, results: ResultFolders = None) -> None:
     from ltbench.cli import run_details
     from ltbench.report.find import find_run
 
-    run_details.show(*find_run(run, results or [Path("results")]))
+    run_details.show(*find_run(run, results or [DEFAULT_RESULTS]))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ltbench.cli.reproduce import folder_options
 from ltbench.config import RunConfig
+from ltbench.paths import DEFAULT_RESULTS
 from ltbench.report.commands import seeds_text
 from ltbench.report.table import Command, Table
 from ltbench.runs.resolve import resolve
@@ -67,7 +68,7 @@ def fill_command(suite: str, found: Sequence[Cell], folders: Sequence[Path]) -> 
     """The command that carries out what a suite lacks."""
     folder = [word for cell in found for word in folder_options(cell.config)]
     pairs = dict.fromkeys(zip(folder[::2], folder[1::2], strict=True))  # each once
-    out = [] if not folders or folders[0] == Path("results") else ["--out", str(folders[0])]
+    out = [] if not folders or folders[0] == DEFAULT_RESULTS else ["--out", str(folders[0])]
     heads = any(cell.config.train == "head" and cell.config.weights is None for cell in found)
     weights = ["--backbone", "NAME", "--weights", "FILE"] if heads else []
     data = [word for pair in pairs for word in pair]

@@ -10,6 +10,7 @@ import typer
 
 from ltbench.cli.options import ResultFolders
 from ltbench.errors import LtbenchError
+from ltbench.paths import DEFAULT_RESULTS
 
 
 def watch(
@@ -37,7 +38,7 @@ def watch(
         from ltbench.runs.monitor.jobs import RunIndex
 
         console = Terminal()
-        index = RunIndex(paths.cache_dir(), results or [Path("results")], jobs)
+        index = RunIndex(paths.cache_dir(), results or [DEFAULT_RESULTS], jobs)
         if once or not sys.stdout.isatty():
             console.print(view.render(index.look(), datetime.now(UTC), console.width))
         else:

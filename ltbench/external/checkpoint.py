@@ -19,6 +19,7 @@ from ltbench.external.rows import check_row, declared_recipe, refuse_twice
 from ltbench.method import Method
 from ltbench.models.published_resnets import Architecture, read_network
 from ltbench.models.state_file import read_state
+from ltbench.paths import DEFAULT_RESULTS
 from ltbench.results import provenance
 from ltbench.results.external import IMPORTED
 from ltbench.results.records import Cost, MethodRecord
@@ -36,7 +37,7 @@ def import_checkpoint(
     data_dir: Path,
     logit_prior: float | None = None,
     device: str = "auto",
-    out: Path = Path("results"),
+    out: Path = DEFAULT_RESULTS,
 ) -> tuple[Result, Path, Architecture]:
     """Evaluate the network in a checkpoint of a published CIFAR ResNet, and store it as a run is stored.
 

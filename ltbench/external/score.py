@@ -23,7 +23,7 @@ from ltbench.evaluation.result_parts import data_record
 from ltbench.external.alignment import column_order, renumbering, row_order, warn_of_two_orders
 from ltbench.external.prediction_file import Given, PredictionFile, open_predictions, read_counts
 from ltbench.external.rows import OR_COUNTS, check_row, check_word, declared_recipe, refuse_twice
-from ltbench.paths import storable_name
+from ltbench.paths import DEFAULT_RESULTS, storable_name
 from ltbench.results import provenance
 from ltbench.results.external import EXTERNAL, SCORED
 from ltbench.results.records import DataRecord, MethodRecord
@@ -39,7 +39,7 @@ def score(
     train_counts: Path | None = None,
     logit_prior: float | None = None,
     transductive: bool = False,
-    out: Path = Path("results"),
+    out: Path = DEFAULT_RESULTS,
 ) -> tuple[Result, Path]:
     """Measure predictions that were made elsewhere, and store them as a run is stored.
 

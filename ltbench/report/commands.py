@@ -9,7 +9,7 @@ from ltbench.config import FEATURE_VIEWS, Recipe, RunConfig
 from ltbench.config.command_line import run_words
 from ltbench.config.format_settings import format_value
 from ltbench.declared import data_set, hyperparameter_defaults, recipe_of
-from ltbench.paths import dataset_folder
+from ltbench.paths import DEFAULT_RESULTS, dataset_folder
 from ltbench.report.collection import Collection
 from ltbench.results.schema import Result
 
@@ -50,7 +50,7 @@ def _words(result: Result, path: Path, seeds: str, epochs: int | None) -> tuple[
     ours = [] if own is not None else ["--methods-dir", "DIR"]
     folder = [] if config.dataset in _NEED_NO_FOLDER else ["--data-dir", result.data.folder or "DIR"]
     where = _results_folder(path, config)
-    rest = [*folder, *ours, *([] if where == Path("results") else ["--out", str(where)])]
+    rest = [*folder, *ours, *([] if where == DEFAULT_RESULTS else ["--out", str(where)])]
     usual = recipe_of(recipe.name, config.dataset, config.train) if isinstance(recipe, Recipe) else None
     if not isinstance(recipe, Recipe) or usual is None or not _flags_tell(recipe, usual):
         longer = [] if epochs is None else ["--epochs", str(epochs)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltbench import paths
 from ltbench.errors import LtbenchError
+from ltbench.paths import DEFAULT_RESULTS
 from ltbench.progress import ProgressUpdate
 from ltbench.runs.monitor.tensorboard import check_installed
 from ltbench.training.options import TrainOptions
@@ -26,7 +27,7 @@ class RunOptions(TrainOptions):
 
     data_dir: Path = field(default_factory=paths.data_dir)
     device: str = "auto"
-    out: Path = Path("results")
+    out: Path = DEFAULT_RESULTS
     """Folder of results."""
     rerun: bool = False
     """Whether to train again what is stored already."""

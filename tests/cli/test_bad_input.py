@@ -26,7 +26,7 @@ SETUP = {
     "damaged.json": '{"run_id": "abc"',
     "broken/method.py": "x = 1\nclass Broken(:\n",
     "taken/ce.py": "",
-    "results/digits-lt/ce/damaged.json": "{",
+    "runs/digits-lt/ce/damaged.json": "{",
 }
 BAD = [
     # names
@@ -119,7 +119,7 @@ BAD = [
     (["run", "--config", "zero.toml"], ["cannot read the file: embedded null byte"]),
     (["run", "--config", "/dev/zero"], ["/dev/zero", "cannot read the file: it is a device or a pipe"]),
     (["run", "--config", "damaged.json"], ["damaged.json", "not a valid result"]),
-    (["run", "--config", "results"], ["results", "cannot read the file"]),
+    (["run", "--config", "runs"], ["runs", "cannot read the file"]),
     (["run", "--batch-norm-images", "1"], ["batch_norm_images", "greater than or equal to 2"]),
     (["run", "--batch-norm-images", "32"], ["--batch-norm-images", "over 64 images, not 32", "--accumulate 2"]),
     (["run", "--recipe", "none.toml"], ["none.toml", "cannot read the file"]),
@@ -138,10 +138,10 @@ BAD = [
     (["tune", "--out", "file/search"], ["file/search", "cannot save", "--out"]),
     (["report", "--results", "none"], ["none", "results folder does not exist"]),
     (["report"], ["no finished run to report", "damaged.json"]),
-    (["show", "ffff"], ["no run 'ffff'", "results"]),
+    (["show", "ffff"], ["no run 'ffff'", "runs"]),
     (["show", "none/result.json"], ["no run 'none/result.json'"]),
     (["show", "/none/result.json"], ["no run '/none/result.json'"]),
-    (["show", "damaged"], ["results/digits-lt/ce/damaged.json", "not a valid result"]),
+    (["show", "damaged"], ["runs/digits-lt/ce/damaged.json", "not a valid result"]),
     (["data", "verify", "mnist"], ["unknown data set 'mnist'", "where: NAME"]),
     (["data", "verify", "digits-lt", "--imbalance-ratio", "0.5"], ["imbalance_ratio", "0.5"]),
     (["data", "verify", "cifar10-lt", "--data-dir", "none"], ["none", "no data found"]),
@@ -209,7 +209,7 @@ def test_a_folder_given_as_methods_beats_no_built_in_name(cli, folder):
 
 
 def test_an_output_file_that_cannot_be_written_is_named(cli, folder, make_result):
-    Store(folder / "results").save(make_result())
+    Store(folder / "runs").save(make_result())
     done = cli("report", "--output", "file/board.md")
     assert done.code == 2
     assert "cannot save: " in done.err

@@ -44,5 +44,5 @@ def test_an_unknown_kind_is_named(cli):
 def test_how_steps_were_carried_out_is_stored(cli, tmp_path):
     done = cli("run", "--method", "ce", "--epochs", 1, "--device", "cpu")
     assert done.code == 0
-    cost = json.loads(next((tmp_path / "results").rglob("*.json")).read_text())["cost"]
+    cost = json.loads(next((tmp_path / "runs").rglob("*.json")).read_text())["cost"]
     assert (cost["training"], cost["evaluation"]) == ("eager", "batch norm folded")

@@ -53,14 +53,14 @@ def stored(folder):
 def test_several_methods_and_seeds_are_run_stored_and_reported(cli, tmp_path):
     done = cli(*RUN, "--method", "ce,balpoe", "--seeds", "0-1")
     assert (done.code, done.notes) == (0, "")
-    results = stored(tmp_path / "results")
+    results = stored(tmp_path / "runs")
     assert set(results) == {("balpoe", 0), ("balpoe", 1), ("ce", 0), ("ce", 1)}
     recorded = results["balpoe", 0].method
     assert (recorded.name, recorded.defaults) == ("BalPoE", {"mixup": 0.4, "taus": [0.0, 1.0, 2.0], "width": 1.0})
     for (method, seed), result in results.items():
         assert result.status == "done"
         assert f"{method} on digits-lt, seed {seed}: top-1 {result.test.top1:.2f} " in done.out
-        assert f"results/digits-lt/{method}/{result.run_id}.json\n" in done.out
+        assert f"runs/digits-lt/{method}/{result.run_id}.json\n" in done.out
 
     texts = {style: cli("report", "--format", style) for style in ("md", "csv", "json", "latex")}
     counted = "4 result files; left out: none.\n"  # where the output is no text that says it itself
@@ -91,7 +91,7 @@ def test_several_methods_and_seeds_are_run_stored_and_reported(cli, tmp_path):
 
 def test_a_stored_run_is_not_trained_again_unless_asked_to(cli, tmp_path, trainings):
     cli(*RUN, "--method", "ce")
-    (path,) = tmp_path.rglob("results/**/*.json")
+    (path,) = tmp_path.rglob("runs/**/*.json")
     before, age = read(path), path.stat().st_mtime_ns
     again = cli(*RUN, "--method", "ce", "--seeds", "0-1")
     assert trainings == [("CrossEntropy", 0), ("CrossEntropy", 1)]
@@ -138,10 +138,10 @@ def test_a_file_with_a_list_of_runs(cli, tmp_path):
 @pytest.mark.slow
 def test_a_result_is_repeated_with_or_without_changes(cli, tmp_path, trainings):
     cli(*RUN, "--method", "balpoe", "--set", "experts=2", "--set", "spread=0.3", "--lr", 0.05)
-    (path,) = tmp_path.rglob("results/**/*.json")
+    (path,) = tmp_path.rglob("runs/**/*.json")
     assert "stored, skipped" in cli("run", "--config", path).out
     assert cli("run", "--config", path, "--seeds", 3, "--device", "cpu").code == 0
-    results = stored(tmp_path / "results")
+    results = stored(tmp_path / "runs")
     assert results["balpoe", 3].config.hyperparameters["taus"] == [0.7, 1.3]
     assert trainings == [("BalPoE", 0), ("BalPoE", 3)]
 
@@ -154,7 +154,7 @@ def test_posthoc_adjustment_starts_from_the_stored_cross_entropy_run(cli, tmp_pa
     assert cli(*RUN, "--method", "logit_adjustment_posthoc").code == 0
     assert trainings == [("CrossEntropy", 0)]
     assert path.stat().st_mtime_ns == age
-    results = stored(tmp_path / "results")
+    results = stored(tmp_path / "runs")
     assert set(results) == {("ce", 0), ("logit_adjustment_posthoc", 0)}
     adjusted, ce = results["logit_adjustment_posthoc", 0], results["ce", 0]
     assert adjusted.method.uses == {"ce": ce.run_id}
@@ -166,7 +166,7 @@ def test_posthoc_adjustment_starts_from_the_stored_cross_entropy_run(cli, tmp_pa
 def test_posthoc_adjustment_trains_cross_entropy_where_there_is_none(cli, tmp_path, trainings):
     assert cli(*RUN, "--method", "logit_adjustment_posthoc", "--set", "mixup=0.2").code == 0
     assert trainings == [("CrossEntropy", 0)]
-    assert stored(tmp_path / "results")["ce", 0].config.hyperparameters == {"mixup": 0.2}
+    assert stored(tmp_path / "runs")["ce", 0].config.hyperparameters == {"mixup": 0.2}
 
 
 REPRODUCED = [
@@ -216,20 +216,20 @@ def test_a_run_of_several_processes_is_reproduced_by_as_many(tmp_path):
 def test_a_run_with_a_recipe_of_the_users_own_is_reproduced_from_its_file(cli, tmp_path, trainings, name):
     (tmp_path / f"{name}.toml").write_text("epochs = 1\nmomentum = 0.5\n")
     cli("run", "--method", "ce", "--recipe", f"{name}.toml", "--device", "cpu")
-    (path,) = tmp_path.rglob("results/**/*.json")
+    (path,) = tmp_path.rglob("runs/**/*.json")
     (tmp_path / f"{name}.toml").unlink()
     reproduce = cli("show", path.stem).out.splitlines()[-1].removeprefix("reproduce ").split()
     assert reproduce == ["ltbench", "run", "--config", str(path.relative_to(tmp_path)), "--rerun"]
     assert cli(*reproduce[1:], "--device", "cpu").code == 0
     assert len(trainings) == 2
-    assert list(tmp_path.rglob("results/**/*.json")) == [path]
+    assert list(tmp_path.rglob("runs/**/*.json")) == [path]
 
 
 @pytest.mark.slow
 def test_show_prints_a_run_and_a_command_that_can_be_copied(cli, tmp_path, trainings):
     learns = ("--batch-size", 8, "--lr", 0.03)  # enough for a temperature
     cli(*RUN, *learns, "--method", "balpoe", "--set", "mixup=0.3", "--validation")
-    (path,) = tmp_path.rglob("results/**/*.json")
+    (path,) = tmp_path.rglob("runs/**/*.json")
     result = read(path)
     for name in (path.stem[:5], path.stem, path):
         shown = cli("show", name)
@@ -248,11 +248,11 @@ def test_show_prints_a_run_and_a_command_that_can_be_copied(cli, tmp_path, train
     reproduce = shown.out.splitlines()[-1].removeprefix("reproduce ").strip()
     assert cli(*shlex.split(reproduce)[1:]).code == 0
     assert len(trainings) == 2
-    assert list(tmp_path.rglob("results/**/*.json")) == [path]
+    assert list(tmp_path.rglob("runs/**/*.json")) == [path]
 
 
 def test_show_prints_a_run_of_a_method_that_is_not_at_hand(cli, tmp_path, make_result):
-    path = Store(tmp_path / "results").save(make_result("theirs", status="failed", reason="the loss is nan"))
+    path = Store(tmp_path / "runs").save(make_result("theirs", status="failed", reason="the loss is nan"))
     shown = cli("show", path.stem)
     assert shown.code == 0
     assert "(failed: the loss is nan)" in shown.out
@@ -265,7 +265,7 @@ def test_a_method_of_ones_own(cli, tmp_path):
         '"""Mine."""\nfrom ltbench_methods.ce import CrossEntropy\n\nclass Mine(CrossEntropy):\n    """Just mine."""\n'
     )
     assert cli(*RUN, "--method", "mine", "--methods-dir", "own").code == 0
-    assert stored(tmp_path / "results")["mine", 0].method.revision.startswith("file ")
+    assert stored(tmp_path / "runs")["mine", 0].method.revision.startswith("file ")
     assert re.search(r"^mine +baseline +2023 +Just mine\.$", cli("list", "methods", "--methods-dir", "own").out, re.M)
 
 
@@ -320,7 +320,7 @@ def test_a_data_set_is_verified(cli, tmp_path):
     assert (lines["classes"], lines["test images"]) == ("10", "400")
     assert lines["training images"] == "464, 138 to 6 a class"
     cli(*RUN, "--method", "ce")
-    fingerprints = stored(tmp_path / "results")["ce", 0].data.fingerprints
+    fingerprints = stored(tmp_path / "runs")["ce", 0].data.fingerprints
     assert {name: lines[f"fingerprint of {name}"] for name in ("train", "test")} == fingerprints
     assert "a class" in cli("data", "verify", "digits-lt", "--imbalance-ratio", 1).out
     assert cli("data", "prepare", "digits-lt").code == 0
@@ -333,7 +333,7 @@ def test_a_run_that_diverges_is_stored_as_failed_and_the_others_go_on(cli, tmp_p
     )
     done = cli("run", "--config", "runs.toml", "--device", "cpu")
     assert done.code == 1
-    results = stored(tmp_path / "results")
+    results = stored(tmp_path / "runs")
     failed = results["ce", 0]
     assert (failed.status, failed.test, results["ce", 1].status) == ("failed", None, "done")
     assert re.match("the loss is (nan|inf) in epoch 1", failed.reason)
@@ -347,7 +347,7 @@ def test_a_run_that_diverges_is_stored_as_failed_and_the_others_go_on(cli, tmp_p
 @pytest.mark.slow
 def test_a_posthoc_run_on_a_run_that_fails_fails_with_its_reason(cli, tmp_path):
     assert cli(*RUN, "--method", "logit_adjustment_posthoc", "--lr", 1e30).code == 1
-    results = stored(tmp_path / "results")
+    results = stored(tmp_path / "runs")
     assert {result.status for result in results.values()} == {"failed"}
     reason = results["logit_adjustment_posthoc", 0].reason
     assert results["ce", 0].run_id in reason
@@ -364,9 +364,9 @@ def test_a_run_that_is_stopped_says_how_to_go_on(cli, tmp_path, monkeypatch):
         done = cli(*RUN, "--method", "ce")
     assert done.code == 130
     assert "the same command resumes" in done.err
-    assert stored(tmp_path / "results")["ce", 0].status == "interrupted"
+    assert stored(tmp_path / "runs")["ce", 0].status == "interrupted"
     assert cli(*RUN, "--method", "ce").code == 0
-    assert stored(tmp_path / "results")["ce", 0].status == "done"
+    assert stored(tmp_path / "runs")["ce", 0].status == "done"
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ def test_an_ascii_terminal_gets_every_table(tmp_path, monkeypatch, make_result, 
     monkeypatch.chdir(tmp_path)
     for seed in range(3):
         for method in ("ce", "balpoe"):
-            Store(tmp_path / "results").save(make_result(method, seed, top1=50.0 + seed + 20 * (method == "ce")))
+            Store(tmp_path / "runs").save(make_result(method, seed, top1=50.0 + seed + 20 * (method == "ce")))
     monkeypatch.setattr(sys, "argv", ["ltbench", *command.split()])
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))

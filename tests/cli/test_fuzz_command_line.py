@@ -61,8 +61,8 @@ FILES = [
     "runs.toml", "recipe.toml", "latin.toml", "odd.json", "exits.py", "raises.py", "broken.py", "empty.py", "methods",
     "empty", "images", "images/cut.png", "weights.pth", "weights.safetensors", "wrong.npz", "huge.npz",
     "fine.npz", "big.npz",
-    "counts.txt", "digits.txt", "results", "/dev/null/x", "/proc/none", "x" * 300, "y/" * 900,
-    "out\udcff", "results/digits-lt", "dangling", "loop", "cache",
+    "counts.txt", "digits.txt", "runs", "/dev/null/x", "/proc/none", "x" * 300, "y/" * 900,
+    "out\udcff", "runs/digits-lt", "dangling", "loop", "cache",
 ]  # fmt: skip
 SETTINGS = [
     "mixup", "mixup=", "=1", "mixup=a=b=c", "mixup=1=2", "taus=0,1,2", "taus=[0,1", f"taus={DEEP}", f"taus={DIGITS}",
@@ -330,7 +330,7 @@ def world(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LTBENCH_CACHE", str(folder / "cache"))
         run(
-            RunConfig(method="ce", backbone="cifar_resnet8", epochs=1), RunOptions(device="cpu", out=folder / "results")
+            RunConfig(method="ce", backbone="cifar_resnet8", epochs=1), RunOptions(device="cpu", out=folder / "runs")
         )
     return folder
 
@@ -458,7 +458,7 @@ def quick(monkeypatch, world):
 def test_odd_command_lines_are_one_message_at_most(cli, quick, world, writes, monkeypatch):
     monkeypatch.chdir(world)
     faults, slow = [], []
-    for line in lines(next((world / "results").rglob("*.json")).stem):
+    for line in lines(next((world / "runs").rglob("*.json")).stem):
         registry._from_folders.clear()
         began, so_far = time.monotonic(), len(writes)
         wrong = fault(cli, line)

@@ -85,7 +85,7 @@ QUICK = {
 def test_small_commands_import_no_torch(tmp_path, make_result):
     """All in one process, each after the other, so that the test is quick; the first that imports torch is named."""
 
-    path = Store(tmp_path / "results").save(make_result("ce"))
+    path = Store(tmp_path / "runs").save(make_result("ce"))
     text = """
         import sys
         from ltbench.cli import main
@@ -218,8 +218,8 @@ def test_names_are_completed(complete, typed, found):
 
 @pytest.mark.slow
 def test_a_shell_is_told_names_without_torch(tmp_path):
-    (tmp_path / "results" / "digits-lt" / "ce").mkdir(parents=True)
-    (tmp_path / "results" / "digits-lt" / "ce" / "0123456789ab.json").touch()
+    (tmp_path / "runs" / "digits-lt" / "ce").mkdir(parents=True)
+    (tmp_path / "runs" / "digits-lt" / "ce" / "0123456789ab.json").touch()
     text = "import sys; from ltbench.cli import main\ntry: main()\nfinally: print('torch' in sys.modules)"
     for words, expected in {"ltbench run --method ce,balp": "ce,balpoe", "ltbench show 012": "0123456789ab"}.items():
         environment = {"_LTBENCH_COMPLETE": "complete_bash", "COMP_WORDS": words}
@@ -404,7 +404,7 @@ def test_an_estimate_writes_nothing_into_the_users_folder_and_a_run_says_so(cli,
     assert "epochs of 8 images" in done.out
     assert sorted((tmp_path / "images").rglob("*")) == before
     ran = cli("run", *settings)
-    (result,) = Path("results").rglob("*.json")
+    (result,) = Path("runs").rglob("*.json")
     said = f"the trained weights lie in the cache only; to keep those of a run: ltbench export {result.stem}\n"
     assert ran.out.endswith(said)
     assert ran.code == 0
@@ -466,7 +466,7 @@ def test_show_has_one_notation_of_settings(cli, make_result, tmp_path):
     recipe = resolve(RunConfig(method="ce", dataset="cifar10-lt")).recipe
     result = make_result("ce", top1=50.0)
     stored = result.model_copy(update={"config": result.config.replace(recipe=recipe)})
-    out = " ".join(cli("show", Store(tmp_path / "results").save(stored)).out.split())
+    out = " ".join(cli("show", Store(tmp_path / "runs").save(stored)).out.split())
     assert '"' not in out
     assert "recipe standard: epochs=200, batch_size=128, optimizer=sgd, lr=0.1," in out
     assert "augmentation padding=0.125, flip=true, rotation=15 " in out

@@ -271,4 +271,4 @@ def test_from_the_command_line(tmp_path, cli):
     run = ["run", "--method", "ce", "--epochs", 1, "--backbone", "cifar_resnet8", "--imbalance-ratio", 10]
     assert cli(*run).code == 0
     assert cli(*run, "--data-dir", "out").code == 0
-    assert len(list((tmp_path / "results").rglob("*.json"))) == 1, "the same images make the same run"
+    assert len(list((tmp_path / "runs").rglob("*.json"))) == 1, "the same images make the same run"

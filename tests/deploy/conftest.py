@@ -18,14 +18,14 @@ from ltbench.runs.run import run
 @pytest.fixture(scope="session")
 def _trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
-    options, results = RunOptions(out=folder / "results", device="cpu"), {}
+    options, results = RunOptions(out=folder / "runs", device="cpu"), {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LTBENCH_CACHE", str(folder / "cache"))
         for method, settings in {"ce": {}, "balpoe": {"experts": 2}, "tau_norm": {"tau": 0.5}}.items():
             results[method] = run(
                 RunConfig(method=method, backbone="cifar_resnet8", hyperparameters=settings, epochs=1), options
             )
-    return SimpleNamespace(results=results, store=Store(folder / "results"), cache=folder / "cache")
+    return SimpleNamespace(results=results, store=Store(folder / "runs"), cache=folder / "cache")
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def test_a_run_on_ones_own_images_needs_them_no_more(cli, tmp_path, write_pixels
         "--backbone", "cifar_resnet20", "--device", "cpu",
     )  # fmt: skip
     assert called.code == 0, called.err
-    (stored,) = tmp_path.glob("results/*/*/*.json")
+    (stored,) = tmp_path.glob("runs/*/*/*.json")
     new = tmp_path / "new"
     shutil.copytree(tmp_path / "mine" / "test", new)
     shutil.rmtree(tmp_path / "mine")

@@ -19,7 +19,7 @@ from ltbench.results.store import Store
 def stored_run(tmp_path, make_result) -> Callable[..., SimpleNamespace]:
     """``stored_run(logits, labels, counts, ...)``: gives the result, its path, its predictions and their file."""
 
-    def store(logits, labels, counts, *, validation=None, logit_prior=0.0, folder=Path("results"), seed=0, **options):
+    def store(logits, labels, counts, *, validation=None, logit_prior=0.0, folder=Path("runs"), seed=0, **options):
         counts = torch.tensor(counts).numpy()
         parts = {"test": Predictions(logits, logits[None], labels)}
         if validation is not None:

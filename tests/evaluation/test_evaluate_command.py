@@ -31,7 +31,7 @@ def digits(tmp_path_factory):
         patch.setenv("LTBENCH_CACHE", str(folder / "cache"))
         settings = {"backbone": "cifar_resnet8", "batch_size": 8, "lr": 0.03}  # learns enough for a temperature
         config = RunConfig(method="balpoe", epochs=1, validation=True, **settings)
-        result = run(config, RunOptions(device="cpu", out=folder / "results"))
+        result = run(config, RunOptions(device="cpu", out=folder / "runs"))
     return result, folder
 
 
@@ -39,7 +39,7 @@ def digits(tmp_path_factory):
 def real(digits, monkeypatch):
     result, folder = digits
     monkeypatch.setenv("LTBENCH_CACHE", str(folder / "cache"))
-    return result, folder / "results" / "digits-lt" / "balpoe" / f"{result.run_id}.json"
+    return result, folder / "runs" / "digits-lt" / "balpoe" / f"{result.run_id}.json"
 
 
 def rows(cli, *words):
@@ -144,7 +144,7 @@ def test_what_cannot_be_evaluated_is_named_and_counted_and_the_rest_goes_on(cli,
     fine, gone, changed = (stored_run(*noisy(seed), COUNTS, seed=seed) for seed in range(3))
     gone.file.unlink()
     gone.predictions.save(changed.file, run_id=changed.result.run_id)
-    (tmp_path / "results" / "damaged.json").write_text("{")
+    (tmp_path / "runs" / "damaged.json").write_text("{")
     done = cli("evaluate", "--all", "--format", "json")
     assert done.code == 2
     assert [row["run_id"] for row in json.loads(done.out)] == [fine.result.run_id]

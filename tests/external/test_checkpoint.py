@@ -48,7 +48,7 @@ def checkpoint(tmp_path):
 
 
 def stored_result(folder):
-    (path,) = folder.glob("results/*/*/*.json")
+    (path,) = folder.glob("runs/*/*/*.json")
     return json.loads(path.read_text()), path
 
 
@@ -201,4 +201,4 @@ def test_weights_that_are_not_finite_are_refused(images, checkpoint, tmp_path, c
     called = cli("import-checkpoint", "weights.pth", "--name", "theirs", *OPTIONS)
     assert called.code == 2
     assert "NaN or infinity in 1 of its 188 entries (conv1.weight)" in called.err
-    assert not list(tmp_path.rglob("results/**/*.json"))
+    assert not list(tmp_path.rglob("runs/**/*.json"))

@@ -49,7 +49,7 @@ def trained(tmp_path_factory):
         patch.setenv("LTBENCH_CACHE", str(folder))
         result = run(
             RunConfig(method="balpoe", backbone="cifar_resnet8", epochs=1),
-            RunOptions(device="cpu", out=folder / "results"),
+            RunOptions(device="cpu", out=folder / "runs"),
         )
     return result, folder / "runs" / result.run_id / "test.npz"
 
@@ -69,8 +69,8 @@ def test_a_runs_own_logits_give_its_own_figures(trained, tmp_path):
 def test_a_scored_row_says_what_it_is(cli, file):
     done = cli("score", file(logits=guesses(), labels=LABELS), *DIGITS)
     assert (done.code, done.err) == (0, "")
-    (result,) = collect(["results"]).results.values()
-    assert f"results/digits-lt/mine/{result.run_id}.json" in done.out
+    (result,) = collect(["runs"]).results.values()
+    assert f"runs/digits-lt/mine/{result.run_id}.json" in done.out
     assert (result.status, result.cost, result.config.recipe, result.method.revision) == (
         "done",
         None,
@@ -91,7 +91,7 @@ def test_a_scored_row_says_what_it_is(cli, file):
 @pytest.mark.slow
 def test_a_scored_row_is_evaluated_again_from_its_stored_logits(cli, file):
     cli("score", file(logits=guesses(), labels=LABELS), *DIGITS, "--logit-prior", 0)
-    (result,) = collect(["results"]).results.values()
+    (result,) = collect(["runs"]).results.values()
     done = cli("evaluate", "--all", "--format", "json")
     assert done.code == 0
     assert json.loads(done.out)[0]["ece"] == result.test.ece
@@ -106,7 +106,7 @@ def test_scoring_a_file_twice_gives_one_row(cli, file):
     path = file(logits=guesses(), labels=LABELS)
     cli("score", path, *DIGITS)
     cli("score", path, *DIGITS, "--logit-prior", 1)
-    (result,) = collect(["results"]).results.values()
+    (result,) = collect(["runs"]).results.values()
     assert result.method.logit_prior == 1
 
 
@@ -125,8 +125,8 @@ def test_seeds_of_a_scored_model_are_one_row_and_marked(cli, file, tmp_path, mak
     for seed in range(3):
         path = file(f"{seed}.npz", logits=guesses(seed=seed), labels=LABELS)
         assert cli("score", path, *DIGITS, "--seed", seed).code == 0
-    Store(tmp_path / "results").save(make_result("ce"))
-    boards = {board.key["recipe.name"]: board.rows for board in leaderboards(collect(["results"]))}
+    Store(tmp_path / "runs").save(make_result("ce"))
+    boards = {board.key["recipe.name"]: board.rows for board in leaderboards(collect(["runs"]))}
     assert boards["external"]["label"].tolist() == ["mine (scored)"]
     assert boards["external"]["n"].tolist() == [3]
     assert boards["external"]["parameters"].isna().all()
@@ -141,8 +141,8 @@ def test_a_declared_recipe_puts_a_row_beside_those_of_the_recipe(cli, trained, t
     own, logits = trained
     assert cli("score", logits, *DIGITS, "--recipe", "standard").code == 0
     as_declared = own.config.replace(backbone="cifar_resnet20", recipe=recipes.recipe("standard", "digits"))
-    Store(tmp_path / "results").save(own.model_copy(update={"config": as_declared}))
-    (board,) = leaderboards(collect(["results"]))
+    Store(tmp_path / "runs").save(own.model_copy(update={"config": as_declared}))
+    (board,) = leaderboards(collect(["runs"]))
     assert sorted(board.rows["label"]) == ["BalPoE", "mine (scored)"]
 
 
@@ -178,13 +178,13 @@ def test_a_file_without_labels_is_taken_in_order_and_that_is_said(cli, file):
     done = cli("score", file(logits=guesses()), *DIGITS)
     assert done.code == 0
     assert "their order could not be checked" in done.err
-    (result,) = collect(["results"]).results.values()
+    (result,) = collect(["runs"]).results.values()
     assert result.provenance["scored"]["labels"] == "not given"
 
 
 def test_a_transductive_model_has_a_table_of_its_own(cli, file):
     cli("score", file(logits=guesses(), labels=LABELS), *DIGITS, "--transductive")
-    (result,) = collect(["results"]).results.values()
+    (result,) = collect(["runs"]).results.values()
     assert result.method.transductive
     assert result.shift is None
 
@@ -195,11 +195,11 @@ def test_a_data_set_that_ltbench_does_not_have(cli, file, tmp_path):
     path = file(logits=5 * np.eye(3)[[0, 1, 0, 2]], labels=labels)
     done = cli("score", path, "--name", "mine", "--dataset", "insects", "--train-counts", "counts.csv")
     assert done.code == 0, done.err
-    (result,) = collect(["results"]).results.values()
+    (result,) = collect(["runs"]).results.values()
     assert result.data.classes == ["ant", "bee", "cow"]
     assert result.data.groups == {"many": [0], "medium": [1], "few": [2]}
     assert (result.test.top1, result.test.medium, result.test.macro) == (75, 50, pytest.approx(250 / 3))
-    (board,) = leaderboards(collect(["results"]))
+    (board,) = leaderboards(collect(["runs"]))
     assert board.title.startswith("insects")
 
 
@@ -367,14 +367,14 @@ def test_lost_logits_come_back_by_the_command_that_is_named(cli, file, tmp_path,
     (tmp_path / "counts.txt").write_text("".join(f"{count}\n" for count in range(30, 20, -1)))
     file(logits=guesses(), labels=LABELS)
     assert cli("score", "mine.npz", "--name", "mine", "--seed", 3, "--logit-prior", 0.5, *words).code == 0
-    (before,) = collect(["results"]).results.values()
+    (before,) = collect(["runs"]).results.values()
     shutil.rmtree(paths.cache_dir() / "runs")
     lost = cli("evaluate", "--all")
     assert lost.code == 2
     named = lost.err.partition("make them again: ltbench ")[2].splitlines()[0]
     assert cli(*shlex.split(named)).code == 0
     assert cli("evaluate", "--all").code == 0
-    (after,) = collect(["results"]).results.values()
+    (after,) = collect(["runs"]).results.values()
     assert after.model_dump(exclude={"provenance"}) == before.model_dump(exclude={"provenance"})
 
 
@@ -417,7 +417,7 @@ def test_data_are_read_once_for_labels_and_names(cli, file, numbered, monkeypatc
 
 
 def only_result():
-    (result,) = collect(["results"]).results.values()
+    (result,) = collect(["runs"]).results.values()
     return result
 
 

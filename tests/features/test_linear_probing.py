@@ -65,7 +65,7 @@ def config(weights):
 
 @pytest.fixture
 def options(folder, tmp_path):
-    return RunOptions(data_dir=folder, out=tmp_path / "results", device="cpu")
+    return RunOptions(data_dir=folder, out=tmp_path / "runs", device="cpu")
 
 
 @pytest.fixture

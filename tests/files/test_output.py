@@ -96,7 +96,7 @@ def test_what_cannot_be_written_is_named(tmp_path):
 def test_reports_go_through_a_link(cli, tmp_path, make_result, style):
     from ltbench.results.store import Store
 
-    Store(tmp_path / "results").save(make_result())
+    Store(tmp_path / "runs").save(make_result())
     (tmp_path / "report").symlink_to("page")
     assert cli("report", "--format", style, "--output", "report").code == 0
     assert (tmp_path / "report").is_symlink()

@@ -32,7 +32,7 @@ def made(make_result):
                 results.append(make_result(method, seed, top1=top1, cost=cost, **{**usual, **other}))
         stored = Collection(
             {one.run_id: one for one in results},
-            {one.run_id: f"results/digits-lt/{one.config.method}/{one.run_id}.json" for one in results},
+            {one.run_id: f"runs/digits-lt/{one.config.method}/{one.run_id}.json" for one in results},
         )
         (board,) = leaderboards(stored)
         return board, stored

@@ -103,7 +103,7 @@ def test_long_values_are_cut(make_result):
 def test_the_command(cli, tmp_path, make_result):
     one, other = make_result("ce", top1=50.5), make_result("balpoe", top1=60.25)
     for result in (one, other):
-        Store(tmp_path / "results").save(result)
+        Store(tmp_path / "runs").save(result)
     printed = cli("report", "--diff", one.run_id, other.run_id, "--format", "md")
     assert printed.code == 0
     assert printed.out == render(difference(one, other), "md")

@@ -144,27 +144,27 @@ def test_everything_that_is_left_out_is_named_and_counted(cli, tmp_path, make_re
 
 def test_of_some_methods_the_count_is_still_of_all_files(cli, tmp_path, make_result):
     for method in ("ce", "balpoe"):
-        Store(tmp_path / "results").save(make_result(method))
+        Store(tmp_path / "runs").save(make_result(method))
     assert "2 result files; left out: none." in cli("report", "--method", "ce").out
     assert counted(collect([tmp_path])) == "2 result files; left out: none."
 
 
 @pytest.mark.parametrize("trials", [3, 4])
 def test_the_trials_of_a_search_do_not_have_a_line_each(make_result, cli, tmp_path, trials):
-    Store(tmp_path / "results").save(make_result("ce"))
+    Store(tmp_path / "runs").save(make_result("ce"))
     for seed in range(trials):
         trial = make_result("balpoe", seed)
-        Store(tmp_path / "results").save(trial.model_copy(update={"metrics": {"validation": trial.metrics["test"]}}))
-        Store(tmp_path / "results").save(
+        Store(tmp_path / "runs").save(trial.model_copy(update={"metrics": {"validation": trial.metrics["test"]}}))
+        Store(tmp_path / "runs").save(
             make_result("sade", seed, status="pruned", reason="after 3 epochs: macro 1.00")
         )
     said = cli("report")
     assert said.err.count("left out: ") == (6 if trials == 3 else 2)
     if trials == 4:
         assert (
-            "left out: 4 runs have no figures on the test set, e.g. trials of a search; the first: results/" in said.err
+            "left out: 4 runs have no figures on the test set, e.g. trials of a search; the first: runs/" in said.err
         )
-        assert "left out: 4 runs are pruned trials of a search; the first: results/" in said.err
+        assert "left out: 4 runs are pruned trials of a search; the first: runs/" in said.err
     counts = {f"{trials} not tested", f"{trials} pruned"}
     (line,) = [line for line in said.out.splitlines() if "left out" in line]
     assert line.startswith(f"{2 * trials + 1} result files; left out: ")

@@ -504,7 +504,7 @@ def test_text_has_the_contrast_of_wcag_aa(scheme, ground, ink):
 @pytest.mark.slow
 def test_the_command_writes_the_page_with_its_figures(cli, tmp_path, make_full_result):
     for seed in (0, 1):
-        Store(tmp_path / "results").save(make_full_result("ce", seed))
+        Store(tmp_path / "runs").save(make_full_result("ce", seed))
     done = cli("report", "--format", "html", "--output", "out/report.html")
     assert (done.code, done.out) == (0, "")
     found = Page((tmp_path / "out" / "report.html").read_text())

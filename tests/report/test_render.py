@@ -96,8 +96,8 @@ def reported(cli, tmp_path, make_result, monkeypatch):
     """Call ltbench report on a few results."""
     monkeypatch.delenv("COLUMNS", raising=False)
     for seed, top1 in enumerate((60.0, 61.0, 63.0)):
-        Store(tmp_path / "results").save(make_result("balpoe", seed, top1=top1))
-        Store(tmp_path / "results").save(make_result("ce", seed, top1=top1 - 20 - seed / 10))
+        Store(tmp_path / "runs").save(make_result("balpoe", seed, top1=top1))
+        Store(tmp_path / "runs").save(make_result("ce", seed, top1=top1 - 20 - seed / 10))
     return lambda *words: cli("report", *words)
 
 
@@ -153,7 +153,7 @@ def test_the_answer_is_first_and_the_rest_is_folded(reported):
 
 def test_filters_by_data_set_backbone_and_epochs(reported, tmp_path, make_result):
     other = make_result("sade", settings={"dataset": "cifar10-lt", "backbone": "cifar_resnet32"}, recipe={"epochs": 7})
-    Store(tmp_path / "results").save(other)
+    Store(tmp_path / "runs").save(other)
 
     everything = {"BalPoE", "Cross Entropy", "SADE"}
     assert {one for one in everything if one in reported("--format", "csv").out} == everything

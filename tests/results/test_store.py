@@ -45,11 +45,11 @@ def names_in(folder):
 
 
 def test_a_result_comes_back_as_it_was(tmp_path, make_result):
-    store = Store(tmp_path / "results")
+    store = Store(tmp_path / "runs")
     result = make_result("balpoe", 3, few=None, settings={"hyperparameters": {"taus": [0, 1.5]}}, tuning={"trials": 4})
     assert store.get(result.config, result.run_id) is None
     path = store.save(result)
-    assert path == tmp_path / "results" / "digits-lt" / "balpoe" / f"{result.run_id}.json"
+    assert path == tmp_path / "runs" / "digits-lt" / "balpoe" / f"{result.run_id}.json"
     assert read(path) == result
     assert store.get(result.config, result.run_id) == result
 
@@ -140,10 +140,10 @@ def test_writing_in_threads_leaves_the_umask_as_it_was(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_made_is_found_before_the_work(tmp_path, make_result):
     (tmp_path / "file").write_text("")
-    store = Store(tmp_path / "file" / "results")
+    store = Store(tmp_path / "file" / "runs")
     with pytest.raises(LtbenchError, match="results cannot be saved: Not a directory") as caught:
         store.check_writable()
-    assert str(tmp_path / "file" / "results") in str(caught.value)
+    assert str(tmp_path / "file" / "runs") in str(caught.value)
     assert "--out" in str(caught.value)
     with pytest.raises(LtbenchError, match="cannot save: "):
         store.save(make_result())
@@ -249,7 +249,7 @@ def test_a_done_result_that_comes_between_the_look_and_the_write_of_another_proc
     status, tmp_path, make_result, monkeypatch
 ):
     done, other = make_result(), make_result(status=status, reason="stopped")
-    folder = tmp_path / "results"
+    folder = tmp_path / "runs"
     looked, saved = tmp_path / "looked", tmp_path / "saved"
 
     def slow(path, new, replace, real=store._gives_way):
@@ -300,7 +300,7 @@ def test_what_is_done_is_written_once_unless_it_is_run_again(tmp_path, make_resu
 def test_of_two_processes_that_train_a_run_without_knowing_of_each_other_the_first_counts(tmp_path, monkeypatch):
     config, options = (
         RunConfig(method="ce", backbone="cifar_resnet8", epochs=1),
-        RunOptions(out=tmp_path / "results", device="cpu"),
+        RunOptions(out=tmp_path / "runs", device="cpu"),
     )
     fit = train.fit
 
@@ -400,7 +400,7 @@ def test_a_file_that_is_swept_as_it_is_made_is_made_anew(tmp_path, monkeypatch):
 
 
 def test_a_sweep_removes_what_killed_processes_have_left_of_results_and_in_the_cache(tmp_path):
-    results, cache = tmp_path / "results", paths.cache_dir() / "runs"
+    results, cache = tmp_path / "runs", paths.cache_dir() / "runs"
     for path in (
         results / "digits-lt" / "other" / "x.json",
         cache / "abc" / "checkpoint.pt",

@@ -65,10 +65,10 @@ def test_nothing_is_lost_or_torn_or_doubled_and_what_is_done_stays(tmp_path, mak
     else:
         for number, results in enumerate(own):
             results.insert(number % 3, shared[number])
-    workers = [saved_by(results, tmp_path / "results", FLOCKS[locks]) for results in own]
+    workers = [saved_by(results, tmp_path / "runs", FLOCKS[locks]) for results in own]
     torn = []
     while any(worker.is_alive() for worker in workers):
-        for path in (tmp_path / "results").rglob("*.json"):
+        for path in (tmp_path / "runs").rglob("*.json"):
             try:
                 read(path)
             except LtbenchError as error:
@@ -76,7 +76,7 @@ def test_nothing_is_lost_or_torn_or_doubled_and_what_is_done_stays(tmp_path, mak
         time.sleep(0.02)
     assert [worker.exitcode for worker in workers] == [0] * PROCESSES
     assert torn == []
-    files = [path for path in (tmp_path / "results").rglob("*") if path.is_file() and ".lock" not in path.name]
+    files = [path for path in (tmp_path / "runs").rglob("*") if path.is_file() and ".lock" not in path.name]
     assert {path.name for path in files} == {f"{name}.json" for name in expected}
     assert {path.stem: read(path) for path in files} == expected
 

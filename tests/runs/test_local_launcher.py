@@ -277,7 +277,7 @@ def outcomes(folder):
 
 
 def texts(folder):
-    return [path.read_text() for path in folder.rglob("results/**/*.json")]
+    return [path.read_text() for path in folder.rglob("runs/**/*.json")]
 
 
 def run_as_group(cli, words, said):

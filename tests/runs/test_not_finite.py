@@ -99,7 +99,7 @@ def spoilt(tmp_path):
 
 @pytest.fixture
 def options(tmp_path):
-    return RunOptions(out=tmp_path / "results", device="cpu")
+    return RunOptions(out=tmp_path / "runs", device="cpu")
 
 
 def ignore(*told):
@@ -223,7 +223,7 @@ def test_one_logit_that_is_not_finite_is_found_and_named(value):
 def diverged(cli, tmp_path):
     """A run that is done, whose weights or logits in the cache are then spoilt; gives its id and its folder there."""
     assert cli("run", "--method", "ce", "--epochs", 1, "--device", "cpu").code == 0
-    (path,) = tmp_path.rglob("results/*/ce/*.json")
+    (path,) = tmp_path.rglob("runs/*/ce/*.json")
     folder = paths.cache_dir() / "runs" / path.stem
 
     def spoil(what):

@@ -106,7 +106,7 @@ def user_method(tmp_path):
 
 @pytest.fixture
 def options(tmp_path):
-    return RunOptions(out=tmp_path / "results", device="cpu")
+    return RunOptions(out=tmp_path / "runs", device="cpu")
 
 
 def logits(result, part="test"):

@@ -370,7 +370,7 @@ def test_a_user_can_follow_the_guide_to_a_front_and_its_figures(cli, tmp_path):
     text = PAGES["docs/tune.md"]
     walk(cli, section("Several objectives", text) + section("A look at a search", text))
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"tuning", "tuning-slice", "pareto-front"}
-    [result] = map(read, (tmp_path / "results").rglob("*.json"))
+    [result] = map(read, (tmp_path / "runs").rglob("*.json"))
     assert (result.tuning["objectives"], result.tuning["trials"]) == (["macro", "ece"], 2)
     shown = cli("show", result.run_id).out
     assert "tuned by" in shown

@@ -20,6 +20,7 @@ RUNS = {
     "cifar100-lt-10-epochs": 10,
     "cifar100-lt-calibration": 6 * 5,
     "cifar100-lt-experts": 7 * 5,
+    "cifar100-lt-frozen": 27 * 5,
     "cifar100-lt-mixup": 8 * 5,
     "digits-lt": 45 * 5,
     "digits-lt-poster": 11 * 5,
@@ -132,7 +133,7 @@ def store(make_result, tmp_path):
         filled = resolve(config).config
         result = make_result(config.method, config.seed, status=status, **more)
         result = result.model_copy(update={"config": filled, "run_id": run_id or result.run_id})
-        Store(tmp_path / "results").save(result)
+        Store(tmp_path / "runs").save(result)
         return result
 
     return save
@@ -175,7 +176,7 @@ def test_runs_with_weights_are_found_without_them(make_result):
 
 @pytest.fixture
 def options(tmp_path):
-    return RunOptions(device="cpu", out=tmp_path / "results", data_dir=tmp_path / "data")
+    return RunOptions(device="cpu", out=tmp_path / "runs", data_dir=tmp_path / "data")
 
 
 def test_without_the_data_the_settings_decide_what_is_left(store, options):

@@ -319,7 +319,7 @@ def test_best_toml_is_replayed_with_the_search_on_record(cli, tmp_path):
     ]
 
     assert cli(*command[1:], "--seeds", "0-1", "--device", "cpu").code == 0
-    results = [read(path) for path in sorted((tmp_path / "results").rglob("*.json"))]
+    results = [read(path) for path in sorted((tmp_path / "runs").rglob("*.json"))]
     assert sorted(result.config.seed for result in results) == [0, 1]
     for result in results:
         assert result.config.hyperparameters == best["hyperparameters"]

@@ -27,7 +27,7 @@ def machines(together, tmp_path):
         def work(group):
             own = tmp_path / place / f"machine {group.rank}"
             os.environ["LTBENCH_CACHE"] = str(own / "cache")
-            options = RunOptions(out=own / "results", device="cpu", group=group, data_dir=data_dirs[group.rank])
+            options = RunOptions(out=own / "runs", device="cpu", group=group, data_dir=data_dirs[group.rank])
             if not group.is_main:
                 options = replace(options, **second)
             try:
@@ -51,7 +51,7 @@ def test_a_sweep_goes_on_where_only_the_first_machine_has_results(machines, tmp_
     first, second = machines([config(), config(seed=1)])
     assert [recalled for _, recalled in first] == [recalled for _, recalled in second] == [True, False]
     assert [result.run_id for result, _ in first] == [result.run_id for result, _ in second]
-    assert not list((tmp_path / "machine 1" / "results").rglob("*.json"))
+    assert not list((tmp_path / "machine 1" / "runs").rglob("*.json"))
     (anew, _), *_ = machines([config(seed=1)], place="elsewhere")[0]
     assert first[1][0].curve == anew.curve
 

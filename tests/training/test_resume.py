@@ -220,7 +220,7 @@ def finished_run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LTBENCH_CACHE", str(folder))
         result = run(
-            RunConfig(method="ce", backbone="cifar_resnet8", epochs=1), RunOptions(device="cpu", out=folder / "results")
+            RunConfig(method="ce", backbone="cifar_resnet8", epochs=1), RunOptions(device="cpu", out=folder / "runs")
         )
         return result, torch.load(paths.cache_dir() / "runs" / result.run_id / "checkpoint.pt", weights_only=True)
 
@@ -251,7 +251,7 @@ def test_a_checkpoint_of_the_right_form_and_other_content_is_not_taken_up(finish
     with pytest.warns(LtbenchWarning, match="does not fit the run .*: training starts anew"):
         again = run(
             RunConfig(method="ce", backbone="cifar_resnet8", epochs=1),
-            RunOptions(device="cpu", out=tmp_path / "results"),
+            RunOptions(device="cpu", out=tmp_path / "runs"),
         )
     assert (again.status, again.metrics) == ("done", result.metrics)
 
@@ -263,6 +263,6 @@ def test_a_checkpoint_that_holds_a_list_is_not_taken_up(finished_run, tmp_path):
     path.parent.mkdir(parents=True)
     torch.save([1, 2], path)
     again = run(
-        RunConfig(method="ce", backbone="cifar_resnet8", epochs=1), RunOptions(device="cpu", out=tmp_path / "results")
+        RunConfig(method="ce", backbone="cifar_resnet8", epochs=1), RunOptions(device="cpu", out=tmp_path / "runs")
     )
     assert again.metrics == result.metrics

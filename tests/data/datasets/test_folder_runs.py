@@ -71,9 +71,9 @@ def test_verify_shows_what_a_run_uses(messy, cli):
         "test images               11",
     ):
         assert words in done.out, words
-    ran = cli(*RUN, "--data-dir", messy, "--validation", "--out", "results")
+    ran = cli(*RUN, "--data-dir", messy, "--validation", "--out", "runs")
     assert ran.code == 0, ran.err
-    (path,) = Path("results").rglob("*.json")
+    (path,) = Path("runs").rglob("*.json")
     stored = json.loads(path.read_text())
     assert stored["data"]["trained_on"] == [31, 9]
     assert stored["metrics"]["validation"]["total"] == [4, 3]
@@ -150,7 +150,7 @@ def test_the_split_of_a_read_only_folder_is_kept_in_the_cache_and_found_by_every
     folder = tmp_path / "data"
     class_folders(folder, {"ant": 20, "bee": 10})
     read_only(folder)
-    ran = cli(*RUN, "--data-dir", folder, "--out", "results")
+    ran = cli(*RUN, "--data-dir", folder, "--out", "runs")
     assert ran.code == 0, ran.err
     stored = split_file(folder)
     assert stored.is_relative_to(cache_dir())
@@ -163,7 +163,7 @@ def test_the_split_of_a_read_only_folder_is_kept_in_the_cache_and_found_by_every
     assert f"stored in {stored}" in verified.out
     order = cli("data", "order", "folder-lt", "--data-dir", folder)
     assert sorted(line.rpartition(",")[2] for line in order.out.splitlines()[1:]) == names
-    (path,) = Path("results").rglob("*.json")
+    (path,) = Path("runs").rglob("*.json")
     assert cli("evaluate", path).code == 0
     predicted = cli("predict", path, folder / names[0], "--data-dir", folder)
     assert predicted.code == 0, predicted.err
@@ -217,10 +217,10 @@ def test_a_class_without_test_images_is_trained_on_if_that_is_wanted(tmp_path, c
     assert "class folders disagree between train/ and test/: bee" in refused.err
     assert "--keep-classes-without-test-images" in refused.err
     keep = "--keep-classes-without-test-images"
-    ran = cli(*RUN, "--data-dir", folder, keep, "--out", "results")
+    ran = cli(*RUN, "--data-dir", folder, keep, "--out", "runs")
     assert ran.code == 0, ran.err
     assert "no test images of 1 of 3 classes, which are trained on and whose accuracy is n/a: bee" in ran.err
-    (path,) = Path("results").rglob("*.json")
+    (path,) = Path("runs").rglob("*.json")
     stored = json.loads(path.read_text())
     assert stored["config"]["keep_classes_without_test_images"] is True
     assert stored["data"]["counts"] == [30, 9, 3]
@@ -233,8 +233,8 @@ def test_a_class_without_test_images_is_trained_on_if_that_is_wanted(tmp_path, c
     verified = cli("data", "verify", "folder-lt", "--data-dir", folder, keep)
     assert verified.code == 0, verified.err
     assert table_of(verified.out)["bee"]["Test"] == "0"
-    for words in (["show", path], ["report", "--results", "results"], ["evaluate", path],
-                  ["report", "--results", "results", "--format", "html", "--output", "page.html"],
+    for words in (["show", path], ["report", "--results", "runs"], ["evaluate", path],
+                  ["report", "--results", "runs", "--format", "html", "--output", "page.html"],
                   ["data", "order", "folder-lt", "--data-dir", folder, keep]):  # fmt: skip
         done = cli(*words)
         assert done.code == 0, (words, done.err)
@@ -256,10 +256,10 @@ def test_a_class_of_one_image_is_trained_on_if_that_is_wanted(tmp_path, class_fo
 def test_the_option_names_no_run_anew_where_it_changes_nothing(tmp_path, class_folders, cli):
     folder = tmp_path / "data"
     class_folders(folder, {"ant": 10, "bee": 10})
-    assert cli(*RUN, "--data-dir", folder, "--out", "results").code == 0
-    again = cli(*RUN, "--data-dir", folder, "--out", "results", "--keep-classes-without-test-images")
+    assert cli(*RUN, "--data-dir", folder, "--out", "runs").code == 0
+    again = cli(*RUN, "--data-dir", folder, "--out", "runs", "--keep-classes-without-test-images")
     assert again.code == 0
-    assert len(list(Path("results").rglob("*.json"))) == 1
+    assert len(list(Path("runs").rglob("*.json"))) == 1
     config = RunConfig(dataset="folder-lt")
     assert run_id(config, "1", "x") != run_id(config.replace(keep_classes_without_test_images=True), "1", "x")
 

@@ -619,7 +619,7 @@ def test_a_run_is_stored_and_reported(tmp_path, cli):
     words = ["--dataset", "torchvision:FashionMNIST", "--data-dir", tmp_path / "fashion", "--imbalance-ratio", 3]
     done = cli("run", "--method", "ce", *words, "--epochs", 1, "--backbone", "cifar_resnet8")
     assert done.code == 0, done.err
-    [stored] = (tmp_path / "results").rglob("*.json")
+    [stored] = (tmp_path / "runs").rglob("*.json")
     assert stored.parent.parent.name == "torchvision-FashionMNIST"
     report = cli("report", "--format", "md")
     assert report.code == 0

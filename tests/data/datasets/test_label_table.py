@@ -382,7 +382,7 @@ def test_a_run_is_the_same_with_class_folders_and_with_a_table(images, tmp_path,
     assert cli("run", *words).code == 0
     again = cli("run", *words, "--labels", "mine.csv")
     assert again.code == 0, again.err
-    assert len(list((tmp_path / "results").rglob("*.json"))) == 1
+    assert len(list((tmp_path / "runs").rglob("*.json"))) == 1
     checked = cli("data", "verify", "folder-lt", "--data-dir", "photos", "--labels", "mine.csv")
     assert checked.code == 0
     assert "cat" in checked.out

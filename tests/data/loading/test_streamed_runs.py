@@ -58,7 +58,7 @@ def test_from_the_command_line_with_validation_and_second_stages(cli, photograph
     words += ("--image-size", 32, "--epochs", 2, "--batch-size", 6, "--method", "balpoe,crt,tau_norm,sade_tta")
     done = cli(*words, "--workers", 2)
     assert done.code == 0, done.err
-    found = results(tmp_path / "results")
+    found = results(tmp_path / "runs")
     assert {result["status"] for result in found.values()} == {"done"}
     assert {"balpoe", "crt", "tau_norm", "sade_tta"} <= set(found)
     for result in found.values():
@@ -81,7 +81,7 @@ def test_photographs_end_to_end_with_the_network_of_the_papers(cli, tmp_path, mo
     words = ("--dataset", "folder-lt", *where, "--backbone", "resnet50", "--image-size", 224, "--batch-size", 4)
     done = cli("run", *words, "--epochs", 1, "--precision", "bf16", "--device", "cpu")
     assert done.code == 0, done.err
-    (result,) = results(tmp_path / "results").values()
+    (result,) = results(tmp_path / "runs").values()
     assert result["status"] == "done"
     assert (result["data"]["counts"], result["config"]["image_size"]) == ([2, 4, 2], 224)
     assert result["cost"]["parameters"] == pytest.approx(73.78e6 - 3 * 997 * 2048, rel=1e-3)
@@ -97,7 +97,7 @@ def test_photographs_end_to_end_with_the_network_of_the_papers(cli, tmp_path, mo
 def test_photographs_of_the_test_set_get_the_predictions_of_the_evaluation(cli, photographs, tmp_path):
     words = ("run", "--dataset", "folder-lt", "--data-dir", photographs, "--backbone", "test_resnet")
     assert cli(*words, "--image-size", 32, "--epochs", 1, "--batch-size", 6, "--method", "ce").code == 0
-    (stored,) = results(tmp_path / "results").values()
+    (stored,) = results(tmp_path / "runs").values()
     logits = np.load(paths.cache_dir() / "runs" / stored["run_id"] / "test.npz")["logits"]
     done = cli("predict", stored["run_id"], photographs / "test")
     assert done.code == 0, done.err
@@ -168,7 +168,7 @@ def test_where_copies_or_decoding_on_a_gpu_make_no_sense_it_is_said(words, said,
     assert done.code == 2
     assert said in done.err
     assert "Traceback" not in done.err
-    assert not list((tmp_path / "results").rglob("*.json"))
+    assert not list((tmp_path / "runs").rglob("*.json"))
     assert not list(resize_cache.contents())
 
 

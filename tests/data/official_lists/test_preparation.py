@@ -139,7 +139,7 @@ def test_from_prepare_to_report(site, server, cli, name):
 
 
 def stored(folder):
-    return list(collect([folder / "results"]).results.values())
+    return list(collect([folder / "runs"]).results.values())
 
 
 @pytest.mark.slow

@@ -115,8 +115,8 @@ def test_the_command_writes_three_formats_and_says_what_it_leaves_out(cli, tmp_p
 @pytest.mark.slow
 def test_figures_are_of_the_largest_table(cli, tmp_path, run):
     for name in ("ce", "focal"):
-        Store(tmp_path / "results").save(run(name))
-    Store(tmp_path / "results").save(run("tta", transductive=True))
+        Store(tmp_path / "runs").save(run(name))
+    Store(tmp_path / "runs").save(run("tta", transductive=True))
     done = cli("report", "--figures", "reliability")
     assert done.code == 0
     assert "of 2 tables, the figures are of the largest: digits-lt · IR 20 · ResNet-20 · standard recipe" in done.err
@@ -131,7 +131,7 @@ def test_the_search_in_a_tune_folder_is_drawn_without_a_finished_run(cli, tmp_pa
 
 
 def test_nothing_to_draw(cli, tmp_path, run):
-    Store(tmp_path / "results").save(run())
+    Store(tmp_path / "runs").save(run())
     done = cli("report", "--figures", "shift")
     assert (done.code, done.out) == (1, "")
     assert "figure shift: the stored runs have no figures under label shift" in done.err

@@ -36,7 +36,7 @@ CONFIGS = [
 def make_job(tmp_path):
     def make(configs=CONFIGS, **more):
         options = TaskOptions(
-            out=tmp_path / "results", data_dir=tmp_path / "data", device="cpu", words=["--workers", "2"]
+            out=tmp_path / "runs", data_dir=tmp_path / "data", device="cpu", words=["--workers", "2"]
         )
         return job_folder.create(tmp_path / "jobs", "some", configs, options, **more)
 
@@ -306,7 +306,7 @@ def test_a_task_stores_its_run_and_says_so(make_job, tmp_path):
     job = make_job(CONFIGS[:1])
     ended = Task(job, 0).carry_out()
     assert (ended.state, ended.attempt, job.state(0)) == ("done", 1, ended)
-    [path] = (tmp_path / "results").rglob("*.json")
+    [path] = (tmp_path / "runs").rglob("*.json")
     assert read(path).status == "done"
     assert "top-1" in job.log_file(0).read_text()
     assert Task(job, 0).attempt == 2
@@ -333,7 +333,7 @@ def test_a_task_that_is_asked_to_stop_saves_and_goes_on(make_job, tmp_path):
     assert list(cache.glob("runs/*/checkpoint.pt"))
     assert subprocess.run(words, check=False).returncode == 0
     assert (job.state(0).state, job.state(0).attempt) == ("done", 2)
-    [path] = (tmp_path / "results").rglob("*.json")
+    [path] = (tmp_path / "runs").rglob("*.json")
     assert tomllib.loads(job.settings_file(0).read_text())["epochs"] == 20
     assert read(path).status == "done"
 

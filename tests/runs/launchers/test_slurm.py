@@ -114,7 +114,7 @@ def comparable(result):
 
 def test_runs_survive_what_happens_to_them(slurm, cli, paced, monkeypatch, tmp_path):
     """One story, since each chapter of it waits for SLURM: two jobs of five tasks on two nodes."""
-    jobs, out = tmp_path / "jobs", tmp_path / "results"
+    jobs, out = tmp_path / "jobs", tmp_path / "runs"
     (tmp_path / "submitted.toml").write_text(SUITE + HURRIED % "0" + PACED)
     (tmp_path / "script.toml").write_text(SUITE + HURRIED % "4")
     common = ("--methods-dir", paced, "--resources", "resources.toml", "--checkpoint-every", 0)
@@ -187,9 +187,9 @@ def test_the_smoke_suite_is_the_same_through_slurm(slurm, cli, monkeypatch, tmp_
     assert local.code == 0, local.err
     paths = sorted(path.relative_to(tmp_path / "local") for path in (tmp_path / "local").rglob("*.json"))
     assert len(paths) == 4
-    wait_for("four results", lambda: all((tmp_path / "results" / path).exists() for path in paths))
+    wait_for("four results", lambda: all((tmp_path / "runs" / path).exists() for path in paths))
     for path in paths:
-        remote, here = (comparable(read(tmp_path / folder / path)) for folder in ("results", "local"))
+        remote, here = (comparable(read(tmp_path / folder / path)) for folder in ("runs", "local"))
         assert remote == here
     [job] = job_folders(tmp_path / "jobs")
     wait_for("the states", lambda: {job.state(number).state for number in range(4)} == {"done"})

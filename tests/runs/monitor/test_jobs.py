@@ -28,7 +28,7 @@ class Place:
     """A cache and a folder of results."""
 
     def __init__(self, folder, stack):
-        self.cache, self.results, self.stack = folder / "cache", folder / "results", stack
+        self.cache, self.results, self.stack = folder / "cache", folder / "runs", stack
 
     def write(self, run_id, *, alive=True, seen=NOON, host=None, checkpoint=True, folder=None):
         beat = Heartbeat(

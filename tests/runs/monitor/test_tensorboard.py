@@ -27,7 +27,7 @@ def events(folder):
 
 
 def results(folder):
-    return [read(path) for path in sorted(folder.rglob("results/**/*.json"))]
+    return [read(path) for path in sorted(folder.rglob("runs/**/*.json"))]
 
 
 def folder_of(board, result):
