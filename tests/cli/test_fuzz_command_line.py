@@ -329,9 +329,7 @@ def world(tmp_path_factory):
     np.savez_compressed(folder / "big.npz", logits=np.zeros((3_000_000, 10), dtype=np.float32))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LTBENCH_CACHE", str(folder / "cache"))
-        run(
-            RunConfig(method="ce", backbone="cifar_resnet8", epochs=1), RunOptions(device="cpu", out=folder / "runs")
-        )
+        run(RunConfig(method="ce", backbone="cifar_resnet8", epochs=1), RunOptions(device="cpu", out=folder / "runs"))
     return folder
 
 

@@ -155,15 +155,11 @@ def test_the_trials_of_a_search_do_not_have_a_line_each(make_result, cli, tmp_pa
     for seed in range(trials):
         trial = make_result("balpoe", seed)
         Store(tmp_path / "runs").save(trial.model_copy(update={"metrics": {"validation": trial.metrics["test"]}}))
-        Store(tmp_path / "runs").save(
-            make_result("sade", seed, status="pruned", reason="after 3 epochs: macro 1.00")
-        )
+        Store(tmp_path / "runs").save(make_result("sade", seed, status="pruned", reason="after 3 epochs: macro 1.00"))
     said = cli("report")
     assert said.err.count("left out: ") == (6 if trials == 3 else 2)
     if trials == 4:
-        assert (
-            "left out: 4 runs have no figures on the test set, e.g. trials of a search; the first: runs/" in said.err
-        )
+        assert "left out: 4 runs have no figures on the test set, e.g. trials of a search; the first: runs/" in said.err
         assert "left out: 4 runs are pruned trials of a search; the first: runs/" in said.err
     counts = {f"{trials} not tested", f"{trials} pruned"}
     (line,) = [line for line in said.out.splitlines() if "left out" in line]

@@ -35,9 +35,7 @@ CONFIGS = [
 @pytest.fixture
 def make_job(tmp_path):
     def make(configs=CONFIGS, **more):
-        options = TaskOptions(
-            out=tmp_path / "runs", data_dir=tmp_path / "data", device="cpu", words=["--workers", "2"]
-        )
+        options = TaskOptions(out=tmp_path / "runs", data_dir=tmp_path / "data", device="cpu", words=["--workers", "2"])
         return job_folder.create(tmp_path / "jobs", "some", configs, options, **more)
 
     return make
