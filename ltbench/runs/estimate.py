@@ -1,7 +1,7 @@
 """How long a run will take on this machine, from measured steps: before the data is there, before days are spent."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ltbench import registry
-from ltbench.config import Augment, ResolvedRun, RunConfig
+from ltbench.config import Augment, ResolvedRun, RunConfig, canonical_json
 from ltbench.data import dataset, long_tail
 from ltbench.data.datasets.folder_split import split_not_stored
 from ltbench.data.datasets.listed import ListedSource
@@ -37,10 +37,19 @@ LESS_FOR_EVALUATION = "a smaller --image-size or --precision bf16 takes less"
 class EncodingTime:
     """The computing of frozen features, once for all methods and seeds that are trained on them."""
 
-    images: int
-    """Number of images, each augmented view counted."""
-    seconds: float
-    """For all of them."""
+    images_of: Mapping[str, int]
+    """Number of images by what is computed: of the test set, and of each augmentation, every view counted."""
+    seconds_per_image: float
+
+    @property
+    def images(self) -> int:
+        """All of them."""
+        return sum(self.images_of.values())
+
+    @property
+    def seconds(self) -> float:
+        """For all of them."""
+        return self.images * self.seconds_per_image
 
 
 @dataclass(frozen=True)
@@ -150,8 +159,10 @@ def _encoding(run: ResolvedRun, method: Method, encoder: Encoder, sizes: Sizes, 
     """Time the frozen network on random images, and count those that a method's features are computed of."""
     views = run.config.feature_views or 0
     names = {name for stage in method.stages(run.recipe) for name in stage.views or method.views}
-    kinds = {run.recipe.views[name] for name in names}
-    images = sizes.test_images + sum(views if views and kind != Augment() else 1 for kind in kinds) * sizes.images
+    kinds = {run.recipe.views[name] if views else Augment() for name in names}
+    images_of = {"test": sizes.test_images}
+    for kind in kinds:
+        images_of[canonical_json(kind.model_dump(mode="json"))] = (views if kind != Augment() else 1) * sizes.images
     device = next(encoder.parameters()).device
     count = ENCODED_TOGETHER.get(device.type, 256)
     some, taken = torch.rand(count, *sizes.shape, device=device), []
@@ -159,7 +170,7 @@ def _encoding(run: ResolvedRun, method: Method, encoder: Encoder, sizes: Sizes, 
         began = time.perf_counter()
         encoder(some).cpu()
         taken.append(time.perf_counter() - began)
-    return EncodingTime(images, images * min(taken) / count)
+    return EncodingTime(images_of, min(taken) / count)
 
 
 def sizes_of(config: RunConfig, folder: Path) -> Sizes:

@@ -9,14 +9,14 @@ from typing import Any, Literal
 import torch
 
 from ltbench import registry
-from ltbench.config import Recipe, RunConfig, canonical_json
+from ltbench.config import Recipe, ResolvedRun, RunConfig, canonical_json
 from ltbench.data.dataset import Dataset
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.progress import ProgressUpdate
 from ltbench.results.provenance import hardware
 from ltbench.results.schema import Result
 from ltbench.results.store import Store, read
-from ltbench.runs.estimate import estimate
+from ltbench.runs.estimate import Estimate, estimate
 from ltbench.runs.options import RunOptions, for_run
 from ltbench.runs.plan import data_key, plan_run
 from ltbench.runs.resolve import resolve
@@ -80,7 +80,8 @@ def run_times(
     """How long each of some runs will take on this machine; None where that is not known.
 
     A run that others start from is counted once: as itself if it is in the list, not at all if it is stored, else with
-    the first that needs it.
+    the first that needs it. So are frozen features, with the first run whose time is measured; whether they are in the
+    cache already is not looked at.
 
     Args:
         configs: the runs that are left.
@@ -111,7 +112,9 @@ class _Times:
             seconds = self._own_seconds(one)
             if seconds is not None and _machine(one.provenance.get("hardware", {})) == here:
                 self._pace.setdefault(_alike(one.config), []).append(seconds / one.config.full_recipe.epochs)
-        self._measured: dict[str, float | None] = {}
+        self._measured: dict[str, Estimate | None] = {}
+        self._encoded: set[tuple[str, str]] = set()
+        """The frozen features that a run has been charged with."""
 
     def _own_seconds(self, result: Result) -> float | None:
         """Seconds of training and evaluation, without those of the runs that it started from."""
@@ -158,12 +161,27 @@ class _Times:
         length = canonical_json([key, resolved.recipe.epochs])
         if length not in self._measured:
             try:
-                found = estimate(config, options, rounds=1)
-                self._measured[length] = found.seconds - sum(base.seconds for base in found.starts_from)
+                self._measured[length] = estimate(config, options, rounds=1)
             except LtbenchError:
                 self._measured[length] = None
-        seconds = self._measured[length]
-        return None if seconds is None else RunTime(seconds, "estimate")
+        found = self._measured[length]
+        if found is None:
+            return None
+        own = found.seconds - sum(base.seconds for base in found.starts_from)
+        return RunTime(own - self._shared_encoding(resolved, found), "estimate")
+
+    def _shared_encoding(self, run: ResolvedRun, found: Estimate) -> float:
+        """Seconds of computing those frozen features of a run that an earlier one computes."""
+        if found.encoding is None:
+            return 0.0
+        config = run.config
+        network = canonical_json([config.backbone, config.weights, config.precision, config.feature_views])
+        shared = 0
+        for what, images in found.encoding.images_of.items():
+            features = (data_key(run) + network, what)
+            shared += images if features in self._encoded else 0
+            self._encoded.add(features)
+        return shared * found.encoding.seconds_per_image
 
 
 def _alike(config: RunConfig) -> str:
