@@ -4,13 +4,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
 from ltbench import registry
 from ltbench.config import Augment, ResolvedRun, RunConfig, canonical_json
 from ltbench.data import dataset, long_tail
+from ltbench.data.dataset import Dataset
 from ltbench.data.datasets.folder_split import split_not_stored
 from ltbench.data.datasets.listed import ListedSource
 from ltbench.data.images import ImageFiles
@@ -20,6 +20,7 @@ from ltbench.features.encoder import Encoder
 from ltbench.features.loader import ENCODED_TOGETHER
 from ltbench.method import Method
 from ltbench.runs.options import RunOptions
+from ltbench.runs.plan import LastDataset, data_key
 from ltbench.runs.resolve import resolve
 from ltbench.runs.timing import ProcessTime, Sizes, Timer
 from ltbench.training.batches import changes_batches
@@ -104,13 +105,14 @@ def estimate(config: RunConfig, options: RunOptions, *, processes: Sequence[int]
     Raises:
         LtbenchError: for bad input, what a run refuses with so many processes, or steps that fail.
     """
+    options = replace(options, last_dataset=options.last_dataset or LastDataset())
     run = resolve(config)
     config = run.config
     method = registry.method(config.method)
     for count in processes:
         group = Group(size=count)
         check_divisible(method, config.method, run.recipe.batch_size, group, options.accumulate, "--processes")
-    sizes = sizes_of(config, options.data_dir)
+    sizes = sizes_of(run, options)
     device = choose_device(options.device)
     encoder = _encoder(run, sizes, device)
     shape = sizes.shape if encoder is None else (encoder.num_features, 1, 1)
@@ -173,8 +175,9 @@ def _encoding(run: ResolvedRun, method: Method, encoder: Encoder, sizes: Sizes, 
     return EncodingTime(images_of, min(taken) / count)
 
 
-def sizes_of(config: RunConfig, folder: Path) -> Sizes:
+def sizes_of(run: ResolvedRun, options: RunOptions) -> Sizes:
     """The published sizes of a data set of official lists, which need not be there; those of any other by looking."""
+    config = run.config
     source = registry.dataset(config.dataset)
     image_size = config.image_size or source.image_size
     if isinstance(source, ListedSource) and config.imbalance_ratio is None:
@@ -188,8 +191,12 @@ def sizes_of(config: RunConfig, folder: Path) -> Sizes:
         if counts is None:  # a tail of any kind: what matters is the number of classes
             counts = tuple(long_tail.profile(5 * images // classes, classes, 100).tolist())
         return Sizes(counts, images, test_images, (3, image_size, image_size), True)
+
+    def load() -> Dataset:
+        return dataset.load(source, config, options.data_dir)
+
     with split_not_stored():
-        data = dataset.load(source, config, folder)
+        data = (options.last_dataset or LastDataset()).get(data_key(run), load)
     return Sizes(
         tuple(data.train_counts.tolist()),
         len(data.train),

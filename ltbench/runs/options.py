@@ -14,6 +14,7 @@ from ltbench.runs.monitor.tensorboard import check_installed
 from ltbench.training.options import TrainOptions
 
 if TYPE_CHECKING:
+    from ltbench.runs.plan import LastDataset
     from ltbench.runs.pruning import Pruning
 
 
@@ -43,6 +44,8 @@ class RunOptions(TrainOptions):
     """The search that chose the settings, for the result."""
     pruning: "Pruning | None" = None
     """What may end this trial of a search early."""
+    last_dataset: "LastDataset | None" = None
+    """The images of the run before, for runs that follow one another; None: a run reads its own."""
 
     def __post_init__(self) -> None:
         for name in ("data_dir", "out", "tensorboard"):  # text will do as well

@@ -1,5 +1,6 @@
 """A run that is ready to start: its settings, its images, and the id that they give it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,13 +83,32 @@ class PlannedRun:
             raise out_of_memory(error) from None
 
 
-def plan_run(run: ResolvedRun, options: RunOptions, data: Dataset | None = None, *, saves: bool = True) -> PlannedRun:
+class LastDataset:
+    """Keeps the images of one run for the next ones, which often have the same."""
+
+    def __init__(self) -> None:
+        self._key: str | None = None
+        self._data: Dataset | None = None
+
+    def get(self, key: str, load: Callable[[], Dataset]) -> Dataset:
+        """The images.
+
+        Args:
+            key: of the settings that they follow from; see ``data_key``.
+            load: reads them.
+        """
+        if self._data is None or self._key != key:
+            self._data = None  # before others are read: the memory may be too small for both
+            self._data, self._key = load(), key
+        return self._data
+
+
+def plan_run(run: ResolvedRun, options: RunOptions, *, saves: bool = True) -> PlannedRun:
     """Load the images of a run and work out its id; refuse what these options cannot carry out.
 
     Args:
         run: the run.
         options: where and how it is carried out.
-        data: its images, if they have been loaded already; see ``data_key``.
         saves: whether its result is going to be saved.
 
     Raises:
@@ -106,9 +126,12 @@ def plan_run(run: ResolvedRun, options: RunOptions, data: Dataset | None = None,
     together = 1
     if config.batch_norm_images:
         together = sync_group_size_for(config.batch_norm_images, recipe.batch_size, group, options.accumulate)
-    if data is None:
+
+    def load() -> Dataset:
         of_weights = run.weights.statistics if run.weights is not None else None
-        data = dataset.load(source, config, options.data_dir, of_weights)
+        return dataset.load(source, config, options.data_dir, of_weights)
+
+    data = load() if options.last_dataset is None else options.last_dataset.get(data_key(run), load)
     run = replace(run, config=dataset.effective(config, data))
     settings = method.Config.model_validate(run.config.hyperparameters)
     class_shares(settings, torch.from_numpy(data.train_counts))  # refuses a tail that no class belongs to

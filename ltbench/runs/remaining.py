@@ -3,14 +3,13 @@
 import statistics
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 
 from ltbench import registry
 from ltbench.config import Recipe, ResolvedRun, RunConfig, canonical_json
-from ltbench.data.dataset import Dataset
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.progress import ProgressUpdate
 from ltbench.results.provenance import hardware
@@ -18,7 +17,7 @@ from ltbench.results.schema import Result
 from ltbench.results.store import Store, read
 from ltbench.runs.estimate import Estimate, estimate
 from ltbench.runs.options import RunOptions, for_run
-from ltbench.runs.plan import data_key, plan_run
+from ltbench.runs.plan import LastDataset, data_key, plan_run
 from ltbench.runs.resolve import resolve
 from ltbench.runs.stored import find_stored
 from ltbench.runs.suite import done_keys, settings_key
@@ -49,14 +48,11 @@ def left(configs: Sequence[RunConfig], options: RunOptions, stored: Sequence[Res
         stored: results in the folder that they are stored in.
     """
     done = done_keys(stored)
-    loaded: dict[str, Dataset] = {}
+    options = replace(options, last_dataset=LastDataset())
     found = []
     for config in configs:
         try:
-            run = resolve(config)
-            key = data_key(run)
-            planned = plan_run(run, options, loaded.get(key), saves=False)
-            loaded = {key: planned.data}  # one at a time: images may fill the memory
+            planned = plan_run(resolve(config), options, saves=False)
             is_stored = find_stored(planned, options) is not None
         except LtbenchError:
             is_stored = not options.rerun and settings_key(config) in done
@@ -89,6 +85,7 @@ def run_times(
         stored: results, of other runs as well.
         measure: whether to time steps of runs like which none is stored.
     """
+    options = replace(options, last_dataset=LastDataset())
     times = _Times(options, stored, measure)
     known = {settings_key(config) for config in configs} | done_keys(stored)
     found = []

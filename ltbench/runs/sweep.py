@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from ltbench import paths
 from ltbench.config import RunConfig
@@ -11,6 +12,7 @@ from ltbench.progress import LOADING, ProgressUpdate
 from ltbench.results.schema import Result
 from ltbench.runs.launchers.local import run_parallel
 from ltbench.runs.options import RunOptions, for_run
+from ltbench.runs.plan import LastDataset
 from ltbench.runs.run import run_or_recall
 
 
@@ -60,6 +62,7 @@ def run_all(
     if parallel > 1 or gpus:
         run_parallel(configs, options, parallel, take, gpus)
     else:
+        options = replace(options, last_dataset=LastDataset())
         for position, config in enumerate(configs):
             options.listener(ProgressUpdate(LOADING, 0.0, run=position))
             found: tuple[Result | LtbenchError, bool]

@@ -4,6 +4,7 @@ import pytest
 
 from ltbench import registry
 from ltbench.config import RunConfig
+from ltbench.data import dataset
 from ltbench.errors import LtbenchError
 from ltbench.results.store import Store
 from ltbench.runs import run_list, sweep
@@ -170,6 +171,25 @@ def test_runs_come_in_order_and_are_told_whether_they_were_stored(tmp_path):
     results = sweep.run_all([one, other], options, lambda result, recalled: told.append((result.config.seed, recalled)))
     assert told == [(0, False), (0, True), (1, False)]
     assert [result.status for result in results] == ["done", "done"]
+
+
+def test_runs_that_follow_one_another_read_equal_images_once(tmp_path, monkeypatch):
+    loads, load = [], dataset.load
+
+    def count(source, config, *rest):
+        loads.append((config.data_seed, config.validation))
+        return load(source, config, *rest)
+
+    monkeypatch.setattr(dataset, "load", count)
+    ce = RunConfig(method="ce", epochs=1, batch_size=512)
+    configs = [ce, ce.replace(seed=1), ce.replace(method="tau_norm"), ce.replace(data_seed=1), ce]
+    options = RunOptions(device="cpu", out=tmp_path)
+    found = sweep.run_all(configs, options, lambda result, recalled: None)
+    assert loads == [(0, False), (1, False), (0, False)]  # one data set at a time
+    assert [one.status for one in found] == ["done"] * 5
+    first, drawn_otherwise = (found[k].data.fingerprints for k in (0, 3))
+    assert [one.data.fingerprints for one in found] == [first, first, first, drawn_otherwise, first]
+    assert first != drawn_otherwise
 
 
 def test_text_will_do_for_the_folders_of_options(tmp_path):

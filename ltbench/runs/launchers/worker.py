@@ -27,6 +27,7 @@ from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError, LtbenchNotice, LtbenchWarning
 from ltbench.progress import ProgressListener, ProgressUpdate
 from ltbench.runs.options import RunOptions
+from ltbench.runs.plan import LastDataset
 from ltbench.runs.run import record_failure, run_or_recall
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def work_through(pipe: Connection, options: RunOptions, threads: int, method_fil
     threading.Thread(target=_listen, args=(pipe, jobs), daemon=True).start()
     warnings.showwarning = _show_warning(pipe, warnings.showwarning)
     workers = threads if options.workers is None else options.workers
-    options = replace(options, listener=_report_progress(pipe), workers=workers)
+    options = replace(options, listener=_report_progress(pipe), workers=workers, last_dataset=LastDataset())
     with suppress(KeyboardInterrupt):
         _send(pipe, "up")
         while (job := jobs.get()) is not None:
