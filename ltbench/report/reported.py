@@ -51,7 +51,7 @@ class Figure:
     epochs: str
     """Epochs of ours and of theirs, e.g. "10 / 200"; "?" where they are not known."""
     gap: float | None
-    """Measured less reported, points; None where the lengths of training differ by more than a tenth."""
+    """Measured less reported, points; None where the lengths differ by more than a tenth, or the backbones."""
     n: int
     """Seeds that were measured."""
     source: str
@@ -62,8 +62,8 @@ class Figure:
 def reported(leaderboards: list[Leaderboard], stored: Collection) -> pd.DataFrame:
     """Every published figure of the leaderboards' methods for the same data, beside what was measured.
 
-    A row is put beside figures of its own hyper-parameters only (``Result.method.paper.claims``). Sources that disagree
-    have a row each; figures of what no run has measured are left out.
+    A row is put beside figures of its own hyper-parameters only (``Result.method.paper.claims``), linear probing beside
+    none. Sources that disagree have a row each; figures of what no run has measured are left out.
 
     Args:
         leaderboards: whose rows are looked up.
@@ -98,6 +98,8 @@ def _of_leaderboard(leaderboard: Leaderboard, stored: Collection) -> Iterator[Fi
         with_paper = next((run for run in runs if run.method.paper is not None), None)
         if with_paper is None or with_paper.method.paper is None or not isinstance(with_paper.config.recipe, Recipe):
             continue
+        if with_paper.config.train == "head":  # what is published is about networks that were trained as a whole
+            continue
         for claim in with_paper.method.paper.claims:
             if same_data(claim, with_paper):
                 for _, experiment in figures(claim).groupby("source", sort=False):
@@ -113,6 +115,8 @@ def _beside(
     recipe = runs[0].config.recipe
     assert isinstance(recipe, Recipe)
     ours, theirs = recipe.epochs, _stated_epochs(experiment["epochs"].iloc[0])
+    alike = theirs is None or abs(ours - theirs) <= _NEAR * max(ours, theirs)
+    alike = alike and _same_backbone(experiment["backbone"].iloc[0], runs[0])
     spreads = {figure["metric"]: float(figure["value"]) for figure in experiment.to_dict("records")}
     for figure in experiment.to_dict("records"):
         name, measured = _measured(figure, row, runs)
@@ -128,7 +132,7 @@ def _beside(
             reported_sd=spreads.get(_SPREAD.get(figure["metric"], "")) if figure["split"] == "all" else None,
             measured=measured,
             epochs=f"{ours} / {'?' if theirs is None else theirs}",
-            gap=measured - value if theirs is None or abs(ours - theirs) <= _NEAR * max(ours, theirs) else None,
+            gap=measured - value if alike else None,
             n=row["n"],
             source=figure["source"],
             differs="; ".join([*differs, *filter(None, [figure["remark"]])]) or "nothing that is known",
@@ -170,8 +174,10 @@ def differences(claim: str, experiment: pd.DataFrame, run: Result) -> list[str]:
     words = []
     if not _same_epochs(published["epochs"], config.recipe.epochs):
         words.append(f"epochs {config.recipe.epochs} (reported: {published['epochs']})")
-    if _bare(published["backbone"]) != _bare(config.backbone or "").removeprefix("cifar"):
+    if not _same_backbone(published["backbone"], run):
         words.append(f"backbone {config.backbone} (reported: {published['backbone']})")
+    if config.weights is not None or config.pretrained:
+        words.append("starts from pre-trained weights (reported: not stated)")
     words += paper.differs.get(claim, [])
     words.append(_recipes(config.recipe, paper.recipe))
     if paper.checkpoint != "last epoch":
@@ -187,6 +193,10 @@ def differences(claim: str, experiment: pd.DataFrame, run: Result) -> list[str]:
     if config.precision != "fp32":
         words.append(f"precision {config.precision} (reported: not stated)")
     return [word for word in words if word]
+
+
+def _same_backbone(published: str, run: Result) -> bool:
+    return _bare(published) == _bare(run.config.backbone or "").removeprefix("cifar")
 
 
 def _same_epochs(stated: str, ours: int) -> bool:

@@ -123,6 +123,23 @@ def test_there_is_no_gap_where_lengths_differ_by_more_than_a_tenth(stored, epoch
     assert (row["Epochs ours / theirs"], row["Reported"], row["Gap"]) == (shown, "52.0", gap)
 
 
+def test_there_is_no_gap_to_another_backbone(stored):
+    table = found(stored("paco", config={"epochs": 400, "backbone": "cifar_resnet20"}, top1=60.0))
+    (row,) = (dict(zip(HEADER, cell, strict=True)) for cell in cells(table))
+    assert (row["Reported"], row["Measured"], row["Gap"]) == ("52.0", "60.0", "–")
+
+
+def test_linear_probing_stands_beside_nothing_published(stored):
+    probing, whole = stored("paco"), stored("paco")
+    ((name, result),) = probing.results.items()
+    weights = {"weights": f"sha256:{'0' * 64}"}
+    probing.results[name] = result.model_copy(update={"config": result.config.replace(train="head", **weights)})
+    assert not len(found(probing))
+    whole.results[name] = result.model_copy(update={"config": result.config.replace(**weights)})
+    differs = found(whole)["differs"]
+    assert differs.str.contains("starts from pre-trained weights (reported: not stated)", regex=False).all()
+
+
 @pytest.mark.parametrize("setting", [{"imbalance": "step"}, {"class_order": "drawn"}])
 def test_what_is_published_is_about_counts_that_fall_by_label(stored, setting):
     assert len(found(stored("paco", results=stored("paco", 1)))) > 0

@@ -23,6 +23,7 @@ RUNS = {
     "cifar100-lt-frozen": 27 * 5,
     "cifar100-lt-mixup": 8 * 5,
     "digits-lt": 45 * 5,
+    "digits-lt-costs": 39,
     "digits-lt-poster": 11 * 5,
     "digits-lt-sam": 11 * 5,
     "fashion-mnist-lt": 7 * 5,
