@@ -9,6 +9,7 @@ from ltbench.cli.estimate_table import duration
 from ltbench.cli.launch import not_under_way, that_failed
 from ltbench.cli.output import echo, echo_stderr
 from ltbench.cli.progress_bars import RunProgress
+from ltbench.runs.plan import LastDataset
 from ltbench.runs.remaining import RunTime, device_name, left, run_times, stored_results
 from ltbench.runs.resolve import resolve
 from ltbench.runs.run_names import RunNames
@@ -38,6 +39,7 @@ def keep_remaining(
         retry: whether to keep only those that have failed.
         dry_run: whether to print those that are left, a line each.
     """
+    options = replace(options, last_dataset=LastDataset())  # read once for both questions
     stored = stored_results(configs, options) if options.group.is_main else []
 
     def kept() -> "tuple[int, list[RunConfig]]":

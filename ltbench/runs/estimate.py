@@ -9,8 +9,7 @@ import torch
 
 from ltbench import registry
 from ltbench.config import Augment, ResolvedRun, RunConfig, canonical_json
-from ltbench.data import dataset, long_tail
-from ltbench.data.dataset import Dataset
+from ltbench.data import long_tail
 from ltbench.data.datasets.folder_split import split_not_stored
 from ltbench.data.datasets.listed import ListedSource
 from ltbench.data.images import ImageFiles
@@ -20,7 +19,7 @@ from ltbench.features.encoder import Encoder
 from ltbench.features.loader import ENCODED_TOGETHER
 from ltbench.method import Method
 from ltbench.runs.options import RunOptions
-from ltbench.runs.plan import LastDataset, data_key
+from ltbench.runs.plan import LastDataset, read_images
 from ltbench.runs.resolve import resolve
 from ltbench.runs.timing import ProcessTime, Sizes, Timer
 from ltbench.training.batches import changes_batches
@@ -191,12 +190,8 @@ def sizes_of(run: ResolvedRun, options: RunOptions) -> Sizes:
         if counts is None:  # a tail of any kind: what matters is the number of classes
             counts = tuple(long_tail.profile(5 * images // classes, classes, 100).tolist())
         return Sizes(counts, images, test_images, (3, image_size, image_size), True)
-
-    def load() -> Dataset:
-        return dataset.load(source, config, options.data_dir)
-
     with split_not_stored():
-        data = (options.last_dataset or LastDataset()).get(data_key(run), load)
+        data = read_images(run, options)
     return Sizes(
         tuple(data.train_counts.tolist()),
         len(data.train),

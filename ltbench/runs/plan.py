@@ -103,6 +103,16 @@ class LastDataset:
         return self._data
 
 
+def read_images(run: ResolvedRun, options: RunOptions) -> Dataset:
+    """The images of a run: those of the run before if they are the same ones, else from the data set's files."""
+
+    def load() -> Dataset:
+        of_weights = run.weights.statistics if run.weights is not None else None
+        return dataset.load(registry.dataset(run.config.dataset), run.config, options.data_dir, of_weights)
+
+    return (options.last_dataset or LastDataset()).get(data_key(run), load)
+
+
 def plan_run(run: ResolvedRun, options: RunOptions, *, saves: bool = True) -> PlannedRun:
     """Load the images of a run and work out its id; refuse what these options cannot carry out.
 
@@ -126,12 +136,7 @@ def plan_run(run: ResolvedRun, options: RunOptions, *, saves: bool = True) -> Pl
     together = 1
     if config.batch_norm_images:
         together = sync_group_size_for(config.batch_norm_images, recipe.batch_size, group, options.accumulate)
-
-    def load() -> Dataset:
-        of_weights = run.weights.statistics if run.weights is not None else None
-        return dataset.load(source, config, options.data_dir, of_weights)
-
-    data = load() if options.last_dataset is None else options.last_dataset.get(data_key(run), load)
+    data = read_images(run, options)
     run = replace(run, config=dataset.effective(config, data))
     settings = method.Config.model_validate(run.config.hyperparameters)
     class_shares(settings, torch.from_numpy(data.train_counts))  # refuses a tail that no class belongs to

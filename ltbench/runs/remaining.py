@@ -48,7 +48,7 @@ def left(configs: Sequence[RunConfig], options: RunOptions, stored: Sequence[Res
         stored: results in the folder that they are stored in.
     """
     done = done_keys(stored)
-    options = replace(options, last_dataset=LastDataset())
+    options = replace(options, last_dataset=options.last_dataset or LastDataset())
     found = []
     for config in configs:
         try:
@@ -85,7 +85,7 @@ def run_times(
         stored: results, of other runs as well.
         measure: whether to time steps of runs like which none is stored.
     """
-    options = replace(options, last_dataset=LastDataset())
+    options = replace(options, last_dataset=options.last_dataset or LastDataset())
     times = _Times(options, stored, measure)
     known = {settings_key(config) for config in configs} | done_keys(stored)
     found = []

@@ -16,7 +16,7 @@ def keep_freed_memory() -> bool:
 
     glibc asks the system for every block of more than 32 MiB and gives it back when it is freed. The system fills each
     of its pages with zeros before it hands them out again, which takes as long as half of a training step on
-    photographs. The price is memory: what is kept is divided up, by about a fifth of the peak.
+    photographs. The price is memory, up to a fourth of the peak: blocks that are kept are divided up.
 
     Returns:
         Whether the C library does so. Others than glibc have no such setting; a user's own, in the environment
