@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-ltbench list methods --format md --results results/suites/digits-lt > docs/methods.md
+ltbench list methods --format md --results results/costs > docs/methods.md
 ltbench report --results results/suites --format md --title "Leaderboards" > results/LEADERBOARD.md
 ltbench report --results results/tuned --settings all --format md --title "Tuned and default settings" > results/TUNED.md
 ltbench report --results results/suites --format md --parts shift --title "Label shift" > results/LABEL_SHIFT.md

@@ -32,7 +32,7 @@ _INTRODUCTION = """\
 # The methods
 
 This page is made by
-`ltbench list methods --format md --results results/suites/digits-lt > docs/methods.md`; do not edit it.
+`ltbench list methods --format md --results results/costs > docs/methods.md`; do not edit it.
 
 Every method can be trained with mixup, CutMix, Remix and CMO (`--set mixup=0.4`, `cutmix=1`, `remix=3`, `cmo=0.5`). A
 batch is mixed in one way: by CMO with its chance, else by mixup or CutMix, each in half of the batches where both are
