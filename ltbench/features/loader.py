@@ -1,10 +1,9 @@
 """Batches of frozen features, in the place of batches of images."""
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,8 +12,7 @@ from ltbench.config import Augment
 from ltbench.data.augmentation.pipeline import draws_needed
 from ltbench.data.loading.base import Loader, LocalSlice, unsharded
 from ltbench.features.encoder import Encoder
-from ltbench.files.atomic import write_bytes
-from ltbench.files.lock import exclusive
+from ltbench.features.parts import Part, load_or_compute, parts_of
 from ltbench.method import Batch
 from ltbench.progress import ProgressListener, ProgressUpdate, silent
 
@@ -31,9 +29,9 @@ PLAIN = Augment()
 class FeatureLoader(Loader):
     """The frozen features of the images of one part of a data set.
 
-    They are computed when they are first asked for, a part after the other, so that what is interrupted goes on, and
-    then kept in the cache, by what they depend on: the weights, the pixels, the augmentation. Of every augmentation an
-    image has as many views as ``views``; an epoch takes one of them at random.
+    They are computed when they are first asked for, and then kept in the cache, by what they depend on: the weights,
+    the pixels, the augmentation. Of every augmentation an image has as many views as ``views``; an epoch takes one of
+    them at random.
 
     Args:
         images: of the part.
@@ -100,36 +98,25 @@ class FeatureLoader(Loader):
         return self._known[how]
 
     def _stored(self, how: Augment) -> Tensor:
-        file = self._folder / f"{self._key(how)}.npy"
-        if not file.exists():
-            with exclusive(file.with_suffix(".lock"), "computing the features of these images"):
-                if not file.exists():  # nobody has made it while this process has waited
-                    parts = file.with_suffix(".parts")
-                    _save(self._computed(how, parts), file)
-                    shutil.rmtree(parts, ignore_errors=True)
-        return _loaded(file)
-
-    def _computed(self, how: Augment, parts: Path) -> Tensor:
-        """(views, N, D) on the CPU; a computation that was interrupted goes on after the last part that is saved."""
+        """(views, N, D) on the CPU."""
         count, views = len(self.labels), 1 if how == PLAIN else self._number
-        found = torch.empty(views, count, self.shape[0])
+        parts = parts_of(views, count, SAVED_TOGETHER)
         kind = "features" if how == PLAIN else "features of augmented images"
-        for view in range(views):
-            numbers = rng.uniform((count, 1, max(1, draws_needed(how))), 0, "feature views", view)
-            for first in range(0, count, SAVED_TOGETHER):
-                file, part = parts / f"{view}-{first}.npy", found[view, first : first + SAVED_TOGETHER]
-                if file.exists():
-                    part.copy_(_loaded(file))
-                    continue
-                done = first
-                for images in self._images_of(how, numbers, slice(first, first + len(part))):
-                    found[view, done : done + len(images)] = self._encoder(images).cpu()
-                    done += len(images)
-                    total, of = view * count + done, views * count
-                    # Without a fraction: features are no part of the training.
-                    self._listener(ProgressUpdate(f"{kind}, {total:,} of {of:,}", total, of))
-                _save(part, file)
-        return found
+
+        @lru_cache(maxsize=1)
+        def numbers(view: int) -> Tensor:
+            return rng.uniform((count, 1, max(1, draws_needed(how))), 0, "feature views", view)
+
+        def compute(part: Part) -> Tensor:
+            done, found = part.view * count + part.images.start, [torch.empty(0, self.shape[0])]
+            for images in self._images_of(how, numbers(part.view), part.images):
+                found.append(self._encoder(images).cpu())
+                done += len(images)
+                # Without a fraction: features are no part of the training.
+                self._listener(ProgressUpdate(f"{kind}, {done:,} of {views * count:,}", done, views * count))
+            return torch.cat(found)
+
+        return load_or_compute(self._folder / f"{self._key(how)}.npy", parts, compute)
 
     def _images_of(self, how: Augment, numbers: Tensor, which: slice) -> Iterator[Tensor]:
         """Some images in order, normalised, as many at a time as are encoded together; augmented by these draws."""
@@ -142,12 +129,3 @@ class FeatureLoader(Loader):
         sizes = [len(some) for some in torch.split(order, together)]
         for (pixels,) in self._images.augmented(order, numbers[which], sizes, [how]):
             yield self._images.normalised(pixels)
-
-
-def _save(features: Tensor, file: Path) -> None:
-    write_bytes(file, lambda stream: np.save(stream, features.numpy(), allow_pickle=False))
-
-
-def _loaded(file: Path) -> Tensor:
-    kept: Tensor = torch.from_numpy(np.load(file, allow_pickle=False))
-    return kept

@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -115,22 +116,50 @@ def test_a_head_is_trained_on_what_the_network_makes_of_the_images(config, optio
     assert {name for name, _ in method.named_parameters()} == {"network.heads.0.weight", "network.heads.0.bias"}
 
 
-def test_features_that_another_process_computes_are_waited_for(config, options, encoded, monkeypatch):
+def test_processes_that_need_the_same_features_share_the_work(config, options, monkeypatch):
+    monkeypatch.setattr(features, "SAVED_TOGETHER", 4)
     planned = plan_run(resolve(config), options)
-    loaders = [make_loaders(planned, options).test for _ in range(2)]
-    computed = FeatureLoader._computed
-    started = threading.Event()
+    loaders = [make_loaders(planned, options).train for _ in range(2)]
+    own, both = {}, threading.Barrier(2, timeout=10)
+    images_of = FeatureLoader._images_of
 
-    def slowly(self, *arguments):
-        started.set()
-        time.sleep(0.3)
-        return computed(self, *arguments)
+    def counted(self, *arguments):
+        if self not in own:
+            both.wait()  # each has a part before the other goes on
+        own[self] = own.get(self, 0) + 1
+        yield from images_of(self, *arguments)
 
-    monkeypatch.setattr(FeatureLoader, "_computed", slowly)
+    monkeypatch.setattr(FeatureLoader, "_images_of", counted)
     other = threading.Thread(target=loaders[1].first)
     other.start()
+    alone = loaders[0].first()
+    other.join()
+    assert set(own) == set(loaders)
+    assert sum(own.values()) == 6  # five parts of four images and one of two
+    assert torch.equal(alone, loaders[1].first())
+
+
+def test_features_that_another_process_leaves_unfinished_are_taken_over(config, options, encoded, monkeypatch):
+    planned = plan_run(resolve(config), options)
+    loaders = [make_loaders(planned, options).test for _ in range(2)]
+    images_of, started = FeatureLoader._images_of, threading.Event()
+
+    def fails(self, *arguments):
+        if self is loaders[1]:
+            started.set()
+            time.sleep(0.3)
+            raise RuntimeError("killed")
+        yield from images_of(self, *arguments)
+
+    def first():
+        with suppress(RuntimeError):
+            loaders[1].first()
+
+    monkeypatch.setattr(FeatureLoader, "_images_of", fails)
+    other = threading.Thread(target=first)
+    other.start()
     started.wait(10)
-    loaders[0].first()
+    assert loaders[0].first().shape == (1, *loaders[0].shape)
     other.join()
     assert encoded[0] == 9
 

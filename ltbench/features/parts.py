@@ -1,0 +1,91 @@
+"""The features of one augmentation in the cache: computed in parts, which processes divide among themselves."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ltbench.files.atomic import write_bytes
+from ltbench.files.lock import exclusive, is_held
+
+_WORK = "computing the features of these images"
+_UNTIL_DONE = 3600.0
+"""Seconds: longer than a part takes."""
+
+
+class Part(NamedTuple):
+    """Some images of one augmented view."""
+
+    view: int
+    images: slice
+
+
+def parts_of(views: int, images: int, together: int) -> list[Part]:
+    """All images of all views, so many together."""
+    starts = range(0, max(images, 1), together)
+    return [Part(view, slice(first, min(first + together, images))) for view in range(views) for first in starts]
+
+
+def load_or_compute(file: Path, parts: Sequence[Part], compute: Callable[[Part], Tensor]) -> Tensor:
+    """The features that a file of the cache has, or will have when this returns.
+
+    Each part is computed by one process and saved whole, so several processes share the work, and what is interrupted
+    goes on. One of them puts the parts together.
+
+    Args:
+        file: of the cache.
+        parts: what is to be computed, in order, view after view.
+        compute: gives the (N, D) features of a part.
+
+    Returns:
+        (views, N, D) float32 on the CPU.
+    """
+    folder = file.with_suffix(".parts")
+    if not file.exists():
+        for wait in (False, True):  # first what nobody else computes, then what others have not finished
+            for part in parts:
+                _compute_once(folder / f"{part.view}-{part.images.start}.npy", part, compute, file, wait)
+        with exclusive(file.with_suffix(".lock"), _WORK):
+            if not file.exists():
+                _save(_joined(folder, parts), file)
+        shutil.rmtree(folder, ignore_errors=True)
+    return _loaded(file)
+
+
+def _compute_once(path: Path, part: Part, compute: Callable[[Part], Tensor], file: Path, wait: bool) -> None:
+    """Save the features of a part, unless they are there, alone or with all others in the file.
+
+    Args:
+        path: of the features of the part.
+        part: what to compute.
+        compute: gives its features.
+        file: of all parts.
+        wait: whether to wait for a process that computes it, and to do so itself if that ends without it.
+    """
+    lock = path.with_suffix(".lock")
+    if path.exists() or file.exists() or (not wait and is_held(lock)):
+        return
+    with exclusive(lock, _WORK, patience=None if wait else _UNTIL_DONE):
+        if not path.exists() and not file.exists():
+            _save(compute(part), path)
+
+
+def _joined(folder: Path, parts: Sequence[Part]) -> Tensor:
+    """(views, N, D)."""
+    by_view: dict[int, list[Tensor]] = {}
+    for part in parts:
+        by_view.setdefault(part.view, []).append(_loaded(folder / f"{part.view}-{part.images.start}.npy"))
+    return torch.stack([torch.cat(some) for some in by_view.values()])
+
+
+def _save(features: Tensor, file: Path) -> None:
+    write_bytes(file, lambda stream: np.save(stream, features.numpy(), allow_pickle=False))
+
+
+def _loaded(file: Path) -> Tensor:
+    kept: Tensor = torch.from_numpy(np.load(file, allow_pickle=False))
+    return kept
