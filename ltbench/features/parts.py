@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ltbench.errors import SaveError
 from ltbench.files.atomic import write_bytes
 from ltbench.files.lock import exclusive, is_held
 
@@ -69,9 +70,13 @@ def _compute_once(path: Path, part: Part, compute: Callable[[Part], Tensor], fil
     lock = path.with_suffix(".lock")
     if path.exists() or file.exists() or (not wait and is_held(lock)):
         return
-    with exclusive(lock, _WORK, patience=None if wait else _UNTIL_DONE):
-        if not path.exists() and not file.exists():
-            _save(compute(part), path)
+    try:
+        with exclusive(lock, _WORK, patience=None if wait else _UNTIL_DONE):
+            if not path.exists() and not file.exists():
+                _save(compute(part), path)
+    except (FileNotFoundError, SaveError):  # the folder is gone if another process has put the parts together
+        if not file.exists():
+            raise
 
 
 def _joined(folder: Path, parts: Sequence[Part]) -> Tensor:
