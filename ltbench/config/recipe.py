@@ -37,6 +37,9 @@ class Recipe(Frozen):
 
     name: str = "custom"
     epochs: int = Field(200, ge=1, le=MOST_EPOCHS)
+    head_epochs: int = Field(
+        0, ge=0, le=MOST_EPOCHS, description="epochs before these that train the head alone, on pre-trained weights"
+    )
     batch_size: int = Field(128, ge=2, le=LARGEST_BATCH, description="global batch size, images")
     optimizer: Literal["sgd", "adamw", "nadamw", "lamb", "lion"] = Field("sgd", description="PyTorch's, or timm's")
     lr: float = Field(0.1, gt=0, description="peak learning rate")

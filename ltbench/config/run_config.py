@@ -96,7 +96,7 @@ class RunConfig(Frozen):
 
 
 _NEWER = ("weights", "train", "feature_views", "imbalance", "class_order", "labels", "label_columns")
-_NEWER_OF_RECIPES = ("optimizer", "layer_decay", "decay_norms")
+_NEWER_OF_RECIPES = ("optimizer", "layer_decay", "decay_norms", "head_epochs")
 """Settings that the checkpoints of versions before 0.2 know nothing of."""
 
 

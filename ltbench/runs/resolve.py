@@ -49,6 +49,8 @@ def resolve(config: RunConfig, *, find_weights: bool = True) -> ResolvedRun:
     given = {name: value for name, value in {**overrides, "head": method.head}.items() if value is not None}
     ratio = source.imbalance_ratio if config.imbalance_ratio is None else config.imbalance_ratio
     filled = Recipe.model_validate({**recipe.model_dump(), **given})
+    if find_weights:
+        _check_head_epochs(filled, config, weights)
     image_size = config.image_size or source.image_size
     if config.image_size is None and weights is not None and weights.image_size and (probing or source.any_size):
         image_size = weights.image_size
@@ -89,6 +91,17 @@ def _check_probing(method: Declaration, config: RunConfig, weights: "Weights | N
             f"{config.method} changes the network itself, which --train head freezes",
             where="--method",
             hint="leave it out, or train it with --train all",
+        )
+
+
+def _check_head_epochs(recipe: Recipe, config: RunConfig, weights: "Weights | None") -> None:
+    """Refuse epochs of the head alone where the rest is random, or where nothing else is trained anyway."""
+    if recipe.head_epochs and (weights is None or config.train == "head"):
+        reason = "there are no weights" if weights is None else "--train head trains nothing else"
+        raise LtbenchError(
+            f"the recipe trains the head of a pre-trained network first, and {reason}",
+            where="recipe: head_epochs",
+            hint="leave it out, or fine-tune a network (--weights FILE, or --pretrained)",
         )
 
 

@@ -23,7 +23,7 @@ from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import PlannedRun
 from ltbench.runs.resolve import default_hyperparameters
 from ltbench.training.history import History
-from ltbench.training.schedule import plan
+from ltbench.training.schedule import plan, stages_of
 from ltbench.training.validation_curve import settled
 
 
@@ -112,7 +112,7 @@ def _validation_record(
     if options.pruning is None or not history.validation_curve:
         return None
     recipe = planned.resolved.recipe
-    stages = plan(method.stages(recipe), recipe)
+    stages = plan(stages_of(method, recipe), recipe)
     return ValidationRecord(
         metric=options.pruning.objective,
         values=history.validation_curve,

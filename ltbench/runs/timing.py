@@ -20,7 +20,7 @@ from ltbench.method.build import build_method
 from ltbench.progress import ProgressListener, ProgressUpdate
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import resolve
-from ltbench.training.schedule import plan
+from ltbench.training.schedule import plan, stages_of
 from ltbench.training.step import WORTH_COMPILING
 from ltbench.training.trainer import fit
 
@@ -174,7 +174,7 @@ class Timer:
     def _timed(self, batch: int) -> ProcessTime:
         """Time steps of a number of images."""
         recipe, method = self.run.recipe, self.build()
-        planned = plan(method.stages(recipe), recipe)
+        planned = plan(stages_of(method, recipe), recipe)
         steps = -(-self.sizes.images // recipe.batch_size)
         together = STEPS.get(self.device.type, 20)
         images, short = self._images(together * batch), [replace(one.stage, epochs=self._rounds()) for one in planned]
@@ -183,13 +183,14 @@ class Timer:
         total = steps * sum(one.epochs for one in planned)
         pays = self.device.type == "cuda" and total >= WORTH_COMPILING
         still = {"augment": Augment(), "contrast": Augment()}
+        lengths = {"epochs": length, "head_epochs": 0}  # the stage of the head is among the short ones
         reset_peak_memory(self.device)
         with warnings.catch_warnings(action="ignore", category=LtbenchWarning):  # the run will say
             history = fit(
                 method,
                 images,
                 # The images are made elsewhere and at the same time: decoded by workers, varied by them or by the GPU.
-                recipe.model_copy(update={**still, "batch_size": batch, "epochs": length, "lr": 1e-4}),
+                recipe.model_copy(update={**still, **lengths, "batch_size": batch, "lr": 1e-4}),
                 seed=0,
                 options=replace(
                     self.options,

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ltbench.config import Recipe
 from ltbench.errors import LtbenchError
-from ltbench.method import Stage
+from ltbench.method import Method, Stage, StageSchedule
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,22 @@ def recipe_lr(recipe: Recipe, epoch: int) -> float:
         return recipe.lr * 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
     passed = sum(epoch >= milestone for milestone in recipe.milestone_epochs)
     return recipe.lr * recipe.gamma**passed
+
+
+def stages_of(method: Method, recipe: Recipe) -> Sequence[Stage]:
+    """The stages of a method, after one that trains its head alone if the recipe has epochs for it.
+
+    Linear probing before fine-tuning keeps a new head, which is random, from spoiling the pre-trained features (Kumar
+    et al., ICLR 2022). A method that starts with other than the whole network, such as a second stage, has no such
+    stage.
+    """
+    stages = method.stages(recipe)
+    if not recipe.head_epochs or not stages or stages[0].trains != ("",):
+        return stages
+    beside = {name.partition(".")[0] for name, _ in method.named_parameters()} - {"network"}
+    trains = ("network.heads", *sorted(beside))
+    schedule = StageSchedule(recipe.lr, "constant")
+    return (replace(stages[0], name="head", epochs=recipe.head_epochs, trains=trains, schedule=schedule), *stages)
 
 
 def plan(stages: Sequence[Stage], recipe: Recipe) -> list[PlannedStage]:

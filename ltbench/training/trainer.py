@@ -26,7 +26,7 @@ from ltbench.training.finite import not_finite
 from ltbench.training.history import EpochRecord, History
 from ltbench.training.optimiser import StageSetup, add_missing_momentum, set_lr
 from ltbench.training.options import TrainOptions
-from ltbench.training.schedule import PlannedStage, plan
+from ltbench.training.schedule import PlannedStage, plan, stages_of
 from ltbench.training.signals import stop_requests
 from ltbench.training.step import WORTH_COMPILING, Step
 from ltbench.training.validation_curve import settled
@@ -93,7 +93,7 @@ class _Trainer:
     ) -> None:
         self.method, self.batches, self.recipe, self.seed = method, batches, recipe, seed
         self.stop_requested = stop_requested
-        self.stages = plan(method.stages(recipe), recipe)
+        self.stages = plan(stages_of(method, recipe), recipe)
         if options.compiled is None:
             options = replace(options, compiled=self._worth_compiling())
         self.options, self.group = options, options.group

@@ -3,11 +3,21 @@
 import math
 
 import pytest
+import torch
 
-from ltbench.config import Recipe, recipes
+from ltbench import registry
+from ltbench.config import Recipe, RunConfig, recipes
 from ltbench.errors import LtbenchError
 from ltbench.method import Stage, StageSchedule, deferred
-from ltbench.training.schedule import plan, recipe_lr
+from ltbench.method.build import build_method
+from ltbench.runs.resolve import resolve
+from ltbench.training.schedule import plan, recipe_lr, stages_of
+
+
+def method_of(name):
+    """A method as a run on three classes builds it."""
+    run = resolve(RunConfig(method=name, backbone="cifar_resnet8"))
+    return build_method(registry.method(name), run, [9, 3, 1], (1, 8, 8), torch.device("cpu"))
 
 
 def test_the_standard_cifar_schedule():
@@ -142,3 +152,24 @@ def test_a_stage_with_its_own_schedule_comes_on_top():
 def test_stages_that_do_not_fit_are_refused(stages):
     with pytest.raises(LtbenchError, match="stages"):
         plan(stages, Recipe(epochs=5))
+
+
+def test_the_head_of_a_pre_trained_network_can_be_trained_first():
+    recipe = Recipe(epochs=4, head_epochs=2, lr=0.01, schedule="cosine", warmup=0.25)
+    head, whole = plan(stages_of(method_of("balpoe"), recipe), recipe)
+    assert (head.stage.name, head.stage.trains, head.lrs) == ("head", ("network.heads",), (0.01, 0.01))
+    assert whole == plan([Stage()], recipe.model_copy(update={"head_epochs": 0}))[0], "its epochs are the recipe's"
+
+
+def test_what_a_method_has_beside_the_network_trains_with_the_head():
+    method = method_of("bcl")
+    head = stages_of(method, Recipe(head_epochs=1))[0]
+    trained = {name for name, _ in method.named_parameters() if name.startswith(head.trains)}
+    backbone = {name for name, _ in method.named_parameters() if name.startswith(("network.trunk", "network.branches"))}
+    assert trained and trained.isdisjoint(backbone)
+    assert trained | backbone == {name for name, _ in method.named_parameters()}
+
+
+def test_a_second_stage_has_no_head_to_train_first():
+    method, recipe = method_of("crt"), Recipe(epochs=4, head_epochs=2)
+    assert list(stages_of(method, recipe)) == list(method.stages(recipe))
