@@ -1,6 +1,7 @@
 """The answer of a table in one sentence, and what it lacks with the command that would mend it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -12,6 +13,7 @@ from ltbench.report.compare import FEWEST
 from ltbench.report.how_trained import FAR_TOO_SHORT
 from ltbench.report.leaderboard import LACKS_SEEDS, Leaderboard, Row
 from ltbench.results.external import IMPORTED, SCORED
+from ltbench.results.schema import Result
 
 _SEEDS = 5
 """Seeds that a command asks for where a table has too few."""
@@ -142,18 +144,40 @@ def _seeds(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None)
         return None
     needed = sorted({*leaderboard.seeds, *range(_SEEDS)} if short else leaderboard.seeds)
     commands: list[str] = []
-    if stored is not None:  # nobody but their makers can train more of those that come from elsewhere
-        own = [row["run_ids"][0] for row in [*short, *lacking] if not _from_elsewhere(row, stored)]
-        commands = run_commands(own, stored, seeds=seeds_text(needed))
+    failed: dict[str, list[int]] = {}
+    if stored is not None:
+        failed = {row["setting"]: _failed_seeds(row, stored) for row in lacking}
+        # Nobody but their makers can train more of those that come from elsewhere.
+        own = [row for row in [*short, *lacking] if not _from_elsewhere(row, stored)]
+        commands = run_commands([row["run_ids"][0] for row in own], stored, seeds=seeds_text(needed))
     parts = []
     if short:
         whose = "All rows have" if len(short) == len(rows) else f"{len(short)} of {len(rows)} rows have"
         whose = f"{_name(rows[0])} has" if len(rows) == 1 else whose
         parts.append(f"{whose} fewer than {FEWEST} seeds")
     if lacking:
-        parts.append(f"{', '.join(_name(row) for row in lacking)} {'lack' if len(lacking) > 1 else 'lacks'} seeds")
+        listed = ", ".join(_name(row) + _failure(failed.get(row["setting"], [])) for row in lacking)
+        parts.append(f"{listed} {'lack' if len(lacking) > 1 else 'lacks'} seeds")
     text = f"{'; '.join(parts)}, too few for a test of every row"
     return Remedy(f"{text}; more are trained by:" if commands else f"{text}.", tuple(commands))
+
+
+def _failed_seeds(row: Row, stored: Collection) -> list[int]:
+    """The seeds of a setting whose training has failed, e.g. since its loss was not finite."""
+    one = stored.results[row["run_ids"][0]]
+    alike = [other for other in stored.results.values() if other.status == "failed" and _same_setting(one, other)]
+    return sorted(other.config.seed for other in alike)
+
+
+def _same_setting(one: Result, other: Result) -> bool:
+    if (one.config.method, one.method.revision) != (other.config.method, other.method.revision):
+        return False
+    return one.config.without_seed() == other.config.without_seed()
+
+
+def _failure(seeds: Sequence[int]) -> str:
+    """For example " (seed 3 failed)"."""
+    return f" (seed{'s' * (len(seeds) > 1)} {seeds_text(seeds)} failed)" if seeds else ""
 
 
 def _shares_too_few(row: Row, leaderboard: Leaderboard) -> bool:

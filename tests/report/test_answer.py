@@ -74,6 +74,17 @@ def test_nothing_is_decided_without_a_test(made):
     )
 
 
+def test_seeds_that_a_row_lacks_since_they_failed_are_named(make_result):
+    runs = [make_result(method, seed, top1=60.0 + seed) for method in ("ce", "ncl") for seed in range(4)]
+    lost = make_result("ncl", 4, status="failed", reason="the loss is nan in epoch 3")
+    other = make_result("ncl", 3, status="failed", settings={"epochs": 7})
+    runs += [make_result("ce", 4, top1=64.0), lost, other]
+    stored = Collection({one.run_id: one for one in runs}, {one.run_id: f"runs/{one.run_id}.json" for one in runs})
+    (board,) = leaderboards(stored)
+    (lack,) = remedies(board, stored)
+    assert lack.sentence == "NCL (seed 4 failed) lacks seeds, too few for a test of every row; more are trained by:"
+
+
 def test_a_single_row_is_compared_with_nothing(made):
     board, _ = made({"ce": (50.0, 51.0, 52.0)})
     assert answer(board) == "Nothing to compare: Cross Entropy stands alone with 51.0 %."
