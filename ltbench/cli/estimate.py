@@ -148,7 +148,7 @@ def estimate(
         compiled=compiled,
     )
     default = DEFAULT_RESULTS
-    stored = collect(results or ([default] if default.is_dir() else []))
+    stored = collect(results or ([default] if default.is_dir() else []), without=("curve", "shift"))
     with RunProgress(len(configs), lambda position: configs[position].method, "estimate") as progress:
         for position, config in enumerate(configs):
             told = for_run(replace(options, listener=progress.listener), position)

@@ -15,6 +15,8 @@ from ltbench.cli.output import echo, echo_stderr, write_output
 from ltbench.paths import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ltbench.report.collection import Collection
     from ltbench.report.render import Block
 
@@ -99,19 +101,20 @@ def report(
 
     names = parse_parts(parts)
     view = View.parsed(columns, sort, settings)
+    unneeded = _unneeded(names, figures, style)
     terminal = style == "text" and output is None and sys.stdout.isatty()
     with no_search_for_cycles():
         lacking: list[Block] = []
         if suite is not None:
             described = suite_runs(suite)
-            read = collect([folder for folder in folders if folder.is_dir()])
+            read = collect([folder for folder in folders if folder.is_dir()], unneeded)
             found = cells(described, list(read.results.values()))
             read = of_runs(read, of_suite(described, read.results))
             lacking = [missing_table(suite, found, folders)]
             if style not in ("text", "md"):
                 echo_stderr(missing_sentence(suite, found))
         else:
-            read = collect(folders)
+            read = collect(folders, unneeded)
         missing = left_out(read)
         for message in messages(missing):
             echo_stderr(f"left out: {message}")
@@ -144,6 +147,13 @@ def report(
         sys.stdout.write(text)
     else:
         write_output(text, output)
+
+
+def _unneeded(parts: "Sequence[str]", figures: str | None, style: str) -> list[str]:
+    """The fields of results, among the longest, that no part of a report is made of."""
+    fields = {"curve": figures is not None, "shift": figures is not None or style == "html" or "shift" in parts}
+    fields["shift"] |= "reported" in parts
+    return [name for name, needed in fields.items() if not needed]
 
 
 def _rendered(parts: "list[Block]", style: str, title: str | None, *, terminal: bool) -> str:

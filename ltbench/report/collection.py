@@ -15,7 +15,7 @@ from ltbench.errors import LtbenchError, unknown
 from ltbench.printable import printable, printable_name, printable_values
 from ltbench.report.how_trained import backbone_name
 from ltbench.results.schema import Result
-from ltbench.results.store import content_of, parsed
+from ltbench.results.store import content_of, parsed, read
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,23 @@ class Collection:
         return [*self.unreadable, *self.problems, *self.conflicts]
 
 
-def collect(folders: Iterable[str | Path]) -> Collection:
+def collect(folders: Iterable[str | Path], without: Sequence[str] = ()) -> Collection:
     """Read every result below some folders.
 
     Names and other texts are made printable (``ltbench.printable``): whatever shows them needs no care of its own.
 
     Args:
         folders: a run that stands in several is taken once; one that is done before one that is not.
+        without: fields of results that are not needed, such as ``curve``; see ``ltbench.results.store.parsed``.
 
     Raises:
         LtbenchError: if a folder is not there.
     """
     with no_search_for_cycles():
-        return _collected(folders)
+        return _collected(folders, without)
 
 
-def _collected(folders: Iterable[str | Path]) -> Collection:
+def _collected(folders: Iterable[str | Path], without: Sequence[str]) -> Collection:
     copies: dict[str, list[tuple[Result, Path]]] = {}
     problems: list[str] = []
     unreadable: list[str] = []
@@ -64,7 +65,7 @@ def _collected(folders: Iterable[str | Path]) -> Collection:
         files += 1
         try:
             content = content_of(path)
-            result = share(shown(parsed(content, path), content))
+            result = share(shown(parsed(content, path, without), content))
         except LtbenchError as error:
             problems.append(str(error))
             continue
@@ -73,6 +74,8 @@ def _collected(folders: Iterable[str | Path]) -> Collection:
     paths: dict[str, Path] = {}
     conflicts: list[str] = []
     for run_id, found in copies.items():
+        if len(found) > 1 and without:  # whole, so that they can be compared
+            found = [(shown(read(path)), path) for _, path in found]
         if one := the_run(found):
             results[run_id], paths[run_id] = one
         else:

@@ -47,7 +47,7 @@ def load_results(*folders: str | Path) -> pd.DataFrame:
     Raises:
         LtbenchError: if a folder is not there.
     """
-    stored = collect(folders or (DEFAULT_RESULTS,))
+    stored = collect(folders or (DEFAULT_RESULTS,), without=("curve", "shift"))
     rows = frame(stored)
     rows.attrs["problems"] = stored.left_out
     return rows

@@ -1,10 +1,12 @@
 """The results of some folders, read once."""
 
+from pathlib import Path
+
 import pytest
 
 from ltbench.errors import LtbenchError
 from ltbench.report.collection import collect, of_methods
-from ltbench.results.store import Store
+from ltbench.results.store import Store, read
 
 
 def test_the_runs_of_some_methods(tmp_path, make_result):
@@ -35,3 +37,15 @@ def test_results_share_what_is_equal_in_them_and_nothing_else(tmp_path, make_res
     assert third.method.revision == "7"
     assert (one.config.seed, other.config.seed) == (0, 1)
     assert one.model_dump_json() == first.model_dump_json()
+
+
+def test_copies_that_contradict_each_other_in_what_is_not_needed_are_in_conflict(tmp_path):
+    result = read(min((Path(__file__).parents[2] / "results" / "suites" / "digits-lt" / "balpoe").iterdir()))
+    top1 = [one / 2 for one in result.shift.top1]
+    other = result.model_copy(update={"shift": result.shift.model_copy(update={"top1": top1})})
+    for folder, one in (("a", result), ("b", other)):
+        Store(tmp_path / folder).save(one)
+    for without in ([], ["curve", "shift"]):
+        stored = collect([tmp_path], without)
+        assert not stored.results and len(stored.conflicts) == 2
+    assert collect([tmp_path / "a"], ["shift"]).results[result.run_id].shift is None

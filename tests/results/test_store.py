@@ -22,7 +22,7 @@ from ltbench.files.atomic import remove_abandoned, write_bytes, write_text
 from ltbench.results import store
 from ltbench.results.records import ExpertsRecord
 from ltbench.results.schema import SCHEMA_VERSION
-from ltbench.results.store import Store, read
+from ltbench.results.store import Store, parsed, read
 from ltbench.runs import train
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run
@@ -200,6 +200,36 @@ def test_a_missing_result_and_a_folder_are_no_results(tmp_path):
         with pytest.raises(LtbenchError, match="cannot read the result") as caught:
             read(path)
         assert str(path) in str(caught.value)
+
+
+@pytest.fixture
+def stored_result():
+    """A result of a real run."""
+    return read(min((Path(__file__).parents[2] / "results" / "suites" / "digits-lt" / "balpoe").iterdir()))
+
+
+def test_fields_that_are_not_needed_stay_at_their_defaults(tmp_path, stored_result):
+    result = stored_result.model_copy(update={"reason": 'a\n "curve": [\n  {"b": 1}\n ],\n "shift": {\n }'})
+    path = Store(tmp_path).save(result)
+    content = path.read_bytes()
+    assert result.curve and result.shift is not None
+    assert parsed(content, path, ["curve", "shift"]) == result.model_copy(update={"curve": [], "shift": None})
+    assert parsed(content, path, ["shift"]) == result.model_copy(update={"shift": None})
+    assert parsed(content, path) == result
+
+
+@pytest.mark.parametrize("layout", [{}, {"indent": 4}, {"separators": (",", ":")}])
+def test_a_result_in_another_layout_is_read_whole(layout, tmp_path, stored_result):
+    result = stored_result
+    content = json.dumps(json.loads(result.model_dump_json()), **layout).encode()
+    assert parsed(content, tmp_path / "one.json", ["curve", "shift"]) == result
+
+
+def test_a_field_at_the_end_is_read_as_well(tmp_path, stored_result):
+    fields = json.loads(stored_result.model_dump_json())
+    fields["curve"] = fields.pop("curve")  # the comma before it stays when it is left out
+    content = json.dumps(fields, indent=1).encode()
+    assert parsed(content, tmp_path / "one.json", ["curve"]) == stored_result
 
 
 @pytest.mark.slow
