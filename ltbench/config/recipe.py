@@ -37,9 +37,6 @@ class Recipe(Frozen):
 
     name: str = "custom"
     epochs: int = Field(200, ge=1, le=MOST_EPOCHS)
-    head_epochs: int = Field(
-        0, ge=0, le=MOST_EPOCHS, description="epochs before these that train the head alone, on pre-trained weights"
-    )
     batch_size: int = Field(128, ge=2, le=LARGEST_BATCH, description="global batch size, images")
     optimizer: Literal["sgd", "adamw", "nadamw", "lamb", "lion"] = Field("sgd", description="PyTorch's, or timm's")
     lr: float = Field(0.1, gt=0, description="peak learning rate")
@@ -61,6 +58,9 @@ class Recipe(Frozen):
         None, description="the further views of contrastive methods; without it SimCLR's, mirrored if augment mirrors"
     )
     head: Literal["linear", "cosine"] = "cosine"
+    head_epochs: int = Field(
+        0, ge=0, le=MOST_EPOCHS, description="epochs of the head alone, before the others and on pre-trained weights"
+    )
 
     def epochs_of(self, share: float) -> int:
         """The whole number of epochs nearest to a share of them; a half is rounded up.

@@ -25,7 +25,7 @@ from ltbench.training.trainer import fit
 
 COUNTS = (16, 9, 5, 3)
 """33 images: with batches of 16 the last image is alone and must join the batch before."""
-RECIPE = Recipe(epochs=8, batch_size=16, lr=0.02, augment=Augment(padding=0.125, flip=True))
+RECIPE = Recipe(epochs=6, batch_size=16, lr=0.02, augment=Augment(padding=0.125, flip=True))
 
 State = dict[str, Tensor]
 """Copies of a method's parameters and buffers, by name."""

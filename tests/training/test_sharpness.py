@@ -397,13 +397,14 @@ def test_micro_batches_agree_with_the_whole_batch(variant, name, accumulate, dou
         torch.testing.assert_close(parts[parameter], gradient, rtol=0, atol=1e-10, msg=parameter)
 
 
-def trained(tmp_path, name, **settings):
+def trained(tmp_path, name, epochs=RECIPE.epochs, **settings):
+    recipe = RECIPE.model_copy(update={"epochs": epochs})
     options = {key: settings.pop(key) for key in ("precision", "compiled", "checkpoint_activations") if key in settings}
     subject = Subject(registry.method(name) if isinstance(name, str) else name)
     method = subject.make(**settings)
     path = tmp_path / f"{len(list(tmp_path.iterdir()))}.pt"
     options = TrainOptions(checkpoint=Checkpoint(path, every=1e9), **options)
-    history = fit(method, subject.train, RECIPE, seed=0, options=options)
+    history = fit(method, subject.train, recipe, seed=0, options=options)
     return state(method), history
 
 
@@ -548,8 +549,9 @@ def test_what_cannot_be_compiled_leaves_no_trace(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_bf16_is_for_the_networks_arithmetic_only(variant, tmp_path):
-    usual, _ = trained(tmp_path, "ce", **VARIANTS[variant])
-    rounded, _ = trained(tmp_path, "ce", precision="bf16", **VARIANTS[variant])
+    # After one epoch: rounding grows with every step, on some processors faster than on others.
+    usual, _ = trained(tmp_path, "ce", epochs=1, **VARIANTS[variant])
+    rounded, _ = trained(tmp_path, "ce", epochs=1, precision="bf16", **VARIANTS[variant])
     assert {value.dtype for value in rounded.values() if value.is_floating_point()} == {torch.float32}
     assert not same(usual, rounded)
     for name, value in usual.items():

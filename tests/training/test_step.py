@@ -127,7 +127,7 @@ def test_the_optimiser_of_recorded_steps_follows_the_schedule(tmp_path, monkeypa
 def test_a_checkpoint_of_plain_steps_goes_on_recorded(tmp_path, monkeypatch):
     subject = Subject(registry.method("ce"))
     plain = subject.fit(subject.make(), tmp_path / "plain.pt")
-    steps = iter(range(12))
+    steps = iter(range(8))
 
     def stop_half_way(update):
         if next(steps, None) is None:
