@@ -14,7 +14,7 @@ def subject():
 
 @pytest.fixture
 def stopped(subject, tmp_path):
-    """The checkpoint of a training that ended in its fourth step: 8 epochs of batches of 16 and 17 images."""
+    """The checkpoint of a training that ended in its fourth step: 6 epochs of batches of 16 and 17 images."""
     updates = []
 
     def stop(update):
@@ -53,7 +53,7 @@ def test_a_checkpoint_that_is_older_than_its_divisions_resumes(stopped, subject,
 def test_a_listener_is_told_of_every_step(subject, tmp_path):
     updates = []
     subject.fit(subject.make(), tmp_path / "checkpoint.pt", listener=updates.append)
-    assert [update.fraction for update in updates] == [step / 16 for step in range(1, 17)]
-    assert updates[0].message == "train, epoch 1/8"
-    assert updates[-1].message == "train, epoch 8/8"
-    assert updates[-1].history.images == 8 * 33
+    assert [update.fraction for update in updates] == [step / 12 for step in range(1, 13)]
+    assert updates[0].message == "train, epoch 1/6"
+    assert updates[-1].message == "train, epoch 6/6"
+    assert updates[-1].history.images == 6 * 33
