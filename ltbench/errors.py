@@ -30,6 +30,10 @@ class SaveError(LtbenchError):
     """A file cannot be written: what stops one run stops the others of a sweep, too."""
 
 
+class HeldError(LtbenchError):
+    """Another process holds a lock."""
+
+
 class UnsuitableMethodError(LtbenchError):
     """A method cannot be carried out with such settings; ``--method all`` leaves it out."""
 

@@ -9,13 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ltbench.errors import SaveError
+from ltbench.errors import HeldError, SaveError
 from ltbench.files.atomic import write_bytes
-from ltbench.files.lock import exclusive, is_held
+from ltbench.files.lock import exclusive
 
 _WORK = "computing the features of these images"
-_UNTIL_DONE = 3600.0
-"""Seconds: longer than a part takes."""
 
 
 class Part(NamedTuple):
@@ -67,13 +65,14 @@ def _compute_once(path: Path, part: Part, compute: Callable[[Part], Tensor], fil
         file: of all parts.
         wait: whether to wait for a process that computes it, and to do so itself if that ends without it.
     """
-    lock = path.with_suffix(".lock")
-    if path.exists() or file.exists() or (not wait and is_held(lock)):
+    if path.exists() or file.exists():
         return
     try:
-        with exclusive(lock, _WORK, patience=None if wait else _UNTIL_DONE):
+        with exclusive(path.with_suffix(".lock"), _WORK, wait=wait, patience=None if wait else 0.0):
             if not path.exists() and not file.exists():
                 _save(compute(part), path)
+    except HeldError:  # who holds it computes it
+        pass
     except (FileNotFoundError, SaveError):  # the folder is gone if another process has put the parts together
         if not file.exists():
             raise

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from ltbench.errors import LtbenchError, LtbenchWarning, SaveError
+from ltbench.errors import HeldError, LtbenchWarning, SaveError
+
 
 PATIENCE = 1.0
 """Seconds of waiting without a message."""
@@ -42,7 +43,8 @@ def exclusive(
         hint: what to do where the file cannot be made, or is held and there is no waiting.
 
     Raises:
-        LtbenchError: if the file cannot be made, or without waiting if another process has it, which is named.
+        HeldError: without waiting, if another process has it, which is named.
+        LtbenchError: if the file cannot be made.
     """
     lock = _acquired(path, what, wait, PATIENCE if patience is None else patience, hint)
     try:
@@ -61,7 +63,7 @@ def _acquired(path: Path, what: str, wait: bool, patience: float, hint: str) -> 
             lock.acquire(timeout=patience)
         except Timeout:
             if not wait:
-                raise LtbenchError(
+                raise HeldError(
                     f"{what} is under way in another process", where=f"{path.absolute()}: {_holder(path)}", hint=hint
                 ) from None
             message = f"{what} is under way in another process; waiting for it to end"
