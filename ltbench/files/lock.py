@@ -13,7 +13,6 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from ltbench.errors import HeldError, LtbenchWarning, SaveError
 
-
 PATIENCE = 1.0
 """Seconds of waiting without a message."""
 _HOLDER = "held by process "
