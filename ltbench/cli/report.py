@@ -151,9 +151,9 @@ def report(
 
 def _unneeded(parts: "Sequence[str]", figures: str | None, style: str) -> list[str]:
     """The fields of results, among the longest, that no part of a report is made of."""
-    fields = {"curve": figures is not None, "shift": figures is not None or style == "html" or "shift" in parts}
-    fields["shift"] |= "reported" in parts
-    return [name for name, needed in fields.items() if not needed]
+    if figures is not None or style == "html":  # the page has every figure
+        return []
+    return ["curve"] if {"shift", "reported"} & set(parts) else ["curve", "shift"]
 
 
 def _rendered(parts: "list[Block]", style: str, title: str | None, *, terminal: bool) -> str:

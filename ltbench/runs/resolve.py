@@ -101,7 +101,7 @@ def _check_head_epochs(recipe: Recipe, config: RunConfig, weights: "Weights | No
         raise LtbenchError(
             f"the recipe trains the head of a pre-trained network first, and {reason}",
             where="recipe: head_epochs",
-            hint="leave it out, or fine-tune a network (--weights FILE, or --pretrained)",
+            hint="leave head_epochs out, or fine-tune a network (--weights FILE, or --pretrained)",
         )
 
 

@@ -49,3 +49,24 @@ def test_copies_that_contradict_each_other_in_what_is_not_needed_are_in_conflict
         stored = collect([tmp_path], without)
         assert not stored.results and len(stored.conflicts) == 2
     assert collect([tmp_path / "a"], ["shift"]).results[result.run_id].shift is None
+
+
+@pytest.fixture
+def real_results():
+    """Stored runs of one method, with training curves and label shift."""
+    return Path(__file__).parents[2] / "results" / "suites" / "digits-lt" / "mislas"
+
+
+@pytest.mark.slow
+def test_the_page_has_curves_and_label_shift(real_results, cli):
+    shown = cli("report", "--results", real_results, "--format", "html")
+    assert shown.code == 0, shown.err
+    assert "no stored run has a training curve" not in shown.out
+    assert "backward-" in shown.out
+
+
+def test_label_shift_and_figures_are_read_where_they_are_asked_for(real_results, tmp_path, cli):
+    tables = cli("report", "--results", real_results, "--parts", "shift", "--explain").out
+    assert "Accuracy under label shift" in tables
+    drawn = cli("report", "--results", real_results, "--figures", "training,shift", "--output", tmp_path / "figures")
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"training", "shift"}, drawn.err
