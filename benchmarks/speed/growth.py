@@ -131,8 +131,8 @@ def store_results(folder: Path, count: int) -> None:
     for i in range(count):
         text = texts[(i + i // 10) % len(texts)]
         text["run_id"], text["config"]["seed"] = f"{i:012x}", i // 10
-        text["config"]["hyperparameters"]["mixup"] = i % 10 / 10
-        (folder / f"{i:012x}.json").write_text(json.dumps(text))
+        text["config"]["hyperparameters"] = {"mixup": i % 10 / 10}
+        (folder / f"{i:012x}.json").write_text(json.dumps(text, indent=1) + "\n")
 
 
 WHAT: dict[str, tuple[Callable[[int], float], tuple[int, ...], str]] = {

@@ -141,17 +141,20 @@ def _cut(content: bytes, fields: Sequence[str]) -> bytes:
     No text holds such a beginning of a line: within JSON's strings, a line break is written as an escape.
     """
     for field in fields:
-        for opening, closing in ((b"[", b"\n ]"), (b"{", b"\n }")):
-            name = b'\n "%s": ' % field.encode()
-            start = content.find(name + opening + b"\n")
-            end = content.find(closing, start)
-            if 0 <= start < end:
-                after = end + len(closing)
+        name = b'\n "%s": ' % field.encode()
+        start = content.find(name)
+        opening = content[start + len(name) : start + len(name) + 2]
+        if start >= 0 and opening in _CLOSING:
+            end = content.find(_CLOSING[opening], start)
+            if end >= 0:
+                after = end + len(_CLOSING[opening])
                 comma = content[after : after + 1] == b","
                 content = content[:start] + content[after + comma :]
     return content
 
 
+_CLOSING = {b"[\n": b"\n ]", b"{\n": b"\n }"}
+"""How the value of a result's field ends, by its beginning."""
 _LONGEST = 200
 """Largest number of characters of a place in a file that a message names."""
 

@@ -85,6 +85,19 @@ def test_seeds_that_a_row_lacks_since_they_failed_are_named(make_result):
     assert lack.sentence == "NCL (seed 4 failed) lacks seeds, too few for a test of every row; more are trained by:"
 
 
+def test_rows_with_no_seed_in_common_are_told_which_to_train(make_result):
+    # At least half of the rows have a seed of the table: of three rows with seeds of their own, none.
+    own_seeds = {"balpoe": (0, 1, 2), "sade": (3, 4, 5), "ce": (6, 7, 8, 9)}
+    results = [make_result(method, seed, top1=50.0 + seed) for method, seeds in own_seeds.items() for seed in seeds]
+    stored = Collection({one.run_id: one for one in results}, {one.run_id: one.run_id for one in results})
+    (board,) = leaderboards(stored)
+    assert board.seeds == ()
+    (remedy,) = remedies(board, stored)
+    assert remedy.sentence.endswith("lack seeds, too few for a test of every row; more are trained by:")
+    assert all("--seeds 6-9" in command for command in remedy.commands)
+    assert answer(board) == "Nothing is decided: too few of the rows share seeds for a comparison."
+
+
 def test_a_single_row_is_compared_with_nothing(made):
     board, _ = made({"ce": (50.0, 51.0, 52.0)})
     assert answer(board) == "Nothing to compare: Cross Entropy stands alone with 51.0 %."

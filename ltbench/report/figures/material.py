@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class Setting:
         """Number of experts; one for a plain network."""
         return len(self.tests[0].expert_mean_probability)
 
-    @property
+    @cached_property
     def tests(self) -> list[Metrics]:
         """The figures on the test set, one a run."""
         return [run.test for run in self.runs if run.test]
