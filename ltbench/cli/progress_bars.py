@@ -79,7 +79,8 @@ class RunProgress:
         """A few words on the best one so far."""
         self._runs: dict[int, _Run] = {}
         self._ended, self._trained, self._skipped = 0, 0.0, 0
-        self._began = time.monotonic()
+        self._began = 0.0
+        """When the first of them began to train, in seconds of the monotonic clock."""
         self._lock, self._over = threading.RLock(), threading.Event()
         self._bars: Progress | None = _run_bars() if sys.stderr.isatty() else None
         self._rows: dict[int, TaskID] = {}
@@ -145,6 +146,8 @@ class RunProgress:
         if update.total == 1.0 and update.message != LOADING:  # else it counts images or bytes before it trains
             if run.began_at is None or update.fraction < run.fraction:  # the run that it starts from has ended
                 run.began_at, run.since = update.fraction, time.monotonic()
+                # What is done once before, such as the features of a frozen network, says nothing of the other runs.
+                self._began = self._began or run.since
             run.fraction = update.fraction
         if self._bars is None:
             return

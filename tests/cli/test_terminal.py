@@ -295,10 +295,15 @@ def test_a_log_has_lines_of_runs_under_way(clock):
     clock.now += 20
     progress.listener(ProgressUpdate("train, epoch 2/3", 0.4, run=1, loss=2.314))
     (line,) = progress.lines()
-    # 0.3 of the run took 20 s: 0.6 take 40 s. The command began 80 s ago, and 8.6 runs are left.
-    assert line == "run 2/9 balanced_softmax seed 0, epoch 2/3, loss 2.31, 0:40 left (38:13 for all 9)"
+    # 0.3 of the run took 20 s: 0.6 take 40 s, and 8.6 runs 573 s.
+    assert line == "run 2/9 balanced_softmax seed 0, epoch 2/3, loss 2.31, 0:40 left (9:33 for all 9)"
     progress.listener(ProgressUpdate("", 1.0, run=1))
     assert progress.lines() == []
+    clock.now += 60  # between two runs, as there will be again
+    progress.listener(ProgressUpdate("train, epoch 1/3", 0.0, run=2))
+    clock.now += 20
+    progress.listener(ProgressUpdate("train, epoch 2/3", 0.3, run=2))
+    assert progress.lines() == ["run 3/9 balpoe seed 0, epoch 2/3, 0:47 left (21:23 for all 9)"]
 
 
 def test_a_run_that_resumes_is_timed_from_there(clock):
