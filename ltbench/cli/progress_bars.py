@@ -169,7 +169,11 @@ class RunProgress:
         """Seconds until all have ended, if each takes as long as those before it; None at the beginning."""
         done = self._trained + sum(run.trained for run in self._runs.values())
         left = max(self.count - self._ended - sum(run.fraction for run in self._runs.values()), 0.0)
-        return (time.monotonic() - self._began) * left / done if done > 0 else None
+        if done <= 0:
+            return None
+        # One under way may be slower than those before it.
+        own = [run.left or 0.0 for run in self._runs.values()]
+        return max([(time.monotonic() - self._began) * left / done, *own])
 
     def _draw_total(self) -> None:
         if self._bars is None or self._total is None:

@@ -306,6 +306,19 @@ def test_a_log_has_lines_of_runs_under_way(clock):
     assert progress.lines() == ["run 3/9 balpoe seed 0, epoch 2/3, 0:47 left (21:23 for all 9)"]
 
 
+def test_all_runs_take_no_less_than_the_one_under_way(clock):
+    progress = RunProgress(2, NAMES.__getitem__)
+    progress.listener(ProgressUpdate("train, epoch 1/3", 0.0, run=0))
+    clock.now += 10
+    progress.listener(ProgressUpdate("train, epoch 3/3", 1.0, run=0))
+    progress.listener(ProgressUpdate("", 1.0, run=0))
+    progress.listener(ProgressUpdate("train, epoch 1/3", 0.0, run=1))
+    clock.now += 20
+    progress.listener(ProgressUpdate("train, epoch 1/3", 0.1, run=1))
+    # At the pace of both, 1.1 runs in 30 s, 0.9 would take 25 s.
+    assert progress.lines() == ["run 2/2 balanced_softmax seed 0, epoch 1/3, 3:00 left (3:00 for all 2)"]
+
+
 def test_a_run_that_resumes_is_timed_from_there(clock):
     progress = RunProgress(1, NAMES.__getitem__)
     progress.listener(ProgressUpdate("train, epoch 5/10", 0.5))
