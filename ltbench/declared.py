@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ltbench import registry
 from ltbench.config import Recipe, read_toml, recipes
 from ltbench.errors import LtbenchError
-from ltbench.method.declaration import read_declaration
+from ltbench.method.declaration import Declaration, read_declaration
 
 if TYPE_CHECKING:
     from ltbench.data.datasets.base import Source
@@ -55,11 +55,21 @@ def hyperparameter_defaults(method: str, dataset: str, imbalance_ratio: float | 
     Returns:
         None where the method is none of ltbench's own.
     """
-    if method not in _methods():
+    if not is_own_method(method):
         return None
-    own = read_declaration(Path(str(files("ltbench_methods") / f"{method}.py")))
+    own = _declaration(method)
     settings = own.config.model_validate(own.paper.defaults_for(dataset, imbalance_ratio))
     return settings.model_dump(mode="json", exclude_none=True)
+
+
+def is_own_method(name: str) -> bool:
+    """Whether a method is one of ltbench's own."""
+    return name in _methods()
+
+
+def declared_head(method: str) -> str | None:
+    """The classifier head that one of ltbench's own methods always has; None: the recipe's."""
+    return _declaration(method).head
 
 
 @cache
@@ -81,9 +91,14 @@ def recipe_of(name: str, dataset: str, train: str = "all") -> Recipe | None:
 
 
 @cache
+def _declaration(method: str) -> Declaration:
+    return read_declaration(Path(str(files("ltbench_methods") / f"{method}.py")))
+
+
+@cache
 def _toml(method: str) -> dict[str, Any]:
     """The TOML file beside a method; empty where there is none."""
-    if method not in _methods():
+    if not is_own_method(method):
         return {}
     file = Path(str(files("ltbench_methods") / f"{method}.toml"))
     return read_toml(file) if file.is_file() else {}

@@ -10,7 +10,7 @@ from typing import Any
 
 from ltbench.config import Recipe
 from ltbench.config.format_settings import format_settings
-from ltbench.declared import hyperparameter_defaults, recipe_of, same_as
+from ltbench.declared import declared_head, hyperparameter_defaults, is_own_method, recipe_of, same_as
 from ltbench.results.schema import Result
 
 _PIXELS_AND_NORMS = {"cache_resized": None, "decode": "cpu", "batch_norm_images": None}
@@ -25,8 +25,9 @@ class Departures:
     """Those that are not the method's defaults for the data set; None where these are not known."""
     others: Mapping[str, Any]
     """Settings of the recipe and of the run; the classifier head is none of them."""
-    head: bool
-    """Whether the classifier head is not the recipe's."""
+    head: bool | None
+    """Whether the classifier head is not the method's own, or the recipe's where it has none. None: it is not the
+    recipe's, and may be the own one of a method that is not known here."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,14 @@ def _departures(result: Result) -> Departures:
     if usual is None:
         return Departures(own, others, False)
     differing = _differing(recipe.model_dump(exclude={"name", "epochs", "head"}), usual.model_dump())
-    return Departures(own, {**others, **differing}, recipe.head != usual.head)
+    return Departures(own, {**others, **differing}, _departing_head(config.method, recipe.head, usual.head))
+
+
+def _departing_head(method: str, head: str, usual: str) -> bool | None:
+    """``Departures.head`` of a method with a head, where the recipe has the usual one."""
+    if is_own_method(method):
+        return head != (declared_head(method) or usual)
+    return False if head == usual else None
 
 
 def _differing(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,7 +149,7 @@ def _preference(one: Candidate) -> tuple[Any, ...]:
         one.tuned,
         len(own or ()),
         len(one.departures.others),
-        one.departures.head,
+        one.departures.head is not False,
         -int(revision) if revision.isdigit() else 0,
         -len(one.seeds),
         format_settings(one.result.config.hyperparameters),
@@ -150,9 +158,11 @@ def _preference(one: Candidate) -> tuple[Any, ...]:
 
 
 def _is_default(one: Candidate, of_method: Sequence[Candidate]) -> bool:
-    """A head that all settings of a method have is the method's own."""
-    heads = {other.departures.head for other in of_method}
-    departs = one.departures.hyperparameters or one.departures.others or (one.departures.head and len(heads) > 1)
+    """Whether it has all that is usual; a head that all settings of an unknown method have is taken for its own."""
+    head = one.departures.head
+    if head is None:
+        head = any(other.departures.head is False for other in of_method)
+    departs = one.departures.hyperparameters or one.departures.others or head
     return one.departures.hyperparameters is not None and not departs and not one.tuned
 
 

@@ -25,6 +25,7 @@ _SETTING_ROOTS = (
     "batch_norm_images",
 )
 _HYPERPARAMETER = "hyperparameters."
+_HEAD = "recipe.head"
 _ALWAYS_NAMED = ("cache_resized", "decode")
 """Settings that change pixels for the sake of speed: in a label even where all rows have them."""
 
@@ -40,7 +41,7 @@ def row_labels(runs: pd.DataFrame, candidates: Sequence[Candidate], chosen: Chos
         chosen: which of them stand for their methods.
     """
     settings = [_without_missing(row) for row in runs.drop_duplicates("setting").astype(object).to_dict("records")]
-    departures = {one.setting: one.departures.hyperparameters for one in candidates}
+    departures = {one.setting: one.departures for one in candidates}
     called = {one.setting: one.result.method.name or display_name(one.method) for one in candidates}
     # Models that were not trained here have settings that are not known here.
     foreign = [row for row in settings if row["revision"] in (SCORED, IMPORTED)]
@@ -59,11 +60,11 @@ def row_labels(runs: pd.DataFrame, candidates: Sequence[Candidate], chosen: Chos
     if all(row.get("recipe.name") == "paper" for row in settings):  # authors' own, so no part of a method's name
         common = [name for name in common if not name.startswith("recipe.")]
     shared = _varying(settings, [name for name in common if name != "revision"])
-    usual = {"decode": "cpu", "recipe.head": _of_most(settings, "recipe.head")}  # a few methods have their own head
+    usual = {"decode": "cpu", _HEAD: _of_most(settings, _HEAD)}  # a few methods have their own head
     for row in settings:
         setting, searched = row["setting"], "tuning_trials" in row
         named = list(dict.fromkeys([*_ALWAYS_NAMED, *shared, *own[row["method"], searched]]))
-        departing = departures[setting]
+        departing = departures[setting].hyperparameters
         if setting in chosen.defaults:
             named = [name for name in named if name in _ALWAYS_NAMED or name == "batch_norm_images"]
         elif departing is not None:
@@ -71,6 +72,9 @@ def row_labels(runs: pd.DataFrame, candidates: Sequence[Candidate], chosen: Chos
             named = [name for name in named if _HYPERPARAMETER not in name or name in departing_names]
             named += [] if searched else [name for name in departing_names if name not in named]
         differing = [name for name in named if name in row and row[name] != usual.get(name)]
+        departs = departures[setting].head
+        if departs is not None:
+            differing = [*(name for name in differing if name != _HEAD), *([_HEAD] if departs else [])]
         search = [f"tuned in {row['tuning_trials']:g} trials"] if searched else []
         parts = [called[setting], *search, *(_setting(name, row[name]) for name in differing)]
         labels[setting] = ", ".join(parts)

@@ -411,10 +411,27 @@ def test_in_a_table_of_the_papers_own_recipes_they_are_no_part_of_the_names(boar
     assert set(board.rows["label"]) == {"Cross Entropy", "BalPoE"}
 
 
-def test_a_head_is_named_where_it_is_not_that_of_most_rows(boards, make_result):
-    cosine = [make_result(method, top1=top1) for method, top1 in (("ce", 3.0), ("balpoe", 2.0))]
-    (board,) = boards(*cosine, make_result("vs", recipe={"head": "linear"}, top1=1.0))
-    assert list(board.rows["label"]) == ["Cross Entropy", "BalPoE", "VS Loss, head=linear"]
+@pytest.mark.parametrize(
+    ("head", "labels"),
+    [
+        ("cosine", ["Cross Entropy", "BalPoE", "VS Loss, head=cosine", "mine"]),
+        ("linear", ["Cross Entropy, head=linear", "BalPoE, head=linear", "VS Loss", "mine"]),
+    ],
+)
+def test_a_head_is_named_where_it_is_not_the_methods_own(boards, make_result, head, labels):
+    # The digits' recipe has a cosine classifier, VS loss always a linear one. Of an unknown method nothing is known.
+    scores = {"ce": 4.0, "balpoe": 3.0, "vs": 2.0, "mine": 1.0}
+    (board,) = boards(*(make_result(method, top1=top1, recipe={"head": head}) for method, top1 in scores.items()))
+    assert list(board.rows["label"]) == labels
+
+
+def test_the_run_that_a_method_starts_from_does_not_stand_for_another_unnamed(boards, make_result):
+    # GML has a cosine classifier and hands it on to its teacher, balanced softmax; the recipe has a linear one.
+    linear = {"recipe": {"head": "linear"}, "settings": {"train": "head"}}
+    cosine = {**linear, "recipe": {"head": "cosine"}}
+    rows = [make_result("gml", top1=9.0, **cosine), make_result("balanced_softmax", top1=8.0, **cosine)]
+    (board,) = boards(*rows, make_result("ce", top1=7.0, **linear))
+    assert list(board.rows["label"]) == ["GML", "Balanced Softmax, head=cosine", "Cross Entropy"]
 
 
 def test_times_of_other_machines_are_not_compared(make_result):
