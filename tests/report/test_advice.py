@@ -223,10 +223,15 @@ def test_what_a_confidence_means_from_the_bins(tmp_path, make_result, sure, righ
 
 
 def test_the_plainest_row_is_the_one_that_does_nothing_about_rare_classes(tmp_path, make_result):
-    def stored(method, top1, seconds, prior, **settings):
+    def stored(method, top1, seconds, prior, head="cosine", **settings):
         for seed in range(3):
             result = make_result(
-                method, seed, top1=top1 + seed / 10, cost={"training_seconds": seconds}, settings=settings
+                method,
+                seed,
+                top1=top1 + seed / 10,
+                recipe={"head": head},
+                cost={"training_seconds": seconds},
+                settings=settings,
             )
             record = result.method.model_copy(update={"logit_prior": prior})
             Store(tmp_path).save(result.model_copy(update={"method": record}))
@@ -234,7 +239,7 @@ def test_the_plainest_row_is_the_one_that_does_nothing_about_rare_classes(tmp_pa
     stored("balpoe", 60.0, 30.0, 0.0)
     stored("ce", 50.0, 12.0, 1.0)
     stored("cutmix", 52.0, 11.0, 1.0, hyperparameters={"cutmix": 1.0})
-    stored("vs", 51.0, 10.0, None)
+    stored("vs", 51.0, 10.0, None, head="linear")
     runs = collect([tmp_path])
     (board,) = leaderboards(runs)
     assert "Over Cross Entropy, the cheapest row that does nothing about rare classes, it gains 10.0 points" in advise(
