@@ -142,9 +142,10 @@ def _seeds(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None)
     lacking = [row for row in rows if row not in short and _shares_too_few(row, leaderboard)]
     if not short and not lacking:
         return None
-    # No seeds are the table's where its rows have none in common: one row's seeds are then for the others to have.
-    compared = leaderboard.seeds or [int(seed) for seed in max(rows, key=lambda row: row["n"])["seeds"].split(",")]
-    needed = sorted({*compared, *range(_SEEDS)} if short else compared)
+    # No seeds are the table's where its rows have none in common: one row's are then for the others to have.
+    fullest = max(rows, key=lambda row: row["n"])
+    compared = leaderboard.seeds or [int(seed) for seed in fullest["seeds"].split(",")]
+    needed = sorted({*leaderboard.seeds, *range(_SEEDS)} if short else compared)
     commands: list[str] = []
     failed: dict[str, list[int]] = {}
     if stored is not None:

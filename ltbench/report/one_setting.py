@@ -26,8 +26,8 @@ class Departures:
     others: Mapping[str, Any]
     """Settings of the recipe and of the run; the classifier head is none of them."""
     head: bool | None
-    """Whether the classifier head is not the method's own, or the recipe's where it has none. None: it is not the
-    recipe's, and may be the own one of a method that is not known here."""
+    """Whether the classifier head is not the method's own, or the recipe's where it has none. None: that is
+    not known, of a method or a recipe of the user's own."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,12 @@ def _departures(result: Result) -> Departures:
         if (value := getattr(config, name)) not in (None, usual)
     }
     if not isinstance(recipe, Recipe):
-        return Departures(own, others, False)
+        return Departures(own, others, None)
     usual = recipe_of(recipe.name, config.dataset, config.train)
     if recipe.name == "paper" and result.method.paper is not None:
         usual = result.method.paper.recipe
     if usual is None:
-        return Departures(own, others, False)
+        return Departures(own, others, None)
     differing = _differing(recipe.model_dump(exclude={"name", "epochs", "head"}), usual.model_dump())
     return Departures(own, {**others, **differing}, _departing_head(config.method, recipe.head, usual.head))
 

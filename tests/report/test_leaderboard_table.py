@@ -425,6 +425,16 @@ def test_a_head_is_named_where_it_is_not_the_methods_own(boards, make_result, he
     assert list(board.rows["label"]) == labels
 
 
+def test_a_head_of_the_users_own_recipe_is_named_where_rows_differ(boards, make_result):
+    heads = {"ce": "cosine", "balpoe": "cosine", "sade": "linear"}
+    mixed = {"hyperparameters": {"mixup": 0.7}}
+    (board,) = boards(
+        *(make_result(method, recipe={"name": "mine", "head": head}, settings=mixed) for method, head in heads.items())
+    )
+    labels = {"Cross Entropy, mixup=0.7", "BalPoE, mixup=0.7", "SADE, head=linear, mixup=0.7"}
+    assert set(board.rows["label"]) == labels
+
+
 def test_the_run_that_a_method_starts_from_does_not_stand_for_another_unnamed(boards, make_result):
     # GML has a cosine classifier and hands it on to its teacher, balanced softmax; the recipe has a linear one.
     linear = {"recipe": {"head": "linear"}, "settings": {"train": "head"}}
