@@ -136,7 +136,7 @@ def estimate(
         from ltbench.cli.estimate_table import show_estimate
         from ltbench.cli.progress_bars import RunProgress
         from ltbench.progress import ProgressUpdate
-        from ltbench.report.collection import collect
+        from ltbench.report.collection import LONG, collect
         from ltbench.runs.estimate import estimate
         from ltbench.runs.options import for_run
 
@@ -148,7 +148,7 @@ def estimate(
         compiled=compiled,
     )
     default = DEFAULT_RESULTS
-    stored = collect(results or ([default] if default.is_dir() else []), without=("curve", "shift"))
+    stored = collect(results or ([default] if default.is_dir() else []), LONG)
     with RunProgress(len(configs), lambda position: configs[position].method, "estimate") as progress:
         for position, config in enumerate(configs):
             told = for_run(replace(options, listener=progress.listener), position)

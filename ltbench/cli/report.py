@@ -15,8 +15,6 @@ from ltbench.cli.output import echo, echo_stderr, write_output
 from ltbench.paths import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ltbench.report.collection import Collection
     from ltbench.report.render import Block
 
@@ -87,34 +85,34 @@ def report(
     if diff is not None:
         _print_difference(diff, folders, style, output)
         return
-    from ltbench.report import render
-    from ltbench.report.citations import bibtex
-    from ltbench.report.collection import collect, no_search_for_cycles, of_methods, of_runs, of_settings
-    from ltbench.report.contents import contents, parse_parts
-    from ltbench.report.leaderboard import leaderboards
-    from ltbench.report.leaderboard_table import View
-    from ltbench.report.left_out import counted, left_out, messages
+    from ltbench.report.collection import LONG, collecting, no_search_for_cycles, of_methods, of_runs, of_settings
 
-    if suite is not None:
-        from ltbench.cli.suite_cells import missing_sentence, missing_table, suite_runs
-        from ltbench.runs.suite import cells, of_suite
+    there = folders if suite is None else [folder for folder in folders if folder.is_dir()]
+    with collecting(there, LONG) as collected, no_search_for_cycles():
+        from ltbench.report import render  # not above: a second process has begun to read
+        from ltbench.report.citations import bibtex
+        from ltbench.report.contents import contents, parse_parts
+        from ltbench.report.leaderboard import leaderboards
+        from ltbench.report.leaderboard_table import View
+        from ltbench.report.left_out import counted, left_out, messages
 
-    names = parse_parts(parts)
-    view = View.parsed(columns, sort, settings)
-    unneeded = _unneeded(names, figures, style)
-    terminal = style == "text" and output is None and sys.stdout.isatty()
-    with no_search_for_cycles():
+        names = parse_parts(parts)
+        view = View.parsed(columns, sort, settings)
+        terminal = style == "text" and output is None and sys.stdout.isatty()
         lacking: list[Block] = []
         if suite is not None:
+            from ltbench.cli.suite_cells import missing_sentence, missing_table, suite_runs
+            from ltbench.runs.suite import cells, of_suite
+
             described = suite_runs(suite)
-            read = collect([folder for folder in folders if folder.is_dir()], unneeded)
+            read = collected()
             found = cells(described, list(read.results.values()))
             read = of_runs(read, of_suite(described, read.results))
             lacking = [missing_table(suite, found, folders)]
             if style not in ("text", "md"):
                 echo_stderr(missing_sentence(suite, found))
         else:
-            read = collect(folders, unneeded)
+            read = collected()
         missing = left_out(read)
         for message in messages(missing):
             echo_stderr(f"left out: {message}")
@@ -139,21 +137,14 @@ def report(
         else:
             fold = parts is None and not explain
             fold_notes = style == "md" or not explain
-            shown = [*contents(boards, stored, names, read, view=view, fold=fold, fold_notes=fold_notes), *lacking]
-            text = _rendered(shown, style, title, terminal=terminal)
+            asked = contents(boards, stored, names, read, missing=missing, view=view, fold=fold, fold_notes=fold_notes)
+            text = _rendered([*asked, *lacking], style, title, terminal=terminal)
     if style not in ("text", "md"):
         echo_stderr(counted(read, missing))
     if terminal:  # rich has written out what acts on it, and its own colours must stay
         sys.stdout.write(text)
     else:
         write_output(text, output)
-
-
-def _unneeded(parts: "Sequence[str]", figures: str | None, style: str) -> list[str]:
-    """The fields of results, among the longest, that no part of a report is made of."""
-    if figures is not None or style == "html":  # the page has every figure
-        return []
-    return ["curve"] if {"shift", "reported"} & set(parts) else ["curve", "shift"]
 
 
 def _rendered(parts: "list[Block]", style: str, title: str | None, *, terminal: bool) -> str:
@@ -197,8 +188,8 @@ def _write_figures(figures: str, stored: "Collection", methods: list[str], folde
     """Write the figures of the largest leaderboard."""
     from ltbench.report.collection import of_methods
     from ltbench.report.figures import parse_names, write
-    from ltbench.report.figures.material import finished_runs, gather, largest
-    from ltbench.report.leaderboard import leaderboards
+    from ltbench.report.figures.material import finished_runs, gather
+    from ltbench.report.leaderboard import largest, leaderboards
 
     names = parse_names(figures)
     stored = of_methods(stored, methods)

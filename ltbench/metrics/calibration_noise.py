@@ -153,12 +153,19 @@ def consistency_bars(count: Floats, confidence: Floats) -> tuple[Floats, Floats]
     Returns:
         Two (B,) arrays, lower and upper end, 0 to 1; NaN for an empty bin.
     """
-    from scipy import stats  # not above: it takes long to import, and only a figure needs it
-
-    n = np.maximum(np.rint(count), 1)
-    low, high = (stats.binom.ppf(level, n, np.clip(confidence, 0, 1)) / n for level in (0.025, 0.975))
+    n, p = np.maximum(np.rint(count), 1), np.clip(confidence, 0, 1)
+    low, high = (_binomial_quantile(level, n, p) / n for level in (0.025, 0.975))
     empty = count <= 0
     return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
+
+
+def _binomial_quantile(level: float, n: Floats, p: Floats) -> Floats:
+    """The least k with P(X <= k) >= level; as scipy.stats.binom.ppf, which takes longer to import than to draw with."""
+    k = np.ceil(scipy.special.bdtrik(level, n, np.clip(p, 1e-12, 1 - 1e-12)))
+    k = np.clip(k, 0, n)
+    less = np.maximum(k - 1, 0)
+    least: Floats = np.where(scipy.special.bdtr(less, n.astype(int), p) >= level, less, k)
+    return least
 
 
 @dataclass(frozen=True)
@@ -173,39 +180,52 @@ class _Moments:
 class _Gaps:
     """Measured gaps of the bins of models' seeds, and what would be measured if the true ones were a multiple of them.
 
+    Holds (K,) values, those of the bins that have images: of a calibrated model's bins half have none.
+
     Args:
         count: (m, n, B) images in each bin, as confidence and accuracy.
     """
 
     def __init__(self, count: Floats, confidence: Floats, accuracy: Floats) -> None:
+        there = count > 0
+        bins = there.sum(-1)
+        self.first = np.concatenate([[0], np.cumsum(bins)[:-1]])
+        """(m n,) place of the first bin of each seed."""
+        self.model = np.repeat(np.arange(len(count)), bins.sum(-1))
+        """(K,) model of each bin."""
         self.images = count.sum(-1)
-        self.fraction = count / self.images[..., None]
-        self.count = np.maximum(count, 1)
-        self.confidence = np.clip(np.where(count > 0, confidence, 0.5), 0, 1)
-        self.gap = np.where(count > 0, accuracy - self.confidence, 0.0)
-        self.measured = (self.fraction * np.abs(self.gap)).sum(-1)
+        self.fraction = (count / self.images[..., None])[there]
+        self.count = count[there]
+        self.confidence = np.clip(confidence[there], 0, 1)
+        gap = accuracy[there] - self.confidence
+        self.measured = self._over_bins(self.fraction * np.abs(gap))
         # No gap gives a direction: one standard error of each bin does, away from 0 and 1.
-        error = np.sqrt(self.confidence * (1 - self.confidence) / self.count) * (count > 0)
+        error = np.sqrt(self.confidence * (1 - self.confidence) / self.count)
         directed = np.where(self.confidence > 0.5, -error, error)
-        self.gap = np.where(self.measured.any(-1)[:, None, None], self.gap, directed)
+        self.gap = np.where((self.measured.max(-1) > 0)[self.model], gap, directed)
         # A binomial deviation where images are few, e.g. one in a bin, is not that of a normal distribution.
         normal = np.sqrt(2 / np.pi * self.count * self.confidence * (1 - self.confidence))
         exact = mean_deviation(self.count, self.confidence)
         self.shape = np.divide(exact, normal, out=np.ones_like(normal), where=normal > 0)
 
+    def _over_bins(self, values: Floats) -> Floats:
+        """(m, n) sums over the (K,) bins of each seed."""
+        sums: Floats = np.add.reduceat(values, self.first).reshape(self.images.shape)
+        return sums
+
     def moments(self, scale: Floats) -> _Moments:
         """True value, expected value and standard deviation of the ECE where gaps are (m,) times the measured ones."""
-        accuracy = np.clip(self.confidence + scale[:, None, None] * self.gap, 0, 1)
+        accuracy = np.clip(self.confidence + scale[self.model] * self.gap, 0, 1)
         gap = np.abs(accuracy - self.confidence)
         noise = np.maximum(self.shape * np.sqrt(accuracy * (1 - accuracy) / self.count), 1e-12)
         folded = noise * np.sqrt(2 / np.pi) * np.exp(-((gap / noise) ** 2) / 2) + gap * scipy.special.erf(
             gap / noise / np.sqrt(2)
         )
-        true = (self.fraction * gap).sum(-1)
-        within = (self.fraction**2 * np.maximum(gap**2 + noise**2 - folded**2, 0)).sum(-1)
-        between = ((self.fraction * gap**2).sum(-1) - true**2) / self.images
+        true = self._over_bins(self.fraction * gap)
+        within = self._over_bins(self.fraction**2 * np.maximum(gap**2 + noise**2 - folded**2, 0))
+        between = (self._over_bins(self.fraction * gap**2) - true**2) / self.images
         deviation = np.sqrt(within + np.maximum(between, 0))
-        return _Moments(true.mean(-1), (self.fraction * folded).sum(-1).mean(-1), deviation.mean(-1))
+        return _Moments(true.mean(-1), self._over_bins(self.fraction * folded).mean(-1), deviation.mean(-1))
 
     def true_error(self, deviations: float, spread: Floats) -> Floats:
         """(m,) true ECE from which the measured one is so many standard deviations away; 0 where there is none.

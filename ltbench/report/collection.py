@@ -3,19 +3,30 @@
 import gc
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from ltbench.config import Recipe
 from ltbench.declared import method_named
-from ltbench.errors import LtbenchError, unknown
+from ltbench.errors import LtbenchError, LtbenchWarning, unknown
 from ltbench.printable import printable, printable_name, printable_values
+from ltbench.report.background import in_background
 from ltbench.report.how_trained import backbone_name
+from ltbench.results.records import CurvePoint, ShiftTable
 from ltbench.results.schema import Result
-from ltbench.results.store import content_of, parsed, read
+from ltbench.results.store import content_of, parsed, read, read_field
+
+LONG = ("curve", "shift")
+"""The longest fields of a result, half of it in memory, which few parts of a report are made of."""
+MANY = 1000
+"""Number of files from which a second process is worth its start and what it sends."""
+OWN = 0.5
+"""Fraction of many files that the first process reads; before, it imports what a report is made with."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,28 @@ class Collection:
     """One message per file of a run whose copies contradict each other; none of them counts."""
     unreadable: list[str] = field(default_factory=list)
     """One message per folder that cannot be read."""
+    without: tuple[str, ...] = ()
+    """Fields of ``LONG`` that the results lack."""
+
+    def shift(self, run_id: str) -> ShiftTable | None:
+        """Figures of a run under label shift, read now if they were not before; None with a warning if damaged."""
+        shift: ShiftTable | None = self._field(run_id, "shift")
+        if shift is None or all(map(str.isprintable, shift.distribution)):
+            return shift
+        return shift.model_copy(update={"distribution": list(map(printable, shift.distribution))})
+
+    def curve(self, run_id: str) -> list[CurvePoint]:
+        """Training curve of a run, read now if it was not before; empty with a warning if damaged."""
+        return self._field(run_id, "curve") or []
+
+    def _field(self, run_id: str, name: str) -> Any:
+        if name not in self.without:
+            return getattr(self.results[run_id], name)
+        try:
+            return read_field(self.paths[run_id], name)
+        except LtbenchError as error:
+            warnings.warn(f"{name} of run {run_id} is left out: {error}", LtbenchWarning, stacklevel=3)
+            return None
 
     @property
     def left_out(self) -> list[str]:
@@ -46,47 +79,80 @@ def collect(folders: Iterable[str | Path], without: Sequence[str] = ()) -> Colle
 
     Args:
         folders: a run that stands in several is taken once; one that is done before one that is not.
-        without: fields of results that are not needed, such as ``curve``; see ``ltbench.results.store.parsed``.
+        without: fields of ``LONG``, that are read where a part of the report needs them, by
+            ``Collection.curve`` and ``Collection.shift``.
 
     Raises:
         LtbenchError: if a folder is not there.
     """
-    with no_search_for_cycles():
-        return _collected(folders, without)
+    with collecting(folders, without) as collected:
+        return collected()
 
 
-def _collected(folders: Iterable[str | Path], without: Sequence[str]) -> Collection:
+@contextmanager
+def collecting(folders: Iterable[str | Path], without: Sequence[str] = ()) -> Iterator[Callable[[], Collection]]:
+    """Begin to read every result below some folders; see ``collect``.
+
+    Many files are read by two processes, and the second one begins at once: there is something else to do meanwhile.
+
+    Yields:
+        a function that reads the rest and gives all.
+
+    Raises:
+        LtbenchError: if a folder is not there.
+    """
+    unreadable: list[str] = []
+    files = [path for folder in folders for path in result_files(Path(folder), unreadable.append)]
+    own = len(files) if len(files) < MANY else int(OWN * len(files))
+    with in_background(partial(_read_each, files[own:], without)) if own < len(files) else nullcontext(list) as others:
+
+        def collected() -> Collection:
+            found = _read_each(files[:own], without) + others()
+            return _collected(list(zip(files, found, strict=True)), without, unreadable)
+
+        yield collected
+
+
+def _collected(found: Sequence[tuple[Path, Result | str]], without: Sequence[str], unreadable: list[str]) -> Collection:
+    """The runs among what was read of each file."""
     copies: dict[str, list[tuple[Result, Path]]] = {}
     problems: list[str] = []
-    unreadable: list[str] = []
-    files = 0
-    share = _Shared()
-    for path in (path for folder in folders for path in result_files(Path(folder), unreadable.append)):
-        files += 1
-        try:
-            content = content_of(path)
-            result = share(shown(parsed(content, path, without), content))
-        except LtbenchError as error:
-            problems.append(str(error))
-            continue
-        copies.setdefault(result.run_id, []).append((result, path))
+    for path, one in found:
+        if isinstance(one, str):
+            problems.append(one)
+        else:
+            copies.setdefault(one.run_id, []).append((one, path))
     results: dict[str, Result] = {}
     paths: dict[str, Path] = {}
     conflicts: list[str] = []
-    for run_id, found in copies.items():
-        if len(found) > 1 and without:  # whole, so that they can be compared
-            found = [(shown(read(path)), path) for _, path in found]
-        if one := the_run(found):
-            results[run_id], paths[run_id] = one
+    for run_id, some in copies.items():
+        if len(some) > 1 and without:  # whole, so that they can be compared
+            some = [(shown(read(path)), path) for _, path in some]
+        if the_one := the_run(some):
+            results[run_id], paths[run_id] = the_one
         else:
-            conflicts += [_conflict(path, run_id, found) for _, path in found]
+            conflicts += [_conflict(path, run_id, some) for _, path in some]
     for same in same_runs(results):
-        found = [(results[run_id], paths[run_id]) for run_id in same]
-        if the_run(found) is None:
-            conflicts += [_conflict(path, result.run_id, found) for result, path in found]
+        some = [(results[run_id], paths[run_id]) for run_id in same]
+        if the_run(some) is None:
+            conflicts += [_conflict(path, result.run_id, some) for result, path in some]
             for run_id in same:
                 del results[run_id], paths[run_id]
-    return Collection(results, paths, problems, files, conflicts, unreadable)
+    return Collection(results, paths, problems, len(found), conflicts, unreadable, tuple(without))
+
+
+def _read_each(files: Sequence[Path], without: Sequence[str]) -> list[Result | str]:
+    """The result of each file, or a message on what is wrong with it."""
+    share = _Shared()
+    found: list[Result | str] = []
+    with no_search_for_cycles():
+        for path in files:
+            try:
+                content = content_of(path)
+                found.append(share(shown(parsed(content, path, without), content)))
+            except LtbenchError as error:
+                found.append(str(error))
+    return found
 
 
 class _Shared:
@@ -195,14 +261,24 @@ def shown(result: Result, content: bytes | None = None) -> Result:
     paper = result.method.paper
     bibtex = paper.bibtex if paper else ""
     if content is not None:
-        escapes = content.count(b"\\") - json.dumps(bibtex).count("\\")
+        escapes = content.count(b"\\") - _escapes(bibtex)
         plain = content.isascii() or content.decode().replace("\n", "").isprintable()
-        if plain and not escapes and b"\x7f" not in content and bibtex == printable(bibtex):
+        if plain and not escapes and b"\x7f" not in content and _is_printable(bibtex):
             return result
     values = printable_values(result.model_dump(mode="json"))
     if paper:
         values["method"]["paper"]["bibtex"] = printable(bibtex)
     return Result.model_validate(values)
+
+
+@lru_cache
+def _escapes(text: str) -> int:
+    return json.dumps(text).count("\\")
+
+
+@lru_cache
+def _is_printable(text: str) -> bool:
+    return text == printable(text)
 
 
 @contextmanager
@@ -311,4 +387,4 @@ def result_files(folder: Path, report_unreadable: Callable[[str], None]) -> list
         # A folder named like a result is reported as one that cannot be read.
         candidates = names + [name for name in below if name.endswith(".json")]
         found += [Path(place, name) for name in candidates if name.endswith(".json") and not name.startswith(".")]
-    return sorted(found)
+    return sorted(found, key=lambda path: path.parts)

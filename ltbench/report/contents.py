@@ -12,7 +12,7 @@ from ltbench.report.collection import Collection
 from ltbench.report.label_shift import shift_tables
 from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.leaderboard_table import DIFFERENCES_NOTE, NOTE, View, differences_table, leaderboard_table
-from ltbench.report.left_out import counted
+from ltbench.report.left_out import LeftOut, counted
 from ltbench.report.render import Block
 from ltbench.report.reported import HEADER, cells, notes, reported
 from ltbench.report.split_reasons import split_reasons
@@ -69,6 +69,7 @@ def contents(
     names: Sequence[str] = USUAL,
     read: Collection | None = None,
     *,
+    missing: Sequence[LeftOut] | None = None,
     view: View | None = None,
     fold: bool = False,
     fold_notes: bool = False,
@@ -80,6 +81,7 @@ def contents(
         stored: what they are made of.
         names: the parts that are wanted, of ``PARTS``.
         read: all that was read, if ``stored`` is a part of it.
+        missing: what ``left_out`` says of it, where that is known.
         view: columns, order and opened methods of the leaderboards.
         fold: whether all but the leaderboards is folded.
         fold_notes: whether what the columns mean is folded.
@@ -100,7 +102,7 @@ def contents(
     notes = [_NOTES[name] for name in names if name in _NOTES]
     yield from [Folded("What the columns mean", lambda: notes)] if fold_notes and notes else notes
     yield from split_reasons(leaderboards)
-    yield counted(read or stored)
+    yield counted(read or stored, missing)
     if "advice" in names and not fold:  # at the end, where a terminal shows it, and that of the largest table last
         for leaderboard in sorted(leaderboards, key=lambda leaderboard: len(leaderboard.rows)):
             yield from PARTS["advice"](leaderboard, stored)

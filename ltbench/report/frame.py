@@ -13,7 +13,7 @@ from ltbench.config.recipes import PAPER
 from ltbench.declared import data_set
 from ltbench.paths import DEFAULT_RESULTS
 from ltbench.printable import printable_name
-from ltbench.report.collection import Collection, collect
+from ltbench.report.collection import LONG, Collection, collect
 from ltbench.results.schema import Result
 
 METRICS = (
@@ -47,7 +47,7 @@ def load_results(*folders: str | Path) -> pd.DataFrame:
     Raises:
         LtbenchError: if a folder is not there.
     """
-    stored = collect(folders or (DEFAULT_RESULTS,), without=("curve", "shift"))
+    stored = collect(folders or (DEFAULT_RESULTS,), LONG)
     rows = frame(stored)
     rows.attrs["problems"] = stored.left_out
     return rows

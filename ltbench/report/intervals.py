@@ -13,7 +13,8 @@ from ltbench.report.compare import accuracy_interval, class_balanced_weights
 
 OF = ("top1", "macro")
 """The metrics that have intervals."""
-Unpacked = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+Classes = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""(N,) labels and predicted classes of the test images."""
 
 
 def of_rows(run_ids: Mapping[str, Iterable[str]], stored: Collection) -> pd.DataFrame:
@@ -33,20 +34,20 @@ def of_rows(run_ids: Mapping[str, Iterable[str]], stored: Collection) -> pd.Data
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=float)
 
 
-def _interval(predictions: list[Unpacked], runs: int) -> list[float]:
+def _interval(predictions: list[Classes], runs: int) -> list[float]:
     labels = {one[0].tobytes() for one in predictions}
     if len(predictions) < runs or len(labels) != 1:
         return [float("nan")] * (2 * len(OF))
-    right = np.stack([label == predicted for label, predicted, _ in predictions])
+    right = np.stack([label == predicted for label, predicted in predictions])
     return [*accuracy_interval(right), *accuracy_interval(right, class_balanced_weights(predictions[0][0]))]
 
 
-def _unpacked(run_id: str, stored: Collection) -> Unpacked | None:
+def _unpacked(run_id: str, stored: Collection) -> Classes | None:
     result = stored.results[run_id]
     if result.outcomes is None or not result.outcomes.images:
         return None
     try:
-        labels, predicted, confidence = result.outcomes.unpack()
+        labels, predicted = result.outcomes.unpack_classes()
     except ValueError as error:
         warnings.warn(f"{stored.paths[run_id]}: {error}; its row has no interval", LtbenchWarning, stacklevel=2)
         return None
@@ -55,4 +56,4 @@ def _unpacked(run_id: str, stored: Collection) -> Unpacked | None:
         message = f"the packed predictions (outcomes) give an accuracy of {accuracy:.2f} and not {result.test.top1:.2f}"
         warnings.warn(f"{stored.paths[run_id]}: {message}; its row has no interval", LtbenchWarning, stacklevel=2)
         return None
-    return labels, predicted, confidence
+    return labels, predicted

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +18,7 @@ from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.leaderboard_table import spread
 from ltbench.report.table import Table
-from ltbench.results.schema import Result
+from ltbench.results.records import ShiftTable
 
 PRIORS = {
     "unknown": "nothing is known of the shifted sets",
@@ -123,46 +123,37 @@ def short(distribution: object) -> str:
 def _figures(stored: Collection, run_id: str, *, floors: bool) -> tuple[list[tuple[Any, ...]], list[tuple[float, ...]]]:
     """Each shifted set of a run, and what was measured on it: the metrics and the noise floor.
 
-    Empty lists where it has no figures, or damaged ones (with a warning).
+    Empty lists where it has no figures.
     """
-    result = stored.results[run_id]
-    try:
-        figures = {name: getattr(result.shift, name, []) for name in (*_SET, *_METRICS)}
-        if len({len(values) for values in figures.values()}) > 1:
-            raise ValueError("columns are of different lengths")
-        known = _floors(result, figures) if floors else [math.nan] * len(figures["distribution"])
-    except ValueError as error:
-        warnings.warn(f"{stored.paths[run_id]}: figures under label shift are damaged: {error}", LtbenchWarning, 2)
+    shift = stored.shift(run_id)
+    if shift is None:
         return [], []
-    sets = list(zip(*(figures[name] for name in _SET), strict=True))
-    return sets, list(zip(*(figures[name] for name in _METRICS), known, strict=True))
+    known = _floors(stored, run_id, shift) if floors else [math.nan] * len(shift.ece)
+    sets = list(zip(*(getattr(shift, name) for name in _SET), strict=True))
+    return sets, list(zip(*(getattr(shift, name) for name in _METRICS), known, strict=True))
 
 
-def _floors(result: Result, figures: Mapping[str, Sequence[Any]]) -> list[float]:
-    """The noise floor of each ECE; where a result does not store it, from its images as long as nothing corrects them.
-
-    Raises:
-        ValueError: if a stored column is of another length.
-    """
-    rows = len(figures["distribution"])
-    if result.shift is not None and result.shift.ece_floor:
-        if len(result.shift.ece_floor) != rows:
-            raise ValueError("noise floors are of other rows")
-        return list(result.shift.ece_floor)
-    floors = np.full(rows, np.nan)
-    plain = [place for place, prior in enumerate(figures["prior"]) if prior == "unknown"]
+def _floors(stored: Collection, run_id: str, shift: ShiftTable) -> list[float]:
+    """The noise floor of each ECE; where a result does not store it, from its images if nothing corrects them."""
+    if shift.ece_floor:
+        return shift.ece_floor
+    floors = np.full(len(shift.ece), np.nan)
+    plain = [place for place, prior in enumerate(shift.prior) if prior == "unknown"]
+    result = stored.results[run_id]
     if result.outcomes is None or not plain:
         return floors.tolist()
     try:
         labels, _, confidence = result.outcomes.unpack()
-    except ValueError:  # of which the row's interval tells
+    except ValueError as error:
+        message = f"{stored.paths[run_id]}: {error}; the noise floors of its ECE under label shift are not known"
+        warnings.warn(message, LtbenchWarning, stacklevel=2)
         return floors.tolist()
     images = _images_of_sets(labels.tobytes(), tuple(result.data.trained_on))
     cells = bin_of(confidence)
     tables = {}
     for place in plain:
-        index = images.get(figures["distribution"][place], _NONE)
-        if len(index) and len(index) == figures["images"][place]:
+        index = images.get(shift.distribution[place], _NONE)
+        if len(index) and len(index) == shift.images[place]:
             tables[place] = confidence_table(confidence[index], cells[index])
     if tables:
         count, mean = (np.stack(column) for column in zip(*tables.values(), strict=True))

@@ -4,8 +4,9 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from ltbench.declared import display_name
 from ltbench.errors import LtbenchError
 from ltbench.report import calibration, compare, intervals
+from ltbench.report.background import in_background
 from ltbench.report.best_row import Comparison, compare_with_best, table_seeds
-from ltbench.report.collection import Collection
+from ltbench.report.collection import MANY, Collection
 from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, frame
 from ltbench.report.how_trained import HowTrained, how_trained
 from ltbench.report.one_setting import Candidate, Chosen, candidate, choose
@@ -252,7 +254,9 @@ def _measured(runs: pd.DataFrame, stored: Collection, labels: dict[str, str]) ->
     shortest = grouped["training_seconds"].min()  # the one that other work on the machine disturbed least
     means["training_seconds"] = shortest
     of_rows = dict(rows["run_ids"])
-    found = [intervals.of_rows(of_rows, stored), calibration.of_rows(of_rows, stored)]
+    calibrated = partial(calibration.of_rows, of_rows, stored)
+    with in_background(calibrated) if len(runs) >= MANY else nullcontext(calibrated) as of_calibration:
+        found = [intervals.of_rows(of_rows, stored), of_calibration()]
     return rows.join([means, deviations, *found])
 
 
@@ -371,3 +375,8 @@ def _balanced(result: Result) -> bool:
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def largest(leaderboards: Sequence[Leaderboard]) -> Leaderboard:
+    """The leaderboard with the most settings, and of those the one with the most runs."""
+    return max(leaderboards, key=lambda leaderboard: (len(leaderboard.rows), leaderboard.rows["n"].sum()))

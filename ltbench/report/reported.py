@@ -1,8 +1,9 @@
 """Reported numbers beside measured ones: the gap, the source, and what differs."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from statistics import fmean
 from typing import Any
 
@@ -13,6 +14,7 @@ from ltbench.config.format_settings import format_value
 from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.published import figures
+from ltbench.results.records import ShiftTable
 from ltbench.results.schema import Result
 
 METRICS = {
@@ -100,16 +102,25 @@ def _of_leaderboard(leaderboard: Leaderboard, stored: Collection) -> Iterator[Fi
             continue
         if with_paper.config.train == "head":  # what is published is about networks that were trained as a whole
             continue
+        shifts = cache(partial(_shifts, stored, tuple(row["run_ids"])))
         for claim in with_paper.method.paper.claims:
             if same_data(claim, with_paper):
                 for _, experiment in figures(claim).groupby("source", sort=False):
-                    yield from _beside(
-                        leaderboard.title, row, runs, experiment, differences(claim, experiment, with_paper)
-                    )
+                    differs = differences(claim, experiment, with_paper)
+                    yield from _beside(leaderboard.title, row, runs, shifts, experiment, differs)
+
+
+def _shifts(stored: Collection, run_ids: Sequence[str]) -> list[ShiftTable]:
+    return [shift for run_id in run_ids if (shift := stored.shift(run_id)) is not None]
 
 
 def _beside(
-    leaderboard: str, row: dict[Any, Any], runs: list[Result], experiment: pd.DataFrame, differs: list[str]
+    leaderboard: str,
+    row: dict[Any, Any],
+    runs: list[Result],
+    shifts: Callable[[], list[ShiftTable]],
+    experiment: pd.DataFrame,
+    differs: list[str],
 ) -> Iterator[Figure]:
     """The figures of one source about one experiment."""
     recipe = runs[0].config.recipe
@@ -119,7 +130,7 @@ def _beside(
     alike = alike and _same_backbone(experiment["backbone"].iloc[0], runs[0])
     spreads = {figure["metric"]: float(figure["value"]) for figure in experiment.to_dict("records")}
     for figure in experiment.to_dict("records"):
-        name, measured = _measured(figure, row, runs)
+        name, measured = _measured(figure, row, shifts)
         if measured is None or pd.isna(measured):
             continue
         value = float(figure["value"])
@@ -139,7 +150,9 @@ def _beside(
         )
 
 
-def _measured(figure: dict[Any, Any], row: dict[Any, Any], runs: list[Result]) -> tuple[str, float | None]:
+def _measured(
+    figure: dict[Any, Any], row: dict[Any, Any], shifts: Callable[[], list[ShiftTable]]
+) -> tuple[str, float | None]:
     """Our name of a published metric, and what the runs have for it."""
     ours = METRICS.get((figure["metric"], figure["split"]))
     if ours is not None:
@@ -149,15 +162,15 @@ def _measured(figure: dict[Any, Any], row: dict[Any, Any], runs: list[Result]) -
         return figure["metric"], None
     distribution = f"{'forward' if shifted[1] == 'fwd' else 'backward'}-{shifted[2]}"
     known = figure["method"].endswith(_WITH_PRIOR)
-    values = [value for run in runs for value in _shifted(run, distribution, "known" if known else "unknown")]
+    wanted = (distribution, "known" if known else "unknown")
+    values = [
+        top1
+        for shift in shifts()
+        for name, prior, top1 in zip(shift.distribution, shift.prior, shift.top1, strict=True)
+        if (name, prior) == wanted
+    ]
     name = f"Acc, {distribution}{', prior known' if known else ''}"
-    return name, fmean(values) if values and len(values) == len(runs) else None
-
-
-def _shifted(run: Result, distribution: str, prior: str) -> Iterator[float]:
-    if run.shift is not None:
-        columns = zip(run.shift.distribution, run.shift.prior, run.shift.top1, strict=True)
-        yield from (top1 for name, known, top1 in columns if (name, known) == (distribution, prior))
+    return name, fmean(values) if values and len(values) == row["n"] else None
 
 
 def differences(claim: str, experiment: pd.DataFrame, run: Result) -> list[str]:

@@ -43,14 +43,16 @@ class PackedPredictions(Frozen):
         Raises:
             ValueError: if the text is damaged.
         """
+        return *self.unpack_classes(), _unpack(self.confidence, self.images) / _UNIT
+
+    def unpack_classes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Labels and predicted classes, (N,) each; see ``unpack``, which takes longer."""
         labels = _unpack_shared(self.labels, self.images)  # the same in all runs on a test set
-        predicted, confidence = (_unpack(text, self.images) for text in (self.predicted, self.confidence))
-        return labels, predicted, confidence / _UNIT
+        return labels, _unpack(self.predicted, self.images)
 
     def right(self) -> NDArray[np.bool_]:
         """(N,) which images are classified correctly."""
-        labels, predicted, _ = self.unpack()
-        return np.equal(labels, predicted)
+        return np.equal(*self.unpack_classes())
 
 
 def _pack(values: NDArray[np.int64] | NDArray[np.float64]) -> str:

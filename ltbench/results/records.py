@@ -1,9 +1,9 @@
 """The records that a result consists of: metrics, data, method, cost, training curve."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from ltbench.config import Fraction, Frozen, NonNegative, Recipe
@@ -114,6 +114,15 @@ class ShiftTable(Frozen):
     )
     mce: list[Percent] = Field(default_factory=list)
     nll: list[NonNegative] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _one_entry_a_row(self) -> Self:
+        lengths = {name: len(column) for name, column in vars(self).items()}
+        if not lengths["ece_floor"]:  # of a result older than this column
+            del lengths["ece_floor"]
+        if len(set(lengths.values())) > 1:
+            raise ValueError("the columns have different numbers of entries")
+        return self
 
 
 class PaperRecord(Frozen):

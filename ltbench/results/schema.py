@@ -64,7 +64,7 @@ class Result(Frozen):
         trials = self.tuning.get("trials", 0) if self.tuning else 0
         if type(trials) is not int or trials < 0:
             raise ValueError("tuning.trials is no number of trials")
-        consistency.check(settings, self.data, self.metrics, self.shift, self.outcomes)
+        consistency.check(settings, self.data, self.metrics, self.outcomes)
         return self
 
     @property

@@ -13,7 +13,7 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from ltbench.report.collection import collect
 from ltbench.report.leaderboard import leaderboards
-from ltbench.report.page import page
+from ltbench.report.page import page, pictures
 from ltbench.results.store import Store
 
 FLAGS = (
@@ -91,7 +91,7 @@ def make_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         for result in results:
             Store(tmp_path).save(result)
         if not figures:
-            monkeypatch.setattr(page, "pictures", lambda *values, **options: [])
+            monkeypatch.setattr(pictures, "pictures", lambda *values, **options: {})
         stored = collect([tmp_path])
         path = tmp_path / "report.html"
         path.write_text(page.render(stored, leaderboards(stored), [tmp_path]), encoding="utf-8")

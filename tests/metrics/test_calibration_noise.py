@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from ltbench.metrics import calibration_noise as noise
 from ltbench.metrics.calibration import classwise_ece, reliability
@@ -62,6 +63,15 @@ def test_seeds_that_measure_the_same_say_what_one_says():
     one = table([50, 50], [0.6, 0.9], [0.5, 0.85])
     single, five = noise.estimate(*one), noise.estimate(*(np.repeat(values, 5, 0) for values in one))
     assert (five.floor, five.debiased, five.high) == pytest.approx((single.floor, single.debiased, single.high))
+
+
+@pytest.mark.parametrize("images", [1, 2, 3, 7, 20, 100, 999, 50_000])
+@pytest.mark.parametrize("level", [0.025, 0.975])
+def test_binomial_quantiles_are_those_of_scipy_stats(images, level):
+    shares = np.random.default_rng(0).random(300)
+    p = np.concatenate([[0, 1, 0.5, 1e-9, 1 - 1e-9], shares, shares**8, 1 - shares**8])
+    n = np.full(len(p), float(images))
+    assert np.array_equal(noise._binomial_quantile(level, n, p), stats.binom.ppf(level, n, p))
 
 
 def test_consistency_bars_hold_95_of_100_outcomes():

@@ -1,11 +1,13 @@
 """The results of some folders, read once."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from ltbench.errors import LtbenchError
-from ltbench.report.collection import collect, of_methods
+from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.report import collection
+from ltbench.report.collection import LONG, collect, of_methods
 from ltbench.results.store import Store, read
 
 
@@ -45,10 +47,38 @@ def test_copies_that_contradict_each_other_in_what_is_not_needed_are_in_conflict
     other = result.model_copy(update={"shift": result.shift.model_copy(update={"top1": top1})})
     for folder, one in (("a", result), ("b", other)):
         Store(tmp_path / folder).save(one)
-    for without in ([], ["curve", "shift"]):
+    for without in ([], LONG):
         stored = collect([tmp_path], without)
         assert not stored.results and len(stored.conflicts) == 2
     assert collect([tmp_path / "a"], ["shift"]).results[result.run_id].shift is None
+
+
+def test_long_fields_are_read_where_they_are_needed(real_results):
+    whole, lean = collect([real_results]), collect([real_results], LONG)
+    for run_id, result in whole.results.items():
+        assert result.curve and result.shift is not None
+        assert not lean.results[run_id].curve and lean.results[run_id].shift is None
+        assert lean.curve(run_id) == whole.curve(run_id) == result.curve
+        assert lean.shift(run_id) == whole.shift(run_id) == result.shift
+
+
+def test_a_file_that_went_away_since_has_no_long_fields(tmp_path, real_results):
+    shutil.copytree(real_results, tmp_path / "runs")
+    stored = collect([tmp_path / "runs"], LONG)
+    run_id, path = next(iter(stored.paths.items()))
+    path.unlink()
+    with pytest.warns(LtbenchWarning, match=f"curve of run {run_id} is left out: cannot read the result"):
+        assert stored.curve(run_id) == []
+
+
+def test_many_files_are_read_by_two_processes_as_by_one(tmp_path, real_results, monkeypatch):
+    shutil.copytree(real_results, tmp_path / "runs")
+    (tmp_path / "runs" / "z.json").write_text("{}")  # of the second process, as the last one
+    (tmp_path / "runs" / "0.json").write_text("[]")
+    one = collect([tmp_path], LONG)
+    assert len(one.problems) == 2
+    monkeypatch.setattr(collection, "MANY", 2)
+    assert collect([tmp_path], LONG) == one
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 """Accuracy and calibration under label shift, aggregated over seeds."""
 
+import json
+
 import pytest
 
 from ltbench.errors import LtbenchWarning
-from ltbench.report.collection import Collection
+from ltbench.report.collection import LONG, Collection, collect
 from ltbench.report.label_shift import shift_tables, short, under_shift
 from ltbench.report.leaderboard import leaderboards
+from ltbench.results.store import Store
 
 SETS = {"forward-2": (30, 3), "uniform": (40, 3), "backward-50": (12, 2)}
 
@@ -77,12 +80,27 @@ def test_priors_that_nobody_has_have_no_table(board, make_full_result):
     ]
 
 
-def test_damaged_figures_are_named_and_the_row_stays(board, make_full_result):
-    damaged = shift(50.0) | {"ece": [1.0]}
-    one, stored = board(make_full_result("ce", 0, shift=damaged), make_full_result("ride", 0, shift=shift(60.0)))
-    with pytest.warns(LtbenchWarning, match=r"x\.json: figures under label shift are damaged"):
+def test_damaged_figures_are_named_and_the_row_stays(tmp_path, make_full_result):
+    for method, top1 in (("ce", 50.0), ("ride", 60.0)):
+        path = Store(tmp_path).save(make_full_result(method, 0, shift=shift(top1)))
+        if method == "ce":
+            tree = json.loads(path.read_text())
+            tree["shift"]["ece"].pop()
+            path.write_text(json.dumps(tree, indent=1))
+    stored = collect([tmp_path], LONG)
+    (one,) = leaderboards(stored)
+    with pytest.warns(LtbenchWarning, match=r"shift of run \w+ is left out: .*\n  where: .*/ce/"):
         table, *_ = shift_tables(one, stored)
     assert {row[0]: row[1] for row in table.rows} == {"Cross Entropy": "n/a", "RIDE": "60.0"}
+    assert collect([tmp_path]).problems[0].startswith("not a valid result: shift: the columns have different")
+
+
+def test_damaged_predictions_are_named_where_floors_are_worked_out(board, make_full_result):
+    result = make_full_result("ce", 0, shift=shift(50.0))
+    outcomes = result.outcomes.model_copy(update={"confidence": "AAAA"})
+    one, stored = board(result.model_copy(update={"outcomes": outcomes}))
+    with pytest.warns(LtbenchWarning, match="damaged.*noise floors of its ECE under label shift are not known"):
+        assert under_shift(one, stored)["ece_floor"].isna().all()
 
 
 def test_short_names():

@@ -105,10 +105,13 @@ def test_a_figure_that_is_not_a_number_is_refused(full):
 @pytest.mark.parametrize("text_", ["", "!", "AAAA", "eJwDAAAAAAE="], ids=["empty", "no base64", "no zlib", "no images"])
 def test_damaged_outcomes_are_named_and_the_row_is_shown(full, text_):
     tree = json.loads(full(1))
-    tree["outcomes"]["confidence"] = text_
-    (said,) = reported(full(0), json.dumps(tree).encode())
-    assert "other.json: the packed predictions (outcomes)" in said
-    assert "its row has no interval" in said
+    tree["outcomes"]["predicted"] = text_
+    said = reported(full(0), json.dumps(tree).encode())
+    assert all("other.json: the packed predictions (outcomes)" in one for one in said)
+    assert [one.rpartition("; ")[2] for one in said] == [
+        "its row has no interval",
+        "the noise floors of its ECE under label shift are not known",
+    ]
 
 
 def test_everything_that_is_left_out_is_named_and_counted(cli, tmp_path, make_result):

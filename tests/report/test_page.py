@@ -20,7 +20,7 @@ import pytest
 from ltbench.errors import LtbenchWarning
 from ltbench.report.collection import collect
 from ltbench.report.leaderboard import leaderboards
-from ltbench.report.page import page, views
+from ltbench.report.page import page, pictures, views
 from ltbench.report.page.pictures import inline
 from ltbench.report.page.plot import cost_plot
 from ltbench.report.page.scale import scale_of
@@ -89,7 +89,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def no_figures(monkeypatch):
-    monkeypatch.setattr(page, "pictures", lambda *args, **options: [])
+    monkeypatch.setattr(pictures, "pictures", lambda *args, **options: {})
 
 
 @pytest.fixture

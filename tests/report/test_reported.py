@@ -188,8 +188,9 @@ def test_figures_as_text_with_numbered_notes(stored):
 
 
 def test_where_the_source_itself_is_in_doubt_that_is_said(stored):
-    columns = {"distribution": ["forward-5"], "prior": ["unknown"], "top1": [50.0]}
-    shift = ShiftTable(**columns)
+    columns = {name: [50.0] for name in ("top1", "macro", "many", "medium", "few", "ece", "mce", "nll")}
+    columns |= {"distribution": ["forward-5"], "prior": ["unknown"], "prior_error": [None]}
+    shift = ShiftTable(images=[10], classes=[2], **columns)
     table = found(stored("balpoe", shift=shift))
     doubtful = table[table["differs"].str.contains("likely that of ratio 2")]
     assert doubtful[["metric", "reported"]].values.tolist() == [["Acc, forward-5", 54.8]]

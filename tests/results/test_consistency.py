@@ -97,7 +97,7 @@ def longer(values):
         (("data", "groups"), {"some": []}, "data.groups must have many, medium, few"),
         (("data", "shots"), {"many": 1}, "data.shots must have many and few"),
         (("data", "without_validation"), [99], "names a class that is not there"),
-        (("shift", "top1"), longer, "the columns of shift have different numbers of entries"),
+        (("shift", "top1"), longer, "shift: the columns have different numbers of entries"),
         (("shift", "ece", 0), 101.0, "shift.ece.0"),
         (("outcomes", "images"), 3, "outcomes has 3 images, metrics.test.total "),
         (("run_id",), "../../etc/passwd", "run_id: String should match pattern"),

@@ -22,7 +22,7 @@ from ltbench.files.atomic import remove_abandoned, write_bytes, write_text
 from ltbench.results import store
 from ltbench.results.records import ExpertsRecord
 from ltbench.results.schema import SCHEMA_VERSION
-from ltbench.results.store import Store, parsed, read
+from ltbench.results.store import Store, parsed, read, read_field
 from ltbench.runs import train
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run
@@ -218,11 +218,33 @@ def test_fields_that_are_not_needed_stay_at_their_defaults(tmp_path, stored_resu
     assert parsed(content, path) == result
 
 
+def test_one_field_is_read_alone(tmp_path, stored_result):
+    result = stored_result.model_copy(update={"reason": 'a\n "curve": [\n  {"b": 1}\n ],\n "shift": {\n }'})
+    path = Store(tmp_path).save(result)
+    names = ("curve", "shift", "reason", "tuning", "run_id", "provenance")  # provenance is the last one
+    assert [read_field(path, name) for name in names] == [getattr(result, name) for name in names]
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": []'))  # damage elsewhere is not looked at
+    assert read_field(path, "curve") == result.curve
+    assert read_field(path, "shift") == result.shift
+
+
+def test_a_damaged_field_is_named_when_it_is_read_alone(tmp_path, stored_result):
+    path = Store(tmp_path).save(stored_result)
+    tree = json.loads(path.read_text())
+    tree["shift"]["top1"][3] = 100.5
+    path.write_text(json.dumps(tree, indent=1))
+    assert read_field(path, "curve") == stored_result.curve
+    with pytest.raises(LtbenchError, match=r"not a valid result: shift\.top1\.3"):
+        read_field(path, "shift")
+
+
 @pytest.mark.parametrize("layout", [{}, {"indent": 4}, {"separators": (",", ":")}])
 def test_a_result_in_another_layout_is_read_whole(layout, tmp_path, stored_result):
     result = stored_result
     content = json.dumps(json.loads(result.model_dump_json()), **layout).encode()
     assert parsed(content, tmp_path / "one.json", ["curve", "shift"]) == result
+    (tmp_path / "one.json").write_bytes(content)
+    assert read_field(tmp_path / "one.json", "curve") == result.curve
 
 
 def test_a_field_at_the_end_is_read_as_well(tmp_path, stored_result):

@@ -1,5 +1,7 @@
 """Accuracy from the largest class to the smallest."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -28,7 +30,7 @@ def draw(material: Material) -> Figure:
     centres = np.array([chunk.mean() + 1 for chunk in chunks])
     step = 0.1 * len(chunks[0])
     for number, setting in enumerate(settings):
-        points = summary([_by_rank(test, data, chunks) for test in setting.tests])
+        points = summary(list(_by_rank(setting.tests, data, chunks)))
         shift = (number - (len(settings) - 1) / 2) * step
         line = {**look(number), "linewidth": 0.7, "elinewidth": 0.7}
         error_bars(axes, centres + shift, points["mean"], points["sd"], label=setting.label, **line)
@@ -57,16 +59,16 @@ def ranked(data: DataRecord) -> NDArray[np.int64]:
     return np.argsort(-np.array(data.counts), kind="stable")
 
 
-def _by_rank(test: Metrics, data: DataRecord, chunks: list[NDArray[np.int64]]) -> NDArray[np.float64]:
+def _by_rank(tests: Sequence[Metrics], data: DataRecord, chunks: list[NDArray[np.int64]]) -> NDArray[np.float64]:
+    """(runs, chunks) mean accuracy of the classes of a chunk that have test images; NaN where none has."""
     order = ranked(data)
-    total = np.array(test.total, dtype=float)[order]
-    accuracy = 100 * np.divide(np.array(test.correct)[order], total, out=np.full(len(total), np.nan), where=total > 0)
-    return np.array([_mean(accuracy[chunk]) for chunk in chunks])
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    there = values[~np.isnan(values)]
-    return float(there.mean()) if len(there) else np.nan
+    correct = np.array([test.correct for test in tests], dtype=float)[:, order]
+    total = np.array([test.total for test in tests], dtype=float)[:, order]
+    there = total > 0
+    accuracy = 100 * np.divide(correct, total, out=np.zeros_like(total), where=there)
+    sums, classes = (np.stack([one[:, chunk].sum(1) for chunk in chunks], 1) for one in (accuracy, there))
+    means: NDArray[np.float64] = np.divide(sums, classes, out=np.full_like(sums, np.nan), where=classes > 0)
+    return means
 
 
 def _shade(axes: Axes, data: DataRecord) -> None:

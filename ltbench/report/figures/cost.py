@@ -10,6 +10,7 @@ from ltbench.errors import LtbenchError
 from ltbench.report.figures.labels import label_points
 from ltbench.report.figures.material import Material, Setting
 from ltbench.report.figures.style import BLUE, DOUBLE, VERMILLION, broken, key, plain_log, title
+from ltbench.report.pareto import pareto
 
 MOST_OTHERS, MOST_ASKED = 5, 12
 """Number of methods that are named beside those of the fronts, and where the user named the methods."""
@@ -55,15 +56,6 @@ def _comparable(setting: Setting, metric: str) -> float:
     """The accuracy beside those of the other rows; where there is no comparison, the mean over its own seeds."""
     row = setting.row
     return float(row[metric] if np.isnan(row["comparable"]) else row["comparable"])
-
-
-def pareto(cost: Sequence[float] | np.ndarray, accuracy: Sequence[float] | np.ndarray) -> list[int]:
-    """The Pareto front: points that none of the same or lower cost beats, cheapest first; of equal points the first."""
-    front: list[int] = []
-    for place in sorted(range(len(cost)), key=lambda one: (cost[one], -accuracy[one], one)):
-        if not front or accuracy[place] > accuracy[front[-1]]:
-            front.append(place)
-    return front
 
 
 def steps(x: np.ndarray, y: np.ndarray, points: int = 20) -> tuple[np.ndarray, np.ndarray]:

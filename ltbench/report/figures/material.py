@@ -186,11 +186,6 @@ def finished_runs(stored: Collection) -> bool:
     return any(result.status == "done" and result.test for result in stored.results.values())
 
 
-def largest(leaderboards: Sequence[Leaderboard]) -> Leaderboard:
-    """The leaderboard with the most settings, and of those the one with the most runs."""
-    return max(leaderboards, key=lambda leaderboard: (len(leaderboard.rows), leaderboard.rows["n"].sum()))
-
-
 def summary(rows: Sequence[Sequence[float] | NDArray[np.float64]]) -> pd.DataFrame:
     """Mean and standard deviation of each column: ``mean`` and ``sd``, which is NaN for a single row."""
     table = pd.DataFrame(np.array(rows, dtype=float))

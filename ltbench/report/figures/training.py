@@ -3,8 +3,10 @@
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from ltbench.errors import LtbenchError
+from ltbench.report.collection import Collection
 from ltbench.report.figures.material import Material, Setting, summary
 from ltbench.report.figures.style import BLUE, DOUBLE, GREY, SINGLE, broken, plain_log, title
 
@@ -19,7 +21,8 @@ def draw(material: Material) -> Figure:
     Raises:
         LtbenchError: if no run has a curve.
     """
-    able = [setting for setting in material.ranked() if _length(setting)]
+    curves = {setting: _curves(setting, material.stored) for setting in material.ranked()}
+    able = [setting for setting, (loss, _) in curves.items() if loss.size]
     if not able:
         raise LtbenchError(
             "no stored run has a training curve", hint="ltbench run stores one where something is trained"
@@ -35,7 +38,7 @@ def draw(material: Material) -> Figure:
     for number, setting in enumerate(settings):
         block, column = divmod(number, columns)
         upper, lower = grid[2 * block, column], grid[2 * block + 1, column]
-        _panel(setting, upper, lower)
+        _panel(setting.label, *curves[setting], upper, lower)
         rates.append(lower)
         below = number + columns >= len(settings)
         lower.tick_params(labelbottom=below)
@@ -50,11 +53,20 @@ def draw(material: Material) -> Figure:
     return figure
 
 
-def _panel(setting: Setting, upper: Axes, lower: Axes) -> None:
+def _curves(setting: Setting, stored: Collection) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Loss and learning rate, (runs, epochs) each: the epochs that all runs have, none where nothing is trained."""
+    curves = [
+        np.array([(point.loss, point.lr) for point in stored.curve(run.run_id)]).reshape(-1, 2) for run in setting.runs
+    ]
+    epochs = min(map(len, curves))
+    both = np.stack([curve[:epochs] for curve in curves])
+    return both[:, :, 0], both[:, :, 1]
+
+
+def _panel(label: str, losses: NDArray[np.float64], rates: NDArray[np.float64], upper: Axes, lower: Axes) -> None:
     """The loss of a method above its learning rate."""
-    epochs = np.arange(1, _length(setting) + 1)
-    loss = summary([[point.loss for point in run.curve[: len(epochs)]] for run in setting.runs])
-    rate = summary([[point.lr for point in run.curve[: len(epochs)]] for run in setting.runs])
+    epochs = np.arange(1, losses.shape[1] + 1)
+    loss, rate = summary(list(losses)), summary(list(rates))
     ends = loss["mean"] - loss["sd"], loss["mean"] + loss["sd"]
     upper.plot(epochs, loss["mean"], color=BLUE, linewidth=1.0)
     upper.fill_between(epochs, *ends, color=BLUE, alpha=0.25, linewidth=0)
@@ -66,9 +78,4 @@ def _panel(setting: Setting, upper: Axes, lower: Axes) -> None:
         plain_log(upper.yaxis)
     else:  # some losses fall below zero
         upper.set_yscale("symlog", linthresh=0.1)
-    upper.set_title(broken(setting.label, 30), fontsize=7)
-
-
-def _length(setting: Setting) -> int:
-    """Epochs that all runs have; none for a method that trains nothing."""
-    return min(len(run.curve) for run in setting.runs)
+    upper.set_title(broken(label, 30), fontsize=7)

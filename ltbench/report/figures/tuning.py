@@ -9,7 +9,6 @@ import numpy as np
 import optuna
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
@@ -200,6 +199,8 @@ def importance(search: Search) -> dict[str, float]:
     """Importance by hyper-parameter, percent, the largest first; empty with fewer than two different results."""
     if len({trial[search.objective] for trial in search.done}) < 2:
         return {}
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # scikit-learn takes a while
+
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")

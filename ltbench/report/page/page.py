@@ -2,13 +2,14 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from importlib.resources import files
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,15 +18,14 @@ from markupsafe import Markup, escape
 from ltbench.printable import printable_name
 from ltbench.report.advice import advise
 from ltbench.report.answer import Remedy, answer, best_of_many, remedies, tuned_apart
+from ltbench.report.background import in_background, shared_numbers
 from ltbench.report.collection import Collection
-from ltbench.report.figures.material import largest
-from ltbench.report.leaderboard import Leaderboard
+from ltbench.report.leaderboard import Leaderboard, largest
 from ltbench.report.leaderboard_table import View, about_hardware, about_scatter, about_seeds
 from ltbench.report.left_out import counted, left_out
 from ltbench.report.page.columns import NEED_A_COMPARISON, Column, Values, columns
 from ltbench.report.page.entries import Entry, entries, link, shared_settings
 from ltbench.report.page.label_shift import ShiftedLeaderboard, shifted_leaderboards
-from ltbench.report.page.pictures import pictures
 from ltbench.report.page.plot import Plot, cost_plot
 from ltbench.report.page.scale import scale_of
 from ltbench.report.page.views import ranked
@@ -33,6 +33,9 @@ from ltbench.report.render import as_csv
 from ltbench.report.reported import reported
 from ltbench.report.split_reasons import split_reasons
 from ltbench.results.records import DataRecord
+
+if TYPE_CHECKING:
+    from ltbench.report.page.pictures import Picture
 
 COMPARISON_GROUPS = {
     "shared": ("Shared recipe", "Every method is trained the same way: the rows compare methods."),
@@ -143,7 +146,18 @@ def render(
         asked: whether the user named the methods that are shown.
         output: where the page will be, for links to the files of runs; None for no links.
     """
-    data_sets = _data_sets(stored, leaderboards, output)
+
+    def draw(numbers: Iterable[int]) -> "dict[int, Picture]":
+        from ltbench.report.page.pictures import pictures  # not above: matplotlib takes a while
+
+        return pictures(stored, leaderboards, folders, asked=asked, numbers=numbers)
+
+    # The other process draws while the rest is made; then both draw.
+    with shared_numbers() as numbers, in_background(partial(draw, numbers)) as others:
+        data_sets = _data_sets(stored, leaderboards, output)
+        data = _data(stored, data_sets)
+        drawn = draw(numbers) | others()
+    drawn |= draw(number for number in count() if number not in drawn)  # those of a process that was killed
     script, style = _asset("page.js"), _asset("page.css")
     pictured = largest(leaderboards)
     missing = left_out(read or stored)
@@ -153,7 +167,7 @@ def render(
         .render(
             data_sets=data_sets,
             tables=len(leaderboards),
-            pictures=pictures(stored, leaderboards, folders, asked=asked),
+            pictures=[drawn[number] for number in sorted(drawn)],
             pictured=pictured.title,
             pictured_in=next(
                 one.id for one in data_sets if any(section.leaderboard is pictured for section in one.sections)
@@ -167,7 +181,7 @@ def render(
             script=script,
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             style=style,
-            data=_data(stored, data_sets),
+            data=data,
         )
     )
 

@@ -2,17 +2,18 @@
 
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from xml.etree import ElementTree
 
 from ltbench.errors import LtbenchError
 from ltbench.report.collection import Collection
 from ltbench.report.figures import FIGURES, draw
-from ltbench.report.figures.material import gather, largest
+from ltbench.report.figures.material import Material, gather
 from ltbench.report.figures.style import svg
-from ltbench.report.leaderboard import Leaderboard
+from ltbench.report.leaderboard import Leaderboard, largest
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
@@ -28,25 +29,33 @@ class Picture:
 
 
 def pictures(
-    stored: Collection, leaderboards: Sequence[Leaderboard], folders: Sequence[Path], *, asked: bool
-) -> list[Picture]:
-    """Every figure of the largest leaderboard.
+    stored: Collection,
+    leaderboards: Sequence[Leaderboard],
+    folders: Sequence[Path],
+    *,
+    asked: bool,
+    numbers: Iterable[int] = tuple(range(len(FIGURES))),
+) -> dict[int, Picture]:
+    """Figures of the largest leaderboard, by their number.
 
     Args:
         stored: the results.
         leaderboards: the leaderboards made of them.
         folders: where the results were found.
         asked: whether the user named the methods.
+        numbers: of the figures in ``FIGURES``, up to the first one beyond it.
     """
     material = gather(stored, largest(leaderboards), asked=asked, folders=folders)
-    found = []
-    for name, function in FIGURES.items():
-        caption = " ".join((inspect.getdoc(function) or "").split("\n\nRaises:")[0].split())
-        try:
-            found.append(Picture(name, caption, inline(svg(draw(name, material)), name), ""))
-        except LtbenchError as error:
-            found.append(Picture(name, caption, "", "; ".join(line.strip() for line in str(error).splitlines())))
-    return found
+    names = list(FIGURES)
+    return {number: _picture(names[number], material) for number in takewhile(len(names).__gt__, numbers)}
+
+
+def _picture(name: str, material: Material) -> Picture:
+    caption = " ".join((inspect.getdoc(FIGURES[name]) or "").split("\n\nRaises:")[0].split())
+    try:
+        return Picture(name, caption, inline(svg(draw(name, material)), name), "")
+    except LtbenchError as error:
+        return Picture(name, caption, "", "; ".join(line.strip() for line in str(error).splitlines()))
 
 
 def inline(picture: bytes, name: str) -> str:

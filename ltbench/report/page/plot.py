@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from ltbench.report.figures.cost import pareto
 from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.page.columns import Values, duration, number
 from ltbench.report.page.scale import scale_of
+from ltbench.report.pareto import pareto
 
 _TIMES = (
     *(1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45),

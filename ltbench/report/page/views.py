@@ -73,7 +73,7 @@ def confusion(results: Sequence[Result]) -> NDArray[np.int64] | None:
     for result in results:
         if result.outcomes is None:
             return None
-        labels, predicted, _ = result.outcomes.unpack()
+        labels, predicted = result.outcomes.unpack_classes()
         if len(labels) and max(labels.max(), predicted.max()) >= classes:
             raise ValueError("the packed predictions (outcomes) name unknown classes")
         matrix += np.bincount(labels * classes + predicted, minlength=classes * classes)

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.container import BarContainer, ErrorbarContainer
 
 from ltbench.report.collection import Collection
-from ltbench.report.figures.material import gather, largest
-from ltbench.report.leaderboard import leaderboards
+from ltbench.report.figures.material import gather
+from ltbench.report.leaderboard import largest, leaderboards
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from ltbench.report.figures import cost, draw
 from ltbench.report.figures.labels import label_points
 from ltbench.report.figures.material import Material
 from ltbench.report.figures.tuning import Search, importance, searches
+from ltbench.report.pareto import pareto
 from ltbench.results.records import CurvePoint, ShiftTable
 
 pytestmark = pytest.mark.slow
@@ -28,9 +29,9 @@ def table(**top1):
     cells = [(prior, name, value) for prior, *values in rows for name, value in zip(names, values, strict=True)]
     priors, distributions, values = (list(column) for column in zip(*cells, strict=True))
     counted = {"images": [9] * len(values), "classes": [2] * len(values)}
-    return ShiftTable(
-        distribution=distributions, prior=priors, top1=values, ece=[value - 10 for value in values], **counted
-    )
+    measured = {"top1": values, "macro": values, "ece": [value - 10 for value in values], "mce": values, "nll": values}
+    unknown = dict.fromkeys(("prior_error", "many", "medium", "few"), [None] * len(values))
+    return ShiftTable(distribution=distributions, prior=priors, **counted, **measured, **unknown)
 
 
 def test_shift_has_a_column_for_each_prior(run, material, bars_of):
@@ -53,13 +54,13 @@ def test_shift_has_a_column_for_each_prior(run, material, bars_of):
 
 def test_a_pareto_front_by_hand():
     # 2 costs as much as 0 and is better; 3 costs more and is worse; 4 costs most and is best.
-    assert cost.pareto([1, 2, 1, 3, 4], [50, 60, 55, 58, 61]) == [2, 1, 4]
-    assert cost.pareto([1, 1], [50, 50]) == [0]
+    assert pareto([1, 2, 1, 3, 4], [50, 60, 55, 58, 61]) == [2, 1, 4]
+    assert pareto([1, 1], [50, 50]) == [0]
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))
 def test_nobody_beats_who_is_on_a_front_and_somebody_who_is_not(points):
-    front = cost.pareto(*map(list, zip(*points, strict=True)))
+    front = pareto(*map(list, zip(*points, strict=True)))
     for place, (price, accuracy) in enumerate(points):
         better = [one for one in points if one[0] <= price and one[1] >= accuracy and one != (price, accuracy)]
         twin = points.index((price, accuracy)) != place
