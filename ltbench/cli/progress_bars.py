@@ -143,11 +143,15 @@ class RunProgress:
         run = self._runs.setdefault(update.run, _Run())
         run.message = update.message.removeprefix("train, ")  # the only stage of most methods
         run.shown, run.loss = update.fraction, update.loss
-        if update.total == 1.0 and update.message != LOADING:  # else it counts images or bytes before it trains
-            if run.began_at is None or update.fraction < run.fraction:  # the run that it starts from has ended
+        trains = update.total == 1.0 and update.message != LOADING  # else it counts images or bytes before it trains
+        if update.fraction < run.fraction if trains else run.fraction == 1:  # the run that it starts from has ended
+            run.began_at, run.fraction = None, 0.0
+        if trains:
+            if run.began_at is None:
                 run.began_at, run.since = update.fraction, time.monotonic()
                 # What is done once before, such as the features of a frozen network, says nothing of the other runs.
-                self._began = self._began or run.since
+                if not self._trained and not any(one.trained for one in self._runs.values()):
+                    self._began = run.since
             run.fraction = update.fraction
         if self._bars is None:
             return

@@ -319,6 +319,20 @@ def test_all_runs_take_no_less_than_the_one_under_way(clock):
     assert progress.lines() == ["run 2/2 balanced_softmax seed 0, epoch 1/3, 3:00 left (3:00 for all 2)"]
 
 
+def test_a_run_that_starts_from_another_is_timed_from_its_own_beginning(clock):
+    progress = RunProgress(5, lambda position: f"gml seed {position}")
+    progress.listener(ProgressUpdate("train, epoch 1/40", 0.0, run=0))
+    clock.now += 100
+    progress.listener(ProgressUpdate("evaluation", 1.0, run=0))  # of the run that it starts from
+    clock.now += 300
+    progress.listener(ProgressUpdate("features of augmented images, 100 of 200", 100, 200, run=0))
+    assert progress.lines() == ["run 1/5 gml seed 0, features of augmented images, 100 of 200"]
+    progress.listener(ProgressUpdate("train, epoch 1/40", 0.0, run=0))
+    clock.now += 60
+    progress.listener(ProgressUpdate("train, epoch 5/40", 0.1, run=0))
+    assert progress.lines() == ["run 1/5 gml seed 0, epoch 5/40, 9:00 left (49:00 for all 5)"]
+
+
 def test_a_run_that_resumes_is_timed_from_there(clock):
     progress = RunProgress(1, NAMES.__getitem__)
     progress.listener(ProgressUpdate("train, epoch 5/10", 0.5))
