@@ -16,8 +16,8 @@ Value = TypeVar("Value")
 def in_background(function: Callable[[], Value]) -> Iterator[Callable[[], Value]]:
     """Call a function in a copy of this process, which has all that this one holds; only its value is sent back.
 
-    Without a second core, or on a system where processes are not copied safely, the function is called in this process
-    when its value is asked for; likewise where the copy was killed, e.g. for lack of memory.
+    Where there is no second core, or a copy is not safe, not allowed or was killed (e.g. for lack of memory), the
+    function is called in this process when its value is asked for.
 
     Args:
         function: without arguments.
@@ -31,7 +31,11 @@ def in_background(function: Callable[[], Value]) -> Iterator[Callable[[], Value]
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(sender, function), daemon=True)
-    process.start()
+    try:
+        process.start()
+    except OSError:  # no more processes, or no memory
+        yield function
+        return
     sender.close()  # so that the end of the copy is the end of the pipe
 
     def value() -> Value:
@@ -64,7 +68,9 @@ def shared_numbers() -> Iterator[Iterator[int]]:
 
 
 def _can_copy() -> bool:
-    return sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1
+    if sys.platform != "linux" or multiprocessing.current_process().daemon:  # which may have no children
+        return False
+    return len(os.sched_getaffinity(0)) > 1
 
 
 def _send(sender: Connection, function: Callable[[], Value]) -> None:

@@ -1,6 +1,7 @@
 """Work in a second process."""
 
 import itertools
+import multiprocessing
 import os
 import signal
 import time
@@ -67,6 +68,25 @@ def test_without_a_second_core_it_is_called_when_its_value_is_asked_for(monkeypa
     monkeypatch.setattr(background, "_can_copy", lambda: False)
     with in_background(os.getpid) as value:
         assert value() == os.getpid()
+
+
+def test_where_no_process_can_be_started_it_is_called_here(monkeypatch):
+    def refuse(self):
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(multiprocessing.get_context("fork").Process, "start", refuse)
+    with in_background(os.getpid) as value:
+        assert value() == os.getpid()
+
+
+def test_a_process_in_the_background_starts_no_other():
+    def outer():
+        with in_background(os.getpid) as value:
+            return os.getpid(), value()
+
+    with in_background(outer) as value:
+        one, other = value()
+    assert one == other != os.getpid()
 
 
 def test_processes_share_out_numbers():
