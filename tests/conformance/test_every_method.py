@@ -8,9 +8,10 @@ from ltbench.config import RunConfig
 from ltbench.conformance import CHECKS, RECIPE, Subject
 from ltbench.conformance.tiny_task import assert_equal, state
 from ltbench.evaluation.predict import predict
+from ltbench.method.search_space import Choice
 from ltbench.runs.estimate import estimate
 from ltbench.runs.options import RunOptions
-from ltbench.runs.tune import tune
+from ltbench.runs.resolve import resolve
 from ltbench.training.cuda_graph import WARM_UP
 from tests.recorded_steps import record_steps
 
@@ -68,8 +69,11 @@ def test_recorded_steps_train_with_mixup_as_plain_ones_do(name, monkeypatch, tmp
     assert_equal(recorded, plain, "recorded steps train differently")
 
 
-@pytest.mark.parametrize("name", registry.method_names())
-def test_every_method_has_an_estimate(name, tmp_path):
+# Experts, several views, two stages, one on the images of the test set, those that start from others, without a stage.
+@pytest.mark.parametrize(
+    "name", ["ce", "balpoe", "bcl", "glmc", "gcl", "ldam_drw", "sade_tta", "crt", "gml", "tau_norm", "lift"]
+)
+def test_every_kind_of_method_has_an_estimate(name, tmp_path):
     backbone = "test_vit" if name == "lift" else "cifar_resnet8"
     config = RunConfig(method=name, dataset="imagenet-lt", backbone=backbone, image_size=16, batch_size=16, epochs=5)
     found = estimate(config, RunOptions(data_dir=tmp_path), rounds=1)
@@ -85,9 +89,15 @@ def test_every_method_has_an_estimate(name, tmp_path):
         assert share.seconds == share.images_per_second == 0
 
 
-@pytest.mark.parametrize("name", registry.method_names())
-def test_every_method_can_be_tuned(name, tmp_path):
-    config = RunConfig(method=name, backbone="cifar_resnet8", epochs=1, imbalance_ratio=100)
-    found = tune(config, 1, tmp_path / "search", RunOptions(device="cpu"))
-    assert (found.trials, found.failed) == (1, 0)
-    assert 0 <= found.accuracy <= 100
+@pytest.mark.parametrize("end", [0, -1], ids=["low", "high"])
+@every_method
+def test_every_method_trains_at_the_ends_of_its_search_space(subject, end):
+    space = subject.cls.Config.search_space()
+    corner = {
+        name: option.options[end] if isinstance(option, Choice) else (option.low, option.high)[end]
+        for name, option in space.items()
+    }
+    resolve(RunConfig(method=subject.cls.__module__.rpartition(".")[2], hyperparameters=corner))
+    method = subject.make(**corner)
+    for stage in subject.stages(method):
+        assert method(*subject.batch(method, stage)).mean.isfinite()
