@@ -318,18 +318,18 @@ def test_a_task_that_is_refused_says_why(make_job):
 
 
 @pytest.mark.slow
-def test_a_task_that_is_asked_to_stop_saves_and_goes_on(make_job, tmp_path):
+def test_a_task_that_is_asked_to_stop_saves_and_goes_on(cli, make_job, tmp_path):
     """Outside of SLURM SIGUSR1 stops it, and the same command resumes; the result is that of an undisturbed run."""
     job = make_job([CONFIGS[0].replace(epochs=20)])
-    words = [sys.executable, "-m", "ltbench", "task", str(job.path), "0"]
-    with subprocess.Popen(words, stderr=subprocess.PIPE) as process:
+    words = ["task", str(job.path), "0"]
+    with subprocess.Popen([sys.executable, "-m", "ltbench", *words], stderr=subprocess.PIPE) as process:
         cache = job.job.cache
         wait_for("a checkpoint", lambda: list(cache.glob("runs/*/heartbeat.json")))
         process.send_signal(signal.SIGUSR1)
         assert process.wait(60) == 130
     assert job.state(0).state == "requeued"
     assert list(cache.glob("runs/*/checkpoint.pt"))
-    assert subprocess.run(words, check=False).returncode == 0
+    assert cli(*words).code == 0
     assert (job.state(0).state, job.state(0).attempt) == ("done", 2)
     [path] = (tmp_path / "runs").rglob("*.json")
     assert tomllib.loads(job.settings_file(0).read_text())["epochs"] == 20

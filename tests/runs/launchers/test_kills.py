@@ -1,10 +1,10 @@
 """A suite whose processes are killed again and again, at random moments, ends as one that nobody has disturbed."""
 
 import json
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ltbench.cli import main
 from ltbench.results.store import read
 from ltbench.runs.monitor.heartbeat import Heartbeat
 from tests.conftest import SEED
@@ -20,6 +21,7 @@ from tests.runs.launchers.test_slurm import comparable
 
 KILLS = int(os.environ.get("LTBENCH_TEST_KILLS", "2"))
 """Each takes seconds, until the killed process is back; five have been tried."""
+FORK = multiprocessing.get_context("fork")  # the processes need not import torch
 SMOKE = ("run", "--suite", "smoke", "--device", "cpu", "--checkpoint-every", "0", "--seeds", "0")
 
 
@@ -29,8 +31,8 @@ def heartbeats():
     for path in sorted(Path(os.environ["LTBENCH_CACHE"]).glob("runs/*/heartbeat.json")):
         with suppress(OSError, ValueError):
             beat = Heartbeat.model_validate_json(path.read_bytes())
-            command = Path(f"/proc/{beat.process}/cmdline").read_text()
-            if "ltbench" in command or "multiprocessing" in command:
+            command = Path(f"/proc/{beat.process}/cmdline").read_text()  # empty for one that is dead
+            if "ltbench" in command or command == Path("/proc/self/cmdline").read_text():
                 found.append(beat)
     return found
 
@@ -49,41 +51,53 @@ def undisturbed(cli, monkeypatch, tmp_path):
     return stored(tmp_path / "undisturbed")
 
 
+def run_as_group(words, log):
+    """``ltbench`` in a process group of its own, as a shell starts it."""
+    os.setsid()
+    sys.stdout = sys.stderr = log.open("a")
+    sys.argv = ["ltbench", *words]
+    main()
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_workers")
 def test_the_smoke_suite_with_workers_and_parents_killed_at_random_is_the_same(cli, monkeypatch, tmp_path):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     draw = random.Random(SEED)
-    words = [sys.executable, "-m", "ltbench", *SMOKE, "--parallel", "2", "--out", str(tmp_path / "killed")]
-    command, killed, begun = None, [], 0
-    with (tmp_path / "log").open("w") as log:
+    command, killed, begun, log = None, [], 0, tmp_path / "log"
 
-        def start(*more):
-            return subprocess.Popen([*words, *more], stdout=log, stderr=log, start_new_session=True)
+    def start(*more):
+        words = [*SMOKE, "--parallel", "2", "--out", str(tmp_path / "killed"), *more]
+        process = FORK.Process(target=run_as_group, args=(words, log))
+        process.start()
+        return process
 
-        def all_done():
-            found = [read(path).status for path in (tmp_path / "killed").rglob("*.json")]
-            return len(found) == 4 and set(found) == {"done"}
+    def all_done():
+        found = [read(path).status for path in (tmp_path / "killed").rglob("*.json")]
+        return len(found) == 4 and set(found) == {"done"}
 
-        while len(killed) < KILLS:
-            if command is None or command.poll() is not None:
-                # Where all were faster than the kills: once more.
-                command, begun = start(*["--rerun"] * all_done()), begun + 1
-            wait_for("a run under way", lambda command=command: heartbeats() or command.poll() is not None, 120)
-            time.sleep(draw.uniform(0.0, 0.7))
-            beats = heartbeats()
-            if not beats:
-                assert begun < 20, (tmp_path / "log").read_text()
-                continue
-            with suppress(ProcessLookupError):
-                victim = draw.choice(beats).process
-                if (len(killed) < KILLS - 1 and draw.random() < 0.6) or not killed:
-                    os.kill(victim, signal.SIGKILL)
-                else:
-                    os.killpg(command.pid, signal.SIGKILL)
-                    command.wait()
-                killed.append(victim)
-        command.wait(240)
-        assert start().wait(240) == 0  # what was killed as a worker has failed, and is carried out again
+    while len(killed) < KILLS:
+        if command is None or not command.is_alive():
+            # Where all were faster than the kills: once more.
+            command, begun = start(*["--rerun"] * all_done()), begun + 1
+        wait_for("a run under way", lambda command=command: heartbeats() or not command.is_alive(), 120)
+        time.sleep(draw.uniform(0.0, 0.7))
+        beats = heartbeats()
+        if not beats:
+            assert begun < 20, log.read_text()
+            continue
+        with suppress(ProcessLookupError):
+            victim = draw.choice(beats).process
+            if (len(killed) < KILLS - 1 and draw.random() < 0.6) or not killed:
+                os.kill(victim, signal.SIGKILL)
+            else:
+                os.killpg(command.pid, signal.SIGKILL)
+                command.join()
+            killed.append(victim)
+    command.join(240)
+    last = start()  # what was killed as a worker has failed, and is carried out again
+    last.join(240)
+    assert last.exitcode == 0, log.read_text()
     found = stored(tmp_path / "killed")
     expected = undisturbed(cli, monkeypatch, tmp_path)
     assert len(expected) == 4
