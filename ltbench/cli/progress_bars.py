@@ -147,12 +147,12 @@ class RunProgress:
         if update.fraction < run.fraction if trains else run.fraction == 1:  # the run that it starts from has ended
             run.began_at, run.fraction = None, 0.0
         if trains:
+            run.fraction = update.fraction
             if run.began_at is None:
-                run.began_at, run.since = update.fraction, time.monotonic()
+                run.began_at, run.since = run.fraction, time.monotonic()
                 # What is done once before, such as the features of a frozen network, says nothing of the other runs.
                 if not self._trained and not any(one.trained for one in self._runs.values()):
                     self._began = run.since
-            run.fraction = update.fraction
         if self._bars is None:
             return
         if update.run not in self._rows:
