@@ -349,9 +349,10 @@ def of_methods(stored: Collection, names: Sequence[str]) -> Collection:
 
 
 def of_runs(stored: Collection, run_ids: Sequence[str]) -> Collection:
-    """Some of the runs, by their ids, and all messages."""
+    """Some of the runs, by their ids, and all messages; the files of the others are no longer counted."""
     results = {run_id: stored.results[run_id] for run_id in run_ids}
-    return replace(stored, results=results, paths={run_id: stored.paths[run_id] for run_id in run_ids})
+    paths = {run_id: stored.paths[run_id] for run_id in run_ids}
+    return replace(stored, results=results, paths=paths, files=stored.files - len(stored.results) + len(results))
 
 
 def result_files(folder: Path, report_unreadable: Callable[[str], None]) -> list[Path]:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ltbench.errors import LtbenchWarning
-from ltbench.report.collection import collect
+from ltbench.report.collection import collect, of_runs
 from ltbench.report.contents import contents, parse_parts
 from ltbench.report.leaderboard import leaderboards
 from ltbench.report.left_out import counted, left_out
@@ -150,6 +150,15 @@ def test_of_some_methods_the_count_is_still_of_all_files(cli, tmp_path, make_res
         Store(tmp_path / "runs").save(make_result(method))
     assert "2 result files; left out: none." in cli("report", "--method", "ce").out
     assert counted(collect([tmp_path])) == "2 result files; left out: none."
+
+
+def test_of_a_suite_the_count_is_of_its_files_and_of_damaged_ones(tmp_path, make_result):
+    for method in ("ce", "balpoe", "sade"):
+        Store(tmp_path).save(make_result(method))
+    (tmp_path / "damaged.json").write_text("{")
+    stored = collect([tmp_path])
+    some = [run_id for run_id, result in stored.results.items() if result.config.method != "sade"]
+    assert counted(of_runs(stored, some)) == "3 result files; left out: 1 not readable."
 
 
 @pytest.mark.parametrize("trials", [3, 4])

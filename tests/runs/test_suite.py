@@ -20,7 +20,7 @@ RUNS = {
     "cifar100-lt-10-epochs": 10,
     "cifar100-lt-calibration": 6 * 5,
     "cifar100-lt-experts": 7 * 5,
-    "cifar100-lt-frozen": 37 * 5,
+    "cifar100-lt-frozen": 39 * 5,
     "cifar100-lt-mixup": 8 * 5,
     "digits-lt": 45 * 5,
     "digits-lt-costs": 39,
