@@ -94,7 +94,7 @@ def test_processes_share_out_numbers():
         taken = []
         for number in itertools.takewhile(lambda number: number < 200, numbers):
             taken.append(number)
-            time.sleep(0.001)
+            time.sleep(0.005)  # the copy takes a moment to begin
         return taken
 
     with shared_numbers() as numbers, in_background(partial(take, numbers)) as others:
