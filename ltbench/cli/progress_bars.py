@@ -144,7 +144,8 @@ class RunProgress:
         run.message = update.message.removeprefix("train, ")  # the only stage of most methods
         run.shown, run.loss = update.fraction, update.loss
         trains = update.total == 1.0 and update.message != LOADING  # else it counts images or bytes before it trains
-        if update.fraction < run.fraction if trains else run.fraction == 1:  # the run that it starts from has ended
+        base_has_ended = update.fraction < run.fraction if trains else run.fraction == 1
+        if base_has_ended:  # the run that it starts from
             run.began_at, run.fraction = None, 0.0
         if trains:
             run.fraction = update.fraction

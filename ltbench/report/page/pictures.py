@@ -34,7 +34,7 @@ def pictures(
     folders: Sequence[Path],
     *,
     asked: bool,
-    numbers: Iterable[int] = tuple(range(len(FIGURES))),
+    numbers: Iterable[int],
 ) -> dict[int, Picture]:
     """Figures of the largest leaderboard, by their number.
 
