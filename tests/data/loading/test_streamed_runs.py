@@ -73,17 +73,17 @@ def test_photographs_end_to_end_with_the_network_of_the_papers(cli, tmp_path, mo
     """500 x 375 pixels, seen at 224 by a ResNet-50 with three experts: from the folder to the table and to a label."""
     monkeypatch.setattr(image_folder, "STREAMED_ABOVE", 0)
     subjects = tmp_path / "subjects"
-    write_subjects(subjects, counts=(4, 2, 2), test=1)
+    write_subjects(subjects, counts=(2, 1, 1), test=1)
     assert {Image.open(file).size for file in subjects.rglob("*.jpg")} == {(500, 375)}
     where = ("--data-dir", subjects)
     assert cli("data", "prepare", "folder-lt", *where).code == 0
     assert cli("data", "verify", "folder-lt", *where, "--decode").code == 0
     words = ("--dataset", "folder-lt", *where, "--backbone", "resnet50", "--image-size", 224, "--batch-size", 4)
-    done = cli("run", *words, "--epochs", 1, "--precision", "bf16", "--device", "cpu")
+    done = cli("run", *words, "--epochs", 1, "--device", "cpu")
     assert done.code == 0, done.err
     (result,) = results(tmp_path / "runs").values()
     assert result["status"] == "done"
-    assert (result["data"]["counts"], result["config"]["image_size"]) == ([2, 4, 2], 224)
+    assert (result["data"]["counts"], result["config"]["image_size"]) == ([1, 2, 1], 224)
     assert result["cost"]["parameters"] == pytest.approx(73.78e6 - 3 * 997 * 2048, rel=1e-3)
     assert result["cost"]["multiply_adds"] == pytest.approx(8.63e9, rel=0.01)
     table = cli("report", "--format", "csv")

@@ -1,6 +1,7 @@
 """Job folders, what is written for engines, and a task on its own; without an engine."""
 
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -300,17 +301,6 @@ def test_what_has_failed_is_known_from_results_and_from_job_folders(make_job, ma
 
 
 @pytest.mark.slow
-def test_a_task_stores_its_run_and_says_so(make_job, tmp_path):
-    job = make_job(CONFIGS[:1])
-    ended = Task(job, 0).carry_out()
-    assert (ended.state, ended.attempt, job.state(0)) == ("done", 1, ended)
-    [path] = (tmp_path / "runs").rglob("*.json")
-    assert read(path).status == "done"
-    assert "top-1" in job.log_file(0).read_text()
-    assert Task(job, 0).attempt == 2
-
-
-@pytest.mark.slow
 def test_a_task_that_is_refused_says_why(make_job):
     ended = Task(make_job([CONFIGS[0].replace(dataset="imagenet-lt")]), 0).carry_out()
     assert ended.state == "failed"
@@ -318,15 +308,17 @@ def test_a_task_that_is_refused_says_why(make_job):
 
 
 @pytest.mark.slow
-def test_a_task_that_is_asked_to_stop_saves_and_goes_on(cli, make_job, tmp_path):
+def test_a_task_that_is_asked_to_stop_saves_and_goes_on_and_stores_its_run(cli, make_job, tmp_path):
     """Outside of SLURM SIGUSR1 stops it, and the same command resumes; the result is that of an undisturbed run."""
     job = make_job([CONFIGS[0].replace(epochs=20)])
-    words = ["task", str(job.path), "0"]
-    with subprocess.Popen([sys.executable, "-m", "ltbench", *words], stderr=subprocess.PIPE) as process:
-        cache = job.job.cache
-        wait_for("a checkpoint", lambda: list(cache.glob("runs/*/heartbeat.json")))
-        process.send_signal(signal.SIGUSR1)
-        assert process.wait(60) == 130
+    words = ["task", job.path, 0]
+    task = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(cli(*words).code))
+    task.start()
+    cache = job.job.cache
+    wait_for("a checkpoint", lambda: list(cache.glob("runs/*/heartbeat.json")))
+    os.kill(task.pid, signal.SIGUSR1)
+    task.join(60)
+    assert task.exitcode == 130
     assert job.state(0).state == "requeued"
     assert list(cache.glob("runs/*/checkpoint.pt"))
     assert cli(*words).code == 0
@@ -334,6 +326,8 @@ def test_a_task_that_is_asked_to_stop_saves_and_goes_on(cli, make_job, tmp_path)
     [path] = (tmp_path / "runs").rglob("*.json")
     assert tomllib.loads(job.settings_file(0).read_text())["epochs"] == 20
     assert read(path).status == "done"
+    assert "top-1" in job.log_file(0).read_text()
+    assert Task(job, 0).attempt == 3
 
 
 def test_the_command_refuses_what_is_no_job(cli, tmp_path):
