@@ -6,6 +6,7 @@ of each bin), without draws, so that it can be said of every stored result.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.special
@@ -17,8 +18,10 @@ _Z = 1.959964  # of the middle 95 % of a normal distribution
 _Z_ONE_SIDED = 1.644854  # of its lower 95 %
 _LARGEST_SCALE = 8.0
 """True gaps are searched up to this multiple of the measured ones."""
-_HALVINGS = 23
-"""Of the scale's range, until it is smaller than 1e-6."""
+_CLOSE = 1e-9
+"""Largest difference of the measured error, 0 to 1, and the one that is expected at the scale that was found."""
+_STEPS = 60
+"""Largest number of steps of a search; about ten are needed."""
 DRAWS = 1000
 """Number of draws that a mean is taken over."""
 
@@ -88,7 +91,7 @@ def estimates(count: Floats, confidence: Floats, accuracy: Floats) -> list[Estim
     floor = ece_floor(count, confidence).mean(-1)
     seeds = count.shape[1]
     spread = gaps.measured.var(-1, ddof=1) / seeds if seeds > 1 else np.zeros(len(count))
-    limit = floor + 100 * _Z_ONE_SIDED * gaps.moments(np.zeros(len(count))).deviation
+    limit = floor + 100 * _Z_ONE_SIDED * gaps.at_none.deviation
     debiased = gaps.true_error(0.0, np.zeros(len(count)))
     low, high = gaps.true_error(_Z, spread), gaps.true_error(-_Z, spread)
     columns = (floor, limit, 100 * debiased, 100 * low, 100 * high)
@@ -227,6 +230,16 @@ class _Gaps:
         deviation = np.sqrt(within + np.maximum(between, 0))
         return _Moments(true.mean(-1), self._over_bins(self.fraction * folded).mean(-1), deviation.mean(-1))
 
+    @cached_property
+    def at_none(self) -> _Moments:
+        """Where no bin has a gap, as of a calibrated model."""
+        return self.moments(np.zeros(len(self.images)))
+
+    @cached_property
+    def at_largest(self) -> _Moments:
+        """At the largest scale."""
+        return self.moments(np.full(len(self.images), _LARGEST_SCALE))
+
     def true_error(self, deviations: float, spread: Floats) -> Floats:
         """(m,) true ECE from which the measured one is so many standard deviations away; 0 where there is none.
 
@@ -236,15 +249,28 @@ class _Gaps:
         """
         measured = self.measured.mean(-1)
 
-        def excess(scale: Floats) -> Floats:
-            found = self.moments(scale)
-            return np.asarray(found.measured + deviations * np.sqrt(found.deviation**2 + spread) - measured)
+        def excess(moments: _Moments) -> Floats:
+            noise = deviations * np.sqrt(moments.deviation**2 + spread)
+            return np.asarray(moments.measured + noise - measured)
 
+        # Regula falsi (Illinois): scipy.optimize takes longer to import than `ltbench show` to run.
         low, high = np.zeros(len(measured)), np.full(len(measured), _LARGEST_SCALE)
-        none, most = excess(low) >= 0, excess(high) <= 0
-        for _ in range(_HALVINGS):  # bisection: scipy.optimize takes longer to import than `ltbench show` to run
-            middle = (low + high) / 2
-            below = excess(middle) < 0
-            low, high = np.where(below, middle, low), np.where(below, high, middle)
-        scale = np.where(most, _LARGEST_SCALE, high)
-        return np.where(none, 0.0, self.moments(scale).true)
+        below, above = excess(self.at_none), excess(self.at_largest)
+        none, most = below >= 0, above <= 0
+        done, scale, found = none | most, high, self.at_largest
+        stayed = np.zeros(len(measured))
+        for _ in range(_STEPS):
+            if done.all():
+                break
+            width = np.where(done, 1, above - below)
+            scale = np.where(done, scale, (low * above - high * below) / width)
+            found = self.moments(scale)
+            here = excess(found)
+            done = done | (np.abs(here) <= _CLOSE)
+            # An end that stays for a second time counts half, or the other one would hardly move any more.
+            is_below = here < 0
+            above = np.where(is_below, np.where(stayed > 0, above / 2, above), here)
+            below = np.where(is_below, here, np.where(stayed < 0, below / 2, below))
+            low, high = np.where(is_below, scale, low), np.where(is_below, high, scale)
+            stayed = np.where(is_below, 1, -1)
+        return np.where(none, 0.0, found.true)

@@ -290,6 +290,9 @@ def no_search_for_cycles() -> Iterator[None]:
         yield
     finally:
         if enabled:
+            if not gc.get_freeze_count():  # what there is counts as old at once, or it would be gone through now
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 

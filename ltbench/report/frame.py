@@ -1,7 +1,5 @@
 """Stored results as a pandas frame, one row a run."""
 
-import json
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -60,31 +58,67 @@ def frame(stored: Collection) -> pd.DataFrame:
     in percent, costs, ``hardware`` (as JSON), ``path``, ``setting`` (equal for runs that differ in their seed only) and
     ``table`` (equal for runs that one leaderboard may hold).
     """
-    return pd.DataFrame([_row(result, stored.paths[name]) for name, result in stored.results.items()])
+    shared: dict[tuple[Any, ...], dict[str, Any]] = {}
+    rows, keys = [], []
+    hardware = _JsonOfShared()
+    for run_id, result in stored.results.items():
+        keys.append(_settings_key(result))
+        if keys[-1] not in shared:
+            shared[keys[-1]] = _settings(result)
+        rows.append(_row(result, stored.paths[run_id], hardware))
+    own = pd.DataFrame(rows)
+    place = {key: i for i, key in enumerate(shared)}
+    settings = pd.DataFrame(list(shared.values())).take([place[key] for key in keys]).reset_index(drop=True)
+    return pd.concat([own.iloc[:, :4], settings, own.iloc[:, 4:]], axis=1)
 
 
-def _row(result: Result, path: Path) -> dict[str, Any]:
-    test, cost = result.test, result.cost
+class _JsonOfShared:
+    """``canonical_json``, worked out once for an object that many results share; as long as these are there."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, str] = {}
+
+    def __call__(self, value: object) -> str:
+        if (text := self._known.get(id(value))) is None:
+            text = self._known[id(value)] = canonical_json(value)
+        return text
+
+
+def _row(result: Result, path: Path, json_of: _JsonOfShared) -> dict[str, Any]:
+    """What a run has for itself."""
+    test, cost = (vars(part) if part else {} for part in (result.test, result.cost))
     return {
         "run_id": result.run_id,
         "status": result.status,
         "reason": result.reason,
         "seed": result.config.seed,
-        **_shared(
-            result.config.model_dump_json(exclude={"seed"}),
-            result.method.revision,
-            tuple(result.data.fingerprints.items()),
-            result.method.transductive,
-            result.method.track or "",
-            _batch_norm(result),
-            cost.parameters if cost else None,
-        ),
-        **{name: getattr(test, name, None) for name in METRICS},
-        **{name: getattr(cost, name, None) for name in COSTS},
-        "hardware": canonical_json(result.provenance.get("hardware", {})),
+        **{name: test.get(name) for name in METRICS},
+        **{name: cost.get(name) for name in COSTS},
+        "hardware": json_of(result.provenance.get("hardware", _UNKNOWN)),
         "tuning_trials": (result.tuning or {}).get("trials"),
         "path": printable_name(str(path)),
     }
+
+
+_UNKNOWN: dict[str, Any] = {}
+
+
+def _settings_key(result: Result) -> tuple[Any, ...]:
+    """Equal for runs that differ in their seed only, if they share their recipe, whose JSON takes long."""
+    config, method, cost = result.config, result.method, result.cost
+    return (
+        id(config.recipe),
+        config.model_dump_json(exclude=_OF_A_RUN),
+        method.revision,
+        tuple(result.data.fingerprints.items()),
+        method.transductive,
+        method.track,
+        _batch_norm(result),
+        cost.parameters if cost else None,
+    )
+
+
+_OF_A_RUN = {"seed", "recipe"}
 
 
 def _batch_norm(result: Result) -> str | None:
@@ -97,30 +131,22 @@ def _batch_norm(result: Result) -> str | None:
     return None if whole else ", then ".join(map(str, shared))
 
 
-@lru_cache(maxsize=4096)
-def _shared(
-    config: str,
-    revision: str,
-    fingerprints: tuple[tuple[str, str], ...],
-    transductive: bool,
-    comparison_group: str,
-    batch_norm: str | None,
-    parameters: int | None,
-) -> dict[str, Any]:
-    """The columns that runs share which differ in their seed only, worked out once for all of them."""
-    settings = json.loads(config)
+def _settings(result: Result) -> dict[str, Any]:
+    """The columns that runs share which differ in their seed only."""
+    settings = result.config.model_dump(mode="json", exclude={"seed"})
     if isinstance(settings["recipe"], str):  # a scored model names a recipe and has no settings of it
         settings["recipe"] = {"name": settings["recipe"]}
     settings["backbone"] = settings["backbone"] or declared_backbone(
         settings["dataset"], settings["recipe"].get("epochs")
     )
-    data = canonical_json(dict(fingerprints))
+    data, revision, batch_norm = canonical_json(result.data.fingerprints), result.method.revision, _batch_norm(result)
+    parameters = result.cost.parameters if result.cost else None
     row = {
         **flatten(settings),
         "revision": revision,
         "data": data,
-        "transductive": transductive,
-        "comparison_group": comparison_group,
+        "transductive": result.method.transductive,
+        "comparison_group": result.method.track or "",
         "batch_norm_images": batch_norm or settings["batch_norm_images"],
         # Equal settings and another number of parameters: experts that share other stages of the backbone.
         "setting": canonical_json([settings, revision, data, *([batch_norm] if batch_norm else []), parameters]),

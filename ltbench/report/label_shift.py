@@ -45,23 +45,31 @@ def under_shift(leaderboard: Leaderboard, stored: Collection, *, floors: bool = 
     """
     rows = []
     for row in leaderboard.records:
-        runs: dict[tuple[Any, ...], list[tuple[float, ...]]] = {}
+        alike: dict[tuple[tuple[Any, ...], ...], list[list[list[float]]]] = {}
         for run_id in row["run_ids"]:
-            sets, figures = _figures(stored, run_id, floors=floors)
-            for one, measured in zip(sets, figures, strict=True):
+            if (shift := stored.shift(run_id)) is not None:
+                sets = tuple(tuple(getattr(shift, name)) for name in _SET)
+                known = _floors(stored, run_id, shift) if floors else [math.nan] * len(shift.ece)
+                alike.setdefault(sets, []).append([*(getattr(shift, name) for name in _METRICS), known])
+        runs: dict[tuple[Any, ...], list[NDArray[np.float64]]] = {}
+        for sets, figures in alike.items():
+            for one, measured in zip(zip(*sets, strict=True), np.array(figures).transpose(2, 0, 1), strict=True):
                 runs.setdefault(one, []).append(measured)
         rows += [
-            (row["setting"], row["label"], *one, *_over_seeds(measured))
+            (row["setting"], row["label"], *one, *_over_seeds(np.concatenate(measured)))
             for one, measured in runs.items()
-            if len(measured) == row["n"]
+            if sum(map(len, measured)) == row["n"]
         ]
     deviations = [f"{name}_sd" for name in _METRICS]
     return pd.DataFrame(rows, columns=["setting", "label", *_SET, *_METRICS, *deviations, "ece_floor"])
 
 
-def _over_seeds(figures: list[tuple[float, ...]]) -> list[float]:
-    """Means of the metrics, their standard deviations, and the mean of the noise floor."""
-    values = np.array(figures)
+def _over_seeds(values: NDArray[np.float64]) -> list[float]:
+    """Means of the metrics, their standard deviations, and the mean of the noise floor.
+
+    Args:
+        values: (n, 3) metrics and noise floor of n seeds.
+    """
     means = values.mean(0)
     deviations = values[:, :-1].std(0, ddof=1) if len(values) > 1 else np.full(len(_METRICS), math.nan)
     return [*means[:-1], *deviations, means[-1]]
@@ -118,19 +126,6 @@ def short(distribution: object) -> str:
     """For example "F50" for forward-50."""
     name, _, ratio = str(distribution).partition("-")
     return f"{name[:1].upper()}{ratio}" if ratio else name.capitalize()
-
-
-def _figures(stored: Collection, run_id: str, *, floors: bool) -> tuple[list[tuple[Any, ...]], list[tuple[float, ...]]]:
-    """Each shifted set of a run, and what was measured on it: the metrics and the noise floor.
-
-    Empty lists where it has no figures.
-    """
-    shift = stored.shift(run_id)
-    if shift is None:
-        return [], []
-    known = _floors(stored, run_id, shift) if floors else [math.nan] * len(shift.ece)
-    sets = list(zip(*(getattr(shift, name) for name in _SET), strict=True))
-    return sets, list(zip(*(getattr(shift, name) for name in _METRICS), known, strict=True))
 
 
 def _floors(stored: Collection, run_id: str, shift: ShiftTable) -> list[float]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import optimize, stats
 
 from ltbench.metrics import calibration_noise as noise
 from ltbench.metrics.calibration import classwise_ece, reliability
@@ -57,6 +57,32 @@ def test_an_error_not_above_the_floor_is_none():
     found = noise.estimate(count, confidence, np.clip(confidence + floor * np.array([1, -1] * 7 + [1]), 0, 1))
     assert (found.debiased, found.low) == (0, 0)
     assert found.floor < found.floor_limit
+
+
+@pytest.mark.parametrize("case", range(8))
+def test_the_debiased_error_is_expected_to_measure_what_was_measured(case):
+    """Against Brent's search and the folded normal distribution of SciPy."""
+    generator = np.random.default_rng(case)
+    count = generator.integers(1, [3, 40, 1000][case % 3], 15).astype(float)
+    confidence = (np.arange(15) + generator.random(15)) / 15
+    accuracy = generator.binomial(count.astype(int), np.clip(confidence + generator.normal(0, 0.2, 15), 0, 1)) / count
+    gap, fraction = accuracy - confidence, count / count.sum()
+    usual = np.sqrt(2 / np.pi * confidence * (1 - confidence) / count)
+    shape = noise.mean_deviation(count, confidence) / count / usual  # of few images: not that of a normal number
+
+    def gaps(scale):
+        return np.clip(confidence + scale * gap, 0, 1) - confidence
+
+    def excess(scale):
+        right = confidence + gaps(scale)
+        spread = np.maximum(shape * np.sqrt(right * (1 - right) / count), 1e-12)
+        with np.errstate(all="ignore"):  # of its higher moments
+            expected = stats.foldnorm.mean(np.abs(gaps(scale)) / spread, scale=spread)
+        return fraction @ (expected - np.abs(gap))
+
+    found = noise.estimate(count[None], confidence[None], accuracy[None]).debiased
+    scale = 0.0 if excess(0.0) >= 0 else optimize.brentq(excess, 0, 8, xtol=1e-12)
+    assert found == pytest.approx(100 * fraction @ np.abs(gaps(scale)), abs=1e-6)
 
 
 def test_seeds_that_measure_the_same_say_what_one_says():

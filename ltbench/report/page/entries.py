@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -76,9 +77,16 @@ def link(file: Path, page: Path | None) -> str:
     if page is None:
         return ""
     try:
-        return quote(Path(os.path.relpath(file, page.parent)).as_posix().encode(errors="surrogateescape"))
+        folder = _relative(file.parent, page.parent)
     except ValueError:  # another drive of Windows
         return file.absolute().as_uri()
+    return quote((folder / file.name).as_posix().encode(errors="surrogateescape"))
+
+
+@lru_cache(maxsize=1024)
+def _relative(folder: Path, start: Path) -> Path:
+    """The path from one folder to another, which many files share."""
+    return Path(os.path.relpath(folder, start))
 
 
 def entries(
@@ -208,8 +216,11 @@ def _memory(results: Sequence[Result]) -> str | None:
 def _provenance(results: Sequence[Result]) -> list[tuple[str, str]]:
     """Versions, commit and hardware; the values of all runs where they differ."""
     seen: dict[str, dict[str, None]] = {}
+    shared: set[int] = set()
     for result in results:
-        for name, value in flatten(result.provenance).items():
+        own = {name: value for name, value in result.provenance.items() if id(value) not in shared}
+        shared.update(id(value) for value in own.values() if isinstance(value, dict))  # by many results
+        for name, value in flatten(own).items():
             if name not in _TIMES:
                 seen.setdefault(name, {})[_value(value)] = None
     return [(_spaced(name), " or ".join(values)) for name, values in seen.items()]
