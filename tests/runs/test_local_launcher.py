@@ -159,6 +159,8 @@ def two_at_once(own_methods, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         patched.setenv("LTBENCH_CACHE", str(folder / "cache"))
+        fork = multiprocessing.get_context("fork")  # other tests start workers as users do, which import torch
+        patched.setattr(pool.multiprocessing, "get_context", lambda method: fork)
         runs.results = sweep.run_all(
             runs.configs,
             RunOptions(out=folder / "out", device="cpu", listener=runs.watched.append),
@@ -325,7 +327,7 @@ def test_workers_end_when_their_parent_is_killed(cli, tmp_path, slow):
     assert outcomes(tmp_path) == [(0, "interrupted")]
 
 
-def test_a_second_ctrl_c_ends_at_once(cli, own_methods):
+def test_a_second_ctrl_c_ends_at_once(cli, own_methods, forked_workers):
     def press_twice():
         until((own_methods / "asleep").exists)
         pressed.append(time.monotonic())
