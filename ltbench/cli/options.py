@@ -217,7 +217,7 @@ BatchNormImages = Annotated[
     ),
 ]
 ResultFolders = Annotated[
-    list[Path] | None, typer.Option("--results", help="Folder of results; may be repeated  [default: results]")
+    list[Path] | None, typer.Option("--results", help="Folder of results; may be repeated  [default: runs]")
 ]
 DataSeed = Annotated[
     int | None,
