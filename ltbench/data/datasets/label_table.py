@@ -156,7 +156,7 @@ def _read(file: Path, root: Path) -> _Table:
     place = None
     if file.suffix == ".parquet":  # train-00000-of-00003.parquet
         place = _PART.get(re.split(r"[-_.]", file.stem.lower())[0])
-    elif file.parent != root and file.parent.is_relative_to(root):  # train/metadata.csv
+    if place is None and file.parent != root and file.parent.is_relative_to(root):  # train/metadata.csv
         place = _PART.get(file.parent.name.lower())
     return _Table(file, rows_of(file), place)
 
@@ -164,7 +164,8 @@ def _read(file: Path, root: Path) -> _Table:
 def _unpacked(table: _Table, files: Sequence[Path]) -> Path:
     """Write the images of a parquet file to the cache, under names that stay the same; the folder of all tables."""
     folder = cache_dir() / "unpacked" / stamp(files)
-    own = folder / table.file.stem
+    alike = sum(file.stem == table.file.stem for file in files) > 1  # train/metadata.parquet, test/metadata.parquet
+    own = folder / (table.file.parent.name if alike else "") / table.file.stem
     names = []
     for position, (content, name) in enumerate(zip(table.rows["image_bytes"], table.rows["image_name"], strict=True)):
         if not content:

@@ -222,6 +222,29 @@ def test_parts_by_the_names_of_parquet_files(tmp_path):
     assert by_pixels(data.test, data.classes) == expected
 
 
+def test_a_parquet_table_in_the_folder_of_each_part(tmp_path):
+    expected = {}
+    for part, each, seed in (("train", 4, 0), ("test", 2, 50)):
+        (tmp_path / part).mkdir()
+        table, expected[part] = embedded(each=each, seed=seed)
+        parquet.write_table(table, tmp_path / part / "metadata.parquet")
+    data = load(tmp_path)
+    assert data.counts.tolist() == [4, 4]
+    assert by_pixels(data.train, data.classes) == expected["train"]
+    assert by_pixels(data.test, data.classes) == expected["test"]
+
+
+def test_paths_in_a_parquet_table_in_the_folder_of_each_part(images, tmp_path):
+    made = {}
+    for part, count in (("train", 8), ("test", 4)):
+        made[part] = images(*(f"{part}/{part}{i}.png" for i in range(count)))
+        table = pyarrow.table({"file_name": [f"{part}{i}.png" for i in range(count)], "label": [0, 1] * (count // 2)})
+        parquet.write_table(table, tmp_path / part / "metadata.parquet")
+    data = load(tmp_path)
+    for part, own in (("train", data.train), ("test", data.test)):
+        assert set(by_pixels(own, data.classes)) == {pixels.tobytes() for pixels in made[part].values()}
+
+
 def test_paths_in_parquet(images, tmp_path):
     images(*(f"{i}.png" for i in range(10)))
     table = pyarrow.table({"image": [f"{i}.png" for i in range(10)], "label": [i % 2 for i in range(10)]})
