@@ -39,9 +39,10 @@ class StageSetup:
             module.training = False
         if stage.frozen_norms == "eval":
             for prefix, module in self.method.named_modules():
-                names = {f"{prefix}.{name}" for name, _ in module.named_parameters(recurse=False)}
-                if isinstance(module, nn.modules.batchnorm._NormBase) and names & self.trainable:
-                    module.train(any(name.startswith(stage.trains) for name in names))
+                if isinstance(module, nn.modules.batchnorm._NormBase) and module not in self.frozen_modules:
+                    names = {f"{prefix}.{name}" for name, _ in module.named_parameters(recurse=False)}
+                    if not names or names & self.trainable:  # without parameters, its place tells whether it trains
+                        module.train(any(name.startswith(stage.trains) for name in names or {f"{prefix}."}))
 
     def optimiser(self, stage: Stage, previous: torch.optim.Optimizer | None = None) -> torch.optim.Optimizer:
         """The optimiser of a stage whose parameters ``freeze`` has set.

@@ -15,6 +15,8 @@ from ltbench.errors import LtbenchError, TrainingFailedError
 from ltbench.method import ClassPrior, Loss, Method, MethodConfig, Shuffled, Stage, Weighted
 from ltbench.method.losses import cross_entropy
 from ltbench.models.backbone import Backbone
+from ltbench.models.linear_probe import LinearProbe
+from ltbench.training.optimiser import StageSetup
 from ltbench.training.trainer import fit
 
 COUNTS = (150, 50, 20, 3)  # 223 images: a batch of 128 and a last one of 95
@@ -97,6 +99,19 @@ def test_frozen_weights_stay_and_norms_do_as_the_stage_says(cls):
     norms = {name for name in after if "running_" in name or "num_batches" in name}
     heads = {name for name in after if name.startswith("heads")}
     assert changed == (heads | norms if cls.norms == "train" else heads)
+
+
+@pytest.mark.parametrize("cls", [TwoStages, TwoStagesUpdatingNorms])
+def test_norms_without_parameters_do_as_the_stage_says(cls):
+    """Linear probing has one: nothing of it trains, and its place tells which stage it belongs to."""
+    method = cls(LinearProbe(4, classes=3, head="linear"), ClassPrior(torch.tensor([5, 3, 2])), cls.Config())
+    teacher = nn.BatchNorm1d(4, affine=False).eval()
+    method.teacher = teacher
+    setup, norm = StageSetup(method, Recipe(), torch.device("cpu"), recorded=False), method.network.trunk[1]
+    for stage, trains in zip(method.stages(Recipe()), (True, cls.norms == "train"), strict=True):
+        setup.freeze(stage)
+        assert norm.training == trains
+        assert not teacher.training
 
 
 class Ramp(Method):
