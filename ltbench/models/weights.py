@@ -40,6 +40,8 @@ class Weights:
     """Of the file, in hexadecimal."""
     input: PretrainedCfg | None = field(compare=False)
     """The record that timm has of the input: size, mean, std, crop, interpolation. None: nobody has said it."""
+    usual: PretrainedCfg | None = field(default=None, compare=False)
+    """The record of the backbone, where the weights have one of their own in ``config.json``."""
 
     @property
     def name(self) -> str:
@@ -59,6 +61,14 @@ class Weights:
     def image_size(self) -> int | None:
         """Side of the images that the network was trained on, pixels."""
         return int(self.input.input_size[1]) if self.input is not None else None
+
+    @property
+    def own_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Means and standard deviations of the weights' own record, where those of the backbone's are others."""
+        if self.input is None or self.input is self.usual:
+            return None
+        own = tuple(self.input.mean), tuple(self.input.std)
+        return None if self.usual and own == (tuple(self.usual.mean), tuple(self.usual.std)) else own
 
     def statistics(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
         """Channel means and standard deviations of pixels in [0, 1]; None: nobody has said them.
@@ -88,7 +98,8 @@ def find_weights(given: str, backbone: str) -> Weights:
     if given.startswith(_HASH):
         return _remembered(given, backbone)
     source, file, own_input = _locate(given, backbone)
-    found = Weights(file, _hashed(file), own_input or _input_of(backbone))
+    usual = _input_of(backbone)
+    found = Weights(file, _hashed(file), own_input or usual, usual)
     remember = _memory(found.sha256)
     text = json.dumps({"weights": source})
     if not remember.exists() or remember.read_text(encoding="utf-8") != text:

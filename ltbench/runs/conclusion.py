@@ -1,5 +1,6 @@
 """What a search found: best.toml, and of several objectives the Pareto front."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,14 +151,19 @@ def figures(trial: FrozenTrial, settings: SearchSettings) -> dict[str, float]:
 
 
 def rounded(value: Any, drawn_from: BaseDistribution) -> Any:
-    """A hyper-parameter as it is used and recorded: numbers to four decimals, small ones to four digits."""
+    """A hyper-parameter as it is used and recorded: numbers to four decimals, where these say little to four digits."""
     if not isinstance(drawn_from, FloatDistribution):
         return value
-    return float(f"{value:.4g}") if 0 < abs(drawn_from.low) < _SMALL else round(value, 4)
+    if 0 < abs(drawn_from.low) < _SMALL:
+        return float(f"{value:.4g}")
+    width = drawn_from.high - drawn_from.low
+    return round(value, 3 - math.floor(math.log10(width)) if 0 < width < _NARROW else 4)
 
 
 _SMALL = 0.001
 """Lower end of a range from which four decimals say too little."""
+_NARROW = 0.01
+"""Width of a range of which four decimals say too little."""
 
 
 def _params(trial: FrozenTrial) -> dict[str, Any]:

@@ -148,17 +148,23 @@ def plan_run(run: ResolvedRun, options: RunOptions, *, saves: bool = True) -> Pl
         data=data,
         device=device,
         revision=revision,
-        run_id=run_id(run.config, revision, data.fingerprint),
+        run_id=run_id(run.config, revision, fingerprint(run, data)),
         sync_group_size=together,
     )
+
+
+def fingerprint(run: ResolvedRun, data: Dataset) -> str:
+    """Of the images as the network gets them: normalised in another way, they are others."""
+    own = run.weights.own_statistics if run.weights is not None else None
+    return data.fingerprint if own is None else canonical_json([data.fingerprint, *own])
 
 
 def data_key(run: ResolvedRun) -> str:
     """Text that runs share which have the same images."""
     others = {"method", "hyperparameters", "recipe", "backbone", "precision", "feature_views", "seed"}
     others |= {"batch_norm_images"}
-    backbone = run.backbone if run.weights is not None else None  # weights come with statistics of their own
-    return canonical_json([run.config.model_dump(mode="json", exclude=others), backbone])
+    of_weights = [run.backbone, run.weights.own_statistics] if run.weights is not None else None
+    return canonical_json([run.config.model_dump(mode="json", exclude=others), of_weights])
 
 
 def check_same_run(planned: PlannedRun, options: RunOptions) -> None:

@@ -61,7 +61,7 @@ def resolve(config: RunConfig, *, find_weights: bool = True) -> ResolvedRun:
         recipe=filled,
         hyperparameters=_hyperparameters(method, config, ratio),
         weights=weights.name if weights is not None else None,
-        pretrained=not find_weights and (probing or config.pretrained or config.weights is not None),  # else the hash
+        pretrained=not find_weights and (probing or config.starts_from_weights),  # else the hash
         feature_views=(FEATURE_VIEWS if config.feature_views is None else config.feature_views) if probing else None,
         **dict.fromkeys(overrides),
     )
@@ -71,7 +71,7 @@ def resolve(config: RunConfig, *, find_weights: bool = True) -> ResolvedRun:
 
 
 def _weights(config: RunConfig, backbone: str) -> "Weights | None":
-    if config.weights is None and not config.pretrained:
+    if not config.starts_from_weights:
         return None
     from ltbench.models.weights import OWN, find_weights  # takes torch, which others need not wait for
 
@@ -163,8 +163,8 @@ def search_space(
     return free
 
 
-def check_search(config: RunConfig, space: Mapping[str, Range | Choice]) -> RunConfig:
-    """The settings of a trial, filled in, with hyper-parameters of no meaning.
+def check_search(config: RunConfig, space: Mapping[str, Range | Choice]) -> ResolvedRun:
+    """A trial, filled in, with hyper-parameters of no meaning.
 
     Each end of a range and each choice is tried beside the first ones of the others.
 
@@ -179,7 +179,7 @@ def check_search(config: RunConfig, space: Mapping[str, Range | Choice]) -> RunC
     for name, its in values.items():
         for value in its[1:]:
             resolve(config.replace(hyperparameters={**config.hyperparameters, **some, name: value}), find_weights=False)
-    return resolve(config.replace(hyperparameters={**config.hyperparameters, **some})).config
+    return resolve(config.replace(hyperparameters={**config.hyperparameters, **some}))
 
 
 def _hyperparameters(method: Declaration, config: RunConfig, ratio: float | None) -> dict[str, Any]:
@@ -188,4 +188,8 @@ def _hyperparameters(method: Declaration, config: RunConfig, ratio: float | None
     explicit = given.model_dump(include=given.model_fields_set)
     defaults = method.paper.defaults_for(config.dataset, ratio)
     settings = validated(method.config, {**defaults, **explicit}, where=where, kind=kind)
-    return settings.model_dump(mode="json", exclude_none=True)  # what is off leaves no trace in a run id
+    # What is off leaves no trace in a run id, unless it is on where nothing is said.
+    fields = type(settings).model_fields.items()
+    said = {name for name, field in fields if field.default is not None or defaults.get(name) is not None}
+    off = {name: None for name in said if getattr(settings, name) is None}
+    return {**settings.model_dump(mode="json", exclude_none=True), **off}

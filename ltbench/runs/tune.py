@@ -29,6 +29,7 @@ from ltbench.results.schema import Result
 from ltbench.runs.conclusion import Search, conclude, finished_trials, rounded
 from ltbench.runs.launchers.local import run_in_order
 from ltbench.runs.options import RunOptions, for_run
+from ltbench.runs.plan import fingerprint
 from ltbench.runs.pruning import Pruning, pruning_for
 from ltbench.runs.resolve import check_search, resolve, search_space
 from ltbench.runs.run import run
@@ -192,10 +193,10 @@ class SearchIdentity:
         settings: SearchSettings = USUAL,
     ) -> "SearchIdentity":
         """The identity of the search that a command asks for, with the data that are there."""
-        resolved = check_search(base, space)
-        data = dataset.load(registry.dataset(base.dataset), resolved, options.data_dir)
+        run = check_search(base, space)
+        data = dataset.load(registry.dataset(base.dataset), run.config, options.data_dir)
         revision = registry.revision(registry.method(base.method))
-        return cls(base, space, resolved, data.fingerprints, data.fingerprint, revision, settings)
+        return cls(base, space, run.config, data.fingerprints, fingerprint(run, data), revision, settings)
 
     @property
     def digest(self) -> str:

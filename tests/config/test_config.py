@@ -118,6 +118,16 @@ def test_settings_of_pretrained_networks_change_the_run_id(tmp_path):
     assert len({id_of(**one) for one in settings}) == len(settings)
 
 
+@pytest.mark.parametrize(("method", "name"), [("cmo", "cmo"), ("remix", "remix"), ("cutmix", "cutmix"), ("ce", "cmo")])
+def test_what_is_turned_off_stays_off(method, name):
+    """Whether the method has it on where nothing is said, or off."""
+    config = resolve(RunConfig(method=method, hyperparameters={name: None})).config
+    settings = registry.method(method).Config.model_validate(config.hyperparameters)
+    assert getattr(settings, name) is None
+    assert (name in config.hyperparameters) == (method != "ce")  # what is off anyway leaves no trace in the id
+    assert resolve(config).config == config
+
+
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: next(iter(change)))
 def test_each_setting_changes_the_run_id(change):
     assert id_of(**change) != id_of()

@@ -11,9 +11,13 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.models.backbone import Backbone
 from ltbench.models.weights import create, find_weights
+from ltbench.runs.options import RunOptions
+from ltbench.runs.plan import plan_run
+from ltbench.runs.resolve import resolve
 
 NAME = "test_efficientnet.r160_in1k"
 
@@ -87,6 +91,25 @@ def test_a_folder_says_what_its_weights_expect(file, tmp_path):
         assert found.statistics(3) == ((0.1, 0.2, 0.3), (1, 2, 3))
     with pytest.raises(LtbenchError, match="the weights are of 'test_efficientnet', not of 'resnet18'"):
         find_weights(str(folder), "resnet18")
+
+
+def test_images_normalised_in_another_way_make_another_run(file, tmp_path):
+    """The hash of the weights does not tell what their ``config.json`` says; the usual record renames no run."""
+    known = timm.get_pretrained_cfg(NAME)
+    ids = {}
+    for name, mean in {"bare": None, "usual": known.mean, "other": (0.1, 0.2, 0.3), "third": (0.9, 0.9, 0.9)}.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        shutil.copy(file, folder / "model.safetensors")
+        if mean is not None:
+            about = {"architecture": "test_efficientnet", "pretrained_cfg": {"mean": mean, "std": known.std}}
+            (folder / "config.json").write_text(json.dumps(about))
+        config = RunConfig(method="ce", backbone=NAME, weights=str(folder), train="head")
+        planned = plan_run(resolve(config), RunOptions(out=tmp_path / "runs", device="cpu"))
+        ids[name] = planned.run_id
+        assert planned.data.mean == pytest.approx((sum(mean or known.mean) / 3,))  # digits are grey
+    assert ids["bare"] == ids["usual"]
+    assert len(set(ids.values())) == 3
 
 
 def test_weights_are_known_by_their_hash_wherever_they_lie(file, tmp_path):

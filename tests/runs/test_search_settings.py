@@ -7,6 +7,7 @@ from wsgiref.util import setup_testing_defaults
 
 import optuna_dashboard
 import pytest
+from optuna.distributions import FloatDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
@@ -15,7 +16,7 @@ from ltbench.errors import LtbenchError
 from ltbench.method import Choice, Range
 from ltbench.results.store import read
 from ltbench.runs import search_settings, tune
-from ltbench.runs.conclusion import best_trials
+from ltbench.runs.conclusion import best_trials, rounded
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import check_search, search_space
 from ltbench.runs.run_list import read_runs
@@ -377,3 +378,17 @@ def test_a_user_can_follow_the_guide_to_a_front_and_its_figures(cli, tmp_path):
     assert "2 trials, sampler tpe, for macro accuracy and ECE on the validation part of train, trial " in " ".join(
         shown.split()
     )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "value", "used"),
+    [
+        (0.0, 1.0, 0.123456, 0.1235),
+        (0.0, 0.00004, 0.0000123456, 0.00001235),
+        (0.01, 0.01004, 0.0100123456, 0.01001235),
+        (1e-5, 1e-2, 0.000123456, 0.0001235),
+        (2.0, 2.0, 2.0, 2.0),
+    ],
+)
+def test_values_are_rounded_by_their_range(low, high, value, used):
+    assert rounded(value, FloatDistribution(low, high)) == pytest.approx(used, rel=1e-9)

@@ -214,7 +214,7 @@ def test_what_is_off_is_searched_where_it_is_asked_for():
     space = search_space(base, ["sam", "sam_gamma"])
     assert space == {"sam": Range(0.01, 1.0, log=True), "sam_gamma": Range(0.5, 5.0)}
     checked = check_search(base, space)
-    assert checked.hyperparameters == {
+    assert checked.config.hyperparameters == {
         "mixup": 0.0, "sam": 0.01, "sam_variant": "focal-sam", "sam_gamma": 0.5, "sam_share": 0.8,
     }  # fmt: skip
     assert set(search_space(BASE.replace(method="ce"))) == {"mixup"}
