@@ -1,6 +1,10 @@
 """BBN: two branches, for images as they come and for rare classes first, whose say shifts in training."""
 
-from ltbench.method import Method, Weighted
+from dataclasses import replace
+
+from pydantic import model_validator
+
+from ltbench.method import Method, MethodConfig, Weighted
 from ltbench.method.losses import cross_entropy
 
 
@@ -22,6 +26,14 @@ class BBN(Method):
     training grows from step to step and not from epoch to epoch. Mixing is of the first branch's images.
     """
 
+    class Config(MethodConfig):
+        @model_validator(mode="after")
+        def _refuse_sharpness_by_class(self):
+            """It would not know the classes of the second branch's images."""
+            if self.sam and self.sam_variant == "cc-sam":
+                raise ValueError("CC-SAM perturbs the classes of one batch, and BBN has two; leave sam_variant out")
+            return self
+
     family = "experts"
     head = "linear"
     revision = 1
@@ -40,7 +52,11 @@ class BBN(Method):
         early = 1 - progress.stage_fraction.to(own.device) ** 2
         logits = 2 * (early * own + (1 - early) * other)
         later = (1 - early) * cross_entropy(logits, rare.labels)
-        return batch.loss(lambda labels: early * cross_entropy(logits, labels) + later)
+        loss = batch.loss(lambda labels: early * cross_entropy(logits, labels) + later)
+        if batch.sharpness is None:
+            return loss
+        own_sharp = batch.loss(lambda labels: early * cross_entropy(logits, labels)).sharp
+        return replace(loss, sharp=own_sharp + (batch.sharpness[rare.labels] * later).sum())  # y' has its own share
 
     def experts(self, images):
         """Twice the logits of each branch."""

@@ -72,7 +72,9 @@ class LIFT(Method):
 
     @torch.no_grad()
     def begin(self, stage, data):
-        """Point the classifier's weights to the classes' mean features."""
+        """Point the classifier's weights to the classes' mean features, before anything trains."""
+        if stage.after_head:
+            return
         self.network.eval()  # the loop puts it in training mode again
         (head,) = self.network.heads
         assert isinstance(head, CosineLinear)

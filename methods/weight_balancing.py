@@ -81,14 +81,14 @@ class WeightBalancing(Method):
 
     def prepare(self, batch, progress):
         """Mix images in the first stage."""
-        return super().prepare(batch, progress) if progress.stage.name == "train" else batch
+        return batch if progress.stage.name == "classifier" else super().prepare(batch, progress)
 
     def forward(self, batch, progress):
         """CE(z, y); in the second stage the class-balanced loss."""
         logits = self.network(batch.images)
-        if progress.stage.name == "train":
-            return batch.loss(lambda labels: cross_entropy(logits, labels))
-        return batch.loss(lambda labels: self.class_weights[labels] * binary_cross_entropy(logits, labels))
+        if progress.stage.name == "classifier":
+            return batch.loss(lambda labels: self.class_weights[labels] * binary_cross_entropy(logits, labels))
+        return batch.loss(lambda labels: cross_entropy(logits, labels))
 
     def after_step(self, progress):
         """theta_k <- min(1, radius / |theta_k|) theta_k, in the second stage."""

@@ -39,6 +39,8 @@ class Stage:
     """Weight decay of what trains; None: the recipe's."""
     optimiser: Literal["new", "carried"] = "carried"
     """Whether the parameters that trained in the stage before keep their momentum or all start afresh."""
+    after_head: bool = False
+    """Whether the head has trained alone before, as the recipe asks for; what begins it has done so then."""
     views: tuple[str, ...] | None = None
     """The views of a batch in this stage; None: the method's."""
     source: Literal["train", "unlabelled-test"] = "train"

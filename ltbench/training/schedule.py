@@ -50,7 +50,8 @@ def stages_of(method: Method, recipe: Recipe) -> Sequence[Stage]:
     beside = {name.partition(".")[0] for name, _ in method.named_parameters()} - {"network"}
     trains = ("network.heads", *sorted(beside))
     schedule = StageSchedule(recipe.lr, "constant")
-    return (replace(stages[0], name="head", epochs=recipe.head_epochs, trains=trains, schedule=schedule), *stages)
+    head = replace(stages[0], name="head", epochs=recipe.head_epochs, trains=trains, schedule=schedule)
+    return (head, replace(stages[0], after_head=True), *stages[1:])
 
 
 def plan(stages: Sequence[Stage], recipe: Recipe) -> list[PlannedStage]:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from ltbench import registry
@@ -43,3 +44,24 @@ def test_the_prediction_is_the_sum_of_the_branches():
     images = next(subject.test.eval_batches()).images
     with torch.no_grad():
         torch.testing.assert_close(method.predict(images), method.network.experts(images).sum(0))
+
+
+def test_each_branch_has_the_sharpness_of_its_own_labels():
+    subject = Subject(registry.method("bbn"))
+    method = subject.make(sam=0.05, sam_variant="imbsam").eval()
+    batch, progress = subject.batch(method, method.stages(RECIPE)[0])
+    progress = replace(progress, stage_fraction=torch.tensor(0.6))
+    one = torch.arange(len(batch.labels))
+    head, tail = replace(batch, labels=0 * one), replace(batch.streams["rare"], labels=0 * one + 3)
+    with torch.no_grad():
+        found = method(replace(head, streams={"rare": tail}, sharpness=torch.tensor([0.0, 0.0, 0.0, 1.0])), progress)
+        logits = 2 * (0.64 * method.experts(head.images)[0] / 2 + 0.36 * method.experts(tail.images)[1] / 2)
+        of_tail = 0.36 * torch.nn.functional.cross_entropy(logits, tail.labels, reduction="sum")
+        of_head = 0.64 * torch.nn.functional.cross_entropy(logits, head.labels, reduction="sum")
+    torch.testing.assert_close(found.sharp, of_tail)
+    torch.testing.assert_close(found.total, of_tail + of_head)
+
+
+def test_sharpness_class_by_class_is_refused():
+    with pytest.raises(ValueError, match="BBN has two"):
+        registry.method("bbn").Config(sam=0.05, sam_variant="cc-sam")

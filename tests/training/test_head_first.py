@@ -1,5 +1,7 @@
 """Recipes whose first epochs train the head of a pre-trained network alone."""
 
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
@@ -14,6 +16,7 @@ from ltbench.runs.estimate import estimate
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import resolve
 from ltbench.training.options import TrainOptions
+from ltbench.training.schedule import stages_of
 from ltbench.training.trainer import fit
 
 BACKBONE = "cifar_resnet8"
@@ -73,3 +76,32 @@ def test_there_must_be_weights_and_something_else_to_train(config, changes, reas
     with pytest.raises(LtbenchError, match=reason) as error:
         resolve(config.replace(**changes))
     assert "head_epochs" in str(error.value)
+
+
+def test_the_head_begins_with_the_loss_that_the_network_goes_on_with():
+    """Weight balancing has another one in its second stage."""
+    subject = Subject(method("weight_balancing"))
+    made = subject.make(mixup=0.4).eval()
+    head, first, second = stages_of(made, RECIPE)
+    assert [head.name, first.name, second.name] == ["head", "train", "classifier"]
+    batch, progress = subject.batch(made, second)  # which is not mixed yet
+    losses = [made(batch, replace(progress, stage=stage)).mean for stage in (head, first, second)]
+    assert torch.equal(losses[0], losses[1])
+    assert not torch.equal(losses[0], losses[2])
+    mixed = [made.prepare(batch, replace(progress, stage=stage)).mixed_labels for stage in (head, first, second)]
+    assert [labels is not None for labels in mixed] == [True, True, False]
+
+
+def test_what_the_head_has_learnt_is_kept():
+    """LIFT points its classifier to the class means before anything trains, and not again after the head."""
+    subject = Subject(method("lift"))
+    made = subject.make()
+    head, first, *_ = stages_of(made, RECIPE)
+    made.begin(head, subject.train)
+    with torch.no_grad():
+        made.network.heads[0].weight.add_(1.0)
+    learnt = made.network.heads[0].weight.clone()
+    made.begin(first, subject.train)
+    assert torch.equal(made.network.heads[0].weight, learnt)
+    made.begin(made.stages(RECIPE)[0], subject.train)  # without epochs of the head
+    assert not torch.equal(made.network.heads[0].weight, learnt)
