@@ -68,7 +68,9 @@ class RunConfig(Frozen):
         le=LARGEST_BATCH,
         description="images of a batch that share batch-norm statistics; by default those of a process's pass",
     )
-    validation: bool = Field(False, description="hold out 20 % of each training class")
+    validation: bool = Field(
+        False, description="hold out the official validation images, else 20 % of each training class"
+    )
     keep_classes_without_test_images: bool = Field(
         False, description="train on classes of a folder of images that have no test images, instead of refusing them"
     )
@@ -85,6 +87,11 @@ class RunConfig(Frozen):
         if isinstance(self.recipe, str):
             raise TypeError(f"the recipe '{self.recipe}' is a name; resolve the run first")
         return self.recipe
+
+    @property
+    def starts_from_weights(self) -> bool:
+        """Whether the network has pre-trained weights at the beginning."""
+        return self.weights is not None or self.pretrained
 
     def replace(self, **changes: Any) -> "RunConfig":
         """A copy with some settings changed, validated again."""

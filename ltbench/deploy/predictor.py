@@ -168,7 +168,12 @@ def _build_trained(card: Card, encoder: Encoder | None) -> Predictor:
         make = LinearProbe(encoder.num_features, classes=len(card.classes), head=head)
     else:
         make = Backbone(  # no pre-trained weights: those of the run replace them
-            config.backbone, classes=len(card.classes), channels=card.input[0], image_size=card.input[1], head=head
+            config.backbone,
+            classes=len(card.classes),
+            channels=card.input[0],
+            image_size=card.input[1],
+            head=head,
+            whole_width=config.starts_from_weights,
         )
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the user was told when the run was made

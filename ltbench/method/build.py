@@ -38,6 +38,7 @@ def build_method(
             image_size=shape[1],
             head=run.recipe.head,
             pretrained=run.weights,
+            whole_width=run.config.starts_from_weights,
         )
     hyperparameters = method.Config.model_validate(run.config.hyperparameters)
     try:

@@ -32,15 +32,25 @@ class Backbone:
         image_size: side in pixels.
         head: linear or cosine, unless a method asks for another.
         pretrained: weights to start from; None: random ones.
+        whole_width: whether experts have the whole width that pre-trained weights have, whatever a method asks for.
 
     Raises:
         LtbenchError: if timm does not know the model, the weights do not fit it, or it cannot take such images.
     """
 
     def __init__(
-        self, name: str, *, classes: int, channels: int, image_size: int, head: str, pretrained: Weights | None = None
+        self,
+        name: str,
+        *,
+        classes: int,
+        channels: int,
+        image_size: int,
+        head: str,
+        pretrained: Weights | None = None,
+        whole_width: bool = False,
     ) -> None:
         self.name, self.classes, self.head, self.pretrained = name, classes, head, pretrained
+        self.whole_width = whole_width or pretrained is not None
         self.shape = (channels, image_size, image_size)
 
     def __call__(
@@ -82,7 +92,7 @@ class Backbone:
     def _narrow(self, width: float) -> tuple[int, ...] | None:
         if width != 0.75:
             raise LtbenchError(f"width {width} is not defined", where="--set width", hint="width is 1 or 0.75")
-        if self.pretrained is not None:
+        if self.whole_width:
             message = f"the pre-trained weights of '{self.name}' have the whole width: its experts have all of it"
             warnings.warn(message, LtbenchWarning, stacklevel=2)
             return None

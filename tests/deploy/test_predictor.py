@@ -4,7 +4,9 @@ import json
 import shutil
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
 from ltbench.deploy.predictor import build, describe, restore
 from ltbench.errors import LtbenchError
@@ -101,3 +103,16 @@ def test_a_run_on_ones_own_images_needs_them_no_more(cli, tmp_path, write_pixels
     assert len(lines) == 5
     right = sum(line.split("/")[1] == line.split(",")[1] for line in lines[1:])
     assert right == sum(json.loads(stored.read_text())["metrics"]["test"]["correct"])
+
+
+@pytest.mark.filterwarnings("ignore::ltbench.errors.LtbenchWarning")
+def test_experts_that_start_from_weights_keep_their_width(cli, tmp_path):
+    """RIDE asks for three quarters of the width, which pre-trained weights do not have."""
+    weights = timm.create_model("cifar_resnet8", num_classes=5, in_chans=1).state_dict()
+    save_file(weights, tmp_path / "weights.safetensors")
+    words = ("--method", "ride", "--backbone", "cifar_resnet8", "--weights", "weights.safetensors", "--epochs", 1)
+    done = cli("run", *words, "--device", "cpu")
+    assert done.code == 0, done.err
+    (stored,) = (tmp_path / "runs").rglob("*.json")
+    done = cli("export", stored, "--format", "safetensors")
+    assert done.code == 0, done.err
