@@ -164,12 +164,13 @@ def _chosen(names: list[str], folders: list[Path], every: bool) -> Iterator[tupl
 def _fill_in(path: Path) -> bool:
     """Add to a result file what it lacks; returns whether anything was added."""
     from ltbench.evaluation import reevaluate
-    from ltbench.results.store import read, write
+    from ltbench.results.store import content_of, parsed, replace_unchanged
 
-    result = read(path)  # as it is, and not as a report shows it
+    before = content_of(path)
+    result = parsed(before, path)  # as it is, and not as a report shows it
     whole, added = reevaluate.filled_in(result, reevaluate.load(path, result))
     if added:
-        write(path, whole)
+        replace_unchanged(path, before, whole)
         echo(f"{path}: added {', '.join(added)}")
     return bool(added)
 

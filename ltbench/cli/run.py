@@ -110,7 +110,9 @@ def run(
     validation: Annotated[
         bool | None,
         typer.Option(
-            "--validation", help="Hold out the official validation images, else 20 % of each training class", rich_help_panel=DATA
+            "--validation",
+            help="Hold out the official validation images, else 20 % of each training class",
+            rich_help_panel=DATA,
         ),
     ] = None,
     out: Out = DEFAULT_RESULTS,

@@ -98,6 +98,35 @@ def _gives_way(path: Path, new: Result, replace: bool) -> bool:
     return stored.config != new.config or (stored.test is None and new.test is not None)
 
 
+def replace_unchanged(path: Path, before: bytes, result: Result) -> None:
+    """Write a result in the place of the one that it was made of.
+
+    Args:
+        path: of both.
+        before: the content of the file, as it was read.
+        result: what takes its place.
+
+    Raises:
+        LtbenchError: if the file has other content now, e.g. since the run has been carried out again.
+    """
+    folder = folder_of(path, result.config)
+    hint = "make the folder writable"
+    with exclusive(folder / LOCK, "saving a result", patience=_PATIENCE, hint=hint):
+        if content_of(path) != before:
+            raise LtbenchError("the result has changed meanwhile", where=path, hint="do the same again")
+        write(path, result)
+
+
+def folder_of(path: Path, config: RunConfig) -> Path:
+    """The folder that a result was saved under, ``<data set>/<method>/<run id>.json`` below it; else that of the file.
+
+    Args:
+        path: of the result.
+        config: of its run.
+    """
+    return path.parents[2] if path.parts[-3:-1] == (dataset_folder(config.dataset), config.method) else path.parent
+
+
 def write(path: Path, result: Result, *, replace: bool = True) -> bool:
     """Write a result file, whole or not at all; not over another one if it must not ``replace`` it."""
     return write_text(path, result.model_dump_json(indent=1) + "\n", replace=replace)

@@ -11,6 +11,7 @@ import torch
 from ltbench import registry
 from ltbench.config import Recipe, ResolvedRun, RunConfig, canonical_json
 from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.paths import dataset_folder
 from ltbench.progress import ProgressUpdate
 from ltbench.results.provenance import hardware
 from ltbench.results.schema import Result
@@ -28,7 +29,7 @@ def stored_results(configs: Iterable[RunConfig], options: RunOptions) -> list[Re
     """The results of some data sets and methods, in the folder of results; what cannot be read is left out."""
     found = []
     for dataset, method in dict.fromkeys((config.dataset, config.method) for config in configs):
-        for path in sorted((Store(options.out).folder / dataset / method).glob("*.json")):
+        for path in sorted((Store(options.out).folder / dataset_folder(dataset) / method).glob("*.json")):
             try:
                 found.append(read(path))
             except LtbenchError:  # the run that it is of will say it

@@ -48,14 +48,16 @@ def distinct(configs: Iterable[RunConfig]) -> list[RunConfig]:
 def settings_key(config: RunConfig) -> str:
     """Text by which a run that a suite describes is found among stored ones, whose data and weights are not at hand.
 
-    Runs with pre-trained weights are told apart by all but what the weights determine: their hash and image size.
+    Runs with pre-trained weights are told apart by all but what the weights determine: their hash and image size; runs
+    with a table of labels by all but the table, whose content is known by the data's fingerprints.
 
     Args:
         config: of a stored run, everything filled in; or as described.
     """
     filled = config if isinstance(config.recipe, Recipe) else resolve(config, find_weights=False).config
-    pretrained = filled.weights is not None or filled.pretrained
-    left_out = {"weights", "pretrained", "keep_classes_without_test_images"} | ({"image_size"} if pretrained else set())
+    pretrained = filled.starts_from_weights
+    left_out = {"weights", "pretrained", "labels", "label_columns", "keep_classes_without_test_images"}
+    left_out |= {"image_size"} if pretrained else set()
     return canonical_json([filled.model_dump(mode="json", exclude=left_out), pretrained])
 
 

@@ -204,8 +204,21 @@ def _shorten(out, rows):
     (out / "images.csv").write_text("\n".join(text[:-1]) + "\n")
 
 
+def _drop_a_column(out, rows):
+    text = (out / "images.csv").read_text()
+    (out / "images.csv").write_text(text.replace("split", "fold", 1))
+
+
+def _misspell_a_label(out, rows):
+    text = (out / "images.csv").read_text().splitlines()
+    (out / "images.csv").write_text("\n".join([text[0], text[1].replace(",0,", ",none,", 1), *text[2:]]) + "\n")
+
+
+FAULTS = [_lose, _change, _damage, _relabel, _shorten, _lead_out, _drop_a_column, _misspell_a_label]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", [_lose, _change, _damage, _relabel, _shorten, _lead_out])
+@pytest.mark.parametrize("fault", FAULTS)
 def test_an_export_that_has_been_changed_is_refused(tmp_path, fault):
     export(Digits(), digits(imbalance_ratio=20.0), tmp_path, tmp_path / "out")
     with (tmp_path / "out" / "images.csv").open() as stream:

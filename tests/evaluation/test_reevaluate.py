@@ -5,15 +5,18 @@ import pytest
 import torch
 
 from ltbench import registry
+from ltbench.cli.evaluate import _fill_in
 from ltbench.data.label_shift import DISTRIBUTIONS, shifted
 from ltbench.data.long_tail import ShotRule
 from ltbench.errors import LtbenchError
+from ltbench.evaluation import reevaluate
 from ltbench.evaluation.label_shift import under_shift
 from ltbench.evaluation.predict import Predictions
 from ltbench.evaluation.reevaluate import View, evaluate, filled_in, load, look
 from ltbench.method.paper import paper_of
 from ltbench.metrics.calibration import calibration, fit_temperature
 from ltbench.results.predictions import PackedPredictions
+from ltbench.results.store import read, write
 
 COUNTS = [200, 50, 5]
 BY_NAME = {distribution.name: distribution for distribution in DISTRIBUTIONS}
@@ -245,6 +248,26 @@ def test_damaged_logits_are_refused(stored_run, damage):
     run.file.write_bytes(damage(run.file.read_bytes()))
     with pytest.raises(LtbenchError, match=r"cannot be read"):
         load(run.path, run.result)
+
+
+def test_a_result_that_has_changed_meanwhile_is_not_written_over(stored_run, monkeypatch):
+    """For example since the run was carried out again while its logits were evaluated."""
+    run = stored_run(*noisy(), COUNTS)
+    write(run.path, run.result.model_copy(update={"shift": None}))
+    newer = run.result.model_copy(update={"shift": None, "reason": "newer"})
+
+    def load_slowly(*words):
+        found = load(*words)
+        write(run.path, newer)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reevaluate, "load", load_slowly)
+        with pytest.raises(LtbenchError, match="has changed meanwhile"):
+            _fill_in(run.path)
+    assert read(run.path) == newer
+    assert _fill_in(run.path)
+    assert read(run.path).shift is not None
 
 
 def test_an_unfinished_run_has_nothing_to_evaluate(stored_run, make_result):

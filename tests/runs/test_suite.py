@@ -176,6 +176,13 @@ def test_runs_with_weights_are_found_without_them(make_result):
     assert cells([described.replace(train="all")], [stored])[0].done == ()
 
 
+def test_runs_with_a_table_of_labels_are_found_without_it(make_result):
+    described = RunConfig(method="ce", dataset="folder-lt", labels="labels.csv", label_columns="path,label")
+    filled = resolve(described).config
+    stored = make_result().model_copy(update={"config": filled.replace(labels=None, label_columns=None)})
+    assert cells([described], [stored])[0].done == (0,)
+
+
 @pytest.fixture
 def options(tmp_path):
     return RunOptions(device="cpu", out=tmp_path / "runs", data_dir=tmp_path / "data")
@@ -188,6 +195,13 @@ def test_without_the_data_the_settings_decide_what_is_left(store, options):
     found = remaining.left(configs, options, remaining.stored_results(configs, options))
     assert found == configs[1:]
     assert not (options.out / "digits-lt").exists()
+
+
+def test_results_of_a_data_set_with_a_colon_are_found(store, options):
+    config = RunConfig(method="ce", dataset="torchvision:FashionMNIST", imbalance_ratio=100)
+    store(config)
+    assert [one.config.dataset for one in remaining.stored_results([config], options)] == [config.dataset]
+    assert remaining.left([config], options, remaining.stored_results([config], options)) == []
 
 
 def test_with_the_data_a_result_on_other_images_does_not_count(store, options, monkeypatch):

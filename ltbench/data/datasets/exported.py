@@ -134,13 +134,17 @@ class Export:
                 for path in map(PurePosixPath, rows["path"]):
                     if path.is_absolute() or ".." in path.parts:
                         raise self._changed(f"a path leads out of the folder: {path}")
-                return rows
-            require_pyarrow(self.folder)
-            from pyarrow import parquet
+            else:
+                require_pyarrow(self.folder)
+                from pyarrow import parquet
 
-            tables = [parquet.read_table(self.folder / f"{part}.parquet") for part in self.manifest.images]
-            frames: list[pd.DataFrame] = [one.to_pandas() for one in tables]
-            return pd.concat(frames, ignore_index=True)
+                tables = [parquet.read_table(self.folder / f"{part}.parquet") for part in self.manifest.images]
+                frames: list[pd.DataFrame] = [one.to_pandas() for one in tables]
+                rows = pd.concat(frames, ignore_index=True)
+            if lacking := sorted({"split", "label", "source"} - set(rows.columns)):
+                raise self._changed(f"its list of images has no column {', '.join(lacking)}")
+            numbers = [name for name in ("label", "duplicates") if name in rows.columns]
+            return rows.astype(dict.fromkeys(numbers, "int64"))
         except (OSError, ValueError, KeyError) as error:
             reason = next(iter(str(error).splitlines()), "")
             raise self._changed(f"its list of images cannot be read: {reason}") from None
