@@ -246,7 +246,7 @@ def _has_enough(row: Row, stored: Collection | None) -> bool:
 
 def _tendency(tests: Sequence[Metrics]) -> str:
     """Over- or under-confident, and how many are right where it is about 90 % sure; empty if not known."""
-    if not tests:
+    if len({len(test.bins.count) for test in tests}) != 1:  # none, or each with bins of its own
         return ""
     counts = np.array([test.bins.count for test in tests], dtype=float)
     sums = [

@@ -9,9 +9,10 @@ from ltbench.config import FEATURE_VIEWS, Recipe, RunConfig
 from ltbench.config.command_line import run_words
 from ltbench.config.format_settings import format_value
 from ltbench.declared import data_set, hyperparameter_defaults, recipe_of
-from ltbench.paths import DEFAULT_RESULTS, dataset_folder
+from ltbench.paths import DEFAULT_RESULTS
 from ltbench.report.collection import Collection
 from ltbench.results.schema import Result
+from ltbench.results.store import folder_of
 
 _NEED_NO_FOLDER = ("digits-lt",)
 """Data sets that come with ltbench's own dependencies."""
@@ -49,7 +50,7 @@ def _words(result: Result, path: Path, seeds: str, epochs: int | None) -> tuple[
     defaults = result.method.defaults if own is None else own
     ours = [] if own is not None else ["--methods-dir", "DIR"]
     folder = [] if config.dataset in _NEED_NO_FOLDER else ["--data-dir", result.data.folder or "DIR"]
-    where = _results_folder(path, config)
+    where = folder_of(Path(path), config)
     rest = [*folder, *ours, *([] if where == DEFAULT_RESULTS else ["--out", str(where)])]
     usual = recipe_of(recipe.name, config.dataset, config.train) if isinstance(recipe, Recipe) else None
     if not isinstance(recipe, Recipe) or usual is None or not _flags_tell(recipe, usual):
@@ -67,6 +68,8 @@ def _words(result: Result, path: Path, seeds: str, epochs: int | None) -> tuple[
 def _usual_of_run(config: RunConfig) -> Mapping[str, Any]:
     known = data_set(config.dataset)
     of_data = {"image_size": known.image_size, "backbone": known.backbone} if known else {}
+    if config.starts_from_weights:  # which have a size of their own
+        of_data.pop("image_size", None)
     return {"data_seed": 0, "precision": "fp32", "feature_views": FEATURE_VIEWS, **of_data}
 
 
@@ -74,12 +77,6 @@ def _flags_tell(recipe: Recipe, usual: Recipe) -> bool:
     """Whether flags can name a recipe: what they cannot say, it has as usual; the head is the method's."""
     flags = {name: getattr(recipe, name) for name in ("epochs", "lr", "batch_size", "head")}
     return usual.model_copy(update=flags) == recipe
-
-
-def _results_folder(path: Path, config: RunConfig) -> Path:
-    """The folder that a run's result was saved under, ``<data set>/<method>/<run id>.json`` below it."""
-    path = Path(path)
-    return path.parents[2] if path.parts[-3:-1] == (dataset_folder(config.dataset), config.method) else path.parent
 
 
 def seeds_text(seeds: Sequence[int]) -> str:

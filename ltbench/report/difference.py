@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from ltbench.config.format_settings import flatten
 from ltbench.config.recipes import PAPER
-from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, declared_backbone
+from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, batch_norm_images, declared_backbone
 from ltbench.report.render import escaped_markdown
 from ltbench.results.schema import Result
 
@@ -111,8 +111,12 @@ def _aspects_of(result: Result) -> dict[str, dict[str, Any]]:
     data, provenance = result.data, result.provenance
     cost = result.cost.model_dump() if result.cost else {}
     method = result.method.model_dump(include={"revision", "logit_prior", "transductive", "uses", "selected"})
+    norms = batch_norm_images(result)  # less than a batch: a row of its own
     return {
-        "settings": flatten(result.config.model_dump(mode="json", exclude_none=True)),
+        "settings": {
+            **flatten(result.config.model_dump(mode="json", exclude_none=True)),
+            **({"batch_norm_images": norms} if norms else {}),
+        },
         "method": flatten({**method, "comparison group": result.method.track}),
         "data": {
             **{f"{name} fingerprint": value for name, value in data.fingerprints.items()},

@@ -113,7 +113,7 @@ def _settings_key(result: Result) -> tuple[Any, ...]:
         tuple(result.data.fingerprints.items()),
         method.transductive,
         method.track,
-        _batch_norm(result),
+        batch_norm_images(result),
         cost.parameters if cost else None,
     )
 
@@ -121,7 +121,7 @@ def _settings_key(result: Result) -> tuple[Any, ...]:
 _OF_A_RUN = {"seed", "recipe"}
 
 
-def _batch_norm(result: Result) -> str | None:
+def batch_norm_images(result: Result) -> str | None:
     """Number of images per group of batch-norm statistics, where that was less than a batch and so changes results."""
     if result.cost is None or not result.cost.divided:
         return None
@@ -139,7 +139,11 @@ def _settings(result: Result) -> dict[str, Any]:
     settings["backbone"] = settings["backbone"] or declared_backbone(
         settings["dataset"], settings["recipe"].get("epochs")
     )
-    data, revision, batch_norm = canonical_json(result.data.fingerprints), result.method.revision, _batch_norm(result)
+    data, revision, batch_norm = (
+        canonical_json(result.data.fingerprints),
+        result.method.revision,
+        batch_norm_images(result),
+    )
     parameters = result.cost.parameters if result.cost else None
     row = {
         **flatten(settings),

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ltbench.config import Recipe
+from ltbench.config import FEATURE_VIEWS, Recipe
 from ltbench.config.format_settings import format_settings
 from ltbench.declared import declared_head, hyperparameter_defaults, is_own_method, recipe_of, same_as
 from ltbench.results.schema import Result
 
-_PIXELS_AND_NORMS = {"cache_resized": None, "decode": "cpu", "batch_norm_images": None}
+_OF_THE_RUN = {"cache_resized": None, "decode": "cpu", "batch_norm_images": None, "feature_views": FEATURE_VIEWS}
 """Settings of a run that are neither hyper-parameters nor of its recipe, and their defaults."""
 
 
@@ -114,9 +114,7 @@ def _departures(result: Result) -> Departures:
         known = hyperparameter_defaults(config.method, config.dataset, config.imbalance_ratio)
     own = None if known is None else _differing(config.hyperparameters, known)
     others = {
-        name: value
-        for name, usual in _PIXELS_AND_NORMS.items()
-        if (value := getattr(config, name)) not in (None, usual)
+        name: value for name, usual in _OF_THE_RUN.items() if (value := getattr(config, name)) not in (None, usual)
     }
     if not isinstance(recipe, Recipe):
         return Departures(own, others, None)

@@ -189,7 +189,7 @@ def differences(claim: str, experiment: pd.DataFrame, run: Result) -> list[str]:
         words.append(f"epochs {config.recipe.epochs} (reported: {published['epochs']})")
     if not _same_backbone(published["backbone"], run):
         words.append(f"backbone {config.backbone} (reported: {published['backbone']})")
-    if config.weights is not None or config.pretrained:
+    if config.starts_from_weights:
         words.append("starts from pre-trained weights (reported: not stated)")
     words += paper.differs.get(claim, [])
     words.append(_recipes(config.recipe, paper.recipe))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from ltbench.config import FEATURE_VIEWS
 from ltbench.config.format_settings import format_value
 from ltbench.declared import display_name
 from ltbench.report.one_setting import Candidate, Chosen
@@ -60,7 +61,11 @@ def row_labels(runs: pd.DataFrame, candidates: Sequence[Candidate], chosen: Chos
     if all(row.get("recipe.name") == "paper" for row in settings):  # authors' own, so no part of a method's name
         common = [name for name in common if not name.startswith("recipe.")]
     shared = _varying(settings, [name for name in common if name != "revision"])
-    usual = {"decode": "cpu", _HEAD: _of_most(settings, _HEAD)}  # a few methods have their own head
+    usual = {
+        "decode": "cpu",
+        "feature_views": FEATURE_VIEWS,
+        _HEAD: _of_most(settings, _HEAD),
+    }  # a few methods have their own head
     for row in settings:
         setting, searched = row["setting"], "tuning_trials" in row
         named = list(dict.fromkeys([*_ALWAYS_NAMED, *shared, *own[row["method"], searched]]))

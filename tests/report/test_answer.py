@@ -115,6 +115,15 @@ def test_a_row_without_some_seeds_does_not_lead(made):
     assert lack.commands[0].endswith("--seeds 0-4")
 
 
+def test_a_command_with_weights_names_the_size_of_the_images(made):
+    """Without it, it would be that of the weights and not the data set's."""
+    weights = {"weights": "sha256:" + "0" * 64, "backbone": "resnet18"}
+    for settings, named in ((weights, True), ({}, False)):
+        board, stored = made({"balpoe": (80.0,), "ce": (50.0,)}, settings=settings)
+        (command,) = remedies(board, stored)[-1].commands
+        assert ("--image-size 8" in command) == named
+
+
 def test_far_too_few_epochs_are_said_with_the_whole_training(made):
     board, stored = made(CLEAR, recipe={**RECIPE, "epochs": 6})
     lack = remedies(board, stored)[-1]

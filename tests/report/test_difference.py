@@ -137,3 +137,10 @@ def test_experts_that_divide_the_backbone_otherwise_are_two_rows(make_result):
         make_result("balpoe", seed, cost={"parameters": size}) for seed, size in enumerate((270_000, 180_000))
     )
     assert "as two rows, since the stages that experts share differ" in difference(one, other).verdict
+
+
+def test_batch_norm_over_less_than_a_batch_is_a_row_of_its_own(make_result):
+    split = {"divisions": [{"processes": 1, "accumulate": 8, "batch_norm_images": 16}]}
+    found = difference(make_result("ce", 0), make_result("ce", 1, cost=split))
+    assert "as two rows, since settings differ" in found.verdict
+    assert "averaged" in difference(make_result("ce", 0, cost=split), make_result("ce", 1, cost=split)).verdict

@@ -83,3 +83,20 @@ def test_every_view_of_an_odd_collection(cli, tmp_path, trees, case):
         assert said.code in (0, 1, 2), said.err
         assert "Traceback" not in said.err
         assert "unexpected error" not in said.err, f"{view}: {said.err}"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ltbench.errors.LtbenchWarning")
+@pytest.mark.parametrize("view", [*VIEWS, ("--figures", "reliability")])
+def test_seeds_with_bins_of_their_own_numbers(cli, tmp_path, trees, view):
+    for seed, tree in enumerate(json.loads(json.dumps(trees["ce"][:3]))):
+        tree["config"]["seed"], tree["run_id"] = seed, f"{seed:012x}"
+        tree["config"] |= {"recipe": trees["ce"][0]["config"]["recipe"], "hyperparameters": {"mixup": 0.0}}
+        if seed == 1:
+            for part in tree["metrics"].values():
+                part["bins"] = {name: [*values, 0] for name, values in part["bins"].items()}
+        (tmp_path / f"{seed}.json").write_text(json.dumps(tree))
+    said = cli("report", "--results", tmp_path, *view)
+    assert "unexpected error" not in said.err
+    assert (said.code == 0) == ("--figures" not in view), said.err
+    assert ("of different numbers of bins" in said.err) == ("--figures" in view)

@@ -203,3 +203,22 @@ def test_a_column_that_there_is_not_is_named():
     assert "did you mean train" in str(caught.value)
     with pytest.raises(Exception, match="unknown column 'colour'"):
         View.parsed(sort="colour")
+
+
+def test_heads_on_other_views_of_the_features_are_another_setting(make_result):
+    recipe = recipe_of("standard", "digits-lt", "head").model_dump()
+
+    def runs(views, top1, seeds):
+        settings = {"train": "head", "weights": "sha256:" + "0" * 64, "feature_views": views}
+        return [
+            make_result("ce", seed, top1=top1 + seed, settings=settings, recipe=recipe, data=f"{seed:016}")
+            for seed in seeds
+        ]
+
+    results = [
+        one.model_copy(update={"run_id": f"{number:012x}", "data": make_result().data})
+        for number, one in enumerate([*runs(0, 60.0, range(3)), *runs(4, 50.0, range(3))])
+    ]
+    (made,) = leaderboards(Collection({one.run_id: one for one in results}, {one.run_id: "x" for one in results}))
+    assert made.settings["label"].tolist() == ["Cross Entropy, feature_views=0", "Cross Entropy"]
+    assert made.settings["default"].tolist() == [False, True]

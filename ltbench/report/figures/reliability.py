@@ -7,6 +7,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ltbench.errors import LtbenchError
 from ltbench.metrics.calibration_noise import DRAWS, consistency_bars, mce_floor
 from ltbench.report.figures.material import Material, Setting
 from ltbench.report.figures.style import DOUBLE, GREY, SINGLE, SKY, VERMILLION, broken, key, title
@@ -24,9 +25,15 @@ def draw(material: Material) -> Figure:
     Weather and Forecasting 2007); all seeds are tested on the same images. Bins of few images are faded.
 
     Raises:
-        LtbenchError: if there is no finished run.
+        LtbenchError: if there is no finished run, or no row whose seeds have the same bins.
     """
-    settings = material.chosen()
+    alike = [one for one in material.ranked() if len({len(test.bins.count) for test in one.tests}) == 1]
+    if not alike:
+        raise LtbenchError(
+            "the seeds of each row have reliability tables of different numbers of bins",
+            hint="ltbench run --rerun makes them anew",
+        )
+    settings = material.chosen(among=alike)
     figure = Figure(figsize=(SINGLE if len(settings) == 1 else DOUBLE, 3.1))
     panels = figure.subplots(
         2, len(settings), sharex=True, sharey="row", squeeze=False, gridspec_kw={"height_ratios": [3, 1]}
