@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ltbench.config import Recipe, RunConfig, canonical_json, read_toml
-from ltbench.errors import unknown
+from ltbench.errors import LtbenchError, unknown
 from ltbench.results.schema import Result
 from ltbench.runs.resolve import resolve
 
@@ -54,7 +54,12 @@ def settings_key(config: RunConfig) -> str:
     Args:
         config: of a stored run, everything filled in; or as described.
     """
-    filled = config if isinstance(config.recipe, Recipe) else resolve(config, find_weights=False).config
+    try:
+        filled = resolve(config, find_weights=False).config
+    except LtbenchError:  # stored, of a method that is not here
+        if not isinstance(config.recipe, Recipe):
+            raise
+        filled = config
     pretrained = filled.starts_from_weights
     left_out = {"weights", "pretrained", "labels", "label_columns", "keep_classes_without_test_images"}
     left_out |= {"image_size"} if pretrained else set()

@@ -20,7 +20,7 @@ RUNS = {
     "cifar100-lt-10-epochs": 10,
     "cifar100-lt-calibration": 6 * 5,
     "cifar100-lt-experts": 7 * 5,
-    "cifar100-lt-frozen": 41 * 5 + 3,
+    "cifar100-lt-frozen": 44 * 5 + 3,
     "cifar100-lt-mixup": 8 * 5,
     "digits-lt": 45 * 5,
     "digits-lt-costs": 39,
@@ -174,6 +174,16 @@ def test_runs_with_weights_are_found_without_them(make_result):
     )
     assert cells([described], [stored])[0].done == (0,)
     assert cells([described.replace(train="all")], [stored])[0].done == ()
+
+
+def test_runs_with_a_recipe_of_their_own_are_found(store):
+    described = CIFAR.replace(recipe={"name": "mine", "epochs": 3})
+    assert cells([described], [store(described)])[0].done == (0,)
+
+
+def test_stored_runs_of_a_method_that_is_not_here_do_no_harm(make_result):
+    unknown = make_result("gone").model_copy(update={"config": make_result("gone").config})
+    assert cells([CIFAR], [unknown])[0].done == ()
 
 
 def test_runs_with_a_table_of_labels_are_found_without_it(make_result):
