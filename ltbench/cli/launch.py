@@ -10,7 +10,7 @@ from ltbench.printable import printable_name
 from ltbench.runs.launchers import job_folder, skypilot, slurm
 from ltbench.runs.launchers.job_folder import JobFolder, TaskOptions
 from ltbench.runs.monitor.tasks import queue_states, task_states
-from ltbench.runs.suite import settings_key
+from ltbench.runs.suite import described_key, settings_key
 
 if TYPE_CHECKING:
     from ltbench.config import RunConfig
@@ -26,7 +26,7 @@ def not_under_way(configs: "Sequence[RunConfig]", jobs: Path) -> "list[RunConfig
     """
     tasks = task_states(job_folder.job_folders(jobs), queue_states())
     active = {one.key for one in tasks if one.kind in ("waiting", "running") and one.submitted}
-    kept = [config for config in configs if settings_key(config) not in active]
+    kept = [config for config in configs if described_key(config) not in active]
     if len(kept) < len(configs):
         echo_stderr(f"{len(configs) - len(kept)} of them are under way in jobs of {printable_name(str(jobs))}")
     return kept
@@ -43,7 +43,7 @@ def that_failed(configs: "Sequence[RunConfig]", jobs: Path, stored: "Sequence[Re
     failed = {settings_key(one.config) for one in stored if one.status == "failed"}
     tasks = task_states(job_folder.job_folders(jobs), queue_states())
     failed |= {one.key for one in tasks if one.kind == "lost" or (one.kind == "ended" and one.words)}
-    return [config for config in configs if settings_key(config) in failed]
+    return [config for config in configs if described_key(config) in failed]
 
 
 def launch(

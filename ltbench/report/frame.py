@@ -139,12 +139,8 @@ def _settings(result: Result) -> dict[str, Any]:
     settings["backbone"] = settings["backbone"] or declared_backbone(
         settings["dataset"], settings["recipe"].get("epochs")
     )
-    data, revision, batch_norm = (
-        canonical_json(result.data.fingerprints),
-        result.method.revision,
-        batch_norm_images(result),
-    )
-    parameters = result.cost.parameters if result.cost else None
+    data, revision = canonical_json(result.data.fingerprints), result.method.revision
+    batch_norm, parameters = batch_norm_images(result), result.cost.parameters if result.cost else None
     row = {
         **flatten(settings),
         "revision": revision,

@@ -61,11 +61,8 @@ def row_labels(runs: pd.DataFrame, candidates: Sequence[Candidate], chosen: Chos
     if all(row.get("recipe.name") == "paper" for row in settings):  # authors' own, so no part of a method's name
         common = [name for name in common if not name.startswith("recipe.")]
     shared = _varying(settings, [name for name in common if name != "revision"])
-    usual = {
-        "decode": "cpu",
-        "feature_views": FEATURE_VIEWS,
-        _HEAD: _of_most(settings, _HEAD),
-    }  # a few methods have their own head
+    heads = {_HEAD: _of_most(settings, _HEAD)}  # a few methods have their own
+    usual = {"decode": "cpu", "feature_views": FEATURE_VIEWS, **heads}
     for row in settings:
         setting, searched = row["setting"], "tuning_trials" in row
         named = list(dict.fromkeys([*_ALWAYS_NAMED, *shared, *own[row["method"], searched]]))

@@ -21,7 +21,7 @@ from ltbench.runs.options import RunOptions, for_run
 from ltbench.runs.plan import LastDataset, data_key, plan_run
 from ltbench.runs.resolve import resolve
 from ltbench.runs.stored import find_stored
-from ltbench.runs.suite import done_keys, settings_key
+from ltbench.runs.suite import described_key, done_keys
 from ltbench.training.device import choose_device
 
 
@@ -56,7 +56,7 @@ def left(configs: Sequence[RunConfig], options: RunOptions, stored: Sequence[Res
             planned = plan_run(resolve(config), options, saves=False)
             is_stored = find_stored(planned, options) is not None
         except LtbenchError:
-            is_stored = not options.rerun and settings_key(config) in done
+            is_stored = not options.rerun and described_key(config) in done
         if not is_stored:
             found.append(config)
     return found
@@ -88,7 +88,7 @@ def run_times(
     """
     options = replace(options, last_dataset=options.last_dataset or LastDataset())
     times = _Times(options, stored, measure)
-    known = {settings_key(config) for config in configs} | done_keys(stored)
+    known = {described_key(config) for config in configs} | done_keys(stored)
     found = []
     for position, config in enumerate(configs):
         options.listener(ProgressUpdate("estimating", 0.0, run=position))
@@ -137,7 +137,7 @@ class _Times:
                 return None
             seconds, source = own.seconds, own.source
             for base in registry.method(config.method).uses(resolve(config).config).values():
-                key = settings_key(base)
+                key = described_key(base)
                 if key not in known:
                     known.add(key)
                     other = self.of(base, known, options)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ltbench.config import Recipe, RunConfig, canonical_json, read_toml
-from ltbench.errors import LtbenchError, unknown
+from ltbench.errors import unknown
 from ltbench.results.schema import Result
 from ltbench.runs.resolve import resolve
 
@@ -52,18 +52,21 @@ def settings_key(config: RunConfig) -> str:
     with a table of labels by all but the table, whose content is known by the data's fingerprints.
 
     Args:
-        config: of a stored run, everything filled in; or as described.
+        config: of the run, everything filled in, as stored results have it.
     """
-    try:
-        filled = resolve(config, find_weights=False).config
-    except LtbenchError:  # stored, of a method that is not here
-        if not isinstance(config.recipe, Recipe):
-            raise
-        filled = config
-    pretrained = filled.starts_from_weights
+    pretrained = config.starts_from_weights
     left_out = {"weights", "pretrained", "labels", "label_columns", "keep_classes_without_test_images"}
     left_out |= {"image_size"} if pretrained else set()
-    return canonical_json([filled.model_dump(mode="json", exclude=left_out), pretrained])
+    return canonical_json([config.model_dump(mode="json", exclude=left_out), pretrained])
+
+
+def described_key(config: RunConfig) -> str:
+    """``settings_key`` of a run as somebody has described it.
+
+    Raises:
+        LtbenchError: as ``resolve``.
+    """
+    return settings_key(resolve(config, find_weights=False).config)
 
 
 def done_keys(stored: Iterable[Result]) -> set[str]:
@@ -111,7 +114,7 @@ def cells(configs: Sequence[RunConfig], stored: Iterable[Result]) -> list[Cell]:
 
 
 def _cell(configs: Sequence[RunConfig], found: Mapping[str, Result]) -> Cell:
-    results = {config.seed: found.get(settings_key(config)) for config in configs}
+    results = {config.seed: found.get(described_key(config)) for config in configs}
     done = [seed for seed, one in results.items() if one is not None and one.status == "done" and one.test is not None]
     failed = {seed: one.reason or "" for seed, one in results.items() if one is not None and one.status == "failed"}
     return Cell(configs[0], tuple(results), tuple(done), failed)
@@ -124,7 +127,7 @@ def of_suite(configs: Sequence[RunConfig], stored: Mapping[str, Result]) -> list
         configs: the runs of the suite, as described.
         stored: results by run id.
     """
-    wanted = {settings_key(config) for config in configs}
+    wanted = {described_key(config) for config in configs}
     trained = {run_id: one.config for run_id, one in stored.items() if isinstance(one.config.recipe, Recipe)}
     return [run_id for run_id, config in trained.items() if settings_key(config) in wanted]
 

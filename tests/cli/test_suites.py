@@ -82,5 +82,5 @@ def test_bad_suites_are_refused(cli, words, message):
 
 def test_suites_are_listed(cli):
     lines = cli("list", "suites").out.splitlines()
-    assert len(lines) == 16
+    assert len(lines) == 17
     assert re.match(r"smoke +A minute: ", lines[-1])

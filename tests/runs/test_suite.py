@@ -13,7 +13,7 @@ from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import plan_run
 from ltbench.runs.resolve import resolve
 from ltbench.runs.run_list import expand, read_runs
-from ltbench.runs.suite import cells, distinct, of_suite, settings_key, suite_file, suite_names, suite_summary
+from ltbench.runs.suite import cells, described_key, distinct, of_suite, suite_file, suite_names, suite_summary
 
 RUNS = {
     "cifar100-lt": 3 * (13 + 3 + 1) * 5,
@@ -48,7 +48,7 @@ def test_every_suite_has_a_known_number_of_runs():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", suite_names())
 def test_every_run_of_a_suite_is_valid_and_no_two_are_the_same(name):
-    keys = [settings_key(config) for config in runs_of(name)]
+    keys = [described_key(config) for config in runs_of(name)]
     assert len(set(keys)) == len(keys)
     assert 20 < len(suite_summary(name)) <= 120
 
@@ -179,11 +179,6 @@ def test_runs_with_weights_are_found_without_them(make_result):
 def test_runs_with_a_recipe_of_their_own_are_found(store):
     described = CIFAR.replace(recipe={"name": "mine", "epochs": 3})
     assert cells([described], [store(described)])[0].done == (0,)
-
-
-def test_stored_runs_of_a_method_that_is_not_here_do_no_harm(make_result):
-    unknown = make_result("gone").model_copy(update={"config": make_result("gone").config})
-    assert cells([CIFAR], [unknown])[0].done == ()
 
 
 def test_runs_with_a_table_of_labels_are_found_without_it(make_result):
