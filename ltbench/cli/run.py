@@ -186,6 +186,13 @@ def run(
         if launcher == "gpus" and parallel > 1:
             hint = "use --per-gpu for several runs on each GPU"
             raise LtbenchError("--launch gpus says how many runs there are at once", where="--parallel", hint=hint)
+        if emit_array and emit_skypilot:
+            raise LtbenchError("each writes a job of its own", where="--emit-array, --emit-skypilot", hint="give one")
+        if resources is not None and not elsewhere:
+            hint = "add --launch slurm, --emit-array or --emit-skypilot"
+            raise LtbenchError("resources are what an engine is asked for", where="--resources", hint=hint)
+        if per_gpu != 1 and launcher != "gpus":
+            raise LtbenchError("it is about runs on each GPU", where="--per-gpu", hint="add --launch gpus")
         if elsewhere:
             refuse_elsewhere({"--rerun": rerun, "--shard": shard, "--parallel": parallel > 1})
         config = suite_file(suite) if suite is not None else config
@@ -276,7 +283,7 @@ def run(
                 tuning=tuning,
             )
         gpus: list[str] = []
-        if launcher == "gpus":
+        if launcher == "gpus" and not (dry_run or elsewhere):
             from ltbench.runs.launchers.gpus import visible_gpus
 
             gpus = visible_gpus() * per_gpu

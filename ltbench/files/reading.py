@@ -40,12 +40,12 @@ def _is_open(path: Path) -> bool:
 
 
 def read_text(path: Path) -> str:
-    """The content of a small UTF-8 text file.
+    """The content of a small UTF-8 text file, without the byte order mark that some programs begin it with.
 
     Raises:
         LtbenchError: also if it is not UTF-8.
     """
     try:
-        return read_small(path).decode()
+        return read_small(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise LtbenchError(f"not a text file in UTF-8: {error.reason} at byte {error.start}", where=path) from None

@@ -105,7 +105,12 @@ def open_storage(url: str) -> Iterator[BaseStorage]:
     Raises:
         LtbenchError: for another kind of URL, a storage that cannot be reached, or a second worker on SQLite.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:  # without the URL, which may hold a password
+        raise LtbenchError(
+            f"it is no URL: {error}", where="--storage", hint="write signs such as [ in a password as %5B"
+        ) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if parts.scheme == "sqlite":
         file = Path(url.partition(":///")[2] or "search.db")

@@ -11,6 +11,8 @@ import torch
 from ltbench import paths, registry
 from ltbench.config import RunConfig, recipes
 from ltbench.data.datasets import image_folder as folder
+from ltbench.errors import LtbenchError
+from ltbench.external.prediction_file import read_counts
 from ltbench.external.score import score
 from ltbench.report.collection import collect
 from ltbench.report.leaderboard import leaderboards
@@ -164,6 +166,28 @@ def test_a_probability_of_nothing_costs_much_and_not_all(file, tmp_path):
     result, _ = score(path, RunConfig(method="m", dataset="d", recipe=EXTERNAL), train_counts=counts, out=tmp_path)
     # -log of float32's smallest normal number, 2 ** -126, is 126 log 2 = 87.3; of .5 it is log 2
     assert result.test.nll == pytest.approx((126 * np.log(2) + np.log(2)) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("text", ["\ufeff30\n3\n", "\ufeffclass,images\n0,30\n1,3\n", "30\r\n3", "count\n30\n3\n"])
+def test_counts_are_read_whatever_a_spreadsheet_writes(tmp_path, text):
+    (tmp_path / "counts.csv").write_bytes(text.encode())
+    names, counts = read_counts(tmp_path / "counts.csv")
+    assert (names, counts.tolist()) == (["0", "1"], [30, 3])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("30.0\n20\n3\n", "not one count per class"),
+        ('"1,280"\n20\n3\n', "not one count per class"),
+        ("-5\n20\n3\n", "an image of each at least"),
+        ("cat,30\ncat,20\n", "a class stands there twice: cat"),
+    ],
+)
+def test_the_first_class_is_never_taken_for_a_header(tmp_path, text, reason):
+    (tmp_path / "counts.csv").write_text(text)
+    with pytest.raises(LtbenchError, match=reason):
+        read_counts(tmp_path / "counts.csv")
 
 
 def test_experts_are_kept(file, tmp_path):

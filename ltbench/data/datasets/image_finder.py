@@ -9,7 +9,7 @@ from ltbench.errors import LtbenchError
 
 
 class ImageFinder:
-    """Finds the file that a table names: by its path, or by its name with or without an ending.
+    """Finds the file that a table names: by its path or the end of it, or by its name with or without an ending.
 
     Args:
         root: the folder of all images, which paths are relative to.
@@ -32,7 +32,7 @@ class ImageFinder:
         inner = table.parent if table.parent.is_relative_to(self.root) else self.root
         for base in dict.fromkeys((inner, self.root)):
             path = Path(os.path.normpath(base / written.replace("\\", "/")))
-            if not path.is_relative_to(os.path.normpath(self.root)):
+            if not Path(os.path.normpath(path.absolute())).is_relative_to(os.path.normpath(self.root.absolute())):
                 raise LtbenchError(
                     f"a path leads out of the folder: {written}",
                     where=table.absolute(),
@@ -43,9 +43,8 @@ class ImageFinder:
         written = written.replace("\\", "/")
         walked = self._walk()
         found = walked.get(Path(written).name) or walked.get(f"{Path(written).name}\0stem") or []
-        if len(found) > 1 and "/" in written:
-            found = [one for one in found if one.with_suffix("").as_posix().endswith(Path(written).as_posix())
-                     or one.as_posix().endswith(written)]  # fmt: skip
+        if "/" in written:
+            found = [one for one in found if self._fits(one, written)]
         if len(found) > 1:  # Kaggle's train.csv is about train/
             found = [one for one in found if table.stem in one.relative_to(self.root).parts[:-1]] or found
         if len(found) > 1:
@@ -56,6 +55,14 @@ class ImageFinder:
                 hint="write the path from the folder, not the name alone",
             )
         return found[0] if found else None
+
+    def _fits(self, file: Path, written: str) -> bool:
+        """Whether the end of a path that was written is that of a file, or the other way round, by whole parts.
+
+        The table may be of a folder above or below. A file of the same name in another folder is another image.
+        """
+        place, words = file.relative_to(self.root), Path(written).parts
+        return any(one.parts[-len(words) :] == words[-len(one.parts) :] for one in (place, place.with_suffix("")))
 
     def _walk(self) -> dict[str, list[Path]]:
         if self.walked is None:

@@ -15,7 +15,7 @@ def draw(material: Material) -> Figure:
     Each of the front bears its number, that of its file in front/. Of several searches, the one with the most trials.
 
     Raises:
-        LtbenchError: if no search with several objectives is stored.
+        LtbenchError: if no search with several objectives is stored, or its front lacks them.
     """
     found = [search for search in searches(material) if len(search.objectives) > 1 and search.front]
     if not found:
@@ -27,8 +27,11 @@ def draw(material: Material) -> Figure:
     first, second = search.objectives[:2]
     figure = Figure(figsize=(SINGLE, 2.6))
     axes = figure.subplots()
-    front = {trial["number"]: trial for trial in search.done if trial["number"] in search.front}
-    others = [trial for trial in search.done if trial["number"] not in front]
+    done = [trial for trial in search.done if second in trial]
+    front = {trial["number"]: trial for trial in done if trial["number"] in search.front}
+    if not front:
+        raise LtbenchError(f"no trial of the front has its {second} on record", hint="ltbench tune makes it anew")
+    others = [trial for trial in done if trial["number"] not in front]
     axes.plot([one[first] for one in others], [one[second] for one in others], "o", color=GREY, label="trial")
     points = sorted((one[first], one[second]) for one in front.values())
     step = "steps-post" if first in LOWER_IS_BETTER else "steps-pre"

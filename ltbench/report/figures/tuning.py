@@ -174,7 +174,7 @@ class _Trial(BaseModel, extra="allow"):
 
 
 class _Record(BaseModel):
-    space: dict[str, dict[str, Any]]
+    space: dict[str, dict[str, Any]] = Field(min_length=1)
     history: list[_Trial]
     objectives: list[str] = Field(["macro"], min_length=1)
     front: list[int] = []
@@ -196,7 +196,7 @@ def _trials(search: Search) -> list[FrozenTrial]:
 
 
 def importance(search: Search) -> dict[str, float]:
-    """Importance by hyper-parameter, percent, the largest first; empty with fewer than two different results."""
+    """Importance by hyper-parameter, percent, the largest first; empty where the trials hardly differ."""
     if len({trial[search.objective] for trial in search.done}) < 2:
         return {}
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # scikit-learn takes a while
@@ -206,5 +206,8 @@ def importance(search: Search) -> dict[str, float]:
     study = optuna.create_study(direction="maximize")
     optuna.logging.set_verbosity(level)
     study.add_trials(_trials(search))
-    shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    try:
+        shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    except RuntimeError:  # no variance, e.g. of equal parameters
+        return {}
     return {name: 100 * fraction for name, fraction in shares.items()}

@@ -1,6 +1,7 @@
 """SkyPilot: a file for ``sky jobs launch``, whose managed job recovers from preemption and resumes exactly."""
 
 import json
+import shlex
 from pathlib import Path
 
 from pydantic import Field
@@ -65,7 +66,8 @@ def task_file(job: JobFolder, resources: CloudResources) -> str:
         mounts["/data"] = {"source": resources.data, "mode": "MOUNT"}
     own = f" --methods-dir {JOB}/methods" if methods is not None else ""
     data = "/data" if resources.data is not None else f"{JOB}/data"
-    words = " ".join(map(json.dumps, job.job.options.words))
+    device = job.job.options.device
+    words = shlex.join([*(["--device", device] if device != "auto" else []), *job.job.options.words])
     run = [
         f"export LTBENCH_CACHE={OUTPUTS}/cache",
         "code=0",
@@ -88,4 +90,4 @@ def task_file(job: JobFolder, resources: CloudResources) -> str:
 
 
 def _block(key: str, lines: list[str]) -> list[str]:
-    return [f"{key}: |", *(f"  {line}" for line in lines)]
+    return [f"{key}: |", *(f"  {line}" for text in lines for line in text.splitlines())]

@@ -233,7 +233,11 @@ def array_script(job: JobFolder, resources: Resources, numbers: Sequence[int]) -
         "output": f"{job.path}/logs/slurm-%A_%a.out",
         **resources.sbatch,
     }
-    lines = [f"#SBATCH --{name}" + ("" if value is True else f"={value}") for name, value in options.items()]
+    lines = [
+        f"#SBATCH --{name}" + ("" if value is True else f"={shlex.quote(str(value))}")
+        for name, value in options.items()
+        if value is not False
+    ]
     command = [sys.executable, "-m", "ltbench", "task", str(job.path)]
     return "\n".join(
         [

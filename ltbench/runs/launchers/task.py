@@ -12,7 +12,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -44,7 +44,7 @@ class Task:
         self.folder, self.number = folder, number
         self.settings = folder.settings_file(number)
         self._child: subprocess.Popen[bytes] | None = None
-        self._requeue = False
+        self._requeue = self._asked_to_stop = False
         before = folder.state(number)
         now = datetime.now(UTC)
         self._state = TaskState(
@@ -105,6 +105,7 @@ class Task:
         """
         self._requeue = self._requeue or requeue
         if self._child is not None and self._child.poll() is None:
+            self._asked_to_stop = True
             self._child.terminate()
 
     def stop_and_requeue(self) -> None:
@@ -130,12 +131,15 @@ class Task:
             try:
                 return child.wait(BETWEEN_BEATS)
             except subprocess.TimeoutExpired:
-                self._note("running")
+                with suppress(LtbenchError):  # a disk that is full now does not end the run
+                    self._note("running")
 
     def _end_child(self) -> None:
-        """Wait for the run, which was asked to stop, and end it if it does not."""
+        """Wait for the run, which has been asked to stop or is now, and end it if it does not."""
         if self._child is None:
             return
+        if not self._asked_to_stop:  # a second time would mean at once
+            self.stop(requeue=False)
         try:
             self._child.wait(PATIENCE)
         except subprocess.TimeoutExpired:

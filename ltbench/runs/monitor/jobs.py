@@ -138,7 +138,10 @@ class RunIndex:
         failed = list(found.failed)
         over: dict[str, datetime] = {}
         running = {self._key(beat.config) for beat in found.running}
-        ended = {self._key(one.config): one.at for one in (*found.done, *found.failed)}
+        ended: dict[str, datetime] = {}
+        for one in (*found.done, *found.failed):
+            key = self._key(one.config)
+            ended[key] = max(one.at, ended.get(key, _LONG_AGO))
         if time.monotonic() - self._asked > BETWEEN_QUESTIONS:
             self._queue, self._asked = tasks.queue_states(), time.monotonic()
         for task in tasks.task_states(engines, self._queue):

@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow
@@ -181,6 +182,38 @@ def test_columns_that_are_told(images, tmp_path, told):
     data = load(tmp_path, labels="mine.csv", label_columns=told)
     assert data.classes == ("cat", "dog")
     assert data.counts.sum() == (5 if "fold" in told else sum(n for _, _, n in THREE_PARTS) - 2)
+
+
+@pytest.mark.parametrize(
+    ("written", "there"), [("cats/7.png", "dogs/7.png"), ("a/7.png", "ba/7.png"), ("cats/7", "dogs/7.png")]
+)
+def test_an_image_of_the_same_name_in_another_folder_is_another(images, tmp_path, written, there):
+    images(there, *(f"img/{i}.png" for i in range(4)))
+    lines = [(f"img/{i}.png", "cat" if i % 2 else "dog") for i in range(4)]
+    (tmp_path / "labels.csv").write_text(csv(("path", "label"), [*lines, (written, "cat")]))
+    with pytest.raises(LtbenchError, match=f"1 of 5 images are missing: {written}"):
+        load(tmp_path, labels="labels.csv")
+
+
+@pytest.mark.parametrize("form", ["{}", "photos/{}", "/elsewhere/photos/{}", "./{}"])
+def test_a_table_may_be_of_a_folder_above(images, tmp_path, form):
+    images(*(f"img/{i}.png" for i in range(10)))
+    lines = [(form.format(f"img/{i}.png"), "cat" if i % 2 else "dog") for i in range(10)]
+    (tmp_path / "labels.csv").write_text(csv(("path", "label"), lines))
+    if form.startswith("/"):
+        with pytest.raises(LtbenchError, match="leads out of the folder"):
+            load(tmp_path, labels="labels.csv")
+    else:
+        assert load(tmp_path, labels="labels.csv").counts.tolist() == [4, 4]
+
+
+def test_a_path_out_of_the_folder_is_refused_wherever_one_stands(images, tmp_path, monkeypatch):
+    images("outside.png", *(f"in/{i}.png" for i in range(4)))
+    (tmp_path / "in" / "labels.csv").write_text(csv(("path", "label"), [("../outside.png", "cat"), ("1.png", "dog")]))
+    monkeypatch.chdir(tmp_path / "in")
+    for folder in (tmp_path / "in", Path()):
+        with pytest.raises(LtbenchError, match=r"leads out of the folder: \.\./outside.png"):
+            load(folder, labels="labels.csv")
 
 
 # Parquet

@@ -87,6 +87,8 @@ def test_a_title_breaks_between_its_parts():
 
 def test_labels_break_after_commas_and_underscores():
     assert broken("logit_adjustment_posthoc, mixup=0.4", 20) == "logit_adjustment_\nposthoc, mixup=0.4"
+    assert broken("my__method", 20) == "my__method"
+    assert broken("__a__, b", 20) == "__a__, b"
     assert broken("ce", 20) == "ce"
     assert broken("a, b", 1) == "a,\nb"
 

@@ -243,6 +243,9 @@ def test_the_pareto_front_is_drawn_with_the_numbers_of_its_files(run, material):
     assert lines["trial"] == [[84, 5]]
     assert lines["Pareto front"] == [[80, 2], [85, 3], [90, 9]]
     assert {text.get_text() for text in axes.texts} == {"0", "1", "3"}
+    lacking = [{name: value for name, value in one.items() if name != "ece"} for one in history]
+    with pytest.raises(LtbenchError, match="has its ece on record"):
+        draw("pareto-front", material(run("product", tuning={**tuning, "history": lacking})))
     with pytest.raises(LtbenchError, match="no search with several objectives"):
         draw("pareto-front", material(run("product", tuning=TUNING)))
 
@@ -252,6 +255,8 @@ def test_importance_is_the_same_each_time_and_needs_outcomes_that_differ():
     assert importance(search) == importance(search)
     assert importance(Search("flat", "", SPACE, [{**trial, "macro": 50.0} for trial in HISTORY])) == {}
     assert importance(Search("short", "", SPACE, HISTORY[:1])) == {}
+    same = [{**HISTORY[0], "number": number, "macro": 50.0 + number} for number in range(3)]
+    assert importance(Search("equal parameters", "", SPACE, same)) == {}
 
 
 def test_a_search_is_read_from_its_folder(tmp_path):

@@ -16,11 +16,12 @@ import yaml
 from ltbench.cli import launch
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError
-from ltbench.results.store import read
-from ltbench.runs.launchers import job_folder, skypilot, slurm
+from ltbench.results.store import Store, read
+from ltbench.runs.launchers import job_folder, skypilot, slurm, task
 from ltbench.runs.launchers.job_folder import Array, JobFolder, TaskOptions, TaskState
 from ltbench.runs.launchers.task import Task, scheduler_job
 from ltbench.runs.monitor import tasks
+from ltbench.runs.monitor.jobs import RunIndex
 from ltbench.runs.resolve import resolve
 from ltbench.runs.run_list import expand, read_runs
 from tests.runs.launchers.conftest import wait_for
@@ -157,6 +158,33 @@ def test_the_script_asks_for_what_the_file_says(make_job, tmp_path):
     assert "tasks=(0 3)" in scripts[0].read_text()
 
 
+def test_a_script_quotes_what_has_spaces_and_leaves_out_what_is_off(make_job, tmp_path):
+    job = make_job()
+    written = "sbatch = { comment = 'two words', exclusive = false, verbose = true }"
+    text = slurm.write_scripts(job, table(tmp_path, RESOURCES + written))[2].read_text()
+    assert "#SBATCH --comment='two words'\n" in text
+    assert "exclusive" not in text
+    assert "#SBATCH --verbose\n" in text
+
+
+def test_a_sign_of_life_that_cannot_be_written_does_not_end_a_run(make_job, monkeypatch):
+    """The child sleeps for a moment in place of a run."""
+    monkeypatch.setattr(task, "BETWEEN_BEATS", 0.1)
+    one = Task(make_job(), 0)
+    write, tried = one.folder.write_state, []
+
+    def fails_at_first(*words):
+        tried.append(words)
+        if len(tried) == 2:
+            raise LtbenchError("cannot save: Disk quota exceeded")
+        write(*words)
+
+    monkeypatch.setattr(type(one.folder), "write_state", lambda folder, *words: fails_at_first(*words))
+    monkeypatch.setattr(Task, "_start", lambda self, log: subprocess.Popen(["sleep", "0.5"]))
+    assert one.carry_out().state == "done"
+    assert len(tried) > 3
+
+
 def test_the_id_of_a_task_is_that_of_the_array_and_its_place(monkeypatch):
     """The last task of an array has the id of the whole array as its own: requeued by that, all would be."""
     monkeypatch.setenv("SLURM_JOB_ID", "14")
@@ -200,6 +228,39 @@ def test_the_file_for_skypilot_has_the_fields_of_its_schema(make_job, tmp_path):
     assert mounts["/data"] == {"source": "s3://images", "mode": "MOUNT"}
     assert "export LTBENCH_CACHE=/ltbench/cache" in content["run"], "checkpoints outlive the machine"
     assert subprocess.run(["bash", "-n"], input=content["run"], text=True, check=False).returncode == 0
+
+
+def test_the_file_for_skypilot_holds_what_the_machine_lacks(cli, tmp_path):
+    """The recipe of a file; and words as a shell reads them."""
+    (tmp_path / "mine.toml").write_text("epochs = 3")
+    (tmp_path / "cloud.toml").write_text('setup = ["echo a\\necho b"]')
+    words = ("run", "--method", "ce", "--recipe", "mine.toml", "--emit-skypilot", "--resources", "cloud.toml")
+    done = cli(*words, "--device", "cpu", "--jobs", "my jobs", "--tensorboard", "$HOME/`id`")
+    assert done.code == 0, done.err
+    (path,) = (tmp_path / "my jobs").rglob("skypilot.yaml")
+    assert f"sky jobs launch '{path}'" in done.out
+    assert "ltbench watch --jobs 'my jobs'" in done.err
+    content = yaml.safe_load(path.read_text())
+    assert content["setup"] == "echo a\necho b\n"
+    assert "--device cpu" in content["run"]
+    assert "$HOME" not in content["run"].replace("'", "").partition("--tensorboard")[0]
+    settings = tomllib.loads((path.parent / "tasks" / "0000.toml").read_text())
+    assert settings["recipe"]["epochs"] == 3
+    (tmp_path / "mine.pth").touch()
+    done = cli("run", "--method", "ce", "--weights", "mine.pth", "--emit-skypilot")
+    assert (done.code, "no file of weights" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "words", [("--emit-array", "--emit-skypilot"), ("--resources", "nowhere.toml"), ("--per-gpu", 3)]
+)
+def test_options_without_their_engine_are_refused(cli, words):
+    done = cli("run", "--method", "ce", "--dry-run", *words)
+    assert (done.code, words[0] in done.err) == (2, True)
+
+
+def test_a_dry_run_needs_no_gpu(cli):
+    assert cli("run", "--method", "ce", "--epochs", 1, "--launch", "gpus", "--dry-run").code == 0
 
 
 @pytest.mark.slow
@@ -279,6 +340,21 @@ def test_watch_shows_what_waits_and_what_was_lost(make_job, cli, monkeypatch):
     assert re.search(r"ce, seed 1 +on far", view)
     assert re.search(r"ce, seed 2 +no sign of life from far", view)
     assert re.search(r"ce, seed 3 +the data set is not there", view)
+
+
+def test_the_newest_result_says_that_a_task_is_over(make_job, make_result, tmp_path, monkeypatch):
+    """Two ids have the same settings, for example since the data have changed."""
+    monkeypatch.setattr(tasks, "queue_states", lambda: None)
+    job = make_job(CONFIGS[:1])
+    job.write_state(0, state("running", silent=timedelta(hours=1)))
+    config, now = resolve(CONFIGS[0]).config, datetime.now(UTC)
+    for number, finished in enumerate((now - timedelta(days=9), now + timedelta(seconds=1))):
+        result = make_result("ce").model_copy(
+            update={"config": config, "run_id": f"{number:012x}", "provenance": {"finished": finished.isoformat()}}
+        )
+        Store(tmp_path / "runs").save(result)
+    found = RunIndex(tmp_path / "cache", [tmp_path / "runs"], tmp_path / "jobs").look()
+    assert (len(found.done), found.failed, found.waiting) == (2, [], [])
 
 
 def test_what_has_failed_is_known_from_results_and_from_job_folders(make_job, make_result, monkeypatch, tmp_path):
