@@ -81,7 +81,7 @@ def _restored(result: "Result", path: Path, data_dir: Path | None, device: str) 
     from ltbench.training.device import choose_device
 
     card = describe(result, data_folder(data_dir))
-    remake = external.command(result) or reproduce_command(result.config, path)
+    remake = external.command(result) or reproduce_command(result, path)
     return restore(card, choose_device(device), remake=remake)
 
 

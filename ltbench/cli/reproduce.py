@@ -6,26 +6,28 @@ from pathlib import Path
 
 from ltbench import paths, registry
 from ltbench.config import Recipe, RunConfig
-from ltbench.config.command_line import run_words
+from ltbench.config.command_line import label_words, run_words
 from ltbench.errors import LtbenchError
 from ltbench.results.records import BatchSplit
+from ltbench.results.schema import Result
 from ltbench.runs.resolve import resolve
 
 
-def reproduce_command(config: RunConfig, path: Path, splits: Sequence[BatchSplit] = ()) -> str:
+def reproduce_command(result: Result, path: Path, splits: Sequence[BatchSplit] = ()) -> str:
     """The command that repeats a run; for a recipe of the user's own, from the result file.
 
     Args:
-        config: of the run.
+        result: of the run.
         path: of its result.
         splits: how its batches were split, of which the last way is repeated.
     """
-    recipe = config.full_recipe
+    config, recipe = result.config, result.config.full_recipe
     processes, accumulate = (splits[-1].processes, splits[-1].accumulate) if splits else (1, 1)
     start = ["ltbench", "run"]
     if processes > 1:
         start = ["torchrun", "--standalone", "--nproc-per-node", str(processes), "-m", *start]
-    rest = [*folder_options(config), *(["--accumulate", str(accumulate)] if accumulate > 1 else []), "--rerun"]
+    labels = label_words(result.data.labels, result.data.label_columns)
+    rest = [*folder_options(config), *labels, *(["--accumulate", str(accumulate)] if accumulate > 1 else []), "--rerun"]
     if not _comes_with_ltbench(recipe, config):
         return shlex.join([*start, "--config", str(path), *rest])
     words = [*start, *run_words(config, methods=config.method, seeds=str(config.seed))]

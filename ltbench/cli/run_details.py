@@ -33,7 +33,7 @@ def show(result: Result, path: Path) -> None:
         table.add_row(Text(name), Text(printable_name(value)))
     console.print(table)
     splits = result.cost.divisions if result.cost else ()
-    again = external.command(result) or reproduce_command(result.config, path, splits)
+    again = external.command(result) or reproduce_command(result, path, splits)
     console.print(Text(f"reproduce  {printable_name(again)}"))  # one line, to be copied
 
 

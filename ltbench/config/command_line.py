@@ -51,5 +51,16 @@ def run_words(config: RunConfig, *, methods: str, seeds: str, leave_out: Collect
     return words
 
 
+def label_words(labels: str | None, columns: str | None) -> list[str]:
+    """Options that name a table of labels, which settings do not keep.
+
+    Args:
+        labels: its name; None for none.
+        columns: what it has where, if that was said.
+    """
+    words = [] if labels is None else ["--labels", labels]
+    return words if columns is None else [*words, "--label-columns", columns]
+
+
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ltbench.config import FEATURE_VIEWS, Recipe, RunConfig
-from ltbench.config.command_line import run_words
+from ltbench.config.command_line import label_words, run_words
 from ltbench.config.format_settings import format_value
 from ltbench.declared import data_set, hyperparameter_defaults, recipe_of
 from ltbench.paths import DEFAULT_RESULTS
@@ -51,6 +51,7 @@ def _words(result: Result, path: Path, seeds: str, epochs: int | None) -> tuple[
     ours = [] if own is not None else ["--methods-dir", "DIR"]
     folder = [] if config.dataset in _NEED_NO_FOLDER else ["--data-dir", result.data.folder or "DIR"]
     where = folder_of(Path(path), config)
+    folder += label_words(result.data.labels, result.data.label_columns)
     rest = [*folder, *ours, *([] if where == DEFAULT_RESULTS else ["--out", str(where)])]
     usual = recipe_of(recipe.name, config.dataset, config.train) if isinstance(recipe, Recipe) else None
     if not isinstance(recipe, Recipe) or usual is None or not _flags_tell(recipe, usual):

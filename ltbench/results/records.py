@@ -150,6 +150,8 @@ class DataRecord(Frozen):
 
     fingerprints: dict[str, str]
     folder: str | None = Field(None, description="name of the user's own folder of images, if they are from one")
+    labels: str | None = Field(None, description="name of the table that --labels gave; null: none was given")
+    label_columns: str | None = Field(None, description="its columns, as --label-columns gave them")
     classes: list[str] = Field(min_length=1)
     counts: list[Count] = Field(description="training images by class, validation part included")
     trained_on: list[Count] = Field(description="training images by class, without the validation part")

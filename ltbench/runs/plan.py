@@ -38,6 +38,8 @@ class PlannedRun:
     revision: str
     """Revision of the method's code."""
     run_id: str
+    labels: tuple[str | None, str | None]
+    """The table of labels and its columns, as the user has given them: no settings, but the data's content follows."""
     sync_group_size: int
     """Processes that share batch norm's statistics; 1: each has its own."""
 
@@ -149,6 +151,7 @@ def plan_run(run: ResolvedRun, options: RunOptions, *, saves: bool = True) -> Pl
         device=device,
         revision=revision,
         run_id=run_id(run.config, revision, fingerprint(run, data)),
+        labels=(config.labels, config.label_columns),
         sync_group_size=together,
     )
 

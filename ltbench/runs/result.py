@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from ltbench import registry
 from ltbench.evaluation.result_parts import (
@@ -37,6 +38,12 @@ class BaseRuns:
     """Seconds of their training."""
 
 
+def _labels(planned: PlannedRun) -> dict[str, str | None]:
+    """The name of the table of labels, and its columns."""
+    table, columns = planned.labels
+    return {"labels": table and Path(table).name, "label_columns": columns}
+
+
 def make_result(
     planned: PlannedRun,
     options: RunOptions,
@@ -69,7 +76,7 @@ def make_result(
         reason=reason,
         config=planned.config,
         data=data_record(planned.data).model_copy(
-            update={"folder": planned.source.folder_name(options.data_dir)},
+            update={"folder": planned.source.folder_name(options.data_dir), **_labels(planned)},
         ),
         weights=_weights_record(planned),
         method=MethodRecord(

@@ -9,6 +9,7 @@ import sys
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from ltbench import registry
 from ltbench.cli.reproduce import reproduce_command
@@ -189,11 +190,12 @@ REPRODUCED = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", REPRODUCED, ids=str)
-def test_the_command_to_reproduce_a_run_describes_the_same_run(cli, monkeypatch, tmp_path, settings):
+def test_the_command_to_reproduce_a_run_describes_the_same_run(cli, monkeypatch, tmp_path, make_result, settings):
     config = resolve(RunConfig(**settings)).config
     asked = []
     monkeypatch.setattr(sweep, "run_all", lambda configs, options, *_: asked.append((configs, options.rerun)) or [])
-    words = shlex.split(reproduce_command(config, tmp_path / "result.json"))
+    result = make_result().model_copy(update={"config": config})
+    words = shlex.split(reproduce_command(result, tmp_path / "result.json"))
     assert words[0] == "ltbench"
     assert cli(*words[1:]).code == 0
     ((configs, rerun),) = asked
@@ -201,14 +203,40 @@ def test_the_command_to_reproduce_a_run_describes_the_same_run(cli, monkeypatch,
     assert rerun
 
 
-def test_a_run_of_several_processes_is_reproduced_by_as_many(tmp_path):
+def test_a_run_of_several_processes_is_reproduced_by_as_many(tmp_path, make_result):
     config = resolve(RunConfig(batch_norm_images=16)).config
     ways = [BatchSplit(processes=1, accumulate=4, batch_norm_images=16)]
     ways.append(BatchSplit(processes=2, accumulate=2, batch_norm_images=16))
-    words = reproduce_command(config, tmp_path / "result.json", ways)
+    result = make_result().model_copy(update={"config": config})
+    words = reproduce_command(result, tmp_path / "result.json", ways)
     assert words.startswith("torchrun --standalone --nproc-per-node 2 -m ltbench run --method balpoe")
     assert "--batch-norm-images 16" in words
     assert "--accumulate 2" in words
+
+
+@pytest.mark.slow
+def test_a_run_with_a_table_of_labels_is_reproduced_with_it(cli, tmp_path):
+    """Also by the commands of a report; without it, the folders would be the classes."""
+    names = [f"{folder}/{i}.png" for folder in "ab" for i in range(10)]
+    for number, name in enumerate(names):
+        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (10 * number,) * 3).save(tmp_path / "mine" / name)
+    rows = "".join(f"{name},{'xy'[number % 2]}\n" for number, name in enumerate(names))
+    (tmp_path / "mine" / "other.csv").write_text("photo,kind\n" + rows)
+    words = ("--dataset", "folder-lt", "--data-dir", "mine", "--labels", "other.csv", "--label-columns", "photo,kind")
+    done = cli("run", "--method", "ce,focal", *words, "--image-size", 8, "--epochs", 1, "--backbone", "cifar_resnet8")
+    assert done.code == 0, done.err
+    path = next((tmp_path / "runs" / "folder-lt" / "ce").glob("*.json"))
+    stored = json.loads(path.read_text())
+    assert (stored["data"]["classes"], stored["config"]["labels"]) == (["x", "y"], None)
+    reproduce = shlex.split(cli("show", path.stem).out.splitlines()[-1].removeprefix("reproduce "))
+    lacking = next(line for line in cli("report").out.splitlines() if "--epochs 1 --seeds 0-4" in line)
+    for command in (reproduce, shlex.split(lacking)):
+        again = [word.replace("DIR", "mine") for word in command[1:]]
+        assert cli(*again, *(["--rerun"] if command is not reproduce else [])).code == 0
+    found = [json.loads(one.read_text()) for one in (tmp_path / "runs").rglob("*.json")]
+    assert {tuple(one["data"]["classes"]) for one in found} == {("x", "y")}
+    assert sum(one["config"]["method"] == "ce" for one in found) == 5
 
 
 @pytest.mark.slow
