@@ -158,7 +158,9 @@ def test_the_head_of_a_pre_trained_network_can_be_trained_first():
     recipe = Recipe(epochs=4, head_epochs=2, lr=0.01, schedule="cosine", warmup=0.25)
     head, whole = plan(stages_of(method_of("balpoe"), recipe), recipe)
     assert (head.stage.name, head.stage.trains, head.lrs) == ("head", ("network.heads",), (0.01, 0.01))
-    assert whole == plan([Stage()], recipe.model_copy(update={"head_epochs": 0}))[0], "its epochs are the recipe's"
+    assert whole == plan([Stage(after_head=True)], recipe.model_copy(update={"head_epochs": 0}))[0], (
+        "its epochs are the recipe's"
+    )
 
 
 def test_what_a_method_has_beside_the_network_trains_with_the_head():
