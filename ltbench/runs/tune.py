@@ -212,8 +212,14 @@ class SearchIdentity:
             "data": self.fingerprints,
             "revision": self.revision,
             "space": canonical_json({name: described(option) for name, option in self.space.items()}),
+            **self._normalisation,
             **self.settings.unusual,
         }
+
+    @property
+    def _normalisation(self) -> dict[str, str]:
+        """What stands for images that are normalised as weights of a user's say."""
+        return {} if self.fingerprint == canonical_json(self.fingerprints) else {"normalisation": self.fingerprint}
 
     def differences(self, study: optuna.Study) -> list[str]:
         """What a study has otherwise, in words; what it does not say, its trials must show."""
@@ -226,6 +232,8 @@ class SearchIdentity:
         if "data" in there and there["data"] != here["data"]:
             parts = sorted(part for part in here["data"] if here["data"][part] != there["data"].get(part))
             found.append(f"data (the {' and '.join(parts)} images)")
+        if "data" in there and there.get("normalisation") != here.get("normalisation"):
+            found.append("normalisation (config.json of the weights)")
         if there.get("revision", self.revision) != self.revision:
             found.append(f"revision of {self.base.method} ({there['revision']} there, {self.revision} here)")
         if study.get_trials(deepcopy=False):  # else what is lacking has not been noted yet

@@ -1,5 +1,6 @@
 """The search for hyper-parameters: what it looks at, that it goes on, and what comes of it."""
 
+import json
 import shlex
 import tomllib
 from dataclasses import replace
@@ -7,7 +8,9 @@ from dataclasses import replace
 import numpy as np
 import optuna
 import pytest
+import timm
 from optuna.trial import TrialState
+from safetensors.torch import save_file
 
 from ltbench import registry
 from ltbench.config import RunConfig
@@ -18,6 +21,7 @@ from ltbench.results.store import read
 from ltbench.runs import run, train, tune
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import check_search, resolve, search_space
+from ltbench.runs.tune import SearchIdentity
 from tests.runs.searches import BASE, outcomes, study_in, trials_in
 
 pytestmark = pytest.mark.usefixtures("small_network")
@@ -139,6 +143,22 @@ def test_a_trial_that_failed_does_not_stand_in_for_a_run(tmp_path, monkeypatch):
     for _ in range(2):
         assert run.run(config, RunOptions(device="cpu", out=tmp_path, evaluate_test=False)).status == "failed"
     assert len(trained) == 2
+
+
+def test_weights_normalised_in_another_way_make_another_search(tmp_path):
+    """Their hash, which the settings have, does not tell what their ``config.json`` says."""
+    save_file(timm.create_model("cifar_resnet8", in_chans=1).state_dict(), tmp_path / "model.safetensors")
+    base, options = BASE.replace(weights=str(tmp_path)), RunOptions(device="cpu", out=tmp_path / "runs")
+    found = []
+    for mean in (0.1, 0.9):
+        about = {"architecture": "cifar_resnet8", "pretrained_cfg": {"mean": [mean] * 3, "std": [0.25] * 3}}
+        (tmp_path / "config.json").write_text(json.dumps(about))
+        found.append(SearchIdentity.of(base, search_space(base), options))
+    study = optuna.create_study()
+    for name, value in found[0].facts.items():
+        study.set_user_attr(name, value)
+    assert found[0].differences(study) == []
+    assert found[1].differences(study) == ["normalisation (config.json of the weights)"]
 
 
 @pytest.mark.parametrize(
