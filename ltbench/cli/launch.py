@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltbench.cli.output import echo, echo_stderr
-from ltbench.config import recipes
 from ltbench.errors import LtbenchError
 from ltbench.printable import printable_name
 from ltbench.runs.launchers import job_folder, skypilot, slurm
@@ -80,7 +79,7 @@ def launch(
     if not (emit_array or emit_skypilot):
         slurm.check_installed()
     if emit_skypilot:
-        configs = [_on_another_machine(config) for config in configs]
+        configs = [skypilot.portable(config) for config in configs]
     job = job_folder.create(jobs, name, configs, options, max_requeues=most, tuning=tuning)
     count = f"{len(configs)} run{'s' * (len(configs) != 1)}"
     if cloud is not None:
@@ -97,23 +96,6 @@ def launch(
             echo(f"{len(array.tasks)} run{'s' * (len(array.tasks) != 1)} submitted as SLURM job {array.job}")
         echo(f"job folder: {job.path}")
     echo_stderr(f"next: {printable_name(shlex.join(['ltbench', 'watch', '--jobs', str(jobs)]))}")
-
-
-def _on_another_machine(config: "RunConfig") -> "RunConfig":
-    """A run as a machine can carry it out that has none of this one's files: with its recipe in it.
-
-    Raises:
-        LtbenchError: for weights in a file.
-    """
-    if config.weights is not None and not config.weights.startswith("hf-hub:"):
-        raise LtbenchError(
-            "the machine of the cloud has no file of weights",
-            where="--weights",
-            hint="put them on the hub (--weights hf-hub:OWNER/MODEL), or use timm's own (--pretrained)",
-        )
-    if isinstance(config.recipe, str) and config.recipe.endswith(".toml"):
-        return config.replace(recipe=recipes.recipe(config.recipe, ""))
-    return config
 
 
 def _submitted(job: JobFolder, table: slurm.ResourceTable) -> "list[job_folder.Array]":

@@ -187,12 +187,14 @@ def run(
             hint = "use --per-gpu for several runs on each GPU"
             raise LtbenchError("--launch gpus says how many runs there are at once", where="--parallel", hint=hint)
         if emit_array and emit_skypilot:
-            raise LtbenchError("each writes a job of its own", where="--emit-array, --emit-skypilot", hint="give one")
+            raise LtbenchError(
+                "each of the two writes a job of its own", where="--emit-array, --emit-skypilot", hint="give one"
+            )
         if resources is not None and not elsewhere:
             hint = "add --launch slurm, --emit-array or --emit-skypilot"
-            raise LtbenchError("resources are what an engine is asked for", where="--resources", hint=hint)
+            raise LtbenchError("only an engine is asked for resources", where="--resources", hint=hint)
         if per_gpu != 1 and launcher != "gpus":
-            raise LtbenchError("it is about runs on each GPU", where="--per-gpu", hint="add --launch gpus")
+            raise LtbenchError("--per-gpu counts runs on each GPU", where="--per-gpu", hint="add --launch gpus")
         if elsewhere:
             refuse_elsewhere({"--rerun": rerun, "--shard": shard, "--parallel": parallel > 1})
         config = suite_file(suite) if suite is not None else config

@@ -8,6 +8,7 @@ import os
 import warnings
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -202,8 +203,9 @@ def read_counts(file: Path) -> tuple[list[str], Labels]:
     if len(counts) < 2 or counts.min() < 1:
         raise LtbenchError("there must be two classes and an image of each at least", where=file)
     names = [name or str(label) for label, (name, _) in enumerate(cells)]
-    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise LtbenchError(f"a class stands there twice: {twice[0]}", where=file)
+    name, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        raise LtbenchError(f"a class stands there twice: {name}", where=file)
     for label, name in enumerate(names):
         if all(other.isdecimal() for other in names) and int(name) != label:
             raise LtbenchError(
@@ -219,10 +221,8 @@ def _json_cells(text: str) -> list[tuple[str, Any]]:
 
 def _csv_cells(text: str) -> list[tuple[str, Any]]:
     rows = [row for row in csv.reader(text.splitlines()) if row]
-    if (
-        rows and not rows[0][-1].strip().lstrip("+-.")[:1].isdecimal()
-    ):  # 500.0 is a count that is refused, and no header
-        rows = rows[1:]
+    if rows and not rows[0][-1].strip().lstrip("+-.")[:1].isdecimal():
+        rows = rows[1:]  # a header; 500.0 is none, but a count that is refused
     return [(row[0].strip() if len(row) > 1 else "", row[-1].strip()) for row in rows]
 
 

@@ -113,7 +113,7 @@ def replace_unchanged(path: Path, before: bytes, result: Result) -> None:
     hint = "make the folder writable"
     with exclusive(folder / LOCK, "saving a result", patience=_PATIENCE, hint=hint):
         if content_of(path) != before:
-            raise LtbenchError("the result has changed meanwhile", where=path, hint="do the same again")
+            raise LtbenchError("the result has changed meanwhile", where=path, hint="give the command again")
         write(path, result)
 
 

@@ -109,7 +109,7 @@ def open_storage(url: str) -> Iterator[BaseStorage]:
         parts = urlsplit(url)
     except ValueError as error:  # without the URL, which may hold a password
         raise LtbenchError(
-            f"it is no URL: {error}", where="--storage", hint="write signs such as [ in a password as %5B"
+            f"the storage is no URL: {error}", where="--storage", hint="write signs such as [ in a password as %5B"
         ) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if parts.scheme == "sqlite":

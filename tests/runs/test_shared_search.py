@@ -172,7 +172,7 @@ def test_a_second_worker_on_sqlite_is_refused_with_the_reason(tmp_path):
     ("words", "message"),
     [
         (("--storage", "search.db"), "is no URL of a storage"),
-        (("--storage", "postgresql://user:se[cret@127.0.0.1:1/x"), "it is no URL"),
+        (("--storage", "postgresql://user:se[cret@127.0.0.1:1/x"), "the storage is no URL"),
         (("--storage", "nosuch://host/x"), "cannot use the storage on host"),
         (("--storage", "postgresql://user:secret@127.0.0.1:1/x"), "cannot use the storage on 127.0.0.1"),
         (("--storage", "sqlite:///x.db", "--parallel", 2), "each command is one worker"),

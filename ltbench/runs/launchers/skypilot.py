@@ -7,7 +7,8 @@ from pathlib import Path
 from pydantic import Field
 
 from ltbench import __version__
-from ltbench.config import Frozen, read_toml, validated
+from ltbench.config import Frozen, RunConfig, read_toml, recipes, validated
+from ltbench.errors import LtbenchError
 from ltbench.files.atomic import write_text
 from ltbench.runs.launchers.job_folder import JobFolder
 
@@ -51,6 +52,23 @@ def write(job: JobFolder, resources: CloudResources) -> Path:
     path = job.path / "skypilot.yaml"
     write_text(path, task_file(job, resources))
     return path
+
+
+def portable(config: RunConfig) -> RunConfig:
+    """A run as described, without files of this machine: the recipe of a file is in it.
+
+    Raises:
+        LtbenchError: for weights in a file.
+    """
+    if config.weights is not None and config.weights != "timm" and not config.weights.startswith("hf-hub:"):
+        raise LtbenchError(
+            "the machine of the cloud has no file of weights",
+            where="--weights",
+            hint="put them on the hub (--weights hf-hub:OWNER/MODEL), or use timm's own (--pretrained)",
+        )
+    if isinstance(config.recipe, str) and config.recipe.endswith(".toml"):
+        return config.replace(recipe=recipes.recipe(config.recipe, ""))
+    return config
 
 
 def task_file(job: JobFolder, resources: CloudResources) -> str:

@@ -246,6 +246,7 @@ def test_the_file_for_skypilot_holds_what_the_machine_lacks(cli, tmp_path):
     assert "$HOME" not in content["run"].replace("'", "").partition("--tensorboard")[0]
     settings = tomllib.loads((path.parent / "tasks" / "0000.toml").read_text())
     assert settings["recipe"]["epochs"] == 3
+    assert skypilot.portable(RunConfig(weights="timm")) == RunConfig(weights="timm")
     (tmp_path / "mine.pth").touch()
     done = cli("run", "--method", "ce", "--weights", "mine.pth", "--emit-skypilot")
     assert (done.code, "no file of weights" in done.err) == (2, True)
