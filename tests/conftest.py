@@ -188,7 +188,7 @@ def _made_result(
     if figures.get("many") is not None:
         counts, groups = [200, 20, 1], {"many": [0], "medium": [1], "few": [2]}
     elif "few" in figures and figures["few"] is None:
-        groups = {"many": [], "medium": [0, 1], "few": []}
+        counts, groups = [20, 20], {"many": [], "medium": [0, 1], "few": []}
     return Result(
         run_id=run_id(config, revision, data),
         status=status,
@@ -276,7 +276,13 @@ def _full_result(
     counts = [120 // (label + 1) for label in size]
     groups = {"many": [0], "medium": list(size[1:-1]), "few": [size[-1]]}
     data = made.data.model_copy(
-        update={"classes": list(classes), "counts": counts, "trained_on": counts, "groups": groups}
+        update={
+            "classes": list(classes),
+            "counts": counts,
+            "trained_on": counts,
+            "groups": groups,
+            "shots": {"many": 100, "few": counts[-1] + 1},
+        }
     )
     table = _binned(sure.astype(float), true == guess)
     figures = {

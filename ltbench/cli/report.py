@@ -85,6 +85,8 @@ def report(
     if diff is not None:
         _print_difference(diff, folders, style, output)
         return
+    given = {"columns": columns, "sort": sort, "settings": settings, "parts": parts, "title": title}
+    _refuse_unused([name for name, value in given.items() if value is not None], style, figures=figures is not None)
     from ltbench.report.collection import LONG, collecting, no_search_for_cycles, of_methods, of_runs, of_settings
 
     there = folders if suite is None else [folder for folder in folders if folder.is_dir()]
@@ -125,6 +127,7 @@ def report(
             _write_figures(figures, chosen, methods, folders, output or Path("figures"))
             return
         stored = of_methods(chosen, methods)
+        view.refuse_unknown_methods({result.config.method for result in stored.results.values()})
         boards = leaderboards(stored)
         if style == "html":
             from ltbench.report.page import page
@@ -145,6 +148,38 @@ def report(
         sys.stdout.write(text)
     else:
         write_output(text, output)
+
+
+_UNUSED = {
+    "html": ("columns", "sort", "settings", "parts", "title"),  # the reader chooses these in the page
+    "bibtex": ("columns", "sort", "settings", "parts", "title"),
+    "csv": ("columns", "parts", "title"),
+    "json": ("columns", "parts", "title"),
+    "text": ("title",),
+    "latex": ("title",),
+}
+"""Options that a format has no use for."""
+
+
+def _refuse_unused(given: list[str], style: str, *, figures: bool) -> None:
+    """Refuse options that would change nothing.
+
+    Raises:
+        LtbenchError: which one.
+    """
+    from ltbench.errors import LtbenchError
+
+    unused = _UNUSED["html"] if figures else _UNUSED.get(style, ())
+    what = "--figures" if figures else f"--format {style}"
+    for name in given:
+        if name in unused:
+            formats = ("text", "md", "csv", "json", "latex", "svg")
+            usable = " or ".join(one for one in formats if name not in _UNUSED.get(one, ()))
+            raise LtbenchError(
+                f"--{name} changes nothing with {what}",
+                where=f"--{name}",
+                hint=f"leave it out, or use --format {usable}",
+            )
 
 
 def _rendered(parts: "list[Block]", style: str, title: str | None, *, terminal: bool) -> str:

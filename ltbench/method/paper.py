@@ -122,7 +122,8 @@ def by_imbalance_ratio(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
 def paper_of(cls: "type[Method]") -> Paper:
     """What is published about a method; an empty paper where nothing is.
 
-    It is read from the TOML file beside that of the class, or of the method that the class extends.
+    It is read from the TOML file beside that of the class. A method without such a file takes the authors' training
+    recipe and hyper-parameters from the method that it extends; what that is called and reports is not its own.
 
     Raises:
         LtbenchError: for an unknown key or a value out of range, with the file and the key.
@@ -132,7 +133,9 @@ def paper_of(cls: "type[Method]") -> Paper:
     for base in cls.__mro__[: cls.__mro__.index(Method)]:
         file = toml_file(base)
         if file is not None and file.is_file() and issubclass(base, Method) and issubclass(cls.Config, base.Config):
-            return read_paper(file, base.Config)
+            paper = read_paper(file, base.Config)
+            own = file == toml_file(cls)
+            return paper if own else Paper(defaults=paper.defaults, recipe=paper.recipe)
     return Paper()
 
 

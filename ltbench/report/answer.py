@@ -39,11 +39,10 @@ def answer(leaderboard: Leaderboard) -> str:
     if len(rows) == 1:
         return f"Nothing to compare: {reached.format(verb='stands alone')}."
     tested = [row for row in rows if not math.isnan(row["p"])]
-    ties = [best, *(row for row in tested if not row["significantly_worse"])]
+    beaten = [row for row in tested if row["significantly_worse"]]
     if not tested:
         why = "no two rows have been tested against each other"
         return f"Nothing is decided: {reached.format(verb='is ahead')}, but {why}."
-    untested = len(rows) - 1 - len(tested)
     if not leaderboard.leads:
         ahead = [_name(row) for row in rows if row["behind"] < 0]
         names = ", ".join(ahead)
@@ -52,11 +51,17 @@ def answer(leaderboard: Leaderboard) -> str:
             f"No row is first: {reached.format(verb='leads')} those with all seeds, {names} {verb} ahead of it on the "
             "seeds that both have."
         )
-    if len(ties) == 1 and not untested:
-        beaten = f"all {len(rows) - 1} others" if len(rows) > 2 else "the other"
-        return f"{reached.format(verb='wins')}, significantly better than {beaten} (5 % level)."
-    head = "No clear winner" if len(ties) > 1 else "Not all is tested"
+    if len(beaten) == len(rows) - 1:
+        others = f"all {len(beaten)} others" if len(rows) > 2 else "the other"
+        return f"{reached.format(verb='wins')}, significantly better than {others} (5 % level)."
+    ties = [row for row in rows if row["tie"]]
+    scattered = len(tested) - len(beaten) - (len(ties) - 1)
+    head = "Not all is tested" if len(tested) == len(beaten) else "No clear winner"
     tie = f", {len(ties)} of {len(rows)} {what} tie at 5 %" if len(ties) > 1 else ""
+    if scattered:
+        more = f"{scattered} more" if len(ties) > 1 else f"{scattered} of {len(rows)} {what}"
+        verb = "are" if scattered > 1 else "is"
+        tie += f"{' and' if tie else ','} {more}, whose seeds vary widely, {verb} not significantly worse"
     return f"{head}: {reached.format(verb='leads')}{tie}{_cheapest(best, ties)}."
 
 
@@ -69,10 +74,11 @@ def _cheapest(best: Row, ties: list[Row]) -> str:
     if len(ties) < 2 or best not in known or len(known) < 2:
         return ""
     row = min(known, key=lambda one: float(one["training_seconds"]))
+    of = "of them" if len(known) == len(ties) else f"of the {len(known)} on equal hardware"
     if row is best:
-        return "; it is the cheapest of them"
+        return f"; it is the cheapest {of}"
     ratio = row["training_seconds"] / best["training_seconds"]
-    return f"; cheapest of them {_name(row)}, {ratio:.2g} x the time"
+    return f"; cheapest {of} {_name(row)}, {ratio:.2g} x the time"
 
 
 def _settings_or_methods(leaderboard: Leaderboard) -> str:
@@ -157,11 +163,14 @@ def _seeds(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None)
     if short:
         whose = "All rows have" if len(short) == len(rows) else f"{len(short)} of {len(rows)} rows have"
         whose = f"{_name(rows[0])} has" if len(rows) == 1 else whose
-        parts.append(f"{whose} fewer than {FEWEST} seeds")
-    if lacking:
-        listed = ", ".join(_name(row) + _failure(failed.get(row["setting"], [])) for row in lacking)
-        parts.append(f"{listed} {'lack' if len(lacking) > 1 else 'lacks'} seeds")
-    text = f"{'; '.join(parts)}, too few for a test of every row"
+        parts.append(f"{whose} fewer than {FEWEST} seeds, too few for a test of every row")
+    for untested in (True, False):
+        some = [row for row in lacking if _is_untested(row, leaderboard) == untested]
+        listed = ", ".join(_name(row) + _failure(failed.get(row["setting"], [])) for row in some)
+        verb, have = ("lack", "they have") if len(some) > 1 else ("lacks", "it has")
+        why = "too few for a test of every row" if untested else f"so that {have} no rank"
+        parts += [f"{listed} {verb} seeds, {why}"] if some else []
+    text = "; ".join(parts)
     return Remedy(f"{text}; more are trained by:" if commands else f"{text}.", tuple(commands))
 
 
@@ -184,8 +193,11 @@ def _failure(seeds: Sequence[int]) -> str:
 
 
 def _shares_too_few(row: Row, leaderboard: Leaderboard) -> bool:
-    apart = row["setting"] != leaderboard.reference and row["behind_n"] < FEWEST
-    return bool(row["lacks_seeds"] or apart)
+    return bool(row["lacks_seeds"]) or _is_untested(row, leaderboard)
+
+
+def _is_untested(row: Row, leaderboard: Leaderboard) -> bool:
+    return bool(row["setting"] != leaderboard.reference and row["behind_n"] < FEWEST)
 
 
 def _from_elsewhere(row: Row, stored: Collection) -> bool:
@@ -204,11 +216,29 @@ def best_of_many(leaderboard: Leaderboard) -> str:
     return f"Apart, since the test images chose it: {listed}." if listed else ""
 
 
+def default_ahead(leaderboard: Leaderboard) -> str:
+    """A sentence on default settings that are ahead of the best row, for whose methods a tuned one stands."""
+    listed = "; ".join(
+        f"{row['label']} has {row['comparable']:.1f} %" for row in leaderboard.defaults_ahead.to_dict("records")
+    )
+    return f"Apart, since tuned settings stand for their methods, at the defaults: {listed}." if listed else ""
+
+
 def tuned_apart(leaderboard: Leaderboard) -> str:
-    """A sentence on tuned settings that lack seeds of the table and so stand for no method; empty if there is none."""
+    """Sentences on tuned settings that stand for no method; empty if there is none.
+
+    They lack seeds of the table, or another search of the method stands for it.
+    """
     others = leaderboard.others
     rows = others[others["tuned"]].to_dict("records") if len(others) else []
-    listed = "; ".join(
-        f"{row['label']} has {row[leaderboard.metric]:.1f} % on seeds {row['seeds'].replace(',', ', ')}" for row in rows
-    )
-    return f"Apart, on other seeds than the table's: {listed}." if listed else ""
+    lacking: list[str] = []
+    further: list[str] = []
+    for row in rows:
+        has_all = set(leaderboard.seeds) <= set(map(int, row["seeds"].split(",")))
+        seeds = "" if has_all else f" on seeds {row['seeds'].replace(',', ', ')}"
+        (further if has_all else lacking).append(f"{row['label']} has {row[leaderboard.metric]:.1f} %{seeds}")
+    sentences = [
+        f"Apart, since another search stands for the method: {'; '.join(further)}." if further else "",
+        f"Apart, on other seeds than the table's: {'; '.join(lacking)}." if lacking else "",
+    ]
+    return " ".join(filter(None, sentences))

@@ -191,11 +191,19 @@ class _Shared:
 
 
 def the_run(copies: Sequence[tuple[Result, Path]]) -> tuple[Result, Path] | None:
-    """The copy of a run that counts: the first that is done, else the first. None where done ones contradict."""
+    """The copy of a run that counts: of those that are done the one with most figures, the first of several.
+
+    Where none is done, the first. None where done ones contradict each other.
+    """
     done = [one for one in copies if one[0].status == "done"]
-    if not all(_agree(done[0][0], other) for other, _ in done[1:]):
+    if not all(_agree(one, other) for place, (one, _) in enumerate(done) for other, _ in done[:place]):
         return None
-    return (done or list(copies))[0]
+    return max(done, key=lambda one: _figures(one[0])) if done else copies[0]
+
+
+def _figures(result: Result) -> int:
+    """How much a result has that older or untested copies of the run lack."""
+    return 2 * len(result.metrics) + (result.outcomes is not None) + (result.shift is not None)
 
 
 def _agree(one: Result, other: Result) -> bool:

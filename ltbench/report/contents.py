@@ -6,7 +6,7 @@ from functools import partial
 
 from ltbench.errors import unknown
 from ltbench.report.advice import advise
-from ltbench.report.answer import answer, best_of_many, remedies, tuned_apart
+from ltbench.report.answer import answer, best_of_many, default_ahead, remedies, tuned_apart
 from ltbench.report.citations import citation_keys
 from ltbench.report.collection import Collection
 from ltbench.report.label_shift import shift_tables
@@ -91,7 +91,7 @@ def contents(
         for name in names:
             if name == "leaderboard":
                 table = leaderboard_table(leaderboard, view, above(leaderboard, stored), keys)
-                apart = [best_of_many(leaderboard), tuned_apart(leaderboard)]
+                apart = [one(leaderboard) for one in (best_of_many, default_ahead, tuned_apart)]
                 yield replace(table, caption=" ".join(filter(None, [*apart, table.caption])))
             elif fold and name != "advice":
                 yield Folded(_SUMMARIES[name], partial(PARTS[name], leaderboard, stored))

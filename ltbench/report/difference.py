@@ -70,11 +70,12 @@ class Difference:
         differing_in += ["the revision of the method"] if "revision" in differing["method"] else []
         if not differing_in and "parameters" in differing["cost"]:
             differing_in = ["the stages that experts share"]
-        what = (
-            f"as two rows, since {' and '.join(differing_in)} differ"
-            if differing_in
-            else "averaged: only their seeds differ"
-        )
+        if differing_in:
+            what = f"as two rows, since {' and '.join(differing_in)} differ"
+        elif "seed" in differing["settings"]:
+            what = "averaged: only their seeds differ"
+        else:
+            what = "which counts them once: settings and seed are equal"
         elsewhere = " They were made on different hardware: training times say little." if differing["hardware"] else ""
         return f"They may stand in one table, {what}.{elsewhere}"
 

@@ -94,13 +94,19 @@ def _row(result: Result, path: Path, json_of: _JsonOfShared) -> dict[str, Any]:
         "seed": result.config.seed,
         **{name: test.get(name) for name in METRICS},
         **{name: cost.get(name) for name in COSTS},
-        "hardware": json_of(result.provenance.get("hardware", _UNKNOWN)),
+        "hardware": json_of(result.provenance.get("hardware", _UNKNOWN)) + _processes(result),
         "tuning_trials": (result.tuning or {}).get("trials"),
         "path": printable_name(str(path)),
     }
 
 
 _UNKNOWN: dict[str, Any] = {}
+
+
+def _processes(result: Result) -> str:
+    """For example " x 8" for training in 8 processes, whose times do not compare with those of one."""
+    most = max((one.processes for one in result.cost.divisions), default=1) if result.cost else 1
+    return f" x {most}" if most > 1 else ""
 
 
 def _settings_key(result: Result) -> tuple[Any, ...]:

@@ -26,6 +26,8 @@ class HowTrained:
     """Epochs over the recipe's, the least of the rows; None where the recipe is none of ltbench's."""
     recipe_epochs: int | None = None
     """The recipe's, the most of the rows."""
+    data: str = ""
+    """Name of the data set, or of the user's folder."""
 
 
 def how_trained(key: Mapping[str, Any], results: Sequence[Result], others: Sequence[str] = ()) -> HowTrained:
@@ -42,8 +44,9 @@ def how_trained(key: Mapping[str, Any], results: Sequence[Result], others: Seque
     weights = results[0].config.weights
     other_size = known is not None and weights is None and key["image_size"] not in (None, known.image_size)
     other_backbone = known is not None and not key["comparison_group"] and key["backbone"] not in (None, known.backbone)
+    data = _data(key, results[0], named_size=other_size or weights is not None)
     parts = [
-        *_data(key, results[0], named_size=other_size or weights is not None),
+        *data,
         "" if scored else backbone_name(key["backbone"]) + _pretrained(results[0]),
         _recipe(str(key["recipe.name"]), lengths),
         "" if scored else str(key["precision"]),
@@ -65,6 +68,7 @@ def how_trained(key: Mapping[str, Any], results: Sequence[Result], others: Seque
         warning=f"Warning: not as the recipe has it: {'; '.join(said)}." if said else "",
         fraction=min(fractions, default=None),
         recipe_epochs=max((theirs for _, theirs in lengths if theirs), default=None),
+        data=data[0],
     )
 
 

@@ -27,7 +27,9 @@ PRIORS = {
     "labels: transductive",
 }
 _METRICS = {"top1": "Accuracy", "ece": "ECE"}
-_SET = ("distribution", "prior", "images", "classes")
+SETS = ("distribution", "images", "classes")
+"""What tells one shifted test set from another: another version may draw one of the same name."""
+_SET = (*SETS, "prior")
 
 
 def under_shift(leaderboard: Leaderboard, stored: Collection, *, floors: bool = True) -> pd.DataFrame:
@@ -39,7 +41,7 @@ def under_shift(leaderboard: Leaderboard, stored: Collection, *, floors: bool = 
         floors: whether the noise floors are wanted, which take the longest; else they are NaN.
 
     Returns:
-        Columns ``setting, label, distribution, prior, images, classes, top1, top1_sd, ece, ece_sd, ece_floor``
+        Columns ``setting, label, distribution, images, classes, prior, top1, top1_sd, ece, ece_sd, ece_floor``
         (percent; the noise floor of the ECE is NaN where a run of an older version has none), in the order of the
         leaderboard and of the stored sets; only settings all of whose runs have such figures.
     """
@@ -85,20 +87,20 @@ def shift_tables(leaderboard: Leaderboard, stored: Collection) -> list[Table]:
 
 
 def _table(leaderboard: Leaderboard, found: pd.DataFrame, prior: str, metric: str) -> Table:
-    sets = found.drop_duplicates("distribution").set_index("distribution")
-    cells = {(row["setting"], row["distribution"]): spread(row[metric], row[f"{metric}_sd"]) for row in _dicts(found)}
+    sets = [tuple(row[name] for name in SETS) for row in _dicts(found.drop_duplicates(list(SETS)))]
+    key = ("setting", *SETS)
+    cells = {tuple(row[name] for name in key): spread(row[metric], row[f"{metric}_sd"]) for row in _dicts(found)}
     rows = [
-        [str(row["label"]), *(cells.get((row["setting"], name), "n/a") for name in sets.index)]
-        for row in leaderboard.records
+        [str(row["label"]), *(cells.get((row["setting"], *one), "n/a") for one in sets)] for row in leaderboard.records
     ]
-    listed = ", ".join(f"{short(name)} {row['images']}/{row['classes']}" for name, row in sets.iterrows())
+    listed = ", ".join(f"{short(name)} {images}/{classes}" for name, images, classes in sets)
     about = (
         f"F: forward, B: backward long-tailed test sets of that imbalance ratio; {PRIORS[prior]}. Images/classes "
         f"present: {listed}."
     )
     return Table(
         f"{_METRICS[metric]} under label shift, prior {prior}: {leaderboard.title}",
-        ["Method", *map(short, sets.index)],
+        ["Method", *(short(name) for name, _, _ in sets)],
         rows,
         about if metric == "top1" else f"The same sets.{noise_floors(found)}",
         level=2,

@@ -119,17 +119,30 @@ class Leaderboard:
     def best_of_many(self) -> pd.DataFrame:
         """The best other setting of each method that would be ahead of the best row, the best first.
 
-        Only settings that have all of the table's seeds, and none that a search chose on validation images. ``tried``
-        is the number of the method's settings.
+        Only settings that have all of the table's seeds, none that a search chose on validation images, and none that
+        nobody chose, the defaults. ``tried`` is the number of the method's settings.
         """
+        ahead = self._ahead
+        ahead = ahead[~ahead["tuned"] & ~ahead["default"]]
+        tried = self.settings["method"].value_counts()
+        best = ahead.drop_duplicates("method")
+        return best.assign(tried=[int(tried[method]) for method in best["method"]])
+
+    @property
+    def defaults_ahead(self) -> pd.DataFrame:
+        """Settings at the defaults, for whose methods a tuned setting stands, that are ahead of the best row."""
+        ahead = self._ahead
+        return ahead[ahead["default"]]
+
+    @property
+    def _ahead(self) -> pd.DataFrame:
+        """The other settings that are ahead of the best row on the table's seeds, the best first."""
         top = self.rows["comparable"].max() if self.reference is not None else math.nan
         others = self.others
         if math.isnan(top) or others.empty:
-            return others.head(0)
-        ahead = others[~others["tuned"] & (others["comparable"] > top + 1e-9)]
-        tried = self.settings["method"].value_counts()
-        best = ahead.sort_values("comparable", ascending=False, kind="stable").drop_duplicates("method")
-        return best.assign(tried=[int(tried[method]) for method in best["method"]])
+            return others.head(0).astype({"tuned": bool, "default": bool})
+        ahead = others[others["comparable"] > top + 1e-9]
+        return ahead.sort_values("comparable", ascending=False, kind="stable")
 
 
 def leaderboards(stored: Collection) -> list[Leaderboard]:

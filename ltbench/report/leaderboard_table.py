@@ -1,7 +1,7 @@
 """The tables of a leaderboard as rows of text, before they are rendered as Markdown, LaTeX or for a terminal."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +96,16 @@ class View:
             tuple(method_named(name) for name in (opened or "").split(",") if name),
         )
 
+    def refuse_unknown_methods(self, stored: Set[str]) -> None:
+        """Refuse names whose settings shall be shown and of which there is no run.
+
+        Raises:
+            LtbenchError: which one.
+        """
+        for name in self.opened:
+            if name not in {*stored, "all"}:
+                raise unknown("method", name, [*stored, "all"], where="--settings: the stored runs")
+
 
 def _column_name(text: str, where: str) -> str:
     """A column by its name or heading, in any case."""
@@ -109,22 +119,22 @@ def _column_name(text: str, where: str) -> str:
 
 
 NOTE = (
-    "A row a method, at its default settings; +n settings: others are stored, which --settings shows; =: the method "
-    "equals another by construction, and both count once. Rank: 1 for all that tie with the best, then by order; the "
-    "ties stand above the rule, also a row far behind whose seeds vary widely. Percent, mean ± standard deviation "
-    "over n seeds; accuracy on the test set after the last epoch: all, many- (> 100 training images), medium- and "
-    "few-shot (< 20) classes, the groups averaged over classes; where the test set is not balanced, Macro: over all "
-    "classes, and Worst: the class with the lowest. ECE and MCE: 15 bins; lower is better. Floor: the ECE that a "
-    "perfectly calibrated model with the same confidences measures on as many images (mean of consistency "
-    "resampling). Debiased: the ECE without what noise adds to it. MAdds: of one image. Train: the shortest of the "
-    "seeds, on the machine at hand, with the runs that a method starts from. Order, bold and ≈ come from the same "
-    "comparison, on the seeds that at least half of the rows have, of each row with the best of the rows that have "
-    "them all. Bold: significantly better than every other row of its column (paired tests, p < .05, adjusted); not "
-    "of MCE, which a bin of a few images decides, and of ECE only where the debiased one is the lowest, too. ≈: tie "
-    "with the best in the column that ranks, not significantly worse. Neither where rows share fewer than three seeds. "
-    "†: the row lacks some of these seeds and is neither first nor bold. Plain text has a star for bold. In simulated "
-    "tables of equally good rows, some row is called worse than the best in 5 % of tables where all rows spread alike"
-    " over seeds, and in 0 to 7 % where they do not."
+    "A row a method, at its default settings, or tuned where its label says so; +n settings: others are stored, "
+    "which --settings shows; =: the method equals another by construction, and both count once. Rank: 1 for all "
+    "that tie with the best, then by order; the ties stand above the rule, also a row far behind whose seeds vary "
+    "widely. Percent, mean ± standard deviation over n seeds; accuracy on the test set after the last epoch: all, "
+    "many- (> 100 training images), medium- and few-shot (< 20) classes, the groups averaged over classes; where "
+    "the test set is not balanced, Macro: over all classes, and Worst: the class with the lowest. ECE and MCE: 15 "
+    "bins; lower is better. Floor: the ECE that a perfectly calibrated model with the same confidences measures on "
+    "as many images (mean of consistency resampling). Debiased: the ECE without what noise adds to it. MAdds: of "
+    "one image. Train: the shortest of the seeds, on the machine at hand, with the runs that a method starts from. "
+    "Order, bold and ≈ come from the same comparison, on the seeds that at least half of the rows have, of each row "
+    "with the best of the rows that have them all. Bold: significantly better than every other row of its column "
+    "(paired tests, p < .05, adjusted); not of MCE, which a bin of a few images decides, and of ECE only where the "
+    "debiased one is the lowest, too. ≈: tie with the best in the column that ranks, not significantly worse. "
+    "Neither where rows share fewer than three seeds. †: the row lacks some of these seeds and is neither first nor "
+    "bold. Plain text has a star for bold. In simulated tables of equally good rows, some row is called worse than "
+    "the best in 5 % of tables where all rows spread alike over seeds, and in 0 to 7 % where they do not."
 )
 DIFFERENCES_NOTE = (
     "Differences: the 95 % interval of an accuracy is about another seed and other test images, with one seed about "

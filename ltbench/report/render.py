@@ -46,7 +46,7 @@ def _markdown_block(part: Block) -> str:
     if isinstance(part, Folded):
         inside = "\n".join(map(_markdown_block, part.blocks()))
         return f"<details>\n<summary>{part.summary}</summary>\n\n{inside}\n</details>\n" if inside else ""
-    return _markdown(part) if isinstance(part, Table) else f"{part}\n"
+    return _markdown(part) if isinstance(part, Table) else f"{markdown_paragraph(part)}\n"
 
 
 def _markdown(table: Table) -> str:
@@ -107,7 +107,11 @@ def latex(parts: Iterable[Block]) -> str:
 def _latex_block(part: Block, used: set[str]) -> str:
     if isinstance(part, Folded):
         return ""
-    return f"{_latex_comment(part)}\n" if isinstance(part, str) else _latex(_latex_fitted(part), used)
+    if isinstance(part, str):
+        return f"{_latex_comment(part)}\n"
+    fitting, left_out = _latex_fitted(part)
+    missing = f"Left out to fit the page: {', '.join(left_out)}; --columns chooses."
+    return (f"{_latex_comment(missing)}\n" if left_out else "") + _latex(fitting, used)
 
 
 _LATEX = {
@@ -192,14 +196,14 @@ def _latex_label(title: str, used: set[str]) -> str:
     return found
 
 
-def _latex_fitted(table: Table) -> Table:
-    """The table without the columns that are too many for a page."""
+def _latex_fitted(table: Table) -> tuple[Table, list[str]]:
+    """The table without the columns that are too many for a page, and their names."""
 
     def points(one: Table) -> float:
         widths = [max(map(len, column)) for column in zip(one.header, *one.rows, strict=True)]
         return _SMALL * (sum(widths) + 5 * bool(one.keys)) + _SEPARATION * len(widths)
 
-    return _without_expendable(table, lambda one: points(one) > _TEXT_WIDTH)[0]
+    return _without_expendable(table, lambda one: points(one) > _TEXT_WIDTH)
 
 
 def _latex_row(cells: list[str]) -> str:

@@ -80,6 +80,11 @@ def row_labels(runs: pd.DataFrame, candidates: Sequence[Candidate], chosen: Chos
         search = [f"tuned in {row['tuning_trials']:g} trials"] if searched else []
         parts = [called[setting], *search, *(_setting(name, row[name]) for name in differing)]
         labels[setting] = ", ".join(parts)
+    methods = {(labels[row["setting"]], row["method"]) for row in settings}
+    homonyms = Counter(label for label, _ in methods)
+    for row in settings:
+        if homonyms[labels[row["setting"]]] > 1:
+            labels[row["setting"]] += f", method={row['method']}"
     uses = Counter(labels.values())
     for row in settings:  # experts that divide the backbone otherwise
         if uses[labels[row["setting"]]] > 1 and "parameters" in row:

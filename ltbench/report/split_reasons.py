@@ -35,17 +35,20 @@ _WORDS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
 
 
 def split_reasons(leaderboards: Sequence[Leaderboard]) -> list[str]:
-    """A line for each data set that has several tables: what its runs differ in, so that they are not compared.
+    """A line for each data set, or a user's folder, that has several tables: what its runs differ in.
 
     For example "digits-lt has 2 tables, since results differ with: recipe (paper / standard)".
     """
     lines = []
-    for dataset in dict.fromkeys(leaderboard.key["dataset"] for leaderboard in leaderboards):
-        keys = [_in_words(leaderboard.key) for leaderboard in leaderboards if leaderboard.key["dataset"] == dataset]
+    tables: dict[tuple[str, str], list[Leaderboard]] = {}
+    for leaderboard in leaderboards:
+        tables.setdefault((str(leaderboard.key["dataset"]), leaderboard.trained.data), []).append(leaderboard)
+    for (_, name), some in tables.items():
+        keys = [_in_words(leaderboard.key) for leaderboard in some]
         values = {name: list(dict.fromkeys(key.get(name, "none") for key in keys)) for key in keys for name in key}
-        differing = [f"{name} ({' / '.join(shown)})" for name, shown in values.items() if len(shown) > 1]
+        differing = [f"{word} ({' / '.join(shown)})" for word, shown in values.items() if len(shown) > 1]
         if len(keys) > 1:
-            lines.append(f"{dataset} has {len(keys)} tables, since results differ with: {', '.join(differing)}.")
+            lines.append(f"{name} has {len(keys)} tables, since results differ with: {', '.join(differing)}.")
     return lines
 
 

@@ -102,6 +102,14 @@ def _check_data(data: DataRecord) -> None:
         raise ValueError("data.groups has a class twice")
     if max([*members, *data.without_validation], default=0) >= classes:
         raise ValueError("data.groups or data.without_validation names a class that is not there")
+    many, few = data.shots["many"], data.shots["few"]
+    own = ["many" if count > many else "few" if count < few else "medium" for count in data.counts]
+    for name, labels in data.groups.items():
+        for label in labels:
+            if own[label] != name:
+                raise ValueError(f"data.groups has class {label} as {name}-shot, but by shots and counts {own[label]}")
+    if len(members) < classes:
+        raise ValueError("data.groups lacks a class")
 
 
 def _check_metrics(metrics: Metrics, data: DataRecord) -> None:

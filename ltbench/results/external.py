@@ -2,6 +2,7 @@
 
 import shlex
 
+from ltbench.config.format_settings import format_value
 from ltbench.results.schema import Result
 
 EXTERNAL = "external"
@@ -35,7 +36,7 @@ def command(result: Result) -> str | None:
         "seed": config.seed,
         "logit-prior": result.method.logit_prior,
     }
-    given = {f"--{name}": str(value).removesuffix(".0") for name, value in options.items() if value is not None}
+    given = {f"--{name}": format_value(value, exact=True) for name, value in options.items() if value is not None}
     words = [word for option in given.items() for word in option]
     words += ["--transductive"] if result.method.transductive else []
     return shlex.join(["ltbench", _COMMANDS[found], record["file"], *words])

@@ -27,11 +27,16 @@ def versions() -> dict[str, str | None]:
 
 
 def git_state() -> dict[str, Any] | None:
-    """The commit of ltbench's own checkout and whether it has changes; None outside of one."""
+    """The commit of ltbench's own checkout and whether it has changes; None outside of one.
+
+    Both are None where git does not answer, e.g. since it is not installed or another user owns the checkout.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
-    said = _git(root, "status", "--porcelain=v2", "--branch", "--", "ltbench", "methods") or ""
+    said = _git(root, "status", "--porcelain=v2", "--branch", "--", "ltbench", "methods")
+    if said is None:
+        return {"commit": None, "dirty": None}
     about = dict(line[2:].split(maxsplit=1) for line in said.splitlines() if line.startswith("# "))
     commit = about.get("branch.oid")
     return {

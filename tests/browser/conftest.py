@@ -114,7 +114,8 @@ def some_results(make_full_result: Callable[..., Any]) -> list[Any]:
 
     def without_few(result: Any) -> Any:
         test = result.test.model_copy(update={"few": None})  # of two medium-shot classes all images are wrong, too
-        data = result.data.model_copy(update={"groups": {"many": [0], "medium": [1, 2], "few": []}})
+        groups = {"many": [0], "medium": [1, 2], "few": []}
+        data = result.data.model_copy(update={"shots": {"many": 100, "few": 20}, "groups": groups})
         return result.model_copy(update={"data": data, "metrics": {"test": test}})
 
     made = [

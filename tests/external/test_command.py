@@ -25,3 +25,11 @@ def test_what_is_unusual_about_the_draw_is_in_the_command(make_result, settings,
 
 def test_a_run_of_ltbench_has_another_command(make_result):
     assert command(make_result()) is None
+
+
+def test_names_and_numbers_are_those_of_the_result(make_result):
+    result = make_result("resnet-v1.0", settings={"imbalance_ratio": 100.0})
+    shown = command(result.model_copy(update={"provenance": {"scored": {"file": "p.npz", "train_counts": "counts.0"}}}))
+    assert "--name resnet-v1.0 " in shown
+    assert "--train-counts counts.0 " in shown
+    assert "--imbalance-ratio 100 " in shown

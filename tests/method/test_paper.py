@@ -154,9 +154,14 @@ def test_a_slip_in_the_file_is_named_with_file_and_key(mine, tmp_path, line, cha
         assert words in str(caught.value)
 
 
-def test_a_subclass_has_the_paper_of_the_method_that_it_extends(mine):
-    text = "from ltbench_methods.balanced_softmax import BalancedSoftmax\n\nclass Mine(BalancedSoftmax):\n    pass\n"
-    assert paper_of(mine(None, text)) == paper_of(registry.method("balanced_softmax"))
+def test_a_subclass_has_the_authors_settings_of_the_method_that_it_extends_but_is_not_that_method(mine):
+    cls = mine(None, "from ltbench_methods.balpoe import BalPoE\n\nclass Mine(BalPoE):\n    pass\n")
+    theirs = paper_of(registry.method("balpoe"))
+    assert theirs.name and theirs.claims and theirs.same_as is not None and theirs.defaults and theirs.recipe
+    assert paper_of(cls) == Paper(defaults=theirs.defaults, recipe=theirs.recipe)
+    run = resolve(RunConfig(method="mine", dataset="cifar10-lt", imbalance_ratio=100)).config
+    assert run.hyperparameters["mixup"] == 0.8  # BalPoE's authors' for this data set
+    assert paper_record(cls, run, "cifar") is None  # nothing to compare its results with, or to cite for them
 
 
 def test_a_subclass_with_other_hyper_parameters_has_none_of_it(mine):

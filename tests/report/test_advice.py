@@ -199,8 +199,11 @@ def test_only_a_temperature_for_the_test_set_and_of_enough_images_is_named(tmp_p
 def test_validation_is_named_where_it_holds_out_enough_images(tmp_path, make_result, tail, is_named):
     # A fifth of 10,000 and of 1 image, which is one, are worth 2^2 / (1/2000 + 1/1) = 4; of both 10,000 4000.
     result = make_result("ce", ece=20.0, mce=20.0)
-    data = result.data.model_copy(update={"counts": [10_000, tail], "trained_on": [10_000, tail]})
-    Store(tmp_path).save(result.model_copy(update={"data": data}))
+    counts = {"counts": [10_000, tail], "trained_on": [10_000, tail], "shots": {"many": 10_000, "few": 20}}
+    groups = {"many": [], "medium": [0], "few": [1]} if tail == 1 else {"many": [], "medium": [0, 1], "few": []}
+    test = result.test.model_copy(update={} if groups["few"] else {"few": None})
+    data = result.data.model_copy(update={**counts, "groups": groups})
+    Store(tmp_path).save(result.model_copy(update={"data": data, "metrics": {"test": test}}))
     stored = collect([tmp_path])
     text = advise(leaderboards(stored)[0], stored)
     assert ("or train with --validation" in text) == is_named

@@ -82,7 +82,7 @@ def test_seeds_that_a_row_lacks_since_they_failed_are_named(make_result):
     stored = Collection({one.run_id: one for one in runs}, {one.run_id: f"runs/{one.run_id}.json" for one in runs})
     (board,) = leaderboards(stored)
     (lack,) = remedies(board, stored)
-    assert lack.sentence == "NCL (seed 4 failed) lacks seeds, too few for a test of every row; more are trained by:"
+    assert lack.sentence == "NCL (seed 4 failed) lacks seeds, so that it has no rank; more are trained by:"
 
 
 def test_rows_with_no_seed_in_common_are_told_which_to_train(make_result):
@@ -229,3 +229,22 @@ def test_latex_compiles_within_two_columns(cited, tmp_path):
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Overfull" not in done.stdout
     assert (tmp_path / "table.pdf").stat().st_size > 1000
+
+
+def test_rows_below_the_tie_that_no_test_tells_apart_are_counted_apart_from_it(made):
+    # LDAM-DRW is 20 behind on every seed; cross entropy, which is further behind in the mean, is ahead on one.
+    scores = {"balpoe": (80.0, 81.0, 82.0), "sade": (80.1, 80.8, 81.9), "ldam_drw": (60.0, 61.0, 62.1)}
+    board, _ = made({**scores, "ce": (10.0, 81.5, 70.0)}, dict.fromkeys((*scores, "ce"), 5.0))
+    rows = board.rows.set_index("method")
+    assert rows["significantly_worse"].to_dict() == {"balpoe": False, "sade": False, "ldam_drw": True, "ce": False}
+    assert rows["place"].tolist() == [1.0, 1.0, 3.0, 4.0]
+    assert answer(board) == (
+        "No clear winner: BalPoE leads with 81.0 %, 2 of 4 methods tie at 5 % and 1 more, whose seeds vary widely, is "
+        "not significantly worse; it is the cheapest of them."
+    )
+
+
+def test_a_row_with_a_seed_less_is_tested_but_has_no_rank(made):
+    board, stored = made({"balpoe": (80.0, 81.0, 82.0, 83.0, 84.1), "ce": (70.0, 71.0, 72.0, 73.1)})
+    (lack,) = remedies(board, stored)
+    assert lack.sentence == "Cross Entropy lacks seeds, so that it has no rank; more are trained by:"

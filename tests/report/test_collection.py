@@ -100,3 +100,13 @@ def test_label_shift_and_figures_are_read_where_they_are_asked_for(real_results,
     assert "Accuracy under label shift" in tables
     drawn = cli("report", "--results", real_results, "--figures", "training,shift", "--output", tmp_path / "figures")
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"training", "shift"}, drawn.err
+
+
+def test_of_the_copies_of_a_run_the_one_with_most_figures_counts(tmp_path, make_result):
+    tested = make_result("ce")
+    for folder, one in (("a", tested.model_copy(update={"metrics": {}})), ("b", tested)):
+        Store(tmp_path / folder).save(one)
+    for order in ("ab", "ba"):
+        stored = collect([tmp_path / name for name in order])
+        assert [one.test for one in stored.results.values()] == [tested.test]
+        assert stored.conflicts == []

@@ -144,3 +144,10 @@ def test_batch_norm_over_less_than_a_batch_is_a_row_of_its_own(make_result):
     found = difference(make_result("ce", 0), make_result("ce", 1, cost=split))
     assert "as two rows, since settings differ" in found.verdict
     assert "averaged" in difference(make_result("ce", 0, cost=split), make_result("ce", 1, cost=split)).verdict
+
+
+def test_two_ids_of_one_run_count_once(make_result):
+    other = make_result().model_copy(update={"run_id": "0123456789ab"})
+    assert difference(make_result(), other).verdict == (
+        "They may stand in one table, which counts them once: settings and seed are equal."
+    )

@@ -13,7 +13,7 @@ from ltbench.report.answer import answer
 from ltbench.report.collection import Collection, collect
 from ltbench.report.contents import contents, parse_parts
 from ltbench.report.leaderboard import leaderboards
-from ltbench.report.leaderboard_table import differences_table, leaderboard_table
+from ltbench.report.leaderboard_table import View, differences_table, leaderboard_table
 from ltbench.report.page import page
 from ltbench.report.render import as_csv, as_json, latex, markdown, text
 from ltbench.report.table import Bold, Table
@@ -454,9 +454,34 @@ def test_times_of_other_machines_are_not_compared(make_result):
             one = make_result(name, seed, top1=top1, cost={"training_seconds": seconds})
             results.append(one.model_copy(update={"provenance": {"hardware": {"processor": machine}}}))
     (board,) = leaderboards(Collection({one.run_id: one for one in results}, {one.run_id: "x" for one in results}))
-    assert "cheapest of them Cross Entropy, 0.8 x the time" in answer(board)
+    assert "cheapest of the 2 on equal hardware Cross Entropy, 0.8 x the time" in answer(board)
     assert "Rows were trained on 2 kinds of hardware" in leaderboard_table(board).caption
     alike = [one.model_copy(update={"provenance": {}}) for one in results]
     (board,) = leaderboards(Collection({one.run_id: one for one in alike}, {one.run_id: "x" for one in alike}))
     assert "cheapest of them SADE, 0.4 x the time" in answer(board)
     assert "hardware" not in leaderboard_table(board).caption
+
+
+def test_methods_that_one_name_stands_for_are_told_apart(boards, make_result):
+    def named(method, top1):
+        result = make_result(method, top1=top1)
+        return result.model_copy(update={"method": result.method.model_copy(update={"name": "BalPoE"})})
+
+    (board,) = boards(named("balpoe", 60.0), named("mine", 50.0))
+    assert sorted(board.rows["label"]) == ["BalPoE, method=balpoe", "BalPoE, method=mine"]
+
+
+def test_times_of_other_numbers_of_processes_are_not_compared(boards, make_result):
+    eight = {"training_seconds": 2.0, "divisions": [{"processes": 8, "accumulate": 1, "batch_norm_images": None}]}
+    rows = [make_result("ce", seed, top1=60.0 + seed, cost={"training_seconds": 12.0}) for seed in range(3)]
+    rows += [make_result("balpoe", seed, top1=60.5 + seed, cost=eight) for seed in range(3)]
+    (board,) = boards(*rows)
+    assert len(board.rows) == 2
+    assert board.timed["method"].tolist() in (["ce"], ["balpoe"])
+    assert "cheapest" not in answer(board)
+
+
+def test_a_method_to_open_that_is_not_stored_is_refused():
+    View.parsed(opened="balpoe,all").refuse_unknown_methods({"balpoe"})
+    with pytest.raises(LtbenchError, match=r"unknown method 'blapoe'(?s:.*)did you mean balpoe"):
+        View.parsed(opened="blapoe").refuse_unknown_methods({"balpoe", "ce"})

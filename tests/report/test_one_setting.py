@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ltbench.declared import hyperparameter_defaults, recipe_of
-from ltbench.report.answer import best_of_many, tuned_apart
+from ltbench.report.answer import best_of_many, default_ahead, tuned_apart
 from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import leaderboards
 from ltbench.report.leaderboard_table import View, leaderboard_table
@@ -222,3 +222,23 @@ def test_heads_on_other_views_of_the_features_are_another_setting(make_result):
     (made,) = leaderboards(Collection({one.run_id: one for one in results}, {one.run_id: "x" for one in results}))
     assert made.settings["label"].tolist() == ["Cross Entropy, feature_views=0", "Cross Entropy"]
     assert made.settings["default"].tolist() == [False, True]
+
+
+def test_a_default_that_is_ahead_of_its_tuned_setting_was_not_chosen_on_the_test_images(board):
+    tuned = ("balpoe", {"mixup": 0.31}, (80.0, 81.0, 82.2), {"tuning": {"trials": 20}})
+    made = board(CE, ("balpoe", {}, (81.0, 82.0, 83.1)), tuned)
+    assert made.rows["label"].tolist() == ["BalPoE, tuned in 20 trials, mixup=0.31", "Cross Entropy"]
+    assert best_of_many(made) == ""
+    assert (
+        default_ahead(made)
+        == "Apart, since tuned settings stand for their methods, at the defaults: BalPoE has 82.0 %."
+    )
+
+
+def test_a_second_search_of_a_method_stands_apart_on_the_same_seeds(board):
+    first = ("balpoe", {"mixup": 0.31}, (80.0, 81.0, 82.2), {"tuning": {"trials": 20}})
+    second = ("balpoe", {"mixup": 0.2}, (79.0, 80.0, 81.3), {"tuning": {"trials": 50}})
+    made = board(CE, first, second)
+    (apart,) = made.others["label"]
+    assert tuned_apart(made).startswith(f"Apart, since another search stands for the method: {apart} has ")
+    assert "seeds" not in tuned_apart(made)

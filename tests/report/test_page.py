@@ -242,7 +242,7 @@ def test_points_of_the_plot_are_the_rows_and_the_front_is_what_none_beats(tmp_pa
     plot = cost_plot(board, ["a", "b", "c"])
     points = {one.label: (round(one.x, 3), round(one.y, 3), one.front, one.beyond) for one in plot.points}
     assert points == {
-        "Cross Entropy": (8.0, 8.0, True, False), "RIDE": (50.0, 92.0, True, False), "SADE": (92.0, 50.0, False, False),
+        "Cross Entropy": (8.0, 8.0, True, ""), "RIDE": (50.0, 92.0, True, ""), "SADE": (92.0, 50.0, False, ""),
     }  # fmt: skip
     assert plot.points[0].figures == "60.0 %, 20 s"
     assert plot.front.split()[0].startswith("8.0,92.0")
@@ -267,7 +267,7 @@ def test_tables_that_answer_other_questions_stand_under_headings_of_their_own(te
         make_result("lift", track="foundation model"),
         make_result("theirs", recipe={"name": "external"}),
     )
-    headings = re.findall(r'<p class="group"><b>(.*?)\.</b>', made)
+    headings = re.findall(r'<p class="group(?: usual)?"><b>(.*?)\.</b>', made)
     assert headings == [
         "Shared recipe", "Authors&#39; recipes", "Adapted to the test set", "Trained elsewhere", "Foundation model",
     ]  # fmt: skip
@@ -295,7 +295,8 @@ def test_confusions_are_summed_over_the_seeds(read, make_full_result):
         make_full_result(seed=0, predicted=(0, 0, 1, 1, 2, 0)), make_full_result(seed=1, predicted=(0, 0, 1, 2, 0, 0))
     )
     assert found.table("most frequent confusions")[1:] == [["cow", "ant", "3", "75.0"], ["bee", "cow", "1", "25.0"]]
-    assert found.data["rows"]["row-1-0"]["confusion"] == {"counts": [[4, 0, 0], [0, 3, 1], [3, 0, 1]]}
+    (row,) = found.data["rows"].values()
+    assert row["confusion"] == {"counts": [[4, 0, 0], [0, 3, 1], [3, 0, 1]]}
     assert found.table("Accuracy of each class")[1:] == [
         ["ant", "120", "many", "100.0"], ["bee", "60", "medium", "75.0"], ["cow", "40", "few", "25.0"],
     ]  # fmt: skip
@@ -519,3 +520,66 @@ def test_the_page_is_made_without_torch():
     code = "import sys, ltbench.report.page.page; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_no_row_is_on_the_front_where_nothing_can_be_compared(tmp_path, make_result):
+    for method, seeds in (("ce", (0, 1)), ("ride", (2, 3)), ("sade", (4,))):
+        for seed in seeds:
+            Store(tmp_path).save(make_result(method, seed, top1=60.0 + seed))
+    (board,) = leaderboards(collect([tmp_path]))
+    plot = cost_plot(board, ["a", "b", "c"])
+    assert [point.front for point in plot.points] == [False] * 3
+    assert plot.front == ""
+
+
+@pytest.mark.parametrize(("seconds", "top1"), [((14.0, 14.1), (98.45, 98.5)), ((29.0, 29.3), (98.0, 98.9))])
+def test_ticks_of_the_plot_are_within_it_and_say_where_they_stand(tmp_path, make_result, seconds, top1):
+    for method, time, accuracy in zip(("ce", "ride"), seconds, top1, strict=True):
+        Store(tmp_path).save(make_result(method, top1=accuracy, cost={"training_seconds": time}))
+    (board,) = leaderboards(collect([tmp_path]))
+    plot = cost_plot(board, ["a", "b"])
+    assert all(0 <= tick.place <= 100 for tick in [*plot.horizontal, *plot.vertical])
+    low, high = top1
+    for tick in plot.vertical:
+        assert 8 + 84 * (float(tick.text) - low) / (high - low) == pytest.approx(tick.place)
+
+
+def test_a_row_beyond_the_scale_says_on_which_side(tmp_path, make_result):
+    for number, top1 in enumerate((60.0, 60.5, 61.0, 61.5, 90.0)):
+        method = ("ce", "ride", "sade", "balpoe", "paco")[number]
+        Store(tmp_path).save(make_result(method, top1=top1, cost={"training_seconds": 10.0 + number}))
+    (board,) = leaderboards(collect([tmp_path]))
+    beyond = {point.label: point.beyond for point in cost_plot(board, list("abcde")).points}
+    assert beyond == {"PaCo": "above", "BalPoE": "", "SADE": "", "RIDE": "", "Cross Entropy": ""}
+
+
+def test_predictions_that_contradict_the_classes_make_no_confusion_matrix(text, make_full_result):
+    result = make_full_result(predicted=(0, 0, 1, 1, 2, 0))
+    other = make_full_result(predicted=(0, 0, 1, 0, 2, 2))  # as many right, of other classes
+    made = text(result.model_copy(update={"outcomes": other.outcomes}))
+    assert "No confusion matrix: the packed predictions (outcomes) contradict the figures of the classes" in made
+
+
+def test_runs_in_tables_are_counted(text, make_result):
+    made = text(make_result("ce"), make_result("ce", 1, status="failed", reason="the loss is nan"))
+    assert "1 run in 1 table." in made
+
+
+def test_shifted_sets_of_one_name_and_other_images_are_two_columns(read, make_full_result):
+    more = shifted(unknown=70.0) | {"images": [999], "classes": [3]}
+    found = read(make_full_result("ce", shift=shifted(unknown=80.0)), make_full_result("balpoe", shift=more))
+    table = found.table("Accuracy in percent, prior unknown")
+    assert sorted(table[0][1:]) == ["forward-50 7 images2 classes", "forward-50 999 images3 classes"]
+    assert all(sorted(row[1:])[1] == "n/a" for row in table[1:])
+
+
+def test_folders_of_a_user_have_tabs_and_tables_of_their_own(text, make_result):
+    def of_folder(name, seed):
+        result = make_result("ce", seed, data=name * 4, settings={"dataset": "folder-lt"})
+        return result.model_copy(update={"data": result.data.model_copy(update={"folder": name})})
+
+    made = text(of_folder("cats", 0), of_folder("dogs", 0), make_result("ce", settings={"dataset": "digits-lt"}))
+    assert "tables, since results differ" not in made
+    assert made.count('<section class="data-set"') == 3
+    made = text(of_folder("digits-lt", 0))  # the name of a data set, which is read, too
+    assert made.count('<section class="data-set"') == 4

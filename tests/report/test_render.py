@@ -181,3 +181,38 @@ def test_what_is_counted_is_said_beside_other_formats(reported, style):
     shown = reported("--format", style)
     assert shown.code == 0
     assert "6 result files; left out: none." in shown.err
+
+
+def test_latex_says_which_columns_it_leaves_out(reported):
+    shown = reported("--format", "latex").out
+    (line,) = (one for one in shown.splitlines() if one.startswith("% Left out to fit the page: "))
+    header = next(one for one in shown.splitlines() if one.startswith(" Method & "))
+    for name in line.removeprefix("% Left out to fit the page: ").partition(";")[0].split(", "):
+        assert f"& {name} " not in header
+
+
+def test_names_in_paragraphs_of_markdown_are_text():
+    assert markdown(["Take A*B <img src=x> [x](http://e)."]) == "Take A\\*B \\<img src=x> [x\\](http://e).\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("--format", "html", "--columns", "acc"), "text or md or latex or svg"),
+        (("--format", "csv", "--parts", "all"), "text or md or latex or svg"),
+        (("--format", "latex", "--title", "Mine"), "md or svg"),
+        (("--figures", "all", "--sort", "acc"), "text or md or csv or json or latex or svg"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(reported, words, hint):
+    refused = reported(*words)
+    assert refused.code == 2
+    assert f"{words[2]} changes nothing with " in refused.err
+    assert f"use --format {hint}" in refused.err
+
+
+def test_settings_of_a_method_that_is_not_stored_are_refused(reported):
+    assert reported("--settings", "ce").code == 0
+    refused = reported("--settings", "cee")
+    assert refused.code == 2
+    assert "unknown method 'cee'" in refused.err

@@ -94,6 +94,8 @@ def longer(values):
         (("data", "trained_on", 0), 10**6, "data.trained_on has more images"),
         (("data", "groups", "few"), [10], "names a class that is not there"),
         (("data", "groups", "few"), [0, 0], "data.groups has a class twice"),
+        (("data", "groups"), {"many": [], "medium": [], "few": [0]}, "has class 0 as few-shot, but by shots"),
+        (("data", "groups", "few"), [], "data.groups lacks a class"),
         (("data", "groups"), {"some": []}, "data.groups must have many, medium, few"),
         (("data", "shots"), {"many": 1}, "data.shots must have many and few"),
         (("data", "without_validation"), [99], "names a class that is not there"),

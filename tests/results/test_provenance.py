@@ -24,4 +24,4 @@ def test_outside_of_a_checkout_nothing_is_known(monkeypatch, tmp_path):
     monkeypatch.setattr(provenance, "__file__", str(file))
     assert provenance.git_state() is None
     (tmp_path / "site-packages" / ".git").mkdir(parents=True)
-    assert provenance.git_state() == {"commit": None, "dirty": False}
+    assert provenance.git_state() == {"commit": None, "dirty": None}  # git says nothing of it

@@ -36,9 +36,10 @@ def draw(material: Material) -> Figure:
     figure = Figure(figsize=(DOUBLE, 3.2))
     panels = figure.subplots(1, 2, sharey=True)
     shortest = min(one.row["training_seconds"] for one in timed)
+    counted = [one for one in settings if one.row["multiply_adds"] > 0]
     drawn = [
         _panel(panels[0], timed, [one.row["training_seconds"] / shortest for one in timed], material),
-        _panel(panels[1], settings, [one.row["multiply_adds"] / 1e6 for one in settings], material),
+        _panel(panels[1], counted, [one.row["multiply_adds"] / 1e6 for one in counted], material),
     ]
     panels[0].set_xlabel("training time (shortest = 1)")
     panels[1].set_xlabel("multiply-adds of an image (million)")

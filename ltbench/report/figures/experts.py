@@ -90,16 +90,16 @@ def _fixed(setting: Setting, counting: list[str], ends: bool) -> str:
     for name in counting:
         if isinstance(values[name], list):
             first, last = values[name][0], values[name][-1]
-            kept[name] = [first, last] if ends else _middle(first, last)
+            kept[name] = [first, last] if ends else middle(first, last)
     return canonical_json([config, kept])
 
 
-def _middle(first: Any, last: Any) -> Any:
-    return (
-        (first + last) / 2
-        if isinstance(first, int | float)
-        else [(a + b) / 2 for a, b in zip(first, last, strict=True)]
-    )
+def middle(first: Any, last: Any) -> Any:
+    """What a single expert has between the values of the first and the last; of words and the like, both."""
+    if isinstance(first, list) and isinstance(last, list) and len(first) == len(last):
+        return [middle(a, b) for a, b in zip(first, last, strict=True)]
+    numbers = all(isinstance(one, int | float) for one in (first, last))
+    return (first + last) / 2 if numbers else [first, last]
 
 
 def _with_single(group: list[Setting], own: list[Setting], counting: list[str]) -> list[Setting]:

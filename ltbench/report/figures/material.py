@@ -96,7 +96,7 @@ class Material:
         settings = self.ranked() if among is None else list(among)
         of_method: dict[str, list[Setting]] = {}
         for setting in settings:
-            of_method.setdefault(setting.method, []).append(setting)
+            of_method.setdefault(setting.runs[0].config.method, []).append(setting)
         if self.asked or len(of_method) == 1:
             in_turn = [one for turn in zip_longest(*of_method.values()) for one in turn if one is not None][:most]
         elif len(usual := [one for one in settings if one.runs[0].config.method in USUAL_METHODS]) > 1:

@@ -53,7 +53,9 @@ def sweep(settings: Sequence[Setting]) -> list[Setting]:
     groups: dict[str, dict[float, Setting]] = {}
     for setting in settings:
         values = setting.hyperparameters
-        taus = values.get("taus", [])
+        taus = values.get("taus")
+        if not isinstance(taus, list):  # a hyper-parameter of a user's own method
+            continue
         if len(taus) == setting.experts and all(isinstance(tau, int | float) for tau in taus) and "mixup" in values:
             config = setting.runs[0].config.without_seed()
             config["hyperparameters"] = {name: value for name, value in values.items() if name != "mixup"}

@@ -89,23 +89,18 @@ def _relative(folder: Path, start: Path) -> Path:
     return Path(os.path.relpath(folder, start))
 
 
-def entries(
-    leaderboard: Leaderboard, stored: Collection, reported: pd.DataFrame, prefix: str, output: Path | None
-) -> list[Entry]:
+def entries(leaderboard: Leaderboard, stored: Collection, reported: pd.DataFrame, output: Path | None) -> list[Entry]:
     """One for each row of the leaderboard, in its order.
 
     Args:
         leaderboard: the leaderboard.
         stored: the results that it was made of.
         reported: the published figures beside it, as ``ltbench.report.reported`` gives them.
-        prefix: of the entries' ids, which are unique in the page.
         output: where the page will be.
     """
     common = set(shared_settings(leaderboard, stored))
-    return [
-        _entry(f"{prefix}-{place}", row, stored, common, reported, output)
-        for place, row in enumerate(leaderboard.records)
-    ]
+    # A link to a row leads to it in a later page, too, where rows stand otherwise.
+    return [_entry(f"row-{row['run_ids'][0]}", row, stored, common, reported, output) for row in leaderboard.records]
 
 
 def shared_settings(leaderboard: Leaderboard, stored: Collection) -> list[tuple[str, str]]:
@@ -205,7 +200,8 @@ def _method(results: Sequence[Result]) -> list[tuple[str, str]]:
 
 def _speed(results: Sequence[Result]) -> str | None:
     speeds = [run.cost.training_images_per_second for run in results if run.cost]
-    return f"{min(known):.0f} to {max(known):.0f}" if (known := [speed for speed in speeds if speed]) else None
+    known = [f"{speed:.0f}" for speed in sorted(speed for speed in speeds if speed)]
+    return " to ".join(dict.fromkeys((known[0], known[-1]))) if known else None
 
 
 def _memory(results: Sequence[Result]) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ltbench.report.collection import Collection
-from ltbench.report.label_shift import PRIORS, noise_floors, under_shift
+from ltbench.report.label_shift import PRIORS, SETS, noise_floors, under_shift
 from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.page.columns import MISSING, NAMES, Values, spread
 from ltbench.results.records import LOWER_IS_BETTER
@@ -49,7 +49,7 @@ class ShiftedLeaderboard:
 def shifted_leaderboards(leaderboard: Leaderboard, stored: Collection) -> list[ShiftedLeaderboard]:
     """A table for each prior and metric that results of the leaderboard have; no table where none has any."""
     figures = under_shift(leaderboard, stored)
-    sets = figures.drop_duplicates("distribution")
+    sets = figures.drop_duplicates(list(SETS))
     columns = [ShiftColumn(row["distribution"], row["images"], row["classes"]) for row in sets.to_dict("records")]
     return [
         ShiftedLeaderboard(
@@ -68,9 +68,10 @@ def shifted_leaderboards(leaderboard: Leaderboard, stored: Collection) -> list[S
 
 
 def _rows(leaderboard: Leaderboard, figures: pd.DataFrame, columns: list[ShiftColumn], metric: str) -> list[ShiftRow]:
-    found = {(row["setting"], row["distribution"]): row for row in figures.to_dict("records")}
+    found = {(row["setting"], *(row[name] for name in SETS)): row for row in figures.to_dict("records")}
+    keys = [(column.name, column.images, column.classes) for column in columns]
     return [
-        ShiftRow(label, [_cell(found.get((setting, column.name)), metric) for column in columns])
+        ShiftRow(label, [_cell(found.get((setting, *key)), metric) for key in keys])
         for setting, label in zip(leaderboard.rows["setting"], leaderboard.rows["label"], strict=True)
     ]
 

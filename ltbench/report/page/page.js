@@ -26,11 +26,19 @@ const filters = all(".filters");
 function chosen() {
   const hash = location.hash.slice(1);
   const state = new URLSearchParams(hash.includes("=") ? hash : "");
-  const linked = hash && !hash.includes("=") ? document.getElementById(decodeURIComponent(hash)) : null;
+  const linked = hash && !hash.includes("=") ? document.getElementById(decoded(hash)) : null;
   if (linked?.matches(".entries > details")) state.set("row", linked.id);
   const section = (linked ?? document.getElementById(state.get("row") ?? ""))?.closest(".data-set");
   if (section) state.set("data", section.id);
   return { state, linked };
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // e.g. "100%"
+  }
 }
 
 function choose(changes, push = false) {
@@ -64,7 +72,10 @@ function show() {
     linked.open = true;
     linked.scrollIntoView();
   }
-  for (const area of all(".area", section)) uncrowd(area);
+  for (const area of all(".area", section)) {
+    reachable(area);
+    uncrowd(area);
+  }
 }
 
 // Sorting: numbers by value, words by alphabet, what is not available last whichever way.
@@ -147,17 +158,19 @@ const fitting = new ResizeObserver((entries) => {
   }
 });
 
-// Filtering: every word must occur in the label of a row.
+// Filtering: every word must occur in the label of a row. Where only other settings of a row fit, these are opened.
 
 function filtered(text) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  const fits = (row) => {
+    const label = row.cells[0].textContent.toLowerCase();
+    return words.every((word) => label.includes(word));
+  };
   for (const row of all(".sortable tbody > tr:not(.other)")) {
-    const label = [row, ...further(row)].map((one) => one.cells[0].textContent).join(" ").toLowerCase();
-    row.hidden = !words.every((word) => label.includes(word));
-  }
-  for (const row of all("tr.other")) {
-    const whose = document.querySelector(`tr[data-entry="${row.dataset.of}"]`);
-    row.hidden = whose.hidden || whose.querySelector(".further button").getAttribute("aria-expanded") === "false";
+    const others = further(row), own = fits(row);
+    const opened = row.querySelector(".further button")?.getAttribute("aria-expanded") === "true";
+    for (const one of others) one.hidden = own ? !opened : !fits(one);
+    row.hidden = !own && others.every((one) => one.hidden);
   }
   for (const point of all(".point")) {
     point.hidden = document.querySelector(`tr[data-entry="${point.dataset.point}"]`).hidden;
@@ -264,6 +277,12 @@ function pointed(area) {
     for (const point of points) point.tabIndex = point === next ? 0 : -1;
     next.focus();
   });
+}
+
+function reachable(area) {
+  const points = all(".point", area), shown = points.filter((point) => !point.hidden);
+  if (!shown.length || shown.some((point) => point.tabIndex === 0)) return;
+  for (const point of points) point.tabIndex = point === shown[0] ? 0 : -1;
 }
 
 const SIDES = ["over", "left", "under", "right"];

@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 
 from ltbench.printable import printable_name
 from ltbench.report.advice import advise
-from ltbench.report.answer import Remedy, answer, best_of_many, remedies, tuned_apart
+from ltbench.report.answer import Remedy, answer, best_of_many, default_ahead, remedies, tuned_apart
 from ltbench.report.background import in_background, shared_numbers
 from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import Leaderboard, largest
@@ -175,7 +175,7 @@ def render(
             splits=split_reasons(leaderboards),
             left_out=[one.message for one in missing],
             counted=counted(read or stored, missing),
-            runs=len(stored.results),
+            runs=sum(int(one.settings["n"].sum()) for one in leaderboards),
             folders=[printable_name(str(folder)) for folder in folders],
             version=version("ltbench"),
             script=script,
@@ -200,9 +200,9 @@ def _data_sets(stored: Collection, leaderboards: Sequence[Leaderboard], output: 
     """The data sets, that with most rows first."""
     published = reported(list(leaderboards), stored)
     order = {name: place for place, name in enumerate(COMPARISON_GROUPS)}
-    of_data: dict[str, list[Leaderboard]] = {}
+    of_data: dict[tuple[str, str], list[Leaderboard]] = {}
     for leaderboard in leaderboards:
-        of_data.setdefault(leaderboard.title.split(" · ")[0], []).append(leaderboard)
+        of_data.setdefault((str(leaderboard.key["dataset"]), leaderboard.trained.data), []).append(leaderboard)
 
     def place(leaderboard: Leaderboard) -> tuple[Any, ...]:
         name = comparison_group(leaderboard)[0]
@@ -210,7 +210,7 @@ def _data_sets(stored: Collection, leaderboards: Sequence[Leaderboard], output: 
 
     found: list[DataSet] = []
     number = 0
-    for name, members in sorted(of_data.items(), key=lambda one: -sum(len(board.rows) for board in one[1])):
+    for (_, name), members in sorted(of_data.items(), key=lambda one: -sum(len(board.rows) for board in one[1])):
         sections = []
         for leaderboard in sorted(members, key=place):
             number += 1
@@ -224,7 +224,7 @@ def _section(
     leaderboard: Leaderboard, stored: Collection, published: pd.DataFrame, number: int, output: Path | None
 ) -> Section:
     shown = columns(leaderboard, _data_of(leaderboard, stored).shots)
-    rows = entries(leaderboard, stored, published, f"row-{number}", output)
+    rows = entries(leaderboard, stored, published, output)
     ties = int(leaderboard.rows["tie"].sum())
     csv = as_csv([leaderboard], View(opened=("all",)))
     return Section(
@@ -248,6 +248,7 @@ def _section(
                 about_scatter(leaderboard),
                 about_hardware(leaderboard),
                 best_of_many(leaderboard),
+                default_ahead(leaderboard),
                 tuned_apart(leaderboard),
             )
             if one

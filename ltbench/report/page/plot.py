@@ -1,8 +1,9 @@
 """Accuracy against training time, as the points of a small plot whose points are the rows of a table."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
@@ -35,7 +36,7 @@ class Point:
     y: float
     front: bool
     """Whether it is on the Pareto front: no row that costs as little is as accurate."""
-    beyond: bool
+    beyond: Literal["", "below", "above"]
     """Whether its accuracy is below or above the scale, at whose edge it then stands."""
 
 
@@ -76,7 +77,7 @@ def cost_plot(leaderboard: Leaderboard, ids: Sequence[str]) -> Plot | None:
     low, high = scale_of(accuracy.tolist(), accuracy.tolist())
     x = _placed(np.log(seconds), np.log(seconds.min()), np.log(seconds.max()))
     y = np.clip(_placed(accuracy, low, high), 0, 100)
-    complete = [place for place, (_, row) in enumerate(rows) if not row["lacks_seeds"]]
+    complete = [place for place, (_, row) in enumerate(rows) if row["behind_n"] and not row["lacks_seeds"]]
     front = [complete[place] for place in pareto(seconds[complete], accuracy[complete])]
     points = [
         Point(
@@ -86,7 +87,7 @@ def cost_plot(leaderboard: Leaderboard, ids: Sequence[str]) -> Plot | None:
             float(x[place]),
             float(y[place]),
             place in front,
-            not low - 1e-9 <= value <= high + 1e-9,
+            "below" if value < low - 1e-9 else "above" if value > high + 1e-9 else "",
         )
         for place, ((name, row), value) in enumerate(zip(rows, accuracy, strict=True))
     ]
@@ -96,14 +97,19 @@ def cost_plot(leaderboard: Leaderboard, ids: Sequence[str]) -> Plot | None:
     times = times[:: max(1, math.ceil(len(times) / _MOST_TICKS))]
     horizontal = _placed(np.log(times), np.log(seconds.min()), np.log(seconds.max())) if len(times) else times
     values = np.asarray(MaxNLocator(_MOST_TICKS).tick_values(low, high))
-    digits = 0 if np.allclose(values, values.round()) else 1
+    digits = next(digits for digits in range(17) if np.allclose(values, values.round(digits), atol=1e-9))
     vertical = zip(values, _placed(values, low, high), strict=True)
     return Plot(
         points,
         " ".join([*steps, *end]),
-        [Tick(duration(time), float(place)) for time, place in zip(times, horizontal, strict=True)],
-        [Tick(number(value, digits), float(place)) for value, place in vertical if 0 <= place <= 100],
+        _within((duration(time), place) for time, place in zip(times, horizontal, strict=True)),
+        _within((number(value, digits), place) for value, place in vertical),
     )
+
+
+def _within(ticks: Iterable[tuple[str, float]]) -> list[Tick]:
+    """The ticks whose place is inside the plot."""
+    return [Tick(text, float(place)) for text, place in ticks if 0 <= place <= 100]
 
 
 def _accuracy(row: Values, metric: str) -> float:

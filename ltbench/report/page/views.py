@@ -66,7 +66,7 @@ def confusion(results: Sequence[Result]) -> NDArray[np.int64] | None:
         None where a result keeps no outcome of its test images.
 
     Raises:
-        ValueError: if the packed predictions are damaged.
+        ValueError: if the packed predictions are damaged, or contradict the accuracy of a class.
     """
     classes = len(results[0].data.classes)
     matrix = np.zeros(classes * classes, dtype=np.int64)
@@ -77,7 +77,12 @@ def confusion(results: Sequence[Result]) -> NDArray[np.int64] | None:
         if len(labels) and max(labels.max(), predicted.max()) >= classes:
             raise ValueError("the packed predictions (outcomes) name unknown classes")
         matrix += np.bincount(labels * classes + predicted, minlength=classes * classes)
-    return matrix.reshape(classes, classes)
+    square = matrix.reshape(classes, classes)
+    tests = [result.test for result in results if result.test]
+    correct, total = (np.sum([getattr(test, name) for test in tests], axis=0) for name in ("correct", "total"))
+    if not (np.array_equal(square.diagonal(), correct) and np.array_equal(square.sum(1), total)):
+        raise ValueError("the packed predictions (outcomes) contradict the figures of the classes (correct, total)")
+    return square
 
 
 @dataclass(frozen=True)
@@ -93,16 +98,16 @@ class Mistake:
 
 def mistakes(matrix: NDArray[np.int64], names: Sequence[str]) -> list[Mistake]:
     """The most frequent ones, at most ten."""
-    wrong = matrix.copy()
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_LISTED]
-    found = []
-    for true, predicted in zip(*np.unravel_index(order, wrong.shape), strict=True):
-        images = int(wrong[true, predicted])
-        if images:
-            fraction = 100 * images / int(matrix[true].sum())
-            found.append(Mistake(names[true], names[predicted], images, fraction))
-    return found
+    true, predicted = np.nonzero(matrix)  # few of the pairs of thousands of classes occur
+    wrong = true != predicted
+    true, predicted = true[wrong], predicted[wrong]
+    images = matrix[true, predicted]
+    of_class = matrix.sum(axis=1)
+    most = np.argsort(-images, kind="stable")[:_LISTED]
+    return [
+        Mistake(names[label], names[guess], count, 100 * count / int(of_class[label]))
+        for label, guess, count in zip(true[most], predicted[most], images[most].tolist(), strict=True)
+    ]
 
 
 def confusion_view(matrix: NDArray[np.int64], order: Sequence[int]) -> dict[str, Any]:

@@ -228,3 +228,19 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(run, material, n
     with pytest.raises(LtbenchError, match=lacks) as caught:
         draw(name, material(run(hyperparameters={"mixup": 0.0})))
     assert "to do: ltbench run" in str(caught.value)
+
+
+def test_hyper_parameters_of_a_users_own_method_need_not_be_numbers(run, material):
+    lists = {"losses": ["ce", "balanced", "inverse"], "taus": 0.5, "gains": [[0.0], [1.0], [2.0]]}
+    three = run("mine", hyperparameters=lists, test={"expert_mean_probability": [[0.5, 0.5]] * 3})
+    assert experts.families(material(three).finished()) == []
+    assert mixup.sweep(material(three).finished()) == []
+    assert experts.middle(0, 2) == 1
+    assert experts.middle([0.0, 1.0], [2.0, 3.0]) == [1.0, 2.0]
+    assert experts.middle("ce", "inverse") == ["ce", "inverse"]
+
+
+def test_a_method_without_multiply_adds_is_left_out_of_their_panel(run, material):
+    figure = draw("cost", material(run("mine", top1=60.0, cost={"multiply_adds": 0}), run("ce")))
+    drawn = [[line for line in axes.get_lines() if line.get_marker() in ("o", "D")] for axes in figure.axes[:2]]
+    assert [sum(len(line.get_xdata()) for line in some) for some in drawn] == [2, 1]
