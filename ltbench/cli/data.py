@@ -36,7 +36,8 @@ DataSet = Annotated[str, typer.Argument(help="Data set; ltbench list datasets na
 def prepare(name: DataSet, data_dir: DataDir = None) -> None:
     """Download, check and unpack a data set.
 
-    Interrupted downloads resume. What must be downloaded by hand, e.g. with an account, is said step by step.
+    Interrupted downloads resume, but for those of CIFAR and torchvision, which begin again. What must be downloaded by
+    hand, e.g. with an account, is said step by step.
     """
     from ltbench import registry
     from ltbench.cli.progress_bars import file_bars
@@ -242,6 +243,8 @@ def _verify_files(
     Raises:
         LtbenchError: if the folder may not be read; for a data set without lists if it is missing or damaged.
     """
+    from dataclasses import replace
+
     from ltbench.data.datasets import exported
     from ltbench.data.datasets.base import explain_permission_errors
     from ltbench.data.datasets.image_folder import Folder
@@ -253,7 +256,11 @@ def _verify_files(
     with explain_permission_errors(folder):
         if config.labels is None and (export := exported.find(folder, source.name)) is not None:
             made = export.manifest
-            return files.Verification([("export", f"of ltbench {made.ltbench}: {made.draw}, as {made.stored}")])
+            about = [("export", f"of ltbench {made.ltbench}: {made.draw}, as {made.stored}")]
+            if not decode:
+                return files.Verification(about)
+            found = files.decode_all(export.load(config, config.image_size or made.image_size), listener)
+            return replace(found, lines=[*about, *found.lines])
         if isinstance(source, ListedSource):
             return files.verify(source.published, folder, decode=decode, listener=listener)
         if isinstance(source, Folder):

@@ -57,7 +57,7 @@ def _answer(found: Estimate, stored: Collection) -> str:
     """How long a run takes, in a line for this machine and for each GPU on which its rate was measured."""
     device = "GPU" if found.device.type == "cuda" else "CPU"
     counts = [one.processes for one in found.processes]
-    where = f"this {device}" if counts == [1] else f"{counts[0]} {'such' if counts[0] > 1 else ''} {device}s"
+    where = f"this {device}" if counts[0] == 1 else f"{counts[0]} such {device}s"
     lines = [f"[bold]{escape(found.run.config.method)}: about {duration(found.seconds)} on {where}[/bold]"]
     for accelerator, rate in sorted(measured_rates(found.run, stored).items()):
         training = found.processes[0]
@@ -70,7 +70,7 @@ def _answer(found: Estimate, stored: Collection) -> str:
 
 
 def measured_rates(run: ResolvedRun, stored: Collection) -> dict[str, float]:
-    """Training images per second by GPU, the highest of results whose steps are those of a run.
+    """Training images per second by GPU, the highest of results of one process whose steps are those of a run.
 
     Args:
         run: whose length, seed and images do not matter.
@@ -80,7 +80,8 @@ def measured_rates(run: ResolvedRun, stored: Collection) -> dict[str, float]:
     for result in stored.results.values():
         accelerator = result.provenance.get("hardware", {}).get("accelerator")
         rate = result.cost.training_images_per_second if result.cost else None
-        if accelerator and rate and result.status == "done" and _step(result.config) == _step(run.config):
+        alone = result.cost is not None and all(one.processes == 1 for one in result.cost.divisions)
+        if accelerator and rate and alone and result.status == "done" and _step(result.config) == _step(run.config):
             rates[accelerator] = max(rate, rates.get(accelerator, 0.0))
     return rates
 

@@ -38,10 +38,16 @@ def list_names(
             raise LtbenchError(
                 f"there is no page about {what}", where="--format md", hint="use ltbench list methods --format md"
             )
+        if pattern is not None:
+            raise LtbenchError("the page is about all methods", where="PATTERN", hint="leave the pattern out")
         from ltbench.cli import methods_page
 
         sys.stdout.write(methods_page.render(results or []))
         return
+    if results:
+        raise LtbenchError(
+            "only the page about methods takes costs from results", where="--results", hint="add --format md"
+        )
     rows = [row for row in entries(what) if pattern is None or _matches(row[0], pattern)]
     if not rows:
         raise unknown(what.removesuffix("s"), str(pattern), {row[0] for row in entries(what)}, where="PATTERN")

@@ -208,6 +208,20 @@ class RunProgress:
                     echo_stderr(line)
 
 
+def _told_in_lines() -> ProgressListener:
+    """A listener that writes a line for each piece of work, and one every 30 s."""
+    told: dict[str, float] = {}
+
+    def listener(update: ProgressUpdate) -> None:
+        now = time.monotonic()
+        if now - told.get(update.message, -BETWEEN_LINES) >= BETWEEN_LINES:
+            done = f": {update.done / update.total:.0%}" if update.total else ""
+            echo_stderr(f"{update.message}{done}")
+            told[update.message] = now
+
+    return listener
+
+
 def _left(seconds: float | None) -> str:
     return "" if seconds is None else f"{time_left(seconds)} left"
 
@@ -240,7 +254,13 @@ def _bars(*columns: ProgressColumn) -> Progress:
 
 @contextmanager
 def file_bars() -> Iterator[ProgressListener]:
-    """A listener that shows a bar for each piece of work on large files, such as a download."""
+    """A listener that shows a bar for each piece of work on large files, such as a download.
+
+    Where standard error is no terminal, it tells a line when a piece of work begins, and one every 30 s.
+    """
+    if not sys.stderr.isatty():
+        yield _told_in_lines()
+        return
     columns = (TextColumn("{task.description:<28}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with _bars(*columns) as bars:
         tasks: dict[str, TaskID] = {}

@@ -34,15 +34,22 @@ def reproduce_command(result: Result, path: Path, splits: Sequence[BatchSplit] =
     return shlex.join([*words, *rest])
 
 
-def folder_options(config: RunConfig) -> list[str]:
-    """The options for folders that a run needs and a result does not name."""
-    words = []
+def folder_options(config: RunConfig, data_dir: Path | None = None) -> list[str]:
+    """The options for folders that a run needs and a result does not name.
+
+    Args:
+        config: of the run.
+        data_dir: folder of its data, where that is known and not the usual one.
+    """
     try:
         known = config.dataset in registry.dataset_names()
-        available = not known or registry.dataset(config.dataset).available(paths.data_dir())
+        # Whether the usual folder has the user's images, nobody can tell by its looks.
+        available = not known or (
+            config.dataset != "folder-lt" and registry.dataset(config.dataset).available(paths.data_dir())
+        )
     except PermissionError:
         available = False
-    words += [] if available else ["--data-dir", "DIR"]
+    words = ["--data-dir", str(data_dir)] if data_dir is not None else [] if available else ["--data-dir", "DIR"]
     if config.method not in registry.method_names() or registry.folder_of(config.method):
         words += ["--methods-dir", str(registry.folder_of(config.method) or "DIR")]
     return words

@@ -120,7 +120,7 @@ def tune(
         ),
     ] = "none",
     seed: Annotated[
-        int | None, typer.Option(help="Seed of all trials  [default: 1000]", rich_help_panel=METHODS)
+        int | None, typer.Option(min=0, help="Seed of all trials  [default: 1000]", rich_help_panel=METHODS)
     ] = None,
     data_dir: DataDir = None,
     labels: LabelTable = None,
@@ -276,7 +276,15 @@ def search(
             found = tune_shared(base, trials, folder, storage, options, print_trial, begin, also, settings, space)
         else:
             found = tuning.tune(base, trials, folder, options, print_trial, parallel, begin, also, settings, space)
-    run_words = ["ltbench", "run", "--config", str(found.best_file), "--seeds", "0-4", *reproduce.folder_options(base)]
+    run_words = [
+        "ltbench",
+        "run",
+        "--config",
+        str(found.best_file),
+        "--seeds",
+        "0-4",
+        *reproduce.folder_options(base, options.data_dir),
+    ]
     pruned = f", {found.pruned} pruned" if settings.pruner != "none" else ""
     counts = f"{found.trials} trials ({found.failed} failed{pruned})"
     if found.front:

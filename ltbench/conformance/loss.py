@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from ltbench.conformance.suite import check
-from ltbench.conformance.tiny_task import Subject
+from ltbench.conformance.tiny_task import COUNTS, Subject
 from ltbench.training.micro_batches import select
 
 
@@ -14,6 +14,7 @@ def its_loss_is_finite(subject: Subject) -> None:
     """In every stage the loss is a finite scalar of positive weight."""
     method = subject.make()
     for stage in subject.stages(method):
+        method.begin(stage, subject.stage_images(stage))
         loss = method(*subject.batch(method, stage))
         assert loss.total.ndim == 0, f"Loss.total must be a scalar, got shape {tuple(loss.total.shape)}"
         assert bool(torch.as_tensor(loss.weight) > 0), "Loss.weight must be positive"
@@ -48,6 +49,7 @@ def gradients_reach_every_parameter_that_trains(subject: Subject) -> None:
     """In each stage, gradients reach the parameters that the stage trains."""
     method = subject.make()
     for stage in subject.stages(method):
+        method.begin(stage, subject.stage_images(stage))
         method.zero_grad(set_to_none=True)
         method(*subject.batch(method, stage)).mean.backward()
         for name, weight in method.named_parameters():
@@ -57,12 +59,24 @@ def gradients_reach_every_parameter_that_trains(subject: Subject) -> None:
 
 @check
 def it_trains_with_and_without_mixup(subject: Subject) -> None:
-    """Mixup is a setting of every method."""
+    """Mixup is a setting of every method: with it, the loss depends on the labels of both images."""
     for alpha in (0.0, 0.5):
-        method = subject.make(mixup=alpha)
-        for stage in subject.stages(method):
-            loss = method(*subject.batch(method, stage)).mean
-            assert bool(loss.isfinite()), f"the loss with mixup={alpha} is {loss.item()}"
+        for number in range(len(subject.stages(subject.make()))):
+            losses = []
+            for other in (0, 1):  # each on a method of its own, since a forward pass may fill queues
+                method = subject.make(mixup=alpha)
+                stage = subject.stages(method)[number]
+                method.begin(stage, subject.stage_images(stage))
+                batch, progress = subject.batch(method, stage)
+                if other and (batch.mixed_labels is None or batch.weight is None):
+                    break
+                if batch.mixed_labels is not None:
+                    batch = replace(batch, mixed_labels=(batch.mixed_labels + other) % len(COUNTS))
+                losses.append(method(batch, progress).mean)
+                assert bool(losses[-1].isfinite()), f"the loss with mixup={alpha} is {losses[-1].item()}"
+            assert len(losses) == 1 or not torch.equal(*losses), (
+                f"with mixup={alpha} the loss does not depend on Batch.mixed_labels; Batch.loss takes both labels"
+            )
 
 
 @check
@@ -72,6 +86,7 @@ def its_step_compiles_whole(subject: Subject) -> None:
         return
     method = subject.make()
     for stage in subject.stages(method):
+        method.begin(stage, subject.stage_images(stage))
         batch, progress = subject.batch(method, stage)
         torch.compiler.reset()
         compiled = torch.compile(method, fullgraph=True, backend="eager", dynamic=False)

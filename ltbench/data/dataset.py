@@ -289,9 +289,12 @@ def _refuse_empty(classes: tuple[str, ...], counts: NDArray[np.int64], ratio: fl
     if empty:
         shown = ", ".join(empty[:8]) + (" ..." if len(empty) > 8 else "")
         raise LtbenchError(
-            f"an imbalance ratio of {ratio:g} leaves no image for {len(empty)} of {len(classes)} classes: {shown}",
-            where="--imbalance-ratio",
-            hint=f"use a smaller ratio; the largest class has {int(counts.max())} images",
+            (f"an imbalance ratio of {ratio:g}" if ratio is not None else "the data set")
+            + f" leaves no training image for {len(empty)} of {len(classes)} classes: {shown}",
+            where="--imbalance-ratio" if ratio is not None else "--dataset",
+            hint=f"use a smaller ratio; the largest class has {int(counts.max())} images"
+            if ratio is not None
+            else "add training images of these classes, or remove them",
         )
 
 

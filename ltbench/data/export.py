@@ -98,6 +98,12 @@ def export(
         one["split"] = part
         if raw.duplicates is not None:
             one["duplicates"] = raw.duplicates[index] if part == "train" else -1
+    output = output.absolute()
+    if output == Path.cwd():
+        raise LtbenchError(
+            "the export replaces its folder, which cannot be the current one", where=output,
+            hint="give a new folder with --output",
+        )  # fmt: skip
     unfinished = output.with_name(f".{output.name}.unfinished")
     try:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ltbench.data.datasets.image_folder import SPLIT_FILE, decode_one
-from ltbench.data.datasets.image_names import is_named_like_an_image
+from ltbench.data.datasets.folder_listing import LITTER, files_below
+from ltbench.data.datasets.folder_split import SPLIT
+from ltbench.data.datasets.image_folder import decode_one
+from ltbench.data.datasets.image_names import is_image
 from ltbench.data.images import LabelledImages
 from ltbench.data.loading.decode import UnreadableImageError, read_rgb, several_frames
 from ltbench.data.loading.from_files import centre
@@ -42,13 +44,19 @@ def image_files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """
     files: list[Path] = []
     others: list[Path] = []
+
+    def skip(file: Path, reason: str) -> None:
+        if reason != LITTER:
+            others.append(file)
+
     for path in paths:
         if not path.exists():
             raise LtbenchError("there is no such file or folder", where=path.absolute(), hint="give images to classify")
-        for file in _below(path) if path.is_dir() else (path,):
-            if file == path or (is_named_like_an_image(file) and file.is_file()):
+        below = sorted(files_below(path, skip)) if path.is_dir() else [path]
+        for file in below:
+            if file == path or is_image(file):
                 files.append(file)
-            elif file.name != SPLIT_FILE:  # our own, beside the images
+            elif not file.name.startswith(SPLIT):  # our own, beside the images
                 others.append(file)
     if not files:
         raise LtbenchError(
@@ -63,12 +71,6 @@ def with_several_frames(files: Sequence[Path]) -> list[Path]:
     """The files that have several frames or pages, of which the first is labelled."""
     with ThreadPoolExecutor() as pool:
         return [file for file, several in zip(files, pool.map(several_frames, files), strict=True) if several]
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        if not path.is_dir() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
-            yield path
 
 
 def _untold(file: Path, reason: str) -> None:

@@ -128,7 +128,10 @@ def _with_counts(opened: PredictionFile, config: RunConfig, file: Path) -> tuple
             where="--train-counts",
             hint="leave the option out, or give a data set of your own another name",
         )
-    of_data = ("labels", "imbalance_ratio", "imbalance", "class_order", "image_size", "data_seed")
+    of_data = (
+        "labels", "label_columns", "keep_classes_without_test_images", "imbalance_ratio", "imbalance", "class_order",
+        "image_size", "data_seed",
+    )  # fmt: skip
     if any(getattr(config, name) != RunConfig.model_fields[name].default for name in of_data):
         raise LtbenchError(
             "the counts say what the data set is", where="--train-counts", hint="leave the other data options out"

@@ -39,8 +39,8 @@ def write_bytes(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text; see ``write_bytes``."""
-    write_bytes(path, lambda stream: stream.write(text.encode()))
+    """Write UTF-8 text, names of files that are not UTF-8 as escapes; see ``write_bytes``."""
+    write_bytes(path, lambda stream: stream.write(text.encode(errors="backslashreplace")))
 
 
 def is_regular(path: Path) -> bool:

@@ -124,10 +124,10 @@ def conclude(
         content = {**config.model_dump(mode="json", exclude_none=True, exclude={"seed"}), "tuning": record}
         text = tomli_w.dumps(content)
         if not path.is_file() or path.read_bytes() != text.encode():  # nothing to save in a folder that is read only
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, text)
     for left in {*(folder / "front").glob("*.toml")} - files.keys():  # later trials have beaten it
-        left.unlink()
+        left.unlink(missing_ok=True)  # another worker may have removed it
     config = base.replace(validation=False, hyperparameters=best[0].user_attrs["hyperparameters"], seed=0)
     return Search(
         folder / "best.toml",

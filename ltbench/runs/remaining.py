@@ -119,6 +119,8 @@ class _Times:
         cost = result.cost
         if result.status != "done" or cost is None or cost.training_seconds is None:
             return None
+        if any(one.processes > 1 for one in cost.divisions):  # which took less time than this machine will
+            return None
         if not isinstance(result.config.recipe, Recipe):
             return None
         bases = [self._by_id.get(run_id) for run_id in result.method.uses.values()]

@@ -166,20 +166,39 @@ def search_space(
 def check_search(config: RunConfig, space: Mapping[str, Range | Choice]) -> ResolvedRun:
     """A trial, filled in, with hyper-parameters of no meaning.
 
-    Each end of a range and each choice is tried beside the first ones of the others.
+    Each end of a range, a number within it and each choice are tried beside the first ones of the others.
 
     Raises:
         LtbenchError: as ``resolve``.
     """
     values = {
-        name: option.options if isinstance(option, Choice) else (option.low, option.high)
+        name: option.options if isinstance(option, Choice) else (option.low, option.high, _within(option))
         for name, option in space.items()
     }
     some = {name: its[0] for name, its in values.items()}
     for name, its in values.items():
         for value in its[1:]:
-            resolve(config.replace(hyperparameters={**config.hyperparameters, **some, name: value}), find_weights=False)
+            tried = config.replace(hyperparameters={**config.hyperparameters, **some, name: value})
+            try:
+                resolve(tried, find_weights=False)
+            except LtbenchError as error:
+                if isinstance(space[name], Choice) or value in its[:2]:
+                    raise
+                raise LtbenchError(
+                    f"a search of {name} from {its[0]:g} to {its[1]:g} draws {value:g}, too: {_first_line(error)}",
+                    where=f"the range of {name}",
+                    hint="give a range of whole numbers a step: step = 1",
+                ) from None
     return resolve(config.replace(hyperparameters={**config.hyperparameters, **some}))
+
+
+def _first_line(error: LtbenchError) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _within(option: Range) -> float:
+    """A number that a search may draw from a range: whole where all that it draws are, and else not."""
+    return option.low + (option.step if option.step is not None else (option.high - option.low) * 0.382)
 
 
 def _hyperparameters(method: Declaration, config: RunConfig, ratio: float | None) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """cifar10-lt and cifar100-lt, from the official archive or from an image folder."""
 
+import hashlib
+import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -9,6 +12,8 @@ from ltbench.data.datasets import image_folder
 from ltbench.data.datasets.base import Source
 from ltbench.data.images import LabelledImages, RawData
 from ltbench.errors import LtbenchError
+from ltbench.files.lock import exclusive
+from ltbench.paths import cache_dir
 
 
 class Cifar(Source):
@@ -67,17 +72,34 @@ class Cifar(Source):
 
     def _from_archive(self, folder: Path) -> RawData:
         from torchvision import datasets
-        from torchvision.datasets.utils import check_integrity
 
         archive = getattr(datasets, self.archive)
-        unpack = not (folder / self.unpacked).is_dir()
-        found = folder / (self.packed if unpack else self.unpacked)
+        # Of runs that begin at once, one unpacks; the others wait until the folder is whole.
+        with self._unpacking(folder) if not (folder / self.unpacked).is_dir() else nullcontext():
+            unpack = not (folder / self.unpacked).is_dir()
+            found = folder / (self.packed if unpack else self.unpacked)
+            return self._read(archive, folder, found, unpack=unpack)
+
+    def _unpacking(self, folder: Path) -> AbstractContextManager[None]:
+        digest = hashlib.blake2b(os.fsencode(folder.resolve() / self.packed), digest_size=16).hexdigest()
+        return exclusive(cache_dir() / "unpacked" / f"{digest}.lock", f"unpacking {self.packed}")
+
+    def _read(self, archive: Any, folder: Path, found: Path, *, unpack: bool) -> RawData:
+        """The images of torchvision's class, which unpacks the archive if need be."""
+        from torchvision.datasets.utils import check_integrity
+
         parts = []
         for train in (True, False):
             try:  # checks the files against their published MD5 sums before it reads them
                 if unpack and not check_integrity(str(found), archive.tgz_md5):  # torchvision would download it anew
                     raise RuntimeError("its MD5 sum is not the published one")
                 part = archive(str(folder), train=train, download=unpack)
+            except PermissionError as error:
+                raise LtbenchError(
+                    f"{self.name}: the archive cannot be read or unpacked: {error.strerror}",
+                    where=found.absolute(),
+                    hint="make the folder writable and its files readable, or unpack the archive in a folder of yours",
+                ) from None
             except (OSError, RuntimeError) as error:
                 raise LtbenchError(
                     f"{self.name}: the archive is damaged or incomplete: {str(error).splitlines()[0]}",

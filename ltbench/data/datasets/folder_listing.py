@@ -49,6 +49,8 @@ class Listing:
     """Files and folders that are not used, each with the reason in a few words."""
     notes: list[str] = field(default_factory=list)
     """Decisions that the user may not expect, a sentence each."""
+    table: str = ""
+    """Name of the table that tells the labels, without its ending; empty where class folders do."""
 
     def name(self, path: Path) -> str:
         """A path as it is below the root."""
@@ -98,13 +100,21 @@ def find(folder: Path, *, keep_untested: bool = False) -> Listing:
             f"there is no test/: a part of {parts['train'].name}/ is the test set, and {parts['validation'].name}/ "
             "the validation set, which --validation uses"
         )
-    _refuse_twins(found)
+    refuse_twins(found)
     return found
 
 
 def subfolders(folder: Path) -> list[Path]:
     """The folders in a folder that are no litter, sorted."""
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_litter(entry))
+
+
+def has_class_folders(folder: Path) -> bool:
+    """Whether two folders or more hold images as those of classes do, in a folder or in one of its parts."""
+    folders = subfolders(_entered(folder))
+    parts = [entry for entry in folders if entry.name.lower() in _PART]
+    sets = [[entry for entry in folders if entry not in parts], *map(subfolders, parts)]
+    return any(sum(map(_has_images, some)) > 1 for some in sets)
 
 
 def _images_in(folder: Path) -> Iterator[Path]:
@@ -232,7 +242,7 @@ def _classes(
             if may_be_empty:
                 continue
             raise LtbenchError("a class folder has no images", where=name, hint="add images or remove the folder")
-        _refuse_odd_names([name, *images])
+        _refuse_odd_names([name, *images], folder)
         nested += [file for file in images if file.parent != name]
         files += images
         labels += [len(kept)] * len(images)
@@ -296,8 +306,12 @@ def _refuse_parts_for_classes(names: Sequence[str], folder: Path) -> None:
         )
 
 
-def _refuse_twins(found: Listing) -> None:
-    """Refuse classes whose names look the same; those that differ in case are noted."""
+def refuse_twins(found: Listing) -> None:
+    """Refuse classes whose names look the same; those that differ in case are noted.
+
+    Raises:
+        LtbenchError: with both names.
+    """
     looks: dict[str, str] = {}
     folded: dict[str, str] = {}
     for name in found.classes:
@@ -306,7 +320,7 @@ def _refuse_twins(found: Listing) -> None:
             raise LtbenchError(
                 f"the names of two classes look the same: {other!a} and {name!a}",
                 where=found.root.absolute(),
-                hint="they differ in spaces or in the form of Unicode; join the two folders, or rename one",
+                hint="they differ in spaces or in the form of Unicode; make them one class, or rename one",
             )
         other = folded.setdefault(_look(name).casefold(), name)
         if other != name:
@@ -322,11 +336,11 @@ def _plain(name: str) -> str:
     return name if _look(name) == name else ascii(name)
 
 
-def _refuse_odd_names(paths: Sequence[Path]) -> None:
-    """Refuse names that results and lists of images, which are UTF-8, could not hold."""
+def _refuse_odd_names(paths: Sequence[Path], folder: Path) -> None:
+    """Refuse names below a folder that results and lists of images, which are UTF-8, could not hold."""
     for path in paths:
         try:
-            path.name.encode()
+            str(path.relative_to(folder)).encode()
         except UnicodeEncodeError:
             raise LtbenchError(
                 "the name of a file or folder is not UTF-8",

@@ -21,7 +21,9 @@ from ltbench.errors import LtbenchError, LtbenchNotice, LtbenchWarning
 from ltbench.files.atomic import write_text
 from ltbench.paths import cache_dir
 
-SPLIT_FILE = "ltbench-split.csv"
+SPLIT = "ltbench-split"
+"""Beginning of the name of a file that stores a split."""
+SPLIT_FILE = f"{SPLIT}.csv"
 TEST_SHARE = 0.2
 _stores: ContextVar[bool] = ContextVar("stores", default=True)
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -37,14 +39,16 @@ def split_not_stored() -> Iterator[None]:
         _stores.reset(before)
 
 
-def split_file(root: Path) -> Path:
+def split_file(found: Listing) -> Path:
     """Where the split of a folder is stored: in it, or where it cannot be written, in the cache.
 
+    Labels that a table tells have a split of their own, since a fifth of each of their classes is another one.
+
     Args:
-        root: the folder that has the classes.
+        found: the content of the folder.
     """
-    own = root / SPLIT_FILE
-    return elsewhere if (elsewhere := _in_cache(root)).exists() and not own.exists() else own
+    own = found.root / (f"{SPLIT}-{found.table}.csv" if found.table else SPLIT_FILE)
+    return elsewhere if (elsewhere := _in_cache(own)).exists() and not own.exists() else own
 
 
 def test_images(
@@ -64,7 +68,7 @@ def test_images(
         LtbenchError: if the stored split cannot be read or names images that are gone, or a class is too small.
     """
     whole = found.parts["train"]
-    stored = split_file(found.root)
+    stored = split_file(found)
     names = np.array([found.name(file) for file in whole.files])
     chosen = _read(stored) if stored.exists() else set()
     missing = sorted(chosen - set(names.tolist()))
@@ -168,11 +172,13 @@ def _write(root: Path, stored: Path, text: str) -> Path:
         refused = isinstance(error.__cause__, OSError) and error.__cause__.errno in _READ_ONLY
         if stored.parent != root or not refused:
             raise
-        stored = _in_cache(root)
+        stored = _in_cache(stored)
         write_text(stored, text)
     return stored
 
 
-def _in_cache(root: Path) -> Path:
-    digest = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=16).hexdigest()
+def _in_cache(own: Path) -> Path:
+    """The file in the cache that stands for one in a folder that cannot be written."""
+    place = own.parent.resolve() if own.name == SPLIT_FILE else own.parent.resolve() / own.name
+    digest = hashlib.blake2b(os.fsencode(place), digest_size=16).hexdigest()
     return cache_dir() / "splits" / f"{digest}.csv"

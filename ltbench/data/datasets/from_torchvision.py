@@ -1,5 +1,6 @@
 """torchvision:NAME: the data sets of torchvision.datasets for classification, as ``torchvision.toml`` declares them."""
 
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -43,6 +44,7 @@ class Declared(Frozen):
     recipe: str = "folder"
     backbone: str = "cifar_resnet32"
     found_by: str
+    download: bool = True
     idx: tuple[str, str] | None = None
     first_labels: tuple[int, ...] | None = None
 
@@ -116,6 +118,9 @@ def source(name: str) -> "TorchvisionSource":
     return made()
 
 
+_PAGE = "the documentation of torchvision.datasets."
+
+
 class TorchvisionSource(Source):
     """A data set of torchvision. Small images are decoded and kept in memory, photographs may stay files.
 
@@ -159,8 +164,8 @@ class TorchvisionSource(Source):
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LtbenchError(f"the folder cannot be made: {error.strerror}", where=folder.absolute()) from None
-        for part in self.declared.parts:
-            self._open(folder.absolute(), part, download=True)
+        opened = {part: self._open(folder.absolute(), part, download=True) for part in self.declared.parts}
+        self._check_sizes({part: len(one) for part, one in opened.items()})
         return f"{self.name} is in {folder.absolute()}"
 
     def available(self, folder: Path) -> bool:
@@ -196,34 +201,44 @@ class TorchvisionSource(Source):
             return cls(str(root), **keywords)
         except _FAULTS as error:
             if download:
-                failed = "the download failed" if "download" in accepted else "torchvision does not download it"
+                failed = "the download failed" if self.declared.download else "torchvision does not download it"
                 raise LtbenchError(
                     f"{self.name}: {failed}: {_first_line(error)}",
                     where=root,
-                    hint=f"fetch it by hand, so that there is {self.declared.found_by} in the folder; the "
-                    f"documentation of torchvision.datasets.{self._torchvision_name} says from where",
+                    hint=f"fetch it by hand, so that there is {self.declared.found_by} in the folder; "
+                    f"{_PAGE}{self._torchvision_name} says from where",
                 ) from None
-            raise self._damaged(root, error) from None
+            raise self._damaged(root, error, part) from None
 
     def _missing(self, folder: Path) -> LtbenchError:
         looked = self.declared.found_by
         if self.declared.idx:
             looked += f" and {self.declared.idx[0]}-images-idx3-ubyte.gz"
         other = self._other_labels(folder)
+        get = f"{self.command('prepare', folder)} downloads it"
+        if not self.declared.download:
+            get = f"torchvision does not download it: {_PAGE}{self._torchvision_name} says from where to fetch it"
         return LtbenchError(
             f"{self.name}: {f'the files there are those of {other}' if other else 'no data found'}",
             where=f"{folder.absolute()} (looked for {looked})",
-            hint=f"{self.command('prepare', folder)} downloads it; or point --data-dir at a folder that has it",
+            hint=f"{get}; or point --data-dir at a folder that has it",
         )
 
-    def _damaged(self, folder: Path, error: Exception) -> LtbenchError:
-        if isinstance(error, ImportError):
-            what, hint = f"{self.name} takes a package: {error}", f"pip install {error.name or 'it'}"
-            return LtbenchError(what, where=folder.absolute(), hint=hint)
+    def _damaged(self, folder: Path, error: Exception, part: str = "") -> LtbenchError:
+        told = re.search(r"pip install ([\w.-]+)", str(error))  # torchvision raises a RuntimeError of some packages
+        if isinstance(error, ImportError) or told is not None:
+            package = getattr(error, "name", None) or (told[1] if told is not None else "it")
+            what = f"{self.name} takes a package: {_first_line(error)}"
+            return LtbenchError(what, where=folder.absolute(), hint=f"pip install {package}")
+        what = f"its {part} images are" if part else "it is"
+        get = self.command("prepare", folder)
+        hint = f"fetch it again, so that {self.declared.found_by} is whole"
+        if self.declared.download:
+            hint = f"run: {get}; if that does not help, delete the damaged files in {self.declared.found_by} first"
         return LtbenchError(
-            f"{self.name} is damaged or incomplete: {_first_line(error)}",
+            f"{self.name}: {what} missing, damaged or incomplete: {_first_line(error)}",
             where=folder.absolute(),
-            hint=f"delete {self.declared.found_by} there and run: {self.command('prepare', folder)}",
+            hint=hint,
         )
 
     def _idx_files(self, folder: Path) -> dict[str, tuple[Path, Path]] | None:

@@ -16,7 +16,7 @@ class ImageFinder:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root = Path(os.path.normpath(root.absolute()))
         self.walked: dict[str, list[Path]] | None = None
 
     def all(self) -> set[Path]:
@@ -29,14 +29,15 @@ class ImageFinder:
         Raises:
             LtbenchError: for a path outside the folder, or a name that several files have.
         """
-        inner = table.parent if table.parent.is_relative_to(self.root) else self.root
+        place = Path(os.path.normpath(table.parent.absolute()))
+        inner = place if place.is_relative_to(self.root) else self.root
         for base in dict.fromkeys((inner, self.root)):
             path = Path(os.path.normpath(base / written.replace("\\", "/")))
-            if not Path(os.path.normpath(path.absolute())).is_relative_to(os.path.normpath(self.root.absolute())):
+            if not path.is_relative_to(self.root):
                 raise LtbenchError(
                     f"a path leads out of the folder: {written}",
                     where=table.absolute(),
-                    hint=f"paths are relative to {self.root.absolute()}; give another --data-dir, or move the images",
+                    hint=f"paths are relative to {self.root}; give another --data-dir, or move the images",
                 )
             if path.is_file():
                 return path

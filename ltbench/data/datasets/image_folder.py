@@ -16,8 +16,8 @@ from PIL import Image, ImageOps
 from ltbench import paths
 from ltbench.data.datasets.base import Source
 from ltbench.data.datasets.duplicates import find_duplicates, stamp
-from ltbench.data.datasets.folder_listing import ClassFiles, Listing, find, subfolders
-from ltbench.data.datasets.folder_split import SPLIT_FILE, TEST_SHARE, test_images
+from ltbench.data.datasets.folder_listing import ClassFiles, Listing, find, has_class_folders, subfolders
+from ltbench.data.datasets.folder_split import SPLIT_FILE, TEST_SHARE, split_file, test_images
 from ltbench.data.datasets.label_table import Labels, find_labelled, tables_in
 from ltbench.data.images import ImageFiles, Images, LabelledImages, RawData
 from ltbench.data.loading.decode import (
@@ -215,7 +215,23 @@ def find_parts(
         for part, own in (("train", ~tests), ("test", tests)):
             parts[part] = ClassFiles([whole.files[i] for i in np.flatnonzero(own)], whole.labels[own])
         groups |= {"test": groups["train"][tests], "train": groups["train"][~tests]}
+        _refuse_untrained(found, parts["train"], split_file(found))
     return FolderParts(found, parts, groups)
+
+
+def _refuse_untrained(found: Listing, train: ClassFiles, split: Path) -> None:
+    """Refuse classes all of whose images are test images, since their training images have been removed.
+
+    Raises:
+        LtbenchError: naming them and the split.
+    """
+    counts = np.bincount(train.labels, minlength=len(found.classes))
+    if without := [found.classes[label] for label in np.flatnonzero(counts == 0)]:
+        raise LtbenchError(
+            f"all images left of a class are test images: {', '.join(without[:SHOWN])}",
+            where=split.absolute(),
+            hint="add images of it, remove the class, or delete the split file for a new split",
+        )
 
 
 def _listing(folder: Path, keep_untested: bool, labels: Labels | None, *, may_have_table: bool) -> Listing:
@@ -226,7 +242,7 @@ def _listing(folder: Path, keep_untested: bool, labels: Labels | None, *, may_ha
     try:
         found = find(folder, keep_untested=keep_untested)
     except LtbenchError:
-        if not tables:
+        if not tables or has_class_folders(folder):
             raise
         return find_labelled(folder, None, keep_untested=keep_untested)
     if tables:

@@ -7,8 +7,8 @@ from PIL import Image
 
 from ltbench.data.loading.decode import UNREADABLE
 
-_NOT_DECODED = ("BUFR", "GRIB", "HDF5", "MPEG", "WMF")
-"""Formats that Pillow recognises and cannot decode by itself."""
+_NOT_DECODED = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
+"""Formats that Pillow recognises and cannot decode by itself; for EPS it would start Ghostscript."""
 _LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")
 _LITTER_FOLDERS = ("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found")
 

@@ -1,5 +1,6 @@
 """A table instead of class folders: CSV, JSON lines or parquet with a path or an image, a label and perhaps a part."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ltbench.data.datasets.duplicates import stamp
-from ltbench.data.datasets.folder_listing import PART_NAMES, SHOWN, ClassFiles, Listing, subfolders
+from ltbench.data.datasets.folder_listing import PART_NAMES, SHOWN, ClassFiles, Listing, refuse_twins, subfolders
 from ltbench.data.datasets.image_finder import ImageFinder
 from ltbench.data.datasets.image_names import is_litter
 from ltbench.data.datasets.table_files import ENDINGS, require_pyarrow, rows_of
@@ -31,6 +32,8 @@ NAMES = {
 TOLD = "--label-columns path=COLUMN,label=COLUMN,split=COLUMN"
 _PART = {name: part for part, names in PART_NAMES.items() for name in names}
 _TABLES = ("labels", "metadata", "train")
+_LONGEST = 60
+"""Number of characters of an embedded image's name that its file keeps, the last ones: systems allow 255 bytes."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,10 @@ def find_labelled(folder: Path, labels: Labels | None, *, keep_untested: bool = 
         require_pyarrow(files[0].absolute())
     tables = [_read(file, root) for file in files]
     rows: list[_Row] = []
-    listing = Listing(root)
+    listing = Listing(Path(os.path.normpath(root.absolute())))
     for table in tables:
         if "image_bytes" in table.rows.columns:
-            root = listing.root = _unpacked(table, files)
+            listing.root = Path(os.path.normpath(_unpacked(table, files).absolute()))
     finder = ImageFinder(listing.root)
     for table in tables:
         _find_columns(table, told, finder)
@@ -113,7 +116,9 @@ def find_labelled(folder: Path, labels: Labels | None, *, keep_untested: bool = 
             words = ", ".join(f"{kind} is the column '{name}'" for kind, name in named.items())
             listing.notes.append(f"{table.file.name}: {words}")
     _refuse_repeated(rows, files[0])
+    listing.table = files[0].stem
     _fill(listing, rows, files[0], keep_untested)
+    refuse_twins(listing)
     if finder.walked is not None or len(files) == 1:
         used = {row.file for row in rows}
         listing.skipped += [(one, f"images that {files[0].name} does not name") for one in finder.all() - used]
@@ -170,7 +175,7 @@ def _unpacked(table: _Table, files: Sequence[Path]) -> Path:
     for position, (content, name) in enumerate(zip(table.rows["image_bytes"], table.rows["image_name"], strict=True)):
         if not content:
             raise LtbenchError(f"row {position} has no image", where=table.file.absolute(), hint="remove the row")
-        kept = Path(str(name)).name or "image"
+        kept = re.split(r"[\\/]", str(name))[-1][-_LONGEST:] or "image"
         path = own / f"{position:07}" / kept
         names.append(path.relative_to(folder).as_posix())
         if not path.exists():
@@ -296,8 +301,8 @@ def _fill(listing: Listing, rows: Sequence[_Row], table: Path, keep_untested: bo
 
 def _sorted(names: Iterable[str]) -> list[str]:
     """Names in order: whole numbers by their size, all else as text."""
-    names = list(names)
-    return sorted(names, key=int) if all(re.fullmatch(r"-?\d{1,18}", name) for name in names) else sorted(names)
+    names = sorted(names)  # of equal numbers, such as 1 and 01
+    return sorted(names, key=int) if all(re.fullmatch(r"-?\d{1,18}", name) for name in names) else names
 
 
 def _few(names: Sequence[str]) -> str:

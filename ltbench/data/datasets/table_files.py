@@ -1,6 +1,7 @@
 """Tables as files: CSV, JSON lines or parquet, as text, with the images that a parquet file embeds."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ def rows_of(file: Path) -> "pd.DataFrame":
     """
     try:
         rows = _parquet(file) if file.suffix == ".parquet" else _text(file)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, Warning) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise LtbenchError(
             f"the table cannot be read: {reason}",
@@ -49,10 +50,11 @@ def _text(file: Path) -> "pd.DataFrame":
     with file.open(encoding="utf-8-sig") as stream:
         head = stream.readline()
     delimiter = max(_DELIMITERS, key=head.count)
-    return pd.read_csv(
-        file, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True,
-        on_bad_lines="error", index_col=False,
-    )  # fmt: skip
+    with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):  # fields that it would drop
+        return pd.read_csv(
+            file, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True,
+            on_bad_lines="error", index_col=False,
+        )  # fmt: skip
 
 
 def _parquet(file: Path) -> "pd.DataFrame":

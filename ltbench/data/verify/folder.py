@@ -136,7 +136,7 @@ def _about(folder_parts: FolderParts) -> Iterator[tuple[str, str]]:
     yield "folder", str(found.root.absolute())
     made = [f"{part} set" for part in ("test", "validation") if part in found.parts]
     if "test" not in found.parts:
-        yield "test set", f"a fifth of each class, stored in {split_file(found.root).absolute()}"
+        yield "test set", f"a fifth of each class, stored in {split_file(found).absolute()}"
     yield "given by you", ", ".join(made) or "classes"
 
 
