@@ -27,6 +27,8 @@ from ltbench.report.terminal import Terminal
 
 BETWEEN_LINES = 30.0
 """Seconds between two reports where standard error is no terminal."""
+LONG = 3.0
+"""Seconds of work on a file before the first of these."""
 
 
 def time_left(seconds: float) -> str:
@@ -209,12 +211,12 @@ class RunProgress:
 
 
 def _told_in_lines() -> ProgressListener:
-    """A listener that writes a line for each piece of work, and one every 30 s."""
+    """A listener that writes a line for each piece of work that takes long, and one every 30 s."""
     told: dict[str, float] = {}
 
     def listener(update: ProgressUpdate) -> None:
         now = time.monotonic()
-        if now - told.get(update.message, -BETWEEN_LINES) >= BETWEEN_LINES:
+        if now - told.setdefault(update.message, now - BETWEEN_LINES + LONG) >= BETWEEN_LINES:
             done = f": {update.done / update.total:.0%}" if update.total else ""
             echo_stderr(f"{update.message}{done}")
             told[update.message] = now
@@ -256,7 +258,7 @@ def _bars(*columns: ProgressColumn) -> Progress:
 def file_bars() -> Iterator[ProgressListener]:
     """A listener that shows a bar for each piece of work on large files, such as a download.
 
-    Where standard error is no terminal, it tells a line when a piece of work begins, and one every 30 s.
+    Where standard error is no terminal, it tells a line once a piece of work takes long, and one every 30 s.
     """
     if not sys.stderr.isatty():
         yield _told_in_lines()

@@ -115,7 +115,8 @@ def conclude(
     if len(settings.objectives) > 1:
         tuning["front"] = [number_of[trial.number] for trial in best]
     several = len(settings.objectives) > 1
-    front = {folder / "front" / f"{number_of[trial.number]}.toml": trial for trial in best if several}
+    # Files are numbered from 1, as people count trials; records from 0, as optuna does.
+    front = {folder / "front" / f"{number_of[trial.number] + 1}.toml": trial for trial in best if several}
     files = {folder / "best.toml": best[0], **front}
     for path, trial in files.items():
         config = base.replace(validation=False, hyperparameters=trial.user_attrs["hyperparameters"], seed=0)

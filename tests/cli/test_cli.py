@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ltbench import registry
-from ltbench.cli.reproduce import reproduce_command
+from ltbench.cli.reproduce import folder_options, reproduce_command
 from ltbench.config import Recipe, RunConfig
 from ltbench.results.records import BatchSplit
 from ltbench.results.store import Store, read
@@ -294,7 +294,7 @@ def test_a_method_of_ones_own(cli, tmp_path):
     )
     assert cli(*RUN, "--method", "mine", "--methods-dir", "own").code == 0
     assert stored(tmp_path / "runs")["mine", 0].method.revision.startswith("file ")
-    assert re.search(r"^mine +baseline +2023 +Just mine\.$", cli("list", "methods", "--methods-dir", "own").out, re.M)
+    assert re.search(r"^mine +baseline +Just mine\.$", cli("list", "methods", "--methods-dir", "own").out, re.M)
 
 
 def test_a_report_says_what_it_leaves_out_and_merges_folders(cli, tmp_path, make_result):
@@ -421,3 +421,28 @@ finally:
         assert (done.returncode, done.stderr) == (0, "")
         assert "Usage: " in done.stdout
         assert done.stdout.endswith(f"heavy: {heavy}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("list", "methods", "balpoe", "--format", "md"), "the page is about all methods"),
+        (("list", "methods", "--results", "runs"), "only the page about methods takes costs from results"),
+        (("tune", "--method", "ce", "--seed", -1), "--seed"),
+    ],
+)
+def test_options_that_would_be_ignored_or_misread_are_refused(cli, words, said):
+    done = cli(*words)
+    assert done.code == 2
+    assert said in done.err
+    assert "--seeds" not in done.err
+
+
+def test_the_folder_of_a_users_images_is_named_in_commands(tmp_path, monkeypatch):
+    """A folder data/ that has something else in it is no reason to leave it out."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "cifar-100-python").mkdir(parents=True)
+    config = RunConfig(dataset="folder-lt")
+    assert folder_options(config) == ["--data-dir", "DIR"]
+    assert folder_options(config, tmp_path / "photos") == ["--data-dir", str(tmp_path / "photos")]
+    assert folder_options(RunConfig(dataset="digits-lt")) == []

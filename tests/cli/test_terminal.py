@@ -33,6 +33,7 @@ from ltbench.method import Stage, at_rest
 from ltbench.method.declaration import Declaration, read_declaration
 from ltbench.progress import LOADING, ProgressUpdate
 from ltbench.report.collection import Collection
+from ltbench.results.records import BatchSplit
 from ltbench.results.store import Store
 from ltbench.runs import timing
 from ltbench.runs.estimate import estimate
@@ -492,6 +493,8 @@ def test_the_rate_of_a_gpu_is_that_of_a_stored_run_with_the_same_steps(make_resu
     assert rates(stored, other) == {"NVIDIA H100": 5000.0}
     assert rates(other) == {}
     assert rates(stored.model_copy(update={"provenance": result.provenance})) == {}
+    eight = [BatchSplit(processes=8, accumulate=1, batch_norm_images=None)]
+    assert rates(stored.model_copy(update={"cost": stored.cost.model_copy(update={"divisions": eight})})) == {}
 
 
 def test_show_has_one_notation_of_settings(cli, make_result, tmp_path):
@@ -503,3 +506,14 @@ def test_show_has_one_notation_of_settings(cli, make_result, tmp_path):
     assert "recipe standard: epochs=200, batch_size=128, optimizer=sgd, lr=0.1," in out
     assert "augmentation padding=0.125, flip=true, rotation=15 " in out
     assert "contrast" not in out
+
+
+def test_work_on_large_files_is_told_in_lines_where_output_is_redirected(clock, capsys):
+    """The first after three seconds, then one every thirty."""
+    begin = clock.now
+    with progress_bars.file_bars() as listener:
+        for second in range(70):
+            clock.now = begin + second
+            listener(ProgressUpdate("images.tar", 10 * second, 1000))
+        listener(ProgressUpdate("lists", 1.0))
+    assert capsys.readouterr().err.splitlines() == ["images.tar: 3%", "images.tar: 33%", "images.tar: 63%"]

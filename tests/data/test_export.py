@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -285,3 +286,11 @@ def test_from_the_command_line(tmp_path, cli):
     assert cli(*run).code == 0
     assert cli(*run, "--data-dir", "out").code == 0
     assert len(list((tmp_path / "runs").rglob("*.json"))) == 1, "the same images make the same run"
+
+
+def test_the_current_folder_is_not_replaced(tmp_path, folder, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(LtbenchError, match="cannot be the current one"):
+        export(Folder(), photos(), folder, Path())
+    assert (tmp_path / "here").is_dir()

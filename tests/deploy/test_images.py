@@ -160,3 +160,15 @@ def test_a_colour_image_is_looked_at_in_grey(trained, write_pixels, tmp_path, cl
     called = cli("predict", trained("ce").path, "grey.png", "colour.png", "dim.png", "red.png")
     grey, colour, dim, red = ([*row.values()][1:] for row in rows_of(called.out))
     assert grey == colour != dim == red
+
+
+def test_images_are_found_as_in_training(tmp_path, write_pixels):
+    """By their content, and behind links; what is not used is named."""
+    there = write_pixels(tmp_path / "there" / "cat" / "a.png", np.zeros((8, 8)))
+    there.rename(there.with_suffix(".data"))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "cat").symlink_to(tmp_path / "there" / "cat")
+    (tmp_path / "in" / "nowhere.png").symlink_to(tmp_path / "gone.png")
+    files, others = image_files([tmp_path / "in"])
+    assert [file.relative_to(tmp_path).as_posix() for file in files] == ["in/cat/a.data"]
+    assert [file.name for file in others] == ["nowhere.png"]

@@ -15,4 +15,4 @@ def test_a_search_says_its_budget_and_what_it_was_for():
     tuning = {"trials": 20, "failed": 1, "pruned": 7, "sampler": "random", "pruner": "median", "objective": "macro"}
     assert search_budget(tuning) == "20 trials (1 failed, 7 pruned), sampler random, pruner median, for macro"
     front = {"trials": 9, "failed": 0, "sampler": "tpe", "pruner": "none", "front": [3, 1], "best_trial": 3}
-    assert search_budget(front) == "9 trials, sampler tpe, trial 3, one of 2 of the Pareto front"
+    assert search_budget(front) == "9 trials, sampler tpe, trial 4, one of 2 of the Pareto front"

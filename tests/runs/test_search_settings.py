@@ -16,7 +16,7 @@ from ltbench.errors import LtbenchError
 from ltbench.method import Choice, Range
 from ltbench.results.store import read
 from ltbench.runs import search_settings, tune
-from ltbench.runs.conclusion import best_trials, rounded
+from ltbench.runs.conclusion import best_trials, conclude, rounded
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import check_search, search_space
 from ltbench.runs.run_list import read_runs
@@ -151,8 +151,8 @@ def test_several_objectives_give_a_front_that_is_stored_trial_by_trial(search, t
         "macro": trials[3].values[0],
         "ece": trials[3].values[1],
     }
-    files = {int(path.stem): path for path in (tmp_path / "search" / "front").glob("*.toml")}
-    assert set(files) == expected == {int(path.stem) for path in found.front}
+    files = {int(path.stem) - 1: path for path in (tmp_path / "search" / "front").glob("*.toml")}
+    assert set(files) == expected == {int(path.stem) - 1 for path in found.front}
     for number, path in files.items():
         [config], chosen = read_runs(path)
         assert config["hyperparameters"] == trials[number].user_attrs["hyperparameters"]
@@ -323,6 +323,7 @@ def test_the_command_searches_as_it_is_told(cli, tmp_path, figures):
     front = [line for line in done.out.splitlines() if line.startswith("  two/front/")]
     files = {str(path.relative_to(tmp_path)) for path in (tmp_path / "two" / "front").glob("*.toml")}
     assert {line.strip().partition(": ")[0] for line in front} == files
+    assert files <= {f"two/front/{number}.toml" for number in range(1, 5)}
     assert "ECE " in front[0]
     for more, message in (
         (("--objectives", "macro,eec"), "did you mean ece"),
@@ -392,3 +393,23 @@ def test_a_user_can_follow_the_guide_to_a_front_and_its_figures(cli, tmp_path):
 )
 def test_values_are_rounded_by_their_range(low, high, value, used):
     assert rounded(value, FloatDistribution(low, high)) == pytest.approx(used, rel=1e-9)
+
+
+@pytest.mark.slow
+def test_a_range_of_a_whole_number_needs_a_step(cli, tmp_path):
+    """Its ends are whole, and what a search draws between them is not."""
+    words = ("tune", "--method", "ride", "--trials", 1, "--space", "space.toml")
+    (tmp_path / "space.toml").write_text("[experts]\nlow = 2\nhigh = 4\n")
+    done = cli(*words)
+    assert done.code == 2
+    assert "a search of experts from 2 to 4 draws 2.764, too: " in done.err
+    assert "step = 1" in done.err
+    assert not (tmp_path / "tune").exists()
+
+
+def test_what_a_search_found_is_written_by_a_worker_whose_folder_is_new(search, tmp_path, figures):
+    search(3)
+    study, folder = study_in(tmp_path / "search"), tmp_path / "far" / "away"
+    found = conclude(study, BASE, search_space(BASE), SearchSettings(), folder)
+    assert found.best_file == folder / "best.toml"
+    assert found.best_file.is_file()

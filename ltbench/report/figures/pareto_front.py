@@ -12,7 +12,8 @@ from ltbench.results.records import LOWER_IS_BETTER
 def draw(material: Material) -> Figure:
     """Trials by the first two objectives, and those of the Pareto front: none is better in one and as good in the rest.
 
-    Each of the front bears its number, that of its file in front/. Of several searches, the one with the most trials.
+    Each of the front bears its number from 1, that of its file in front/. Of several searches, the one with the most
+    trials.
 
     Raises:
         LtbenchError: if no search with several objectives is stored, or its front lacks them.
@@ -39,7 +40,7 @@ def draw(material: Material) -> Figure:
     axes.plot(*zip(*points, strict=True), "-", color=VERMILLION, drawstyle=line, lw=0.8, alpha=0.6)
     axes.plot(*zip(*points, strict=True), "o", color=BLUE, label="Pareto front")
     for number, one in front.items():
-        axes.annotate(str(number), (one[first], one[second]), (2, 2), textcoords="offset points", fontsize=5.5)
+        axes.annotate(str(number + 1), (one[first], one[second]), (2, 2), textcoords="offset points", fontsize=5.5)
     axes.set(xlabel=axis_label(first), ylabel=axis_label(second))
     key(figure, axes, 2)
     title(figure, search.title)

@@ -90,14 +90,14 @@ def draw(material: Material) -> Figure:
     search = largest(material)
     figure = Figure(figsize=(DOUBLE, 2.3))
     left, right = figure.subplots(1, 2, width_ratios=[1.7, 1])
-    numbers, values = ([trial[name] for trial in search.done] for name in ("number", search.objective))
+    numbers, values = [trial["number"] + 1 for trial in search.done], [trial[search.objective] for trial in search.done]
     lower = search.objective in LOWER_IS_BETTER
     left.plot(numbers, values, "o", color=BLUE, label="trial")
     best = (np.minimum if lower else np.maximum).accumulate(values)
     left.step(numbers, best, where="post", color=VERMILLION, label="best so far")
     ended = {"pruned": ("|", "pruned_after"), "failed": ("x", "reason")}
     for label, (marker, record) in ended.items():
-        others = [trial["number"] for trial in search.history if record in trial]
+        others = [trial["number"] + 1 for trial in search.history if record in trial]
         if others:
             left.plot(others, [max(values) if lower else min(values)] * len(others), marker, color=GREY, label=label)
     left.set(xlabel="trial", ylabel=axis_label(search.objective))

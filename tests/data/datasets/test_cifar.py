@@ -203,3 +203,46 @@ def test_an_incomplete_image_folder_is_refused(source, archive, tmp_path, write_
     next((folder / "train" / "class 003").iterdir()).unlink()
     with pytest.raises(LtbenchError, match="4 training images of class 'class 003', expected 5"):
         source().load(folder, 32)
+
+
+@BOTH
+def test_of_two_first_runs_one_unpacks_and_the_other_waits(source, archive, monkeypatch):
+    """The second looks for the folder anew once it has the lock."""
+    archive.pack()
+    unpacked = []
+    read = source._read
+
+    def noted(self, *args, unpack):
+        unpacked.append(unpack)
+        return read(self, *args, unpack=unpack)
+
+    monkeypatch.setattr(source, "_read", noted)
+    whole = source().load(archive.folder, 32)
+
+    class Waited:
+        """A lock that is free once another process has unpacked the archive."""
+
+        def __enter__(self):
+            (archive.folder / "meanwhile").rename(archive.unpacked)
+
+        def __exit__(self, *error):
+            pass
+
+    archive.unpacked.rename(archive.folder / "meanwhile")
+    monkeypatch.setattr(source, "_unpacking", lambda self, folder: Waited())
+    np.testing.assert_array_equal(source().load(archive.folder, 32).train.images, whole.train.images)
+    assert unpacked == [True, False]
+
+
+@BOTH
+def test_an_archive_that_may_not_be_unpacked_is_not_called_damaged(source, archive, monkeypatch):
+    archive.pack()
+
+    def refused(*args, **keywords):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(datasets, source.archive, type(source.archive, (), {"tgz_md5": "", "__new__": refused}))
+    monkeypatch.setattr("torchvision.datasets.utils.check_integrity", lambda *args: True)
+    with pytest.raises(LtbenchError, match="cannot be read or unpacked: Permission denied") as caught:
+        source().load(archive.folder, 32)
+    assert "delete" not in str(caught.value)

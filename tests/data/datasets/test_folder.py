@@ -320,7 +320,7 @@ def test_a_changed_file_is_decoded_again(tmp_path, write_image, decoded):
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-@pytest.mark.parametrize("name", [b"train/a/caf\xe9.png", b"train/caf\xe9/1.png"])
+@pytest.mark.parametrize("name", [b"train/a/caf\xe9.png", b"train/caf\xe9/1.png", b"train/a/caf\xe9/1.png"])
 def test_a_name_that_is_not_utf_8_is_told(tmp_path, class_folders, cli, monkeypatch, name, streamed):
     monkeypatch.setattr(image_folder, "STREAMED_ABOVE", 0 if streamed else 2**31)
     for part in ("train", "test"):
@@ -357,3 +357,26 @@ def test_a_class_folder_that_is_not_readable_is_told(tmp_path, class_folders, cl
     done = cli("run", "--dataset", "folder-lt", "--data-dir", tmp_path)
     assert done.code == 2
     assert f"permission denied in the data folder\n  where: {tmp_path}/b" in done.err
+
+
+def test_a_class_whose_training_images_are_gone_is_told(tmp_path, class_folders, cli):
+    folder = tmp_path / "photos"
+    class_folders(folder, {"a": 5, "b": 5})
+    image_folder.read(folder, 8)
+    tested = (folder / SPLIT_FILE).read_text().split()[1:]
+    for file in (folder / "a").iterdir():
+        if f"a/{file.name}" not in tested:
+            file.unlink()
+    for command in (["data", "verify", "folder-lt"], ["run", "--method", "ce", "--dataset", "folder-lt"]):
+        done = cli(*command, "--data-dir", folder)
+        assert done.code == 2
+        assert "all images left of a class are test images: a" in done.err
+        assert "delete the split file" in done.err
+
+
+def test_postscript_is_no_image(tmp_path, class_folders):
+    """Pillow would have Ghostscript carry it out."""
+    class_folders(tmp_path, {"a": 5, "b": 5})
+    (tmp_path / "a" / "logo.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    found = image_folder.find_parts(tmp_path)
+    assert [(path.name, reason) for path, reason in found.listing.skipped] == [("logo.eps", "files that are no images")]

@@ -12,6 +12,7 @@ from PIL import Image
 from ltbench.config import RunConfig, run_id
 from ltbench.data import label_shift
 from ltbench.data.datasets import image_folder as image_folder
+from ltbench.data.datasets.folder_listing import Listing
 from ltbench.data.datasets.folder_split import SPLIT_FILE, split_file
 from ltbench.data.datasets.image_folder import Folder, read
 from ltbench.data.long_tail import hold_out
@@ -152,7 +153,7 @@ def test_the_split_of_a_read_only_folder_is_kept_in_the_cache_and_found_by_every
     read_only(folder)
     ran = cli(*RUN, "--data-dir", folder, "--out", "runs")
     assert ran.code == 0, ran.err
-    stored = split_file(folder)
+    stored = split_file(Listing(folder))
     assert stored.is_relative_to(cache_dir())
     assert f"{folder} cannot be written; the split into training and test images is kept in {stored}" in ran.err
     assert not (folder / SPLIT_FILE).exists()
@@ -176,7 +177,7 @@ def test_a_split_in_the_folder_goes_before_one_in_the_cache(tmp_path, class_fold
     with pytest.warns(LtbenchWarning, match="is kept in"):
         read(tmp_path, 8)
     (tmp_path / SPLIT_FILE).write_text("test_image\nant/000.png\nbee/000.png\n")
-    assert split_file(tmp_path) == tmp_path / SPLIT_FILE
+    assert split_file(Listing(tmp_path)) == tmp_path / SPLIT_FILE
     assert read(tmp_path, 8).test_names == ("ant/000.png", "bee/000.png")
 
 

@@ -238,8 +238,10 @@ def test_what_was_looked_for_is_told(tmp_path):
 
 def test_an_empty_folder_of_the_right_name_is_incomplete(tmp_path):
     (tmp_path / "eurosat").mkdir()
-    with pytest.raises(LtbenchError, match="damaged or incomplete"):
+    with pytest.raises(LtbenchError, match="its train images are missing, damaged or incomplete") as error:
         load("EuroSAT", tmp_path)
+    assert "run: ltbench data prepare torchvision:EuroSAT" in str(error.value)
+    assert "if that does not help, delete" in str(error.value)
 
 
 # Other formats
@@ -567,6 +569,19 @@ def test_a_package_that_torchvision_lacks_is_named(tmp_path, monkeypatch):
     assert "pip install h5py" in str(error.value)
 
 
+def test_a_package_that_torchvision_tells_of_in_words_is_named(tmp_path, monkeypatch):
+    class PCAM(Arrays):
+        def __init__(self, *args, **keywords):
+            raise RuntimeError("h5py is not found. This dataset needs it: please run\npip install h5py")
+
+    monkeypatch.setattr(torchvision.datasets, "PCAM", PCAM)
+    (tmp_path / "pcam").mkdir()
+    with pytest.raises(LtbenchError, match="takes a package") as error:
+        load("PCAM", tmp_path)
+    assert "to do: pip install h5py" in str(error.value)
+    assert "delete" not in str(error.value)
+
+
 def test_an_older_torchvision_without_the_class(tmp_path, monkeypatch):
     monkeypatch.delattr(torchvision.datasets, "Imagenette")
     (tmp_path / "imagenette2").mkdir()
@@ -601,6 +616,10 @@ def test_what_torchvision_does_not_download_is_said(tmp_path):
         with pytest.raises(LtbenchError, match=f"{name}: torchvision does not download it: ") as error:
             registry.dataset(f"torchvision:{name}").prepare(tmp_path)
         assert words in str(error.value)
+        with pytest.raises(LtbenchError, match="no data found") as error:
+            load(name, tmp_path)
+        assert "torchvision does not download it" in str(error.value)
+        assert "data prepare" not in str(error.value)
 
 
 def test_what_is_held_out_is_said(tmp_path, cli):

@@ -444,3 +444,79 @@ def test_a_run_is_the_same_with_class_folders_and_with_a_table(images, tmp_path,
     assert "cat" in checked.out
     order = cli("data", "order", "folder-lt", "--data-dir", "photos", "--labels", "mine.csv")
     assert len(order.out.splitlines()) == 5
+
+
+@pytest.mark.parametrize("layout", ["{label}/{i}.png", "train/{label}/{i}.png"])
+def test_class_folders_that_are_wrong_are_told_and_no_stray_table_is_read(images, tmp_path, layout):
+    names = [layout.format(label=label, i=i) for label in ("cat", "dog") for i in range(4)]
+    images(*names)
+    (tmp_path / layout.format(label="empty", i=0)).parent.mkdir()
+    lines = [(name, ("day", "night")[i % 2]) for i, name in enumerate(names)]
+    (tmp_path / "labels.csv").write_text(csv(("path", "label"), lines))
+    with pytest.raises(LtbenchError, match="a class folder has no images"):
+        load(tmp_path)
+    assert load(tmp_path, labels="labels.csv").classes == ("day", "night")
+
+
+def test_equal_numbers_as_labels_have_one_order(images, tmp_path):
+    """Sets of text have another order in every process."""
+    labels = ["02", "1", "2", "01"]
+    images(*(f"{i}.png" for i in range(8)))
+    (tmp_path / "labels.csv").write_text(csv(("path", "label"), [(f"{i}.png", labels[i % 4]) for i in range(8)]))
+    assert load(tmp_path, labels="labels.csv").classes == ("01", "1", "02", "2")
+
+
+def test_labels_that_look_the_same_are_refused(images, tmp_path):
+    images(*(f"{i}.png" for i in range(8)))
+    lines = [(f"{i}.png", ("caf\u00e9", "cafe\u0301")[i % 2]) for i in range(8)]
+    (tmp_path / "labels.csv").write_text(csv(("path", "label"), lines), encoding="utf-8")
+    with pytest.raises(LtbenchError, match="the names of two classes look the same"):
+        load(tmp_path, labels="labels.csv")
+
+
+@pytest.mark.parametrize("which", [slice(None), slice(3, 4)], ids=["every line", "one line"])
+def test_a_comma_too_many_is_an_error(images, tmp_path, which):
+    images(*(f"{i}.png" for i in range(8)))
+    lines = [f"{i}.png,{'ab'[i % 2]}" for i in range(8)]
+    lines[which] = [f"{line}, big" for line in lines[which]]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *lines]))
+    with pytest.raises(LtbenchError, match="the table cannot be read"):
+        load(tmp_path, labels="labels.csv")
+
+
+def test_another_labelling_has_a_split_of_its_own(images, tmp_path):
+    """The test set does not depend on what was read before."""
+    names = [f"{label}/{i:02}.png" for label, n in (("cat", 10), ("dog", 10), ("owl", 2)) for i in range(n)]
+    images(*names)
+    lines = [(name, ("in", "out")[i % 2]) for i, name in enumerate(names)]
+    (tmp_path / "place.csv").write_text(csv(("path", "label"), lines))
+    by_place = load(tmp_path, labels="place.csv")
+    assert np.bincount(load(tmp_path).test.labels).tolist() == [2, 2, 1]
+    assert sorted(one.name for one in tmp_path.glob("ltbench-split*")) == [
+        "ltbench-split-place.csv",
+        "ltbench-split.csv",
+    ]
+    assert load(tmp_path, labels="place.csv").fingerprints == by_place.fingerprints
+
+
+def test_a_folder_may_be_written_in_a_roundabout_way(images, tmp_path, monkeypatch):
+    images(*(f"photos/{place}/{i}.png" for place in ("s", "t") for i in range(4)))
+    lines = [(f"{i}.png", "ab"[i % 2]) for i in range(4)]
+    (tmp_path / "photos" / "s" / "labels.csv").write_text(csv(("path", "label"), lines))
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    plain = load(tmp_path / "photos", labels="s/labels.csv")
+    for folder, table in (
+        (Path("photos"), str(tmp_path / "photos" / "s" / "labels.csv")),
+        (Path("other/../photos"), "s/labels.csv"),
+        (tmp_path / "other" / ".." / "photos", str(tmp_path / "photos" / "s" / "labels.csv")),
+    ):
+        assert load(folder, labels=table).fingerprints == plain.fingerprints
+
+
+@pytest.mark.parametrize("name", ["train\\cat\\{i}.png", "x" * 300 + "{i}.png"], ids=["of Windows", "long"])
+def test_names_of_embedded_images_may_be_odd(tmp_path, name):
+    table, expected = embedded(name=name)
+    parquet.write_table(table, tmp_path / "photos.parquet")
+    data = load(tmp_path)
+    assert {**by_pixels(data.train, data.classes), **by_pixels(data.test, data.classes)} == expected

@@ -266,3 +266,18 @@ def test_images_that_are_not_readable_are_told_beside_the_missing(tiny, closed, 
     closed(folder)
     faults = verify(data.published, data.folder).faults
     assert faults == [f"missing: {gone}", *(f"not readable: {path}" for path in hidden)]
+
+
+def test_the_images_of_an_export_are_decoded(tmp_path, class_folders, cli, monkeypatch):
+    monkeypatch.setattr(image_folder, "STREAMED_ABOVE", 0)
+    class_folders(tmp_path / "photos", {"a": 5, "b": 5})
+    words = ("folder-lt", "--data-dir")
+    assert cli("data", "export", *words, tmp_path / "photos", "--output", "out").code == 0
+    done = cli("data", "verify", *words, "out", "--decode")
+    assert (done.code, "10 of 10 decode" in done.out) == (0, True)
+    damaged = min((tmp_path / "out").rglob("*.png"))
+    damaged.write_bytes(bytes(damaged.stat().st_size))  # the fingerprint is of names and sizes
+    assert cli("data", "verify", *words, "out").code == 0
+    done = cli("data", "verify", *words, "out", "--decode")
+    assert done.code == 2
+    assert f"damaged: {damaged.relative_to(tmp_path / 'out').as_posix()}" in done.err

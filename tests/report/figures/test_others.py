@@ -195,7 +195,7 @@ def test_tuning_shows_trials_and_the_best_so_far(run, material):
     lines = {line.get_label(): line.get_xydata().tolist() for line in left.lines}
     assert [y for _, y in lines["trial"]] == [trial["macro"] for trial in HISTORY]
     assert [y for _, y in lines["best so far"]] == [70, 70, 71, 71, 72, 72, 73, 73, 73.5, 73.5, 74, 74]
-    assert [x for x, _ in lines["failed"]] == [12]
+    assert [x for x, _ in lines["failed"]] == [13]  # counted from 1
     (legend,) = figure.legends
     told = "product on digits-lt · standard recipe, 200 epochs · n = 13 trials, 1 failed"
     assert legend.get_title().get_text() == told
@@ -228,7 +228,7 @@ def test_tuning_tells_pruned_trials_from_failed_ones_and_has_another_objective(r
     axes = draw("tuning", material(run("product", tuning=tuning))).axes[0]
     lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
     assert [y for _, y in lines["best so far"]] == [30, 30, 29, 29, 28, 28, 27, 27, 26.5, 26.5, 26, 26]
-    assert ([x for x, _ in lines["failed"]], [x for x, _ in lines["pruned"]]) == ([12], [13])
+    assert ([x for x, _ in lines["failed"]], [x for x, _ in lines["pruned"]]) == ([13], [14])
     assert axes.get_ylabel() == "ECE on validation (%)"
 
 
@@ -242,7 +242,7 @@ def test_the_pareto_front_is_drawn_with_the_numbers_of_its_files(run, material):
     lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
     assert lines["trial"] == [[84, 5]]
     assert lines["Pareto front"] == [[80, 2], [85, 3], [90, 9]]
-    assert {text.get_text() for text in axes.texts} == {"0", "1", "3"}
+    assert {text.get_text() for text in axes.texts} == {"1", "2", "4"}
     lacking = [{name: value for name, value in one.items() if name != "ece"} for one in history]
     with pytest.raises(LtbenchError, match="has its ece on record"):
         draw("pareto-front", material(run("product", tuning={**tuning, "history": lacking})))
