@@ -17,6 +17,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+# Every process that a test starts would compile all sources again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # torch is imported in hooks and fixtures: pytest-xdist's own process, for which its workers wait, needs none.
 gc.disable()  # until all tests are collected: the collector would go through all modules again and again, for seconds
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start: their networks are too small to share
@@ -24,13 +27,32 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start: 
 os.fsync = lambda descriptor: None
 # A shell lets what it starts in the background ignore Ctrl-C, and the processes of tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# A forked process frees nothing that earlier tests have left: a session of onnxruntime would wait for threads that are
-# not there.
-os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)
 GOLDEN = Path(__file__).parent / "golden"
 _caches = itertools.count()
 SEED = int(os.environ.get("LTBENCH_TEST_SEED", "0"))
 
+
+_collected_garbage: list[bool] = []
+
+
+def _stop_collecting() -> None:
+    _collected_garbage.append(gc.isenabled())
+    gc.disable()
+
+
+def _collect_again() -> None:
+    if _collected_garbage.pop():
+        gc.enable()
+
+
+def _begin_as_a_fork() -> None:
+    """Free nothing that earlier tests have left: a session of onnxruntime would wait for threads that are not there."""
+    gc.freeze()
+    _collect_again()
+
+
+# The parent has no need to freeze anything; to undo that would undo what is frozen once all tests are collected.
+os.register_at_fork(before=_stop_collecting, after_in_parent=_collect_again, after_in_child=_begin_as_a_fork)
 
 settings.register_profile("whole", deadline=None)
 settings.register_profile("quick", deadline=None, max_examples=20)
@@ -43,7 +65,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out files and folders of slow tests alone where these are left out: what they import takes seconds."""
+    """Leave out files and folders none of whose tests will run: what they import takes seconds."""
+    if "not browser" in config.getoption("markexpr") and collection_path == Path(__file__).parent / "browser":
+        return True
     if config.getoption("markexpr") != "not slow" or not (collection_path.is_dir() or collection_path.suffix == ".py"):
         return None
     files = [*collection_path.rglob("test_*.py")] if collection_path.is_dir() else [collection_path]
@@ -148,6 +172,28 @@ def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     fork = multiprocessing.get_context("fork")
     monkeypatch.setattr(pool.multiprocessing, "get_context", lambda method: fork)
+
+
+@pytest.fixture(scope="module")
+def _leaderboards() -> dict[Any, list[Any]]:
+    return {}
+
+
+@pytest.fixture
+def leaderboards_once(monkeypatch: pytest.MonkeyPatch, _leaderboards: dict[Any, list[Any]]) -> None:
+    """Work out the leaderboards of the same result files once a module, whatever formats they are shown in."""
+    from ltbench.report import leaderboard
+
+    make = leaderboard.leaderboards
+
+    def once(stored: Any) -> list[Any]:
+        files = [(run_id, stored.paths[run_id]) for run_id in stored.results]
+        key = (*((run_id, path, path.stat().st_mtime_ns) for run_id, path in files), *stored.left_out)
+        if key not in _leaderboards:
+            _leaderboards[key] = make(stored)
+        return [*_leaderboards[key]]
+
+    monkeypatch.setattr(leaderboard, "leaderboards", once)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Methods, data sets and networks by name, built in, from a folder, and from other packages."""
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -100,34 +101,38 @@ def test_the_summary_that_is_read_is_that_of_the_class(name):
     assert registry.declaration(name).summary == registry.method(name).__doc__.strip().splitlines()[0]
 
 
+TOLD = {
+    "list methods": (0, "sade                      experts      2022  Three experts on a shared trunk"),
+    "list recipes": (0, "standard  digits           60 epochs   rate 0.1 step"),
+    "run --method ce,balpo": (2, "unknown method 'balpo'"),
+    "tune --method balpo": (2, "did you mean balpoe?"),
+    "estimate --method balpo": (2, "did you mean balpoe?"),
+}
+"""Command -> exit code, and what it says."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("words", "code", "said"),
-    [
-        (["list", "methods"], 0, "sade                      experts      2022  Three experts on a shared trunk"),
-        (["list", "recipes"], 0, "standard  digits           60 epochs   rate 0.1 step"),
-        (["run", "--method", "ce,balpo"], 2, "unknown method 'balpo'"),
-        (["tune", "--method", "balpo"], 2, "did you mean balpoe?"),
-        (["estimate", "--method", "balpo"], 2, "did you mean balpoe?"),
-    ],
-    ids=lambda one: " ".join(one) if isinstance(one, list) else "",
-)
-def test_names_are_told_without_torch(words, code, said):
+def test_names_are_told_without_torch():
+    """All in one process, so that the test is quick; the first that imports torch is named."""
     text = """
         import sys
         from ltbench.cli import main
 
-        try:
-            main()
-        finally:
-            print("heavy:", sorted({"pandas", "timm", "torch"} & sys.modules.keys()))
+        for line in sys.argv[1:]:
+            sys.argv = ["ltbench", *line.split()]
+            try:
+                main()
+            except SystemExit as ended:
+                heavy = sorted({"pandas", "timm", "torch"} & sys.modules.keys())
+                print(f"@ {ended.code or 0} {heavy} {line}", flush=True)
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(text), *words], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == code
-    assert said in done.stdout + done.stderr
-    assert "heavy: []" in done.stdout
+    words = [sys.executable, "-c", textwrap.dedent(text), *TOLD]
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
+    said = dict(zip(TOLD, re.split(r"^@ .*\n", done.stdout, flags=re.MULTILINE), strict=False))
+    ends = re.findall(r"^@ (.*)$", done.stdout, re.MULTILINE)
+    assert ends == [f"{code} [] {line}" for line, (code, _) in TOLD.items()]
+    for line, (_, part) in TOLD.items():
+        assert part in said[line]
 
 
 def test_every_data_set_has_what_a_run_needs():

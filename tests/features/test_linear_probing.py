@@ -226,6 +226,12 @@ def test_experts_have_adapters_and_start_alike(config, options):
     assert (wide, narrow) == (16, 12)
 
 
+@pytest.fixture(scope="module")
+def features_of_all(tmp_path_factory):
+    """A cache that the runs of several tests share: features are computed once for all, as other tests show."""
+    return tmp_path_factory.mktemp("features")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
@@ -250,7 +256,8 @@ def test_experts_have_adapters_and_start_alike(config, options):
         "gml",
     ],
 )
-def test_methods_of_every_kind_train_on_features(method, config, options):
+def test_methods_of_every_kind_train_on_features(method, config, options, features_of_all, monkeypatch):
+    monkeypatch.setenv("LTBENCH_CACHE", str(features_of_all))
     result = ltbench.run(config.replace(method=method), options)
     assert result.status == "done", result.reason
     assert result.method.track == "linear probing"

@@ -1,8 +1,6 @@
 """Stored results as a frame: one row a run, and which rows belong together."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -138,14 +136,6 @@ def test_an_empty_folder_is_an_empty_frame_and_a_missing_one_an_error(tmp_path):
     with pytest.raises(LtbenchError, match="results folder does not exist") as caught:
         load_results(tmp_path / "none")
     assert str(tmp_path / "none") in str(caught.value)
-
-
-@pytest.mark.slow
-def test_reports_need_no_torch():
-    rooms = "ltbench.report.contents, ltbench.report.svg, ltbench.report.find"
-    code = f"import sys, {rooms}; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
 
 
 def test_a_run_is_found_by_file_id_or_first_digits(tmp_path, make_result):

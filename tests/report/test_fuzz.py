@@ -164,13 +164,14 @@ def mutated(rng: random.Random, number: int, trees: list[dict[str, Any]]) -> tup
 
 
 def check(cli: Callable[..., Any], folder: Path, style: str, *more: str) -> None:
-    """The report of a folder in a format: no crash, and the good rows are there."""
+    """The report of a folder in a format: no crash, and the good rows are there; figures may find nothing to draw."""
     parts = ["--parts", "all"] if style in ("text", "md", "latex", "svg") and not more else []
     said = cli("report", "--results", folder, "--format", style, *parts, *more)
-    assert said.code in (0, 1, 2)
+    assert said.code in ((0, 1) if more else (0,)), said.err
+    for crash in ("Traceback", "unexpected error"):
+        assert crash not in said.err
     if more:
         return
-    assert said.code == 0, said.err
     for method in GOOD:
         assert method in said.out or display_name(method) in said.out
     for act in ("\x1b", "\x9b", "\u202e", "\x00"):
@@ -207,6 +208,7 @@ def styles_of(batch: int, figures: str, folder: Path) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("leaderboards_once")
 @pytest.mark.filterwarnings("ignore")
 def test_odd_results_leave_the_report_of_the_good_ones_whole(cli, tmp_path):
     rng = random.Random(SEED)

@@ -6,8 +6,6 @@ import hashlib
 import io
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
@@ -513,13 +511,6 @@ def test_the_command_writes_the_page_with_its_figures(cli, tmp_path, make_full_r
     ids = found.ids()
     assert len(ids) == len(set(ids))
     assert {"figure-reliability", "figure-class-rank"} <= set(ids)
-
-
-@pytest.mark.slow
-def test_the_page_is_made_without_torch():
-    code = "import sys, ltbench.report.page.page; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
 
 
 def test_no_row_is_on_the_front_where_nothing_can_be_compared(tmp_path, make_result):

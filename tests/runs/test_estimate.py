@@ -16,6 +16,7 @@ from ltbench.runs import remaining
 from ltbench.runs.estimate import estimate
 from ltbench.runs.options import RunOptions
 
+pytestmark = pytest.mark.usefixtures("small_network")
 LARGE = {"imagenet-lt": (115_846, 50_000, 1000), "inaturalist2018": (437_513, 24_426, 8142)}
 
 

@@ -227,14 +227,9 @@ def test_progress_is_told_for_every_run(two_at_once):
 
 
 def test_workers_leave_nothing_behind(two_at_once):
-    assert children(os.getpid()) <= {tracker()}
+    assert multiprocessing.active_children() == []
     assert os.environ.get("OMP_NUM_THREADS") == BEFORE
     assert not {signal.SIGINT, signal.SIGTERM} & signal.pthread_sigmask(signal.SIG_BLOCK, ())
-
-
-def tracker():
-    """Of shared memory: a process of multiprocessing's own, that lives as long as this one."""
-    return pool.resource_tracker._resource_tracker._pid
 
 
 def children(pid):
@@ -343,7 +338,7 @@ def test_a_second_ctrl_c_ends_at_once(cli, own_methods, forked_workers):
     assert (done.code, done.out) == (130, "")
     assert "Traceback" not in done.err
     assert time.monotonic() - pressed[0] < 30
-    assert children(os.getpid()) <= {tracker()}
+    assert multiprocessing.active_children() == []
 
 
 def test_an_error_that_a_worker_meets_arrives_whole(tmp_path):

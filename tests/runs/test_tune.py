@@ -17,7 +17,7 @@ from ltbench.config import RunConfig
 from ltbench.data.datasets.digits import Digits
 from ltbench.errors import LtbenchError
 from ltbench.method import Range
-from ltbench.results.store import read
+from ltbench.results.store import Store, read
 from ltbench.runs import run, train, tune
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import check_search, resolve, search_space
@@ -25,6 +25,27 @@ from ltbench.runs.tune import SearchIdentity
 from tests.runs.searches import BASE, outcomes, study_in, trials_in
 
 pytestmark = pytest.mark.usefixtures("small_network")
+
+
+@pytest.fixture(scope="module")
+def _trained_trials():
+    return {}
+
+
+@pytest.fixture
+def each_trial_once(monkeypatch, _trained_trials):
+    """Train a trial once for all tests with this, which look at searches: an equal one stores its result at once."""
+    train_trial = tune.run
+
+    def once(config, options):
+        assert options.pruning is None, "what ends early depends on other trials"
+        key = (config.model_dump_json(), options.evaluate_test)
+        if key not in _trained_trials:
+            _trained_trials[key] = train_trial(config, options)
+        Store(options.out).save(_trained_trials[key])
+        return _trained_trials[key]
+
+    monkeypatch.setattr(tune, "run", once)
 
 
 @pytest.mark.slow
@@ -70,6 +91,7 @@ def test_the_labels_of_the_test_set_change_nothing(search, tmp_path, monkeypatch
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("each_trial_once")
 def test_a_search_goes_on_where_it_was_and_ends_as_if_never_stopped(search, tmp_path):
     assert search(1, name="parts").trials == 1
     assert search(3, name="parts").trials == 3
@@ -81,14 +103,16 @@ def test_a_search_goes_on_where_it_was_and_ends_as_if_never_stopped(search, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("each_trial_once")
 def test_a_search_that_is_complete_trains_nothing(search, tmp_path, monkeypatch):
     first = search(2)
-    monkeypatch.setattr("ltbench.runs.train.fit", None)
+    monkeypatch.setattr(tune, "run", None)
     assert search(1) == first
     assert search(2) == first
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("each_trial_once")
 def test_a_trial_that_was_killed_is_tried_again_with_the_same_parameters(search, tmp_path, monkeypatch):
     search(1, name="killed")
 
@@ -112,6 +136,7 @@ def test_a_trial_that_was_killed_is_tried_again_with_the_same_parameters(search,
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("each_trial_once")
 def test_a_killed_trial_keeps_parameters_that_would_not_be_drawn_again(search, tmp_path):
     search(1)
     study = study_in(tmp_path / "search")
@@ -178,6 +203,7 @@ def test_another_search_in_the_folder_is_refused(search, tmp_path, at_once, chan
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("each_trial_once")
 def test_failed_trials_count_and_do_not_win(search, tmp_path, monkeypatch):
     run = tune.run
 
@@ -197,7 +223,7 @@ def test_failed_trials_count_and_do_not_win(search, tmp_path, monkeypatch):
     history = tomllib.loads(found.best_file.read_text())["tuning"]["history"]
     assert [set(trial) for trial in history if trial["number"] == failed.number] == [{"number", "params", "reason"}]
     with monkeypatch.context() as patched:
-        patched.setattr("ltbench.runs.train.fit", None)
+        patched.setattr(tune, "run", None)
         assert search(3).failed == 1  # a failure is an outcome: not tried again
 
 

@@ -10,10 +10,8 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from sklearn.datasets import load_sample_images
-from torch import nn
 
 from ltbench import registry, rng
 from ltbench.config import Augment, Recipe
@@ -24,8 +22,6 @@ from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.method import ClassPrior, Method
 from ltbench.models.backbone import Backbone
-from ltbench.models.experts import ExpertNetwork
-from ltbench.models.heads import HEADS
 from ltbench.progress import silent
 from ltbench.results.records import BatchSplit
 from ltbench.training import trainer as training
@@ -34,35 +30,13 @@ from ltbench.training.distributed import batch_norm
 from ltbench.training.distributed.process_group import ALONE, Group, check_divisible
 from ltbench.training.options import TrainOptions
 from ltbench.training.trainer import fit
+from tests.tiny_network import tiny
 
 COUNTS = (20, 11, 6, 3)
 """40 images: in batches of 17 the last one has 6, which leaves a fourth process without any."""
 RECIPE = Recipe(epochs=3, batch_size=17, lr=0.02, augment=Augment(padding=0.125, flip=True))
 SHORT = RECIPE.model_copy(update={"epochs": 2})
 SHORTEST = RECIPE.model_copy(update={"epochs": 1})
-
-
-class Tiny(nn.Module):
-    """Images to D features, with a norm that looks at one image."""
-
-    def __init__(self, inputs, outputs):
-        super().__init__()
-        self.convolution, self.norm = nn.Conv2d(inputs, outputs, 3, 2, 1), nn.GroupNorm(2, outputs)
-
-    def forward(self, x):
-        return F.silu(self.norm(self.convolution(x)))
-
-
-class Pooled(Tiny):
-    def forward(self, x):
-        return super().forward(x).mean((2, 3))
-
-
-def tiny(experts=1, *, width=1.0, head=None, shared=True):
-    """A network without batch norm, as a ``BackboneFactory``."""
-    trunk = Tiny(3, 8) if shared else nn.Identity()
-    branches = [Pooled(8, 12) if shared else nn.Sequential(Tiny(3, 8), Pooled(8, 12)) for _ in range(experts)]
-    return ExpertNetwork(trunk, branches, [HEADS[head or "cosine"](12, len(COUNTS)) for _ in range(experts)])
 
 
 @pytest.fixture(scope="module")
@@ -200,9 +174,10 @@ def photographs(tmp_path_factory):
     folder, generator = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
     labels = np.repeat(np.arange(len(COUNTS)), COUNTS)
     names = np.array([f"{i:02}.jpg" for i in range(len(labels))])
+    picture = load_sample_images().images[0]
     for name in names:
         top, left = generator.integers(0, 300, 2)
-        Image.fromarray(load_sample_images().images[0][top : top + 50, left : left + 60]).save(folder / name)
+        Image.fromarray(picture[top : top + 50, left : left + 60]).save(folder / name)
     return ImageFiles(folder, names, labels)
 
 

@@ -1,5 +1,6 @@
 """Runs that are really killed end with the same weights and metrics, bit for bit."""
 
+import functools
 import json
 import multiprocessing
 import os
@@ -132,13 +133,24 @@ def small(method: str) -> RunConfig:
     return RunConfig(method=method, backbone="cifar_resnet8", epochs=4, seed=3, hyperparameters=settings)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(two_stages, tmp_path_factory):
+    """How a method's run ends that nobody disturbs, and how long it lives; it is made once for all tests."""
+
+    @functools.cache
+    def made(method: str) -> tuple[tuple[dict, dict], float]:
+        began = time.monotonic()
+        whole = finished(small(method), tmp_path_factory.mktemp(method))
+        return whole, time.monotonic() - began
+
+    return made
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["balpoe", "rehead"])
-def test_ten_kills_at_random_moments_change_nothing(method, two_stages, tmp_path):
+def test_ten_kills_at_random_moments_change_nothing(method, undisturbed, tmp_path):
     config = small(method)
-    began = time.monotonic()
-    whole = finished(config, tmp_path / "whole")
-    life = time.monotonic() - began
+    whole, life = undisturbed(method)
     moments = random.Random(7)
     kills = 0
     while kills < 10:
@@ -160,9 +172,9 @@ def test_ten_kills_at_random_moments_change_nothing(method, two_stages, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1, 5])
-def test_a_kill_in_the_middle_of_writing_a_checkpoint_changes_nothing(number, two_stages, tmp_path):
+def test_a_kill_in_the_middle_of_writing_a_checkpoint_changes_nothing(number, undisturbed, tmp_path):
     config = small("rehead")
-    whole = finished(config, tmp_path / "whole")
+    whole, _ = undisturbed("rehead")
     killed = tmp_path / "killed"
     process = start(config, killed / "cache", killed / "out", number)
     process.join()
@@ -171,9 +183,9 @@ def test_a_kill_in_the_middle_of_writing_a_checkpoint_changes_nothing(number, tw
 
 
 @pytest.mark.slow
-def test_a_kill_in_the_second_stage_changes_nothing(two_stages, tmp_path):
+def test_a_kill_in_the_second_stage_changes_nothing(undisturbed, tmp_path):
     config = small("rehead")
-    whole = finished(config, tmp_path / "whole")
+    whole, _ = undisturbed("rehead")
     killed = tmp_path / "killed"
     first = 2 * (8 + 1)  # writes in the first stage: two epochs, one a step and one at the end of each
     process = start(config, killed / "cache", killed / "out", first + 6)
@@ -186,7 +198,7 @@ def test_a_kill_in_the_second_stage_changes_nothing(two_stages, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_asked_to_stop_saves_first(number, two_stages, tmp_path):
+def test_a_run_that_is_asked_to_stop_saves_first(number, undisturbed, tmp_path):
     config = small("rehead")
     killed = tmp_path / "killed"
     process = start(config, killed / "cache", killed / "out", None, 1e9, (number, 10))
@@ -197,7 +209,8 @@ def test_a_run_that_is_asked_to_stop_saves_first(number, two_stages, tmp_path):
     state = torch.load(checkpoint, weights_only=True)
     assert state["history"]["images"] > 0
     assert state["optimiser"] is not None, "it was stopped on the way"
-    assert_same(finished(config, tmp_path / "whole"), finished(config, killed))
+    whole, _ = undisturbed("rehead")
+    assert_same(whole, finished(config, killed))
 
 
 @pytest.mark.slow

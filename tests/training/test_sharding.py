@@ -27,8 +27,8 @@ pytestmark = pytest.mark.slow
 
 COUNTS = (20, 11, 6, 3)
 """40 images: in batches of 17 the last one has 6, which leaves a fourth process without any."""
-RECIPE = Recipe(epochs=3, batch_size=17, lr=0.02, augment=Augment(padding=0.125, flip=True))
-"""Nine steps."""
+RECIPE = Recipe(epochs=2, batch_size=17, lr=0.02, augment=Augment(padding=0.125, flip=True))
+"""Six steps."""
 LONGER = RECIPE.model_copy(update={"epochs": 5})
 SHORTEST = RECIPE.model_copy(update={"epochs": 1})
 

@@ -187,20 +187,39 @@ def test_the_share_of_each_class(settings, counts, shares):
     np.testing.assert_allclose(class_shares(config, torch.tensor(counts)), shares, rtol=1e-12)
 
 
-class Dropping(nn.Module):
-    """Images to features, with batch norm and dropout."""
+class Normed(nn.Module):
+    """Images to features, with batch norm."""
 
     def __init__(self):
         super().__init__()
-        self.convolution, self.norm, self.drop = nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.Dropout(0.3)
+        self.convolution, self.norm = nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8)
 
     def forward(self, x):
-        return self.drop(F.silu(self.norm(self.convolution(x))).mean((2, 3)))
+        return F.silu(self.norm(self.convolution(x))).mean((2, 3))
+
+
+class Dropping(Normed):
+    """The same with dropout."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop = nn.Dropout(0.3)
+
+    def forward(self, x):
+        return self.drop(super().forward(x))
+
+
+def network_of(branch, experts):
+    heads = [HEADS["linear"](8, len(COUNTS)) for _ in range(experts)]
+    return ExpertNetwork(nn.Identity(), [branch() for _ in range(experts)], heads)
+
+
+def normed(experts=1, **options):
+    return network_of(Normed, experts)
 
 
 def dropping(experts=1, **options):
-    heads = [HEADS["linear"](8, len(COUNTS)) for _ in range(experts)]
-    return ExpertNetwork(nn.Identity(), [Dropping() for _ in range(experts)], heads)
+    return network_of(Dropping, experts)
 
 
 def made(name, build=dropping, **settings):
@@ -397,10 +416,11 @@ def test_micro_batches_agree_with_the_whole_batch(variant, name, accumulate, dou
         torch.testing.assert_close(parts[parameter], gradient, rtol=0, atol=1e-10, msg=parameter)
 
 
-def trained(tmp_path, name, epochs=RECIPE.epochs, **settings):
+def trained(tmp_path, name, epochs=RECIPE.epochs, build=None, **settings):
     recipe = RECIPE.model_copy(update={"epochs": epochs})
     options = {key: settings.pop(key) for key in ("precision", "compiled", "checkpoint_activations") if key in settings}
     subject = Subject(registry.method(name) if isinstance(name, str) else name)
+    subject.build = build or subject.build
     method = subject.make(**settings)
     path = tmp_path / f"{len(list(tmp_path.iterdir()))}.pt"
     options = TrainOptions(checkpoint=Checkpoint(path, every=1e9), **options)
@@ -522,11 +542,11 @@ def test_steps_that_cannot_be_recorded_run_plainly_and_say_so(variant, build, re
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["sam", "focal-sam", "cc-sam"])
 def test_compiled_steps_train_as_plain_ones_do(variant, tmp_path, monkeypatch):
-    plain, _ = trained(tmp_path, "ce", **VARIANTS[variant])
+    plain, _ = trained(tmp_path, "ce", build=normed, **VARIANTS[variant])
     real = torch.compile
     monkeypatch.setattr(torch, "compile", lambda model, **options: real(model, backend="aot_eager", **options))
     torch.compiler.reset()
-    compiled, history = trained(tmp_path, "ce", compiled=True, **VARIANTS[variant])
+    compiled, history = trained(tmp_path, "ce", build=normed, compiled=True, **VARIANTS[variant])
     assert history.execution == "compiled"
     for name, value in plain.items():
         torch.testing.assert_close(compiled[name], value, rtol=1e-4, atol=1e-4)
@@ -537,11 +557,11 @@ def test_what_cannot_be_compiled_leaves_no_trace(tmp_path, monkeypatch):
     def no_compiler(graph, inputs):
         raise RuntimeError("no C++ compiler")
 
-    plain, _ = trained(tmp_path, "ce", **VARIANTS["focal-sam"])
+    plain, _ = trained(tmp_path, "ce", build=normed, **VARIANTS["focal-sam"])
     real = torch.compile
     monkeypatch.setattr(torch, "compile", lambda model, **options: real(model, backend=no_compiler, **options))
     torch.compiler.reset()
-    fallen, history = trained(tmp_path, "ce", compiled=True, **VARIANTS["focal-sam"])
+    fallen, history = trained(tmp_path, "ce", build=normed, compiled=True, **VARIANTS["focal-sam"])
     assert history.execution.startswith("eager; not compiled: ")
     assert same(plain, fallen)
 

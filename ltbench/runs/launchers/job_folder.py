@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Literal
@@ -249,7 +250,13 @@ def _environment() -> str:
         "executable": sys.executable,
         "argv": sys.argv,
         "host": socket.gethostname(),
-        "packages": dict(sorted((one.metadata["Name"], one.version) for one in distributions())),
+        "packages": _packages(),
         "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(_VARIABLES)},
     }
     return json.dumps(found, indent=1) + "\n"
+
+
+@cache
+def _packages() -> dict[str, str]:
+    """Versions of the installed packages, which do not change within a process."""
+    return dict(sorted((one.metadata["Name"], one.version) for one in distributions()))

@@ -1,5 +1,6 @@
 """Streamed image files: the same batches whatever the number of workers, torchvision's pixels, damage by name."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -37,9 +38,9 @@ STANDARD = Augment(crop=(0.08, 1.0), flip=True, jitter=(0.4, 0.4, 0.4, 0.0))
 def files(tmp_path_factory):
     """Parts of real photographs, of many shapes, as JPEG files."""
     folder, generator = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
-    names = []
+    names, pictures = [], load_sample_images().images
     for i in range(23):
-        picture = load_sample_images().images[i % 2]
+        picture = pictures[i % 2]
         height, width = generator.integers(40, 200, 2)
         top, left = generator.integers(0, 200, 2)
         names.append(f"{i % 3}/{i:02}.jpg")
@@ -279,16 +280,14 @@ def test_batches_are_normalised_by_one_thread_and_the_others_are_there_again(fil
 
 @pytest.mark.slow
 def test_decoding_leaves_the_threads_of_the_process_alone():
-    def said(program):  # by a process of its own, which has not computed anything before
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    count = "import torch\nprint(torch.get_num_threads())"
-    decoding = """
+    program = """
 from ltbench.data.loading.from_files import single_threaded_pool
 with single_threaded_pool(2, "decoding") as pool:
     import torch
     assert list(pool.map(lambda _: torch.get_num_threads(), range(4))) == [1] * 4
+print(torch.get_num_threads())
 """
-    assert said(decoding + count) == said(count)
+    # A process that has not computed anything before, and has several threads even where there are fewer cores.
+    environment = {**os.environ, "OMP_NUM_THREADS": "3", "MKL_DYNAMIC": "FALSE"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("3\n", 0), done.stderr

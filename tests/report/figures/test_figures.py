@@ -3,8 +3,6 @@
 import base64
 import math
 import re
-import subprocess
-import sys
 from io import BytesIO
 from xml.etree import ElementTree
 
@@ -141,17 +139,3 @@ def test_nothing_to_draw(cli, tmp_path, run):
     wrong = cli("report", "--figures", "shif")
     assert wrong.code == 2
     assert "did you mean shift?" in wrong.err
-
-
-@pytest.mark.slow
-def test_figures_need_neither_torch_nor_pyplot():
-    code = """
-import sys
-import ltbench.report.figures.tuning as tuning
-space = {"mixup": {"low": 0.0, "high": 1.0, "log": False}}
-trials = [{"number": n, "params": {"mixup": n / 9}, "macro": float(n), "ece": 0.0} for n in range(9)]
-assert tuning.importance(tuning.Search("one", "", space, trials)) == {"mixup": 100.0}
-print({"torch", "matplotlib.pyplot"} & set(sys.modules))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.stdout, done.returncode) == ("set()\n", 0), done.stderr

@@ -1,15 +1,22 @@
-"""A SLURM of the tests' own: two nodes on this machine, ended with them."""
+"""A SLURM of the tests' own: two nodes on this machine, ended with them; and runs that tasks start by a fork."""
 
+import multiprocessing
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from ltbench import cli
+from ltbench.runs.launchers import task
 
 COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
 CONF = """
@@ -109,3 +116,54 @@ def end(process):
                 return
             time.sleep(0.1)
         os.kill(process, signal.SIGKILL)
+
+
+class ForkedRun:
+    """What tasks use of ``subprocess.Popen``: ``python -m ltbench`` in a fork, which need not import torch again."""
+
+    def __init__(self, words, *, cwd, env, stdin, stdout, stderr):
+        assert words[:3] == [sys.executable, "-m", "ltbench"]
+        assert (stdin, stderr) == (subprocess.DEVNULL, subprocess.STDOUT)
+        about = (words[3:], cwd, env, stdout.fileno())
+        self._process = multiprocessing.get_context("fork").Process(target=called_anew, args=about)
+        self._process.start()
+        self.pid = self._process.pid
+
+    def poll(self):
+        return self._process.exitcode
+
+    def wait(self, timeout=None):
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("ltbench", timeout)
+        return self._process.exitcode
+
+    def terminate(self):
+        self._process.terminate()
+
+    def kill(self):
+        self._process.kill()
+
+
+def called_anew(words, folder, environment, log):
+    """Be ``ltbench`` as a new process begins: of its parent it has the imported modules and blocked signals alone."""
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    sys.stdout, sys.stderr = (os.fdopen(stream, "w", closefd=False) for stream in (1, 2))
+    warnings.resetwarnings()
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["ltbench", *words]
+    cli.main()
+
+
+@pytest.fixture
+def fork_runs(monkeypatch):
+    """Let tasks fork their runs from the call of this on; where their start is not looked at."""
+    others = {name: getattr(subprocess, name) for name in ("run", "DEVNULL", "STDOUT", "TimeoutExpired")}
+    forking = SimpleNamespace(Popen=ForkedRun, CalledProcessError=subprocess.CalledProcessError, **others)
+    return lambda: monkeypatch.setattr(task, "subprocess", forking)

@@ -265,14 +265,27 @@ def test_a_dry_run_needs_no_gpu(cli):
 
 
 @pytest.mark.slow
-def test_the_script_for_skypilot_carries_out_every_run(make_job, tmp_path):
-    """With folders of this machine in place of the bucket; the second run is carried out although the first fails."""
+def test_the_script_for_skypilot_carries_out_every_run(make_job, cli, tmp_path, monkeypatch):
+    """With folders of this machine in place of the bucket; the second run is carried out although the first fails.
+
+    The script calls a function that notes its words and fails once; then they are carried out without a new process.
+    """
     job = make_job([CONFIGS[0].replace(dataset="imagenet-lt"), CONFIGS[0]])
     run = yaml.safe_load(skypilot.task_file(job, skypilot.read_resources(None)))["run"]
     run = run.replace("~/ltbench-job", str(job.path)).replace("/ltbench/", f"{tmp_path}/bucket/")
-    run = run.replace("  ltbench run", f"  {sys.executable} -m ltbench run")
-    done = subprocess.run(["bash", "-c", run], capture_output=True, text=True, check=False)
-    assert done.returncode == 1, "one of them has no data"
+    note = """ltbench() { n=$((${n:-0} + 1)); printf '%s\\n' "$LTBENCH_CACHE" "$@" > "$CALLS/$n"; [ $n != 1 ]; }\n"""
+    (calls := tmp_path / "calls").mkdir()
+    called = {**os.environ, "CALLS": str(calls)}
+    done = subprocess.run(["bash", "-c", note + run], env=called, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, "the first of them has failed"
+    codes = []
+    for number in (1, 2):
+        cache, *words = (calls / str(number)).read_text().splitlines()
+        assert cache == f"{tmp_path}/bucket/cache"
+        monkeypatch.setenv("LTBENCH_CACHE", cache)
+        codes.append(cli(*words).code)
+    assert codes == [2, 0], "one of them has no data"
+    assert len(list(calls.iterdir())) == 2
     assert [read(path).status for path in (tmp_path / "bucket" / "results").rglob("*.json")] == ["done"]
 
 
@@ -378,26 +391,28 @@ def test_what_has_failed_is_known_from_results_and_from_job_folders(make_job, ma
 
 
 @pytest.mark.slow
-def test_a_task_that_is_refused_says_why(make_job):
+def test_a_task_that_is_refused_says_why(make_job, fork_runs):
+    fork_runs()
     ended = Task(make_job([CONFIGS[0].replace(dataset="imagenet-lt")]), 0).carry_out()
     assert ended.state == "failed"
     assert "imagenet-lt" in ended.reason.lower() or "ImageNet" in ended.reason
 
 
 @pytest.mark.slow
-def test_a_task_that_is_asked_to_stop_saves_and_goes_on_and_stores_its_run(cli, make_job, tmp_path):
+def test_a_task_that_is_asked_to_stop_saves_and_goes_on_and_stores_its_run(cli, make_job, fork_runs, tmp_path):
     """Outside of SLURM SIGUSR1 stops it, and the same command resumes; the result is that of an undisturbed run."""
     job = make_job([CONFIGS[0].replace(epochs=20)])
     words = ["task", job.path, 0]
-    task = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(cli(*words).code))
-    task.start()
+    watcher = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(cli(*words).code))
+    watcher.start()
     cache = job.job.cache
     wait_for("a checkpoint", lambda: list(cache.glob("runs/*/heartbeat.json")))
-    os.kill(task.pid, signal.SIGUSR1)
-    task.join(60)
-    assert task.exitcode == 130
+    os.kill(watcher.pid, signal.SIGUSR1)
+    watcher.join(60)
+    assert watcher.exitcode == 130
     assert job.state(0).state == "requeued"
     assert list(cache.glob("runs/*/checkpoint.pt"))
+    fork_runs()
     assert cli(*words).code == 0
     assert (job.state(0).state, job.state(0).attempt) == ("done", 2)
     [path] = (tmp_path / "runs").rglob("*.json")
