@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes docs/report.png: the first screen of the HTML page of some results. It needs Debian's chromium.
-#   docs/screenshot.sh results/suites            or, with a row open: docs/screenshot.sh results/suites row-1-4
+#   docs/screenshot.sh results/suites            or, with a row open: docs/screenshot.sh results/suites row-ID, its first run
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)

@@ -109,7 +109,7 @@ def main() -> None:
         if ended.code == 130:  # typer's for a KeyboardInterrupt
             echo_stderr(
                 "ltbench: interrupted; the same command resumes from the last checkpoint (without --rerun), "
-                "data prepare its downloads"
+                "or most downloads where they stopped"
             )
         raise
 

@@ -43,7 +43,7 @@ def predict(
     files, others = classification.image_files(images)
     predictor = _restored(*found_run, data_dir, device)
     gone = [file for file in others if not file.exists()]
-    for kind, left in (("a broken link", gone), ("not an image by its name", set(others) - set(gone))):
+    for kind, left in (("a broken link", gone), ("no image", set(others) - set(gone))):
         if left:
             echo_stderr(f"ltbench: note: left out, {kind}: {min(left)}" + _and_more(left))
     if several := classification.with_several_frames(files):

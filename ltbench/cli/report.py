@@ -82,11 +82,21 @@ def report(
     One row a method, means over seeds, the significance of differences; what is left out is said.
     """
     folders = results or [DEFAULT_RESULTS]
+    given: dict[str, object] = {
+        "columns": columns,
+        "sort": sort,
+        "settings": settings,
+        "parts": parts,
+        "title": title,
+        "suite": suite,
+    }
+    given |= {"method": method, "dataset": dataset, "backbone": backbone, "epochs": epochs}
+    told = [name for name, value in given.items() if value is not None] + ["explain"] * explain
+    what = "--diff" if diff is not None else "--figures" if figures is not None else f"--format {style}"
+    _refuse_unused(told + ["format"] * (what == "--figures" and style != "text"), what)
     if diff is not None:
         _print_difference(diff, folders, style, output)
         return
-    given = {"columns": columns, "sort": sort, "settings": settings, "parts": parts, "title": title}
-    _refuse_unused([name for name, value in given.items() if value is not None], style, figures=figures is not None)
     from ltbench.report.collection import LONG, collecting, no_search_for_cycles, of_methods, of_runs, of_settings
 
     there = folders if suite is None else [folder for folder in folders if folder.is_dir()]
@@ -150,36 +160,37 @@ def report(
         write_output(text, output)
 
 
+_OF_TABLES = ("columns", "sort", "settings", "parts", "title", "explain")
 _UNUSED = {
-    "html": ("columns", "sort", "settings", "parts", "title"),  # the reader chooses these in the page
-    "bibtex": ("columns", "sort", "settings", "parts", "title"),
-    "csv": ("columns", "parts", "title"),
-    "json": ("columns", "parts", "title"),
-    "text": ("title",),
-    "latex": ("title",),
+    "--diff": (*_OF_TABLES, "suite", "method", "dataset", "backbone", "epochs"),
+    "--figures": (*_OF_TABLES, "format"),
+    "--format html": _OF_TABLES,  # the reader chooses these in the page
+    "--format bibtex": _OF_TABLES,
+    "--format csv": ("columns", "parts", "title", "explain"),
+    "--format json": ("columns", "parts", "title", "explain"),
+    "--format text": ("title",),
+    "--format latex": ("title",),
 }
-"""Options that a format has no use for."""
+"""Options that change nothing with another option."""
 
 
-def _refuse_unused(given: list[str], style: str, *, figures: bool) -> None:
+def _refuse_unused(given: list[str], what: str) -> None:
     """Refuse options that would change nothing.
+
+    Args:
+        given: names of options.
+        what: is asked for.
 
     Raises:
         LtbenchError: which one.
     """
     from ltbench.errors import LtbenchError
 
-    unused = _UNUSED["html"] if figures else _UNUSED.get(style, ())
-    what = "--figures" if figures else f"--format {style}"
+    unused = _UNUSED.get(what, ())
     for name in given:
         if name in unused:
-            formats = ("text", "md", "csv", "json", "latex", "svg")
-            usable = " or ".join(one for one in formats if name not in _UNUSED.get(one, ()))
-            raise LtbenchError(
-                f"--{name} changes nothing with {what}",
-                where=f"--{name}",
-                hint=f"leave it out, or use --format {usable}",
-            )
+            hint = f"leave out --{name} or {what}"
+            raise LtbenchError(f"--{name} changes nothing with {what}", where=f"--{name}", hint=hint)
 
 
 def _rendered(parts: "list[Block]", style: str, title: str | None, *, terminal: bool) -> str:

@@ -39,7 +39,7 @@ def folder_options(config: RunConfig, data_dir: Path | None = None) -> list[str]
 
     Args:
         config: of the run.
-        data_dir: folder of its data, where that is known and not the usual one.
+        data_dir: folder of its data, where that is known.
     """
     try:
         known = config.dataset in registry.dataset_names()
@@ -49,7 +49,10 @@ def folder_options(config: RunConfig, data_dir: Path | None = None) -> list[str]
         )
     except PermissionError:
         available = False
-    words = ["--data-dir", str(data_dir)] if data_dir is not None else [] if available else ["--data-dir", "DIR"]
+    if data_dir is not None and (config.dataset == "folder-lt" or data_dir != paths.data_dir()):
+        words = ["--data-dir", str(data_dir)]
+    else:
+        words = [] if available else ["--data-dir", "DIR"]
     if config.method not in registry.method_names() or registry.folder_of(config.method):
         words += ["--methods-dir", str(registry.folder_of(config.method) or "DIR")]
     return words

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import torch
 
+from ltbench import rng
 from ltbench.conformance.suite import check
 from ltbench.conformance.tiny_task import COUNTS, Subject
+from ltbench.method import Method
 from ltbench.training.micro_batches import select
 
 
@@ -14,7 +16,7 @@ def its_loss_is_finite(subject: Subject) -> None:
     """In every stage the loss is a finite scalar of positive weight."""
     method = subject.make()
     for stage in subject.stages(method):
-        method.begin(stage, subject.stage_images(stage))
+        subject.begin(method, stage)
         loss = method(*subject.batch(method, stage))
         assert loss.total.ndim == 0, f"Loss.total must be a scalar, got shape {tuple(loss.total.shape)}"
         assert bool(torch.as_tensor(loss.weight) > 0), "Loss.weight must be positive"
@@ -31,7 +33,7 @@ def the_parts_of_a_batch_add_up(subject: Subject) -> None:
         return
     method = subject.make()
     for stage in subject.stages(method):
-        method.begin(stage, subject.stage_images(stage))
+        subject.begin(method, stage)
         method.eval()
         batch, progress = subject.batch(method, stage)
         whole = method(batch, progress)
@@ -49,7 +51,7 @@ def gradients_reach_every_parameter_that_trains(subject: Subject) -> None:
     """In each stage, gradients reach the parameters that the stage trains."""
     method = subject.make()
     for stage in subject.stages(method):
-        method.begin(stage, subject.stage_images(stage))
+        subject.begin(method, stage)
         method.zero_grad(set_to_none=True)
         method(*subject.batch(method, stage)).mean.backward()
         for name, weight in method.named_parameters():
@@ -65,18 +67,28 @@ def it_trains_with_and_without_mixup(subject: Subject) -> None:
             losses = []
             for other in (0, 1):  # each on a method of its own, since a forward pass may fill queues
                 method = subject.make(mixup=alpha)
-                stage = subject.stages(method)[number]
-                method.begin(stage, subject.stage_images(stage))
+                for stage in subject.stages(method)[: number + 1]:
+                    subject.begin(method, stage)
+                _jitter(method)  # a classifier that starts at zero gives every label the same loss
                 batch, progress = subject.batch(method, stage)
                 if other and (batch.mixed_labels is None or batch.weight is None):
                     break
                 if batch.mixed_labels is not None:
                     batch = replace(batch, mixed_labels=(batch.mixed_labels + other) % len(COUNTS))
-                losses.append(method(batch, progress).mean)
+                with rng.global_stream(0, "forward"):  # of dropout and the like, the same draws
+                    losses.append(method(batch, progress).mean)
                 assert bool(losses[-1].isfinite()), f"the loss with mixup={alpha} is {losses[-1].item()}"
             assert len(losses) == 1 or not torch.equal(*losses), (
                 f"with mixup={alpha} the loss does not depend on Batch.mixed_labels; Batch.loss takes both labels"
             )
+
+
+def _jitter(method: Method) -> None:
+    """Move all parameters a little, each time alike."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in method.parameters():
+            weight.add_(0.05 * torch.randn(weight.shape, generator=generator).to(weight))
 
 
 @check
@@ -86,7 +98,7 @@ def its_step_compiles_whole(subject: Subject) -> None:
         return
     method = subject.make()
     for stage in subject.stages(method):
-        method.begin(stage, subject.stage_images(stage))
+        subject.begin(method, stage)
         batch, progress = subject.batch(method, stage)
         torch.compiler.reset()
         compiled = torch.compile(method, fullgraph=True, backend="eager", dynamic=False)

@@ -137,6 +137,12 @@ class Subject:
         """The images that a stage trains on."""
         return self.unlabelled if stage.source == "unlabelled-test" else self.train
 
+    def begin(self, method: Method, stage: Stage) -> None:
+        """Begin a stage as training does: with draws of its own, then in training mode."""
+        with rng.global_stream(0, "begin", stage.name):
+            method.begin(stage, self.stage_images(stage))
+        method.train()
+
     def batch(self, method: Method, stage: Stage) -> tuple[Batch, Progress]:
         """A prepared batch of a stage and the progress to go with it."""
         data = self.stage_images(stage)

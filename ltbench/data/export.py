@@ -58,6 +58,10 @@ def export(
     Raises:
         LtbenchError: if data are missing or damaged, or the folder cannot be written. Nothing is left behind.
     """
+    output = output.absolute()
+    if output.resolve() == Path.cwd().resolve():
+        what = "the export replaces its folder, which cannot be the current one"
+        raise LtbenchError(what, where=output, hint="give a new folder with --output")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise LtbenchError("the output is there already", where=output.absolute(), hint="give a folder that is new")
     if style == "parquet":
@@ -98,12 +102,6 @@ def export(
         one["split"] = part
         if raw.duplicates is not None:
             one["duplicates"] = raw.duplicates[index] if part == "train" else -1
-    output = output.absolute()
-    if output == Path.cwd():
-        raise LtbenchError(
-            "the export replaces its folder, which cannot be the current one", where=output,
-            hint="give a new folder with --output",
-        )  # fmt: skip
     unfinished = output.with_name(f".{output.name}.unfinished")
     try:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -33,14 +33,14 @@ AT_A_TIME = 1024
 
 
 def image_files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """The image files among some paths, and what in folders is not named like an image, or a link that leads nowhere.
+    """The image files among some paths, and what in folders is no image, or a link that leads nowhere.
 
     Args:
-        paths: files, which are taken whatever their name, and folders, which are searched to the bottom; what begins
-            with a dot is left out.
+        paths: files, which are taken whatever they are, and folders, which are searched to the bottom as for training;
+            what begins with a dot is left out.
 
     Raises:
-        LtbenchError: if a path is not there, or there is no image.
+        LtbenchError: if a path is not there, a folder cannot be read, or there is no image.
     """
     files: list[Path] = []
     others: list[Path] = []
@@ -52,7 +52,14 @@ def image_files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     for path in paths:
         if not path.exists():
             raise LtbenchError("there is no such file or folder", where=path.absolute(), hint="give images to classify")
-        below = sorted(files_below(path, skip)) if path.is_dir() else [path]
+        try:
+            below = sorted(files_below(path, skip)) if path.is_dir() else [path]
+        except OSError as error:
+            raise LtbenchError(
+                f"a folder cannot be read: {error.strerror}",
+                where=Path(error.filename or path).absolute(),
+                hint="make it readable, or give the images and folders that are",
+            ) from None
         for file in below:
             if file == path or is_image(file):
                 files.append(file)

@@ -55,13 +55,18 @@ def answer(leaderboard: Leaderboard) -> str:
         others = f"all {len(beaten)} others" if len(rows) > 2 else "the other"
         return f"{reached.format(verb='wins')}, significantly better than {others} (5 % level)."
     ties = [row for row in rows if row["tie"]]
-    scattered = len(tested) - len(beaten) - (len(ties) - 1)
+    level = [row for row in tested if not row["significantly_worse"] and not row["tie"]]
+    lacking = [_name(row) for row in level if row["lacks_seeds"]]
+    scattered = len(level) - len(lacking)
     head = "Not all is tested" if len(tested) == len(beaten) else "No clear winner"
     tie = f", {len(ties)} of {len(rows)} {what} tie at 5 %" if len(ties) > 1 else ""
     if scattered:
         more = f"{scattered} more" if len(ties) > 1 else f"{scattered} of {len(rows)} {what}"
         verb = "are" if scattered > 1 else "is"
         tie += f"{' and' if tie else ','} {more}, whose seeds vary widely, {verb} not significantly worse"
+    if lacking:
+        lack = "lack seeds and are" if len(lacking) > 1 else "lacks seeds and is"
+        tie += f"{' and' if tie else ','} {', '.join(lacking)} {lack} not significantly worse"
     return f"{head}: {reached.format(verb='leads')}{tie}{_cheapest(best, ties)}."
 
 

@@ -132,10 +132,16 @@ def _aspects_of(result: Result) -> dict[str, dict[str, Any]]:
             **_mapping(provenance, "git"),
             "system": provenance.get("system"),
         },
-        "hardware": _mapping(provenance, "hardware"),
+        "hardware": {**_mapping(provenance, "hardware"), **_processes(result)},
         "cost": {name: cost.get(name) for name in (*COSTS, "training", "evaluation")},
         "test metrics": result.test.model_dump(include=set(METRICS)) if result.test else {},
     }
+
+
+def _processes(result: Result) -> dict[str, int]:
+    """Their number in training, where it is on record."""
+    divisions = result.cost.divisions if result.cost is not None else ()
+    return {"processes": max(one.processes for one in divisions)} if divisions else {}
 
 
 def _mapping(values: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -104,8 +104,8 @@ def _lengths(result: Result) -> tuple[int | None, int | None]:
     if not isinstance(recipe, Recipe):
         return None, None
     own = recipe_of(recipe.name, result.config.dataset, result.config.train)
-    if recipe.name == "paper" and result.method.paper is not None:
-        own = result.method.paper.recipe
+    if recipe.name == "paper" and result.method.authors_recipe is not None:
+        own = result.method.authors_recipe
     return recipe.epochs, own.epochs if own is not None else None
 
 

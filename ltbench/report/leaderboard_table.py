@@ -298,7 +298,8 @@ def about_scatter(leaderboard: Leaderboard) -> str:
 def about_hardware(leaderboard: Leaderboard) -> str:
     """A sentence on training times that cannot be compared; empty where all rows were trained on equal hardware."""
     kinds = leaderboard.rows.loc[leaderboard.rows["training_seconds"] > 0, "hardware"].nunique()
-    return f"Rows were trained on {kinds} kinds of hardware: their training times are not comparable." * (kinds > 1)
+    where = f"Rows were trained on {kinds} kinds of hardware or numbers of processes"
+    return f"{where}: their training times are not comparable." if kinds > 1 else ""
 
 
 def _listed(numbers: str) -> str:

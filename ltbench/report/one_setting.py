@@ -119,8 +119,8 @@ def _departures(result: Result) -> Departures:
     if not isinstance(recipe, Recipe):
         return Departures(own, others, None)
     usual = recipe_of(recipe.name, config.dataset, config.train)
-    if recipe.name == "paper" and result.method.paper is not None:
-        usual = result.method.paper.recipe
+    if recipe.name == "paper" and result.method.authors_recipe is not None:
+        usual = result.method.authors_recipe
     if usual is None:
         return Departures(own, others, None)
     differing = _differing(recipe.model_dump(exclude={"name", "epochs", "head"}), usual.model_dump())

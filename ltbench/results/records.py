@@ -186,6 +186,14 @@ class MethodRecord(Frozen):
     )
     selected: dict[str, float] = Field(default_factory=dict, description="parameters chosen on the validation images")
     paper: PaperRecord | None = None
+    extended_recipe: Recipe | None = Field(
+        None, description="authors' recipe of the method that one without a paper of its own extends"
+    )
+
+    @property
+    def authors_recipe(self) -> Recipe | None:
+        """How the authors train the method, or that which it extends, on such data; None where that is not known."""
+        return self.paper.recipe if self.paper is not None else self.extended_recipe
 
 
 class BatchSplit(Frozen):

@@ -187,9 +187,13 @@ def check_search(config: RunConfig, space: Mapping[str, Range | Choice]) -> Reso
                 raise LtbenchError(
                     f"a search of {name} from {its[0]:g} to {its[1]:g} draws {value:g}, too: {_first_line(error)}",
                     where=f"the range of {name}",
-                    hint="give a range of whole numbers a step: step = 1",
+                    hint="give a range of whole numbers a step: step = 1" if all(map(_is_whole, its[:2])) else None,
                 ) from None
     return resolve(config.replace(hyperparameters={**config.hyperparameters, **some}))
+
+
+def _is_whole(value: Any) -> bool:
+    return float(value).is_integer()
 
 
 def _first_line(error: LtbenchError) -> str:

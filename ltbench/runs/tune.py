@@ -145,7 +145,7 @@ def _open(identity: "SearchIdentity", folder: Path) -> optuna.Study:
         needed = {"run_id", "hyperparameters"} | ({"ece"} if trial.state == TrialState.COMPLETE else set())
         if not needed <= trial.user_attrs.keys():
             raise LtbenchError(
-                f"trial {trial.number} of the search was not made by ltbench tune",
+                f"trial {trial.number + 1} of the search was not made by ltbench tune",
                 where=folder.absolute(),
                 hint="choose another --out",
             )

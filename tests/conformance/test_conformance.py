@@ -231,3 +231,45 @@ def test_a_training_is_killed_after_three_of_its_steps(monkeypatch):
     monkeypatch.setattr(TrainingState, "resume", spied)
     CHECKS["interrupted training resumes exactly"](Subject(Sound))
     assert positions == [(0, 0), (0, 0), (1, 0), (3, 0), (5, 1)]
+
+
+def zeroed(self, build, prior, config):
+    Method.__init__(self, build, prior, config)
+    for head in self.network.heads:
+        for weight in head.parameters():
+            torch.nn.init.zeros_(weight)
+
+
+def redrawing(self, stage, data):
+    for head in self.network.heads:
+        for weight in head.parameters():
+            torch.nn.init.normal_(weight)
+
+
+def dropping_out(self, batch, progress):
+    logits = torch.nn.functional.dropout(self.network(batch.images), 0.5, self.training)
+    return Loss.of(cross_entropy(logits, batch.labels))
+
+
+class TwoStages(Weighted):
+    """Its class weights come from the first of two stages."""
+
+    def begin(self, stage, data):
+        if stage.name == "first":
+            self.class_weights.fill_(1.0)
+
+    def stages(self, recipe):
+        return (Stage("first", epochs=3), Stage("second"))
+
+
+@pytest.mark.slow
+def test_mixup_of_sound_methods_is_no_fault():
+    for sound in (mutant(__init__=zeroed), TwoStages):
+        CHECKS["it trains with and without mixup"](Subject(sound))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{"forward": deaf_to_mixup, "begin": redrawing}, {"forward": dropping_out}])
+def test_draws_do_not_hide_that_a_loss_is_deaf_to_mixup(changes):
+    with pytest.raises(AssertionError, match=r"does not depend on Batch\.mixed_labels"):
+        CHECKS["it trains with and without mixup"](Subject(mutant(**changes)))

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,7 +105,7 @@ def test_damaged_files_are_named_and_the_others_labelled(trained, write_pixels, 
     assert called.code == 1
     assert [row["file"] for row in rows_of((tmp_path / "labels.csv").read_text())] == ["in/a.png"]
     assert called.err.splitlines() == [
-        "ltbench: note: left out, not an image by its name: in/notes.txt",
+        "ltbench: note: left out, no image: in/notes.txt",
         "left out: in/b.png: truncated, or no image",
         "left out: in/c.png: truncated, or no image",
         "1 of 3 images classified: labels.csv",
@@ -172,3 +173,18 @@ def test_images_are_found_as_in_training(tmp_path, write_pixels):
     files, others = image_files([tmp_path / "in"])
     assert [file.relative_to(tmp_path).as_posix() for file in files] == ["in/cat/a.data"]
     assert [file.name for file in others] == ["nowhere.png"]
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path, write_pixels, monkeypatch):
+    write_pixels(tmp_path / "in" / "a.png", np.zeros((8, 8)))
+    (tmp_path / "in" / "closed").mkdir()
+    scan = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(LtbenchError, match=r"a folder cannot be read: Permission denied(?s:.*)closed"):
+        image_files([tmp_path / "in"])

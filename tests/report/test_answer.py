@@ -248,3 +248,9 @@ def test_a_row_with_a_seed_less_is_tested_but_has_no_rank(made):
     board, stored = made({"balpoe": (80.0, 81.0, 82.0, 83.0, 84.1), "ce": (70.0, 71.0, 72.0, 73.1)})
     (lack,) = remedies(board, stored)
     assert lack.sentence == "Cross Entropy lacks seeds, so that it has no rank; more are trained by:"
+
+
+def test_a_row_that_lacks_seeds_is_not_said_to_scatter(made):
+    scores = {"balpoe": (80.0, 81.0, 82.0, 83.0, 84.1), "sade": (60.0, 61.0, 62.0, 63.0, 64.1)}
+    board, _ = made({**scores, "ce": (80.1, 80.9, 82.1, 82.9)})
+    assert answer(board).endswith(", Cross Entropy lacks seeds and is not significantly worse.")

@@ -2,11 +2,13 @@
 
 import pytest
 
+from ltbench.data.datasets.digits import Digits
 from ltbench.declared import recipe_of
 from ltbench.report.collection import Collection
 from ltbench.report.how_trained import backbone_name
 from ltbench.report.leaderboard import leaderboards
 from ltbench.report.split_reasons import split_reasons
+from ltbench.results.store import read
 
 
 @pytest.fixture
@@ -131,3 +133,19 @@ def test_pretrained_and_untrained_networks_and_authors_recipes_stand_side_by_sid
 )
 def test_backbones_have_the_names_of_papers(name, shown):
     assert backbone_name(name) == shown
+
+
+@pytest.mark.slow
+def test_a_users_method_has_the_recipe_of_the_authors_whose_method_it_extends(tmp_path, cli, monkeypatch):
+    monkeypatch.setattr(Digits, "recipe_table", "cifar")  # which BalPoE's authors have one for
+    (tmp_path / "own").mkdir()
+    text = "from ltbench_methods.balpoe import BalPoE\n\nclass Mine(BalPoE):\n    pass\n"
+    (tmp_path / "own" / "mine.py").write_text(text)
+    words = ("--method", "mine", "--methods-dir", "own", "--recipe", "paper", "--backbone", "cifar_resnet8")
+    assert cli("run", *words, "--epochs", 1, "--lr", 0.5).code == 0
+    [path] = (tmp_path / "runs").rglob("*.json")
+    method = read(path).method
+    assert (method.paper, method.name) == (None, None)
+    assert method.authors_recipe.epochs > 1
+    shown = cli("report").out
+    assert "Warning: not as the recipe has it: 1 of " in shown

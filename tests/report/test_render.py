@@ -196,19 +196,24 @@ def test_names_in_paragraphs_of_markdown_are_text():
 
 
 @pytest.mark.parametrize(
-    ("words", "hint"),
+    "words",
     [
-        (("--format", "html", "--columns", "acc"), "text or md or latex or svg"),
-        (("--format", "csv", "--parts", "all"), "text or md or latex or svg"),
-        (("--format", "latex", "--title", "Mine"), "md or svg"),
-        (("--figures", "all", "--sort", "acc"), "text or md or csv or json or latex or svg"),
+        ("--format", "html", "--columns", "acc"),
+        ("--format", "html", "--explain"),
+        ("--format", "csv", "--parts", "all"),
+        ("--format", "latex", "--title", "Mine"),
+        ("--figures", "all", "--sort", "acc"),
+        ("--figures", "all", "--format", "html"),
+        ("--diff", "a b", "--method", "ce"),
     ],
+    ids=" ".join,
 )
-def test_an_option_that_would_change_nothing_is_refused(reported, words, hint):
-    refused = reported(*words)
+def test_an_option_that_would_change_nothing_is_refused(reported, words):
+    refused = reported(*(part for word in words for part in word.split()))
+    what = " ".join(words[:2]) if words[0] == "--format" else words[0]
     assert refused.code == 2
-    assert f"{words[2]} changes nothing with " in refused.err
-    assert f"use --format {hint}" in refused.err
+    assert f"{words[2]} changes nothing with {what}\n" in refused.err
+    assert f"leave out {words[2]} or {what}" in refused.err
 
 
 def test_settings_of_a_method_that_is_not_stored_are_refused(reported):

@@ -1,10 +1,8 @@
 """cifar10-lt and cifar100-lt, from the official archive or from an image folder."""
 
-import hashlib
-import os
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, ClassVar
+from tempfile import TemporaryDirectory
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,8 +10,6 @@ from ltbench.data.datasets import image_folder
 from ltbench.data.datasets.base import Source
 from ltbench.data.images import LabelledImages, RawData
 from ltbench.errors import LtbenchError
-from ltbench.files.lock import exclusive
-from ltbench.paths import cache_dir
 
 
 class Cifar(Source):
@@ -72,28 +68,18 @@ class Cifar(Source):
 
     def _from_archive(self, folder: Path) -> RawData:
         from torchvision import datasets
-
-        archive = getattr(datasets, self.archive)
-        # Of runs that begin at once, one unpacks; the others wait until the folder is whole.
-        with self._unpacking(folder) if not (folder / self.unpacked).is_dir() else nullcontext():
-            unpack = not (folder / self.unpacked).is_dir()
-            found = folder / (self.packed if unpack else self.unpacked)
-            return self._read(archive, folder, found, unpack=unpack)
-
-    def _unpacking(self, folder: Path) -> AbstractContextManager[None]:
-        digest = hashlib.blake2b(os.fsencode(folder.resolve() / self.packed), digest_size=16).hexdigest()
-        return exclusive(cache_dir() / "unpacked" / f"{digest}.lock", f"unpacking {self.packed}")
-
-    def _read(self, archive: Any, folder: Path, found: Path, *, unpack: bool) -> RawData:
-        """The images of torchvision's class, which unpacks the archive if need be."""
         from torchvision.datasets.utils import check_integrity
 
+        archive = getattr(datasets, self.archive)
+        found = folder / (self.unpacked if (folder / self.unpacked).is_dir() else self.packed)
         parts = []
         for train in (True, False):
             try:  # checks the files against their published MD5 sums before it reads them
-                if unpack and not check_integrity(str(found), archive.tgz_md5):  # torchvision would download it anew
-                    raise RuntimeError("its MD5 sum is not the published one")
-                part = archive(str(folder), train=train, download=unpack)
+                if not (folder / self.unpacked).is_dir():
+                    if not check_integrity(str(found), archive.tgz_md5):
+                        raise RuntimeError("its MD5 sum is not the published one")
+                    self._unpack(folder)
+                part = archive(str(folder), train=train)
             except PermissionError as error:
                 raise LtbenchError(
                     f"{self.name}: the archive cannot be read or unpacked: {error.strerror}",
@@ -109,6 +95,18 @@ class Cifar(Source):
             images = np.ascontiguousarray(np.asarray(part.data).transpose(0, 3, 1, 2))
             parts.append(LabelledImages(images, np.asarray(part.targets, dtype=np.int64)))
         return RawData(parts[0], parts[1], tuple(part.classes))
+
+    def _unpack(self, folder: Path) -> None:
+        """Unpack the archive; the folder appears whole, since another run may look for it meanwhile."""
+        from torchvision.datasets.utils import extract_archive
+
+        with TemporaryDirectory(prefix=f".{self.unpacked}-", dir=folder) as work:
+            extract_archive(str(folder / self.packed), work)
+            try:
+                (Path(work) / self.unpacked).rename(folder / self.unpacked)
+            except OSError:
+                if not (folder / self.unpacked).is_dir():  # another run was first
+                    raise
 
     def _complete(self, data: RawData, folder: Path) -> RawData:
         if len(data.classes) != self.count:

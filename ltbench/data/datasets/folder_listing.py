@@ -50,7 +50,7 @@ class Listing:
     notes: list[str] = field(default_factory=list)
     """Decisions that the user may not expect, a sentence each."""
     table: str = ""
-    """Name of the table that tells the labels, without its ending; empty where class folders do."""
+    """What the table is called that tells the labels, without its ending; empty where class folders do."""
 
     def name(self, path: Path) -> str:
         """A path as it is below the root."""
@@ -110,11 +110,17 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def has_class_folders(folder: Path) -> bool:
-    """Whether two folders or more hold images as those of classes do, in a folder or in one of its parts."""
+    """Whether two folders or more hold images as those of classes do: beside each other, or in each part.
+
+    Folders of other names in each part are none of classes, but e.g. of patients.
+    """
     folders = subfolders(_entered(folder))
     parts = [entry for entry in folders if entry.name.lower() in _PART]
-    sets = [[entry for entry in folders if entry not in parts], *map(subfolders, parts)]
-    return any(sum(map(_has_images, some)) > 1 for some in sets)
+    inner = [{one.name for one in subfolders(part) if _has_images(one)} for part in parts]
+    inner = [names for names in inner if names]
+    beside = [entry for entry in folders if entry not in parts and _has_images(entry)]
+    in_parts = bool(inner) and max(map(len, inner)) > 1 and bool(set.intersection(*inner))
+    return len(beside) > 1 or in_parts
 
 
 def _images_in(folder: Path) -> Iterator[Path]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench import rng
-from ltbench.data.datasets.folder_listing import ClassFiles, Listing
+from ltbench.data.datasets.folder_listing import ClassFiles, Listing, has_class_folders
 from ltbench.data.long_tail import take_whole
 from ltbench.errors import LtbenchError, LtbenchNotice, LtbenchWarning
 from ltbench.files.atomic import write_text
@@ -42,12 +42,16 @@ def split_not_stored() -> Iterator[None]:
 def split_file(found: Listing) -> Path:
     """Where the split of a folder is stored: in it, or where it cannot be written, in the cache.
 
-    Labels that a table tells have a split of their own, since a fifth of each of their classes is another one.
+    Labels that a table tells have a split of their own, since a fifth of each of their classes is another one. One of
+    an older version, which has the name of that of class folders, stays theirs where there are no class folders.
 
     Args:
         found: the content of the folder.
     """
     own = found.root / (f"{SPLIT}-{found.table}.csv" if found.table else SPLIT_FILE)
+    older = found.root / SPLIT_FILE
+    if found.table and not own.exists() and older.exists() and not has_class_folders(found.root):
+        return older
     return elsewhere if (elsewhere := _in_cache(own)).exists() and not own.exists() else own
 
 

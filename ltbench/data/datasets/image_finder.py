@@ -16,7 +16,7 @@ class ImageFinder:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = Path(os.path.normpath(root.absolute()))
+        self.root = root.resolve()
         self.walked: dict[str, list[Path]] | None = None
 
     def all(self) -> set[Path]:
@@ -29,7 +29,7 @@ class ImageFinder:
         Raises:
             LtbenchError: for a path outside the folder, or a name that several files have.
         """
-        place = Path(os.path.normpath(table.parent.absolute()))
+        place = table.parent.resolve()
         inner = place if place.is_relative_to(self.root) else self.root
         for base in dict.fromkeys((inner, self.root)):
             path = Path(os.path.normpath(base / written.replace("\\", "/")))

@@ -241,9 +241,12 @@ def _listing(folder: Path, keep_untested: bool, labels: Labels | None, *, may_ha
     tables = tables_in(folder) if may_have_table else []
     try:
         found = find(folder, keep_untested=keep_untested)
-    except LtbenchError:
-        if not tables or has_class_folders(folder):
+    except LtbenchError as error:
+        if not tables:
             raise
+        if has_class_folders(folder):
+            name = tables[0].relative_to(folder).as_posix()
+            raise LtbenchError(f"{error}; or let {name} tell the labels: --labels {name}") from None
         return find_labelled(folder, None, keep_untested=keep_untested)
     if tables:
         name = tables[0].relative_to(folder).as_posix()
@@ -263,8 +266,9 @@ def read(
 
     Args:
         folder: has train/ and test/, and val/ perhaps, or one folder a class; without test/ a stratified fifth of the
-            images becomes the test set, and the choice is stored beside them in ``ltbench-split.csv``, or in the
-            cache where the folder cannot be written. It may lie in a folder that holds nothing else.
+            images becomes the test set, and the choice is stored beside them in ``ltbench-split.csv`` (of a table, in
+            ``ltbench-split-TABLE.csv``), or in the cache where the folder cannot be written. It may lie in a folder
+            that holds nothing else.
         image_size: shorter sides are scaled to it, then the centre is cut out. Images that would take more than
             `STREAMED_ABOVE` bytes so stay files.
         needs_test: refuse a folder without test/.

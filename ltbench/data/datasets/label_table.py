@@ -1,6 +1,5 @@
 """A table instead of class folders: CSV, JSON lines or parquet with a path or an image, a label and perhaps a part."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -103,10 +102,10 @@ def find_labelled(folder: Path, labels: Labels | None, *, keep_untested: bool = 
         require_pyarrow(files[0].absolute())
     tables = [_read(file, root) for file in files]
     rows: list[_Row] = []
-    listing = Listing(Path(os.path.normpath(root.absolute())))
+    listing = Listing(root.resolve())
     for table in tables:
         if "image_bytes" in table.rows.columns:
-            listing.root = Path(os.path.normpath(_unpacked(table, files).absolute()))
+            listing.root = _unpacked(table, files).resolve()
     finder = ImageFinder(listing.root)
     for table in tables:
         _find_columns(table, told, finder)
@@ -116,13 +115,21 @@ def find_labelled(folder: Path, labels: Labels | None, *, keep_untested: bool = 
             words = ", ".join(f"{kind} is the column '{name}'" for kind, name in named.items())
             listing.notes.append(f"{table.file.name}: {words}")
     _refuse_repeated(rows, files[0])
-    listing.table = files[0].stem
+    listing.table = _called(files[0], listing.root, told)
     _fill(listing, rows, files[0], keep_untested)
     refuse_twins(listing)
     if finder.walked is not None or len(files) == 1:
         used = {row.file for row in rows}
         listing.skipped += [(one, f"images that {files[0].name} does not name") for one in finder.all() - used]
     return listing
+
+
+def _called(table: Path, root: Path, told: dict[str, str]) -> str:
+    """The name of a labelling: that of the table, with the folders that it lies in and the column that was told."""
+    place = table.resolve()
+    inner = place.relative_to(root) if place.is_relative_to(root) else Path(place.name)
+    words = [*inner.with_suffix("").parts, *([told["label"]] if "label" in told else [])]
+    return "-".join(re.sub(r"[^\w.-]+", "_", word) for word in words)
 
 
 def _files(folder: Path, labels: Labels | None) -> list[Path]:

@@ -1,5 +1,6 @@
 """Tables as files: CSV, JSON lines or parquet, as text, with the images that a parquet file embeds."""
 
+import csv
 import json
 import warnings
 from pathlib import Path
@@ -24,7 +25,7 @@ def rows_of(file: Path) -> "pd.DataFrame":
     """
     try:
         rows = _parquet(file) if file.suffix == ".parquet" else _text(file)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, Warning) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise LtbenchError(
             f"the table cannot be read: {reason}",
@@ -50,11 +51,30 @@ def _text(file: Path) -> "pd.DataFrame":
     with file.open(encoding="utf-8-sig") as stream:
         head = stream.readline()
     delimiter = max(_DELIMITERS, key=head.count)
-    with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):  # fields that it would drop
-        return pd.read_csv(
+    with warnings.catch_warnings(action="ignore", category=pd.errors.ParserWarning):  # of more fields than names
+        table = pd.read_csv(
             file, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True,
             on_bad_lines="error", index_col=False,
         )  # fmt: skip
+    _refuse_surplus(file, delimiter)
+    return table
+
+
+def _refuse_surplus(file: Path, delimiter: str) -> None:
+    """Refuse lines with more fields than there are names, unless these are empty, as after a delimiter at the end.
+
+    Raises:
+        ValueError: with the number of the line.
+    """
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        lines = csv.reader(stream, delimiter=delimiter, skipinitialspace=True)
+        width = len(next(lines, []))
+        for line in lines:
+            if any(field.strip() for field in line[width:]):
+                raise ValueError(
+                    f"line {lines.line_num} has {len(line)} fields for {width} columns; a field with a delimiter in it "
+                    "stands in quotes"
+                )
 
 
 def _parquet(file: Path) -> "pd.DataFrame":

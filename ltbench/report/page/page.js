@@ -168,9 +168,11 @@ function filtered(text) {
   };
   for (const row of all(".sortable tbody > tr:not(.other)")) {
     const others = further(row), own = fits(row);
-    const opened = row.querySelector(".further button")?.getAttribute("aria-expanded") === "true";
+    const button = row.querySelector(".further button");
+    const opened = button?.getAttribute("aria-expanded") === "true";
     for (const one of others) one.hidden = own ? !opened : !fits(one);
     row.hidden = !own && others.every((one) => one.hidden);
+    if (button) button.disabled = !own; // the filter has opened what fits
   }
   for (const point of all(".point")) {
     point.hidden = document.querySelector(`tr[data-entry="${point.dataset.point}"]`).hidden;

@@ -7,6 +7,7 @@ import tarfile
 import numpy as np
 import pytest
 from torchvision import datasets
+from torchvision.datasets import utils
 
 from ltbench.config import RunConfig
 from ltbench.data import dataset
@@ -206,43 +207,32 @@ def test_an_incomplete_image_folder_is_refused(source, archive, tmp_path, write_
 
 
 @BOTH
-def test_of_two_first_runs_one_unpacks_and_the_other_waits(source, archive, monkeypatch):
-    """The second looks for the folder anew once it has the lock."""
-    archive.pack()
-    unpacked = []
-    read = source._read
+def test_another_run_never_sees_a_folder_that_is_not_whole(source, archive, monkeypatch):
+    """Of two first runs, both unpack; the second finds the folder of the first, and leaves nothing behind."""
+    packed = archive.pack()
+    extract, seen = utils.extract_archive, []
 
-    def noted(self, *args, unpack):
-        unpacked.append(unpack)
-        return read(self, *args, unpack=unpack)
+    def slow(path, into):
+        extract(path, into)
+        seen.append(archive.unpacked.exists())
+        if len(seen) == 1:
+            other = source().load(archive.folder, 32)  # begins and ends meanwhile
+            np.testing.assert_array_equal(other.test.labels, archive.parts["test"][1])
 
-    monkeypatch.setattr(source, "_read", noted)
-    whole = source().load(archive.folder, 32)
-
-    class Waited:
-        """A lock that is free once another process has unpacked the archive."""
-
-        def __enter__(self):
-            (archive.folder / "meanwhile").rename(archive.unpacked)
-
-        def __exit__(self, *error):
-            pass
-
-    archive.unpacked.rename(archive.folder / "meanwhile")
-    monkeypatch.setattr(source, "_unpacking", lambda self, folder: Waited())
-    np.testing.assert_array_equal(source().load(archive.folder, 32).train.images, whole.train.images)
-    assert unpacked == [True, False]
+    monkeypatch.setattr(utils, "extract_archive", slow)
+    np.testing.assert_array_equal(source().load(archive.folder, 32).train.labels, archive.parts["train"][1])
+    assert seen == [False, False]
+    assert {one.name for one in archive.folder.iterdir()} == {packed.name, archive.unpacked.name, "elsewhere"}
 
 
 @BOTH
-def test_an_archive_that_may_not_be_unpacked_is_not_called_damaged(source, archive, monkeypatch):
+def test_an_archive_in_a_folder_that_cannot_be_written_is_not_called_damaged(source, archive, monkeypatch):
     archive.pack()
 
-    def refused(*args, **keywords):
+    def refused(path, into):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(datasets, source.archive, type(source.archive, (), {"tgz_md5": "", "__new__": refused}))
-    monkeypatch.setattr("torchvision.datasets.utils.check_integrity", lambda *args: True)
+    monkeypatch.setattr(utils, "extract_archive", refused)
     with pytest.raises(LtbenchError, match="cannot be read or unpacked: Permission denied") as caught:
         source().load(archive.folder, 32)
     assert "delete" not in str(caught.value)
