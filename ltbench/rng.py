@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def key(seed: int, *path: str | int) -> int:
-    """A 63-bit number that depends on every part of ``(seed, *path)``."""
+    """A 63-bit number that depends on every part of ``(seed, *path)``.
+
+    numpy's generators take all of it, torch's on the CPU the lower 32 bits.
+    """
     text = json.dumps([seed, *path])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
@@ -43,6 +46,17 @@ def global_stream(seed: int, *path: str | int) -> Iterator[None]:
     """
     import torch
 
-    with torch.random.fork_rng():
+    with restored():
         torch.manual_seed(key(seed, *path))
+        yield
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Leave torch's global generators as they were: that of the CPU, and of the GPU in use if there is one."""
+    import torch
+
+    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = [torch.cuda.current_device()] if in_use else []
+    with torch.random.fork_rng(devices=devices):
         yield

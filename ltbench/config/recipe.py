@@ -3,7 +3,7 @@
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ltbench.config.validation import Fraction, Frozen, NonNegative
 
@@ -61,6 +61,12 @@ class Recipe(Frozen):
     head_epochs: int = Field(
         0, ge=0, le=MOST_EPOCHS, description="epochs of the head alone, before the others and on pre-trained weights"
     )
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> "Recipe":
+        if self.optimizer == "sgd" and self.nesterov and not self.momentum:
+            raise ValueError("Nesterov's momentum must be above 0: add nesterov = false")
+        return self
 
     def epochs_of(self, share: float) -> int:
         """The whole number of epochs nearest to a share of them; a half is rounded up.

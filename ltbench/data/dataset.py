@@ -288,13 +288,14 @@ def _refuse_empty(classes: tuple[str, ...], counts: NDArray[np.int64], ratio: fl
     empty = [classes[label] for label in np.flatnonzero(counts == 0)]
     if empty:
         shown = ", ".join(empty[:8]) + (" ..." if len(empty) > 8 else "")
+        cause, hint = "there is no training image", "add training images of these classes, or remove them"
+        if ratio is not None:
+            cause = f"an imbalance ratio of {ratio:g} leaves no image"
+            hint = f"use a smaller ratio; the largest class has {int(counts.max())} images"
         raise LtbenchError(
-            (f"an imbalance ratio of {ratio:g}" if ratio is not None else "the data set")
-            + f" leaves no training image for {len(empty)} of {len(classes)} classes: {shown}",
-            where="--imbalance-ratio" if ratio is not None else "--dataset",
-            hint=f"use a smaller ratio; the largest class has {int(counts.max())} images"
-            if ratio is not None
-            else "add training images of these classes, or remove them",
+            f"{cause} for {len(empty)} of {len(classes)} classes: {shown}",
+            where="--dataset" if ratio is None else "--imbalance-ratio",
+            hint=hint,
         )
 
 

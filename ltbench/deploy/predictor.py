@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ltbench import __version__, paths, registry
+from ltbench import __version__, paths, registry, rng
 from ltbench.config import Frozen, Recipe, RunConfig, settings_text
 from ltbench.data import dataset
 from ltbench.deploy.imported_network import Imported
@@ -175,7 +175,7 @@ def _build_trained(card: Card, encoder: Encoder | None) -> Predictor:
             head=head,
             whole_width=config.starts_from_weights,
         )
-    with torch.random.fork_rng(), warnings.catch_warnings():
+    with rng.restored(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the user was told when the run was made
         prior = ClassPrior(torch.tensor(card.trained_on))
         method = cls(make, prior, cls.Config.model_validate(config.hyperparameters))

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ltbench import rng
 from ltbench.models.backbone import Backbone
 from ltbench.models.experts import ExpertNetwork
 from ltbench.models.folding import fold_batch_norm
@@ -34,7 +35,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.image_size, self.precision = image_size, precision
-        with torch.random.fork_rng():  # every initial weight is replaced
+        with rng.restored():  # every initial weight is replaced
             build = Backbone(
                 backbone, classes=1, channels=channels, image_size=image_size, head="linear", pretrained=weights
             )

@@ -61,6 +61,7 @@ class FrozenFeatures:
             "backbone": self.run.backbone,
             "image size": self.run.image_size,
             "precision": self.run.config.precision,
+            "device": self.device.type,  # kernels of a GPU round otherwise
             "normalisation": [self.data.mean, self.data.std],
             "images": self.data.order_hash(part),
             "decoding": [self.data.image_size, self.data.cache_resized, self.data.decode],

@@ -50,9 +50,12 @@ def write_bytes(
             stream.flush()
             if lasting:
                 os.fsync(stream.fileno())
-            if not replace:
-                return _linked(temporary, path)
-            temporary.replace(path)
+            if replace:
+                temporary.replace(path)
+            elif not _linked(temporary, path):
+                return False
+            if lasting:
+                _sync(path.parent)
             return True
     except (OSError, RuntimeError) as error:
         fault = error if isinstance(error, OSError) else error.__context__  # torch.save wraps it in a RuntimeError
@@ -62,6 +65,16 @@ def write_bytes(
             where=path.absolute(),
             hint="make the folder writable, free some disk space, or choose another folder",
         ) from error
+
+
+def _sync(folder: Path) -> None:
+    """Wait until the disk has the names in a folder, where the system has a way to."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _linked(temporary: Path, path: Path) -> bool:

@@ -188,10 +188,11 @@ def fit_temperature(logits: Logits, labels: Tensor, weight: Tensor | None = None
         weight: (N,) of the images, at least 0; None for equal ones. See ``ltbench.metrics.temperature``.
         added: (C,) to add to scaled logits, e.g. the logarithm of a prior.
     """
-    each = torch.ones(len(labels), dtype=torch.float64) if weight is None else weight.double()
+    device = logits.device
+    each = torch.ones(len(labels), dtype=torch.float64, device=device) if weight is None else weight.double().to(device)
 
     def loss(temperature: float) -> float:
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.zeros((), dtype=torch.float64, device=device)
         for block, its, own in blocks(logits, labels, each):
             losses = F.cross_entropy(scaled_block(block, temperature, added), its, reduction="none").double()
             total += torch.where(own > 0, own * losses, 0.0).sum()  # what has no weight may be impossible

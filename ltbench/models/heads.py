@@ -32,9 +32,21 @@ class CosineLinear(nn.Module):
             return self.scale * F.linear(F.normalize(features.to(dtype), dim=1), directions)
 
 
+class Float32Linear(nn.Linear):
+    """A linear layer that computes in float32 whatever the precision around it.
+
+    In bfloat16 the logits of one image in forty would tie, and the lowest label wins a tie, often the largest class.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C) from (B, D)."""
+        with torch.autocast(features.device.type, enabled=False):
+            return super().forward(features.to(torch.promote_types(features.dtype, self.weight.dtype)))
+
+
 def linear(features: int, classes: int) -> nn.Linear:
     """An ordinary linear classifier with Kaiming-normal weights, as in the CIFAR ResNets."""
-    layer = nn.Linear(features, classes)
+    layer = Float32Linear(features, classes)
     nn.init.kaiming_normal_(layer.weight)
     return layer
 

@@ -145,7 +145,7 @@ def _locate(given: str, backbone: str) -> tuple[str, Path, PretrainedCfg | None]
         return f"{OWN}:{backbone}", _own(backbone), None
     if given.startswith(_HUB):
         identifier = given.removeprefix(_HUB)
-        config = json.loads(_from_hub(identifier, ("config.json",)).read_text(encoding="utf-8"))
+        config = _settings_in(_from_hub(identifier, ("config.json",)))
         return given, _from_hub(identifier, _FILES), _described(config, backbone, given)
     path = Path(given.removeprefix(_FOLDER)).expanduser().absolute()
     if not path.is_dir():
@@ -162,11 +162,14 @@ def _locate(given: str, backbone: str) -> tuple[str, Path, PretrainedCfg | None]
     config_file = path / "config.json"
     if not config_file.is_file():
         return str(path), file, None
+    return str(path), file, _described(_settings_in(config_file), backbone, config_file)
+
+
+def _settings_in(file: Path) -> Any:
     try:
-        config = json.loads(read_text(config_file))
+        return json.loads(read_text(file))
     except ValueError as error:
-        raise LtbenchError(f"the file is no JSON: {error}", where=config_file) from None
-    return str(path), file, _described(config, backbone, config_file)
+        raise LtbenchError(f"the file is no JSON: {error}", where=file) from None
 
 
 def _described(config: Any, backbone: str, where: object) -> PretrainedCfg:
@@ -193,7 +196,10 @@ def _remembered(given: str, backbone: str) -> Weights:
         raise LtbenchError(
             f"the weights {given[:19]}... have not been used on this machine", where="--weights", hint=hint
         )
-    source = json.loads(memory.read_text(encoding="utf-8"))["weights"]
+    try:
+        source = str(json.loads(memory.read_text(encoding="utf-8"))["weights"])
+    except (ValueError, KeyError, TypeError):
+        raise LtbenchError("what is remembered of the weights cannot be read", where=memory, hint=hint) from None
     own, _, named = source.partition(":")
     found = find_weights(OWN, named) if own == OWN else find_weights(source, backbone)
     if found.name != given:

@@ -63,6 +63,7 @@ def hardware(device: torch.device) -> dict[str, Any]:
     }
     if device.type == "cuda":
         found["accelerator"] = torch.cuda.get_device_name(device)
+        found["tf32_convolutions"] = torch.backends.cudnn.allow_tf32  # torch's default where the GPU has them
     return found
 
 

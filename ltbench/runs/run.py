@@ -134,7 +134,8 @@ def _new_result(
     except (TrainingFailedError, torch.OutOfMemoryError) as error:
         if several and isinstance(error, torch.OutOfMemoryError):
             raise out_of_memory(error) from None  # not stored: the others know nothing of it
-        checkpoint.delete()
+        if isinstance(error, TrainingFailedError):  # what lacked memory may go on where there is more
+            checkpoint.delete()
         reason = str(error).splitlines()[0]
         result = make_result(planned, options, "failed", started, reason=reason, base_runs=base_runs)
     except (LtbenchError, Warning):  # a warning is raised for whoever has asked Python for that

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ltbench.errors import LtbenchWarning
+from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.files.atomic import write_bytes
 from ltbench.method import Method
 from ltbench.training.distributed.process_group import ALONE, Group
@@ -52,7 +52,11 @@ class Checkpoint:
         self._saved = time.monotonic()
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The stored state, or None if there is none that can be read; on the CPU if it comes from another process."""
+        """The stored state, or None if there is none or it is damaged; on the CPU if it comes from another process.
+
+        Raises:
+            LtbenchError: if the file cannot be read now, e.g. for lack of memory.
+        """
         return self.group.broadcast_object(lambda: self._load(device if self.group.size == 1 else torch.device("cpu")))
 
     def _load(self, device: torch.device) -> dict[str, Any] | None:
@@ -60,6 +64,13 @@ class Checkpoint:
             return None
         try:
             state: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
+        except (torch.OutOfMemoryError, OSError) as error:  # no fault of the file, whose training is not to be lost
+            reason = (error.strerror if isinstance(error, OSError) else None) or _first_line(error)
+            raise LtbenchError(
+                f"the checkpoint cannot be read: {reason}",
+                where=self.path,
+                hint="run the command again when that is mended, or delete the file to start anew",
+            ) from None
         except Exception as error:  # torch raises a dozen kinds for a damaged file
             message = f"the checkpoint {self.path} cannot be read ({type(error).__name__}): training starts anew"
             warnings.warn(message, LtbenchWarning, stacklevel=2)
@@ -70,6 +81,10 @@ class Checkpoint:
         """Remove the file, if it is there."""
         if self.group.is_main:
             self.path.unlink(missing_ok=True)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 class NoCheckpoint(Checkpoint):
@@ -143,8 +158,10 @@ class TrainingState:
         initial = {name: value.clone() for name, value in self.method.state_dict().items()}
         try:
             return self._restore(stored, stages, start_stage)
+        except torch.OutOfMemoryError:  # which is a RuntimeError
+            raise
         except _MISFITS as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            reason = _first_line(error)
             message = f"the checkpoint {checkpoint.path} does not fit the run ({reason}): training starts anew"
             warnings.warn(message, LtbenchWarning, stacklevel=4)
             self.method.load_state_dict(initial)
@@ -183,6 +200,8 @@ def load_trained(method: Method, checkpoint: Checkpoint, device: torch.device) -
         return False
     try:
         method.load_state_dict(state["method"])
+    except torch.OutOfMemoryError:
+        raise
     except _MISFITS:  # of another network, or no weights at all
         return False
     return True

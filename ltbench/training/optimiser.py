@@ -76,9 +76,11 @@ class StageSetup:
         if recipe.optimizer != "sgd":
             made: torch.optim.Optimizer = create_optimizer_v2(groups, opt=recipe.optimizer, lr=recipe.lr)
             return made
+        if self.recorded:  # a tensor each: one for all would have the scale of the last group
+            groups = [{**group, "lr": torch.tensor(recipe.lr, device=self.device)} for group in groups]
         return torch.optim.SGD(
             groups,
-            lr=torch.tensor(recipe.lr, device=self.device) if self.recorded else recipe.lr,
+            lr=recipe.lr,
             momentum=recipe.momentum,
             nesterov=recipe.nesterov,
             fused=self.recorded or None,  # the only one that reads its learning rate from a tensor

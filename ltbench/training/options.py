@@ -13,7 +13,7 @@ class TrainOptions:
     """How training is carried out; what is trained, and for how long, is the recipe's to say.
 
     Only the precision changes results by more than rounding, and the number of processes and ``accumulate`` where
-    batch norm sees fewer images for them.
+    batch norm sees fewer images for them, or dropout draws its masks for each process and micro-batch.
     """
 
     checkpoint: Checkpoint = field(default_factory=NoCheckpoint)

@@ -161,8 +161,8 @@ class SharpnessAwareGradient:
     def _norm(self, kept: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """The norm of all gradients together; of sharded ones over all processes."""
         norms = torch.stack(torch._foreach_norm([local_shard(gradient) for _, gradient in kept]))
-        divided = torch.tensor([is_sharded(weight) for weight, _ in kept], device=norms.device)
-        if self.gradient.options.shard:
+        if self.gradient.options.shard:  # whose steps are not recorded, as a copy to the GPU could not be
+            divided = torch.tensor([is_sharded(weight) for weight, _ in kept], device=norms.device)
             squares = norms.square()
             others = (squares * divided).sum()
             self.gradient.options.group.all_reduce([others])

@@ -65,7 +65,7 @@ def fit(
         KeyboardInterrupt: passed on, once the state is saved.
     """
     options = options or TrainOptions()
-    with torch.random.fork_rng(), stop_requests() as stop_requested:
+    with rng.restored(), stop_requests() as stop_requested:
         batches = TrainingBatches(method, train, unlabelled, recipe, seed, options.group)
         trainer = _Trainer(method, batches, recipe, seed, options, stop_requested)
         trainer.run()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ltbench.errors import LtbenchError
+from ltbench.files import atomic
 from ltbench.files.output import write_text
 
 
@@ -101,3 +102,14 @@ def test_reports_go_through_a_link(cli, tmp_path, make_result, style):
     assert cli("report", "--format", style, "--output", "report").code == 0
     assert (tmp_path / "report").is_symlink()
     assert "ce" in (tmp_path / "page").read_text()
+
+
+def test_what_must_last_waits_for_the_disk_to_have_the_file_and_its_name(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(stat.S_IFMT(os.fstat(descriptor).st_mode)))
+    for replace in (True, False):
+        atomic.write_bytes(tmp_path / f"{replace}.txt", lambda stream: stream.write(b"x"), replace=replace)
+        assert synced == [stat.S_IFREG, stat.S_IFDIR]
+        synced.clear()
+    atomic.write_bytes(tmp_path / "cache.txt", lambda stream: stream.write(b"x"), lasting=False)
+    assert synced == []

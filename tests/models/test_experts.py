@@ -121,3 +121,16 @@ def test_dividing_leaves_initial_weights_as_they_were_drawn():
     ):
         expected = drawn.state_dict()
         assert all(torch.equal(value, expected[name]) for name, value in made.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+def test_logits_are_float32_whatever_the_precision_around_them(kind):
+    """In bfloat16 many would tie, and the lowest label would win."""
+    torch.manual_seed(0)
+    head, features = HEADS[kind](64, 100), torch.randn(500, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = head(features)
+        narrow = head(features.bfloat16())
+    assert logits.dtype == narrow.dtype == torch.float32
+    torch.testing.assert_close(logits, head(features))
+    assert all(len(row.unique()) == 100 for row in logits)

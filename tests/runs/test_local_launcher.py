@@ -299,7 +299,7 @@ def test_ctrl_c_stops_all_runs_which_save_and_go_on_one_after_the_other(cli, tmp
         130,
         "",
         "ltbench: interrupted; the same command resumes from the last checkpoint (without --rerun), "
-        "a download where it stopped\n",
+        "or most downloads where they stopped\n",
     ]
     assert not any(map(alive, workers))
     assert outcomes(tmp_path) == [(0, "interrupted"), (1, "interrupted")]

@@ -305,5 +305,5 @@ def test_a_full_disk_ends_a_search_which_goes_on_when_there_is_room(search, tmp_
 def test_a_trial_of_somebody_elses_making_is_refused(search, tmp_path, at_once):
     search(1)
     study_in(tmp_path / "search").add_trial(optuna.trial.create_trial(value=99.0))
-    with pytest.raises(LtbenchError, match="trial 1 of the search was not made by ltbench tune"):
+    with pytest.raises(LtbenchError, match="trial 2 of the search was not made by ltbench tune"):
         search(2)

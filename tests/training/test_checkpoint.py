@@ -5,6 +5,7 @@ import torch
 
 from ltbench import registry
 from ltbench.conformance import Subject
+from ltbench.errors import LtbenchError
 
 
 @pytest.fixture
@@ -57,3 +58,34 @@ def test_a_listener_is_told_of_every_step(subject, tmp_path):
     assert updates[0].message == "train, epoch 1/6"
     assert updates[-1].message == "train, epoch 6/6"
     assert updates[-1].history.images == 6 * 33
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory.\nand so on"), "CUDA out of memory"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_read_now_is_not_lost(stopped, subject, monkeypatch, error, words):
+    """It would be, if training began anew and saved."""
+    content = stopped.read_bytes()
+
+    def fails(*args, **options):
+        raise error
+
+    monkeypatch.setattr(torch, "load", fails)
+    with pytest.raises(LtbenchError, match=f"the checkpoint cannot be read: {words}"):
+        subject.fit(subject.make(), stopped, every=0.0)
+    assert stopped.read_bytes() == content
+
+
+def test_memory_that_lacks_while_momentum_is_read_is_no_misfit(stopped, subject, monkeypatch):
+    def fails(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(torch.optim.SGD, "load_state_dict", fails)
+    content = stopped.read_bytes()
+    with pytest.raises(torch.OutOfMemoryError):
+        subject.fit(subject.make(), stopped, every=0.0)
+    assert stopped.read_bytes() == content

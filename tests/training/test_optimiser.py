@@ -17,7 +17,7 @@ from ltbench.method.build import build_method
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import resolve
 from ltbench.runs.run import run
-from ltbench.training.optimiser import StageSetup
+from ltbench.training.optimiser import StageSetup, set_lr
 
 OPTIMIZERS = ["sgd", "adamw", "nadamw", "lamb", "lion"]
 CPU = torch.device("cpu")
@@ -112,6 +112,23 @@ def test_a_stage_of_its_own_rates_keeps_them(made):
     assert found["network.heads.0.weight"][0] == 1.0
 
 
+def test_rates_are_the_same_whether_steps_are_recorded_or_not(made):
+    """Recorded steps read each group's rate from a tensor, which must be the group's own."""
+    method, _ = made()
+    stage = Stage("all", lr_scale={"network.heads": 0.2})
+    rates = []
+    for recorded in (False, True):
+        setup = StageSetup(method, Recipe(), CPU, recorded=recorded)
+        setup.freeze(stage)
+        optimiser = setup.optimiser(stage)
+        for lr in (0.1, 0.01):
+            set_lr(optimiser, lr)
+            rates.append({group["scale"]: pytest.approx(float(group["lr"])) for group in optimiser.param_groups})
+    assert rates[:2] == rates[2:]
+    assert set(rates[0]) == {1.0, 0.2}
+    assert rates[0][0.2] != rates[0][1.0]
+
+
 def test_a_network_without_layers_has_no_rates_by_layer(made, monkeypatch):
     monkeypatch.delattr("ltbench.models.resnet_cifar.CifarResNet.group_matcher")
     made(layer_decay=1.0)
@@ -158,6 +175,7 @@ def test_the_checkpoints_of_older_versions_fit():
         ({"optimizer": "adam_w"}, "optimizer"),
         ({"layer_decay": 0}, "layer_decay"),
         ({"layer_decay": 1.5}, "layer_decay"),
+        ({"momentum": 0}, "add nesterov = false"),
     ],
 )
 def test_settings_that_cannot_be(change, said, tmp_path, cli):

@@ -1,5 +1,6 @@
 """Runs that are really killed end with the same weights and metrics, bit for bit."""
 
+import dataclasses
 import functools
 import json
 import multiprocessing
@@ -279,3 +280,22 @@ def test_a_checkpoint_that_holds_a_list_is_not_taken_up(finished_run, tmp_path):
         RunConfig(method="ce", backbone="cifar_resnet8", epochs=1), RunOptions(device="cpu", out=tmp_path / "runs")
     )
     assert again.metrics == result.metrics
+
+
+@pytest.mark.slow
+def test_a_run_that_lacked_memory_goes_on_where_it_was(undisturbed, tmp_path, monkeypatch):
+    """For example since another program on the GPU needed it for a while."""
+    config, options = small("rehead"), RunOptions(out=tmp_path / "out", device="cpu", checkpoint_every=0)
+    left = iter(range(10))
+
+    def lacks(update):
+        if update.message and next(left, None) is None:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nand so on")
+
+    failed = run(config, dataclasses.replace(options, listener=lacks))
+    assert (failed.status, failed.reason) == ("failed", "CUDA out of memory.")
+    checkpoint = paths.cache_dir() / "runs" / failed.run_id / "checkpoint.pt"
+    assert torch.load(checkpoint, weights_only=True)["history"]["images"] > 0
+    assert run(config, options).status == "done"
+    whole, _ = undisturbed("rehead")
+    assert_same(whole, outcome(paths.cache_dir(), tmp_path / "out"))

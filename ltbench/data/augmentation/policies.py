@@ -64,7 +64,8 @@ def autoaugment_cifar10(images: Tensor, draws: Tensor) -> Tensor:
     """The policy that AutoAugment found on CIFAR-10 (Cubuk et al., CVPR 2019).
 
     One of 25 sub-policies is drawn; each of its two operations is carried out with its own probability, upwards or
-    downwards with equal chance where that means something. Magnitudes are those of torchvision.
+    downwards with equal chance where that means something. Magnitudes are those of torchvision. Pixels that a movement
+    brings in are black, and moved ones the nearest; a class that many authors' codes share has grey (128) there.
 
     Args:
         images: (B, C, H, W) uint8.
