@@ -73,7 +73,9 @@ def _found(run: str, results: list[Path] | None) -> "tuple[Result, Path]":
     return find_run(run, results or [DEFAULT_RESULTS])
 
 
-def _restored(result: "Result", path: Path, data_dir: Path | None, device: str) -> "Predictor":
+def _restored(
+    result: "Result", path: Path, data_dir: Path | None, device: str, *, exported: bool = False
+) -> "Predictor":
     """The predictor of a stored run, with its weights."""
     from ltbench.cli.reproduce import reproduce_command
     from ltbench.deploy.predictor import describe, restore
@@ -82,7 +84,7 @@ def _restored(result: "Result", path: Path, data_dir: Path | None, device: str) 
 
     card = describe(result, data_folder(data_dir))
     remake = external.command(result) or reproduce_command(result, path)
-    return restore(card, choose_device(device), remake=remake)
+    return restore(card, choose_device(device), remake, exported=exported)
 
 
 def export(
@@ -109,7 +111,7 @@ def export(
         from ltbench.deploy import export as exporting
 
     exporting.check_packages(style)
-    predictor = _restored(*found_run, data_dir, "cpu")
+    predictor = _restored(*found_run, data_dir, "cpu", exported=True)
     card = predictor.card
     path = output or Path(f"{card.config.method}-{card.run_id}{exporting.FORMATS[style].suffix}")
     difference = exporting.export(predictor, style, path)

@@ -125,18 +125,18 @@ def build(card: Card) -> Predictor:
     Raises:
         LtbenchError: if its method is not known here, or has changed since.
     """
-    encoder = _encoder(card, None)
+    encoder = _encoder(card, None, "fp32")
     return _with_encoder(_build_trained(card, encoder), encoder)
 
 
-def _encoder(card: Card, weights: Weights | None) -> Encoder | None:
+def _encoder(card: Card, weights: Weights | None, precision: str) -> Encoder | None:
     """The frozen network before a head; None for a run that has trained the whole network."""
     config = card.config
     if config.train != "head":
         return None
     assert config.backbone is not None
     assert config.image_size is not None
-    return Encoder(config.backbone, weights, channels=card.input[0], image_size=config.image_size, precision="fp32")
+    return Encoder(config.backbone, weights, channels=card.input[0], image_size=config.image_size, precision=precision)
 
 
 def _with_encoder(predictor: Predictor, encoder: Encoder | None) -> Predictor:
@@ -188,13 +188,14 @@ def checkpoint_of(card: Card) -> Checkpoint:
     return Checkpoint(path, settings=settings_text(card.config))
 
 
-def restore(card: Card, device: torch.device, remake: str) -> Predictor:
+def restore(card: Card, device: torch.device, remake: str, *, exported: bool = False) -> Predictor:
     """A run's predictor with its weights from the cache, on the device.
 
     Args:
         card: of the run.
         device: to predict on.
         remake: the command that makes the weights, for the user.
+        exported: whether it is for a file, whose numbers are all float32; else a frozen network computes as in the run.
 
     Raises:
         LtbenchError: if they are not there, or not finite.
@@ -202,7 +203,8 @@ def restore(card: Card, device: torch.device, remake: str) -> Predictor:
     config, checkpoint = card.config, checkpoint_of(card)
     encoder = None
     if config.train == "head" and config.weights is not None and config.backbone is not None:
-        encoder = _encoder(card, find_weights(config.weights, config.backbone))
+        precision = "fp32" if exported else config.precision
+        encoder = _encoder(card, find_weights(config.weights, config.backbone), precision)
     predictor = _build_trained(card, encoder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a damaged file: that training would begin anew

@@ -333,6 +333,14 @@ def test_photographs_get_the_logits_of_the_evaluation(config, options, folder):
 
 
 @pytest.mark.slow
+def test_a_frozen_network_computes_as_in_the_run_but_in_a_file_in_float32(config, options, folder):
+    card = describe(ltbench.run(config.replace(precision="bf16"), options), folder)
+    for exported, precision in ((False, "bf16"), (True, "fp32")):
+        predictor = restore(card, torch.device("cpu"), "a command", exported=exported)
+        assert predictor.method.network.trunk[0].precision == precision
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["safetensors", "onnx"])
 def test_an_exported_file_holds_the_frozen_network(kind, config, options, folder, cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
