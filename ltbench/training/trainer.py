@@ -190,6 +190,8 @@ class _Trainer:
         self.finite_steps.fill_(state.step)
         for step in range(state.step, len(batches)):
             state.step = step
+            if batches.sizes[step] < 2 * self.group.size:  # one without images adds nothing to its statistics
+                average_running_statistics(self.method, self.group)
             self._train_step(take_step, batches.batch(step), self._progress(stage, len(batches)), batches.sizes[step])
             state.step = step + 1
             message = f"{stage.name}, epoch {state.epoch + 1}/{planned.epochs}"

@@ -341,7 +341,7 @@ def test_neighbours_share_statistics_as_the_parts_of_one_process_do(together, do
 
 
 @pytest.mark.slow
-def test_process_local_statistics_are_equal_in_all_processes_after_every_epoch(together, tmp_path, monkeypatch):
+def test_process_local_statistics_are_equal_in_all_processes_after_every_epoch(together, doubled, tmp_path):
     run_epoch = training._Trainer._run_stage
 
     def work(group):
@@ -368,6 +368,22 @@ def test_process_local_statistics_are_equal_in_all_processes_after_every_epoch(t
     assert len(first) == len(set(first)) == 2
     assert all(hashes == first for hashes, _ in others)
     assert divisions == [division(3, 1, 5)]
+
+
+@pytest.mark.slow
+def test_statistics_do_not_depend_on_when_checkpoints_are_saved(together, doubled, tmp_path):
+    """They are put together then; in the last step of an epoch, of 6 images, one of four processes has none."""
+
+    def work(group):
+        ways = {"every step": 0.0, "never": 1e9}
+        with pytest.warns(LtbenchWarning, match="batch norm sees"):
+            return [
+                trained(registry.method("ce"), tmp_path / f"{way}.pt", group, build=resnet, recipe=SHORT, every=every)
+                for way, every in ways.items()
+            ]
+
+    for often, never in together(4, work):
+        assert_agree(often, never, tolerance=1e-12)
 
 
 @pytest.mark.slow

@@ -207,7 +207,7 @@ def average_running_statistics(network: nn.Module, group: Group) -> None:
     """Give all processes the mean of their running statistics.
 
     A running mean is linear in what enters it, so that it does not matter how often this is done, as long as it is
-    done before the statistics are used or saved.
+    done before the statistics are used or saved, and before a step in which a process has no images.
     """
     training = [norm for norm in batch_norms(network) if norm.training]
     buffers = [buffer for norm in training for buffer in (norm.running_mean, norm.running_var)]
