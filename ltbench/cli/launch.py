@@ -10,7 +10,7 @@ from ltbench.errors import LtbenchError
 from ltbench.printable import printable_name
 from ltbench.runs.launchers import job_folder, skypilot, slurm
 from ltbench.runs.launchers.job_folder import JobFolder, TaskOptions
-from ltbench.runs.monitor.tasks import queue_states, task_states
+from ltbench.runs.monitor.tasks import described_run, queue_states, task_states
 from ltbench.runs.suite import described_key, settings_key
 
 if TYPE_CHECKING:
@@ -18,16 +18,19 @@ if TYPE_CHECKING:
     from ltbench.results.schema import Result
 
 
-def not_under_way(configs: "Sequence[RunConfig]", jobs: Path) -> "list[RunConfig]":
+def not_under_way(configs: "Sequence[RunConfig]", jobs: Path, out: Path, data_dir: Path) -> "list[RunConfig]":
     """The runs that no job carries out already; says how many are left out.
 
     Args:
         configs: the runs.
         jobs: folder of all jobs.
+        out: folder of their results.
+        data_dir: folder of their data.
     """
     tasks = task_states(job_folder.job_folders(jobs), queue_states())
-    active = {one.key for one in tasks if one.kind in ("waiting", "running") and one.submitted}
-    kept = [config for config in configs if described_key(config) not in active]
+    active = {one.run for one in tasks if one.kind in ("waiting", "running") and one.submitted}
+    folders = out.absolute(), data_dir.absolute()
+    kept = [config for config in configs if described_run(config, *folders) not in active]
     if len(kept) < len(configs):
         echo_stderr(f"{len(configs) - len(kept)} of them are under way in jobs of {printable_name(str(jobs))}")
     return kept
@@ -74,13 +77,13 @@ def launch(
         LtbenchError: for what an engine refuses, or bad resources.
     """
     table = slurm.ResourceTable(None if emit_skypilot else resources)
-    most = max(table.of(config).max_requeues for config in configs)
+    limits = [table.of(config).max_requeues for config in configs]
     cloud = skypilot.read_resources(resources) if emit_skypilot else None
     if not (emit_array or emit_skypilot):
         slurm.check_installed()
     if emit_skypilot:
         configs = [skypilot.portable(config) for config in configs]
-    job = job_folder.create(jobs, name, configs, options, max_requeues=most, tuning=tuning)
+    job = job_folder.create(jobs, name, configs, options, max_requeues=limits, tuning=tuning)
     count = f"{len(configs)} run{'s' * (len(configs) != 1)}"
     if cloud is not None:
         submit = shlex.join(["sky", "jobs", "launch", str(skypilot.write(job, cloud))])

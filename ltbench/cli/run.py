@@ -190,6 +190,10 @@ def run(
             raise LtbenchError(
                 "each of the two writes a job of its own", where="--emit-array, --emit-skypilot", hint="give one"
             )
+        if launcher != "local" and (emit_array or emit_skypilot):
+            written = "--emit-array" if emit_array else "--emit-skypilot"
+            hint = f"leave out --launch or {written}"
+            raise LtbenchError("a job is launched or written, not both", where=f"--launch, {written}", hint=hint)
         if resources is not None and not elsewhere:
             hint = "add --launch slurm, --emit-array or --emit-skypilot"
             raise LtbenchError("only an engine is asked for resources", where="--resources", hint=hint)

@@ -70,7 +70,8 @@ def fill_command(suite: str, found: Sequence[Cell], folders: Sequence[Path]) -> 
     pairs = dict.fromkeys(zip(folder[::2], folder[1::2], strict=True))  # each once
     out = [] if not folders or folders[0] == DEFAULT_RESULTS else ["--out", str(folders[0])]
     heads = any(cell.config.train == "head" and cell.config.weights is None for cell in found)
-    weights = ["--backbone", "NAME", "--weights", "FILE"] if heads else []
+    unnamed = any(cell.config.backbone is None for cell in found)
+    weights = [*(["--backbone", "NAME"] if unnamed else []), "--weights", "FILE"] if heads else []
     data = [word for pair in pairs for word in pair]
     return shlex.join(["ltbench", "run", "--suite", suite, *data, *weights, *out])
 

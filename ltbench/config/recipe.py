@@ -1,9 +1,9 @@
 """How a network is trained: lengths, rates, augmentation."""
 
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ltbench.config.validation import Fraction, Frozen, NonNegative
 
@@ -30,6 +30,12 @@ class Augment(Frozen):
         None, description="AutoAugment's for CIFAR-10, or RandAugment with two operations of magnitude 10"
     )
     cutout: Fraction = Field(0.0, description="side of a black square at a random place, as a fraction of the side")
+
+    @model_validator(mode="after")
+    def _crop_keeps_something(self) -> "Augment":
+        if self.crop is not None and not 0 < self.crop[0] <= self.crop[1]:
+            raise ValueError(f"crop is {self.crop[0]:g} to {self.crop[1]:g}: the smaller share above 0 comes first")
+        return self
 
 
 class Recipe(Frozen):
@@ -61,6 +67,18 @@ class Recipe(Frozen):
     head_epochs: int = Field(
         0, ge=0, le=MOST_EPOCHS, description="epochs of the head alone, before the others and on pre-trained weights"
     )
+
+    @field_validator("augment", "contrast", mode="before")
+    @classmethod
+    def _augmentation_named(cls, value: Any) -> Any:
+        """An augmentation by its name, as in the files of recipes."""
+        if not isinstance(value, str):
+            return value
+        from ltbench.config.recipes import augmentations  # not above: it imports this
+
+        if value not in augmentations():
+            raise ValueError(f"unknown augmentation '{value}': known are {', '.join(augmentations())}")
+        return augmentations()[value]
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> "Recipe":

@@ -3,6 +3,7 @@
 import statistics
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -26,9 +27,14 @@ from ltbench.training.device import choose_device
 
 
 def stored_results(configs: Iterable[RunConfig], options: RunOptions) -> list[Result]:
-    """The results of some data sets and methods, in the folder of results; what cannot be read is left out."""
+    """The results of some methods on their data sets, and of those that they start from, as far as they can be read."""
     found = []
-    for dataset, method in dict.fromkeys((config.dataset, config.method) for config in configs):
+    pairs = dict.fromkeys((config.dataset, config.method) for config in configs)
+    for config in {(config.dataset, config.method): config for config in configs}.values():
+        with suppress(LtbenchError):  # the run will say it
+            uses = registry.method(config.method).uses(resolve(config, find_weights=False).config)
+            pairs |= dict.fromkeys((config.dataset, base.method) for base in uses.values())
+    for dataset, method in pairs:
         for path in sorted((Store(options.out).folder / dataset_folder(dataset) / method).glob("*.json")):
             try:
                 found.append(read(path))

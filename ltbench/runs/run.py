@@ -200,14 +200,23 @@ def _start_from_base_runs(planned: PlannedRun, method: Method, options: RunOptio
 
 
 def _trained(planned: PlannedRun, options: RunOptions) -> Method:
-    """The trained method of a finished run, trained again if its weights are not in the cache."""
+    """The trained method of a finished run; if its weights are not in the cache, it is trained, or goes on being so.
+
+    Its stored result stays.
+    """
     method, checkpoint = planned.build_method(), planned.checkpoint(options)
-    if not load_trained(method, checkpoint, planned.device):
-        result = _carry_out(planned, replace(options, rerun=True))
+    if load_trained(method, checkpoint, planned.device):
+        return method
+    started, listeners = datetime.now(UTC), RunListeners(planned, options)
+    with _held(planned, options, listeners):
+        if load_trained(method, checkpoint, planned.device):  # another process has trained it meanwhile
+            return method
+        with listeners:
+            result = _new_result(planned, options, _built(planned), listeners, started)
+            listeners.ended(result)
         if result.status != "done" or not load_trained(method, checkpoint, planned.device):
-            raise TrainingFailedError(
-                f"the {planned.config.method} run {planned.run_id} it starts from: {result.reason}"
-            )
+            reason = result.reason or "its weights are not in the cache folder"
+            raise TrainingFailedError(f"the {planned.config.method} run {planned.run_id} it starts from: {reason}")
     return method
 
 

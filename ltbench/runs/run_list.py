@@ -78,8 +78,12 @@ def read_runs(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
         raise LtbenchError("'hyperparameters', 'grid' and 'tuning' must be tables", where=path)
     described = []
     for one in runs:
+        if {"seed", "seeds"} <= one.keys():
+            raise LtbenchError("seed and seeds exclude each other", where=path, hint="give one of the two")
+        own_seeds = one.keys() & {"seed", "seeds"}  # they beat the shared ones, by whichever name
+        usual = {name: value for name, value in shared.items() if not (own_seeds and name in ("seed", "seeds"))}
         merged = {name: {**shared.get(name, {}), **one.get(name, {})} for name in ("hyperparameters", "grid")}
-        for combined in _combinations({**shared, **one, **merged}, path):
+        for combined in _combinations({**usual, **one, **merged}, path):
             described.append(combined)
             if len(described) > MOST_RUNS:
                 raise LtbenchError(f"more than {MOST_RUNS:,} runs", where=path, hint="divide them among several files")

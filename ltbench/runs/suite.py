@@ -1,7 +1,8 @@
 """Suites: TOML files that say what is compared, and which of their runs a folder of results has; without torch."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def distinct(configs: Iterable[RunConfig]) -> list[RunConfig]:
     return list({canonical_json(config.model_dump(mode="json")): config for config in configs}.values())
 
 
-def settings_key(config: RunConfig) -> str:
+def settings_key(config: RunConfig, unstated: Collection[str] = ("image_size",)) -> str:
     """Text by which a run that a suite describes is found among stored ones, whose data and weights are not at hand.
 
     Runs with pre-trained weights are told apart by all but what the weights determine: their hash and image size; runs
@@ -53,20 +54,26 @@ def settings_key(config: RunConfig) -> str:
 
     Args:
         config: of the run, everything filled in, as stored results have it.
+        unstated: settings that the weights determine where there are some.
     """
     pretrained = config.starts_from_weights
     left_out = {"weights", "pretrained", "labels", "label_columns", "keep_classes_without_test_images"}
-    left_out |= {"image_size"} if pretrained else set()
+    left_out |= set(unstated) if pretrained else set()
     return canonical_json([config.model_dump(mode="json", exclude=left_out), pretrained])
 
 
-def described_key(config: RunConfig) -> str:
+def described_key(config: RunConfig, unstated: Collection[str] = ("image_size",)) -> str:
     """``settings_key`` of a run as somebody has described it.
 
     Raises:
         LtbenchError: as ``resolve``.
     """
-    return settings_key(resolve(config, find_weights=False).config)
+    return settings_key(resolve(config, find_weights=False).config, unstated)
+
+
+def _unstated(config: RunConfig) -> frozenset[str]:
+    """What the description of a run leaves to whoever brings the weights."""
+    return frozenset(name for name in ("backbone", "image_size") if getattr(config, name) is None)
 
 
 def done_keys(stored: Iterable[Result]) -> set[str]:
@@ -100,21 +107,26 @@ def cells(configs: Sequence[RunConfig], stored: Iterable[Result]) -> list[Cell]:
         configs: the runs of the suite, as described.
         stored: results, those of other runs included.
     """
-    found: dict[str, Result] = {}
-    for result in stored:
-        if not isinstance(result.config.recipe, Recipe):  # was not trained by ltbench
-            continue
-        key = settings_key(result.config)
-        if key not in found or (result.status == "done" and result.test is not None):
-            found[key] = result
+    trained = [result for result in stored if isinstance(result.config.recipe, Recipe)]  # by ltbench
+
+    @cache
+    def by_key(unstated: frozenset[str]) -> dict[str, Result]:
+        found: dict[str, Result] = {}
+        for result in trained:
+            key = settings_key(result.config, unstated)
+            if key not in found or (result.status == "done" and result.test is not None):
+                found[key] = result
+        return found
+
     grouped: dict[str, list[RunConfig]] = {}
     for config in configs:
         grouped.setdefault(_without_seed(config), []).append(config)
-    return [_cell(same, found) for same in grouped.values()]
+    return [_cell(same, by_key) for same in grouped.values()]
 
 
-def _cell(configs: Sequence[RunConfig], found: Mapping[str, Result]) -> Cell:
-    results = {config.seed: found.get(described_key(config)) for config in configs}
+def _cell(configs: Sequence[RunConfig], by_key: Callable[[frozenset[str]], Mapping[str, Result]]) -> Cell:
+    unstated = _unstated(configs[0])
+    results = {config.seed: by_key(unstated).get(described_key(config, unstated)) for config in configs}
     done = [seed for seed, one in results.items() if one is not None and one.status == "done" and one.test is not None]
     failed = {seed: one.reason or "" for seed, one in results.items() if one is not None and one.status == "failed"}
     return Cell(configs[0], tuple(results), tuple(done), failed)
@@ -127,9 +139,16 @@ def of_suite(configs: Sequence[RunConfig], stored: Mapping[str, Result]) -> list
         configs: the runs of the suite, as described.
         stored: results by run id.
     """
-    wanted = {described_key(config) for config in configs}
+    wanted: dict[frozenset[str], set[str]] = {}
+    for config in configs:
+        unstated = _unstated(config)
+        wanted.setdefault(unstated, set()).add(described_key(config, unstated))
     trained = {run_id: one.config for run_id, one in stored.items() if isinstance(one.config.recipe, Recipe)}
-    return [run_id for run_id, config in trained.items() if settings_key(config) in wanted]
+    return [
+        run_id
+        for run_id, config in trained.items()
+        if any(settings_key(config, unstated) in keys for unstated, keys in wanted.items())
+    ]
 
 
 def _without_seed(config: RunConfig) -> str:

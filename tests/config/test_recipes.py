@@ -149,3 +149,16 @@ def test_a_recipe_file_with_an_unknown_key_is_refused(tmp_path):
         resolve(RunConfig(recipe=str(path)))
     assert str(path) in str(caught.value)
     assert "did you mean epochs" in str(caught.value)
+
+
+def test_a_recipe_in_a_run_may_name_its_augmentation():
+    recipe = RunConfig(recipe={"epochs": 3, "augment": "cifar-rotated"}).recipe
+    assert (recipe.augment.rotation, recipe.augment.padding) == (15, 0.125)
+    with pytest.raises(ValueError, match="unknown augmentation 'cifar-rotate'"):
+        Recipe(augment="cifar-rotate")
+
+
+@pytest.mark.parametrize("crop", [(0.9, 0.1), (0.0, 0.0), (0.0, 1.0)])
+def test_a_crop_keeps_something(crop):
+    with pytest.raises(ValueError, match="the smaller share above 0 comes first"):
+        Augment(crop=crop)

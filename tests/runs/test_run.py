@@ -361,3 +361,28 @@ def test_a_run_that_looks_at_no_images_after_training(options):
 def test_what_is_left_of_the_prior_is_not_known_where_mixing_changes_it(settings, prior, tmp_path):
     config = RunConfig(method="balanced_softmax", epochs=1, hyperparameters=settings)
     assert run(config, RunOptions(out=tmp_path)).method.logit_prior == prior
+
+
+@pytest.mark.slow
+def test_a_teacher_whose_weights_are_lost_goes_on_where_it_was_and_its_result_stays(user_method, options):
+    name = user_method("student", STUDENT)
+    first = run(RunConfig(method=name, epochs=2), options)
+    (teacher,) = options.out.rglob("ce/*.json")
+    stamp = teacher.stat().st_mtime_ns
+    shutil.rmtree(paths.cache_dir() / "runs")
+    begun = []
+
+    def stop(update):
+        if "epoch" in update.message:
+            begun[-1].append(update.history.images)
+            if len(begun) == 1 and len(begun[0]) == 4:
+                raise KeyboardInterrupt
+
+    again = replace(options, rerun=True, checkpoint_every=0, listener=stop)
+    begun.append([])
+    with pytest.raises(KeyboardInterrupt):
+        run(RunConfig(method=name, epochs=2), again)
+    begun.append([])
+    assert run(RunConfig(method=name, epochs=2), again).metrics == first.metrics
+    assert begun[1][0] > begun[0][2], "not from the first image"
+    assert teacher.stat().st_mtime_ns == stamp

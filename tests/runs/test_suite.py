@@ -176,6 +176,28 @@ def test_runs_with_weights_are_found_without_them(make_result):
     assert cells([described.replace(train="all")], [stored])[0].done == ()
 
 
+def test_a_suite_of_frozen_features_is_found_under_any_network_that_it_leaves_open(make_result):
+    described = RunConfig(method="ce", dataset="folder-lt", train="head")
+    given = described.replace(backbone="resnet50", pretrained=True)
+    filled = resolve(given, find_weights=False).config.replace(pretrained=False, weights="0" * 64, image_size=176)
+    stored = make_result().model_copy(update={"config": filled})
+    assert cells([described], [stored])[0].done == (0,)
+    assert of_suite([described], {stored.run_id: stored}) == [stored.run_id]
+    assert cells([given.replace(backbone="resnet18")], [stored])[0].done == ()
+
+
+def test_an_image_size_that_a_suite_states_is_part_of_its_runs(make_result):
+    described = RunConfig(
+        method="ce", dataset="folder-lt", train="head", backbone="resnet50", pretrained=True, image_size=128
+    )
+    filled = resolve(described, find_weights=False).config.replace(pretrained=False, weights="0" * 64)
+    stored = make_result().model_copy(update={"config": filled})
+    assert cells([described], [stored])[0].done == (0,)
+    other = make_result().model_copy(update={"config": filled.replace(image_size=224)})
+    assert cells([described], [other])[0].done == ()
+    assert of_suite([described], {other.run_id: other}) == []
+
+
 def test_runs_with_a_recipe_of_their_own_are_found(store):
     described = CIFAR.replace(recipe={"name": "mine", "epochs": 3})
     assert cells([described], [store(described)])[0].done == (0,)

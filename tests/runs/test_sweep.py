@@ -195,3 +195,16 @@ def test_runs_that_follow_one_another_read_equal_images_once(tmp_path, monkeypat
 def test_text_will_do_for_the_folders_of_options(tmp_path):
     options = RunOptions(out=str(tmp_path / "out"), data_dir=str(tmp_path))
     assert (options.out, options.data_dir) == (tmp_path / "out", tmp_path)
+
+
+@pytest.mark.parametrize(("own", "seeds"), [("seed = 7", [7]), ("seeds = [3, 4]", [3, 4]), ("", [0, 1])])
+def test_seeds_of_a_run_beat_the_shared_ones_by_whichever_name(tmp_path, own, seeds):
+    (tmp_path / "runs.toml").write_text(f'seeds = "0-1"\n[[runs]]\nmethod = "ce"\n{own}\n')
+    described, _ = run_list.read_runs(tmp_path / "runs.toml")
+    assert [config.seed for config in run_list.expand(described, {})] == seeds
+
+
+def test_one_run_has_one_kind_of_seeds(tmp_path):
+    (tmp_path / "runs.toml").write_text('[[runs]]\nmethod = "ce"\nseed = 7\nseeds = "0-4"\n')
+    with pytest.raises(LtbenchError, match="seed and seeds exclude each other"):
+        run_list.read_runs(tmp_path / "runs.toml")

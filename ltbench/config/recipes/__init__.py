@@ -109,7 +109,7 @@ def paper_recipe(own: Mapping[str, Any], table: str, *, where: object) -> Recipe
         raise LtbenchError("a recipe must be a table", where=where, hint=f"write [recipe.{table}]")
     if "like" in values:
         others = {name: one for name, one in own.items() if isinstance(one, dict) and "like" not in one}
-        if values["like"] not in others:
+        if not isinstance(values["like"], str) or values["like"] not in others:
             raise unknown("recipe", str(values["like"]), others, where=where)
         values = {**others[values["like"]], **{key: value for key, value in values.items() if key != "like"}}
     return _parsed({**values, "name": PAPER}, where=where)

@@ -93,7 +93,8 @@ class Job(Frozen):
     """In which the tasks begin."""
     cache: Path
     options: TaskOptions
-    max_requeues: int
+    max_requeues: int | list[int]
+    """How often a task may be requeued: every one, or each."""
     tasks: list[RunConfig]
     """As described."""
 
@@ -164,7 +165,7 @@ def create(
     tasks: Sequence[RunConfig],
     options: TaskOptions,
     *,
-    max_requeues: int = 100,
+    max_requeues: int | Sequence[int] = 100,
     tuning: Mapping[str, Any] | None = None,
 ) -> JobFolder:
     """Make a job folder.
@@ -174,7 +175,7 @@ def create(
         name: beginning of the name of this one.
         tasks: the runs, as described.
         options: of all runs.
-        max_requeues: how often a task may be requeued.
+        max_requeues: how often a task may be requeued: every one, or each.
         tuning: the search that chose the settings, for the results.
 
     Raises:
@@ -195,7 +196,7 @@ def create(
         folder=Path.cwd(),
         cache=paths.cache_dir().absolute(),
         options=options,
-        max_requeues=max_requeues,
+        max_requeues=max_requeues if isinstance(max_requeues, int) else list(max_requeues),
         tasks=list(tasks),
     )
     write_text(path / "job.json", job.model_dump_json(indent=1) + "\n")

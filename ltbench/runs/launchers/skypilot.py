@@ -58,8 +58,14 @@ def portable(config: RunConfig) -> RunConfig:
     """A run as described, without files of this machine: the recipe of a file is in it.
 
     Raises:
-        LtbenchError: for weights in a file.
+        LtbenchError: for weights or a table of labels in a file.
     """
+    if config.labels is not None and Path(config.labels).expanduser().is_absolute():
+        raise LtbenchError(
+            "the machine of the cloud has no such table of labels",
+            where="--labels",
+            hint="put it into the folder of the data, and name it by its place there",
+        )
     if config.weights is not None and config.weights != "timm" and not config.weights.startswith("hf-hub:"):
         raise LtbenchError(
             "the machine of the cloud has no file of weights",

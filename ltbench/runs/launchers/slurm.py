@@ -92,7 +92,7 @@ class ResourceTable:
             for name, check in (("method", registry.check_method), ("dataset", registry.check_dataset)):
                 for value in _names(rule.get(name)):
                     check(value, where=f"{path}, [[resources]]")
-            validated(Resources, {**values, **_without_names(rule)}, where=path, kind="resource")
+            validated(Resources, _merged(values, rule), where=path, kind="resource")
 
     def of(self, config: RunConfig) -> Resources:
         """The resources of a run."""
@@ -101,7 +101,7 @@ class ResourceTable:
             if all(
                 not _names(rule.get(key)) or getattr(config, key) in _names(rule[key]) for key in ("method", "dataset")
             ):
-                found |= _without_names(rule)
+                found = _merged(found, rule)
         return validated(Resources, found, where=self._path, kind="resource")
 
     def groups(self, configs: Sequence[RunConfig]) -> list[tuple[Resources, list[int]]]:
@@ -171,7 +171,9 @@ def submit(job: JobFolder, table: ResourceTable) -> list[Array]:
             signal_delay_s=resources.signal_before,
             setup=resources.setup or None,
             stderr_to_stdout=True,
-            additional_parameters={"requeue": True, **resources.sbatch},
+            additional_parameters={
+                name: value for name, value in {"requeue": True, **resources.sbatch}.items() if value is not False
+            },
             **_asked(resources),
         )
         try:
@@ -260,6 +262,15 @@ def _names(value: Any) -> list[str]:
     if value is None:
         return []
     return [str(one).strip() for one in (value if isinstance(value, list) else str(value).split(","))]
+
+
+def _merged(common: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any]:
+    """Resources with those of a rule, which beat them; further options of sbatch one by one."""
+    own = _without_names(rule)
+    tables = [one.get("sbatch") for one in (common, own)]
+    if all(isinstance(table, dict) for table in tables):
+        own["sbatch"] = {**common["sbatch"], **own["sbatch"]}
+    return {**common, **own}
 
 
 def _without_names(rule: Mapping[str, Any]) -> dict[str, Any]:

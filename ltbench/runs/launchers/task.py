@@ -92,7 +92,8 @@ class Task:
         stopped = self._note("interrupted", "it was stopped")  # first: SLURM may end this process any moment
         if not self._requeue and not slurm_goes_on():
             return stopped
-        most = self.folder.job.max_requeues
+        limits = self.folder.job.max_requeues
+        most = limits if isinstance(limits, int) else limits[self.number]
         if self.attempt > most:
             return self._note("failed", f"it was requeued {most} times and has not ended")
         return self._note("requeued")

@@ -92,6 +92,7 @@ class RunIndex:
 
     def __init__(self, cache: Path, folders: Sequence[Path], jobs: Path | None = None) -> None:
         self.cache, self.jobs = cache, jobs
+        self._caches = [cache]
         self._keys: dict[str, str] = {}
         self._queue: tasks.QueueStates | None = None
         self._asked = -math.inf
@@ -111,8 +112,8 @@ class RunIndex:
         engines = job_folders(self.jobs) if self.jobs is not None else []
         for engine in engines:
             self._add(engine.job.options.out)
-        caches = dict.fromkeys([self.cache, *(engine.job.cache for engine in engines)])
-        for path in (path for cache in caches for path in cache.glob(f"runs/*/{FILE}")):
+        self._caches = list(dict.fromkeys([self.cache, *(engine.job.cache for engine in engines)]))
+        for path in (path for cache in self._caches for path in cache.glob(f"runs/*/{FILE}")):
             try:
                 heartbeat = Heartbeat.model_validate_json(path.read_bytes())
             except FileNotFoundError:  # it has just ended
@@ -192,7 +193,7 @@ class RunIndex:
         )
 
     def _saved(self, run_id: str) -> bool:
-        return (self.cache / "runs" / run_id / "checkpoint.pt").exists()
+        return any((cache / "runs" / run_id / "checkpoint.pt").exists() for cache in self._caches)
 
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)

@@ -9,10 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from ltbench.config import RunConfig
+from ltbench.config import RunConfig, canonical_json
+from ltbench.errors import LtbenchError
 from ltbench.runs.launchers.job_folder import JobFolder, TaskState
 from ltbench.runs.resolve import resolve
-from ltbench.runs.suite import settings_key
+from ltbench.runs.suite import described_key, settings_key
 
 SILENT = 120.0
 """Seconds without a sign of life after which a task is taken for dead where its queue cannot be asked."""
@@ -27,7 +28,7 @@ class TaskStatus:
     job: JobFolder
     number: int
     config: RunConfig
-    """With everything filled in but weights."""
+    """With everything filled in but weights; as described where its method or recipe is not known here."""
     key: str
     """Its settings; see ``ltbench.runs.suite``."""
     kind: Literal["waiting", "running", "ended", "lost"]
@@ -36,6 +37,8 @@ class TaskStatus:
     """What it waits for, or why it was lost or has failed."""
     at: datetime
     """When it was last seen, or its job was made."""
+    run: str
+    """What tells its run from others: see ``described_run``."""
     submitted: bool
     """Whether it is known to be in a queue or to have begun, unlike that of a script that nobody may have submitted."""
 
@@ -51,8 +54,28 @@ def task_states(jobs: Iterable[JobFolder], queue: QueueStates | None) -> Iterato
     for job in jobs:
         ids = _queue_ids(job)
         for number, (config, key) in enumerate(_described(job.path, job.job.created)):
-            latest[key] = _status(job, number, config, key, ids.get(number), queue)
+            found = _status(job, number, config, key, ids.get(number), queue)
+            earlier = latest.get(found.run)
+            # A script that nobody may have submitted takes no place of what is under way.
+            if earlier is None or found.submitted or not (earlier.submitted and earlier.kind in ("waiting", "running")):
+                latest[found.run] = found
     yield from latest.values()
+
+
+def described_run(config: RunConfig, out: Path, data_dir: Path) -> str:
+    """Text that tells a task's run from others before it has a run id: its settings as described, and its folders.
+
+    Args:
+        config: as described.
+        out: folder of results.
+        data_dir: folder of data sets.
+    """
+    try:
+        key = described_key(config)
+    except LtbenchError:
+        key = ""
+    as_written = config.model_dump(mode="json", include={"weights", "labels", "label_columns", "image_size"})
+    return canonical_json([key or config.model_dump(mode="json"), as_written, str(out), str(data_dir)])
 
 
 def queue_states() -> QueueStates | None:
@@ -71,8 +94,21 @@ def queue_states() -> QueueStates | None:
 @lru_cache(maxsize=64)
 def _described(path: Path, created: datetime) -> list[tuple[RunConfig, str]]:
     """The runs of a job, filled in, and their keys; a job's settings do not change."""
-    resolved = (resolve(config, find_weights=False).config for config in JobFolder(path).job.tasks)
-    return [(config, settings_key(config)) for config in resolved]
+    job, found = JobFolder(path).job, []
+    for config in job.tasks:
+        try:
+            resolved = resolve(_in_folder(config, job.folder), find_weights=False).config
+            found.append((resolved, settings_key(resolved)))
+        except LtbenchError:  # its method or recipe is in a file that is not known here
+            found.append((config, canonical_json(config.model_dump(mode="json"))))
+    return found
+
+
+def _in_folder(config: RunConfig, folder: Path) -> RunConfig:
+    """A run as described, with a recipe file as its tasks find it."""
+    if isinstance(config.recipe, str) and config.recipe.endswith(".toml"):
+        return config.replace(recipe=str(folder / config.recipe))
+    return config
 
 
 def _queue_ids(job: JobFolder) -> dict[int, str]:
@@ -103,7 +139,9 @@ def _status(
     at = job.job.created if state is None else state.seen
 
     def status(kind: Literal["waiting", "running", "ended", "lost"], words: str = "") -> TaskStatus:
-        return TaskStatus(job, number, config, key, kind, words, at, submitted=bool(state or queue_id))
+        options = job.job.options
+        run = described_run(_in_folder(job.job.tasks[number], job.job.folder), options.out, options.data_dir)
+        return TaskStatus(job, number, config, key, kind, words, at, run, submitted=bool(state or queue_id))
 
     if state is not None and state.state in ("done", "failed", "interrupted"):
         return status("ended", state.reason or "")

@@ -387,7 +387,79 @@ def test_what_has_failed_is_known_from_results_and_from_job_folders(make_job, ma
         for seed, status in ((4, "failed"), (5, "interrupted"))
     ]
     assert launch.that_failed(configs, tmp_path / "jobs", stored) == [configs[1], configs[2], configs[4]]
-    assert launch.not_under_way(configs, tmp_path / "jobs") == [*configs[:3], *configs[4:]]
+    folders = tmp_path / "runs", tmp_path / "data"
+    assert launch.not_under_way(configs, tmp_path / "jobs", *folders) == [*configs[:3], *configs[4:]]
+
+
+def test_what_is_under_way_is_a_run_of_the_same_data_weights_and_folders(make_job, monkeypatch, tmp_path):
+    monkeypatch.setattr(launch, "queue_states", lambda: None)
+    head = CONFIGS[0].replace(train="head", weights="timm", backbone="resnet18", dataset="folder-lt")
+    job = make_job([head])
+    job.write_state(0, state("running"))
+
+    def kept(config, out="runs", data="data"):
+        return launch.not_under_way([config], tmp_path / "jobs", tmp_path / out, tmp_path / data)
+
+    assert kept(head) == []
+    for other in (
+        head.replace(weights="hf-hub:me/mine"), head.replace(image_size=64), head.replace(labels="labels.csv"),
+    ):  # fmt: skip
+        assert kept(other) == [other]
+    assert kept(head, out="elsewhere") == [head]
+    assert kept(head, data="elsewhere") == [head]
+
+
+def test_a_script_that_nobody_submitted_takes_no_place_of_what_runs(make_job, monkeypatch, tmp_path):
+    monkeypatch.setattr(launch, "queue_states", lambda: None)
+    running = make_job(CONFIGS[:1])
+    running.write_state(0, state("running"))
+    make_job(CONFIGS[:1])
+    assert launch.not_under_way(CONFIGS[:1], tmp_path / "jobs", tmp_path / "runs", tmp_path / "data") == []
+    (shown,) = tasks.task_states(job_folder.job_folders(tmp_path / "jobs"), None)
+    assert (shown.job.path, shown.kind) == (running.path, "running")
+
+
+def test_a_job_whose_method_or_recipe_is_in_a_file_hinders_nobody(make_job, cli, monkeypatch, tmp_path):
+    monkeypatch.setattr(tasks, "queue_states", lambda: None)
+    monkeypatch.setattr(launch, "queue_states", lambda: None)
+    make_job([RunConfig(method="somebodys"), RunConfig(method="ce", recipe="gone.toml"), CONFIGS[0]])
+    view = cli("watch", "--once")
+    assert (view.code, "3 waiting" in view.out) == (0, True)
+    assert launch.not_under_way(CONFIGS[:1], tmp_path / "jobs", tmp_path / "runs", tmp_path / "data") == CONFIGS[:1]
+
+
+def test_each_task_is_requeued_as_often_as_its_resources_say(make_job):
+    job = make_job(CONFIGS[:2], max_requeues=[0, 5])
+    assert JobFolder(job.path).job.max_requeues == [0, 5]
+    states = []
+    for number in (0, 1):
+        job.write_state(number, state("running", attempt=1))
+        one = Task(job, number)
+        one._requeue = True
+        states.append(one._interrupted().state)
+    assert states == ["failed", "requeued"]
+
+
+def test_further_options_of_sbatch_add_up_and_what_is_off_is_left_out(tmp_path, make_job):
+    common = 'sbatch = { nice = 100, requeue = false }\n[[resources]]\nmethod = "ce"\nsbatch = { constraint = "a100" }'
+    resources = table(tmp_path, common).of(CONFIGS[0])
+    assert resources.sbatch == {"nice": 100, "requeue": False, "constraint": "a100"}
+    script = slurm.array_script(make_job(), resources, [0])
+    assert "--nice=100" in script
+    assert "--requeue" not in script
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--launch", "slurm", "--emit-skypilot"), "leave out --launch or --emit-skypilot"),
+        (("--launch", "gpus", "--emit-array"), "leave out --launch or --emit-array"),
+        (("--labels", "/home/me/labels.csv", "--dataset", "folder-lt", "--emit-skypilot"), "no such table of labels"),
+    ],
+)
+def test_what_an_engine_would_drop_is_refused(cli, words, said):
+    done = cli("run", "--method", "ce", *words)
+    assert (done.code, said in done.err) == (2, True), done.err
 
 
 @pytest.mark.slow
