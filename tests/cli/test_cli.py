@@ -127,7 +127,6 @@ def test_a_file_with_a_list_of_runs(cli, tmp_path):
         [[runs]]
         method = "balanced_softmax"
         seed = 5
-        seeds = [5]
     """)
     assert cli("run", "--config", "runs.toml", "--device", "cpu", "--out", "out").code == 0
     results = stored(tmp_path / "out")
