@@ -66,6 +66,11 @@ class LtbenchNotice(_Printable):
     """Something that ltbench has done and the user will want to know, e.g. a file that it has written beside theirs."""
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, in a line; its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def unknown(kind: str, name: str, known: Iterable[str], *, where: object = None) -> LtbenchError:
     """The error for an unknown name, with the nearest known ones."""
     names = sorted(known)

@@ -45,9 +45,8 @@ def keep_remaining(
     def kept() -> "tuple[int, list[RunConfig]]":
         found = not_done = left(configs, options, stored)
         found = that_failed(found, jobs, stored) if retry else found
-        return len(configs) - len(not_done), not_under_way(
-            found, jobs, options.out, options.data_dir
-        ) if elsewhere else found
+        found = not_under_way(found, jobs, options.out, options.data_dir) if elsewhere else found
+        return len(configs) - len(not_done), found
 
     done, remaining = options.group.broadcast_object(kept)
     if not options.group.is_main:

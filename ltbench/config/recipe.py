@@ -74,11 +74,9 @@ class Recipe(Frozen):
         """An augmentation by its name, as in the files of recipes."""
         if not isinstance(value, str):
             return value
-        from ltbench.config.recipes import augmentations  # not above: it imports this
+        from ltbench.config.recipes import augmentation  # not above: it imports this
 
-        if value not in augmentations():
-            raise ValueError(f"unknown augmentation '{value}': known are {', '.join(augmentations())}")
-        return augmentations()[value]
+        return augmentation(value, where="recipe.augment, recipe.contrast")
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> "Recipe":

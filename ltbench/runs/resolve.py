@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltbench import registry
 from ltbench.config import FEATURE_VIEWS, Recipe, ResolvedRun, RunConfig, recipes, validated
-from ltbench.errors import LtbenchError, UnsuitableMethodError, unknown
+from ltbench.errors import LtbenchError, UnsuitableMethodError, first_line, unknown
 from ltbench.method.declaration import Declaration
 from ltbench.method.search_space import Choice, Range
 from ltbench.models import network_names
@@ -185,7 +185,7 @@ def check_search(config: RunConfig, space: Mapping[str, Range | Choice]) -> Reso
                 if isinstance(space[name], Choice) or value in its[:2]:
                     raise
                 raise LtbenchError(
-                    f"a search of {name} from {its[0]:g} to {its[1]:g} draws {value:g}, too: {_first_line(error)}",
+                    f"a search of {name} from {its[0]:g} to {its[1]:g} draws {value:g}, too: {first_line(error)}",
                     where=f"the range of {name}",
                     hint="give a range of whole numbers a step: step = 1" if all(map(_is_whole, its[:2])) else None,
                 ) from None
@@ -194,10 +194,6 @@ def check_search(config: RunConfig, space: Mapping[str, Range | Choice]) -> Reso
 
 def _is_whole(value: Any) -> bool:
     return float(value).is_integer()
-
-
-def _first_line(error: LtbenchError) -> str:
-    return str(error).partition("\n")[0]
 
 
 def _within(option: Range) -> float:

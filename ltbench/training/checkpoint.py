@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.errors import LtbenchError, LtbenchWarning, first_line
 from ltbench.files.atomic import write_bytes
 from ltbench.method import Method
 from ltbench.training.distributed.process_group import ALONE, Group
@@ -65,7 +65,7 @@ class Checkpoint:
         try:
             state: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
         except (torch.OutOfMemoryError, OSError) as error:  # no fault of the file, whose training is not to be lost
-            reason = (error.strerror if isinstance(error, OSError) else None) or _first_line(error)
+            reason = (error.strerror if isinstance(error, OSError) else None) or first_line(error)
             raise LtbenchError(
                 f"the checkpoint cannot be read: {reason}",
                 where=self.path,
@@ -81,10 +81,6 @@ class Checkpoint:
         """Remove the file, if it is there."""
         if self.group.is_main:
             self.path.unlink(missing_ok=True)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 class NoCheckpoint(Checkpoint):
@@ -161,7 +157,7 @@ class TrainingState:
         except torch.OutOfMemoryError:  # which is a RuntimeError
             raise
         except _MISFITS as error:
-            reason = _first_line(error)
+            reason = first_line(error)
             message = f"the checkpoint {checkpoint.path} does not fit the run ({reason}): training starts anew"
             warnings.warn(message, LtbenchWarning, stacklevel=4)
             self.method.load_state_dict(initial)

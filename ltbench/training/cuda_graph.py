@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ltbench.errors import first_line
 from ltbench.method import Batch, Progress
 
 Work = Callable[[], None]
@@ -88,11 +89,6 @@ class RecordedStep:
             self.recorder = None
             self.recordings.clear()
             self.optimiser.zero_grad(set_to_none=True)
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in a line."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def batch_shape(batch: Batch) -> Any:

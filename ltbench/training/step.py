@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ltbench.errors import first_line
 from ltbench.method import Batch, Method, Progress
-from ltbench.training.cuda_graph import InnerStep, RecordedStep, Recorder, batch_shape, first_line
+from ltbench.training.cuda_graph import InnerStep, RecordedStep, Recorder, batch_shape
 from ltbench.training.distributed.batch_norm import sync_group_size
 from ltbench.training.gradient import Gradient, SummedGradient
 from ltbench.training.options import TrainOptions

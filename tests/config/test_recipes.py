@@ -154,7 +154,7 @@ def test_a_recipe_file_with_an_unknown_key_is_refused(tmp_path):
 def test_a_recipe_in_a_run_may_name_its_augmentation():
     recipe = RunConfig(recipe={"epochs": 3, "augment": "cifar-rotated"}).recipe
     assert (recipe.augment.rotation, recipe.augment.padding) == (15, 0.125)
-    with pytest.raises(ValueError, match="unknown augmentation 'cifar-rotate'"):
+    with pytest.raises(LtbenchError, match=r"unknown augmentation 'cifar-rotate'(?s:.*)did you mean cifar-rotated"):
         Recipe(augment="cifar-rotate")
 
 

@@ -122,13 +122,22 @@ def augmentations() -> dict[str, Augment]:
     return {name: validated(Augment, values, where="augmentations.toml") for name, values in content.items()}
 
 
+def augmentation(name: str, *, where: object) -> Augment:
+    """The augmentation of a name.
+
+    Raises:
+        LtbenchError: for an unknown one, with the nearest known ones.
+    """
+    known = augmentations()
+    if name not in known:
+        raise unknown("augmentation", name, known, where=where)
+    return known[name]
+
+
 def _parsed(values: Mapping[str, Any], *, where: object) -> Recipe:
     """A recipe as TOML has it: with an augmentation as a table, or by its name."""
     whole = dict(values)
     for key in ("augment", "contrast"):
         if isinstance(whole.get(key), str):
-            known = augmentations()
-            if whole[key] not in known:
-                raise unknown("augmentation", whole[key], known, where=where)
-            whole[key] = known[whole[key]]
+            whole[key] = augmentation(whole[key], where=where)
     return validated(Recipe, whole, where=where)

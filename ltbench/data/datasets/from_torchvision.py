@@ -19,7 +19,7 @@ from ltbench.data.datasets import idx
 from ltbench.data.datasets.base import Source
 from ltbench.data.datasets.torchvision_parts import Part, class_names, decoded, files_of, parameters
 from ltbench.data.images import LabelledImages, RawData
-from ltbench.errors import LtbenchError, LtbenchWarning, unknown
+from ltbench.errors import LtbenchError, LtbenchWarning, first_line, unknown
 
 PREFIX = "torchvision:"
 TEST_SHARE = 0.2
@@ -203,7 +203,7 @@ class TorchvisionSource(Source):
             if download:
                 failed = "the download failed" if self.declared.download else "torchvision does not download it"
                 raise LtbenchError(
-                    f"{self.name}: {failed}: {_first_line(error)}",
+                    f"{self.name}: {failed}: {first_line(error)}",
                     where=root,
                     hint=f"fetch it by hand, so that there is {self.declared.found_by} in the folder; "
                     f"{_PAGE}{self._torchvision_name} says from where",
@@ -228,7 +228,7 @@ class TorchvisionSource(Source):
         told = re.search(r"pip install ([\w.-]+)", str(error))  # torchvision raises a RuntimeError of some packages
         if isinstance(error, ImportError) or told is not None:
             package = getattr(error, "name", None) or (told[1] if told is not None else "it")
-            what = f"{self.name} takes a package: {_first_line(error)}"
+            what = f"{self.name} takes a package: {first_line(error)}"
             return LtbenchError(what, where=folder.absolute(), hint=f"pip install {package}")
         what = f"its {part} images are" if part else "it is"
         get = self.command("prepare", folder)
@@ -236,7 +236,7 @@ class TorchvisionSource(Source):
         if self.declared.download:
             hint = f"run: {get}; if that does not help, delete the damaged files in {self.declared.found_by} first"
         return LtbenchError(
-            f"{self.name}: {what} missing, damaged or incomplete: {_first_line(error)}",
+            f"{self.name}: {what} missing, damaged or incomplete: {first_line(error)}",
             where=folder.absolute(),
             hint=hint,
         )
@@ -282,10 +282,6 @@ class TorchvisionSource(Source):
             if (published := self.declared.images.get(part, size)) != size:
                 message = f"{self.name}: {size:,} {part} images are there, {published:,} are published"
                 warnings.warn(message, LtbenchWarning, stacklevel=3)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _in_memory(parts: Mapping[str, Part], names: Sequence[str]) -> RawData:

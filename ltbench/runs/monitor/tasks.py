@@ -53,8 +53,8 @@ def task_states(jobs: Iterable[JobFolder], queue: QueueStates | None) -> Iterato
     latest: dict[str, TaskStatus] = {}
     for job in jobs:
         ids = _queue_ids(job)
-        for number, (config, key) in enumerate(_described(job.path, job.job.created)):
-            found = _status(job, number, config, key, ids.get(number), queue)
+        for number, described in enumerate(_described(job.path, job.job.created)):
+            found = _status(job, number, described, ids.get(number), queue)
             earlier = latest.get(found.run)
             # A script that nobody may have submitted takes no place of what is under way.
             if earlier is None or found.submitted or not (earlier.submitted and earlier.kind in ("waiting", "running")):
@@ -92,15 +92,16 @@ def queue_states() -> QueueStates | None:
 
 
 @lru_cache(maxsize=64)
-def _described(path: Path, created: datetime) -> list[tuple[RunConfig, str]]:
-    """The runs of a job, filled in, and their keys; a job's settings do not change."""
+def _described(path: Path, created: datetime) -> list[tuple[RunConfig, str, str]]:
+    """Of each task of a job ``config``, ``key`` and ``run`` of ``TaskStatus``; a job's settings do not change."""
     job, found = JobFolder(path).job, []
-    for config in job.tasks:
+    for config in (_in_folder(one, job.folder) for one in job.tasks):
+        run = described_run(config, job.options.out, job.options.data_dir)
         try:
-            resolved = resolve(_in_folder(config, job.folder), find_weights=False).config
-            found.append((resolved, settings_key(resolved)))
+            resolved = resolve(config, find_weights=False).config
+            found.append((resolved, settings_key(resolved), run))
         except LtbenchError:  # its method or recipe is in a file that is not known here
-            found.append((config, canonical_json(config.model_dump(mode="json"))))
+            found.append((config, canonical_json(config.model_dump(mode="json")), run))
     return found
 
 
@@ -133,14 +134,13 @@ _WHY = {
 
 
 def _status(
-    job: JobFolder, number: int, config: RunConfig, key: str, queue_id: str | None, queue: QueueStates | None
+    job: JobFolder, number: int, described: tuple[RunConfig, str, str], queue_id: str | None, queue: QueueStates | None
 ) -> TaskStatus:
+    config, key, run = described
     state = job.state(number)
     at = job.job.created if state is None else state.seen
 
     def status(kind: Literal["waiting", "running", "ended", "lost"], words: str = "") -> TaskStatus:
-        options = job.job.options
-        run = described_run(_in_folder(job.job.tasks[number], job.job.folder), options.out, options.data_dir)
         return TaskStatus(job, number, config, key, kind, words, at, run, submitted=bool(state or queue_id))
 
     if state is not None and state.state in ("done", "failed", "interrupted"):
