@@ -319,7 +319,8 @@ def _full_result(
     by_class = 100 * correct / np.where(total > 0, total, np.nan)
     made = _made_result(method, seed, **other)
     size = range(len(classes))
-    counts = [120 // (label + 1) for label in size]
+    counts = [max(120 // (label + 1), 2) for label in size[:-1]]
+    counts.append(min(120 // len(classes), counts[-1] - 1))  # the last class alone is few-shot
     groups = {"many": [0], "medium": list(size[1:-1]), "few": [size[-1]]}
     data = made.data.model_copy(
         update={
