@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
+from ltbench.declared import recipe_of
 from ltbench.errors import LtbenchWarning
 from ltbench.report.collection import collect
 from ltbench.report.leaderboard import leaderboards
@@ -167,6 +168,15 @@ def test_data_sets_are_tabs_the_fullest_first(text, make_result):
     ]  # fmt: skip
 
 
+def test_a_table_that_was_trained_as_the_recipe_has_it_stands_above_a_fuller_one_that_was_not(text, make_result):
+    known = recipe_of("standard", "digits-lt").model_dump()
+    made = text(
+        *(make_result(name, recipe={**known, "epochs": 6}) for name in ("ce", "balpoe")),
+        make_result("ce", recipe=known),
+    )
+    assert re.findall(r'<h2 id="table-\d+-title">.*?recipe, (.*?) epochs', made) == ["60", "6 of 60"]
+
+
 def test_other_settings_stand_below_their_row_and_are_not_compared(read, make_result):
     found = read(
         make_result("balpoe", top1=50.0),
@@ -226,9 +236,11 @@ def test_rows_of_other_hardware_are_no_points_of_the_plot(make_result, tmp_path)
         Store(tmp_path).save(result.model_copy(update={"provenance": {"hardware": {"processor": machine}}}))
     (board,) = leaderboards(collect([tmp_path]))
     assert len(board.rows) == 3
-    assert {one.label for one in cost_plot(board, ["a", "b", "c"]).points} == {"Cross Entropy", "SADE"}
+    plot = cost_plot(board, ["a", "b", "c"])
+    assert {one.label for one in plot.points} == {"Cross Entropy", "SADE"}
+    assert plot.left_out == 1
     named = dict(zip(["a", "b", "c"], board.rows["label"], strict=True))
-    assert all(named[one.entry] == one.label for one in cost_plot(board, ["a", "b", "c"]).points)
+    assert all(named[one.entry] == one.label for one in plot.points)
 
 
 def test_points_of_the_plot_are_the_rows_and_the_front_is_what_none_beats(tmp_path, make_result):

@@ -287,7 +287,8 @@ function reachable(area) {
   for (const point of points) point.tabIndex = point === shown[0] ? 0 : -1;
 }
 
-const SIDES = ["over", "left", "under", "right"];
+// The front leaves a point to the right and reaches it from below: names stand above it, where no line strikes them.
+const SIDES = ["over", "left", "corner", "under"];
 
 function uncrowd(area) {
   const taken = all(".point:not([hidden])", area).map((point) => point.getBoundingClientRect()).map((box) =>

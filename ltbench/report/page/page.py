@@ -197,7 +197,7 @@ def comparison_group(leaderboard: Leaderboard) -> tuple[str, str, str]:
 
 
 def _data_sets(stored: Collection, leaderboards: Sequence[Leaderboard], output: Path | None) -> list[DataSet]:
-    """The data sets, that with most rows first."""
+    """The data sets, that with most rows first; of each, tables that were trained as the recipe has it come first."""
     published = reported(list(leaderboards), stored)
     order = {name: place for place, name in enumerate(COMPARISON_GROUPS)}
     of_data: dict[tuple[str, str], list[Leaderboard]] = {}
@@ -206,7 +206,7 @@ def _data_sets(stored: Collection, leaderboards: Sequence[Leaderboard], output: 
 
     def place(leaderboard: Leaderboard) -> tuple[Any, ...]:
         name = comparison_group(leaderboard)[0]
-        return order.get(name, len(order)), name, -len(leaderboard.rows)
+        return order.get(name, len(order)), name, bool(leaderboard.trained.warning), -len(leaderboard.rows)
 
     found: list[DataSet] = []
     number = 0

@@ -57,6 +57,8 @@ class Plot:
     """The front as the points of a polyline in a box of 100 x 100, y downwards; a step function."""
     horizontal: list[Tick]
     vertical: list[Tick]
+    left_out: int
+    """Rows that have a training time on other hardware."""
 
 
 def cost_plot(leaderboard: Leaderboard, ids: Sequence[str]) -> Plot | None:
@@ -104,6 +106,7 @@ def cost_plot(leaderboard: Leaderboard, ids: Sequence[str]) -> Plot | None:
         " ".join([*steps, *end]),
         _within((duration(time), place) for time, place in zip(times, horizontal, strict=True)),
         _within((number(value, digits), place) for value, place in vertical),
+        int((leaderboard.rows["training_seconds"] > 0).sum()) - len(rows),
     )
 
 
