@@ -143,7 +143,7 @@ def cli(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # main() replaces these two
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)}
 
     def call(*words: object) -> SimpleNamespace:
         monkeypatch.setattr(sys, "argv", ["ltbench", *map(str, words)])
@@ -154,7 +154,8 @@ def cli(
         return SimpleNamespace(code=ended.value.code or 0, out=printed.out, err=printed.err, notes=notes)
 
     yield call
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():  # of a process that ltbench ends, which a test does not
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from ltbench.training import trainer as training
 
 pytestmark = pytest.mark.filterwarnings("default::ltbench.errors.LtbenchWarning")
 
-CASES = int(os.environ.get("LTBENCH_FUZZ_CASES", "300"))
+CASES = int(os.environ.get("LTBENCH_FUZZ_CASES", "200"))
 SEED = int(os.environ.get("LTBENCH_FUZZ_SEED", "0"))
 PATIENCE = 30  # seconds that a command may take on a busy core
 

@@ -16,7 +16,7 @@ import pytest
 
 from ltbench.declared import display_name
 
-CASES = int(os.environ.get("LTBENCH_FUZZ_CASES", "150"))
+CASES = int(os.environ.get("LTBENCH_FUZZ_CASES", "100"))
 SEED = int(os.environ.get("LTBENCH_FUZZ_SEED", "0"))
 RESULTS = Path(__file__).parents[2] / "results"
 GOOD = ("ce", "balpoe")

@@ -21,7 +21,7 @@ from ltbench.results.store import Store
 ODD = [None, True, -1, 0, 10**30, 1e308, 0.5, "", "x", "!!!!", [], [[1]], [None], {}, {"a": {}}, {"trials": "many"}]
 NAMES = parse_parts("all")
 fuzz = settings(
-    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-CASES = int(os.environ.get("LTBENCH_FUZZ_CASES", "12"))
+CASES = int(os.environ.get("LTBENCH_FUZZ_CASES", "8"))
 SEED = int(os.environ.get("LTBENCH_FUZZ_SEED", "0"))
 RESULTS = Path(__file__).parents[2] / "results/suites/digits-lt"
 METHODS = ("ce", "balanced_softmax", "logit_adjustment", "ldam_drw", "balpoe", "sade", "sade_tta", "crt", "paco")
