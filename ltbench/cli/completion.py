@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ltbench.paths import DEFAULT_RESULTS
+from ltbench.files.paths import DEFAULT_RESULTS
 
 
 def methods(incomplete: str) -> list[str]:

@@ -10,7 +10,7 @@ import typer
 
 from ltbench.cli.options import DataDir, Device, MethodsDir, ResultFolders, StoredRun, add_methods, data_folder
 from ltbench.cli.output import echo, echo_stderr, getting_ready, write_output
-from ltbench.paths import DEFAULT_RESULTS
+from ltbench.files.paths import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
     from ltbench.deploy.predictor import Predictor

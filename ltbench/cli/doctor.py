@@ -21,11 +21,12 @@ def health(folder: Path) -> list[tuple[str, str]]:
     with getting_ready("doctor"):
         import torch
 
-        from ltbench import paths, registry
+        from ltbench import registry
         from ltbench.data.datasets.base import Source
         from ltbench.data.datasets.from_torchvision import PREFIX
         from ltbench.data.loading import resize_cache
         from ltbench.data.prepare.download import in_gb
+        from ltbench.files import paths
         from ltbench.results import provenance
 
     lines = [(name, str(found or "not installed")) for name, found in provenance.versions().items()]

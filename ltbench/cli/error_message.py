@@ -6,8 +6,8 @@ import sys
 import traceback
 from pathlib import Path
 
-from ltbench import paths
 from ltbench.errors import LtbenchError, out_of_memory
+from ltbench.files import paths
 
 TRACEBACK = "LTBENCH_TRACEBACK"
 """Environment variable: with any value, an error that ltbench did not expect shows its traceback."""

@@ -10,7 +10,7 @@ import typer
 from ltbench.cli.options import MethodsDir, ResultFolders, add_methods
 from ltbench.cli.output import echo, echo_stderr, getting_ready, write_output
 from ltbench.errors import LtbenchError, unknown
-from ltbench.paths import DEFAULT_RESULTS
+from ltbench.files.paths import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
     from ltbench.cli.evaluate_table import Row

@@ -287,7 +287,7 @@ def _value(text: str) -> Any:
 
 def data_folder(given: Path | None) -> Path:
     """The folder of data sets: the one given, else the default."""
-    from ltbench.paths import data_dir
+    from ltbench.files.paths import data_dir
 
     return given or data_dir()
 

@@ -12,7 +12,7 @@ import typer
 from ltbench.cli import completion
 from ltbench.cli.options import ResultFolders
 from ltbench.cli.output import echo, echo_stderr, write_output
-from ltbench.paths import DEFAULT_RESULTS
+from ltbench.files.paths import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
     from ltbench.report.collection import Collection

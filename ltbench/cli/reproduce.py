@@ -4,10 +4,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from ltbench import paths, registry
+from ltbench import registry
 from ltbench.config import Recipe, RunConfig
 from ltbench.config.command_line import label_words, run_words
 from ltbench.errors import LtbenchError
+from ltbench.files import paths
 from ltbench.results.records import BatchSplit
 from ltbench.results.schema import Result
 from ltbench.runs.resolve import resolve

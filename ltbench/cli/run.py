@@ -61,7 +61,7 @@ from ltbench.cli.options import (
 )
 from ltbench.cli.output import echo, echo_stderr, getting_ready
 from ltbench.errors import LtbenchError, LtbenchWarning
-from ltbench.paths import DEFAULT_RESULTS
+from ltbench.files.paths import DEFAULT_RESULTS
 from ltbench.printable import printable_name
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """ltbench show."""
 
 from ltbench.cli.options import ResultFolders, StoredRun
-from ltbench.paths import DEFAULT_RESULTS
+from ltbench.files.paths import DEFAULT_RESULTS
 
 
 def show(run: StoredRun, results: ResultFolders = None) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ltbench.cli.reproduce import folder_options
 from ltbench.config import RunConfig
-from ltbench.paths import DEFAULT_RESULTS
+from ltbench.files.paths import DEFAULT_RESULTS
 from ltbench.report.commands import seeds_text
 from ltbench.report.table import Command, Table
 from ltbench.runs.resolve import resolve

@@ -50,7 +50,7 @@ from ltbench.cli.options import (
 )
 from ltbench.cli.output import echo_stderr, getting_ready
 from ltbench.errors import LtbenchError, SaveError
-from ltbench.paths import dataset_folder
+from ltbench.files.paths import dataset_folder
 from ltbench.runs.search_settings import USUAL, Pruner, Sampler, SearchSettings
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import typer
 
 from ltbench.cli.options import ResultFolders
 from ltbench.errors import LtbenchError
-from ltbench.paths import DEFAULT_RESULTS
+from ltbench.files.paths import DEFAULT_RESULTS
 
 
 def watch(
@@ -32,7 +32,7 @@ def watch(
     with suppress(KeyboardInterrupt):
         from datetime import UTC, datetime
 
-        from ltbench import paths
+        from ltbench.files import paths
         from ltbench.report.terminal import Terminal
         from ltbench.runs.monitor import watch as view
         from ltbench.runs.monitor.jobs import RunIndex

@@ -7,12 +7,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ltbench import __version__, paths, registry, rng
+from ltbench import __version__, registry, rng
 from ltbench.config import Frozen, Recipe, RunConfig, settings_text
 from ltbench.data import dataset
 from ltbench.deploy.imported_network import Imported
 from ltbench.errors import LtbenchError
 from ltbench.features.encoder import Encoder
+from ltbench.files import paths
 from ltbench.method import BackboneFactory, ClassPrior, Method
 from ltbench.models.backbone import Backbone
 from ltbench.models.linear_probe import LinearProbe

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ltbench import paths, registry
+from ltbench import registry
 from ltbench.data.label_shift import LabelShift, shifted
 from ltbench.data.long_tail import ShotRule
 from ltbench.errors import LtbenchError
 from ltbench.evaluation.label_shift import adapted
 from ltbench.evaluation.measure import measure, of_images
 from ltbench.evaluation.predict import Predictions
+from ltbench.files import paths
 from ltbench.method.claims import paper_record
 from ltbench.metrics import calibration
 from ltbench.metrics.accuracy import correct_by_class

@@ -5,7 +5,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ltbench import paths, registry
+from ltbench import registry
 from ltbench.config import RunConfig, run_id
 from ltbench.data import dataset
 from ltbench.data.dataset import Dataset
@@ -16,10 +16,11 @@ from ltbench.evaluation.predict import Predictions, predict
 from ltbench.evaluation.result_parts import data_record, experts_record, multiply_adds, peak_memory
 from ltbench.external.alignment import warn_of_two_orders
 from ltbench.external.rows import check_row, declared_recipe, refuse_twice
+from ltbench.files import paths
+from ltbench.files.paths import DEFAULT_RESULTS
 from ltbench.method import Method
 from ltbench.models.published_resnets import Architecture, read_network
 from ltbench.models.state_file import read_state
-from ltbench.paths import DEFAULT_RESULTS
 from ltbench.results import provenance
 from ltbench.results.external import IMPORTED
 from ltbench.results.records import Cost, MethodRecord

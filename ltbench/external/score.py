@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ltbench import paths, registry
+from ltbench import registry
 from ltbench.config import RunConfig, canonical_json, run_id
 from ltbench.data import dataset
 from ltbench.data.dataset import Dataset
@@ -23,7 +23,8 @@ from ltbench.evaluation.result_parts import data_record
 from ltbench.external.alignment import column_order, renumbering, row_order, warn_of_two_orders
 from ltbench.external.prediction_file import Given, PredictionFile, open_predictions, read_counts
 from ltbench.external.rows import OR_COUNTS, check_row, check_word, declared_recipe, refuse_twice
-from ltbench.paths import DEFAULT_RESULTS, storable_name
+from ltbench.files import paths
+from ltbench.files.paths import DEFAULT_RESULTS, storable_name
 from ltbench.results import provenance
 from ltbench.results.external import EXTERNAL, SCORED
 from ltbench.results.records import DataRecord, MethodRecord
@@ -129,9 +130,15 @@ def _with_counts(opened: PredictionFile, config: RunConfig, file: Path) -> tuple
             hint="leave the option out, or give a data set of your own another name",
         )
     of_data = (
-        "labels", "label_columns", "keep_classes_without_test_images", "imbalance_ratio", "imbalance", "class_order",
-        "image_size", "data_seed",
-    )  # fmt: skip
+        "labels",
+        "label_columns",
+        "keep_classes_without_test_images",
+        "imbalance_ratio",
+        "imbalance",
+        "class_order",
+        "image_size",
+        "data_seed",
+    )
     if any(getattr(config, name) != RunConfig.model_fields[name].default for name in of_data):
         raise LtbenchError(
             "the counts say what the data set is", where="--train-counts", hint="leave the other data options out"

@@ -6,13 +6,13 @@ from functools import lru_cache
 
 import torch
 
-from ltbench import paths
 from ltbench.config import Augment, ResolvedRun, canonical_json
 from ltbench.data.dataset import Dataset
 from ltbench.data.images import Images
 from ltbench.data.loading.base import Loader
 from ltbench.features.encoder import Encoder
 from ltbench.features.loader import FeatureLoader
+from ltbench.files import paths
 from ltbench.models.weights import Weights
 from ltbench.progress import ProgressListener, silent
 

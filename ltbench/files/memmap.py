@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ltbench.errors import LtbenchError
-from ltbench.paths import cache_dir
+from ltbench.files.paths import cache_dir
 
 IN_MEMORY = 2**28
 """Largest size in bytes of a table in memory; a larger one is memory-mapped."""

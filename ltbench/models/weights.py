@@ -16,8 +16,8 @@ from timm.models import PretrainedCfg
 from timm.models._hub import download_cached_file
 from torch import Tensor, nn
 
-from ltbench import paths
 from ltbench.errors import LtbenchError
+from ltbench.files import paths
 from ltbench.files.atomic import write_text
 from ltbench.files.reading import read_text
 from ltbench.models.state_file import read_state

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ltbench.declared import display_name
+from ltbench.registry.declared import display_name
 from ltbench.report.collection import Collection
 from ltbench.report.commands import run_commands, seeds_text
 from ltbench.report.compare import FEWEST

@@ -11,10 +11,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from ltbench.config import Recipe
-from ltbench.declared import method_named
 from ltbench.errors import LtbenchError, LtbenchWarning, unknown
 from ltbench.printable import printable, printable_name, printable_values
+from ltbench.registry.declared import method_named
 from ltbench.report.background import in_background
 from ltbench.report.how_trained import backbone_name
 from ltbench.results.records import CurvePoint, ShiftTable
@@ -325,7 +324,7 @@ def of_settings(
             return {config.dataset, result.data.folder or config.dataset}
         if name == "backbone":
             return {str(config.backbone), backbone_name(config.backbone)}
-        return {str(config.recipe.epochs) if isinstance(config.recipe, Recipe) else "none"}
+        return {str(result.recipe.epochs) if result.recipe else "none"}
 
     wanted = {"dataset": dataset, "backbone": backbone, "epochs": epochs}
     for name, value in wanted.items():

@@ -8,8 +8,8 @@ from typing import Any
 from ltbench.config import FEATURE_VIEWS, Recipe, RunConfig
 from ltbench.config.command_line import label_words, run_words
 from ltbench.config.format_settings import format_value
-from ltbench.declared import data_set, hyperparameter_defaults, recipe_of
-from ltbench.paths import DEFAULT_RESULTS
+from ltbench.files.paths import DEFAULT_RESULTS
+from ltbench.registry.declared import data_set, hyperparameter_defaults, recipe_of
 from ltbench.report.collection import Collection
 from ltbench.results.schema import Result
 from ltbench.results.store import folder_of
@@ -45,7 +45,7 @@ _METHODS = "METHODS"
 
 def _words(result: Result, path: Path, seeds: str, epochs: int | None) -> tuple[str, ...]:
     """The options; those of settings that differ in their method only are equal."""
-    config, recipe = result.config, result.config.recipe
+    config, recipe = result.config, result.recipe
     own = hyperparameter_defaults(config.method, config.dataset, config.imbalance_ratio)
     defaults = result.method.defaults if own is None else own
     ours = [] if own is not None else ["--methods-dir", "DIR"]
@@ -53,8 +53,8 @@ def _words(result: Result, path: Path, seeds: str, epochs: int | None) -> tuple[
     where = folder_of(Path(path), config)
     folder += label_words(result.data.labels, result.data.label_columns)
     rest = [*folder, *ours, *([] if where == DEFAULT_RESULTS else ["--out", str(where)])]
-    usual = recipe_of(recipe.name, config.dataset, config.train) if isinstance(recipe, Recipe) else None
-    if not isinstance(recipe, Recipe) or usual is None or not _flags_tell(recipe, usual):
+    usual = recipe_of(recipe.name, config.dataset, config.train) if recipe else None
+    if recipe is None or usual is None or not _flags_tell(recipe, usual):
         longer = [] if epochs is None else ["--epochs", str(epochs)]
         return ("--config", str(path), *longer, "--seeds", seeds, *rest)
     if epochs is not None:

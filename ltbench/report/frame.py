@@ -5,12 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from ltbench.config import Recipe, canonical_json
+from ltbench.config import canonical_json
 from ltbench.config.format_settings import flatten
 from ltbench.config.recipes import PAPER
-from ltbench.declared import data_set
-from ltbench.paths import DEFAULT_RESULTS
+from ltbench.files.paths import DEFAULT_RESULTS
 from ltbench.printable import printable_name
+from ltbench.registry.declared import data_set
 from ltbench.report.collection import LONG, Collection, collect
 from ltbench.results.schema import Result
 
@@ -132,8 +132,7 @@ def batch_norm_images(result: Result) -> str | None:
     if result.cost is None or not result.cost.divided:
         return None
     shared = dict.fromkeys(one.batch_norm_images for one in result.cost.divisions)
-    recipe = result.config.recipe
-    whole = shared.keys() <= {None, recipe.batch_size if isinstance(recipe, Recipe) else None}
+    whole = shared.keys() <= {None, result.recipe.batch_size if result.recipe else None}
     return None if whole else ", then ".join(map(str, shared))
 
 

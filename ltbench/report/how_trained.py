@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ltbench.config import Recipe
 from ltbench.config.format_settings import format_imbalance
-from ltbench.declared import data_set, recipe_of
+from ltbench.registry.declared import data_set, recipe_of
 from ltbench.results.schema import Result
 
 FAR_TOO_SHORT = 0.1
@@ -38,7 +37,7 @@ def how_trained(key: Mapping[str, Any], results: Sequence[Result], others: Seque
         results: its runs, at least one.
         others: names of further settings that all of them have otherwise than the recipe.
     """
-    scored = isinstance(results[0].config.recipe, str)
+    scored = results[0].recipe is None
     lengths = sorted({_lengths(result) for result in results}, key=lambda pair: (pair[0] or 0, pair[1] or 0))
     known = data_set(str(key["dataset"]))
     weights = results[0].config.weights
@@ -100,8 +99,8 @@ def _data(key: Mapping[str, Any], result: Result, *, named_size: bool) -> list[s
 
 def _lengths(result: Result) -> tuple[int | None, int | None]:
     """Epochs of a run, and of its recipe; None where they are not known."""
-    recipe = result.config.recipe
-    if not isinstance(recipe, Recipe):
+    recipe = result.recipe
+    if recipe is None:
         return None, None
     own = recipe_of(recipe.name, result.config.dataset, result.config.train)
     if recipe.name == "paper" and result.method.authors_recipe is not None:

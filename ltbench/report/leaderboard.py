@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ltbench.declared import display_name
 from ltbench.errors import LtbenchError
+from ltbench.registry.declared import display_name
 from ltbench.report import calibration, compare, intervals
 from ltbench.report.background import in_background
 from ltbench.report.best_row import Comparison, compare_with_best, table_seeds

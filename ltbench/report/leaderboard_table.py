@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from ltbench.declared import method_named
 from ltbench.errors import unknown
+from ltbench.registry.declared import method_named
 from ltbench.report.leaderboard import LACKS_SEEDS, Leaderboard, Row
 from ltbench.report.table import Bold, Table
 from ltbench.results.records import LOWER_IS_BETTER

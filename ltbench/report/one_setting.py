@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ltbench.config import FEATURE_VIEWS, Recipe
+from ltbench.config import FEATURE_VIEWS
 from ltbench.config.format_settings import format_settings
-from ltbench.declared import declared_head, hyperparameter_defaults, is_own_method, recipe_of, same_as
+from ltbench.registry.declared import declared_head, hyperparameter_defaults, is_own_method, recipe_of, same_as
 from ltbench.results.schema import Result
 
 _OF_THE_RUN = {"cache_resized": None, "decode": "cpu", "batch_norm_images": None, "feature_views": FEATURE_VIEWS}
@@ -108,7 +108,7 @@ def choose(
 
 
 def _departures(result: Result) -> Departures:
-    config, recipe = result.config, result.config.recipe
+    config, recipe = result.config, result.recipe
     known = result.method.defaults
     if known is None:
         known = hyperparameter_defaults(config.method, config.dataset, config.imbalance_ratio)
@@ -116,7 +116,7 @@ def _departures(result: Result) -> Departures:
     others = {
         name: value for name, usual in _OF_THE_RUN.items() if (value := getattr(config, name)) not in (None, usual)
     }
-    if not isinstance(recipe, Recipe):
+    if recipe is None:
         return Departures(own, others, None)
     usual = recipe_of(recipe.name, config.dataset, config.train)
     if recipe.name == "paper" and result.method.authors_recipe is not None:

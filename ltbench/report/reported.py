@@ -14,7 +14,7 @@ from ltbench.config.format_settings import format_value
 from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.published import figures
-from ltbench.results.records import ShiftTable
+from ltbench.results.records import PaperRecord, ShiftTable
 from ltbench.results.schema import Result
 
 METRICS = {
@@ -98,7 +98,7 @@ def _of_leaderboard(leaderboard: Leaderboard, stored: Collection) -> Iterator[Fi
     for row in leaderboard.settings.to_dict("records"):
         runs = [stored.results[run_id] for run_id in row["run_ids"]]
         with_paper = next((run for run in runs if run.method.paper is not None), None)
-        if with_paper is None or with_paper.method.paper is None or not isinstance(with_paper.config.recipe, Recipe):
+        if with_paper is None or with_paper.method.paper is None or with_paper.recipe is None:
             continue
         if with_paper.config.train == "head":  # what is published is about networks that were trained as a whole
             continue
@@ -106,8 +106,8 @@ def _of_leaderboard(leaderboard: Leaderboard, stored: Collection) -> Iterator[Fi
         for claim in with_paper.method.paper.claims:
             if same_data(claim, with_paper):
                 for _, experiment in figures(claim).groupby("source", sort=False):
-                    differs = differences(claim, experiment, with_paper)
-                    yield from _beside(leaderboard.title, row, runs, shifts, experiment, differs)
+                    differs = differences(claim, experiment, with_paper, with_paper.method.paper, with_paper.recipe)
+                    yield from _beside(leaderboard.title, row, runs, with_paper.recipe, shifts, experiment, differs)
 
 
 def _shifts(stored: Collection, run_ids: Sequence[str]) -> list[ShiftTable]:
@@ -118,13 +118,12 @@ def _beside(
     leaderboard: str,
     row: dict[Any, Any],
     runs: list[Result],
+    recipe: Recipe,
     shifts: Callable[[], list[ShiftTable]],
     experiment: pd.DataFrame,
     differs: list[str],
 ) -> Iterator[Figure]:
     """The figures of one source about one experiment."""
-    recipe = runs[0].config.recipe
-    assert isinstance(recipe, Recipe)
     ours, theirs = recipe.epochs, _stated_epochs(experiment["epochs"].iloc[0])
     alike = theirs is None or abs(ours - theirs) <= _NEAR * max(ours, theirs)
     alike = alike and _same_backbone(experiment["backbone"].iloc[0], runs[0])
@@ -173,26 +172,26 @@ def _measured(
     return name, fmean(values) if values and len(values) == row["n"] else None
 
 
-def differences(claim: str, experiment: pd.DataFrame, run: Result) -> list[str]:
+def differences(claim: str, experiment: pd.DataFrame, run: Result, paper: PaperRecord, recipe: Recipe) -> list[str]:
     """What differs between a published experiment and a run; what is not known is called not stated.
 
     Args:
         claim: the key by which the run's method names the experiment.
         experiment: its rows of ``published.csv``.
-        run: one of ours, with its paper.
+        run: one of ours.
+        paper: the paper of its method.
+        recipe: the recipe by which it was trained.
     """
-    config, paper, published = run.config, run.method.paper, experiment.iloc[0]
-    assert isinstance(config.recipe, Recipe)
-    assert paper is not None
+    config, published = run.config, experiment.iloc[0]
     words = []
-    if not _same_epochs(published["epochs"], config.recipe.epochs):
-        words.append(f"epochs {config.recipe.epochs} (reported: {published['epochs']})")
+    if not _same_epochs(published["epochs"], recipe.epochs):
+        words.append(f"epochs {recipe.epochs} (reported: {published['epochs']})")
     if not _same_backbone(published["backbone"], run):
         words.append(f"backbone {config.backbone} (reported: {published['backbone']})")
     if config.starts_from_weights:
         words.append("starts from pre-trained weights (reported: not stated)")
     words += paper.differs.get(claim, [])
-    words.append(_recipes(config.recipe, paper.recipe))
+    words.append(_recipes(recipe, paper.recipe))
     if paper.checkpoint != "last epoch":
         words.append(f"ours is the last epoch (authors: {paper.checkpoint or 'not stated'})")
     if config.imbalance_ratio is not None:

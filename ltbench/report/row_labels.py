@@ -10,7 +10,7 @@ import pandas as pd
 
 from ltbench.config import FEATURE_VIEWS
 from ltbench.config.format_settings import format_value
-from ltbench.declared import display_name
+from ltbench.registry.declared import display_name
 from ltbench.report.one_setting import Candidate, Chosen
 from ltbench.results.external import IMPORTED, SCORED
 

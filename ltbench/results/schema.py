@@ -55,7 +55,7 @@ class Result(Frozen):
     def _agrees(self) -> Self:
         settings = {
             "config": vars(self.config),
-            "config.recipe": vars(self.config.recipe) if isinstance(self.config.recipe, Recipe) else {},
+            "config.recipe": vars(self.recipe) if self.recipe else {},
             "method.paper": vars(self.method.paper) if self.method.paper else {},
             "tuning": self.tuning,
             "provenance": self.provenance,
@@ -66,6 +66,11 @@ class Result(Frozen):
             raise ValueError("tuning.trials is no number of trials")
         consistency.check(settings, self.data, self.metrics, self.outcomes)
         return self
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The recipe by which ltbench trained it; None of what other code has trained, whose recipe is but a name."""
+        return self.config.recipe if isinstance(self.config.recipe, Recipe) else None
 
     @property
     def test(self) -> Metrics | None:

@@ -15,7 +15,7 @@ from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.files.atomic import write_text
 from ltbench.files.lock import exclusive
-from ltbench.paths import dataset_folder
+from ltbench.files.paths import dataset_folder
 from ltbench.printable import printable_name
 from ltbench.results.schema import Result
 

@@ -2,7 +2,7 @@
 
 from types import TracebackType
 
-from ltbench.paths import dataset_folder
+from ltbench.files.paths import dataset_folder
 from ltbench.progress import ProgressUpdate
 from ltbench.results.schema import Result
 from ltbench.results.store import Store

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ltbench import paths
 from ltbench.errors import LtbenchError
-from ltbench.paths import DEFAULT_RESULTS
+from ltbench.files import paths
+from ltbench.files.paths import DEFAULT_RESULTS
 from ltbench.progress import ProgressUpdate
 from ltbench.runs.monitor.tensorboard import check_installed
 from ltbench.training.options import TrainOptions

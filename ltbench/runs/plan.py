@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 
-from ltbench import paths, registry
+from ltbench import registry
 from ltbench.config import ResolvedRun, RunConfig, canonical_json, run_id, settings_text
 from ltbench.data import dataset
 from ltbench.data.dataset import Dataset
 from ltbench.data.datasets.base import Source
 from ltbench.errors import out_of_memory
 from ltbench.features.frozen import FrozenFeatures
+from ltbench.files import paths
 from ltbench.method import Method
 from ltbench.method.build import build_method
 from ltbench.results.provenance import software

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import torch
 
 from ltbench import registry
-from ltbench.config import Recipe, ResolvedRun, RunConfig, canonical_json
+from ltbench.config import ResolvedRun, RunConfig, canonical_json
 from ltbench.errors import LtbenchError, LtbenchWarning
-from ltbench.paths import dataset_folder
+from ltbench.files.paths import dataset_folder
 from ltbench.progress import ProgressUpdate
 from ltbench.results.provenance import hardware
 from ltbench.results.schema import Result
@@ -123,11 +123,9 @@ class _Times:
     def _own_seconds(self, result: Result) -> float | None:
         """Seconds of training and evaluation, without those of the runs that it started from."""
         cost = result.cost
-        if result.status != "done" or cost is None or cost.training_seconds is None:
+        if result.status != "done" or result.recipe is None or cost is None or cost.training_seconds is None:
             return None
         if any(one.processes > 1 for one in cost.divisions):  # which took less time than this machine will
-            return None
-        if not isinstance(result.config.recipe, Recipe):
             return None
         bases = [self._by_id.get(run_id) for run_id in result.method.uses.values()]
         if None in bases:

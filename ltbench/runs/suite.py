@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ltbench.config import Recipe, RunConfig, canonical_json, read_toml
+from ltbench.config import RunConfig, canonical_json, read_toml
 from ltbench.errors import unknown
 from ltbench.results.schema import Result
 from ltbench.runs.resolve import resolve
@@ -78,7 +78,7 @@ def _unstated(config: RunConfig) -> frozenset[str]:
 
 def done_keys(stored: Iterable[Result]) -> set[str]:
     """The keys of the settings of stored runs that are done and that ltbench has trained."""
-    trained = (one for one in stored if one.status == "done" and isinstance(one.config.recipe, Recipe))
+    trained = (one for one in stored if one.status == "done" and one.recipe)
     return {settings_key(one.config) for one in trained}
 
 
@@ -107,7 +107,7 @@ def cells(configs: Sequence[RunConfig], stored: Iterable[Result]) -> list[Cell]:
         configs: the runs of the suite, as described.
         stored: results, those of other runs included.
     """
-    trained = [result for result in stored if isinstance(result.config.recipe, Recipe)]  # by ltbench
+    trained = [result for result in stored if result.recipe]  # by ltbench
 
     @cache
     def by_key(unstated: frozenset[str]) -> dict[str, Result]:
@@ -143,7 +143,7 @@ def of_suite(configs: Sequence[RunConfig], stored: Mapping[str, Result]) -> list
     for config in configs:
         unstated = _unstated(config)
         wanted.setdefault(unstated, set()).add(described_key(config, unstated))
-    trained = {run_id: one.config for run_id, one in stored.items() if isinstance(one.config.recipe, Recipe)}
+    trained = {run_id: one.config for run_id, one in stored.items() if one.recipe}
     return [
         run_id
         for run_id, config in trained.items()

@@ -4,9 +4,9 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ltbench import paths
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError, LtbenchWarning, SaveError
+from ltbench.files import paths
 from ltbench.files.atomic import remove_abandoned
 from ltbench.progress import LOADING, ProgressUpdate
 from ltbench.results.schema import Result

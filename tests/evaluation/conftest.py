@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ltbench import paths
 from ltbench.data.long_tail import ShotRule
 from ltbench.evaluation.measure import measure
 from ltbench.evaluation.predict import Predictions
+from ltbench.files import paths
 from ltbench.results.records import DataRecord
 from ltbench.results.store import Store
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from ltbench import paths, registry
+from ltbench import registry
 from ltbench.config import RunConfig, recipes
 from ltbench.data.datasets import image_folder as folder
 from ltbench.errors import LtbenchError
 from ltbench.external.prediction_file import read_counts
 from ltbench.external.score import score
+from ltbench.files import paths
 from ltbench.report.collection import collect
 from ltbench.report.leaderboard import leaderboards
 from ltbench.results.external import EXTERNAL

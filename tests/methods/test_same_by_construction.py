@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from ltbench import declared, registry
+from ltbench import registry
 from ltbench.errors import LtbenchError
 from ltbench.method import Stage, at_rest
-from ltbench.registry import add_method_file, check_paper
+from ltbench.registry import add_method_file, check_paper, declared
 
 PAIRS = [(name, other) for name in sorted(declared._methods()) for other in declared.same_as(name)]
 

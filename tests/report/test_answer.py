@@ -6,7 +6,7 @@ from shutil import which
 
 import pytest
 
-from ltbench.declared import hyperparameter_defaults, recipe_of
+from ltbench.registry.declared import hyperparameter_defaults, recipe_of
 from ltbench.report.answer import answer, remedies
 from ltbench.report.citations import bibtex, citation_keys
 from ltbench.report.collection import Collection

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ltbench.declared import display_name
+from ltbench.registry.declared import display_name
 
 CASES = int(os.environ.get("LTBENCH_FUZZ_CASES", "100"))
 SEED = int(os.environ.get("LTBENCH_FUZZ_SEED", "0"))

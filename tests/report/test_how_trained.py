@@ -4,7 +4,7 @@ import pytest
 
 from ltbench import registry
 from ltbench.data.datasets.digits import Digits
-from ltbench.declared import recipe_of
+from ltbench.registry.declared import recipe_of
 from ltbench.report.collection import Collection
 from ltbench.report.how_trained import backbone_name
 from ltbench.report.leaderboard import leaderboards

@@ -16,7 +16,7 @@ def test_reports_do_not_import_what_takes_longest():
         def tell(step, *heavy):
             print(step, sorted({"torch", "matplotlib.pyplot", *heavy} & sys.modules.keys()))
 
-        from ltbench import declared
+        from ltbench.registry import declared
         declared.hyperparameter_defaults("sade", "digits-lt", 20.0)
         declared.data_set("cifar10-lt")
         tell("declared", "scipy.stats")

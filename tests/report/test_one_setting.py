@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ltbench.declared import hyperparameter_defaults, recipe_of
+from ltbench.registry.declared import hyperparameter_defaults, recipe_of
 from ltbench.report.answer import best_of_many, default_ahead, tuned_apart
 from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import leaderboards

@@ -15,8 +15,8 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from ltbench.declared import recipe_of
 from ltbench.errors import LtbenchWarning
+from ltbench.registry.declared import recipe_of
 from ltbench.report.collection import collect
 from ltbench.report.leaderboard import leaderboards
 from ltbench.report.page import page, pictures, views

@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ltbench import paths
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError
-from ltbench.files import atomic
+from ltbench.files import atomic, paths
 from ltbench.files.atomic import remove_abandoned, write_bytes, write_text
 from ltbench.results import store
 from ltbench.results.records import ExpertsRecord

@@ -8,10 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import ltbench
-from ltbench import paths, registry
+from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError, LtbenchWarning, SaveError
 from ltbench.evaluation.predict import Predictions
+from ltbench.files import paths
 from ltbench.results.store import Store, read
 from ltbench.runs import sweep
 from ltbench.runs.options import RunOptions

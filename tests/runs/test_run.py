@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from ltbench import paths, registry
+from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.data.datasets.digits import Digits
 from ltbench.data.images import RawData
 from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.files import paths
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run
 from ltbench.runs.sweep import run_all

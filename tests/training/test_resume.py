@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ltbench import paths, registry
+from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchWarning
-from ltbench.files import atomic
+from ltbench.files import atomic, paths
 from ltbench.progress import ProgressUpdate
 from ltbench.results.schema import Result
 from ltbench.runs.options import RunOptions

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ltbench import paths
 from ltbench.data.images import RawData
 from ltbench.data.prepare.command import data_command
 from ltbench.errors import LtbenchError
+from ltbench.files import paths
 
 if TYPE_CHECKING:
     from ltbench.data.datasets.label_table import Labels

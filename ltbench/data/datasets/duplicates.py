@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench.files.atomic import write_bytes
-from ltbench.paths import cache_dir
+from ltbench.files.paths import cache_dir
 
 _END = 4096
 """Bytes at the end of files that are compared before whole files are. Files of one camera begin alike."""

@@ -23,7 +23,7 @@ from ltbench.data.images import ImageFiles, LabelledImages, RawData
 from ltbench.data.long_tail import fingerprint, fingerprint_files
 from ltbench.errors import LtbenchError
 from ltbench.files.atomic import write_bytes
-from ltbench.paths import cache_dir
+from ltbench.files.paths import cache_dir
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,7 +19,7 @@ from ltbench.data.datasets.folder_listing import ClassFiles, Listing, has_class_
 from ltbench.data.long_tail import take_whole
 from ltbench.errors import LtbenchError, LtbenchNotice, LtbenchWarning
 from ltbench.files.atomic import write_text
-from ltbench.paths import cache_dir
+from ltbench.files.paths import cache_dir
 
 SPLIT = "ltbench-split"
 """Beginning of the name of a file that stores a split."""

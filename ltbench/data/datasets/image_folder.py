@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from ltbench import paths
 from ltbench.data.datasets.base import Source
 from ltbench.data.datasets.duplicates import find_duplicates, stamp
 from ltbench.data.datasets.folder_listing import ClassFiles, Listing, find, has_class_folders, subfolders
@@ -30,8 +29,9 @@ from ltbench.data.loading.decode import (
     upright_rgb,
 )
 from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.files import paths
 from ltbench.files.atomic import remove_abandoned, write_bytes, write_text
-from ltbench.paths import cache_dir
+from ltbench.files.paths import cache_dir
 
 __all__ = ["SPLIT_FILE", "TEST_SHARE", "Folder", "decode", "decode_one", "read"]
 

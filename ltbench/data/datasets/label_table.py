@@ -16,17 +16,30 @@ from ltbench.data.datasets.image_names import is_litter
 from ltbench.data.datasets.table_files import ENDINGS, require_pyarrow, rows_of
 from ltbench.errors import LtbenchError, unknown
 from ltbench.files.atomic import write_bytes
-from ltbench.paths import cache_dir
+from ltbench.files.paths import cache_dir
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NAMES = {
-    "path": ("path", "file_name", "filename", "file", "file_path", "filepath", "image_path", "image", "image_name",
-             "image_id", "img", "id", "name"),
+    "path": (
+        "path",
+        "file_name",
+        "filename",
+        "file",
+        "file_path",
+        "filepath",
+        "image_path",
+        "image",
+        "image_name",
+        "image_id",
+        "img",
+        "id",
+        "name",
+    ),
     "label": ("label", "labels", "class", "class_name", "category", "target", "species", "breed", "y", "class_id"),
     "split": ("split", "part", "partition", "subset", "set", "usage"),
-}  # fmt: skip
+}
 """Names of columns that are looked for, the first one first; upper case, spaces and hyphens do not matter."""
 TOLD = "--label-columns path=COLUMN,label=COLUMN,split=COLUMN"
 _PART = {name: part for part, names in PART_NAMES.items() for name in names}

@@ -53,9 +53,15 @@ def _text(file: Path) -> "pd.DataFrame":
     delimiter = max(_DELIMITERS, key=head.count)
     with warnings.catch_warnings(action="ignore", category=pd.errors.ParserWarning):  # of more fields than names
         table = pd.read_csv(
-            file, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True,
-            on_bad_lines="error", index_col=False,
-        )  # fmt: skip
+            file,
+            sep=delimiter,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            skipinitialspace=True,
+            on_bad_lines="error",
+            index_col=False,
+        )
     _refuse_surplus(file, delimiter)
     return table
 

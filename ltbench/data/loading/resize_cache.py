@@ -31,7 +31,7 @@ from ltbench.data.loading.decode import decode_rgb, read_rgb
 from ltbench.data.loading.from_files import cores_per_process, single_threaded_pool
 from ltbench.errors import LtbenchError
 from ltbench.files.atomic import remove_abandoned, write_bytes
-from ltbench.paths import cache_dir
+from ltbench.files.paths import cache_dir
 from ltbench.progress import ProgressListener, ProgressUpdate, silent
 
 AT_A_TIME = 32

@@ -9,7 +9,7 @@ from ltbench.data.prepare.download import check, disk_fault, fetch, require_spac
 from ltbench.data.prepare.unpack import MAX_UNPACKED, unpack
 from ltbench.errors import LtbenchError
 from ltbench.files.lock import exclusive
-from ltbench.paths import cache_dir
+from ltbench.files.paths import cache_dir
 from ltbench.progress import ProgressListener, silent
 
 

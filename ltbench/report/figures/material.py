@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ltbench.declared import display_name
 from ltbench.errors import LtbenchError
+from ltbench.registry.declared import display_name
 from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import Leaderboard
 from ltbench.results.records import Metrics

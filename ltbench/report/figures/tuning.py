@@ -13,9 +13,9 @@ from optuna.trial import FrozenTrial
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from ltbench.config import read_toml
-from ltbench.declared import display_name, recipe_of
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.method.search_space import distribution, from_description
+from ltbench.registry.declared import display_name, recipe_of
 from ltbench.report.figures.material import Material, shown_name
 from ltbench.report.figures.style import BLUE, DOUBLE, GREY, VERMILLION, key, title
 from ltbench.results.records import LOWER_IS_BETTER

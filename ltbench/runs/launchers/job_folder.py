@@ -25,9 +25,9 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import Field, ValidationError
 
-from ltbench import paths
 from ltbench.config import Frozen, RunConfig
 from ltbench.errors import LtbenchError
+from ltbench.files import paths
 from ltbench.files.atomic import write_text
 from ltbench.files.reading import read_small
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ltbench.config import Frozen, RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.files.atomic import write_text
-from ltbench.paths import storable_name
+from ltbench.files.paths import storable_name
 
 if TYPE_CHECKING:
     from ltbench.training.history import History

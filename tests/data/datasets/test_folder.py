@@ -12,7 +12,7 @@ from ltbench.data.datasets import image_folder as image_folder
 from ltbench.data.datasets.image_folder import SPLIT_FILE, Folder, decode, read
 from ltbench.data.long_tail import fingerprint
 from ltbench.errors import LtbenchError
-from ltbench.paths import cache_dir
+from ltbench.files.paths import cache_dir
 
 WHITE = (255, 255, 255)
 

@@ -17,7 +17,7 @@ from ltbench.data.datasets.folder_split import SPLIT_FILE, split_file
 from ltbench.data.datasets.image_folder import Folder, read
 from ltbench.data.long_tail import hold_out
 from ltbench.errors import LtbenchError, LtbenchWarning
-from ltbench.paths import cache_dir
+from ltbench.files.paths import cache_dir
 
 NOTES = pytest.mark.filterwarnings("default::ltbench.errors.LtbenchWarning")
 RUN = ("run", "--method", "ce", "--dataset", "folder-lt", "--image-size", 8, "--epochs", 1, "--device", "cpu")

@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from ltbench import paths
 from ltbench.config import Augment, Recipe, RunConfig
 from ltbench.data.datasets import image_folder
 from ltbench.data.loading import from_files, resize_cache
+from ltbench.files import paths
 from ltbench.progress import ProgressUpdate
 from ltbench.runs.options import RunOptions
 from ltbench.runs.run import run

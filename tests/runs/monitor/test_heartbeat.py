@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ltbench import paths
 from ltbench.config import RunConfig
 from ltbench.errors import TrainingFailedError
+from ltbench.files import paths
 from ltbench.runs.monitor import heartbeat
 from ltbench.runs.monitor.heartbeat import Heartbeat, HeartbeatWriter
 from ltbench.runs.monitor.jobs import RunIndex

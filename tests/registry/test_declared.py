@@ -2,10 +2,11 @@
 
 import pytest
 
-from ltbench import declared, registry
+from ltbench import registry
 from ltbench.config import RunConfig
-from ltbench.declared import SameAs
 from ltbench.method.paper import paper_of
+from ltbench.registry import declared
+from ltbench.registry.declared import SameAs
 from ltbench.runs.resolve import resolve
 
 OWN = sorted(declared._methods())
