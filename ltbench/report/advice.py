@@ -138,17 +138,22 @@ def _all_of(some: int, whole: int) -> str:
 def _against_plainest(rows: Sequence[Row], stored: Collection | None) -> str:
     """The gain over the row that does least, and its price."""
     best = rows[0]
-    known = [row for row in rows if _positive(row, "training_seconds") and row.get("hardware") == best.get("hardware")]
-    if not known:
-        return "What training costs is not known."
+    known = [row for row in rows if _positive(row, "training_seconds")]
+    alike = [row for row in known if row.get("hardware") == best.get("hardware")]
     plain = [row for row in known if _is_plain(row, stored)]
-    baseline = min(plain or known, key=lambda row: float(row["training_seconds"]))
-    what = "cheapest row that does nothing about rare classes" if plain else "cheapest row to train"
+    if not alike:
+        return "What training costs is not known."
+    if not plain and len(known) > 1 and len(alike) == 1:
+        return "No other row was trained on its hardware, so that training times cannot be compared."
+    baseline = min(plain or alike, key=lambda row: (row not in alike, float(row["training_seconds"])))
+    what = "the cheapest row to train"
+    if plain:
+        what = f"{'the cheapest' if baseline in alike else 'a'} row that does nothing about rare classes"
     if baseline is best:
-        return f"It is itself the {what}."
+        return f"It is itself {what}."
     behind = _number(baseline, "behind")
     if behind is None:
-        return f"{_name(baseline)}, the {what}, has no seed in common with it."
+        return f"{_name(baseline)}, {what}, has no seed in common with it."
     gain = f"{behind:.1f} points"
     sure = "which may be chance" if _tested(baseline) else "which is not tested"
     price = [
@@ -158,7 +163,7 @@ def _against_plainest(rows: Sequence[Row], stored: Collection | None) -> str:
     ]
     cost = f"takes {' and '.join(price)}" if price else "costs what is not known"
     holds = "which holds" if _significantly_worse(baseline) else sure
-    return f"Over {_name(baseline)}, the {what}, it gains {gain}{_on_fewer(baseline)}, {holds}, and {cost}."
+    return f"Over {_name(baseline)}, {what}, it gains {gain}{_on_fewer(baseline)}, {holds}, and {cost}."
 
 
 def _is_plain(row: Row, stored: Collection | None) -> bool:
