@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ltbench.report.answer import remedies
 from ltbench.report.collection import Collection
 from ltbench.report.compare import FEWEST
 from ltbench.report.leaderboard import Leaderboard, Row
@@ -31,7 +30,7 @@ _ESTIMATOR = 2
 """First estimator of temperatures whose results are near enough (``ltbench.metrics.temperature.ESTIMATOR``)."""
 
 
-def advise(leaderboard: Leaderboard, stored: Collection | None = None, *, lacks: bool = True) -> str:
+def advise(leaderboard: Leaderboard, stored: Collection | None = None) -> str:
     """Sentences for a reader who has to choose a method by a leaderboard.
 
     They say no more than the table: no row is called better than another unless the difference is significant, leads
@@ -41,14 +40,11 @@ def advise(leaderboard: Leaderboard, stored: Collection | None = None, *, lacks:
         leaderboard: a table; columns that it lacks, or that are not known, are done without.
         stored: the results that it was made of: for what a confidence means in practice, and for which row does
             nothing about rare classes.
-        lacks: whether to say what the table lacks, with the commands that would mend it.
     """
     rows = leaderboard.records
     best = next((row for row in rows if row["setting"] == leaderboard.reference), None)
-    mended = _lacks(leaderboard, stored) if lacks else ""
     if best is None:
-        nothing = f"Nothing can be recommended: {NO_COMPARISON}."
-        return " ".join(filter(None, [nothing, mended]))
+        return f"Nothing can be recommended: {NO_COMPARISON}."
     others = [row for row in rows if row is not best and (_number(row, "behind") or 0) >= 0]
     tests = [one.test for one in _results(best, stored) if one.test is not None]
     may_train = not (leaderboard.key.get("validation") or _from_elsewhere(best, stored)) and _has_enough(best, stored)
@@ -67,7 +63,7 @@ def advise(leaderboard: Leaderboard, stored: Collection | None = None, *, lacks:
             _against_plainest([best, *others], stored),
             _cheaper(best, near),
         ]
-    sentences += [*closing, mended]
+    sentences += closing
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -279,13 +275,6 @@ def _few_shot(best: Row, leaderboard: Leaderboard) -> str:
     if top is not None and top["setting"] != best["setting"] and f"{top['few']:.1f}" != f"{few:.1f}":
         text += f"; the best there is {_name(top)} with {top['few']:.1f} %"
     return f"{text}."
-
-
-def _lacks(leaderboard: Leaderboard, stored: Collection | None) -> str:
-    """What the table lacks, each with the command that would mend it."""
-    return " ".join(
-        " ".join([lack.sentence, " and ".join(lack.commands)]).strip() for lack in remedies(leaderboard, stored)
-    )
 
 
 def _from_elsewhere(row: Row, stored: Collection | None) -> bool:

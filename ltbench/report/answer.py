@@ -15,6 +15,8 @@ from ltbench.report.leaderboard import LACKS_SEEDS, Leaderboard, Row
 from ltbench.results.external import IMPORTED, SCORED
 from ltbench.results.schema import Result
 
+_NEAR_CHANCE = 1.5
+"""An accuracy up to so many times that of guessing is called chance level."""
 _SEEDS = 5
 """Seeds that a command asks for where a table has too few."""
 
@@ -35,7 +37,8 @@ def answer(leaderboard: Leaderboard) -> str:
     best = next((row for row in rows if row["setting"] == leaderboard.reference), None)
     if best is None:
         return "Nothing is decided: too few of the rows share seeds for a comparison."
-    reached = f"{_name(best)} {{verb}} with {best[leaderboard.metric]:.1f} %{_metric(leaderboard)}"
+    chosen = f", best of {len(rows)} settings on these test images" if leaderboard.compares_settings else ""
+    reached = f"{_name(best)} {{verb}} with {best[leaderboard.metric]:.1f} %{_metric(leaderboard)}{chosen}"
     if len(rows) == 1:
         return f"Nothing to compare: {reached.format(verb='stands alone')}."
     tested = [row for row in rows if not math.isnan(row["p"])]
@@ -110,7 +113,9 @@ def remedies(leaderboard: Leaderboard, stored: Collection | None = None) -> list
         stored: the results that it was made of, for commands.
     """
     rows = leaderboard.records
-    found = [_chance(leaderboard, rows, stored), _epochs(leaderboard, rows, stored), _seeds(leaderboard, rows, stored)]
+    longer = _epochs(leaderboard, rows, stored)
+    # What trains more epochs trains the seeds, too.
+    found = [_chance(leaderboard, rows, stored), longer, _seeds(leaderboard, rows, None if longer else stored)]
     return [one for one in found if one is not None]
 
 
@@ -132,7 +137,11 @@ def _chance(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None
     verb = "" if len(at_chance) == len(rows) else " is" if len(at_chance) == 1 else " are"
     if len(rows) == 1:
         who, verb = _name(rows[0]), " is"
-    return Remedy(f"{who}{more}{verb} at chance level, {100 * chance:.2g} % with {len(test.total)} classes.")
+    level = f"{100 * chance:.2g} % with {len(test.total)} classes"
+    if all(row[leaderboard.metric] <= 100 * _NEAR_CHANCE * chance for row in at_chance):
+        return Remedy(f"{who}{more}{verb} at chance level, {level}.")
+    few = f"{sum(images)} test images are too few to tell"
+    return Remedy(f"{who}{more}{verb} perhaps no better than guessing ({level}): {few}.")
 
 
 def _epochs(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None) -> Remedy | None:
@@ -144,7 +153,9 @@ def _epochs(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None
     seeds = sorted({int(seed) for row in own for seed in row["seeds"].split(",")})
     wanted = seeds if len(seeds) >= FEWEST else list(range(_SEEDS))
     commands = run_commands([row["run_ids"][0] for row in own], stored, seeds=seeds_text(wanted), epochs=longest)
-    return Remedy("Far too few epochs to tell methods apart; the recipe's are trained by:", tuple(commands))
+    decided = any(row["significantly_worse"] for row in rows)
+    what = "for the accuracy that methods reach" if decided else "to tell methods apart"
+    return Remedy(f"Far too few epochs {what}; the recipe's are trained by:", tuple(commands))
 
 
 def _seeds(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None) -> Remedy | None:

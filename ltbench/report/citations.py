@@ -6,10 +6,17 @@ from collections.abc import Iterator
 from ltbench.report.collection import Collection
 
 _KEY = re.compile(r"(@\w+\{)([^,\s]+)(,)")
+_TITLE = re.compile(r"\btitle\s*=\s*[{\"](.+)", re.IGNORECASE)
+_NO_CONTENT = {"a", "an", "the", "on", "of", "in", "to", "for", "with", "and", "from", "by", "is", "are"}
+"""Words of titles that no key is made of."""
 
 
 def citation_keys(stored: Collection) -> dict[str, str]:
-    """The BibTeX key of each method's paper, e.g. "aimar2023" of balpoe; methods without a paper are left out."""
+    """The BibTeX key of each method's paper, e.g. "aimar2023balanced" of balpoe; methods without a paper are left out.
+
+    Author, year and first word of the title, as search engines have it: a key does not depend on which other methods
+    a report has, so that the tables of one article can share a bibliography.
+    """
     papers = _papers(stored)
     return {method: key for key, (_, methods) in papers.items() for method in methods}
 
@@ -21,7 +28,7 @@ def bibtex(stored: Collection) -> str:
 
 
 def _papers(stored: Collection) -> dict[str, tuple[str, list[str]]]:
-    """Key -> BibTeX entry and methods; papers of one author and year get letters, as in 2021 and 2021b."""
+    """Key -> BibTeX entry and methods; papers that would have one key get letters."""
     entries: dict[str, list[str]] = {}
     for method, entry in dict.fromkeys(_entries(stored)):
         entries.setdefault(entry, []).append(method)
@@ -31,11 +38,19 @@ def _papers(stored: Collection) -> dict[str, tuple[str, list[str]]]:
         key = re.sub(r"[^A-Za-z0-9:_-]", "", stated[2]) if stated else ""
         if not key:
             continue
+        key += _first_word(entry)
         letters = (key + letter for letter in ("", *"bcdefghijklmnopqrstuvwxyz"))
         free = next((one for one in letters if one not in found), None)
         if free is not None:
             found[free] = (entry, sorted(entries[entry]))
     return found
+
+
+def _first_word(entry: str) -> str:
+    """The first word of a title that says something, in lower case; empty without one."""
+    title = _TITLE.search(entry)
+    words = re.findall(r"[a-z0-9]+", title[1].lower()) if title else []
+    return next((word for word in words if word not in _NO_CONTENT), "")
 
 
 def _entries(stored: Collection) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The order of a report: the tables of each leaderboard, then notes, and advice at the end."""
+"""The order of a report: of each leaderboard its tables and advice, then notes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +24,8 @@ def _reported(leaderboard: Leaderboard, stored: Collection) -> list[Table | str]
     if not len(found):
         return []
     title = f"Reported and measured: {leaderboard.title}"
-    return [Table(title, list(HEADER), cells(found), level=2, expendable=["Note"]), "\n".join(notes(found))]
+    table = Table(title, list(HEADER), cells(found), words=["Published as", "Metric"], level=2, expendable=["Note"])
+    return [table, "\n".join(notes(found))]
 
 
 def _advice(leaderboard: Leaderboard, stored: Collection) -> list[str]:
@@ -34,7 +35,7 @@ def _advice(leaderboard: Leaderboard, stored: Collection) -> list[str]:
 PARTS: Mapping[str, Callable[[Leaderboard, Collection], Sequence[Table | str]]] = {
     "leaderboard": lambda leaderboard, stored: [leaderboard_table(leaderboard, above=above(leaderboard, stored))],
     "differences": lambda leaderboard, _: [differences_table(leaderboard)],
-    "advice": lambda leaderboard, stored: [f"{leaderboard.title}: {advise(leaderboard, stored)}"],
+    "advice": _advice,
     "shift": shift_tables,
     "reported": _reported,
 }
@@ -93,19 +94,14 @@ def contents(
                 table = leaderboard_table(leaderboard, view, above(leaderboard, stored), keys)
                 apart = [one(leaderboard) for one in (best_of_many, default_ahead, tuned_apart)]
                 yield replace(table, caption=" ".join(filter(None, [*apart, table.caption])))
-            elif fold and name != "advice":
+            elif fold:
                 yield Folded(_SUMMARIES[name], partial(PARTS[name], leaderboard, stored))
-            elif name != "advice":
+            else:
                 yield from PARTS[name](leaderboard, stored)
-        if fold and "advice" in names:
-            yield Folded(_SUMMARIES["advice"], partial(_advice, leaderboard, stored))
     notes = [_NOTES[name] for name in names if name in _NOTES]
     yield from [Folded("What the columns mean", lambda: notes)] if fold_notes and notes else notes
     yield from split_reasons(leaderboards)
     yield counted(read or stored, missing)
-    if "advice" in names and not fold:  # at the end, where a terminal shows it, and that of the largest table last
-        for leaderboard in sorted(leaderboards, key=lambda leaderboard: len(leaderboard.rows)):
-            yield from PARTS["advice"](leaderboard, stored)
 
 
 _SUMMARIES = {

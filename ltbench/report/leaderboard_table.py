@@ -203,8 +203,8 @@ _EXPENDABLE = ("MAdds (M)", "Params (M)", "MCE", "Debiased", "Floor", "Med", "Ma
 
 def _usual_columns(leaderboard: Leaderboard) -> list[str]:
     first = ["top1"] if leaderboard.metric == "top1" else ["macro", "worst_class", "top1"]
-    shots = ["many", "medium", "few"]
-    return ["rank", "n", *first, *shots, "ece", "floor", "debiased", "mce", "params", "madds", "train"]
+    known = [name for name in ("many", "medium", "few") if leaderboard.rows[name].notna().any()]
+    return ["rank", "n", *first, *known, "ece", "floor", "debiased", "mce", "params", "madds", "train"]
 
 
 def _sorted(leaderboard: Leaderboard, name: str) -> list[Row]:
@@ -290,7 +290,7 @@ def about_scatter(leaderboard: Leaderboard) -> str:
     level = rows[~rows["tie"] & rows["p"].notna() & ~rows["significantly_worse"] & (rows["lacks_seeds"] == "")]
     if level.empty or not rows["tie"].any():
         return ""
-    which = f"{level.iloc[0]['label']} is" if len(level) == 1 else f"{len(level)} rows with ≈ are"
+    which = f"{level.iloc[0]['label']} is" if len(level) == 1 else f"{len(level)} rows with p ≥ .05 are"
     pronoun = "its" if len(level) == 1 else "their"
     return f"Below the tie, {which} not significantly worse than the best either, since {pronoun} seeds scatter."
 

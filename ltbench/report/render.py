@@ -52,7 +52,7 @@ def _markdown_block(part: Block) -> str:
 def _markdown(table: Table) -> str:
     rows = [[_markdown_label(table, place), *map(_markdown_figure, row[1:])] for place, row in enumerate(table.rows)]
     header = [escaped_markdown(table.header[0]), *map(markdown_paragraph, table.header[1:])]
-    text = tabulate(rows, header, tablefmt="github", colalign=_align(table), disable_numparse=True)
+    text = tabulate(rows, header, tablefmt="pipe", colalign=_align(table), disable_numparse=True)
     above = "".join(
         f"```\n{one}\n```\n\n" if isinstance(one, Command) else f"{markdown_paragraph(one)}\n\n" for one in table.above
     )
@@ -99,9 +99,15 @@ def latex(parts: Iterable[Block]) -> str:
     r"""Floats over both columns of a page, with booktabs; what is said between tables stands in comments.
 
     The preamble needs ``\usepackage{booktabs}``; papers are cited by the keys of ``ltbench report --format bibtex``.
+    The first lines say so.
     """
     used: set[str] = set()
-    return "\n".join(_latex_block(part, used) for part in parts)
+    return "\n".join([_LATEX_NEEDS, *(_latex_block(part, used) for part in parts)])
+
+
+_LATEX_NEEDS = r"""% Needs \usepackage{booktabs}. Papers: ltbench report --format bibtex --output refs.bib, with the
+% same --results; then \bibliographystyle{plain} and \bibliography{refs}.
+"""
 
 
 def _latex_block(part: Block, used: set[str]) -> str:
@@ -212,7 +218,7 @@ def _latex_row(cells: list[str]) -> str:
 
 
 def _align(table: Table) -> list[str]:
-    return ["left", *["right"] * (len(table.header) - 1)]
+    return ["left", *("left" if name in table.words else "right" for name in table.header[1:])]
 
 
 def _bold(text: str, cell: str, mark: str) -> str:

@@ -24,7 +24,7 @@ class Bold(str):
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a header; the first column is a label, the others are figures."""
+    """Rows of text under a header; the first column is a label, the others are figures but for ``words``."""
 
     title: str
     header: list[str]
@@ -46,6 +46,8 @@ class Table:
     """Rows that belong to the one above them."""
     further: Sequence[str] = field(default=())
     """Of each row what stands behind its label where there is room, e.g. "+13 settings"; none at all: nothing."""
+    words: Sequence[str] = field(default=())
+    """Further columns that hold words, which are aligned to the left."""
 
 
 @dataclass(frozen=True)

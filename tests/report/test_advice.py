@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltbench.report.advice import advise
+from ltbench.report.answer import remedies
 from ltbench.report.collection import collect
 from ltbench.report.how_trained import HowTrained
 from ltbench.report.leaderboard import Leaderboard, leaderboards
@@ -28,8 +29,18 @@ def row(label="a", **values):
     return {"label": label, "setting": label, "run_ids": [], **usual, **values}
 
 
-def said(*rows, metric="top1", validation=False, best=None):
-    """The advice about a table whose first row leads.
+def said(*rows, **options):
+    """The advice about a table of these rows."""
+    return advise(table(*rows, **options))
+
+
+def lacking(*rows):
+    """What a table of these rows lacks."""
+    return [one.sentence for one in remedies(table(*rows))]
+
+
+def table(*rows, metric="top1", validation=False, best=None):
+    """A table whose first row leads.
 
     Args:
         rows: as ``row`` makes them; behind is the difference to the first row.
@@ -42,7 +53,16 @@ def said(*rows, metric="top1", validation=False, best=None):
         "trained": HowTrained("a table", "", None),
     }  # fmt: skip
     unseen: dict = {field.name: None for field in fields(Leaderboard)}
-    return advise(Leaderboard(**{**unseen, **shown}))
+    return Leaderboard(**{**unseen, **shown})
+
+
+def test_a_row_is_not_the_cheapest_for_want_of_others_on_its_hardware():
+    best = row("a", top1=62.0, training_seconds=300.0, hardware="two threads")
+    other = row("b", training_seconds=100.0, hardware="one thread")
+    text = said(best, other)
+    assert "No other row was trained on its hardware, so that training times cannot be compared." in text
+    assert "cheapest" not in text
+    assert "Over b, the cheapest row to train" in said({**best, "hardware": "one thread"}, other)
 
 
 def test_a_difference_that_holds_is_a_recommendation_with_its_gain_and_price():
@@ -80,36 +100,39 @@ def test_where_the_difference_may_be_chance_a_cheaper_row_is_named():
 
 
 def test_one_run_each_tells_nothing_yet():
-    text = said(row("a", n=1, top1=62.0, top1_low=NAN), row("b", n=1, top1=50.0))
+    rows = row("a", n=1, top1=62.0, top1_low=NAN), row("b", n=1, top1=50.0)
+    text = said(*rows)
     assert text.startswith("Nothing can be recommended yet: no two rows have been tested against each other")
     assert "62.0 % accuracy (one run), 12.0 points more than b" in text
     assert "it gains 12.0 points, which is not tested" in text or "It is itself the cheapest row to train." in text
-    assert text.endswith("All rows have fewer than 3 seeds, too few for a test of every row.")
+    assert lacking(*rows) == ["All rows have fewer than 3 seeds, too few for a test of every row."]
 
 
 def test_the_only_row_is_compared_with_nothing():
     text = said(row("a", n=2))
     assert text.startswith("a is the only row of this table, so there is nothing to compare it with.")
-    assert text.endswith("a has fewer than 3 seeds, too few for a test of every row.")
+    assert lacking(row("a", n=2)) == ["a has fewer than 3 seeds, too few for a test of every row."]
     assert "tell" not in text
 
 
 def test_seeds_that_are_not_shared_are_asked_for():
-    text = said(row("a", top1=62.0), row("b", p=0.3), row("c", behind_n=2))
-    assert "no significant lead over b; c could not be tested." in text
-    assert text.endswith("c lacks seeds, too few for a test of every row.")
+    rows = row("a", top1=62.0), row("b", p=0.3), row("c", behind_n=2)
+    assert "no significant lead over b; c could not be tested." in said(*rows)
+    assert lacking(*rows) == ["c lacks seeds, too few for a test of every row."]
 
 
 def test_leads_and_gains_are_differences_on_the_seeds_of_both():
     # By their own means b is 4.0 behind, on the two seeds that both have 0.5.
-    text = said(
-        row("a", top1=62.0, training_seconds=200.0), row("b †", top1=58.0, behind=0.5, behind_n=2, lacks_seeds="2,3,4")
+    rows = (
+        row("a", top1=62.0, training_seconds=200.0),
+        row("b †", top1=58.0, behind=0.5, behind_n=2, lacks_seeds="2,3,4"),
     )
+    text = said(*rows)
     assert "0.5 points more than b †, the next (on the 2 seeds that both have)." in text
     assert (
         "Over b †, the cheapest row to train, it gains 0.5 points (on the 2 seeds that both have), which is not" in text
     )
-    assert text.endswith("b lacks seeds, too few for a test of every row.")
+    assert lacking(*rows) == ["b lacks seeds, too few for a test of every row."]
     text = said(row("a", training_seconds=90.0), row("b", top1=61.0, behind=0.4, p=0.5, training_seconds=30.0))
     assert "Where cost counts: b took 0.33 times its training time and is 0.4 points behind." in text
 
@@ -126,7 +149,9 @@ def test_where_no_row_is_first_none_is_recommended(tmp_path, make_result):
         "tests over seeds find it significantly better than the other row"
     )
     assert "Take" not in text
-    assert text.endswith("1 of 3 rows have fewer than 3 seeds, too few for a test of every row.")
+    assert [one.sentence for one in remedies(board)] == [
+        "1 of 3 rows have fewer than 3 seeds, too few for a test of every row."
+    ]
 
 
 def test_the_best_of_few_shot_classes_is_that_of_the_table():
@@ -311,9 +336,8 @@ def test_nobody_is_asked_to_train_more_of_what_was_trained_elsewhere(tmp_path, m
     for name, revision in (("mine", "scored"), ("weights", "imported")):
         Store(tmp_path).save(make_result(name, revision=revision))
     stored = collect([tmp_path])
-    assert advise(leaderboards(stored)[0], stored).endswith(
-        "All rows have fewer than 3 seeds, too few for a test of every row."
-    )
+    *_, lack = remedies(leaderboards(stored)[0], stored)
+    assert (lack.sentence, lack.commands) == ("All rows have fewer than 3 seeds, too few for a test of every row.", ())
     Store(tmp_path).save(make_result("ce"))
     stored = collect([tmp_path])
     # The recipe of these results is no file's, so that the result itself names it.

@@ -150,11 +150,11 @@ def test_chance_level_is_said(made):
 
 def test_options_that_are_not_the_data_sets_own_are_in_the_command(made):
     settings = {"hyperparameters": {"mixup": 0.3}, "backbone": "cifar_resnet8", "precision": "bf16", "validation": True}
-    board, stored = made({"ce": (50.0,)}, recipe={**RECIPE, "epochs": 6, "lr": 0.05}, settings=settings)
+    board, stored = made({"ce": (50.0,)}, recipe={**RECIPE, "epochs": 50, "lr": 0.05}, settings=settings)
     lack = remedies(board, stored)[-1]
     words = shlex.split(lack.commands[0])
     for name, value in {
-        "--backbone": "cifar_resnet8", "--precision": "bf16", "--epochs": "6", "--lr": "0.05", "--set": "mixup=0.3",
+        "--backbone": "cifar_resnet8", "--precision": "bf16", "--epochs": "50", "--lr": "0.05", "--set": "mixup=0.3",
         "--imbalance-ratio": "20", "--recipe": "standard", "--dataset": "digits-lt", "--seeds": "0-4",
     }.items():  # fmt: skip
         assert words[words.index(name) + 1] == value
@@ -198,19 +198,27 @@ def cited(made):
 
 def test_papers_of_one_author_and_year_have_keys_of_their_own(cited):
     _, stored = cited
-    assert citation_keys(stored) == {"balpoe": "li2022", "sade": "li2022", "ce": "li2022b"}
+    assert citation_keys(stored) == {"balpoe": "li2022one", "sade": "li2022one", "ce": "li2022two"}
     entries = bibtex(stored)
     assert entries.count("@inproceedings{") == 2
-    assert "@inproceedings{li2022,\n  title = {One}" in entries
-    assert "@inproceedings{li2022b,\n  title = {Two}" in entries
+    assert "@inproceedings{li2022one,\n  title = {One}" in entries
+    assert "@inproceedings{li2022two,\n  title = {Two}" in entries
+
+
+def test_the_key_of_a_paper_does_not_depend_on_the_other_methods(cited):
+    _, stored = cited
+    assert citation_keys(
+        Collection({name: one for name, one in stored.results.items() if one.config.method == "ce"})
+    ) == {"ce": "li2022two"}
 
 
 def test_latex_cites_papers_and_keeps_commands_in_comments(cited):
     board, stored = cited
     shown = latex(contents([board], stored))
-    assert r"BalPoE~\cite{li2022} & 1 & 3 &" in shown
-    assert r"Cross Entropy~\cite{li2022b}" in shown
+    assert r"BalPoE~\cite{li2022one} & 1 & 3 &" in shown
+    assert r"Cross Entropy~\cite{li2022two}" in shown
     assert r"RIDE & " in shown
+    assert shown.startswith(r"% Needs \usepackage{booktabs}. Papers: ltbench report --format bibtex")
     assert r"\label{tab:digits-lt-ir-20-resnet-20}" in shown
     assert r"\caption{digits-lt $\cdot$ IR 20 $\cdot$ ResNet-20 $\cdot$ standard recipe, 60 epochs" in shown
 

@@ -230,15 +230,16 @@ def test_outliers_do_not_squash_the_scale():
     assert scale_of([5.0], [5.0]) == (4.5, 5.5)
 
 
-def test_rows_of_other_hardware_are_no_points_of_the_plot(make_result, tmp_path):
+def test_rows_of_other_hardware_are_hollow_points_off_the_front(make_result, tmp_path):
     for name, machine in (("ce", "AMD"), ("sade", "AMD"), ("balpoe", "Intel")):
         result = make_result(name, top1=60.0, cost={"training_seconds": 20.0})
         Store(tmp_path).save(result.model_copy(update={"provenance": {"hardware": {"processor": machine}}}))
     (board,) = leaderboards(collect([tmp_path]))
     assert len(board.rows) == 3
     plot = cost_plot(board, ["a", "b", "c"])
-    assert {one.label for one in plot.points} == {"Cross Entropy", "SADE"}
-    assert plot.left_out == 1
+    assert {one.label: one.elsewhere for one in plot.points} == {"Cross Entropy": False, "SADE": False, "BalPoE": True}
+    assert not next(one for one in plot.points if one.label == "BalPoE").front
+    assert [one.leads for one in plot.points] == [True, False, False]
     named = dict(zip(["a", "b", "c"], board.rows["label"], strict=True))
     assert all(named[one.entry] == one.label for one in plot.points)
 

@@ -65,6 +65,11 @@ def columns(leaderboard: Leaderboard, shots: Mapping[str, int]) -> list[Column]:
             _metric("top1", "Acc", "Fraction of all test images classified correctly."),
         ]
     )
+    by_shots = [
+        _metric("many", "Many", f"Mean accuracy of the classes with more than {shots['many']} training images."),
+        _metric("medium", "Med", "Mean accuracy of the classes between."),
+        _metric("few", "Few", f"Mean accuracy of the classes with fewer than {shots['few']} training images."),
+    ]
     return [
         Column(
             "place",
@@ -78,9 +83,7 @@ def columns(leaderboard: Leaderboard, shots: Mapping[str, int]) -> list[Column]:
         _metric(leaderboard.metric, ranks, f"{_ACCURACY[leaderboard.metric]} Ranks the table."),
         *_compared(leaderboard),
         *other,
-        _metric("many", "Many", f"Mean accuracy of the classes with more than {shots['many']} training images."),
-        _metric("medium", "Med", "Mean accuracy of the classes between."),
-        _metric("few", "Few", f"Mean accuracy of the classes with fewer than {shots['few']} training images."),
+        *(one for one in by_shots if leaderboard.rows[one.key].notna().any()),
         _metric("ece", "ECE", "Expected calibration error: confidence against accuracy in 15 bins, by their images."),
         Column(
             "ece_floor",

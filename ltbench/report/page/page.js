@@ -290,11 +290,14 @@ function reachable(area) {
 // The front leaves a point to the right and reaches it from below: names stand above it, where no line strikes them.
 const SIDES = ["over", "left", "corner", "under"];
 
+// The table's first row is named before others, then the front from its accurate end.
+const rank = (point) => (point.matches(".leads") ? -1000 : 0) - parseFloat(point.style.bottom);
+
 function uncrowd(area) {
   const taken = all(".point:not([hidden])", area).map((point) => point.getBoundingClientRect()).map((box) =>
     ({ left: box.left + 6, right: box.right - 6, top: box.top + 6, bottom: box.bottom - 6 }));
   const edge = area.getBoundingClientRect();
-  for (const point of all(".point.front:not([hidden])", area).reverse()) {
+  for (const point of all(".point:is(.front, .leads):not([hidden])", area).sort((a, b) => rank(a) - rank(b))) {
     const free = SIDES.find((side) => {
       point.classList.remove("crowded", ...SIDES);
       point.classList.add(side);

@@ -239,7 +239,7 @@ def _section(
         shared=shared_settings(leaderboard, stored),
         shifted=shifted_leaderboards(leaderboard, stored),
         answer=answer(leaderboard),
-        advice=advise(leaderboard, stored, lacks=False),
+        advice=advise(leaderboard, stored),
         lacks=remedies(leaderboard, stored),
         notes=[
             one

@@ -36,6 +36,10 @@ class Point:
     y: float
     front: bool
     """Whether it is on the Pareto front: no row that costs as little is as accurate."""
+    leads: bool
+    """Whether it is the table's first row."""
+    elsewhere: bool
+    """Whether it was trained on other hardware than most rows; its time says little beside theirs."""
     beyond: Literal["", "below", "above"]
     """Whether its accuracy is below or above the scale, at whose edge it then stands."""
 
@@ -57,29 +61,34 @@ class Plot:
     """The front as the points of a polyline in a box of 100 x 100, y downwards; a step function."""
     horizontal: list[Tick]
     vertical: list[Tick]
-    left_out: int
-    """Rows that have a training time on other hardware."""
 
 
 def cost_plot(leaderboard: Leaderboard, ids: Sequence[str]) -> Plot | None:
-    """The plot; None where fewer than two rows have a training time on record, on equal hardware.
+    """The plot; None where fewer than two rows have a training time on record.
 
-    Accuracies are those on the table's seeds, as in the figure of costs; a row that lacks seeds is on no front.
+    Accuracies are those on the table's seeds, as in the figure of costs. The front is of the rows whose times can be
+    compared; a row that lacks seeds is on no front.
 
     Args:
         leaderboard: the table.
         ids: of its rows, in their order.
     """
     names = dict(zip(leaderboard.rows["setting"], ids, strict=True))
-    rows: list[tuple[str, Values]] = [(names[row["setting"]], row) for row in leaderboard.timed.to_dict("records")]
+    known = leaderboard.rows[leaderboard.rows["training_seconds"] > 0]
+    rows: list[tuple[str, Values]] = [(names[row["setting"]], row) for row in known.to_dict("records")]
     if len(rows) < 2:
         return None
+    timed = set(leaderboard.timed["setting"])
     seconds = np.array([row["training_seconds"] for _, row in rows], dtype=float)
     accuracy = np.array([_accuracy(row, leaderboard.metric) for _, row in rows])
     low, high = scale_of(accuracy.tolist(), accuracy.tolist())
     x = _placed(np.log(seconds), np.log(seconds.min()), np.log(seconds.max()))
     y = np.clip(_placed(accuracy, low, high), 0, 100)
-    complete = [place for place, (_, row) in enumerate(rows) if row["behind_n"] and not row["lacks_seeds"]]
+    complete = [
+        place
+        for place, (_, row) in enumerate(rows)
+        if row["setting"] in timed and row["behind_n"] and not row["lacks_seeds"]
+    ]
     front = [complete[place] for place in pareto(seconds[complete], accuracy[complete])]
     points = [
         Point(
@@ -89,6 +98,8 @@ def cost_plot(leaderboard: Leaderboard, ids: Sequence[str]) -> Plot | None:
             float(x[place]),
             float(y[place]),
             place in front,
+            row["setting"] == leaderboard.reference,
+            row["setting"] not in timed,
             "below" if value < low - 1e-9 else "above" if value > high + 1e-9 else "",
         )
         for place, ((name, row), value) in enumerate(zip(rows, accuracy, strict=True))
@@ -106,7 +117,6 @@ def cost_plot(leaderboard: Leaderboard, ids: Sequence[str]) -> Plot | None:
         " ".join([*steps, *end]),
         _within((duration(time), place) for time, place in zip(times, horizontal, strict=True)),
         _within((number(value, digits), place) for value, place in vertical),
-        int((leaderboard.rows["training_seconds"] > 0).sum()) - len(rows),
     )
 
 
