@@ -343,4 +343,6 @@ def test_nobody_is_asked_to_train_more_of_what_was_trained_elsewhere(tmp_path, m
     # The recipe of these results is no file's, so that the result itself names it.
     path = stored.paths[make_result("ce").run_id]
     command = f"ltbench run --config {path} --seeds 0-4 --out {tmp_path}"
-    assert advise(leaderboards(stored)[0], stored).endswith(f"more are trained by: {command}")
+    *_, lack = remedies(leaderboards(stored)[0], stored)
+    assert lack.sentence.endswith("more are trained by:")
+    assert lack.commands == (command,)

@@ -41,7 +41,9 @@ def draw(material: Material) -> Figure:
         _panel(panels[0], timed, [one.row["training_seconds"] / shortest for one in timed], material),
         _panel(panels[1], counted, [one.row["multiply_adds"] / 1e6 for one in counted], material),
     ]
-    panels[0].set_xlabel("training time (shortest = 1)")
+    others = len(settings) - len(timed)
+    apart = f"\n{others} of {len(settings)} rows, on other hardware, left out" if others else ""
+    panels[0].set_xlabel(f"training time (shortest = 1){apart}")
     panels[1].set_xlabel("multiply-adds of an image (million)")
     panels[0].set_ylabel(material.accuracy)
     key(figure, panels[0], 3)

@@ -13,6 +13,8 @@ from ltbench.errors import LtbenchError
 from ltbench.report.figures.material import Material, Setting
 from ltbench.report.figures.style import SINGLE, error_bars, key, look, title
 
+_WIDTH = 0.36
+"""Distance, in experts, over which points of the same number are spread; so little that none is taken for another."""
 USUAL_BESIDE = ("ride", "sade", "ncl")
 """The methods that stand beside the lines unless the user names others."""
 
@@ -39,9 +41,9 @@ def draw(material: Material) -> Figure:
     drawn: Counter[int] = Counter()
     for number, family in enumerate(lines):
         counts = np.array([setting.experts for setting in family], dtype=float)
-        if len(family) == 1:  # points of the same number of experts stand side by side, right of the line
+        if len(family) == 1:  # points of the same number of experts stand side by side around it
             drawn[family[0].experts] += 1
-            counts += 0.6 * drawn[family[0].experts] / (points[family[0].experts] + 1)
+            counts += _WIDTH * (drawn[family[0].experts] / (points[family[0].experts] + 1) - 0.5)
         for axes, metric in zip(panels, (material.metric, "ece"), strict=True):
             means, deviations = ([setting.row[name] for setting in family] for name in (metric, f"{metric}_sd"))
             error_bars(axes, counts, means, deviations, label=family[0].method, **look(number))

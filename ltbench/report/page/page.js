@@ -242,7 +242,9 @@ function drawer(id) {
   const body = entry.querySelector(".entry");
   const close = make("button", { type: "button", class: "button" }, "Close");
   close.addEventListener("click", () => sheet.close());
-  sheet.append(make("header", {}, make("h2", { id: "drawer-title" }, entry.querySelector("summary").textContent), close), body);
+  const title = make("h2", { id: "drawer-title" }, entry.querySelector("summary").textContent);
+  const table = make("p", { class: "of" }, document.querySelector(`#${entry.closest("section.table").id}-title`).textContent);
+  sheet.append(make("header", {}, make("div", {}, title, table), close), body);
   sheet.dataset.entry = id;
   if (!drawn.has(id)) detail(id, body);
   if (!sheet.open) sheet.showModal();

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -335,8 +336,8 @@ def _spread(text: str) -> Markup:
 
 
 def _unbroken(text: str) -> str:
-    """A text whose percent signs stay beside their numbers."""
-    return text.replace(" %", "\N{NO-BREAK SPACE}%")
+    """A text whose percent signs stay beside their numbers, and names such as ResNet-32 whole."""
+    return re.sub(r"(?<=[A-Za-z])-(?=\d)", "-\N{WORD JOINER}", text).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _asset(name: str) -> str:
