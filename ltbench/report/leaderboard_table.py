@@ -141,7 +141,7 @@ DIFFERENCES_NOTE = (
     "Differences: the 95 % interval of an accuracy is about another seed and other test images, with one seed about "
     "images only; in simulation it covers the truth in 94 to 97 % of cases with three seeds or more, with two in 89 "
     "to 97 %, and in fewer where seeds spread widely on a nearly solved test set. The interval of the debiased ECE "
-    "covers the true ECE in at least 87 % of simulated cases. Behind: points behind the best row, mean over the seeds"
+    "covers the true ECE in at least 89 % of simulated cases. Behind: points behind the best row, mean over the seeds"
     " that both have, their number in brackets where it is not n. p: paired test over these, adjusted for the number "
     "of rows and for the choice of the best row by the same runs. Mean rank: over the table's seeds; a row that lacks"
     " one has none. Wins: comparisons with another row on the same seed that the row wins, equality being half a "

@@ -30,7 +30,7 @@ METRICS = {
 NAMES = {"top1": "Acc", "many": "Many", "medium": "Med", "few": "Few", "ece": "ECE", "mce": "MCE"}
 HEADER = ("Method", "Published as", "Metric", "Epochs ours / theirs", "Reported", "Measured", "Gap", "Note")
 _NEAR = 0.1
-"""Trainings whose lengths differ by more than this fraction of the longer one have no gap."""
+"""Trainings whose lengths differ by more than this fraction of the longer one, or are not known, have no gap."""
 _SPREAD = {"acc": "acc_std", "ECE_percent": "ECE_std", "MCE_percent": "MCE_std"}
 _WITH_PRIOR = "+prior"
 """The end of a published method's name where predictions were corrected for the class prior of the test set."""
@@ -125,7 +125,7 @@ def _beside(
 ) -> Iterator[Figure]:
     """The figures of one source about one experiment."""
     ours, theirs = recipe.epochs, _stated_epochs(experiment["epochs"].iloc[0])
-    alike = theirs is None or abs(ours - theirs) <= _NEAR * max(ours, theirs)
+    alike = theirs is not None and abs(ours - theirs) <= _NEAR * max(ours, theirs)
     alike = alike and _same_backbone(experiment["backbone"].iloc[0], runs[0])
     spreads = {figure["metric"]: float(figure["value"]) for figure in experiment.to_dict("records")}
     for figure in experiment.to_dict("records"):
