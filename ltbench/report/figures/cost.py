@@ -88,5 +88,5 @@ def _panel(
     plain_log(axes.xaxis)
     axes.margins(x=0.25, y=0.06)
     line = steps(cost[front], accuracy[front])  # which labels shall not cover either
-    labels = {place: broken(settings[place].label, 24) for place in [*named, *front]}
+    labels = {place: broken(settings[place].label, 18) for place in [*named, *front]}
     return np.concatenate([cost, line[0]]), np.concatenate([accuracy, line[1]]), labels

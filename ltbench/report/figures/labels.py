@@ -30,19 +30,28 @@ def label_points(
     frame = Bbox(axes.get_window_extent().get_points() * scale)
     points = axes.transData.transform(np.column_stack([x, y])) * scale
     taken = [Bbox.from_bounds(px - 2, py - 2, 4, 4) for px, py in points]
-    for place, text in labels.items():
+    written: list[Bbox] = []
+    for place, text in sorted(labels.items(), key=lambda one: len(one[1])):  # the long ones look for what is left
         rows = text.split("\n")
-        width, height = 0.66 * _SIZE * max(map(len, rows)), 1.2 * _SIZE * len(rows) - 0.4 * _SIZE
+        width, height = 0.66 * _SIZE * max(map(len, rows)), 1.2 * _SIZE * len(rows)
         spots = [
             (right * (width / 2 + distance), up * (height / 2 + distance))
-            for distance in (4, 6, 9, 13, 18, 25, 33, 42)
+            for distance in (4, 6, 9, 13, 18, 25, 33, 42, 54, 68)
             for right, up in _DIRECTIONS
         ]
         corners = points[place] + np.array(spots) - (width / 2, height / 2)
         boxes = [Bbox.from_bounds(left, bottom, width, height) for left, bottom in corners]
-        covered = [box.count_overlaps(taken) + (not _within(box, frame)) for box in boxes]
+        leaders = [_along(points[place], spot) if one >= len(_DIRECTIONS) else [] for one, spot in enumerate(spots)]
+        covered = [
+            box.count_overlaps(taken)
+            + 2 * box.count_overlaps(written)  # text on text cannot be read
+            + 3 * (not _within(box, frame))
+            + 2 * any(one.count_overlaps(written) for one in leader)
+            for box, leader in zip(boxes, leaders, strict=True)
+        ]
         best = min(range(len(spots)), key=lambda one: (covered[one], one))
-        taken.append(boxes[best])
+        taken += [boxes[best], *leaders[best]]
+        written.append(boxes[best])
         far = best >= len(_DIRECTIONS)
         axes.annotate(
             text,
@@ -55,6 +64,12 @@ def label_points(
             bbox=_BACKGROUND,
             arrowprops=_LEADER if far else None,
         )
+
+
+def _along(point: np.ndarray, spot: tuple[float, float]) -> list[Bbox]:
+    """Small boxes along the line from a point to its label, without the ends."""
+    places = point + np.outer(np.linspace(0.2, 0.8, 20), spot)
+    return [Bbox.from_bounds(px - 1, py - 1, 2, 2) for px, py in places]
 
 
 def _within(box: Bbox, frame: Bbox) -> bool:

@@ -147,9 +147,9 @@ def plain_log(axis: Axis) -> None:
 
 
 def broken(label: str, width: int) -> str:
-    """A long label on several lines, broken after a comma or an underscore."""
+    """A long label on several lines, broken after a comma or an underscore and before a bracket."""
     lines = [""]
-    for part in re.findall(r"[^_,]*(?:_|, ?)|[^_,]+", label):
+    for part in re.findall(r"[^_,(]*(?:_|, ?)|[^_,(]+|\([^_,(]*", label):
         if lines[-1] and len(lines[-1] + part.rstrip()) > width:
             lines.append("")
         lines[-1] += part
