@@ -11,7 +11,7 @@ from ltbench.report.collection import Collection
 from ltbench.report.compare import FEWEST
 from ltbench.report.leaderboard import Leaderboard, Row
 from ltbench.report.leaderboard_table import NO_COMPARISON, ahead_of_reference
-from ltbench.results.external import IMPORTED, SCORED
+from ltbench.report.row_labels import from_elsewhere, in_brackets
 from ltbench.results.records import FittedFor, Metrics
 
 _LARGE_ECE = 5.0
@@ -47,7 +47,9 @@ def advise(leaderboard: Leaderboard, stored: Collection | None = None) -> str:
         return f"Nothing can be recommended: {NO_COMPARISON}."
     others = [row for row in rows if row is not best and (_number(row, "behind") or 0) >= 0]
     tests = [one.test for one in _results(best, stored) if one.test is not None]
-    may_train = not (leaderboard.key.get("validation") or _from_elsewhere(best, stored)) and _has_enough(best, stored)
+    held_out = bool(leaderboard.key.get("validation"))
+    elsewhere = stored is not None and from_elsewhere(best, stored)
+    may_train = not (held_out or elsewhere) and _has_enough(best, stored)
     closing = [_calibration(best, tests, may_train=may_train), _few_shot(best, leaderboard)]
     if len(rows) == 1:
         sentences = [
@@ -277,11 +279,6 @@ def _few_shot(best: Row, leaderboard: Leaderboard) -> str:
     return f"{text}."
 
 
-def _from_elsewhere(row: Row, stored: Collection | None) -> bool:
-    """Whether it is of a model that ltbench has not trained."""
-    return any(one.method.revision in (IMPORTED, SCORED) for one in _results(row, stored))
-
-
 def _listed(rows: Sequence[Row]) -> str:
     labels = [_name(row) for row in rows]
     if len(labels) > 4:
@@ -290,9 +287,7 @@ def _listed(rows: Sequence[Row]) -> str:
 
 
 def _name(row: Row) -> str:
-    """The label, its settings in brackets."""
-    method, comma, settings = str(row["label"]).partition(", ")
-    return f"{method} ({settings})" if comma else method
+    return in_brackets(str(row["label"]))
 
 
 def _tested(row: Row) -> bool:

@@ -12,7 +12,7 @@ from ltbench.report.commands import run_commands, seeds_text
 from ltbench.report.compare import FEWEST
 from ltbench.report.how_trained import FAR_TOO_SHORT
 from ltbench.report.leaderboard import LACKS_SEEDS, Leaderboard, Row
-from ltbench.results.external import IMPORTED, SCORED
+from ltbench.report.row_labels import from_elsewhere, in_brackets
 from ltbench.results.schema import Result
 
 _NEAR_CHANCE = 1.5
@@ -101,8 +101,7 @@ def _metric(leaderboard: Leaderboard) -> str:
 
 def _name(row: Row) -> str:
     """The label without the sign for missing seeds, its settings in brackets."""
-    method, comma, settings = str(row["label"]).removesuffix(f" {LACKS_SEEDS}").partition(", ")
-    return f"{method} ({settings})" if comma else method
+    return in_brackets(str(row["label"]).removesuffix(f" {LACKS_SEEDS}"))
 
 
 def remedies(leaderboard: Leaderboard, stored: Collection | None = None) -> list[Remedy]:
@@ -148,7 +147,7 @@ def _epochs(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None
     fraction = leaderboard.trained.fraction
     if fraction is None or fraction > FAR_TOO_SHORT or stored is None:
         return None
-    own = [row for row in rows if not _from_elsewhere(row, stored)]
+    own = [row for row in rows if not from_elsewhere(row, stored)]
     longest = leaderboard.trained.recipe_epochs
     seeds = sorted({int(seed) for row in own for seed in row["seeds"].split(",")})
     wanted = seeds if len(seeds) >= FEWEST else list(range(_SEEDS))
@@ -173,7 +172,7 @@ def _seeds(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None)
     if stored is not None:
         failed = {row["setting"]: _failed_seeds(row, stored) for row in lacking}
         # Nobody but their makers can train more of those that come from elsewhere.
-        own = [row for row in [*short, *lacking] if not _from_elsewhere(row, stored)]
+        own = [row for row in [*short, *lacking] if not from_elsewhere(row, stored)]
         commands = run_commands([row["run_ids"][0] for row in own], stored, seeds=seeds_text(needed))
     parts = []
     if short:
@@ -214,12 +213,6 @@ def _shares_too_few(row: Row, leaderboard: Leaderboard) -> bool:
 
 def _is_untested(row: Row, leaderboard: Leaderboard) -> bool:
     return bool(row["setting"] != leaderboard.reference and row["behind_n"] < FEWEST)
-
-
-def _from_elsewhere(row: Row, stored: Collection) -> bool:
-    """Whether it is of a model that ltbench has not trained."""
-    ids = [run_id for run_id in row["run_ids"] if run_id in stored.results]
-    return any(stored.results[run_id].method.revision in (IMPORTED, SCORED) for run_id in ids)
 
 
 def best_of_many(leaderboard: Leaderboard) -> str:

@@ -16,7 +16,7 @@ from ltbench.metrics.calibration_noise import confidence_table, ece_floor
 from ltbench.metrics.confidence_bins import bin_of
 from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import Leaderboard
-from ltbench.report.leaderboard_table import spread
+from ltbench.report.numbers import spread
 from ltbench.report.table import Table
 from ltbench.results.records import ShiftTable
 

@@ -10,6 +10,7 @@ import pandas as pd
 from ltbench.errors import unknown
 from ltbench.registry.declared import method_named
 from ltbench.report.leaderboard import LACKS_SEEDS, Leaderboard, Row
+from ltbench.report.numbers import duration, number, probability, spread
 from ltbench.report.table import Bold, Table
 from ltbench.results.records import LOWER_IS_BETTER
 
@@ -56,16 +57,16 @@ _ALL = {
     "rank": Column("Rank", lambda leaderboard, row: place_text(leaderboard, row), "place"),
     "n": _of("n", "n", str),
     **{name: _metric(name) for name in COLUMNS},
-    "floor": _of("Floor", "ece_floor", lambda value: _number(value, 1)),
-    "debiased": _of("Debiased", "ece_debiased", lambda value: _number(value, 1)),
-    "params": _of("Params (M)", "parameters", lambda value: _number(value / 1e6, 2)),
-    "madds": _of("MAdds (M)", "multiply_adds", lambda value: _number(value / 1e6, 1)),
-    "train": _of("Train", "training_seconds", lambda value: _duration(value)),
-    "speed": _of("Images/s", "training_images_per_second", lambda value: _number(value, 0)),
-    "memory": _of("Memory (MB)", "peak_memory_bytes", lambda value: _number(value / 1e6, 0)),
+    "floor": _of("Floor", "ece_floor", lambda value: number(value, 1)),
+    "debiased": _of("Debiased", "ece_debiased", lambda value: number(value, 1)),
+    "params": _of("Params (M)", "parameters", lambda value: number(value / 1e6, 2)),
+    "madds": _of("MAdds (M)", "multiply_adds", lambda value: number(value / 1e6, 1)),
+    "train": _of("Train", "training_seconds", duration),
+    "speed": _of("Images/s", "training_images_per_second", lambda value: number(value, 0)),
+    "memory": _of("Memory (MB)", "peak_memory_bytes", lambda value: number(value / 1e6, 0)),
     "behind": Column("Behind", lambda leaderboard, row: _behind(leaderboard, row), "behind"),
     "p": Column("p (adj.)", lambda leaderboard, row: _p(leaderboard, row), "p"),
-    "wins": _of("Wins %", "wins", lambda value: _number(100 * value, 0)),
+    "wins": _of("Wins %", "wins", lambda value: number(100 * value, 0)),
 }
 _OTHER_NAMES = {"acc": "top1", "worst": "worst_class", "med": "medium"}
 _NEED_A_COMPARISON = ("rank", "behind", "p", "wins")
@@ -327,8 +328,8 @@ def differences_table(leaderboard: Leaderboard) -> Table:
             _interval(row["ece_debiased"], row["ece_low"], row["ece_high"]),
             _behind(leaderboard, row),
             _p(leaderboard, row),
-            _number(row["rank"], 1),
-            _number(100 * row["wins"], 0),
+            number(row["rank"], 1),
+            number(100 * row["wins"], 0),
         ]
         for row in leaderboard.records
     ]
@@ -350,40 +351,16 @@ def _ranks(leaderboard: Leaderboard) -> str:
 
 
 def _interval(value: float, low: float, high: float) -> str:
-    shown = _number(value, 1)
+    shown = number(value, 1)
     return f"{shown} [n/a]" if math.isnan(low) else f"{shown} [{low:.1f}, {high:.1f}]"
 
 
 def _behind(leaderboard: Leaderboard, row: Row) -> str:
     if row["setting"] == leaderboard.reference:
-        return "best" if leaderboard.leads else _number(row["behind"], 1)
+        return "best" if leaderboard.leads else number(row["behind"], 1)
     seeds = "" if row["behind_n"] in (0, row["n"]) else f" ({row['behind_n']})"
-    return _number(row["behind"], 1) + seeds
-
-
-def spread(mean: float, deviation: float, digits: int = 1) -> str:
-    """For example "63.0 ± 3.6"; one run has no deviation."""
-    if pd.isna(mean):
-        return "n/a"
-    return f"{mean:.{digits}f}" if pd.isna(deviation) else f"{mean:.{digits}f} ± {deviation:.{digits}f}"
-
-
-def probability(p: float) -> str:
-    """For example ".012"; n/a where there was no test."""
-    if math.isnan(p):
-        return "n/a"
-    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+    return number(row["behind"], 1) + seeds
 
 
 def _equal(p: float) -> str:
     return "< .001" if p < 0.001 else f"= {probability(p)}"
-
-
-def _number(value: float, digits: int) -> str:
-    return "n/a" if pd.isna(value) else f"{value:.{digits}f}"
-
-
-def _duration(seconds: float) -> str:
-    if math.isnan(seconds):
-        return "n/a"
-    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"

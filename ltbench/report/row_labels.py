@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 from ltbench.config import FEATURE_VIEWS
 from ltbench.config.format_settings import format_value
 from ltbench.registry.declared import display_name
+from ltbench.report.collection import Collection
 from ltbench.report.one_setting import Candidate, Chosen
 from ltbench.results.external import IMPORTED, SCORED
 
@@ -118,3 +119,15 @@ def _setting(name: str, value: Any) -> str:
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], float):  # as --set takes it as well
         (value,) = value
     return f"{name.split('.')[-1]}={format_value(value)}"
+
+
+def in_brackets(label: str) -> str:
+    """A label for a sentence: its settings in brackets, e.g. "BalPoE (mixup=0.4)"."""
+    method, comma, settings = label.partition(", ")
+    return f"{method} ({settings})" if comma else method
+
+
+def from_elsewhere(row: Mapping[Any, Any], stored: Collection) -> bool:
+    """Whether a row is of a model that ltbench has not trained."""
+    ids = [run_id for run_id in row.get("run_ids") or [] if run_id in stored.results]
+    return any(stored.results[run_id].method.revision in (IMPORTED, SCORED) for run_id in ids)

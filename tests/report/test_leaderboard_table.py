@@ -258,7 +258,7 @@ def test_nothing_is_called_best_where_a_row_that_lacks_seeds_is_ahead(boards, ma
     assert "**" not in made
     shown = cells(markdown([differences_table(board)]))
     assert {label: row["Behind"] for label, row in shown.items()} == {
-        "BalPoE": "0.0", "Cross Entropy": "20.0", "Focal Loss †": "-9.9",
+        "BalPoE": "0.0", "Cross Entropy": "20.0", "Focal Loss †": "−9.9",
     }  # fmt: skip
     assert made.count("No row is first: Focal Loss † is ahead of BalPoE") == 2  # also in the advice
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.leaderboard_table import place_text
+from ltbench.report.numbers import MISSING, duration, number, probability, spread
 from ltbench.results.records import LOWER_IS_BETTER
 
-MISSING = "n/a"
 NAMES = {
     "top1": "accuracy",
     "macro": "class-balanced accuracy",
@@ -196,38 +196,15 @@ def _critical(leaderboard: Leaderboard) -> str:
 
 def _metric(key: str, heading: str, meaning: str, *, extra: bool = False) -> Column:
     lower = key in LOWER_IS_BETTER
-    return Column(key, heading, "%", meaning, lambda row: spread(row, key), lower_first=lower, extra=extra)
+    return Column(
+        key, heading, "%", meaning, lambda row: spread(row[key], row[f"{key}_sd"]), lower_first=lower, extra=extra
+    )
 
 
 def _cost(key: str, heading: str, unit: str, meaning: str, scale: float, digits: int) -> Column:
     return Column(key, heading, unit, meaning, lambda row: number(row[key] / scale, digits), True, True)
 
 
-def spread(row: Values, metric: str, digits: int = 1) -> str:
-    """Mean ± standard deviation; without it where there is one seed."""
-    mean, deviation = number(row[metric], digits), number(row[f"{metric}_sd"], digits)
-    return mean if MISSING in (mean, deviation) else f"{mean} ± {deviation}"
-
-
-def number(value: float | None, digits: int) -> str:
-    """A number to so many digits after the point; "n/a" for none."""
-    return MISSING if value is None or math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
-
-
 def interval(low: float, high: float) -> str:
     """Both ends."""
     return MISSING if math.isnan(low) or math.isnan(high) else f"{number(low, 1)} to {number(high, 1)}"
-
-
-def probability(value: float) -> str:
-    """A p value."""
-    return "< 0.001" if value < 0.001 else number(value, 3)
-
-
-def duration(seconds: float) -> str:
-    """A time in the unit that suits it."""
-    if math.isnan(seconds):
-        return MISSING
-    if seconds < 600:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 36_000 else f"{seconds / 3600:.1f} h"

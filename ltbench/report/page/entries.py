@@ -16,8 +16,9 @@ from ltbench.printable import printable_name
 from ltbench.report.collection import Collection
 from ltbench.report.frame import METRICS
 from ltbench.report.leaderboard import Leaderboard
+from ltbench.report.numbers import MISSING, number, spread
 from ltbench.report.page import views
-from ltbench.report.page.columns import MISSING, NAMES, UNITLESS, Values, interval, number, spread
+from ltbench.report.page.columns import NAMES, UNITLESS, Values, interval
 from ltbench.report.reported import cells as in_words
 from ltbench.report.reported import notes as numbered
 from ltbench.report.search_budget import search_budget
@@ -160,7 +161,7 @@ def _entry(
 def _metric(row: Values, metric: str) -> tuple[str, str, str]:
     has_interval = f"{metric}_low" in row and metric != "ece"  # which is that of the debiased one
     ends = interval(row[f"{metric}_low"], row[f"{metric}_high"]) if has_interval else ""
-    return NAMES[metric], spread(row, metric, 3 if metric in UNITLESS else 1), ends
+    return NAMES[metric], spread(row[metric], row[f"{metric}_sd"], 3 if metric in UNITLESS else 1), ends
 
 
 def _beside(row: Values, metric: str) -> list[tuple[str, str, str]]:

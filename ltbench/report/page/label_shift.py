@@ -7,7 +7,8 @@ import pandas as pd
 from ltbench.report.collection import Collection
 from ltbench.report.label_shift import PRIORS, SETS, noise_floors, under_shift
 from ltbench.report.leaderboard import Leaderboard
-from ltbench.report.page.columns import MISSING, NAMES, Values, spread
+from ltbench.report.numbers import MISSING, spread
+from ltbench.report.page.columns import NAMES, Values
 from ltbench.results.records import LOWER_IS_BETTER
 
 _METRICS = ("top1", "ece")
@@ -77,4 +78,4 @@ def _rows(leaderboard: Leaderboard, figures: pd.DataFrame, columns: list[ShiftCo
 
 
 def _cell(figures: Values | None, metric: str) -> tuple[str, float | None]:
-    return (MISSING, None) if figures is None else (spread(figures, metric), figures[metric])
+    return (MISSING, None) if figures is None else (spread(figures[metric], figures[f"{metric}_sd"]), figures[metric])

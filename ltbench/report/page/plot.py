@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from ltbench.report.leaderboard import Leaderboard
-from ltbench.report.page.columns import Values, duration, number
+from ltbench.report.numbers import duration, number
+from ltbench.report.page.columns import Values
 from ltbench.report.page.scale import scale_of
 from ltbench.report.pareto import pareto
 
