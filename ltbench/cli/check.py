@@ -21,12 +21,12 @@ def check(file: Annotated[Path, typer.Argument(help="Method file, e.g. my_method
         from ltbench import conformance
         from ltbench.errors import LtbenchError
         from ltbench.method.paper import paper_of
-        from ltbench.report.published import figures
+        from ltbench.report.published import reported_numbers
 
     method = registry.method(name)
     registry.check_paper(name)
     for claim in paper_of(method).claims:
-        if not len(figures(claim.key)):
+        if not len(reported_numbers(claim.key)):
             raise LtbenchError(
                 f"there is no row '{claim.key}' in ltbench/report/published.csv",
                 where=f"{file.with_suffix('.toml')}, reported",

@@ -105,11 +105,11 @@ def report(
         from ltbench.report.citations import bibtex
         from ltbench.report.contents import contents, parse_parts
         from ltbench.report.leaderboard import leaderboards
-        from ltbench.report.leaderboard_table import View
+        from ltbench.report.leaderboard_table import TableOptions
         from ltbench.report.left_out import counted, left_out, messages
 
         names = parse_parts(parts)
-        view = View.parsed(columns, sort, settings)
+        view = TableOptions.parsed(columns, sort, settings)
         terminal = style == "text" and output is None and sys.stdout.isatty()
         lacking: list[Block] = []
         if suite is not None:

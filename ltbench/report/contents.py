@@ -11,7 +11,7 @@ from ltbench.report.citations import citation_keys
 from ltbench.report.collection import Collection
 from ltbench.report.label_shift import shift_tables
 from ltbench.report.leaderboard import Leaderboard
-from ltbench.report.leaderboard_table import DIFFERENCES_NOTE, NOTE, View, differences_table, leaderboard_table
+from ltbench.report.leaderboard_table import DIFFERENCES_NOTE, NOTE, TableOptions, differences_table, leaderboard_table
 from ltbench.report.left_out import LeftOut, counted
 from ltbench.report.render import Block
 from ltbench.report.reported import HEADER, cells, notes, reported
@@ -71,7 +71,7 @@ def contents(
     read: Collection | None = None,
     *,
     missing: Sequence[LeftOut] | None = None,
-    view: View | None = None,
+    view: TableOptions | None = None,
     fold: bool = False,
     fold_notes: bool = False,
 ) -> Iterator[Block]:

@@ -73,7 +73,7 @@ _NEED_A_COMPARISON = ("rank", "behind", "p", "wins")
 
 
 @dataclass(frozen=True)
-class View:
+class TableOptions:
     """What a reader wants to see of a table."""
 
     columns: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ class View:
     """Methods whose other settings are shown below their row; "all" for all."""
 
     @classmethod
-    def parsed(cls, columns: str | None = None, sort: str | None = None, opened: str | None = None) -> "View":
+    def parsed(cls, columns: str | None = None, sort: str | None = None, opened: str | None = None) -> "TableOptions":
         """From the comma-separated lists of a command line.
 
         Raises:
@@ -151,7 +151,10 @@ DIFFERENCES_NOTE = (
 
 
 def leaderboard_table(
-    leaderboard: Leaderboard, view: View | None = None, above: Sequence[str] = (), keys: Mapping[str, str] | None = None
+    leaderboard: Leaderboard,
+    view: TableOptions | None = None,
+    above: Sequence[str] = (),
+    keys: Mapping[str, str] | None = None,
 ) -> Table:
     """Mean and standard deviation of every row, and what it costs.
 
@@ -161,7 +164,7 @@ def leaderboard_table(
         above: paragraphs between title and rows.
         keys: the BibTeX keys of papers by method.
     """
-    view = view or View()
+    view = view or TableOptions()
     names = list(view.columns) or _usual_columns(leaderboard)
     ordered = _sorted(leaderboard, view.sort)
     rows: list[list[str]] = []
@@ -221,13 +224,13 @@ def _sorted(leaderboard: Leaderboard, name: str) -> list[Row]:
     return ordered.to_dict("records")
 
 
-def _opened(leaderboard: Leaderboard, row: Row, view: View) -> list[Row]:
+def _opened(leaderboard: Leaderboard, row: Row, view: TableOptions) -> list[Row]:
     """The other settings of a row that are shown below it."""
     opened = row["method"] in view.opened or "all" in view.opened
     return leaderboard.other_records.get(row["setting"], []) if opened else []
 
 
-def rows_in_view(leaderboard: Leaderboard, view: View) -> Iterator[Row]:
+def rows_in_view(leaderboard: Leaderboard, view: TableOptions) -> Iterator[Row]:
     """The rows, and below each those of its other settings that are shown, which have ``of``."""
     for row in _sorted(leaderboard, view.sort):
         yield row

@@ -23,7 +23,7 @@ def published() -> pd.DataFrame:
 
 
 @cache
-def figures(claim: str) -> pd.DataFrame:
+def reported_numbers(claim: str) -> pd.DataFrame:
     """The figures whose key begins with a claim's columns; no row if there is none."""
     table = published()
     return table[(table["key"] + "|").str.startswith(f"{claim}|")]
@@ -39,7 +39,7 @@ def headlines(claims: Iterable[str]) -> list[str]:
     """
     tables = []
     for claim in claims:
-        tables.append(figures(claim))
+        tables.append(reported_numbers(claim))
         if not len(tables[-1]):
             raise unknown("published figure", claim, published()["key"], where="the claims of a method")
     every = pd.concat(tables) if tables else published().head(0)

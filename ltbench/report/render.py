@@ -20,7 +20,7 @@ from tabulate import tabulate
 from ltbench.files.spreadsheet import csv
 from ltbench.printable import printable_name
 from ltbench.report.leaderboard import Leaderboard
-from ltbench.report.leaderboard_table import View, rows_in_view
+from ltbench.report.leaderboard_table import TableOptions, rows_in_view
 from ltbench.report.table import Bold, Command, Folded, Lack, Table
 from ltbench.report.terminal import Terminal
 
@@ -344,7 +344,7 @@ def _cell_width(cell: str) -> int:
     return cell_len(cell) + len("* ") * isinstance(cell, Bold)
 
 
-def records(leaderboards: Iterable[Leaderboard], view: View | None = None) -> list[dict[str, Any]]:
+def records(leaderboards: Iterable[Leaderboard], view: TableOptions | None = None) -> list[dict[str, Any]]:
     """Every column of every row, for machines; what is not known is None.
 
     ``first`` is whether a row leads its table, ``bold`` names the metrics in which it is significantly better than
@@ -367,7 +367,7 @@ def records(leaderboards: Iterable[Leaderboard], view: View | None = None) -> li
             "friedman_p": leaderboard.friedman,
         }
         for leaderboard in leaderboards
-        for row in rows_in_view(leaderboard, view or View())
+        for row in rows_in_view(leaderboard, view or TableOptions())
     ]
 
 
@@ -378,15 +378,15 @@ def _json_value(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def as_json(leaderboards: Iterable[Leaderboard], view: View | None = None) -> str:
+def as_json(leaderboards: Iterable[Leaderboard], view: TableOptions | None = None) -> str:
     """The records as JSON."""
     return json.dumps(records(leaderboards, view), indent=1, allow_nan=False) + "\n"
 
 
-def as_csv(leaderboards: Iterable[Leaderboard], view: View | None = None) -> str:
+def as_csv(leaderboards: Iterable[Leaderboard], view: TableOptions | None = None) -> str:
     """The records as CSV, several run ids in a cell by spaces; see ``ltbench.files.spreadsheet.csv`` for texts."""
     return csv(pd.DataFrame([{**row, "run_ids": " ".join(row["run_ids"])} for row in records(leaderboards, view)]))
 
 
-DATA: dict[str, Callable[[Iterable[Leaderboard], View | None], str]] = {"json": as_json, "csv": as_csv}
+DATA: dict[str, Callable[[Iterable[Leaderboard], TableOptions | None], str]] = {"json": as_json, "csv": as_csv}
 """Formats for machines."""

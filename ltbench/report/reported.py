@@ -13,7 +13,7 @@ from ltbench.config import Recipe
 from ltbench.config.format_settings import format_value
 from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import Leaderboard
-from ltbench.report.published import figures
+from ltbench.report.published import reported_numbers
 from ltbench.results.records import PaperRecord, ShiftTable
 from ltbench.results.schema import Result
 
@@ -39,7 +39,7 @@ _SELECTION = "Cao et al."
 
 
 @dataclass(frozen=True)
-class Figure:
+class ReportedNumber:
     """A published figure beside the measured one, in percent."""
 
     leaderboard: str
@@ -72,10 +72,10 @@ def reported(leaderboards: list[Leaderboard], stored: Collection) -> pd.DataFram
         stored: the results that the leaderboards were made of.
 
     Returns:
-        One row a figure; the columns are the fields of ``Figure``.
+        One row a figure; the columns are the fields of ``ReportedNumber``.
     """
     found = [asdict(figure) for leaderboard in leaderboards for figure in _of_leaderboard(leaderboard, stored)]
-    return pd.DataFrame(found, columns=list(Figure.__dataclass_fields__))
+    return pd.DataFrame(found, columns=list(ReportedNumber.__dataclass_fields__))
 
 
 def same_data(claim: str, run: Result) -> bool:
@@ -94,7 +94,7 @@ def _bare(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _of_leaderboard(leaderboard: Leaderboard, stored: Collection) -> Iterator[Figure]:
+def _of_leaderboard(leaderboard: Leaderboard, stored: Collection) -> Iterator[ReportedNumber]:
     for row in leaderboard.settings.to_dict("records"):
         runs = [stored.results[run_id] for run_id in row["run_ids"]]
         with_paper = next((run for run in runs if run.method.paper is not None), None)
@@ -105,7 +105,7 @@ def _of_leaderboard(leaderboard: Leaderboard, stored: Collection) -> Iterator[Fi
         shifts = cache(partial(_shifts, stored, tuple(row["run_ids"])))
         for claim in with_paper.method.paper.claims:
             if same_data(claim, with_paper):
-                for _, experiment in figures(claim).groupby("source", sort=False):
+                for _, experiment in reported_numbers(claim).groupby("source", sort=False):
                     differs = differences(claim, experiment, with_paper, with_paper.method.paper, with_paper.recipe)
                     yield from _beside(leaderboard.title, row, runs, with_paper.recipe, shifts, experiment, differs)
 
@@ -122,7 +122,7 @@ def _beside(
     shifts: Callable[[], list[ShiftTable]],
     experiment: pd.DataFrame,
     differs: list[str],
-) -> Iterator[Figure]:
+) -> Iterator[ReportedNumber]:
     """The figures of one source about one experiment."""
     ours, theirs = recipe.epochs, _stated_epochs(experiment["epochs"].iloc[0])
     alike = theirs is not None and abs(ours - theirs) <= _NEAR * max(ours, theirs)
@@ -133,7 +133,7 @@ def _beside(
         if measured is None or pd.isna(measured):
             continue
         value = float(figure["value"])
-        yield Figure(
+        yield ReportedNumber(
             leaderboard=leaderboard,
             label=row["label"],
             published=f"{figure['method']}, {figure['backbone']}, epochs: {figure['epochs']}",

@@ -14,7 +14,7 @@ from ltbench.report.answer import answer
 from ltbench.report.collection import Collection, collect
 from ltbench.report.contents import contents, parse_parts
 from ltbench.report.leaderboard import leaderboards
-from ltbench.report.leaderboard_table import View, differences_table, leaderboard_table
+from ltbench.report.leaderboard_table import TableOptions, differences_table, leaderboard_table
 from ltbench.report.page import page
 from ltbench.report.render import as_csv, as_json, latex, markdown, text
 from ltbench.report.table import Bold, Table
@@ -486,6 +486,6 @@ def test_times_of_other_numbers_of_processes_are_not_compared(boards, make_resul
 
 
 def test_a_method_to_open_that_is_not_stored_is_refused():
-    View.parsed(opened="balpoe,all").refuse_unknown_methods({"balpoe"})
+    TableOptions.parsed(opened="balpoe,all").refuse_unknown_methods({"balpoe"})
     with pytest.raises(LtbenchError, match=r"unknown method 'blapoe'(?s:.*)did you mean balpoe"):
-        View.parsed(opened="blapoe").refuse_unknown_methods({"balpoe", "ce"})
+        TableOptions.parsed(opened="blapoe").refuse_unknown_methods({"balpoe", "ce"})

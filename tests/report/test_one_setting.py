@@ -8,7 +8,7 @@ from ltbench.registry.declared import hyperparameter_defaults, recipe_of
 from ltbench.report.answer import best_of_many, default_ahead, tuned_apart
 from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import leaderboards
-from ltbench.report.leaderboard_table import View, leaderboard_table
+from ltbench.report.leaderboard_table import TableOptions, leaderboard_table
 from ltbench.report.render import as_json, latex, markdown, text
 
 RECIPE = recipe_of("standard", "digits-lt").model_dump()
@@ -61,12 +61,12 @@ def test_other_settings_open_below_their_row_and_are_not_compared(board):
     made = board(CE, ("ce", {"mixup": 1.0}, (70.0, 71.0, 72.2)), ("balpoe", {}, (60.0, 61.0, 62.2)))
     closed = leaderboard_table(made)
     for opened in ("ce", "all", "Cross Entropy"):
-        table = leaderboard_table(made, View.parsed(opened=opened))
+        table = leaderboard_table(made, TableOptions.parsed(opened=opened))
         assert [row[0] for row in table.rows] == ["BalPoE", "Cross Entropy", "Cross Entropy, mixup=1"]
         assert table.rows[:2] == closed.rows
         assert table.rows[2][1] == ""  # no rank
         assert table.subordinate == {2}
-    records = json.loads(as_json([made], View.parsed(opened="ce")))
+    records = json.loads(as_json([made], TableOptions.parsed(opened="ce")))
     assert [(one["label"], one["compared"], one["p"] is None) for one in records] == [
         ("BalPoE", True, True), ("Cross Entropy", True, False), ("Cross Entropy, mixup=1", False, True),
     ]  # fmt: skip
@@ -187,22 +187,22 @@ def test_rank_is_equal_for_ties_and_a_rule_stands_below_them(board):
 
 def test_columns_and_their_order_are_the_readers_choice(board):
     made = board(CE, ("balpoe", {}, (60.0, 61.0, 62.1), {"cost": {"training_seconds": 99.0}}))
-    table = leaderboard_table(made, View.parsed("acc,train,RANK", "train"))
+    table = leaderboard_table(made, TableOptions.parsed("acc,train,RANK", "train"))
     assert table.header == ["Method", "Acc", "Train", "Rank"]
     assert [row[0] for row in table.rows] == ["Cross Entropy", "BalPoE"]  # 12 s, 99 s
     assert table.rule is None
-    by_accuracy = leaderboard_table(made, View.parsed(sort="acc"))
+    by_accuracy = leaderboard_table(made, TableOptions.parsed(sort="acc"))
     assert [row[0] for row in by_accuracy.rows] == ["BalPoE", "Cross Entropy"]
-    by_name = leaderboard_table(made, View.parsed(sort="method"))
+    by_name = leaderboard_table(made, TableOptions.parsed(sort="method"))
     assert [row[0] for row in by_name.rows] == ["BalPoE", "Cross Entropy"]
 
 
 def test_a_column_that_there_is_not_is_named():
     with pytest.raises(Exception, match="unknown column 'trian'") as caught:
-        View.parsed("acc,trian")
+        TableOptions.parsed("acc,trian")
     assert "did you mean train" in str(caught.value)
     with pytest.raises(Exception, match="unknown column 'colour'"):
-        View.parsed(sort="colour")
+        TableOptions.parsed(sort="colour")
 
 
 def test_heads_on_other_views_of_the_features_are_another_setting(make_result):

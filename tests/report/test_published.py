@@ -3,7 +3,7 @@
 import pytest
 
 from ltbench.errors import LtbenchError
-from ltbench.report.published import figures, headlines, published
+from ltbench.report.published import headlines, published, reported_numbers
 
 
 def test_headlines_are_accuracies_from_the_lowest_to_the_highest():
@@ -24,9 +24,9 @@ def test_headlines_are_accuracies_from_the_lowest_to_the_highest():
 
 def test_a_claim_is_the_beginning_of_a_key_column_by_column():
     claim = "BalPoE (calibrated)|CIFAR-100-LT|100|ResNet-32|standard (200)"
-    assert set(figures(claim)["metric"]) >= {"acc", "ECE_percent", "MCE_percent"}
-    assert figures(f"{claim}|acc|all")["value"].tolist() == ["52.0"]
-    assert not len(figures(claim[:-1]))
+    assert set(reported_numbers(claim)["metric"]) >= {"acc", "ECE_percent", "MCE_percent"}
+    assert reported_numbers(f"{claim}|acc|all")["value"].tolist() == ["52.0"]
+    assert not len(reported_numbers(claim[:-1]))
     with pytest.raises(LtbenchError, match="unknown published figure"):
         headlines(["RIDE repo|x"])
 

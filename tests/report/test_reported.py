@@ -8,7 +8,7 @@ from ltbench.method.claims import fitting_claims, paper_record
 from ltbench.method.paper import paper_of
 from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import leaderboards
-from ltbench.report.published import figures
+from ltbench.report.published import reported_numbers
 from ltbench.report.reported import HEADER, cells, notes, reported, same_data
 from ltbench.results.records import ShiftTable
 from ltbench.runs.resolve import resolve
@@ -202,7 +202,7 @@ def test_claims_are_in_the_table_and_their_settings_are_the_methods(name):
     cls = registry.method(name)
     keys = [claim.key for claim in paper_of(cls).claims]
     assert len(keys) == len(set(keys))
-    assert all(len(figures(key)) for key in keys)
+    assert all(len(reported_numbers(key)) for key in keys)
     for dataset in ("cifar100-lt", "imagenet-lt", "inaturalist2018"):  # of which some methods have defaults
         fitting_claims(
             cls, resolve(RunConfig(method=name, dataset=dataset)).config

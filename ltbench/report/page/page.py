@@ -22,7 +22,7 @@ from ltbench.report.answer import Remedy, answer, best_of_many, default_ahead, r
 from ltbench.report.background import in_background, shared_numbers
 from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import Leaderboard, largest
-from ltbench.report.leaderboard_table import View, about_hardware, about_scatter, about_seeds
+from ltbench.report.leaderboard_table import TableOptions, about_hardware, about_scatter, about_seeds
 from ltbench.report.left_out import counted, left_out
 from ltbench.report.page.columns import NEED_A_COMPARISON, Column, Values, columns
 from ltbench.report.page.entries import Entry, entries, link, shared_settings
@@ -54,7 +54,7 @@ COMPARISON_GROUPS = {
 
 
 @dataclass(frozen=True)
-class Strip:
+class IntervalBar:
     """An interval on the scale of its table, percent: where it starts, how wide it is, where the mean is."""
 
     start: float
@@ -74,7 +74,7 @@ class Cell:
     """The value to sort by; None sorts last."""
     best: bool
     """Whether it is significantly better than all others of its column."""
-    strip: Strip | None
+    strip: IntervalBar | None
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ def _section(
     shown = columns(leaderboard, _data_of(leaderboard, stored).shots)
     rows = entries(leaderboard, stored, published, output)
     ties = int(leaderboard.rows["tie"].sum())
-    csv = as_csv([leaderboard], View(opened=("all",)))
+    csv = as_csv([leaderboard], TableOptions(opened=("all",)))
     return Section(
         id=f"table-{number}",
         leaderboard=leaderboard,
@@ -273,14 +273,15 @@ def _cell(row: Values, column: Column, leaderboard: Leaderboard, scale: tuple[fl
     return Cell(column.text(row), value, best, _strip(row, leaderboard.metric, scale) if has_strip and scale else None)
 
 
-def _strip(row: Values, metric: str, scale: tuple[float, float]) -> Strip:
+def _strip(row: Values, metric: str, scale: tuple[float, float]) -> IntervalBar:
     start, end = scale
     low, high = float(row[f"{metric}_low"]), float(row[f"{metric}_high"])
 
     def placed(value: float) -> float:
         return 100 * (min(max(value, start), end) - start) / (end - start)
 
-    return Strip(placed(low), placed(high) - placed(low), placed(row[metric]), low < start - 1e-9, high > end + 1e-9)
+    width = placed(high) - placed(low)
+    return IntervalBar(placed(low), width, placed(row[metric]), low < start - 1e-9, high > end + 1e-9)
 
 
 def _further(
