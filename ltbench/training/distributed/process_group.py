@@ -104,7 +104,7 @@ class Group:
             _exchange_flat(tensors, lambda flat: dist.broadcast(flat, src=0))
 
     def gather(self, tensor: Tensor) -> Tensor:
-        """The tensors of all processes, process_group along the first axis, where their lengths may differ.
+        """The tensors of all processes, concatenated along the first axis, where their lengths may differ.
 
         Gradients flow back to every process: those of all processes' losses are added up.
         """
