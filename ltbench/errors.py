@@ -66,8 +66,8 @@ class LtbenchNotice(_Printable):
     """Something that ltbench has done and the user will want to know, e.g. a file that it has written beside theirs."""
 
 
-def first_line(error: Exception) -> str:
-    """What an error says, in a line; its kind where it says nothing."""
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; the name of its class where the message is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 

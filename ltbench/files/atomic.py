@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO, Literal
 
-from ltbench.errors import SaveError
+from ltbench.errors import SaveError, first_line
 
 try:
     import fcntl
@@ -59,7 +59,7 @@ def write_bytes(
             return True
     except (OSError, RuntimeError) as error:
         fault = error if isinstance(error, OSError) else error.__context__  # torch.save wraps it in a RuntimeError
-        reason = fault.strerror if isinstance(fault, OSError) else str(error).splitlines()[0]
+        reason = fault.strerror if isinstance(fault, OSError) else first_line(error)
         raise SaveError(
             f"cannot save: {reason}",
             where=path.absolute(),

@@ -8,7 +8,7 @@ import torch
 from timm.models.resnet import ResNet
 from torch import nn
 
-from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.errors import LtbenchError, LtbenchWarning, first_line
 from ltbench.models import weights
 from ltbench.models.experts import ExpertNetwork
 from ltbench.models.heads import HEADS
@@ -85,7 +85,7 @@ class Backbone:
         try:
             model: nn.Module = timm.create_model(self.name, num_classes=0, **options)
         except RuntimeError as error:
-            message = f"cannot build backbone '{self.name}': {str(error).splitlines()[0]}"
+            message = f"cannot build backbone '{self.name}': {first_line(error)}"
             raise LtbenchError(message, where="--backbone") from None
         return model
 

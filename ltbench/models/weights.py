@@ -16,7 +16,7 @@ from timm.models import PretrainedCfg
 from timm.models._hub import download_cached_file
 from torch import Tensor, nn
 
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, first_line
 from ltbench.files import paths
 from ltbench.files.atomic import write_text
 from ltbench.files.reading import read_text
@@ -120,7 +120,7 @@ def create(backbone: str, weights: Weights, **options: Any) -> nn.Module:
     Raises:
         LtbenchError: naming the tensors that do not fit.
     """
-    first: RuntimeError | None = None
+    errors: list[Exception] = []
     for classes in dict.fromkeys((_classes(weights, backbone), 0, 1000)):
         overlay = {"state_dict": dict(weights.state), "num_classes": classes, "label_offset": 0, "source": ""}
         try:
@@ -128,12 +128,12 @@ def create(backbone: str, weights: Weights, **options: Any) -> nn.Module:
                 backbone, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay, **options
             )
         except (RuntimeError, KeyError, AttributeError, ValueError) as error:
-            first = first or RuntimeError(str(error))
+            errors.append(error)
             continue
         model.reset_classifier(0)  # type: ignore[operator]
         return model
     raise LtbenchError(
-        f"the weights do not fit '{backbone}': {_misfits(str(first))}",
+        f"the weights do not fit '{backbone}': {_misfits(errors[0])}",
         where=weights.file,
         hint="give the --backbone that they were trained with, or other --weights",
     ) from None
@@ -266,7 +266,7 @@ def _check_reachable(url: str) -> None:
 
 
 def _no_download(url: str, error: Exception) -> LtbenchError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = first_line(error)
     return LtbenchError(
         f"the weights cannot be downloaded: {reason}",
         where=url,
@@ -289,9 +289,9 @@ def _classes(weights: Weights, backbone: str) -> int:
     return 0 if weight is None else int(weight.shape[0])
 
 
-def _misfits(message: str) -> str:
+def _misfits(error: Exception) -> str:
     """What torch says about a state dictionary of another network, in a line."""
-    found = []
+    found, message = [], str(error)
     for kind, words in (("Missing", "missing"), ("Unexpected", "not of this network")):
         if named := re.search(rf"{kind} key\(s\) in state_dict: (.*?)\.\s*(?:\n|$)", message):
             names = re.findall(r'"([^"]+)"', named[1])
@@ -299,7 +299,7 @@ def _misfits(message: str) -> str:
     if shapes := re.findall(r"size mismatch for (\S+): .*?torch.Size\((.*?)\).*?torch.Size\((.*?)\)", message):
         own = [f"{name} is {stored} in the file and {wanted} here" for name, stored, wanted in shapes]
         found.append(f"{len(own)} tensors of another shape ({_shown(own)})")
-    return "; ".join(found) or message.strip().splitlines()[0]
+    return "; ".join(found) or first_line(error)
 
 
 def _shown(names: list[str], most: int = 3) -> str:

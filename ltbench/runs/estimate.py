@@ -13,7 +13,7 @@ from ltbench.data import long_tail
 from ltbench.data.datasets.folder_split import split_not_stored
 from ltbench.data.datasets.listed import ListedSource
 from ltbench.data.images import ImageFiles
-from ltbench.errors import LtbenchError, TrainingFailedError
+from ltbench.errors import LtbenchError, TrainingFailedError, first_line
 from ltbench.evaluation.result_parts import count_parameters, multiply_adds
 from ltbench.features.encoder import Encoder
 from ltbench.features.loader import ENCODED_TOGETHER
@@ -209,7 +209,7 @@ def _explained(method: str, where: str, less: str) -> Iterator[None]:
     except LtbenchError:
         raise
     except torch.OutOfMemoryError as error:
-        raise LtbenchError(f"{method} does not fit: {str(error).splitlines()[0]}", where=where, hint=less) from None
+        raise LtbenchError(f"{method} does not fit: {first_line(error)}", where=where, hint=less) from None
     except TrainingFailedError as error:
         hint = "the images are random: see whether ltbench run --epochs 1 fails, too"
         raise LtbenchError(f"{method} fails: {error}", where=where, hint=hint) from None

@@ -11,7 +11,7 @@ import torch
 
 from ltbench import registry
 from ltbench.config import RunConfig
-from ltbench.errors import LtbenchError, TrainingFailedError, out_of_memory
+from ltbench.errors import LtbenchError, TrainingFailedError, first_line, out_of_memory
 from ltbench.files.atomic import remove_abandoned
 from ltbench.files.lock import exclusive
 from ltbench.method import Method
@@ -136,7 +136,7 @@ def _new_result(
             raise out_of_memory(error) from None  # not stored: the others know nothing of it
         if isinstance(error, TrainingFailedError):  # what lacked memory may go on where there is more
             checkpoint.delete()
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         result = make_result(planned, options, "failed", started, reason=reason, base_runs=base_runs)
     except (LtbenchError, Warning):  # a warning is raised for whoever has asked Python for that
         raise

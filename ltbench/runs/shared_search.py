@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from ltbench.config import RunConfig
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, first_line
 from ltbench.files.lock import exclusive
 from ltbench.method import Choice, Range
 from ltbench.progress import LOADING, ProgressUpdate
@@ -150,11 +150,11 @@ def _reached(connect: Callable[[], BaseStorage], url: str) -> BaseStorage:
         return connect()
     except ImportError as error:
         hint = "python -m pip install 'ltbench[storage]' for PostgreSQL and gRPC, or the driver of your database"
-        what = f"the storage needs a package that is not installed: {str(error).splitlines()[0]}"
+        what = f"the storage needs a package that is not installed: {first_line(error)}"
         raise LtbenchError(what, where="--storage", hint=hint) from None
     except Exception as error:  # of the driver, SQLAlchemy or gRPC
         host = urlsplit(url).hostname or "this machine"  # not the URL, which may have a password
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise LtbenchError(
             f"cannot use the storage on {host}: {reason}", where="--storage", hint="see that it runs, and its URL"
         ) from None

@@ -58,6 +58,11 @@ BODIES = {
     def forward(self, batch, at):
         return 1 / 0
 """,
+    "silent": """
+    def forward(self, batch, at):
+        from ltbench.errors import TrainingFailedError
+        raise TrainingFailedError("")
+""",
     "exit": """
     def forward(self, batch, at):
         raise SystemExit(3)
@@ -79,6 +84,7 @@ REASONS = {
     "logits": r"test: the logits of 400 of 400 images are NaN, infinite or beyond 1e\+30, the first of image 0",
     "experts": r"test: expert 0: the logits of 400 of 400 images are NaN, infinite or beyond 1e\+30",
     "division": r"ZeroDivisionError: division by zero \(division.py, line 9\)",
+    "silent": r"TrainingFailedError$",
     "exit": r"SystemExit: 3 \(exit.py, line 9\)",
     "overflow": r"OverflowError: .* \(overflow.py, line 10\)",
     "prior": r"ArithmeticError: no prior \(prior.py, line 10\)",

@@ -9,7 +9,7 @@ import numpy as np
 from ltbench.data.datasets import image_folder
 from ltbench.data.datasets.base import Source
 from ltbench.data.images import LabelledImages, RawData
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, first_line
 
 
 class Cifar(Source):
@@ -88,7 +88,7 @@ class Cifar(Source):
                 ) from None
             except (OSError, RuntimeError) as error:
                 raise LtbenchError(
-                    f"{self.name}: the archive is damaged or incomplete: {str(error).splitlines()[0]}",
+                    f"{self.name}: the archive is damaged or incomplete: {first_line(error)}",
                     where=found.absolute(),
                     hint=f"delete it and run: {self.command('prepare', folder)}",
                 ) from None

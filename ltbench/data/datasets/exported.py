@@ -21,7 +21,7 @@ from ltbench.data.datasets.image_folder import FolderParts, load
 from ltbench.data.datasets.table_files import require_pyarrow
 from ltbench.data.images import ImageFiles, LabelledImages, RawData
 from ltbench.data.long_tail import fingerprint, fingerprint_files
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, first_line
 from ltbench.files.atomic import write_bytes
 from ltbench.files.paths import cache_dir
 
@@ -146,7 +146,7 @@ class Export:
             numbers = [name for name in ("label", "duplicates") if name in rows.columns]
             return rows.astype(dict.fromkeys(numbers, "int64"))
         except (OSError, ValueError, KeyError) as error:
-            reason = next(iter(str(error).splitlines()), "")
+            reason = first_line(error)
             raise self._changed(f"its list of images cannot be read: {reason}") from None
 
     def _contents(self, rows: "pd.DataFrame") -> Iterator[tuple[str, bytes]]:

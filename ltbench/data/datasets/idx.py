@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, first_line
 
 IMAGES, LABELS = 2051, 2049
 """The first four bytes of a file of images, or of labels, as a number."""
@@ -45,7 +45,7 @@ def array(file: Path, magic: int) -> NDArray[np.uint8]:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             content = stream.read()
     except (OSError, EOFError) as error:
-        what = f"the file is damaged or cannot be read: {next(iter(str(error).splitlines()), type(error).__name__)}"
+        what = f"the file is damaged or cannot be read: {first_line(error)}"
         raise LtbenchError(what, where=file, hint="fetch it again") from None
     header = np.frombuffer(content[: 4 * (1 + magic % 256)], ">u4").tolist() if len(content) >= 4 else []
     shape = header[1:]

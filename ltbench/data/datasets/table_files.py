@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, first_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,7 @@ def rows_of(file: Path) -> "pd.DataFrame":
     try:
         rows = _parquet(file) if file.suffix == ".parquet" else _text(file)
     except (OSError, ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = first_line(error)
         raise LtbenchError(
             f"the table cannot be read: {reason}",
             where=file.absolute(),

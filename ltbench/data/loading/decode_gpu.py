@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 from torch import Tensor
 
 from ltbench.data.loading.decode import MAX_PIXELS, UNREADABLE, decode_rgb, is_jpeg, read_bytes
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, first_line
 
 try:
     from torchvision.io import ImageReadMode, decode_jpeg
@@ -42,7 +42,7 @@ def require(device: torch.device) -> None:
         try:
             _decode_batch([torch.frombuffer(bytearray(stream.getvalue()), dtype=torch.uint8)], device)
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
     if reason is not None:
         hint = "leave the option out; the CPU then decodes"
         raise LtbenchError(f"images cannot be decoded on a GPU: {reason}", where="--decode-on-gpu", hint=hint)

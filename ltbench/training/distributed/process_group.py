@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, first_line
 from ltbench.method import Method
 
 TIMEOUT = timedelta(minutes=30)
@@ -178,7 +178,7 @@ def process_group(device: str) -> Iterator[Group]:
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise LtbenchError(
-            f"the processes cannot reach each other: {str(error).splitlines()[0]}",
+            f"the processes cannot reach each other: {first_line(error)}",
             where="WORLD_SIZE and the like in the environment",
             hint="start them by torchrun, with an address and a port that every machine can reach",
         ) from None
@@ -291,7 +291,7 @@ def explain_lost_process(*, own_work: bool = False) -> Iterator[None]:
             raise
         raise LtbenchError(
             "another process of this run has ended or does not answer",
-            where=str(error).splitlines()[0],
+            where=first_line(error),
             hint="what it says tells why; the same command resumes from the last checkpoint, also with another "
             "number of processes",
         ) from None

@@ -21,7 +21,7 @@ from torch.distributed import fsdp
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, first_line
 from ltbench.method import Method
 from ltbench.models.blocks import blocks
 from ltbench.models.experts import ExpertNetwork
@@ -94,7 +94,7 @@ def _explained(method: Method) -> Iterator[None]:
             raise
         raise LtbenchError(
             f"{type(method).__name__} computes with parameters of its network while they are sharded",
-            where=str(error).splitlines()[0],
+            where=first_line(error),
             hint="run it without --shard",
         ) from None
 

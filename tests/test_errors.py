@@ -1,0 +1,20 @@
+"""What an error says in a line, also where its message is empty."""
+
+import pytest
+
+from ltbench.errors import TrainingFailedError, first_line
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("one\ntwo"), "one"),
+        (ValueError("\n  one\ntwo"), "one"),
+        (ValueError(), "ValueError"),
+        (ValueError(" \n"), "ValueError"),
+        (TrainingFailedError(""), "TrainingFailedError"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+    ],
+)
+def test_first_line(error, line):
+    assert first_line(error) == line
