@@ -1,8 +1,8 @@
 """The settings of a run: frozen, validated, unknown keys refused, canonical as JSON."""
 
+from ltbench.config.augment import Augment as Augment
 from ltbench.config.recipe import LARGEST_BATCH as LARGEST_BATCH
 from ltbench.config.recipe import MOST_EPOCHS as MOST_EPOCHS
-from ltbench.config.recipe import Augment as Augment
 from ltbench.config.recipe import Recipe as Recipe
 from ltbench.config.resolved_run import ResolvedRun as ResolvedRun
 from ltbench.config.run_config import FEATURE_VIEWS as FEATURE_VIEWS

@@ -1,41 +1,15 @@
 """How a network is trained: lengths, rates, augmentation."""
 
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ltbench.config.validation import Fraction, Frozen, NonNegative
+from ltbench.config.augment import Augment, augmentation
+from ltbench.config.validation import Fraction, Frozen
 
 MOST_EPOCHS, LARGEST_BATCH = 1_000_000, 10_000_000
 """Beyond every use; a schedule or a batch beyond them would fill the memory."""
-
-
-class Augment(Frozen):
-    """How a training image is varied, in this order; every image has its own draws."""
-
-    crop: tuple[Fraction, Fraction] | None = Field(
-        None, description="smallest and largest share of the area that a random resized crop keeps, e.g. 0.2,1"
-    )
-    padding: Fraction = Field(0.0, description="zero padding before a random crop, as a fraction of the side")
-    flip: bool = Field(False, description="mirror left and right, with probability one half")
-    rotation: float = Field(0.0, ge=0, le=180, description="largest rotation, degrees either way")
-    jitter: tuple[NonNegative, NonNegative, NonNegative, Annotated[float, Field(ge=0, le=0.5)]] = Field(
-        (0.0, 0.0, 0.0, 0.0), description="largest change of brightness, contrast, saturation and hue"
-    )
-    jitter_chance: Fraction = Field(1.0, description="probability of the jitter")
-    grey: Fraction = Field(0.0, description="probability of turning an image grey")
-    blur: Fraction = Field(0.0, description="probability of a Gaussian blur, standard deviation 0.1 to 2 pixels")
-    policy: Literal["cifar10", "randaugment"] | None = Field(
-        None, description="AutoAugment's for CIFAR-10, or RandAugment with two operations of magnitude 10"
-    )
-    cutout: Fraction = Field(0.0, description="side of a black square at a random place, as a fraction of the side")
-
-    @model_validator(mode="after")
-    def _crop_keeps_something(self) -> "Augment":
-        if self.crop is not None and not 0 < self.crop[0] <= self.crop[1]:
-            raise ValueError(f"crop is {self.crop[0]:g} to {self.crop[1]:g}: the smaller share above 0 comes first")
-        return self
 
 
 class Recipe(Frozen):
@@ -72,11 +46,7 @@ class Recipe(Frozen):
     @classmethod
     def _augmentation_named(cls, value: Any) -> Any:
         """An augmentation by its name, as in the files of recipes."""
-        if not isinstance(value, str):
-            return value
-        from ltbench.config.recipes import augmentation  # not above: it imports this
-
-        return augmentation(value, where="recipe.augment, recipe.contrast")
+        return augmentation(value, where="recipe.augment, recipe.contrast") if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> "Recipe":

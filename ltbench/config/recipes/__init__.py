@@ -12,7 +12,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ltbench.config import Augment, Recipe, read_toml, validated
+from ltbench.config import Recipe, read_toml, validated
+from ltbench.config.augment import augmentation
 from ltbench.errors import LtbenchError, unknown
 
 PAPER = "paper"
@@ -113,25 +114,6 @@ def paper_recipe(own: Mapping[str, Any], table: str, *, where: object) -> Recipe
             raise unknown("recipe", str(values["like"]), others, where=where)
         values = {**others[values["like"]], **{key: value for key, value in values.items() if key != "like"}}
     return _parsed({**values, "name": PAPER}, where=where)
-
-
-@cache
-def augmentations() -> dict[str, Augment]:
-    """The augmentations that recipes may name, from augmentations.toml."""
-    content = read_toml(Path(str(files("ltbench.config") / "augmentations.toml")))
-    return {name: validated(Augment, values, where="augmentations.toml") for name, values in content.items()}
-
-
-def augmentation(name: str, *, where: object) -> Augment:
-    """The augmentation of a name.
-
-    Raises:
-        LtbenchError: for an unknown one, with the nearest known ones.
-    """
-    known = augmentations()
-    if name not in known:
-        raise unknown("augmentation", name, known, where=where)
-    return known[name]
 
 
 def _parsed(values: Mapping[str, Any], *, where: object) -> Recipe:
