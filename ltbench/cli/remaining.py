@@ -9,7 +9,7 @@ from ltbench.cli.estimate_table import duration
 from ltbench.cli.launch import not_under_way, that_failed
 from ltbench.cli.output import echo, echo_stderr
 from ltbench.cli.progress_bars import RunProgress
-from ltbench.runs.plan import LastDataset
+from ltbench.runs.last_dataset import LastDataset
 from ltbench.runs.remaining import RunTime, device_name, left, run_times, stored_results
 from ltbench.runs.resolve import resolve
 from ltbench.runs.run_names import RunNames

@@ -18,8 +18,9 @@ from ltbench.evaluation.result_parts import count_parameters, multiply_adds
 from ltbench.features.encoder import Encoder
 from ltbench.features.loader import ENCODED_TOGETHER
 from ltbench.method import Method
+from ltbench.runs.last_dataset import LastDataset
 from ltbench.runs.options import RunOptions
-from ltbench.runs.plan import LastDataset, read_images
+from ltbench.runs.plan import read_images
 from ltbench.runs.resolve import resolve
 from ltbench.runs.timing import ProcessTime, Sizes, Timer
 from ltbench.training.batches import changes_batches

@@ -10,11 +10,11 @@ from ltbench.errors import LtbenchError
 from ltbench.files import paths
 from ltbench.files.paths import DEFAULT_RESULTS
 from ltbench.progress import ProgressUpdate
+from ltbench.runs.last_dataset import LastDataset
 from ltbench.runs.monitor.tensorboard import check_installed
 from ltbench.training.options import TrainOptions
 
 if TYPE_CHECKING:
-    from ltbench.runs.plan import LastDataset
     from ltbench.runs.pruning import Pruning
 
 
@@ -44,7 +44,7 @@ class RunOptions(TrainOptions):
     """The search that chose the settings, for the result."""
     pruning: "Pruning | None" = None
     """What may end this trial of a search early."""
-    last_dataset: "LastDataset | None" = None
+    last_dataset: LastDataset | None = None
     """The images of the run before, for runs that follow one another; None: a run reads its own."""
 
     def __post_init__(self) -> None:

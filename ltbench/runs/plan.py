@@ -1,6 +1,5 @@
 """A run that is ready to start: its settings, its images, and the id that they give it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from ltbench.method import Method
 from ltbench.method.build import build_method
 from ltbench.results.provenance import software
 from ltbench.results.store import Store
+from ltbench.runs.last_dataset import LastDataset
 from ltbench.runs.options import RunOptions
 from ltbench.training.checkpoint import Checkpoint
 from ltbench.training.device import choose_device, local_device
@@ -84,26 +84,6 @@ class PlannedRun:
             )
         except torch.OutOfMemoryError as error:
             raise out_of_memory(error) from None
-
-
-class LastDataset:
-    """Keeps the images of one run for the next ones, which often have the same."""
-
-    def __init__(self) -> None:
-        self._key: str | None = None
-        self._data: Dataset | None = None
-
-    def get(self, key: str, load: Callable[[], Dataset]) -> Dataset:
-        """The images.
-
-        Args:
-            key: of the settings that they follow from; see ``data_key``.
-            load: reads them.
-        """
-        if self._data is None or self._key != key:
-            self._data = None  # before others are read: the memory may be too small for both
-            self._data, self._key = load(), key
-        return self._data
 
 
 def read_images(run: ResolvedRun, options: RunOptions) -> Dataset:

@@ -18,8 +18,9 @@ from ltbench.results.provenance import hardware
 from ltbench.results.schema import Result
 from ltbench.results.store import Store, read
 from ltbench.runs.estimate import Estimate, estimate
+from ltbench.runs.last_dataset import LastDataset
 from ltbench.runs.options import RunOptions, for_run
-from ltbench.runs.plan import LastDataset, data_key, plan_run
+from ltbench.runs.plan import data_key, plan_run
 from ltbench.runs.resolve import resolve
 from ltbench.runs.stored import find_stored
 from ltbench.runs.suite import described_key, done_keys

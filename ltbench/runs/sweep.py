@@ -10,9 +10,9 @@ from ltbench.files import paths
 from ltbench.files.atomic import remove_abandoned
 from ltbench.progress import LOADING, ProgressUpdate
 from ltbench.results.schema import Result
+from ltbench.runs.last_dataset import LastDataset
 from ltbench.runs.launchers.local import run_parallel
 from ltbench.runs.options import RunOptions, for_run
-from ltbench.runs.plan import LastDataset
 from ltbench.runs.run import run_or_recall
 
 

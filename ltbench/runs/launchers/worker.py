@@ -26,8 +26,8 @@ from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError, LtbenchNotice, LtbenchWarning
 from ltbench.progress import ProgressListener, ProgressUpdate
+from ltbench.runs.last_dataset import LastDataset
 from ltbench.runs.options import RunOptions
-from ltbench.runs.plan import LastDataset
 from ltbench.runs.run import record_failure, run_or_recall
 
 if TYPE_CHECKING:
