@@ -2,7 +2,8 @@
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,11 +13,11 @@ from torch import Tensor
 
 from ltbench.data.loading.base import Loader
 from ltbench.errors import LtbenchError
-from ltbench.evaluation.fuse_batch_norm import fused_batch_norm
 from ltbench.files.atomic import write_bytes
 from ltbench.files.memmap import empty_or_memmap
 from ltbench.method import Method
 from ltbench.metrics.logits import blocks
+from ltbench.models.fuse_batch_norm import fuse_experts
 from ltbench.training.distributed.process_group import ALONE, Group
 
 _ARRAYS = ("logits", "experts", "labels")
@@ -88,6 +89,25 @@ def _read(archive: zipfile.ZipFile, name: str) -> Tensor:
             part = flat[begin : begin + _CHUNK]
             part[:] = np.frombuffer(member.read(len(part)), np.uint8)
     return table.permute(*reversed(range(table.ndim))) if backwards else table
+
+
+@contextmanager
+def fused_batch_norm(method: Method, image: Tensor) -> Iterator[str]:
+    """Predict with batch norm fused into every convolution that it follows. The method gets its own network back.
+
+    Args:
+        method: in evaluation mode.
+        image: (1, channels, H, W), normalised, to compare both networks on.
+
+    Yields:
+        "batch norm folded", or why not.
+    """
+    own = method.network
+    method.network, execution = fuse_experts(own, image)
+    try:
+        yield execution
+    finally:
+        method.network = own
 
 
 @torch.no_grad()

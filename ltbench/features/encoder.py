@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ltbench import rng
 from ltbench.models.backbone import Backbone
 from ltbench.models.experts import ExpertNetwork
-from ltbench.models.folding import fold_batch_norm
+from ltbench.models.fuse_batch_norm import fuse_batch_norm
 from ltbench.models.weights import Weights
 
 
@@ -20,7 +20,7 @@ class Encoder(nn.Module):
         channels: of the images.
         image_size: side of what the network gets, pixels; images of another size are scaled to it.
         precision: fp32, or bf16 for the network's arithmetic.
-        fold: fold batch norm into convolutions, which is faster; parameters then have other names.
+        fuse: fuse batch norm into convolutions, which is faster; parameters then have other names.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Encoder(nn.Module):
         channels: int,
         image_size: int,
         precision: str,
-        fold: bool = False,
+        fuse: bool = False,
     ) -> None:
         super().__init__()
         self.image_size, self.precision = image_size, precision
@@ -41,16 +41,16 @@ class Encoder(nn.Module):
             )
             self.network: ExpertNetwork = build().requires_grad_(False).eval()
         self.num_parameters = sum(weight.numel() for weight in self.network.branches.parameters())
-        """Of the network without its classifier."""
-        if fold:
+        """Number of the network's parameters, without its classifier."""
+        if fuse:
             (branch,) = self.network.branches
             image = torch.rand(1, channels, image_size, image_size, generator=torch.Generator().manual_seed(0))
-            self.network.branches[0] = fold_batch_norm(branch, image)
+            self.network.branches[0] = fuse_batch_norm(branch, image)
         self.network.to(memory_format=torch.channels_last)
 
     @property
     def num_features(self) -> int:
-        """D."""
+        """D, the number of features of an image."""
         return self.network.num_features
 
     def train(self, mode: bool = True) -> "Encoder":

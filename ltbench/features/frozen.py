@@ -84,5 +84,5 @@ class FrozenFeatures:
 
 @lru_cache(maxsize=1)
 def _encoder(backbone: str, weights: Weights, channels: int, image_size: int, precision: str, device: str) -> Encoder:
-    encoder = Encoder(backbone, weights, channels=channels, image_size=image_size, precision=precision, fold=True)
+    encoder = Encoder(backbone, weights, channels=channels, image_size=image_size, precision=precision, fuse=True)
     return encoder.to(torch.device(device))

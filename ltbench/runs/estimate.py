@@ -152,7 +152,7 @@ def _encoder(run: ResolvedRun, sizes: Sizes, device: torch.device) -> Encoder | 
         channels=sizes.shape[0],
         image_size=run.image_size,
         precision=run.config.precision,
-        fold=True,
+        fuse=True,
     )
     return encoder.to(device)
 

@@ -63,7 +63,7 @@ def test_every_method_conforms(subject, check, monkeypatch):
 
 
 @every_method
-def test_every_method_predicts_the_same_folded(subject):
+def test_every_method_predicts_the_same_with_batch_norm_fused(subject):
     trained = subject.trained_method()
     predictions = predict(trained, subject.test)
     with torch.no_grad():

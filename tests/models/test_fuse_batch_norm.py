@@ -1,11 +1,11 @@
-"""Batch norm folded into convolutions: the same features, and no norm where one could be folded."""
+"""Batch norm fused into convolutions: the same features, and no norm where one could be fused."""
 
 import pytest
 import timm
 import torch
 from torch import nn
 
-from ltbench.models.folding import fold_batch_norm
+from ltbench.models.fuse_batch_norm import fuse_batch_norm
 
 
 @pytest.mark.parametrize(
@@ -20,11 +20,11 @@ def test_features_stay_as_they_are(name, left):
             module.running_mean.normal_(std=0.2)
             module.running_var.uniform_(0.5, 1.5)
     size = 160 if name == "test_vit" else 64
-    folded = fold_batch_norm(network, torch.rand(1, 3, size, size))
+    fused = fuse_batch_norm(network, torch.rand(1, 3, size, size))
     images = torch.randn(2, 3, size, size)
     with torch.no_grad():
-        torch.testing.assert_close(folded(images), network(images), rtol=1e-4, atol=1e-4)
-    kept = [module for module in folded.modules() if isinstance(module, nn.BatchNorm2d)]
+        torch.testing.assert_close(fused(images), network(images), rtol=1e-4, atol=1e-4)
+    kept = [module for module in fused.modules() if isinstance(module, nn.BatchNorm2d)]
     assert len(kept) == left
     assert sum(isinstance(module, nn.BatchNorm2d) for module in network.modules()) >= len(kept)
 
@@ -42,4 +42,4 @@ def test_a_convolution_that_feeds_two_modules_keeps_its_norm():
 
     network = Twice().eval()
     network.norm.running_mean.fill_(0.5)
-    assert fold_batch_norm(network, torch.rand(1, 3, 8, 8)) is network
+    assert fuse_batch_norm(network, torch.rand(1, 3, 8, 8)) is network

@@ -1,4 +1,4 @@
-"""Folding batch norm into convolutions changes no prediction, and is left alone where it cannot be done."""
+"""Fusing batch norm into convolutions changes no prediction, and is left alone where it cannot be done."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ltbench import registry
-from ltbench.evaluation.fuse_batch_norm import fused_batch_norm
+from ltbench.evaluation.predict import fused_batch_norm
 from ltbench.method import ClassPrior
 from ltbench.models.backbone import Backbone
 
@@ -82,7 +82,7 @@ class Counting(nn.Module):
 
 @pytest.mark.parametrize(("wrap", "words"), [(Branching, "TraceError"), (Counting, "tracing changed the network")])
 @torch.no_grad()
-def test_what_cannot_be_folded_is_left_alone(wrap, words):
+def test_what_cannot_be_fused_is_left_alone(wrap, words):
     made = method()
     made.network.branches[0] = wrap(made.network.branches[0])
     own = made.network
