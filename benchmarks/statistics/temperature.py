@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ltbench.data.long_tail import profile
 from ltbench.metrics import calibration
-from ltbench.metrics.temperature import Prior, Training, class_weights, fit_for_prior
+from ltbench.metrics.temperature import TargetPrior, TrainingPrior, class_weights, fit_for_prior
 from ltbench.report.advice import ENOUGH_FOR_TEMPERATURE
 
 DIMENSIONS, DISTANCE, STEEPNESS, TEST_IMAGES = 20, 3.0, 1.5, 10_000
@@ -127,8 +127,8 @@ def simulate(case: Case, seed: int, test_images: int = TEST_IMAGES) -> Draw:
     world, held = World.make(case, generator)
     validation = world.draw(held, generator)
     test, labels = world.draw(torch.full((case.classes,), test_images // case.classes), generator)
-    prior = Prior("balanced", torch.ones(case.classes))
-    fitted = fit_for_prior(*validation, prior, Training(world.trained_on, case.logit_prior))
+    prior = TargetPrior("balanced", torch.ones(case.classes))
+    fitted = fit_for_prior(*validation, prior, TrainingPrior(world.trained_on, case.logit_prior))
     weight = class_weights(torch.full((case.classes,), 1 / case.classes), held.double())[validation[1]]
     temperatures = (
         1.0,

@@ -248,7 +248,7 @@ def _verify_files(
     from ltbench.data.datasets import exported
     from ltbench.data.datasets.base import explain_permission_errors
     from ltbench.data.datasets.image_folder import Folder
-    from ltbench.data.datasets.label_table import Labels
+    from ltbench.data.datasets.label_table import LabelTable
     from ltbench.data.datasets.listed import ListedSource
     from ltbench.data.verify import files
     from ltbench.data.verify.folder import verify_folder
@@ -266,7 +266,7 @@ def _verify_files(
         if isinstance(source, Folder):
             size = source.image_size
             keep = config.keep_classes_without_test_images
-            labels = Labels(config.labels, config.label_columns) if config.labels is not None else None
+            labels = LabelTable(config.labels, config.label_columns) if config.labels is not None else None
             return verify_folder(folder, size, keep_untested=keep, decode=decode, listener=listener, labels=labels)
         if decode:
             return files.decode_all(source.load(folder, source.image_size), listener)

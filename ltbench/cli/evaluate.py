@@ -75,14 +75,14 @@ def evaluate(
         from ltbench.cli import evaluate_table
         from ltbench.evaluation import reevaluate
 
-    view = reevaluate.View(
+    view = reevaluate.EvaluationSettings(
         **({} if bins is None else {"bins": bins}),
         shots=rule,
         temperature=temperature,
         distribution=distribution,
         prior=prior,
     )
-    if store and (view != reevaluate.View() or style != "text"):
+    if store and (view != reevaluate.EvaluationSettings() or style != "text"):
         raise LtbenchError(
             "--store adds the metrics that a run stores itself, and no others",
             where="--store",

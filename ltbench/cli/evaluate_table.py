@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from ltbench.config.format_settings import format_imbalance, format_settings
 from ltbench.data.long_tail import ShotRule
-from ltbench.evaluation.reevaluate import Evaluation, View
+from ltbench.evaluation.reevaluate import EvaluationSettings, Reevaluation
 from ltbench.files.spreadsheet import csv
 from ltbench.metrics.calibration_noise import estimate, mce_floor
 from ltbench.report.render import escaped_markdown, markdown_paragraph
@@ -50,7 +50,7 @@ _DIGITS = {"nll": 3, "brier": 3, "temperature": 2, "prior_error": 3, "classes": 
 _FIGURES = tuple(name for name, field in Metrics.model_fields.items() if field.annotation in (float, float | None))
 
 
-def row(result: Result, evaluation: Evaluation, view: View) -> Row:
+def row(result: Result, evaluation: Reevaluation, view: EvaluationSettings) -> Row:
     """A run, how it was evaluated, and its metrics, as plain values; None for what does not apply."""
     config, shots = result.config, view.shots or ShotRule(**result.data.shots)
     fitted, table = evaluation.fitted_for, evaluation.metrics.bins

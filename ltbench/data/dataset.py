@@ -16,7 +16,7 @@ from ltbench.config import RunConfig, canonical_json
 from ltbench.data import long_tail
 from ltbench.data.datasets import exported
 from ltbench.data.datasets.base import Source, explain_permission_errors
-from ltbench.data.datasets.label_table import Labels
+from ltbench.data.datasets.label_table import LabelTable
 from ltbench.data.images import ImageFiles, Images, LabelledImages, RawData
 from ltbench.data.loading import decode_gpu
 from ltbench.data.loading.base import Loader
@@ -210,7 +210,7 @@ def read(source: Source, config: RunConfig, folder: Path, image_size: int) -> Ra
         if config.labels is None and (export := exported.find(folder, source.name)) is not None:
             return export.load(config, image_size)
         if config.labels is not None:
-            labels = Labels(config.labels, config.label_columns)
+            labels = LabelTable(config.labels, config.label_columns)
             return source.load_labelled(folder, image_size, labels, keep_untested=keep)
         return (source.load_keeping_untested if keep else source.load)(folder, image_size)
 

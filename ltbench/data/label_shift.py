@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from ltbench.data.long_tail import Labels, largest_head, profile, select
+from ltbench.data.long_tail import IntArray, largest_head, profile, select
 
 RATIOS = (2, 5, 10, 25, 50)
 
@@ -33,7 +33,7 @@ DISTRIBUTIONS = (
 """From the training set's own direction to its reverse, as in the tables of LADE, SADE and BalPoE."""
 
 
-def shifted(labels: Labels, train_counts: Labels, distribution: LabelShift) -> Labels:
+def shifted(labels: IntArray, train_counts: IntArray, distribution: LabelShift) -> IntArray:
     """The images of a shifted test set, drawn as the training images of CIFAR-LT are (seed 0).
 
     LADE (Hong et al., CVPR 2021, section 4.2): the exponential profile imposed on a test set. Classes are ranked by

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from ltbench.data.images import ImageFiles
 
-Labels = NDArray[np.int64]
+IntArray = NDArray[np.int64]
+"""Labels, class counts, or positions of images."""
 
 
-def profile(largest: int, classes: int, ratio: float) -> Labels:
+def profile(largest: int, classes: int, ratio: float) -> IntArray:
     """Exponentially falling class counts: n_c = floor(n_max * (1 / ratio)^(c / (C - 1))).
 
     Cui et al., "Class-Balanced Loss" (CVPR 2019), section 5.1, as the LDAM code rounds it.
@@ -33,7 +34,7 @@ def profile(largest: int, classes: int, ratio: float) -> Labels:
     return np.array([int(largest * falling ** (c / (classes - 1))) for c in range(classes)], dtype=np.int64)
 
 
-def step_profile(largest: int, classes: int, ratio: float) -> Labels:
+def step_profile(largest: int, classes: int, ratio: float) -> IntArray:
     """Class counts of two heights: the first half of the classes has n_max images, the others floor(n_max / ratio).
 
     Buda et al., "A systematic study of the class imbalance problem" (2018), with half of the classes minor, as in Cao
@@ -56,7 +57,7 @@ PROFILES = {"exp": profile, "step": step_profile}
 """What ``--imbalance`` names: class counts from the largest class to the smallest."""
 
 
-def class_order(classes: int, seed: int | None) -> Labels:
+def class_order(classes: int, seed: int | None) -> IntArray:
     """(C,) the labels from the largest class to the smallest: as they are, or drawn.
 
     Args:
@@ -69,7 +70,7 @@ def class_order(classes: int, seed: int | None) -> Labels:
     return labels if seed is None else rng.numpy_generator(seed, "class order").permutation(labels)
 
 
-def largest_head(available: Labels, ratio: float, imbalance: str = "exp") -> int:
+def largest_head(available: IntArray, ratio: float, imbalance: str = "exp") -> int:
     """The largest n_max whose profile no class is too small for.
 
     Args:
@@ -84,7 +85,7 @@ def largest_head(available: Labels, ratio: float, imbalance: str = "exp") -> int
     return 0
 
 
-def select(labels: Labels, counts: Labels, seed: int = 0) -> Labels:
+def select(labels: IntArray, counts: IntArray, seed: int = 0) -> IntArray:
     """The images of a long-tailed subset, by the rule of the LDAM code that CIFAR-LT papers share.
 
     Class by class, the class's indices are shuffled whole and the first n_c kept. One stream serves all classes,
@@ -107,7 +108,7 @@ def select(labels: Labels, counts: Labels, seed: int = 0) -> Labels:
     return np.concatenate(kept)
 
 
-def take_whole(order: Labels, size: int, duplicates: Labels | None = None) -> Labels:
+def take_whole(order: IntArray, size: int, duplicates: IntArray | None = None) -> IntArray:
     """The first ``size`` of some images, with copies of one image kept together.
 
     Args:
@@ -135,10 +136,10 @@ def take_whole(order: Labels, size: int, duplicates: Labels | None = None) -> La
 
 
 def hold_out(
-    labels: Labels,
+    labels: IntArray,
     seed: int,
     fraction: float = 0.2,
-    duplicates: Labels | None = None,
+    duplicates: IntArray | None = None,
     *,
     stream: str = "validation",
 ) -> NDArray[np.bool_]:
@@ -181,7 +182,7 @@ class ShotRule:
     many: int = 100
     few: int = 20
 
-    def groups(self, counts: Labels) -> dict[str, list[int]]:
+    def groups(self, counts: IntArray) -> dict[str, list[int]]:
         """The class labels in each group; a group may be empty."""
         return {
             "many": np.flatnonzero(counts > self.many).tolist(),
@@ -210,7 +211,7 @@ def fingerprint_files(files: "ImageFiles") -> str:
     return hashlib.blake2b("".join(sorted(lines)).encode(), digest_size=8).hexdigest()
 
 
-def fingerprint(images: NDArray[np.uint8], labels: Labels) -> str:
+def fingerprint(images: NDArray[np.uint8], labels: IntArray) -> str:
     """A hash of a set of labelled images that does not depend on their order or on how they are stored.
 
     Args:
@@ -225,7 +226,7 @@ def fingerprint_digests(singles: Sequence[bytes]) -> str:
     return hashlib.blake2b(b"".join(sorted(singles)), digest_size=8).hexdigest()
 
 
-def digests(images: NDArray[np.uint8], labels: Labels) -> list[bytes]:
+def digests(images: NDArray[np.uint8], labels: IntArray) -> list[bytes]:
     """The hash of each labelled image."""
     shape = str(images.shape[1:]).encode()
     found = []

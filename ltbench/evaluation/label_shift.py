@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ltbench.data.label_shift import DISTRIBUTIONS, shifted
 from ltbench.metrics import accuracy, calibration
-from ltbench.metrics.logits import Chosen, Logits
+from ltbench.metrics.logits import Logits, SelectedRows
 from ltbench.metrics.prior_correction import corrected, estimated
 from ltbench.results.records import ShiftTable, TestPrior
 
@@ -35,7 +35,7 @@ def under_shift(
     train = torch.from_numpy(train_counts).double()
     for distribution in DISTRIBUTIONS:
         index = torch.from_numpy(shifted(labels.numpy(), train_counts, distribution))
-        own, its = Chosen(logits, index), labels[index]
+        own, its = SelectedRows(logits, index), labels[index]
         truth = torch.bincount(its, minlength=len(train)).double()
         for prior in get_args(TestPrior) if logit_prior is not None else ("unknown",):
             suited, error = adapted(own, prior, logit_prior, train, truth)

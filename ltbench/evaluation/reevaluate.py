@@ -21,9 +21,9 @@ from ltbench.method.claims import paper_record
 from ltbench.metrics import calibration
 from ltbench.metrics.accuracy import correct_by_class
 from ltbench.metrics.confidence_bins import BINS
-from ltbench.metrics.logits import Chosen, Logits
+from ltbench.metrics.logits import Logits, SelectedRows
 from ltbench.metrics.prior_correction import estimated
-from ltbench.metrics.temperature import Prior, Training, fit_for_prior
+from ltbench.metrics.temperature import TargetPrior, TrainingPrior, fit_for_prior
 from ltbench.results import external
 from ltbench.results.records import FittedFor, Metrics, PaperRecord, ShiftTable, TestPrior
 from ltbench.results.schema import Result
@@ -33,7 +33,7 @@ _TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
-class View:
+class EvaluationSettings:
     """How to evaluate stored logits; the defaults give the metrics that a result has."""
 
     bins: int = BINS
@@ -50,8 +50,8 @@ class View:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Figures of a view, and what they rest on."""
+class Reevaluation:
+    """Figures of stored logits under some settings, and what they rest on."""
 
     metrics: Metrics
     temperature: float | None
@@ -72,22 +72,22 @@ class Evaluation:
         return sum(count > 0 for count in self.metrics.total)
 
 
-def evaluate(path: Path, result: Result, view: View | None = None) -> Evaluation:
+def evaluate(path: Path, result: Result, settings: EvaluationSettings | None = None) -> Reevaluation:
     """Figures of a stored run, from the logits in the cache.
 
     Args:
         path: of the result file, for messages.
         result: the run.
-        view: how to look at it.
+        settings: how to evaluate it.
 
     Raises:
-        LtbenchError: if there are no logits, if they are not the result's, or if the view asks for what the run
+        LtbenchError: if there are no logits, if they are not the result's, or if the settings ask for what the run
             cannot give: a temperature without validation images that determine one, a prior that cannot be corrected,
             another test set than the one that a transductive method has adapted to.
     """
-    view = view or View()
-    validation = load(path, result, "validation") if view.temperature and result.config.validation else None
-    return look(result, load(path, result), view, validation)
+    settings = settings or EvaluationSettings()
+    validation = load(path, result, "validation") if settings.temperature and result.config.validation else None
+    return look(result, load(path, result), settings, validation)
 
 
 def load(path: Path, result: Result, part: str = "test") -> Predictions:
@@ -120,8 +120,11 @@ def load(path: Path, result: Result, part: str = "test") -> Predictions:
 
 
 def look(
-    result: Result, predictions: Predictions, view: View | None = None, validation: Predictions | None = None
-) -> Evaluation:
+    result: Result,
+    predictions: Predictions,
+    settings: EvaluationSettings | None = None,
+    validation: Predictions | None = None,
+) -> Reevaluation:
     """Figures of a run's predictions.
 
     A temperature comes before a correction: softmax(z / T) is the posterior that Bayes' rule starts from. It is fitted
@@ -132,14 +135,14 @@ def look(
     Args:
         result: the run.
         predictions: for the whole test set.
-        view: how to look at them.
+        settings: how to evaluate them.
         validation: predictions for the validation images, to fit a temperature on.
 
     Raises:
         LtbenchError: see ``evaluate``.
     """
-    view = view or View()
-    if view.temperature and validation is None:
+    settings = settings or EvaluationSettings()
+    if settings.temperature and validation is None:
         raise LtbenchError(
             "there are no validation images to fit a temperature on",
             where="--temperature",
@@ -149,30 +152,32 @@ def look(
     logits: Logits = predictions.logits
     experts: Iterable[Logits] = predictions.experts
     labels = predictions.labels
-    if view.distribution is not None:
-        index = _drawn(result, labels, view.distribution)
-        logits, labels = Chosen(predictions.logits, index), labels[index]
-        experts = [Chosen(expert, index) for expert in predictions.experts]
+    if settings.distribution is not None:
+        index = _drawn(result, labels, settings.distribution)
+        logits, labels = SelectedRows(predictions.logits, index), labels[index]
+        experts = [SelectedRows(expert, index) for expert in predictions.experts]
     train, logit_prior = torch.from_numpy(counts).double(), result.method.logit_prior
     truth = torch.bincount(labels, minlength=len(counts)).double()
     temperature: float | None = None
     fitted_for: FittedFor | None = None
-    if view.temperature and validation is not None:
-        prior = Prior.of_labels(predictions.labels if view.prior == "unknown" else labels, len(counts))
-        if view.distribution is not None and view.prior != "unknown":
-            prior = replace(prior, name=view.distribution.name)
-        if view.prior == "estimated":
-            prior = Prior(f"{prior.name}, estimated", estimated(logits, logit_prior, train).clamp(min=1e-12))
-        training = Training(train, logit_prior)
-        corrects = view.prior != "unknown"
+    if settings.temperature and validation is not None:
+        prior = TargetPrior.of_labels(predictions.labels if settings.prior == "unknown" else labels, len(counts))
+        if settings.distribution is not None and settings.prior != "unknown":
+            prior = replace(prior, name=settings.distribution.name)
+        if settings.prior == "estimated":
+            prior = TargetPrior(f"{prior.name}, estimated", estimated(logits, logit_prior, train).clamp(min=1e-12))
+        training = TrainingPrior(train, logit_prior)
+        corrects = settings.prior != "unknown"
         found = fit_for_prior(validation.logits, validation.labels, prior, training, corrected=corrects)
         if found.fault is not None:
             raise LtbenchError(found.fault, where="--temperature", hint="leave it out for this run")
         temperature, fitted_for = found.value, found.fitted_for
         logits = calibration.scaled(logits, temperature)
-    logits, prior_error = adapted(logits, view.prior, logit_prior, train, truth)
-    groups = view.shots.groups(np.array(result.data.counts)) if view.shots else result.data.groups
-    return Evaluation(measure(logits, labels, experts, groups, bins=view.bins), temperature, fitted_for, prior_error)
+    logits, prior_error = adapted(logits, settings.prior, logit_prior, train, truth)
+    groups = settings.shots.groups(np.array(result.data.counts)) if settings.shots else result.data.groups
+    return Reevaluation(
+        measure(logits, labels, experts, groups, bins=settings.bins), temperature, fitted_for, prior_error
+    )
 
 
 def filled_in(result: Result, predictions: Predictions) -> tuple[Result, list[str]]:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ltbench.data.long_tail import Labels
+from ltbench.data.long_tail import IntArray
 from ltbench.errors import LtbenchError, LtbenchWarning
 
 
-def column_order(given: Sequence[str], own: Sequence[str], *, where: object = None) -> Labels | None:
+def column_order(given: Sequence[str], own: Sequence[str], *, where: object = None) -> IntArray | None:
     """The columns of a file in the order of a data set's classes.
 
     Args:
@@ -28,7 +28,7 @@ def column_order(given: Sequence[str], own: Sequence[str], *, where: object = No
     return _places(list(given), list(own), "class", where)
 
 
-def row_order(given: Sequence[str], own: Sequence[str], *, where: object = None) -> Labels | None:
+def row_order(given: Sequence[str], own: Sequence[str], *, where: object = None) -> IntArray | None:
     """The rows of a file in the order of a data set's test images.
 
     A path need not be the whole one: of absolute paths, or of such within a folder, the parts are compared that both
@@ -73,7 +73,7 @@ def warn_of_two_orders(classes: Sequence[str], file: Path, todo: str) -> None:
         warnings.warn(message, LtbenchWarning, stacklevel=4)
 
 
-def renumbering(given: Labels, own: Labels) -> dict[int, int] | None:
+def renumbering(given: IntArray, own: IntArray) -> dict[int, int] | None:
     """The class that each label of a file stands for, where labels differ by their numbers alone.
 
     Args:
@@ -88,7 +88,7 @@ def renumbering(given: Labels, own: Labels) -> dict[int, int] | None:
     return found if len(pairs) == len(found) == len(set(found.values())) else None
 
 
-def _places(given: list[str], own: list[str], kind: str, where: object) -> Labels | None:
+def _places(given: list[str], own: list[str], kind: str, where: object) -> IntArray | None:
     place = {name: number for number, name in enumerate(given)}
     if len(place) < len(given):
         twice = next(name for number, name in enumerate(given) if place[name] != number)

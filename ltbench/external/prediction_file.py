@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ltbench.data.long_tail import Labels
+from ltbench.data.long_tail import IntArray
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.evaluation.predict import LARGEST
 from ltbench.files.reading import read_text
@@ -41,14 +41,14 @@ class Given:
     """(N, C); of probabilities the logarithm."""
     experts: Floats
     """(M, N, C); the combined prediction where the file has no experts."""
-    labels: Labels | None
+    labels: IntArray | None
     """(N,) column of the true class."""
     classes: list[str] | None = None
     """(C,) names of the columns' classes."""
     images: list[str] | None = None
     """(N,) names of the rows' images: files, or positions in the official data."""
 
-    def take(self, *, rows: Labels | None = None, columns: Labels | None = None) -> "Given":
+    def take(self, *, rows: IntArray | None = None, columns: IntArray | None = None) -> "Given":
         """The same predictions in another order.
 
         Args:
@@ -178,7 +178,7 @@ def open_predictions(file: Path) -> PredictionFile:
     return found
 
 
-def read_counts(file: Path) -> tuple[list[str], Labels]:
+def read_counts(file: Path) -> tuple[list[str], IntArray]:
     """Read training images by class: one count a class, in the order of the labels.
 
     A text or CSV file has a line a class, its last cell the count and its first the name; a first line without a count
@@ -346,7 +346,7 @@ def _scores(array: Array, name: str, kind: str, file: Path) -> Floats:
     return np.log(np.maximum(array.astype(np.float32), np.finfo(np.float32).tiny))
 
 
-def _labels(arrays: dict[str, Array], shape: tuple[int, int], file: Path) -> Labels | None:
+def _labels(arrays: dict[str, Array], shape: tuple[int, int], file: Path) -> IntArray | None:
     if "labels" not in arrays:
         return None
     labels, classes = arrays["labels"], shape[1]

@@ -15,7 +15,7 @@ from ltbench.config import RunConfig, canonical_json, run_id
 from ltbench.data import dataset
 from ltbench.data.dataset import Dataset
 from ltbench.data.images import named
-from ltbench.data.long_tail import Labels, ShotRule
+from ltbench.data.long_tail import IntArray, ShotRule
 from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.evaluation.measure import measure, of_images
 from ltbench.evaluation.predict import Predictions
@@ -120,7 +120,7 @@ def _known(config: RunConfig, folder: Path) -> tuple[RunConfig, Dataset]:
     return dataset.effective(config, data), data
 
 
-def _with_counts(opened: PredictionFile, config: RunConfig, file: Path) -> tuple[Given, list[str], Labels]:
+def _with_counts(opened: PredictionFile, config: RunConfig, file: Path) -> tuple[Given, list[str], IntArray]:
     """Predictions for a data set that is known by its training counts: they, its classes and its counts."""
     check_word(config.dataset, "--dataset")
     if config.dataset in registry.dataset_names():
@@ -168,8 +168,8 @@ def _with_counts(opened: PredictionFile, config: RunConfig, file: Path) -> tuple
 
 
 def _unknown(
-    config: RunConfig, given: Given, names: list[str], counts: Labels, file: Path
-) -> tuple[RunConfig, DataRecord, Labels]:
+    config: RunConfig, given: Given, names: list[str], counts: IntArray, file: Path
+) -> tuple[RunConfig, DataRecord, IntArray]:
     """Settings, record and labels of a data set that is known by its training counts and by the labels in the file."""
     assert given.labels is not None
     shots = ShotRule()
@@ -229,7 +229,7 @@ def _aligned(
     return (given if columns is None and rows is None else given.take(rows=rows, columns=columns)), alignment
 
 
-def _check_labels(given: Given, labels: Labels, classes: Sequence[str], name: str) -> None:
+def _check_labels(given: Given, labels: IntArray, classes: Sequence[str], name: str) -> None:
     """Refuse predictions whose labels are not those of the data set's test images in their order."""
     if given.labels is None or np.array_equal(given.labels, labels):
         return

@@ -11,8 +11,8 @@ from ltbench import rng
 from ltbench.config import Augment
 from ltbench.data.augmentation.pipeline import draws_needed
 from ltbench.data.loading.base import Loader, LocalSlice, unsharded
+from ltbench.features.chunks import FeatureChunk, chunks_of, load_or_compute
 from ltbench.features.encoder import Encoder
-from ltbench.features.parts import Part, load_or_compute, parts_of
 from ltbench.method import Batch
 from ltbench.progress import ProgressListener, ProgressUpdate, silent
 
@@ -100,23 +100,23 @@ class FeatureLoader(Loader):
     def _stored(self, how: Augment) -> Tensor:
         """(views, N, D) on the CPU."""
         count, views = len(self.labels), 1 if how == PLAIN else self._number
-        parts = parts_of(views, count, SAVED_TOGETHER)
+        chunks = chunks_of(views, count, SAVED_TOGETHER)
         kind = "features" if how == PLAIN else "features of augmented images"
 
         @lru_cache(maxsize=1)
         def numbers(view: int) -> Tensor:
             return rng.uniform((count, 1, max(1, draws_needed(how))), 0, "feature views", view)
 
-        def compute(part: Part) -> Tensor:
-            done, found = part.view * count + part.images.start, [torch.empty(0, self.shape[0])]
-            for images in self._images_of(how, numbers(part.view), part.images):
+        def compute(chunk: FeatureChunk) -> Tensor:
+            done, found = chunk.view * count + chunk.images.start, [torch.empty(0, self.shape[0])]
+            for images in self._images_of(how, numbers(chunk.view), chunk.images):
                 found.append(self._encoder(images).cpu())
                 done += len(images)
                 # Without a fraction: features are no part of the training.
                 self._listener(ProgressUpdate(f"{kind}, {done:,} of {views * count:,}", done, views * count))
             return torch.cat(found)
 
-        return load_or_compute(self._folder / f"{self._key(how)}.npy", parts, compute)
+        return load_or_compute(self._folder / f"{self._key(how)}.npy", chunks, compute)
 
     def _images_of(self, how: Augment, numbers: Tensor, which: slice) -> Iterator[Tensor]:
         """Some images in order, normalised, as many at a time as are encoded together; augmented by these draws."""

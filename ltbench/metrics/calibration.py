@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ltbench.metrics.calibration_noise import Estimate, ece_floor, estimate
+from ltbench.metrics.calibration_noise import ECEEstimate, ece_floor, estimate
 from ltbench.metrics.confidence_bins import BINS, bin_edges
 from ltbench.metrics.logits import Changed, Logits, blocks
 
@@ -47,7 +47,7 @@ class Bins:
         return float(ece_floor(*(values.double().cpu().numpy() for values in (self.count, self.confidence))))
 
     @property
-    def estimate(self) -> Estimate:
+    def estimate(self) -> ECEEstimate:
         """Noise floor and debiased estimate of the ECE, with a 95 % interval."""
         return estimate(
             *(values.double().cpu().numpy()[None] for values in (self.count, self.confidence, self.accuracy))

@@ -41,7 +41,7 @@ def confidence_table(
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ECEEstimate:
     """What a measured ECE says, of one model or as the mean over its seeds. Percent."""
 
     floor: float
@@ -55,7 +55,7 @@ class Estimate:
     high: float
 
 
-def estimate(count: Floats, confidence: Floats, accuracy: Floats) -> Estimate:
+def estimate(count: Floats, confidence: Floats, accuracy: Floats) -> ECEEstimate:
     """The noise floor of an ECE, the ECE without the bias that noise gives it, and a 95 % interval of that.
 
     The floor is the mean over consistency resampling (Bröcker and Smith, "Increasing the Reliability of Reliability
@@ -79,7 +79,7 @@ def estimate(count: Floats, confidence: Floats, accuracy: Floats) -> Estimate:
     return estimates(count[None], confidence[None], accuracy[None])[0]
 
 
-def estimates(count: Floats, confidence: Floats, accuracy: Floats) -> list[Estimate]:
+def estimates(count: Floats, confidence: Floats, accuracy: Floats) -> list[ECEEstimate]:
     """The same of many models, each with as many seeds, which is quicker than one by one.
 
     Args:
@@ -95,7 +95,7 @@ def estimates(count: Floats, confidence: Floats, accuracy: Floats) -> list[Estim
     debiased = gaps.true_error(0.0, np.zeros(len(count)))
     low, high = gaps.true_error(_Z, spread), gaps.true_error(-_Z, spread)
     columns = (floor, limit, 100 * debiased, 100 * low, 100 * high)
-    return [Estimate(*map(float, one)) for one in zip(*columns, strict=True)]
+    return [ECEEstimate(*map(float, one)) for one in zip(*columns, strict=True)]
 
 
 def ece_floor(count: Floats, confidence: Floats) -> Floats:

@@ -32,7 +32,7 @@ class Logits(Protocol):
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectedRows:
     """Some rows of a table."""
 
     table: Tensor

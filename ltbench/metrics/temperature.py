@@ -47,7 +47,7 @@ class Temperature:
 
 
 @dataclass(frozen=True)
-class Prior:
+class TargetPrior:
     """Class frequencies that a temperature is to be fitted for."""
 
     name: str
@@ -56,14 +56,14 @@ class Prior:
     """(C,) of any scale; 0 for a class that is not there."""
 
     @classmethod
-    def of_labels(cls, labels: Tensor, classes: int) -> "Prior":
+    def of_labels(cls, labels: Tensor, classes: int) -> "TargetPrior":
         """The prior of a test set: "balanced" where all classes have equally many images, otherwise "test"."""
         counts = torch.bincount(labels, minlength=classes).double()
         return cls("balanced" if bool((counts == counts[0]).all()) else "test", counts)
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingPrior:
     """What training has left in the logits."""
 
     counts: Tensor
@@ -79,7 +79,12 @@ class Training:
 
 
 def fit_for_prior(
-    logits: Logits, labels: Tensor, prior: Prior, training: Training | None = None, *, corrected: bool = False
+    logits: Logits,
+    labels: Tensor,
+    prior: TargetPrior,
+    training: TrainingPrior | None = None,
+    *,
+    corrected: bool = False,
 ) -> Temperature:
     """The temperature, between 0.05 and 20, with the least negative log likelihood on a set with other frequencies.
 
@@ -112,7 +117,7 @@ def fit_for_prior(
     images = torch.bincount(labels, minlength=classes).double()
     target = _frequencies(prior.counts)
     by_class = class_weights(target, images)
-    training = training or Training(images, None)
+    training = training or TrainingPrior(images, None)
     added = training.correction(target) if corrected else None
     weight = by_class[labels]
     fitted_for = FittedFor(
@@ -149,7 +154,7 @@ def _frequencies(counts: Tensor) -> Tensor:
 
 
 def _by_posteriors(
-    logits: Logits, labels: Tensor, by_class: Tensor, by_labels: float, added: Tensor | None, training: Training
+    logits: Logits, labels: Tensor, by_class: Tensor, by_labels: float, added: Tensor | None, training: TrainingPrior
 ) -> float:
     """The average over calibrations, and what the weighted labels have against it."""
     images = torch.bincount(labels, minlength=len(by_class)).double()

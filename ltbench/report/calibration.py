@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ltbench.metrics.calibration_noise import Estimate, estimate, estimates
+from ltbench.metrics.calibration_noise import ECEEstimate, estimate, estimates
 from ltbench.report.collection import Collection
 from ltbench.results.records import BinTable
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("ece_floor", "ece_floor_limit", "ece_debiased", "ece_low", "ece_high")
-"""The fields of ``Estimate``, in its order; the ends are of the interval of the debiased ECE."""
+"""The fields of ``ECEEstimate``, in its order; the ends are of the interval of the debiased ECE."""
 
 
 def of_rows(run_ids: Mapping[str, Iterable[str]], stored: Collection) -> "pd.DataFrame":
@@ -44,7 +44,7 @@ def of_rows(run_ids: Mapping[str, Iterable[str]], stored: Collection) -> "pd.Dat
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(COLUMNS), dtype=float)
 
 
-def of_tables(tables: Sequence[BinTable]) -> Estimate | None:
+def of_tables(tables: Sequence[BinTable]) -> ECEEstimate | None:
     """Noise floor and debiased estimate of the mean ECE of some seeds; None where a table is empty or damaged."""
     found = _stacked(tables)
     return None if found is None else estimate(*found)

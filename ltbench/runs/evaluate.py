@@ -14,7 +14,7 @@ from ltbench.evaluation.measure import measure, of_images
 from ltbench.evaluation.predict import Predictions, predict
 from ltbench.evaluation.result_parts import data_record, shot_groups
 from ltbench.method import Method
-from ltbench.metrics.temperature import Prior, Temperature, Training, fit_for_prior
+from ltbench.metrics.temperature import TargetPrior, Temperature, TrainingPrior, fit_for_prior
 from ltbench.results.records import Metrics
 from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import PlannedRun
@@ -98,10 +98,10 @@ def _temperature(
     """The temperature for a part; nothing of it but its class frequencies may choose one."""
     if held_out is None:
         return None
-    prior = Prior.of_labels(predictions.labels, predictions.logits.shape[1])
+    prior = TargetPrior.of_labels(predictions.labels, predictions.logits.shape[1])
     prior = replace(prior, name=part) if part == "validation" else prior
     trained_on = torch.from_numpy(planned.data.train_counts).double()
-    temperature = fit_for_prior(*held_out, prior, Training(trained_on, logit_prior(method)))
+    temperature = fit_for_prior(*held_out, prior, TrainingPrior(trained_on, logit_prior(method)))
     if temperature.fault is not None:
         warnings.warn(f"{part}: no temperature: {temperature.fault}", LtbenchWarning, stacklevel=2)
         return None

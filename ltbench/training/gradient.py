@@ -13,7 +13,7 @@ from ltbench.training.distributed.sharding import is_sharded, local_shard
 from ltbench.training.micro_batches import dummy_batch, micro_batches
 from ltbench.training.options import TrainOptions
 
-Part = Callable[[Loss], Tensor]
+LossPart = Callable[[Loss], Tensor]
 """Takes from a loss what is differentiated, a sum over the batch."""
 
 
@@ -37,7 +37,7 @@ class Gradient:
         """The method, or what torch.compile has made of it."""
 
     def __call__(
-        self, batch: Batch, progress: Progress, size: int, part: Part = whole
+        self, batch: Batch, progress: Progress, size: int, part: LossPart = whole
     ) -> tuple[Tensor, Tensor | float]:
         """Compute the gradient.
 
@@ -77,7 +77,7 @@ class SummedGradient(Gradient):
         """Whether a forward pass exchanges tensors, so that every process must make one."""
 
     def __call__(
-        self, batch: Batch, progress: Progress, size: int, part: Part = whole
+        self, batch: Batch, progress: Progress, size: int, part: LossPart = whole
     ) -> tuple[Tensor, Tensor | float]:
         """Compute the gradient; see ``Gradient``. The loss and the weight are those of all processes together."""
         group = self.options.group
@@ -98,7 +98,7 @@ class SummedGradient(Gradient):
         torch._foreach_div_(shards, sums[1].to(shards[0].dtype))
         return sums[0], sums[1]
 
-    def _pass_dummy_batch(self, batch: Batch, progress: Progress, part: Part) -> None:
+    def _pass_dummy_batch(self, batch: Batch, progress: Progress, part: LossPart) -> None:
         """Take part in the other processes' collectives with a forward and a backward pass that change nothing."""
         group = self.options.group
         progress = replace(progress, gather=lambda rows: group.gather(rows[:0]), first=0)

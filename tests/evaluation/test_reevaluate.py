@@ -12,7 +12,7 @@ from ltbench.errors import LtbenchError
 from ltbench.evaluation import reevaluate
 from ltbench.evaluation.label_shift import under_shift
 from ltbench.evaluation.predict import Predictions
-from ltbench.evaluation.reevaluate import View, evaluate, filled_in, load, look
+from ltbench.evaluation.reevaluate import EvaluationSettings, evaluate, filled_in, load, look
 from ltbench.method.paper import paper_of
 from ltbench.metrics.calibration import calibration, fit_temperature
 from ltbench.results.predictions import PackedPredictions
@@ -41,7 +41,7 @@ def test_the_published_codes_calibration_comes_out_of_the_stored_logits(stored_r
     case = golden_losses("calibration")
     logits, labels = torch.from_numpy(case["logits"]).float(), torch.from_numpy(case["targets"])
     run = stored_run(logits, labels, [10] * logits.shape[1])
-    metrics = evaluate(run.path, run.result, View(bins=int(case["bins"]))).metrics
+    metrics = evaluate(run.path, run.result, EvaluationSettings(bins=int(case["bins"]))).metrics
     for name in ("ece", "mce", "overconfidence"):
         assert getattr(metrics, name) == pytest.approx(100 * float(case[name]), rel=1e-4)
 
@@ -52,7 +52,7 @@ def test_other_bins_by_hand(stored_run):
     first = torch.tensor([0.6, 0.7, 0.9, 0.8])
     logits = torch.stack([first, 1 - first], 1).log()
     run = stored_run(logits, torch.tensor([0, 1, 0, 0]), [30, 3])
-    errors = {bins: evaluate(run.path, run.result, View(bins=bins)).metrics for bins in (1, 2, 4)}
+    errors = {bins: evaluate(run.path, run.result, EvaluationSettings(bins=bins)).metrics for bins in (1, 2, 4)}
     assert [errors[bins].ece for bins in (1, 2, 4)] == pytest.approx([0, 0, 15], abs=1e-4)
     assert errors[4].mce == pytest.approx(15, abs=1e-4)
     assert errors[4].bins.count == [0, 0, 2, 2]
@@ -72,7 +72,7 @@ def test_other_shot_rules_by_hand(stored_run, rule, groups):
     labels = torch.tensor([0, 0, 1, 1, 2, 2])
     logits = 3.0 * torch.nn.functional.one_hot(torch.tensor([0, 0, 1, 0, 0, 1]), 3)
     run = stored_run(logits, labels, COUNTS)
-    metrics = evaluate(run.path, run.result, View(shots=rule)).metrics
+    metrics = evaluate(run.path, run.result, EvaluationSettings(shots=rule)).metrics
     assert (metrics.many, metrics.medium, metrics.few) == groups
 
 
@@ -82,7 +82,7 @@ def test_a_temperature_is_that_of_the_validation_images(stored_run):
     drawn = torch.multinomial((scores / 2).softmax(1), 1, generator=generator).squeeze(1)  # made with temperature 2
     logits, labels = noisy(certainty=6.0)  # test images that would rather have another
     run = stored_run(logits, labels, COUNTS, validation=(scores, drawn))
-    found = evaluate(run.path, run.result, View(temperature=True))
+    found = evaluate(run.path, run.result, EvaluationSettings(temperature=True))
     assert found.temperature == pytest.approx(fit_temperature(scores, drawn), rel=1e-2) == pytest.approx(2, rel=0.05)
     assert found.fitted_for.prior == "balanced"
     assert abs(fit_temperature(logits, labels) - 2) > 0.5
@@ -100,7 +100,7 @@ def test_a_temperature_does_not_know_the_frequencies_of_a_shifted_test_set(store
     run = stored_run(*noisy(certainty=6.0), COUNTS, logit_prior=1.0, validation=(scores, drawn))
 
     def found(**view):
-        return evaluate(run.path, run.result, View(temperature=True, **view))
+        return evaluate(run.path, run.result, EvaluationSettings(temperature=True, **view))
 
     whole, unknown = found(), found(distribution=BY_NAME["forward-50"])
     known = found(distribution=BY_NAME["forward-50"], prior="known")
@@ -115,7 +115,7 @@ def test_a_temperature_that_the_validation_images_do_not_determine_is_an_error(s
     right = 3.0 * torch.nn.functional.one_hot(labels, 3)
     run = stored_run(*noisy(), COUNTS, validation=(right, labels))
     with pytest.raises(LtbenchError, match="do not say which temperature is best"):
-        evaluate(run.path, run.result, View(temperature=True))
+        evaluate(run.path, run.result, EvaluationSettings(temperature=True))
 
 
 @pytest.mark.slow
@@ -126,7 +126,7 @@ def test_a_shifted_test_set_has_the_figures_that_results_store(stored_run, name,
     run = stored_run(logits, labels, COUNTS, logit_prior=1.0)
     table = under_shift(logits, labels, np.array(COUNTS), 1.0, run.result.data.groups)
     row = next(i for i in range(len(table.prior)) if (table.distribution[i], table.prior[i]) == (name, prior))
-    found = evaluate(run.path, run.result, View(distribution=BY_NAME[name], prior=prior))
+    found = evaluate(run.path, run.result, EvaluationSettings(distribution=BY_NAME[name], prior=prior))
     assert found.images == table.images[row] == len(shifted(labels.numpy(), np.array(COUNTS), BY_NAME[name]))
     assert (found.classes, found.prior_error) == (table.classes[row], table.prior_error[row])
     for figure in ("top1", "macro", "many", "medium", "few", "ece", "mce", "nll"):
@@ -136,7 +136,7 @@ def test_a_shifted_test_set_has_the_figures_that_results_store(stored_run, name,
 def test_classes_that_a_test_set_lacks_are_counted_and_left_out_of_means(stored_run):
     labels = torch.arange(3).repeat_interleave(10)
     run = stored_run(9.0 * torch.nn.functional.one_hot(labels, 3), labels, COUNTS)
-    found = evaluate(run.path, run.result, View(distribution=BY_NAME["forward-50"], prior="known"))
+    found = evaluate(run.path, run.result, EvaluationSettings(distribution=BY_NAME["forward-50"], prior="known"))
     # 10 * 50 ** (-1/2) is 1.4 and 10 / 50 is .2: ten images, one, and none
     assert (found.images, found.classes) == (11, 2)
     assert (found.metrics.macro, found.metrics.few, found.metrics.total) == (100.0, None, [10, 1, 0])
@@ -146,7 +146,7 @@ def test_a_temperature_comes_before_the_correction(stored_run):
     scores, drawn = noisy(seed=5, certainty=1.0)
     logits, labels = noisy()
     run = stored_run(logits, labels, COUNTS, validation=(scores, drawn), logit_prior=1.0)
-    view = View(temperature=True, distribution=BY_NAME["uniform"], prior="known")
+    view = EvaluationSettings(temperature=True, distribution=BY_NAME["uniform"], prior="known")
     found = evaluate(run.path, run.result, view)
     train = torch.tensor(COUNTS).double()
     # log p(y|x) - log pi_train + log pi_test, with the uniform pi_test a constant
@@ -158,18 +158,18 @@ def test_a_temperature_comes_before_the_correction(stored_run):
 @pytest.mark.parametrize("bins", [1, 7, 100])
 def test_bins_change_no_accuracy_and_no_proper_score(stored_run, bins):
     run = stored_run(*noisy(), COUNTS)
-    metrics = evaluate(run.path, run.result, View(bins=bins)).metrics
+    metrics = evaluate(run.path, run.result, EvaluationSettings(bins=bins)).metrics
     for name in ("top1", "macro", "few", "worst_class", "nll", "brier", "correct"):
         assert getattr(metrics, name) == getattr(run.result.test, name)
     assert len(metrics.bins.count) == bins
 
 
 REFUSED = [
-    ({}, View(temperature=True), ["no validation images", "--temperature", "train with --validation"]),
-    ({"logit_prior": None}, View(prior="known"), ["cannot be corrected", "Method.logit_prior"]),
+    ({}, EvaluationSettings(temperature=True), ["no validation images", "--temperature", "train with --validation"]),
+    ({"logit_prior": None}, EvaluationSettings(prior="known"), ["cannot be corrected", "Method.logit_prior"]),
     (
         {"transductive": True},
-        View(distribution=BY_NAME["uniform"]),
+        EvaluationSettings(distribution=BY_NAME["uniform"]),
         ["the method adapts to its test set", "--test-prior"],
     ),
 ]
@@ -185,7 +185,7 @@ def test_what_a_run_cannot_give_is_refused(stored_run, options, view, parts):
 
 def test_classes_without_test_images_are_left_out_of_a_shifted_set(stored_run):
     run = stored_run(torch.eye(3), torch.zeros(3, dtype=torch.int64), COUNTS)  # classes 1 and 2 have no image
-    found = evaluate(run.path, run.result, View(distribution=BY_NAME["backward-2"]))
+    found = evaluate(run.path, run.result, EvaluationSettings(distribution=BY_NAME["backward-2"]))
     assert (found.images, found.classes) == (3, 1)
     assert found.metrics.top1 == pytest.approx(100 / 3)
 
@@ -232,7 +232,7 @@ def test_validation_logits_of_another_training_choose_no_temperature(stored_run)
     run = stored_run(*noisy(), COUNTS, validation=noisy(seed=1))
     sharper(run.predictions).save(run.file.with_name("validation.npz"), run_id=run.result.run_id)
     with pytest.raises(LtbenchError, match=r"not those that the result was made from"):
-        evaluate(run.path, run.result, View(temperature=True))
+        evaluate(run.path, run.result, EvaluationSettings(temperature=True))
 
 
 def flipped(whole):

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ltbench.metrics.calibration import fit_temperature, least_temperature
-from ltbench.metrics.temperature import Prior, Training, _Posterior, class_weights, fit_for_prior
+from ltbench.metrics.temperature import TargetPrior, TrainingPrior, _Posterior, class_weights, fit_for_prior
 from ltbench.results.records import Metrics
 
-BALANCED = Prior("balanced", torch.ones(2))
+BALANCED = TargetPrior("balanced", torch.ones(2))
 
 
 def weights(target, images):
@@ -61,18 +61,18 @@ def test_validation_images_with_the_targets_frequencies_have_weights_of_one():
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(300, 3, generator=generator)
     labels = torch.arange(300) % 3
-    training = Training(torch.tensor([500, 50, 5]), 1.0)
-    found = fit_for_prior(logits, labels, Prior("balanced", torch.ones(3)), training)
+    training = TrainingPrior(torch.tensor([500, 50, 5]), 1.0)
+    found = fit_for_prior(logits, labels, TargetPrior("balanced", torch.ones(3)), training)
     assert found.value == fit_temperature(logits, labels)
     assert found.fitted_for.effective_images == pytest.approx(300)
 
 
 def test_classes_that_the_target_lacks_do_not_count():
     logits, labels = table()
-    only_first = Prior("forward-50", torch.tensor([7.0, 0.0]))
+    only_first = TargetPrior("forward-50", torch.tensor([7.0, 0.0]))
     found = fit_for_prior(logits, labels, only_first)
     assert found.value == pytest.approx(3 / math.log(9), rel=1e-3)  # accuracy .9
-    corrected = fit_for_prior(logits, labels, only_first, Training(torch.tensor([9, 1]), 0.0), corrected=True)
+    corrected = fit_for_prior(logits, labels, only_first, TrainingPrior(torch.tensor([9, 1]), 0.0), corrected=True)
     assert math.isfinite(corrected.value)
 
 
@@ -83,11 +83,13 @@ def test_the_steepness_of_logits_whose_posterior_is_known_is_found(simulation, l
     generator = torch.Generator().manual_seed(0)
     world, held = study.World.make(study.Case("exact", 10, 100, 5000, logit_prior), generator)
     drawn = world.draw(held, generator)
-    balanced = Prior("balanced", torch.ones(10))
-    found = fit_for_prior(*drawn, balanced, Training(world.trained_on, logit_prior), corrected=corrected)
+    balanced = TargetPrior("balanced", torch.ones(10))
+    found = fit_for_prior(*drawn, balanced, TrainingPrior(world.trained_on, logit_prior), corrected=corrected)
     assert found.value == pytest.approx(study.STEEPNESS, rel=0.08)
     if not corrected:  # nor need it be known what is left of the training frequencies
-        assert fit_for_prior(*drawn, balanced, Training(world.trained_on, None)).value == pytest.approx(1.5, rel=0.08)
+        assert fit_for_prior(*drawn, balanced, TrainingPrior(world.trained_on, None)).value == pytest.approx(
+            1.5, rel=0.08
+        )
 
 
 def test_the_posterior_of_logits_that_are_made_by_one_is_found():
@@ -135,9 +137,9 @@ def test_what_is_said_of_the_logits_does_not_count_where_the_images_say_otherwis
     generator = torch.Generator().manual_seed(0)
     world, held = study.World.make(study.Case("exact", 20, 50, 2000, 1.0), generator)
     drawn = world.draw(held, generator)
-    prior = Prior("balanced", torch.ones(20))
-    told = fit_for_prior(*drawn, prior, Training(world.trained_on, 1.0)).value
-    lied_to = fit_for_prior(*drawn, prior, Training(world.trained_on, 0.0)).value
+    prior = TargetPrior("balanced", torch.ones(20))
+    told = fit_for_prior(*drawn, prior, TrainingPrior(world.trained_on, 1.0)).value
+    lied_to = fit_for_prior(*drawn, prior, TrainingPrior(world.trained_on, 0.0)).value
     assert abs(lied_to - told) < 0.2 * abs(fit_temperature(*drawn) - told)
 
 
@@ -149,7 +151,7 @@ def test_labels_that_contradict_every_posterior_are_followed():
     scores[22_000:23_000] = 4 * torch.nn.functional.one_hot(torch.arange(1000) % 2, 3) + torch.randn(
         1000, 3, generator=generator
     )
-    prior, training = Prior("balanced", torch.ones(3)), Training(torch.tensor([10, 1, 1]), 1.0)
+    prior, training = TargetPrior("balanced", torch.ones(3)), TrainingPrior(torch.tensor([10, 1, 1]), 1.0)
     by_labels = fit_temperature(scores, labels, class_weights(torch.full((3,), 1 / 3), training.counts)[labels])
     assert fit_for_prior(scores, labels, prior, training).value == pytest.approx(by_labels, rel=0.05)
 

@@ -13,7 +13,7 @@ from ltbench.errors import LtbenchError
 from ltbench.files import paths
 
 if TYPE_CHECKING:
-    from ltbench.data.datasets.label_table import Labels
+    from ltbench.data.datasets.label_table import LabelTable
 
 
 @contextmanager
@@ -82,7 +82,7 @@ class Source(ABC):
             hint="leave the option out; it is for folder-lt",
         )
 
-    def load_labelled(self, folder: Path, image_size: int, labels: "Labels", *, keep_untested: bool) -> RawData:
+    def load_labelled(self, folder: Path, image_size: int, labels: "LabelTable", *, keep_untested: bool) -> RawData:
         """Read a folder of images whose labels are in a table.
 
         Args:

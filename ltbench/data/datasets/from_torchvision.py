@@ -17,7 +17,7 @@ from ltbench.config.validation import Frozen
 from ltbench.data import long_tail
 from ltbench.data.datasets import idx
 from ltbench.data.datasets.base import Source
-from ltbench.data.datasets.torchvision_parts import Part, class_names, decoded, files_of, parameters
+from ltbench.data.datasets.torchvision_parts import ImagesAndLabels, class_names, decoded, files_of, parameters
 from ltbench.data.images import LabelledImages, RawData
 from ltbench.errors import LtbenchError, LtbenchWarning, first_line, unknown
 
@@ -284,7 +284,7 @@ class TorchvisionSource(Source):
                 warnings.warn(message, LtbenchWarning, stacklevel=3)
 
 
-def _in_memory(parts: Mapping[str, Part], names: Sequence[str]) -> RawData:
+def _in_memory(parts: Mapping[str, ImagesAndLabels], names: Sequence[str]) -> RawData:
     """A data set of decoded images.
 
     Args:

@@ -17,7 +17,7 @@ from ltbench.data.datasets.base import Source
 from ltbench.data.datasets.duplicates import find_duplicates, stamp
 from ltbench.data.datasets.folder_listing import ClassFiles, Listing, find, has_class_folders, subfolders
 from ltbench.data.datasets.folder_split import SPLIT_FILE, TEST_SHARE, split_file, test_images
-from ltbench.data.datasets.label_table import Labels, find_labelled, tables_in
+from ltbench.data.datasets.label_table import LabelTable, find_labelled, tables_in
 from ltbench.data.images import ImageFiles, Images, LabelledImages, RawData
 from ltbench.data.loading.decode import (
     TRUNCATED,
@@ -74,7 +74,7 @@ class Folder(Source):
         """The same, where classes may lack test images."""
         return read(folder, image_size, keep_untested=True)
 
-    def load_labelled(self, folder: Path, image_size: int, labels: Labels, *, keep_untested: bool) -> RawData:
+    def load_labelled(self, folder: Path, image_size: int, labels: LabelTable, *, keep_untested: bool) -> RawData:
         """The same, where a table has the labels."""
         return read(folder, image_size, keep_untested=keep_untested, labels=labels)
 
@@ -177,7 +177,7 @@ class FolderParts:
 
 
 def find_parts(
-    folder: Path, *, keep_untested: bool = False, needs_test: bool = False, labels: Labels | None = None
+    folder: Path, *, keep_untested: bool = False, needs_test: bool = False, labels: LabelTable | None = None
 ) -> FolderParts:
     """Find the images of a folder and their parts, and set a test set aside where there is none.
 
@@ -234,7 +234,7 @@ def _refuse_untrained(found: Listing, train: ClassFiles, split: Path) -> None:
         )
 
 
-def _listing(folder: Path, keep_untested: bool, labels: Labels | None, *, may_have_table: bool) -> Listing:
+def _listing(folder: Path, keep_untested: bool, labels: LabelTable | None, *, may_have_table: bool) -> Listing:
     """The content of a folder by its class folders, or by a table where it is told or there are no such folders."""
     if labels is not None:
         return find_labelled(folder, labels, keep_untested=keep_untested)
@@ -260,7 +260,7 @@ def read(
     *,
     needs_test: bool = False,
     keep_untested: bool = False,
-    labels: Labels | None = None,
+    labels: LabelTable | None = None,
 ) -> RawData:
     """Read an image folder.
 

@@ -49,7 +49,7 @@ _LONGEST = 60
 
 
 @dataclass(frozen=True)
-class Labels:
+class LabelTable:
     """What a user says about a table: the file, and the columns where their names do not tell."""
 
     file: str
@@ -96,7 +96,7 @@ def tables_in(folder: Path) -> list[Path]:
     return []
 
 
-def find_labelled(folder: Path, labels: Labels | None, *, keep_untested: bool = False) -> Listing:
+def find_labelled(folder: Path, labels: LabelTable | None, *, keep_untested: bool = False) -> Listing:
     """The images of a folder with the labels of a table.
 
     Args:
@@ -145,7 +145,7 @@ def _called(table: Path, root: Path, told: dict[str, str]) -> str:
     return "-".join(re.sub(r"[^\w.-]+", "_", word) for word in words)
 
 
-def _files(folder: Path, labels: Labels | None) -> list[Path]:
+def _files(folder: Path, labels: LabelTable | None) -> list[Path]:
     """The tables: the given one, looked for in the data folder first, or those that are found."""
     if labels is None:
         return tables_in(folder)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
+ImagesAndLabels = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """Images (N, channels, H, W) and labels (N,)."""
 
 
@@ -53,7 +53,7 @@ def files_of(part: Any) -> tuple[list[Path], NDArray[np.int64]] | None:
     return [Path(path) for path, _ in listed], np.array([int(label) for _, label in listed], dtype=np.int64)
 
 
-def decoded(part: Any, image_size: int | None) -> Part:
+def decoded(part: Any, image_size: int | None) -> ImagesAndLabels:
     """The images of torchvision's data set, whole arrays where it has them.
 
     Args:

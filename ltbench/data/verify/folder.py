@@ -11,7 +11,7 @@ import numpy as np
 
 from ltbench.data.datasets.folder_split import split_file
 from ltbench.data.datasets.image_folder import FolderParts, UnreadableImagesError, find_parts, load
-from ltbench.data.datasets.label_table import Labels
+from ltbench.data.datasets.label_table import LabelTable
 from ltbench.data.loading.decode import (
     TRUNCATED,
     UnreadableImageError,
@@ -46,7 +46,7 @@ def verify_folder(
     keep_untested: bool,
     decode: bool,
     listener: ProgressListener,
-    labels: Labels | None = None,
+    labels: LabelTable | None = None,
 ) -> Verification:
     """Look at everything in a folder of images as a run does.
 

@@ -1,4 +1,4 @@
-"""Features that several processes compute in parts."""
+"""Features that several processes compute in chunks."""
 
 import shutil
 import threading
@@ -10,40 +10,40 @@ import pytest
 import torch
 
 from ltbench.errors import LtbenchWarning
-from ltbench.features.parts import load_or_compute, parts_of
+from ltbench.features.chunks import chunks_of, load_or_compute
 from ltbench.files.lock import exclusive
 
 ROWS = torch.arange(14.0).reshape(7, 2)
 
 
-def compute(part):
-    return ROWS[part.images] + 100 * part.view
+def compute(chunk):
+    return ROWS[chunk.images] + 100 * chunk.view
 
 
-def test_parts_cover_every_image_of_every_view():
-    assert [(part.view, part.images.start, part.images.stop) for part in parts_of(2, 5, 3)] == [
+def test_chunks_cover_every_image_of_every_view():
+    assert [(chunk.view, chunk.images.start, chunk.images.stop) for chunk in chunks_of(2, 5, 3)] == [
         (0, 0, 3), (0, 3, 5), (1, 0, 3), (1, 3, 5),
     ]  # fmt: skip
 
 
-def test_parts_are_put_together_in_order(tmp_path):
-    found = load_or_compute(tmp_path / "some.npy", parts_of(2, 7, 3), compute)
+def test_chunks_are_put_together_in_order(tmp_path):
+    found = load_or_compute(tmp_path / "some.npy", chunks_of(2, 7, 3), compute)
     assert torch.equal(found, torch.stack([ROWS, ROWS + 100]))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["some.lock", "some.npy"]
 
 
 def test_no_images_have_no_features(tmp_path):
-    assert load_or_compute(tmp_path / "none.npy", parts_of(1, 0, 3), compute).shape == (1, 0, 2)
+    assert load_or_compute(tmp_path / "none.npy", chunks_of(1, 0, 3), compute).shape == (1, 0, 2)
 
 
 @pytest.mark.parametrize("patience", [1.0, 0.0])  # waiting without a word, and with one
-def test_who_waits_for_a_part_finds_all_of_them_in_the_file(tmp_path, monkeypatch, patience):
+def test_who_waits_for_a_chunk_finds_all_of_them_in_the_file(tmp_path, monkeypatch, patience):
     monkeypatch.setattr("ltbench.files.lock.PATIENCE", patience)
-    file, (part,), held = tmp_path / "some.npy", parts_of(1, 7, 7), threading.Event()
+    file, (chunk,), held = tmp_path / "some.npy", chunks_of(1, 7, 7), threading.Event()
 
     def other_process():
         folder = file.with_suffix(".parts")
-        with exclusive(folder / f"{part.view}-{part.images.start}.lock", "computing"):
+        with exclusive(folder / f"{chunk.view}-{chunk.images.start}.lock", "computing"):
             held.set()
             time.sleep(0.3)
             np.save(file, ROWS[None].numpy())
@@ -53,6 +53,6 @@ def test_who_waits_for_a_part_finds_all_of_them_in_the_file(tmp_path, monkeypatc
     other.start()
     held.wait(10)
     with nullcontext() if patience else pytest.warns(LtbenchWarning, match="under way in another process"):
-        found = load_or_compute(file, [part], lambda part: pytest.fail("the other process computes it"))
+        found = load_or_compute(file, [chunk], lambda chunk: pytest.fail("the other process computes it"))
     other.join()
     assert torch.equal(found[0], ROWS)

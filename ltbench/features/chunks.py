@@ -1,4 +1,4 @@
-"""The features of one augmentation in the cache: computed in parts, which processes divide among themselves."""
+"""The features of one augmentation in the cache: computed in chunks, which processes divide among themselves."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -16,29 +16,31 @@ from ltbench.files.lock import exclusive
 _WORK = "computing the features of these images"
 
 
-class Part(NamedTuple):
+class FeatureChunk(NamedTuple):
     """Some images of one augmented view."""
 
     view: int
     images: slice
 
 
-def parts_of(views: int, images: int, together: int) -> list[Part]:
-    """All images of all views, so many together."""
+def chunks_of(views: int, images: int, together: int) -> list[FeatureChunk]:
+    """All images of all views, cut into chunks of so many images."""
     starts = range(0, max(images, 1), together)
-    return [Part(view, slice(first, min(first + together, images))) for view in range(views) for first in starts]
+    return [
+        FeatureChunk(view, slice(first, min(first + together, images))) for view in range(views) for first in starts
+    ]
 
 
-def load_or_compute(file: Path, parts: Sequence[Part], compute: Callable[[Part], Tensor]) -> Tensor:
+def load_or_compute(file: Path, chunks: Sequence[FeatureChunk], compute: Callable[[FeatureChunk], Tensor]) -> Tensor:
     """The features that a file of the cache has, or will have when this returns.
 
-    Each part is computed by one process and saved whole, so several processes share the work, and what is interrupted
-    goes on. One of them puts the parts together.
+    Each chunk is computed by one process and saved whole, so several processes share the work, and what is interrupted
+    goes on. One of them puts the chunks together.
 
     Args:
         file: of the cache.
-        parts: what is to be computed, in order, view after view.
-        compute: gives the (N, D) features of a part.
+        chunks: what is to be computed, in order, view after view.
+        compute: gives the (N, D) features of a chunk.
 
     Returns:
         (views, N, D) float32 on the CPU.
@@ -46,23 +48,25 @@ def load_or_compute(file: Path, parts: Sequence[Part], compute: Callable[[Part],
     folder = file.with_suffix(".parts")
     if not file.exists():
         for wait in (False, True):  # first what nobody else computes, then what others have not finished
-            for part in parts:
-                _compute_once(folder / f"{part.view}-{part.images.start}.npy", part, compute, file, wait)
+            for chunk in chunks:
+                _compute_once(folder / f"{chunk.view}-{chunk.images.start}.npy", chunk, compute, file, wait)
         with exclusive(file.with_suffix(".lock"), _WORK):
             if not file.exists():
-                _save(_joined(folder, parts), file)
+                _save(_joined(folder, chunks), file)
         shutil.rmtree(folder, ignore_errors=True)
     return _loaded(file)
 
 
-def _compute_once(path: Path, part: Part, compute: Callable[[Part], Tensor], file: Path, wait: bool) -> None:
-    """Save the features of a part, unless they are there, alone or with all others in the file.
+def _compute_once(
+    path: Path, chunk: FeatureChunk, compute: Callable[[FeatureChunk], Tensor], file: Path, wait: bool
+) -> None:
+    """Save the features of a chunk, unless they are there, alone or with all others in the file.
 
     Args:
-        path: of the features of the part.
-        part: what to compute.
+        path: of the features of the chunk.
+        chunk: what to compute.
         compute: gives its features.
-        file: of all parts.
+        file: of all chunks.
         wait: whether to wait for a process that computes it, and to do so itself if that ends without it.
     """
     if path.exists() or file.exists():
@@ -70,19 +74,19 @@ def _compute_once(path: Path, part: Part, compute: Callable[[Part], Tensor], fil
     try:
         with exclusive(path.with_suffix(".lock"), _WORK, wait=wait, patience=None if wait else 0.0):
             if not path.exists() and not file.exists():
-                _save(compute(part), path)
+                _save(compute(chunk), path)
     except HeldError:  # who holds it computes it
         pass
-    except (FileNotFoundError, SaveError):  # the folder is gone if another process has put the parts together
+    except (FileNotFoundError, SaveError):  # the folder is gone if another process has put the chunks together
         if not file.exists():
             raise
 
 
-def _joined(folder: Path, parts: Sequence[Part]) -> Tensor:
+def _joined(folder: Path, chunks: Sequence[FeatureChunk]) -> Tensor:
     """(views, N, D)."""
     by_view: dict[int, list[Tensor]] = {}
-    for part in parts:
-        by_view.setdefault(part.view, []).append(_loaded(folder / f"{part.view}-{part.images.start}.npy"))
+    for chunk in chunks:
+        by_view.setdefault(chunk.view, []).append(_loaded(folder / f"{chunk.view}-{chunk.images.start}.npy"))
     return torch.stack([torch.cat(some) for some in by_view.values()])
 
 
