@@ -25,7 +25,7 @@ class BalPoE(Method):
             (0.0, 1.0, 2.0),
             search={"experts": Choice((2, 3, 4, 5)), "spread": Range(0.0, 2.0)},
             min_length=1,
-            description="one an expert: a number, or a list with one a class",
+            description="tau of each expert, the strength of its logit adjustment; a number, or one for each class",
         )
         mixup: float = hyperparameter(
             0.4, search=Range(0.0, 1.0), ge=0, description="alpha of mixup's Beta(alpha, alpha); 0 turns it off"

@@ -70,7 +70,7 @@ class BCL(Method):
 
         ce_weight: float = hyperparameter(1.0, gt=0, description="weight of the logit-adjusted cross entropy")
         contrast_weight: float = hyperparameter(
-            0.35, search=Range(0.1, 1.0, log=True), ge=0, description="weight of the contrast"
+            0.35, search=Range(0.1, 1.0, log=True), ge=0, description="weight of the contrastive loss"
         )
         temperature: float = hyperparameter(
             0.1, search=Range(0.05, 0.3, log=True), gt=0, description="temperature of the similarities between images"

@@ -34,15 +34,18 @@ class CAR(Method):
 
     class Config(MethodConfig):
         factor: float = hyperparameter(
-            0.3, search=Range(0.1, 1.0, log=True), ge=0, description="weight of the norm beside cross entropy"
+            0.3, search=Range(0.1, 1.0, log=True), ge=0, description="weight of the spectral norm beside cross entropy"
         )
         decay: float = hyperparameter(
             0.5, search=Range(0.0, 0.95), ge=0, lt=1, description="decay of the confusion matrix's moving average"
         )
         smoothing: float = hyperparameter(
-            0.5, search=Range(0.05, 1.0, log=True), ge=0, description="r, added to a class's frequency in its weight"
+            0.5,
+            search=Range(0.05, 1.0, log=True),
+            ge=0,
+            description="smoothing r, added to a class's frequency pi_j in its weight (pi_j + r)^(-1/2)",
         )
-        temperature: float = hyperparameter(1.0, gt=0, description="of the softmax among the classes")
+        temperature: float = hyperparameter(1.0, gt=0, description="temperature of the softmax over classes")
 
     family = "loss"
     revision = 1

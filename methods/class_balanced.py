@@ -21,7 +21,7 @@ class ClassBalanced(Method):
             search=Choice((0.9, 0.99, 0.999, 0.9999)),
             ge=0,
             lt=1,
-            description="0 weighs all classes alike, near 1 by inverse frequency",
+            description="beta of the effective number: 0 weighs all classes alike, near 1 by inverse frequency",
         )
 
     family = "loss"

@@ -25,7 +25,7 @@ class CMO(BalancedSoftmax):
             search=Range(0.0, 1.0),
             ge=0,
             le=1,
-            description="share of the batches into which boxes of tail images are pasted",
+            description="fraction of the batches into which boxes of tail images are pasted",
         )
 
     family = "mixing"

@@ -20,7 +20,10 @@ class ClassifierRetraining(SecondStage):
 
     class Config(MethodConfig):
         epochs: int = hyperparameter(
-            10, search=Choice((5, 10, 20, 30)), ge=1, description="length of the second stage, beside the recipe's"
+            10,
+            search=Choice((5, 10, 20, 30)),
+            ge=1,
+            description="epochs of the second stage, in addition to the recipe's",
         )
 
     family = "two stages"

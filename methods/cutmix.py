@@ -21,7 +21,7 @@ class CutMix(CrossEntropy):
             1.0,
             search=Range(0.1, 2.0, log=True),
             gt=0,
-            description="alpha of the share kept, Beta(alpha, alpha), before the border cuts the box",
+            description="alpha of Beta(alpha, alpha), the fraction of the area kept before the border cuts the box",
         )
 
     family = "mixing"

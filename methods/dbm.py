@@ -29,7 +29,10 @@ class DBM(Method):
             0.1, search=Range(0.05, 0.5), ge=0, description="K, the rarest class's margin, as an angle in radians"
         )
         tau: float = hyperparameter(
-            1.0, search=Range(0.25, 1.5), ge=0, description="how fast margins fall with the class count"
+            1.0,
+            search=Range(0.25, 1.5),
+            ge=0,
+            description="exponent by which margins fall with the class count; 0 gives all classes the same margin",
         )
         adjustment: float = hyperparameter(
             1.0,

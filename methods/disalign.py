@@ -27,7 +27,7 @@ class DisAlign(SecondStage):
         rho: float = hyperparameter(
             1.2, search=Range(0.5, 2.0), ge=0, description="exponent of the class weights; 0 weighs all classes alike"
         )
-        epochs: int = hyperparameter(10, ge=1, description="length of the second stage, beside the recipe's")
+        epochs: int = hyperparameter(10, ge=1, description="epochs of the second stage, in addition to the recipe's")
 
     family = "two stages"
     first = "ce"

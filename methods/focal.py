@@ -17,7 +17,7 @@ class Focal(Method):
 
     class Config(MethodConfig):
         gamma: float = hyperparameter(
-            2.0, search=Range(0.0, 3.0), ge=0, description="exponent of 1 - p_y; 0 is cross entropy"
+            2.0, search=Range(0.0, 3.0), ge=0, description="exponent of the factor (1 - p_y); 0 is cross entropy"
         )
 
     family = "loss"

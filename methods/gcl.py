@@ -51,7 +51,7 @@ class GCL(Method):
             le=1,
             description="largest cosine that the noise takes from the rarest class",
         )
-        epochs: int = hyperparameter(30, ge=1, description="length of the second stage, beside the recipe's")
+        epochs: int = hyperparameter(30, ge=1, description="epochs of the second stage, in addition to the recipe's")
         mixup: float = hyperparameter(
             1.0, search=Range(0.0, 1.0), ge=0, description="alpha of mixup's Beta(alpha, alpha); 0 turns it off"
         )

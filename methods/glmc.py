@@ -51,7 +51,10 @@ class GLMC(Method):
             description="1: the second view gets a box of the other image; 0: it is blended with it, too",
         )
         consistency: float = hyperparameter(
-            4.0, search=Range(1.0, 10.0, log=True), ge=0, description="weight of the agreement of the two views"
+            4.0,
+            search=Range(1.0, 10.0, log=True),
+            ge=0,
+            description="weight of the consistency loss between the two views",
         )
         label_exponent: float = hyperparameter(
             1.2, search=Range(0.5, 1.5), ge=0, description="exponent of the class weights; 1: by inverse frequency"
@@ -60,7 +63,7 @@ class GLMC(Method):
             0.0,
             search=Range(0.0, 1.0),
             ge=0,
-            description="exponent of the chances of the images mixed in; 0: each image alike, 1: each class alike",
+            description="exponent of the sampler of the images mixed in; 0: each image alike, 1: each class alike",
         )
 
         @model_validator(mode="after")

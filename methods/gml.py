@@ -107,16 +107,22 @@ class GML(Method):
         searches_mixup = False
 
         contrast_weight: float = hyperparameter(
-            1.0, search=Range(0.1, 2.0, log=True), ge=0, description="weight of the contrast, and of its copy for T"
+            1.0,
+            search=Range(0.1, 2.0, log=True),
+            ge=0,
+            description="weight of the contrastive loss, and of its copy that trains the temperature",
         )
         distill_weight: float = hyperparameter(
-            1.0, search=Range(0.1, 2.0, log=True), ge=0, description="weight of the teacher's prediction"
+            1.0,
+            search=Range(0.1, 2.0, log=True),
+            ge=0,
+            description="weight of the distillation of the teacher's prediction",
         )
         temperature: float = hyperparameter(
             0.1, search=Range(0.05, 0.3, log=True), gt=0, description="initial temperature of the similarities"
         )
         queue: int = hyperparameter(4096, ge=1, description="length of the queue of the teacher's features")
-        smallest: int = hyperparameter(2, ge=1, description="places in it that every class has at least")
+        smallest: int = hyperparameter(2, ge=1, description="least number of places in the queue for each class")
 
     family = "contrastive"
     head = "cosine"

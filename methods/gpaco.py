@@ -26,7 +26,7 @@ class GPaCo(Method):
             0.01,
             search=Range(0.005, 0.1, log=True),
             ge=0,
-            description="weight of an image of the same class; the class centre has 1",
+            description="weight of an image of the same class in the contrast; the class centre has 1",
         )
         temperature: float = hyperparameter(
             0.05, search=Range(0.05, 0.3, log=True), gt=0, description="temperature of the similarities between images"

@@ -38,18 +38,22 @@ class H2T(SecondStage):
             1.0,
             search=Range(0.0, 1.0),
             ge=0,
-            description="alpha of the first stage's Beta(alpha, alpha); 0 turns it off",
+            description="alpha of mixup's Beta(alpha, alpha) in the first stage; 0 turns it off",
         )
         share: float = hyperparameter(
-            0.25, search=Range(0.1, 0.5), ge=0, lt=1, description="of the channels that are another image's"
+            0.25,
+            search=Range(0.1, 0.5),
+            ge=0,
+            lt=1,
+            description="fraction of the feature channels taken from the other image",
         )
         lr_factor: float = hyperparameter(
             0.2,
             search=Range(0.05, 1.0, log=True),
             gt=0,
-            description="the second stage's initial rate over the recipe's",
+            description="initial learning rate of the second stage, as a factor of the recipe's",
         )
-        epochs: int = hyperparameter(10, ge=1, description="length of the second stage, beside the recipe's")
+        epochs: int = hyperparameter(10, ge=1, description="epochs of the second stage, in addition to the recipe's")
 
     family = "two stages"
     first = "ce"

@@ -23,7 +23,7 @@ class LabelAwareSmoothing(Method):
             0.1, search=Range(0.0, 0.1), ge=0, lt=1, description="smoothing factor of the smallest class"
         )
         shape: Literal["concave", "linear", "convex"] = hyperparameter(
-            "concave", description="shape of the factor between them, as a function of the count"
+            "concave", description="shape of the smoothing factor as a function of the class count"
         )
 
     family = "loss"

@@ -57,7 +57,10 @@ class LADE(Method):
             description="weight of the regulariser; 0 is balanced softmax",
         )
         square: float = hyperparameter(
-            0.01, search=Range(0.01, 0.5, log=True), ge=0, description="weight of the square in it, lambda in the paper"
+            0.01,
+            search=Range(0.01, 0.5, log=True),
+            ge=0,
+            description="weight of the squared term in the regulariser, lambda in the paper",
         )
 
     family = "loss"

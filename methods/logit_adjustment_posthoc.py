@@ -18,7 +18,7 @@ class LogitAdjustmentPosthoc(SecondStage):
             1.0, search=Range(0.5, 2.0), description="strength of the adjustment; 0 is cross entropy"
         )
         select_tau: bool = hyperparameter(
-            False, description="choose tau by macro accuracy on the validation part (0 to 3 by 0.1)"
+            False, description="whether to choose tau, from 0 to 3 by 0.1, by macro accuracy on the validation part"
         )
 
     family = "two stages"

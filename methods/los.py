@@ -28,10 +28,14 @@ class LabelOverSmooth(SecondStage):
 
     class Config(MethodConfig):
         smoothing: float = hyperparameter(
-            0.98, search=Range(0.5, 0.99), ge=0, le=1, description="share of the label that all classes get alike"
+            0.98,
+            search=Range(0.5, 0.99),
+            ge=0,
+            le=1,
+            description="smoothing factor: the fraction of the label that all classes get alike",
         )
         epochs: int = hyperparameter(
-            20, search=Choice((10, 20, 40)), ge=1, description="length of the second stage, beside the recipe's"
+            20, search=Choice((10, 20, 40)), ge=1, description="epochs of the second stage, in addition to the recipe's"
         )
         lr: float = hyperparameter(
             0.0005, search=Range(1e-4, 0.1, log=True), gt=0, description="initial learning rate of the second stage"

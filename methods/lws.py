@@ -20,7 +20,7 @@ class LearnableWeightScaling(SecondStage):
 
     class Config(MethodConfig):
         epochs: int = hyperparameter(
-            5, search=Choice((5, 10, 20)), ge=1, description="length of the second stage, beside the recipe's"
+            5, search=Choice((5, 10, 20)), ge=1, description="epochs of the second stage, in addition to the recipe's"
         )
 
     family = "two stages"

@@ -30,8 +30,12 @@ class MDCS(Method):
     """
 
     class Config(MethodConfig):
-        taus: tuple[float, ...] = hyperparameter((-0.5, 1.0, 2.5), min_length=1, description="strengths, one an expert")
-        distill: float = hyperparameter(0.6, search=Range(0.0, 2.0), ge=0, description="weight of the distillation")
+        taus: tuple[float, ...] = hyperparameter(
+            (-0.5, 1.0, 2.5), min_length=1, description="tau of each expert, the strength of its logit adjustment"
+        )
+        distill: float = hyperparameter(
+            0.6, search=Range(0.0, 2.0), ge=0, description="weight of the distillation from weak to strong views"
+        )
         width: float = hyperparameter(
             0.75, gt=0, le=1, description="width of the experts' stages: 0.75 as published, or 1"
         )

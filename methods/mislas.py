@@ -26,13 +26,13 @@ class MiSLAS(SecondStage):
             1.0,
             search=Range(0.0, 1.0),
             ge=0,
-            description="alpha of the first stage's Beta(alpha, alpha); 0 turns it off",
+            description="alpha of mixup's Beta(alpha, alpha) in the first stage; 0 turns it off",
         )
-        epochs: int = hyperparameter(10, ge=1, description="length of the second stage, beside the recipe's")
+        epochs: int = hyperparameter(10, ge=1, description="epochs of the second stage, in addition to the recipe's")
         smooth_head: float = hyperparameter(
-            0.4, search=Range(0.1, 0.5), ge=0, le=1, description="smoothing of the largest class"
+            0.4, search=Range(0.1, 0.5), ge=0, le=1, description="smoothing factor of the largest class"
         )
-        smooth_tail: float = hyperparameter(0.1, ge=0, le=1, description="smoothing of the smallest class")
+        smooth_tail: float = hyperparameter(0.1, ge=0, le=1, description="smoothing factor of the smallest class")
         lr_factor: float = hyperparameter(
             0.2,
             search=Range(0.05, 0.5, log=True),

@@ -28,15 +28,19 @@ class NCL(Method):
     """
 
     class Config(MethodConfig):
-        networks: int = hyperparameter(3, ge=2, le=6, description="complete networks that learn together")
+        networks: int = hyperparameter(3, ge=2, le=6, description="number of complete networks that learn together")
         factor: float = hyperparameter(
             0.6,
             search=Range(0.1, 1.0),
             ge=0,
-            description="weight of imitation, over all classes and over the hard ones",
+            description="weight of the networks' imitation of each other, over all classes and over hard ones",
         )
         hard_categories: float = hyperparameter(
-            0.3, search=Range(0.1, 0.6), gt=0, le=1, description="hard classes of an image, as a share of all"
+            0.3,
+            search=Range(0.1, 0.6),
+            gt=0,
+            le=1,
+            description="hard classes of an image, as a fraction of all classes",
         )
 
     family = "experts"

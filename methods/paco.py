@@ -118,14 +118,16 @@ class PaCo(Method):
             0.01,
             search=Range(0.005, 0.1, log=True),
             ge=0,
-            description="weight of an image of the same class; the class centre has 1",
+            description="weight of an image of the same class in the contrast; the class centre has 1",
         )
         temperature: float = hyperparameter(
             0.05, search=Range(0.05, 0.3, log=True), gt=0, description="temperature of the similarities between images"
         )
         queue: int = hyperparameter(1024, ge=1, description="length of the queue of keys")
         momentum: float = hyperparameter(0.999, ge=0, lt=1, description="decay of the key network's moving average")
-        virtual_batch: int = hyperparameter(32, ge=2, description="images at least that share batch-norm statistics")
+        virtual_batch: int = hyperparameter(
+            32, ge=2, description="least number of images that share batch-norm statistics"
+        )
 
     family = "contrastive"
     revision = 1

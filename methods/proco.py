@@ -93,7 +93,7 @@ class ProCo(Method):
             1.0,
             search=Range(0.1, 2.0, log=True),
             ge=0,
-            description="weight of the contrast beside the classifier's loss",
+            description="weight of the contrastive loss beside the classifier's loss",
         )
         temperature: float = hyperparameter(
             0.1, search=Range(0.05, 0.3, log=True), gt=0, description="temperature of the similarities between features"

@@ -20,7 +20,7 @@ class Remix(CrossEntropy):
             3.0,
             search=Range(1.0, 10.0),
             ge=1,
-            description="how many times as rare a class must be to take the label alone",
+            description="kappa: ratio of class counts from which the rarer class takes the label alone",
         )
 
     family = "mixing"

@@ -28,23 +28,23 @@ class RIDE(Method):
     """
 
     class Config(MethodConfig):
-        experts: int = hyperparameter(3, ge=2, le=8, description="how many")
+        experts: int = hyperparameter(3, ge=2, le=8, description="number of experts")
         width: float = hyperparameter(
             0.75, gt=0, le=1, description="width of the experts' stages: 0.75 as published, or 1"
         )
         diversity: float = hyperparameter(
             -0.45,
             search=Range(-0.6, 0.0),
-            description="factor of the KL divergence from the mean; negative pushes apart",
+            description="factor of the KL divergence from the mean of the experts; a negative one pushes experts apart",
         )
         reweight: float = hyperparameter(
             0.05,
             search=Range(0.0, 0.1),
             ge=0,
             lt=1,
-            description="how far temperatures follow class frequencies once re-weighted (eta)",
+            description="eta: how far temperatures follow class frequencies in the re-weighted last fifth of training",
         )
-        distill: bool = hyperparameter(False, description="learn from a run with six experts")
+        distill: bool = hyperparameter(False, description="whether the experts learn from a run with six experts")
 
     family = "experts"
     revision = 1

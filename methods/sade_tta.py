@@ -25,7 +25,7 @@ class SADETTA(SecondStage):
     """
 
     class Config(SADE.Config):
-        epochs: int = hyperparameter(5, ge=1, description="passes over the test images")
+        epochs: int = hyperparameter(5, ge=1, description="number of passes over the test images")
 
     family = "experts"
     first = "sade"

@@ -30,7 +30,7 @@ class TauNormalisation(SecondStage):
             description="strength of the normalisation; 0 is cross entropy without bias",
         )
         select_tau: bool = hyperparameter(
-            False, description="choose tau by macro accuracy on the validation part (0 to 2 by 0.1)"
+            False, description="whether to choose tau, from 0 to 2 by 0.1, by macro accuracy on the validation part"
         )
 
     family = "two stages"

@@ -30,7 +30,10 @@ class WeightBalancing(Method):
 
     class Config(MethodConfig):
         weight_decay: float | None = hyperparameter(
-            None, search=Range(1e-4, 1e-2, log=True), ge=0, description="of the first stage; by default the recipe's"
+            None,
+            search=Range(1e-4, 1e-2, log=True),
+            ge=0,
+            description="weight decay of the first stage; by default the recipe's",
         )
         classifier_decay: float = hyperparameter(
             0.1, search=Range(0.001, 1.0, log=True), ge=0, description="weight decay of the second stage"
@@ -47,7 +50,7 @@ class WeightBalancing(Method):
         beta: float = hyperparameter(
             0.9999, ge=0, lt=1, description="beta of the effective number, by which the second stage weighs classes"
         )
-        epochs: int = hyperparameter(10, ge=1, description="length of the second stage, beside the recipe's")
+        epochs: int = hyperparameter(10, ge=1, description="epochs of the second stage, in addition to the recipe's")
 
     family = "two stages"
     head = "linear"

@@ -15,11 +15,11 @@ class Augment(Frozen):
     """How a training image is augmented, in this order; every image has its own draws."""
 
     crop: tuple[Fraction, Fraction] | None = Field(
-        None, description="smallest and largest share of the area that a random resized crop keeps, e.g. 0.2,1"
+        None, description="smallest and largest fraction of the area that a random resized crop keeps, e.g. 0.2,1"
     )
     padding: Fraction = Field(0.0, description="zero padding before a random crop, as a fraction of the side")
     flip: bool = Field(False, description="mirror left and right, with probability one half")
-    rotation: float = Field(0.0, ge=0, le=180, description="largest rotation, degrees either way")
+    rotation: float = Field(0.0, ge=0, le=180, description="largest rotation either way, degrees")
     jitter: tuple[NonNegative, NonNegative, NonNegative, Annotated[float, Field(ge=0, le=0.5)]] = Field(
         (0.0, 0.0, 0.0, 0.0), description="largest change of brightness, contrast, saturation and hue"
     )
@@ -27,7 +27,8 @@ class Augment(Frozen):
     grey: Fraction = Field(0.0, description="probability of turning an image grey")
     blur: Fraction = Field(0.0, description="probability of a Gaussian blur, standard deviation 0.1 to 2 pixels")
     policy: Literal["cifar10", "randaugment"] | None = Field(
-        None, description="AutoAugment's for CIFAR-10, or RandAugment with two operations of magnitude 10"
+        None,
+        description="cifar10: AutoAugment's for CIFAR-10; randaugment: RandAugment, two operations of magnitude 10",
     )
     cutout: Fraction = Field(0.0, description="side of a black square at a random place, as a fraction of the side")
 

@@ -18,24 +18,27 @@ class Recipe(Frozen):
     name: str = "custom"
     epochs: int = Field(200, ge=1, le=MOST_EPOCHS)
     batch_size: int = Field(128, ge=2, le=LARGEST_BATCH, description="global batch size, images")
-    optimizer: Literal["sgd", "adamw", "nadamw", "lamb", "lion"] = Field("sgd", description="PyTorch's, or timm's")
+    optimizer: Literal["sgd", "adamw", "nadamw", "lamb", "lion"] = Field(
+        "sgd", description="sgd and adamw are PyTorch's; nadamw, lamb and lion are timm's"
+    )
     lr: float = Field(0.1, gt=0, description="peak learning rate")
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="factor of the learning rate from each layer of the backbone to the one below it"
     )
-    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
-    nesterov: bool = Field(True, description="of SGD")
-    weight_decay: float = Field(5e-4, ge=0, description="on every parameter, norms and heads too")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
+    nesterov: bool = Field(True, description="Nesterov momentum for SGD")
+    weight_decay: float = Field(5e-4, ge=0, description="weight decay, on every parameter unless decay_norms is off")
     decay_norms: bool = Field(True, description="whether weight decay is also on norms and biases")
     schedule: Literal["step", "cosine"] = "step"
     milestones: tuple[Fraction, ...] = Field(
-        (0.8, 0.9), description="fractions of the epochs at which the step schedule lowers the rate"
+        (0.8, 0.9), description="fractions of the epochs at which the step schedule lowers the learning rate"
     )
-    gamma: float = Field(0.1, gt=0, le=1, description="factor at each milestone")
+    gamma: float = Field(0.1, gt=0, le=1, description="factor of the learning rate at each milestone")
     warmup: Fraction = Field(0.025, description="fraction of the epochs of linear warm-up, at least one epoch unless 0")
     augment: Augment = Augment()
     contrast: Augment | None = Field(
-        None, description="the further views of contrastive methods; without it SimCLR's, mirrored if augment mirrors"
+        None,
+        description="augmentation of contrastive methods' views; by default SimCLR's, mirrored if augment mirrors",
     )
     head: Literal["linear", "cosine"] = "cosine"
     head_epochs: int = Field(

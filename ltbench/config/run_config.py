@@ -27,17 +27,19 @@ class RunConfig(Frozen):
         None, ge=1, description="head count over tail count; folder-lt without one is used as it is"
     )
     imbalance: Literal["exp", "step"] = Field(
-        "exp", description="class counts that fall exponentially, or those of half of the classes in one step"
+        "exp", description="class counts fall exponentially, or those of half of the classes in one step"
     )
     class_order: Literal["label", "drawn"] = Field(
         "label", description="the first labels are the largest classes, or the classes are drawn by data_seed"
     )
-    data_seed: int = Field(0, ge=0, lt=2**32, description="draws the images of the long-tailed subset")
+    data_seed: int = Field(0, ge=0, lt=2**32, description="seed that draws the images of the long-tailed subset")
     labels: str | None = Field(
         None, description="table of the labels of a folder's images; what it says is in the data, not in a run's id"
     )
-    label_columns: str | None = Field(None, description="its columns: path=COLUMN,label=COLUMN,split=COLUMN")
-    image_size: int | None = Field(None, ge=4, le=1024, description="side in pixels")
+    label_columns: str | None = Field(
+        None, description="columns of the table of labels: path=COLUMN,label=COLUMN,split=COLUMN"
+    )
+    image_size: int | None = Field(None, ge=4, le=1024, description="side of the images, pixels")
     backbone: str | None = None
     pretrained: bool = Field(False, description="start from the weights that timm offers for the backbone")
     weights: str | None = Field(
@@ -61,7 +63,7 @@ class RunConfig(Frozen):
         le=4096,
         description="shorter side, in pixels, to which image files are scaled once and kept; it changes pixels",
     )
-    decode: Literal["cpu", "gpu"] = Field("cpu", description="what decodes image files; a GPU rounds otherwise")
+    decode: Literal["cpu", "gpu"] = Field("cpu", description="what decodes image files; a GPU rounds differently")
     batch_norm_images: int | None = Field(
         None,
         ge=2,

@@ -27,13 +27,15 @@ class Mixing(Frozen):
     remix: float | None = Field(
         None,
         ge=1,
-        description="Remix: mixed images keep the rarer class alone if it is this many times as rare (3)",
+        description="kappa of Remix, e.g. 3: ratio of class counts from which the rarer class takes the label alone",
     )
     cutmix: float | None = Field(
-        None, ge=0, description="alpha of CutMix, 0 turns it off; beside mixup, each has half of the batches"
+        None,
+        ge=0,
+        description="alpha of CutMix's Beta(alpha, alpha); 0 turns it off; with mixup on, each has half of the batches",
     )
     cmo: float | None = Field(
-        None, ge=0, le=1, description="share of the batches into which boxes of tail images are pasted, as CMO does"
+        None, ge=0, le=1, description="fraction of the batches into which boxes of tail images are pasted, as CMO does"
     )
 
     @property
@@ -64,7 +66,8 @@ class Sharpness(Frozen):
         description="radius rho of sharpness-aware minimization (SAM), e.g. 0.05; 0 turns it off",
     )
     sam_variant: Literal["sam", "imbsam", "focal-sam", "cc-sam"] | None = Field(
-        None, description="sam for all classes alike, imbsam for tail classes, focal-sam or cc-sam by class"
+        None,
+        description="kind of SAM: sam for all classes alike, imbsam for tail classes, focal-sam or cc-sam by class",
     )
     sam_tail: int | None = Field(
         None, ge=1, description="imbsam: classes with fewer training images than this are the tail (20)"
@@ -73,14 +76,14 @@ class Sharpness(Frozen):
         None,
         search=Range(0.5, 5.0),
         ge=0,
-        description="focal-sam: gamma of a class's share of sharpness, (1 - its frequency)^gamma (3.2)",
+        description="focal-sam: gamma of a class's weight in the sharpness, (1 - its frequency)^gamma (3.2)",
     )
     sam_share: float | None = hyperparameter(
         None,
         search=Range(0.2, 1.0),
         gt=0,
         le=1,
-        description="share of the loss that is sharpness-aware: lambda of focal-sam (0.8), of cc-sam (0.5)",
+        description="fraction of the loss that is sharpness-aware: lambda of focal-sam (0.8), of cc-sam (0.5)",
     )
 
     @model_validator(mode="before")

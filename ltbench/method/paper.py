@@ -40,7 +40,9 @@ class Claim:
 class Variant(Frozen):
     """Figures that were published of other settings than the defaults, or of something else that differs."""
 
-    settings: dict[str, Any] = Field(default_factory=dict, description="hyper-parameters")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="hyper-parameters that are not at their defaults"
+    )
     unstated: tuple[str, ...] = Field((), description="hyper-parameters that are on, whose value is not stated")
     differs: tuple[str, ...] = Field((), description="what else differs from the method here, in words")
     reported: tuple[str, ...] = Field(min_length=1, description="rows of published.csv")
@@ -55,10 +57,10 @@ class Paper(Frozen):
     venue: str = ""
     year: int = 0
     checkpoint: Literal["last epoch", "best epoch on the test set", "best epoch on the validation set"] | None = Field(
-        None, description="whose weights its authors report"
+        None, description="epoch whose weights the authors report"
     )
     draw: Literal["Cao et al.", "Cui et al."] | None = Field(
-        None, description="whose choice of images its authors' CIFAR-LT has"
+        None, description="draw of images that the authors' CIFAR-LT has"
     )
     reported: tuple[str, ...] = Field((), description="rows of published.csv, of the default hyper-parameters")
     variant: tuple[Variant, ...] = ()

@@ -190,7 +190,11 @@ REFUSED = [
     ({"precision": "fp16"}, "precision: Input should be 'fp32' or 'bf16'", None),
     ({"seed": -1}, "seed: Input should be greater than or equal to 0", None),
     ({"recipe": {"lrr": 1}}, "unknown setting 'lrr'", "did you mean lr?"),
-    ({"recipe": {"gamma": 2}}, "recipe.gamma: Input should be less than or equal to 1", "factor at each milestone"),
+    (
+        {"recipe": {"gamma": 2}},
+        "recipe.gamma: Input should be less than or equal to 1",
+        "factor of the learning rate at each milestone",
+    ),
     ({"recipe": {"augment": {"flop": True}}}, "unknown setting 'flop'", "did you mean flip?"),
     (
         {"recipe": {"augment": {"policy": "cifar"}}},
