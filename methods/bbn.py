@@ -46,7 +46,7 @@ class BBN(Method):
         return {**super().samplers(labels, stage), "rare": rare}
 
     def forward(self, batch, progress):
-        """A CE(2 (a z + (1 - a) z'), y) + (1 - a) CE(2 (a z + (1 - a) z'), y')."""
+        """The loss a CE(2 (a z + (1 - a) z'), y) + (1 - a) CE(2 (a z + (1 - a) z'), y')."""
         rare = batch.streams["rare"]
         own, other = (self._branch(number, one.images) for number, one in enumerate((batch, rare)))
         early = 1 - progress.stage_fraction.to(own.device) ** 2

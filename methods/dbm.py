@@ -58,7 +58,7 @@ class DBM(Method):
 
 
 def class_margins(counts: Tensor, largest: float, tau: float) -> Tensor:
-    """K (n / n_min)^-tau.
+    """The margins K (n / n_min)^-tau.
 
     Args:
         counts: (C,) images of each class.

@@ -149,7 +149,7 @@ def agreement(prediction: Tensor, projection: Tensor) -> Tensor:
 
 
 def blended(images: Tensor, others: Tensor, weight: float, generator: np.random.Generator) -> Tensor:
-    """Weight x + (1 - weight) x'."""
+    """The mixed images, weight x + (1 - weight) x'."""
     return torch.lerp(others, images, weight)
 
 

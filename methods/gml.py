@@ -194,7 +194,7 @@ class GML(Method):
 
 
 def class_log_means(similar: Tensor, counted: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Log mean exp(s) over the keys of each class.
+    """The log of the mean of exp(s) over the keys of each class.
 
     Args:
         similar: (B, K).

@@ -58,5 +58,5 @@ class LogitAdjustmentPosthoc(SecondStage):
         return {"tau": chosen}
 
     def combine(self, experts):
-        """Z - tau log pi."""
+        """The adjusted logits z - tau log pi."""
         return experts.mean(0) - self.tau * self.log_prior

@@ -44,5 +44,5 @@ class LearnableWeightScaling(SecondStage):
         return batch.loss(lambda labels: cross_entropy(logits, labels))
 
     def experts(self, images):
-        """F_c z_c."""
+        """The scaled logits f_c z_c."""
         return self.network.experts(images) * self.scales

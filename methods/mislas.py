@@ -74,5 +74,5 @@ class MiSLAS(SecondStage):
         return batch.loss(lambda labels: smoothed_cross_entropy(logits, labels, self.smoothing))
 
     def experts(self, images):
-        """F_c z_c, with one scale f a class."""
+        """The scaled logits f_c z_c, with one scale f_c per class."""
         return self.network.experts(images) * self.scales
