@@ -35,7 +35,7 @@ class Augment(Frozen):
     @model_validator(mode="after")
     def _crop_keeps_something(self) -> "Augment":
         if self.crop is not None and not 0 < self.crop[0] <= self.crop[1]:
-            raise ValueError(f"crop is {self.crop[0]:g} to {self.crop[1]:g}: the smaller share above 0 comes first")
+            raise ValueError(f"crop is {self.crop[0]:g} to {self.crop[1]:g}: the smaller fraction above 0 comes first")
         return self
 
 

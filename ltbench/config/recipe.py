@@ -57,12 +57,12 @@ class Recipe(Frozen):
             raise ValueError("Nesterov's momentum must be above 0: add nesterov = false")
         return self
 
-    def epochs_of(self, share: float) -> int:
-        """The whole number of epochs nearest to a share of them; a half is rounded up.
+    def epochs_of(self, fraction: float) -> int:
+        """The whole number of epochs nearest to a fraction of them; a half is rounded up.
 
-        The share counts as the decimal number that was written: 0.7 of 15 epochs is 10.5, in binary a bit less.
+        The fraction counts as the decimal number that was written: 0.7 of 15 epochs is 10.5, in binary a bit less.
         """
-        return int((Decimal(repr(float(share))) * self.epochs).to_integral_value(ROUND_HALF_UP))
+        return int((Decimal(repr(float(fraction))) * self.epochs).to_integral_value(ROUND_HALF_UP))
 
     @property
     def milestone_epochs(self) -> tuple[int, ...]:
@@ -73,14 +73,16 @@ class Recipe(Frozen):
         epoch. An epoch that training does not reach lowers nothing: (0.8, 0.9) are the epochs 1 and 2 of one or two, 2
         and 3 of three, 4 and 5 of five or six.
         """
-        shares = sorted(set(self.milestones))
-        found = [self.epochs_of(share) for share in shares]
+        fractions = sorted(set(self.milestones))
+        found = [self.epochs_of(fraction) for fraction in fractions]
         for k in reversed(range(len(found) - 1)):
             found[k] = min(found[k], found[k + 1] - 1)
-        for k, share in enumerate(shares):
-            found[k] = max(found[k], int(share > 0), found[k - 1] + 1 if k else 0)
+        for k, fraction in enumerate(fractions):
+            found[k] = max(found[k], int(fraction > 0), found[k - 1] + 1 if k else 0)
         return tuple(
-            epoch for epoch, share in zip(found, shares, strict=True) for _ in range(self.milestones.count(share))
+            epoch
+            for epoch, fraction in zip(found, fractions, strict=True)
+            for _ in range(self.milestones.count(fraction))
         )
 
     @property

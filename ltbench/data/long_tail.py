@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 IntArray = NDArray[np.int64]
 """Labels, class counts, or positions of images."""
+TEST_FRACTION = 0.2
+"""Fraction of each class that is the test set where a data set has none."""
 
 
 def profile(largest: int, classes: int, ratio: float) -> IntArray:

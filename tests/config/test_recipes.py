@@ -160,5 +160,5 @@ def test_a_recipe_in_a_run_may_name_its_augmentation():
 
 @pytest.mark.parametrize("crop", [(0.9, 0.1), (0.0, 0.0), (0.0, 1.0)])
 def test_a_crop_keeps_something(crop):
-    with pytest.raises(ValueError, match="the smaller share above 0 comes first"):
+    with pytest.raises(ValueError, match="the smaller fraction above 0 comes first"):
         Augment(crop=crop)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ltbench import rng
 from ltbench.data.datasets.folder_listing import ClassFiles, Listing, has_class_folders
-from ltbench.data.long_tail import take_whole
+from ltbench.data.long_tail import TEST_FRACTION, take_whole
 from ltbench.errors import LtbenchError, LtbenchNotice, LtbenchWarning
 from ltbench.files.atomic import write_text
 from ltbench.files.paths import cache_dir
@@ -24,7 +24,6 @@ from ltbench.files.paths import cache_dir
 SPLIT = "ltbench-split"
 """Beginning of the name of a file that stores a split."""
 SPLIT_FILE = f"{SPLIT}.csv"
-TEST_SHARE = 0.2
 _stores: ContextVar[bool] = ContextVar("stores", default=True)
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -125,7 +124,7 @@ def _draw(
     members = np.flatnonzero(whole.labels == label)
     if len(members) < 2:
         return
-    size = max(1, round(TEST_SHARE * len(members)))
+    size = max(1, round(TEST_FRACTION * len(members)))
     order = members[rng.numpy_generator(0, "test split", label).permutation(len(members))]
     if duplicates is not None:
         forced = np.isin(duplicates[members], duplicates[decided & tests])

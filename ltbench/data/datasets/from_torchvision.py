@@ -22,8 +22,6 @@ from ltbench.data.images import LabelledImages, RawData
 from ltbench.errors import LtbenchError, LtbenchWarning, first_line, unknown
 
 PREFIX = "torchvision:"
-TEST_SHARE = 0.2
-"""Share of each class that is the test set where there is none."""
 _NOT_OFFERED = "not_offered"
 _FAULTS = (OSError, RuntimeError, ValueError, EOFError, ImportError, LookupError, TypeError)
 """Exceptions of torchvision for data that are missing or damaged, or for a package that it lacks."""
@@ -296,7 +294,7 @@ def _in_memory(parts: Mapping[str, ImagesAndLabels], names: Sequence[str]) -> Ra
     if "test" in images:
         return RawData(images["train"], images["test"], classes, validation=images.get("validation"))
     whole = images["train"]
-    tests = long_tail.hold_out(whole.labels, 0, TEST_SHARE, stream="test split")
+    tests = long_tail.hold_out(whole.labels, 0, long_tail.TEST_FRACTION, stream="test split")
     train, test = (tuple(map(str, np.flatnonzero(part))) for part in (~tests, tests))
     return RawData(whole.take(~tests), whole.take(tests), classes, test, train_names=train)
 
@@ -318,7 +316,7 @@ def _from_files(
     if "test" not in found:
         whole = found["train"]
         copies = find_duplicates(whole.files)
-        tests = long_tail.hold_out(whole.labels, 0, TEST_SHARE, copies, stream="test split")
+        tests = long_tail.hold_out(whole.labels, 0, long_tail.TEST_FRACTION, copies, stream="test split")
         for part, own in (("train", ~tests), ("test", tests)):
             found[part] = ClassFiles([whole.files[i] for i in np.flatnonzero(own)], whole.labels[own])
             duplicates[part] = copies[own]

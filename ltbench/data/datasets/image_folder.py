@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from ltbench.data.datasets.base import Source
 from ltbench.data.datasets.duplicates import find_duplicates, stamp
 from ltbench.data.datasets.folder_listing import ClassFiles, Listing, find, has_class_folders, subfolders
-from ltbench.data.datasets.folder_split import SPLIT_FILE, TEST_SHARE, split_file, test_images
+from ltbench.data.datasets.folder_split import SPLIT_FILE, split_file, test_images
 from ltbench.data.datasets.label_table import LabelTable, find_labelled, tables_in
 from ltbench.data.images import ImageFiles, Images, LabelledImages, RawData
 from ltbench.data.loading.decode import (
@@ -33,7 +33,7 @@ from ltbench.files import paths
 from ltbench.files.atomic import remove_abandoned, write_bytes, write_text
 from ltbench.files.paths import cache_dir
 
-__all__ = ["SPLIT_FILE", "TEST_SHARE", "Folder", "decode", "decode_one", "read"]
+__all__ = ["SPLIT_FILE", "Folder", "decode", "decode_one", "read"]
 
 STREAMED_ABOVE = 2**31
 """Bytes of all decoded images; a folder with more stays files, which are streamed: see

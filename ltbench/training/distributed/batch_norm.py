@@ -146,10 +146,8 @@ def sync_group_size_for(images: int, batch_size: int, group: Group, accumulate: 
 
 
 def _images_per_norm(group_size: int, batch_size: int, group: Group, accumulate: int) -> int:
-    shares = [range(batch_size)[Group(rank, group.size).local_slice(batch_size, least=2)] for rank in range(group.size)]
-    micro_batches = [
-        [len(share[shard_slice(len(share), i, accumulate)]) for i in range(accumulate)] for share in shares
-    ]
+    slices = [range(batch_size)[Group(rank, group.size).local_slice(batch_size, least=2)] for rank in range(group.size)]
+    micro_batches = [[len(own[shard_slice(len(own), i, accumulate)]) for i in range(accumulate)] for own in slices]
     return min(
         sum(sizes[i] for sizes in micro_batches[begin : begin + group_size])
         for begin in range(0, group.size, group_size)
@@ -198,9 +196,9 @@ def _statistics(values: Tensor, group: Group, group_size: int, *, counts: bool) 
     means, variances, numbers = torch.split(rows[begin : begin + group_size], [channels, channels, 1], 1)
     counted = numbers.sum()
     numbers = torch.where(counted > 0, numbers, 1)
-    shares = numbers / numbers.sum()
-    mean = (shares * means).sum(0)
-    return mean, (shares * (variances + (means - mean).square())).sum(0), counted
+    fractions = numbers / numbers.sum()
+    mean = (fractions * means).sum(0)
+    return mean, (fractions * (variances + (means - mean).square())).sum(0), counted
 
 
 def average_running_statistics(network: nn.Module, group: Group) -> None:
