@@ -96,11 +96,12 @@ class GLMC(Method):
             return batch
         generator, other = progress.generator("glmc"), batch.streams["other"]
         weight = float(generator.beta(self.config.mixup, self.config.mixup))
-        second = pasted if self.config.cutmix else blended
-        views = (
-            blended(batch.views[0], other.views[0], weight, generator),
-            second(batch.views[1], other.views[1], weight, generator),
-        )
+        (first, second), (other_first, other_second) = batch.views, other.views
+        if self.config.cutmix:
+            second = pasted(second, other_second, weight, generator)
+        else:
+            second = blended(second, other_second, weight)
+        views = (blended(first, other_first, weight), second)
         share = torch.tensor(weight, dtype=torch.float32, device=batch.labels.device)
         return replace(batch, views=views, mixed_labels=other.labels, weight=share)
 
@@ -148,7 +149,7 @@ def agreement(prediction: Tensor, projection: Tensor) -> Tensor:
     return F.cosine_similarity(prediction.float(), projection.detach().float(), dim=1)
 
 
-def blended(images: Tensor, others: Tensor, weight: float, generator: np.random.Generator) -> Tensor:
+def blended(images: Tensor, others: Tensor, weight: float) -> Tensor:
     """The mixed images, weight x + (1 - weight) x'."""
     return torch.lerp(others, images, weight)
 
@@ -159,7 +160,7 @@ def pasted(images: Tensor, others: Tensor, weight: float, generator: np.random.G
     Args:
         images: (B, channels, H, W).
         others: as many.
-        weight: share of the area that the images keep.
+        weight: fraction of the area that the images keep.
         generator: draws the centre.
     """
     top, left = (_span(length, math.sqrt(1 - weight), generator) for length in images.shape[2:])

@@ -26,18 +26,15 @@ DRAWS = 1000
 """Number of draws that a mean is taken over."""
 
 
-def confidence_table(
-    confidence: NDArray[np.floating], cells: NDArray[np.int64], bins: int = BINS
-) -> tuple[Floats, Floats]:
-    """Images and mean confidence of each bin, (B,) each; 0 where it is empty.
+def confidence_table(confidence: NDArray[np.floating], cells: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Images and mean confidence of each of the ``BINS`` bins, (B,) each; 0 where it is empty.
 
     Args:
         confidence: (N,) of the images.
         cells: (N,) their bins (``bin_of``).
-        bins: number of bins.
     """
-    count = np.bincount(cells, minlength=bins).astype(float)
-    return count, np.bincount(cells, confidence, minlength=bins) / np.maximum(count, 1)
+    count = np.bincount(cells, minlength=BINS).astype(float)
+    return count, np.bincount(cells, confidence, minlength=BINS) / np.maximum(count, 1)
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,10 @@ _RANGES = {
     "translate_y": (0.0, 0.0),
 }
 """RandAugment's parameters: the change that magnitude 10 makes, and the start. Translations depend on the side."""
+_MAGNITUDE, _DEVIATION, _CHANCE, _TRANSLATION = 10.0, 0.5, 0.5, 100 / 224
+"""RandAugment's settings: mean and standard deviation of the magnitude, probability of each operation, and largest
+translation as a fraction of the side. They are "rand-n2-m10-mstd0.5" of timm with 100 pixels of 224, as in the code of
+PaCo (Cui et al., ICCV 2021)."""
 _WHOLE = ("posterize", "solarize", "solarize_add")
 _JITTER = ("brightness", "contrast", "saturation", "hue")
 
@@ -80,42 +84,29 @@ def autoaugment_cifar10(images: Tensor, draws: Tensor) -> Tensor:
     return images
 
 
-def randaugment(
-    images: Tensor,
-    draws: Tensor,
-    fill: Sequence[int] = BLACK,
-    *,
-    magnitude: float = 10,
-    deviation: float = 0.5,
-    chance: float = 0.5,
-    translation: float = 100 / 224,
-) -> Tensor:
+def randaugment(images: Tensor, draws: Tensor, fill: Sequence[int] = BLACK) -> Tensor:
     """RandAugment (Cubuk et al., 2020) in the form that timm gave it, with the nearest pixel.
 
-    Two of 15 operations are drawn with replacement, each is carried out with a probability. The magnitude is normal,
-    cut off to [0, 10]; it decides about the parameter as listed in `_RANGES`, with a random sign for movements.
+    Two of 15 operations are drawn with replacement, each is carried out with probability one half. The magnitude is
+    normal, cut off to [0, 10]; it decides about the parameter as listed in `_RANGES`, with a random sign for movements.
 
     Args:
         images: (B, C, H, W) uint8.
         draws: (B, 8) uniform in [0, 1): operation, whether, magnitude and sign, of the first and of the second.
         fill: colour of the pixels that a geometric operation brings in; the mean colour in the recipes that use this.
-        magnitude: mean of the magnitude.
-        deviation: standard deviation of the magnitude.
-        chance: probability of each operation.
-        translation: largest translation, as a fraction of the side.
     """
-    spans = {"translate_x": translation * images.shape[3], "translate_y": translation * images.shape[2]}
+    spans = {"translate_x": _TRANSLATION * images.shape[3], "translate_y": _TRANSLATION * images.shape[2]}
     ranges = [(NUMBERS[name], spans.get(name, span), start) for name, (span, start) in _RANGES.items()]
     which, span, start = torch.tensor(ranges, dtype=torch.float64, device=images.device).unbind(1)
     signed = torch.tensor([name in GEOMETRIC for name in _RANGES], device=images.device)
     whole = torch.tensor([name in _WHOLE for name in _RANGES], device=images.device)
     for choice, happens, level, sign in (part.unbind(1) for part in torch.split(draws, 4, dim=1)):
         chosen = (choice * len(_RANGES)).long()
-        strength = (magnitude + deviation * torch.special.ndtri(level.double())).clamp(0, 10) / 10
+        strength = (_MAGNITUDE + _DEVIATION * torch.special.ndtri(level.double())).clamp(0, 10) / 10
         value = start[chosen] + span[chosen] * strength
         value = torch.where(whole[chosen], value.floor(), value)
         value = torch.where(signed[chosen] & (sign < 0.5), -value, value)
-        images = perform(images, torch.where(happens < chance, which[chosen], 0).long(), value, fill)
+        images = perform(images, torch.where(happens < _CHANCE, which[chosen], 0).long(), value, fill)
     return images
 
 
