@@ -135,7 +135,7 @@ def method(device: torch.device, experts: int = 3, classes: int = CLASSES) -> Me
     return cls(build, ClassPrior(torch.full((classes,), 10)), config).to(device, memory_format=torch.channels_last)
 
 
-def resident(data: LabelledImages, device: torch.device) -> InMemoryLoader:
+def in_memory(data: LabelledImages, device: torch.device) -> InMemoryLoader:
     """Images on the device."""
     return InMemoryLoader(data, reference.MEAN, reference.STD, device)
 
@@ -155,7 +155,7 @@ def steps(device: torch.device) -> Iterator[Contest]:
     """One training step on a batch that is there already: mixup, forward, backward, update."""
     theirs = reference.Experts(CLASSES).to(device)
     optimiser, log_prior = sgd(theirs), torch.zeros(CLASSES, device=device)
-    data = resident(images(BATCH), device)
+    data = in_memory(images(BATCH), device)
     batch = next(data.eval_batches(BATCH))
     given = [(batch.images.contiguous(), batch.labels)]
     for precision in PRECISIONS:
@@ -192,7 +192,7 @@ def epochs(device: torch.device, count: int = 2560, precisions: Sequence[str] = 
         yield Contest(
             f"epoch of {count:,} images, {precision}",
             partial(reference.train_epoch, theirs, batches, optimiser, log_prior),
-            partial(train, method(device), resident(data, device), precision),
+            partial(train, method(device), in_memory(data, device), precision),
         )
 
 
@@ -210,7 +210,7 @@ def evaluation(device: torch.device, count: int = 10_000) -> Iterator[Contest]:
         yield Contest(
             f"evaluation of {count:,} images, {precision}",
             partial(reference.evaluate, theirs, batches),
-            partial(predict, method(device), resident(data, device), precision),
+            partial(predict, method(device), in_memory(data, device), precision),
         )
 
 

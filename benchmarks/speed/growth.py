@@ -30,7 +30,7 @@ from ltbench.report.collection import collect, no_search_for_cycles
 from ltbench.report.leaderboard import leaderboards
 from ltbench.training.activation_checkpointing import activation_checkpointing
 from ltbench.training.step import Step
-from ltbench_speed.contests import BASIC, BATCH, CLASSES, images, method, resident, sgd
+from ltbench_speed.contests import BASIC, BATCH, CLASSES, images, in_memory, method, sgd
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent.parent / "results/suites/digits-lt/balpoe/"
@@ -72,7 +72,7 @@ def _large_step(count: int, *, checkpoint_activations: bool) -> float:
 def _step(made: Method, classes: int, data: LabelledImages | None = None, times: int = 5) -> float:
     step = Step(made, sgd(made), torch.zeros(2, dtype=torch.float64))
     data = data or images(BATCH, classes)
-    batch, progress = next(resident(data, CPU).eval_batches(len(data.labels))), at_rest(Stage())
+    batch, progress = next(in_memory(data, CPU).eval_batches(len(data.labels))), at_rest(Stage())
     taken = []
     for _ in range(times):
         began = time.perf_counter()
@@ -83,7 +83,7 @@ def _step(made: Method, classes: int, data: LabelledImages | None = None, times:
 
 def images_in_memory(count: int) -> float:
     """An epoch of augmented batches, without the network."""
-    data = resident(images(count), CPU)
+    data = in_memory(images(count), CPU)
     taken = []
     for number in range(3):
         began = time.perf_counter()

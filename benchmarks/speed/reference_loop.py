@@ -86,7 +86,7 @@ class PilImages(Dataset[tuple[Tensor, int]]):
     Args:
         images: (N, 3, H, W) uint8.
         labels: (N,).
-        varied: the PIL transforms before conversion and normalisation.
+        augmented: the PIL transforms before conversion and normalisation.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, augmented: Sequence[object] = ()) -> None:

@@ -81,7 +81,7 @@ def _recipe(recipe: Recipe | str) -> str:
 
 
 def _augmentation(recipe: Recipe | str, views: Literal["augment", "contrast"]) -> str:
-    """How images are varied: what is not at its default, which is off; empty where that is not on record."""
+    """How images are augmented: what is not at its default, which is off; empty where that is not on record."""
     augment = None if isinstance(recipe, str) else getattr(recipe, views)
     return "" if augment is None else format_settings(augment.model_dump(exclude_defaults=True)) or "none"
 

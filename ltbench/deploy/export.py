@@ -125,8 +125,8 @@ def _compare(predictor: Predictor, load: Callable[[Tensor], Tensor]) -> float | 
     for count in (1, 3):
         pixels = rng.numpy_generator(0, "export", count).integers(0, 256, (count, *card.input), dtype=np.uint8)
         data = LabelledImages(pixels, np.zeros(count, dtype=np.int64))
-        resident = InMemoryLoader(data, card.mean, card.std, torch.device("cpu"), labelled=False)
-        expected = predictor.method.predict(resident.normalised(resident.images))
+        loader = InMemoryLoader(data, card.mean, card.std, torch.device("cpu"), labelled=False)
+        expected = predictor.method.predict(loader.normalised(loader.images))
         found = load(torch.from_numpy(pixels).float() / 255)
         if found.shape != expected.shape or not torch.allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE):
             return None

@@ -148,8 +148,8 @@ def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _predicted(predictor: Predictor, images: NDArray[np.uint8]) -> Predictions:
     card = predictor.card
     data = LabelledImages(images, np.zeros(len(images), dtype=np.int64))
-    resident = InMemoryLoader(data, card.mean, card.std, predictor.mean.device, labelled=False)
-    return predict(predictor.method, resident, card.config.precision)
+    loader = InMemoryLoader(data, card.mean, card.std, predictor.mean.device, labelled=False)
+    return predict(predictor.method, loader, card.config.precision)
 
 
 def write_csv(

@@ -42,15 +42,15 @@ def suite_summary(name: str) -> str:
 
 
 def distinct(configs: Iterable[RunConfig]) -> list[RunConfig]:
-    """Runs, each once: a flag makes those equal that a list in the file told apart."""
+    """The runs, each once: a flag makes those equal that a list in the file had made different."""
     return list({canonical_json(config.model_dump(mode="json")): config for config in configs}.values())
 
 
 def settings_key(config: RunConfig, unstated: Collection[str] = ("image_size",)) -> str:
     """Text by which a run that a suite describes is found among stored ones, whose data and weights are not at hand.
 
-    Runs with pre-trained weights are told apart by all but what the weights determine: their hash and image size; runs
-    with a table of labels by all but the table, whose content is known by the data's fingerprints.
+    Of runs with pre-trained weights all counts but what the weights determine: their hash and image size. Of runs with
+    a table of labels all counts but the table, whose content is known by the data's fingerprints.
 
     Args:
         config: of the run, everything filled in, as stored results have it.

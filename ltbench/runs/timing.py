@@ -189,7 +189,7 @@ class Timer:
             history = fit(
                 method,
                 images,
-                # The images are made elsewhere and at the same time: decoded by workers, varied by them or by the GPU.
+                # The images are made elsewhere and at the same time: decoded by workers, augmented by them or the GPU.
                 recipe.model_copy(update={**still, **lengths, "batch_size": batch, "lr": 1e-4}),
                 seed=0,
                 options=replace(

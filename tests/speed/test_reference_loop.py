@@ -67,15 +67,15 @@ def ours(data, recipe, dtype):
     method.losses = []
     method.to(dtype, memory_format=torch.channels_last)
     start = [value.clone() for value in method.network.state_dict().values()]
-    resident = (Double if dtype == torch.float64 else InMemoryLoader)(
+    loader = (Double if dtype == torch.float64 else InMemoryLoader)(
         data, reference.MEAN, reference.STD, torch.device("cpu")
     )
-    fit(method, resident, recipe, seed=7)
+    fit(method, loader, recipe, seed=7)
     return SimpleNamespace(losses=method.losses, start=start)
 
 
 def theirs(data, recipe, dtype, start):
-    """The losses of the reference loop on the same draws, each image varied by PIL."""
+    """The losses of the reference loop on the same draws, each image augmented by PIL."""
     network = reference.Experts(4, blocks=3).to(dtype)
     names = network.state_dict()
     assert [value.shape for value in names.values()] == [value.shape for value in start]
@@ -87,7 +87,7 @@ def theirs(data, recipe, dtype, start):
     for epoch in range(recipe.epochs):
         order = rng.numpy_generator(7, "order", "main", 0, epoch).permutation(IMAGES)
         numbers = rng.uniform((IMAGES, 1, 5), 7, "augment", "main", 0, epoch)[:, 0]
-        augmented = [_varied(data.images[i], own, dtype) for i, own in zip(order, numbers, strict=True)]
+        augmented = [_augmented(data.images[i], own, dtype) for i, own in zip(order, numbers, strict=True)]
         batches = [
             (torch.stack(augmented[i : i + BATCH]), torch.from_numpy(data.labels[order[i : i + BATCH]]))
             for i in range(0, IMAGES, BATCH)
@@ -103,7 +103,7 @@ def theirs(data, recipe, dtype, start):
     return losses
 
 
-def _varied(image, numbers, dtype):
+def _augmented(image, numbers, dtype):
     """Crop, flip and rotation by PIL, from ltbench's draws."""
     x, y, flip, angle, _ = numbers.tolist()
     picture = ImageOps.expand(Image.fromarray(image.transpose(1, 2, 0)), 2)

@@ -29,7 +29,7 @@ class InOrder:
         return torch.tensor(self.order)
 
 
-def resident(images=7, *, labelled=True):
+def loader_of(images=7, *, labelled=True):
     pixels = np.random.default_rng(0).integers(0, 256, (images, 3, 8, 8), dtype=np.uint8)
     data = LabelledImages(pixels, np.arange(images) % 3)
     return InMemoryLoader(data, MEAN, STD, torch.device("cpu"), labelled=labelled)
@@ -63,7 +63,7 @@ def joined(passed, view=0):
     ],
 )
 def test_every_image_comes_once_and_a_last_single_one_joins_the_batch_before(images, batch_size, sizes):
-    data = resident(images)
+    data = loader_of(images)
     made = batches(epoch(data, batch_size=batch_size))
     assert [len(batch.labels) for batch in made] == sizes
     indices = torch.cat([batch.indices for batch in made])
@@ -72,7 +72,7 @@ def test_every_image_comes_once_and_a_last_single_one_joins_the_batch_before(ima
 
 
 def test_the_same_place_gives_the_same_batches():
-    data = resident(40)
+    data = loader_of(40)
     state = torch.get_rng_state()
     (order, images), (again, images_again) = joined(epoch(data)), joined(epoch(data))
     assert torch.equal(order, again)
@@ -82,7 +82,7 @@ def test_the_same_place_gives_the_same_batches():
 
 @pytest.mark.parametrize("other", [{"place": ("train", 1)}, {"place": ("second", 0)}, {"seed": 1}])
 def test_another_place_or_seed_gives_another_order_and_augmentation(other):
-    data = resident(40)
+    data = loader_of(40)
     assert not torch.equal(joined(epoch(data))[0], joined(epoch(data, **other))[0])
     fixed = {"main": InOrder(tuple(range(40)))}
     (order, images), (again, others) = (joined(epoch(data, samplers=fixed, **kind)) for kind in ({}, other))
@@ -91,25 +91,25 @@ def test_another_place_or_seed_gives_another_order_and_augmentation(other):
 
 
 def test_the_batch_size_changes_neither_order_nor_augmentation():
-    data = resident(40)
+    data = loader_of(40)
     (order, images), (again, images_again) = (joined(epoch(data, batch_size=size)) for size in (3, 16))
     assert torch.equal(order, again)
     assert torch.equal(images, images_again)
 
 
 def test_a_batch_can_be_made_without_those_before_it():
-    passed = epoch(resident(40))
+    passed = epoch(loader_of(40))
     alone, in_turn = passed.batch(7), batches(passed)[7]
     assert torch.equal(alone.images, in_turn.images)
 
 
 def test_an_image_that_is_picked_twice_is_varied_twice():
-    _, images = joined(epoch(resident(), samplers={"main": InOrder((2,) * 20)}, batch_size=20))
+    _, images = joined(epoch(loader_of(), samplers={"main": InOrder((2,) * 20)}, batch_size=20))
     assert len(images.flatten(1).unique(dim=0)) > 10
 
 
 def test_a_shorter_stream_starts_again_and_a_longer_one_is_cut():
-    data = resident(9)
+    data = loader_of(9)
     samplers = {"main": Shuffled(7), "tail": InOrder((8, 4, 6)), "all": InOrder(tuple(range(9)))}
     made = batches(epoch(data, samplers=samplers))
     assert [len(batch.labels) for batch in made] == [3, 4]
@@ -122,7 +122,7 @@ def test_a_shorter_stream_starts_again_and_a_longer_one_is_cut():
 
 
 def test_streams_shuffle_and_vary_on_their_own():
-    data = resident(40)
+    data = loader_of(40)
     made = epoch(data, samplers={"main": Shuffled(40), "other": Shuffled(40)}, batch_size=40).batch(0)
     assert made.indices.tolist() != made.streams["other"].indices.tolist()
     fixed = InOrder(tuple(range(40)))
@@ -131,7 +131,7 @@ def test_streams_shuffle_and_vary_on_their_own():
 
 
 def test_a_plain_view_is_the_original_and_train_views_have_their_own_draws():
-    data = resident(40)
+    data = loader_of(40)
     made = epoch(data, views=("train", "plain", "train"), batch_size=40).batch(0)
     assert torch.equal(made.views[1], data.normalised(data.images[made.indices]))
     assert not torch.equal(made.views[0], made.views[1])
@@ -141,7 +141,7 @@ def test_a_plain_view_is_the_original_and_train_views_have_their_own_draws():
 
 @pytest.mark.parametrize("further", [{}, {"policy": "randaugment", "cutout": 0.25}])
 def test_the_draws_of_two_views_by_hand(further):
-    data, how, views = resident(40), HOW.model_copy(update=further), ("train", "plain", "train")
+    data, how, views = loader_of(40), HOW.model_copy(update=further), ("train", "plain", "train")
     made = epoch(data, samplers={"main": InOrder(tuple(range(40)))}, views=views, how=how, batch_size=40).batch(0)
     numbers = rng.uniform((40, 3, DRAWS), 0, "augment", "main", "train", 0)
     if further:
@@ -154,7 +154,7 @@ def test_the_draws_of_two_views_by_hand(further):
 
 
 def test_cutout_leaves_crop_and_flip_as_they_were():
-    data, samplers = resident(40), {"main": InOrder(tuple(range(40)))}
+    data, samplers = loader_of(40), {"main": InOrder(tuple(range(40)))}
     both = {"samplers": samplers, "views": ("train", "train"), "batch_size": 40}
     plain, cut = (epoch(data, how=how, **both).batch(0) for how in (HOW, HOW.model_copy(update={"cutout": 0.5})))
     black = data.normalised(torch.zeros((1, 3, 1, 1), dtype=torch.uint8))
@@ -166,7 +166,7 @@ def test_cutout_leaves_crop_and_flip_as_they_were():
 
 
 def test_normalised_by_hand():
-    data = resident()
+    data = loader_of()
     made = data.normalised(data.images)
     mean, std = (np.array(values).reshape(1, 3, 1, 1) for values in (MEAN, STD))
     want = (data.images.numpy() / 255 - mean) / std
@@ -177,7 +177,7 @@ def test_normalised_by_hand():
 
 
 def test_plain_gives_all_images_in_order():
-    data = resident(7)
+    data = loader_of(7)
     made = list(data.eval_batches(batch_size=3))
     assert [batch.indices.tolist() for batch in made] == [[0, 1, 2], [3, 4, 5], [6]]
     assert torch.cat([batch.labels for batch in made]).tolist() == [0, 1, 2, 0, 1, 2, 0]
@@ -185,7 +185,7 @@ def test_plain_gives_all_images_in_order():
 
 
 def test_unlabelled_images_have_no_label_anywhere():
-    data = resident(labelled=False)
+    data = loader_of(labelled=False)
     assert data.labels.tolist() == [-1] * 7
     assert {label for batch in data.eval_batches() for label in batch.labels.tolist()} == {-1}
     assert {label for batch in batches(epoch(data)) for label in batch.labels.tolist()} == {-1}
@@ -200,9 +200,9 @@ def test_the_source_is_copied():
 
 def test_batches_augmented_ahead_are_the_same(monkeypatch):
     made = {"views": ("train", "plain"), "samplers": {"main": Shuffled(20), "other": Shuffled(7)}}
-    one_by_one = batches(epoch(resident(20), **made))
+    one_by_one = batches(epoch(loader_of(20), **made))
     monkeypatch.setitem(in_memory.PIXELS_AT_A_TIME, "cpu", 3 * 3 * 64)  # three batches of three images of 8 x 8
-    ahead = epoch(resident(20), **made)
+    ahead = epoch(loader_of(20), **made)
     for step in (1, 2, 3, 4, 5, 6, 0):  # a resumed epoch starts anywhere
         batch, expected = ahead.batch(step), one_by_one[step]
         for mine, theirs in ((batch, expected), (batch.streams["other"], expected.streams["other"])):

@@ -143,11 +143,11 @@ def test_images_of_a_test_are_scaled_and_their_centre_cut_out(files):
 
 def test_normalised_as_images_in_memory_and_labels_hidden_where_asked(files):
     images = torch.stack([centre(opened(files, index)) for index in range(4)])
-    resident = InMemoryLoader(LabelledImages(images.numpy(), files.labels[:4]), MEAN, STD, CPU)
+    loader = InMemoryLoader(LabelledImages(images.numpy(), files.labels[:4]), MEAN, STD, CPU)
     some = files.take(np.arange(4))
     data = streamed(some)
-    assert torch.equal(next(data.eval_batches()).images, next(resident.eval_batches()).images)
-    assert (data.shape, data.device) == (resident.shape, resident.device)
+    assert torch.equal(next(data.eval_batches()).images, next(loader.eval_batches()).images)
+    assert (data.shape, data.device) == (loader.shape, loader.device)
     assert streamed(some, labelled=False).labels.tolist() == [-1] * 4
 
 
