@@ -384,7 +384,7 @@ def adapter_alone(case, **_):
         same(weight.grad, case[f"grad_{name}"])
 
 
-class Pooled(nn.Module):
+class ClassToken(nn.Module):
     """Features of a vision transformer: its class token, normalised."""
 
     def __init__(self, model: VisionTransformer) -> None:
@@ -406,7 +406,7 @@ def whole_network(case, **_):
         num_classes=0,
     )  # fmt: skip
     vit.load_state_dict({name: state[name.replace(".", "_")] for name in vit.state_dict()})
-    network = ExpertNetwork(nn.Identity(), [Pooled(vit)], [CosineLinear(dimension, classes)])
+    network = ExpertNetwork(nn.Identity(), [ClassToken(vit)], [CosineLinear(dimension, classes)])
     cls = registry.method("lift")
     method = cls(lambda **kwargs: network, ClassPrior(case["class_counts"]), cls.Config()).eval()
     method.network.heads[0].weight.data = case["head"].clone()

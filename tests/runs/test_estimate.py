@@ -15,6 +15,7 @@ from ltbench.method.losses import cross_entropy
 from ltbench.runs import remaining
 from ltbench.runs.estimate import estimate
 from ltbench.runs.options import RunOptions
+from tests.coupled_method import Coupled
 
 pytestmark = pytest.mark.usefixtures("small_network")
 LARGE = {"imagenet-lt": (115_846, 50_000, 1000), "inaturalist2018": (437_513, 24_426, 8142)}
@@ -135,12 +136,6 @@ def test_steps_that_fail_are_spoken_of(cls, words, cli, monkeypatch):
     done = cli("estimate", "--method", "ce", "--processes", "1,2", "--rounds", "1")
     assert done.code == 2
     assert words in done.err
-
-
-class Coupled(Method):
-    """Couples the images of a batch and gathers none."""
-
-    couples_batch = True
 
 
 def test_what_a_run_refuses_is_refused(tmp_path, monkeypatch):

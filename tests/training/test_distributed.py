@@ -20,7 +20,7 @@ from ltbench.data.loading import from_files
 from ltbench.data.loading.from_files import FileLoader
 from ltbench.data.loading.in_memory import InMemoryLoader
 from ltbench.errors import LtbenchError, LtbenchWarning
-from ltbench.method import ClassPrior, Method
+from ltbench.method import ClassPrior
 from ltbench.models.backbone import Backbone
 from ltbench.progress import silent
 from ltbench.results.records import BatchSplit
@@ -30,6 +30,7 @@ from ltbench.training.distributed import batch_norm
 from ltbench.training.distributed.process_group import ALONE, Group, check_divisible
 from ltbench.training.options import TrainOptions
 from ltbench.training.trainer import fit
+from tests.coupled_method import Coupled
 from tests.tiny_network import tiny
 
 COUNTS = (20, 11, 6, 3)
@@ -427,12 +428,6 @@ def test_a_run_whose_process_is_killed_goes_on_with_any_number_of_processes(late
         ways = [division(2, 1, None), division(later, 1, None)]
         assert found[2].divisions == (ways if later != 2 else ways[:1])
         assert found[2].images == alone["gcl"][2].images
-
-
-class Coupled(Method):
-    """Couples the images of a batch and gathers none."""
-
-    couples_batch = True
 
 
 @pytest.mark.parametrize(
