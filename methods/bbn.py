@@ -29,7 +29,7 @@ class BBN(Method):
     class Config(MethodConfig):
         @model_validator(mode="after")
         def _refuse_sharpness_by_class(self):
-            """It would not know the classes of the second branch's images."""
+            """Refuse CC-SAM, which would not know the classes of the second branch's images."""
             if self.sam and self.sam_variant == "cc-sam":
                 raise ValueError("CC-SAM perturbs the classes of one batch, and BBN has two; leave sam_variant out")
             return self

@@ -10,7 +10,7 @@ from ltbench.method import Batch, Method, MethodConfig, Range, hyperparameter
 from ltbench.method.losses import cross_entropy, is_target
 
 ITERATIONS = 32
-"""Of the power method that finds the largest singular value."""
+"""Number of steps of the power method that finds the largest singular value."""
 
 
 class CAR(Method):

@@ -12,7 +12,7 @@ from ltbench.method.losses import logit_adjusted_cross_entropy
 from ltbench.models.heads import projector
 
 SMALLEST_DIMENSION = 32
-"""From which on the Bessel function's expansion is right to 1e-5."""
+"""Dimension from which on the Bessel function's expansion is right to 1e-5."""
 LARGEST_CONCENTRATION = 1e5
 START = 0.9
 """Length of the mean of a class of which nothing has been seen yet."""

@@ -8,7 +8,7 @@ from ltbench.method import Loss, SecondStage, Shuffled, Stage, StageSchedule, ba
 from ltbench_methods.sade import SADE
 
 SMALLEST = 5
-"""Per cent: aggregation stops before a weight, rounded, falls below."""
+"""Least weight, per cent: aggregation stops before a weight, rounded, falls below."""
 
 
 class SADETTA(SecondStage):

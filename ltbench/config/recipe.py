@@ -9,7 +9,7 @@ from ltbench.config.augment import Augment, augmentation
 from ltbench.config.validation import Fraction, Frozen
 
 MOST_EPOCHS, LARGEST_BATCH = 1_000_000, 10_000_000
-"""Beyond every use; a schedule or a batch beyond them would fill the memory."""
+"""Bounds beyond every use; a longer schedule or a larger batch would fill the memory."""
 
 
 class Recipe(Frozen):

@@ -30,7 +30,7 @@ DISTRIBUTIONS = (
     LabelShift("uniform", 1),
     *(LabelShift("backward", ratio) for ratio in RATIOS),
 )
-"""From the training set's own direction to its reverse, as in the tables of LADE, SADE and BalPoE."""
+"""Shifted test sets, from the training set's direction to its reverse, as in the tables of LADE, SADE and BalPoE."""
 
 
 def shifted(labels: IntArray, train_counts: IntArray, distribution: LabelShift) -> IntArray:

@@ -17,7 +17,7 @@ from ltbench.models.weights import Weights
 from ltbench.progress import ProgressListener, silent
 
 VERSION = 1
-"""To be raised when features change, so that those in the cache are not used."""
+"""Version of the features. It is raised when they change, so that those in the cache are not used."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class FrozenFeatures:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of the features of an image, as methods get them: D, 1, 1."""
+        """Shape of an image's features, as methods get them: D, 1, 1."""
         return self.encoder.num_features, 1, 1
 
     def loader(self, part: Images, images: Loader, listener: ProgressListener = silent) -> FeatureLoader:

@@ -17,7 +17,7 @@ from ltbench.metrics.confidence_bins import BINS, bin_edges
 from ltbench.metrics.logits import Changed, Logits, blocks
 
 LOWEST, HIGHEST = 2.0**-4.32, 2.0**4.32
-"""Between which temperatures are searched: 0.05 and 20."""
+"""Bounds of the search for a temperature: 0.05 and 20."""
 
 
 @dataclass(frozen=True)

@@ -229,12 +229,12 @@ class _Gaps:
 
     @cached_property
     def at_none(self) -> _Moments:
-        """Where no bin has a gap, as of a calibrated model."""
+        """The moments where no bin has a gap, as of a calibrated model."""
         return self.moments(np.zeros(len(self.images)))
 
     @cached_property
     def at_largest(self) -> _Moments:
-        """At the largest scale."""
+        """The moments at the largest scale."""
         return self.moments(np.full(len(self.images), _LARGEST_SCALE))
 
     def true_error(self, deviations: float, spread: Floats) -> Floats:

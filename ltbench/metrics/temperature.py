@@ -18,7 +18,7 @@ from ltbench.metrics.logits import Logits, blocks
 from ltbench.results.records import FittedFor
 
 ESTIMATOR = 2
-"""Which one it is; results of another have other temperatures. 1: weighted labels, drawn to one calibration."""
+"""Version of the estimator; those of another give other temperatures. 1: weighted labels, drawn to one calibration."""
 _NEAR = 1.01
 """Factor, within which a temperature is at a bound of the search."""
 _SIGNIFICANT = 1.96

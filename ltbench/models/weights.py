@@ -37,7 +37,7 @@ class Weights:
 
     file: Path
     sha256: str
-    """Of the file, in hexadecimal."""
+    """Hash of the file, in hexadecimal."""
     input: PretrainedCfg | None = field(compare=False)
     """The record that timm has of the input: size, mean, std, crop, interpolation. None: nobody has said it."""
     usual: PretrainedCfg | None = field(default=None, compare=False)

@@ -32,7 +32,7 @@ def cuda_graph(work: Work) -> Work:
 
 
 RECORDERS: dict[str, Recorder] = {"cuda": cuda_graph}
-"""By type of device."""
+"""What records the steps on a device, by its type."""
 
 
 class InnerStep(Protocol):

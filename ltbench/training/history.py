@@ -31,7 +31,7 @@ class History:
     images: int = 0
     """Training images seen, repeats counted."""
     steps: dict[str, str] = field(default_factory=dict)
-    """By stage, how its steps were executed, and why not faster."""
+    """How the steps of each stage were executed, and why not faster."""
     selected: dict[str, float] = field(default_factory=dict)
     """Parameters that the method chose on the validation images."""
     divisions: list[BatchSplit] = field(default_factory=list)

@@ -59,13 +59,13 @@ def shear_y(images: Tensor, slope: Tensor) -> Tensor:
 
 @Geometric
 def translate_x(images: Tensor, pixels: Tensor) -> Tensor:
-    """To the right; a fraction of a pixel is rounded."""
+    """Shift to the right; a fraction of a pixel is rounded."""
     return _matrix(2, (0.5 - pixels.double()).floor())
 
 
 @Geometric
 def translate_y(images: Tensor, pixels: Tensor) -> Tensor:
-    """Downwards; a fraction of a pixel is rounded."""
+    """Shift downwards; a fraction of a pixel is rounded."""
     return _matrix(5, (0.5 - pixels.double()).floor())
 
 

@@ -19,7 +19,7 @@ class PlacesLayout(ImageLayout):
         return f"{written[0]}/{written.replace('-', '/')}"
 
     def flat_name(self, folder: str) -> str:
-        """As the easy format writes it."""
+        """The folder's name as the easy format writes it."""
         return folder.partition("/")[2].replace("/", "-")
 
 

@@ -53,7 +53,7 @@ class Group:
         return shard_slice(count, self.rank, shards)
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
-        """For each flag, whether it is set in any process."""
+        """Whether each flag is set in any process."""
         if self.size == 1:
             return flags
         tensor = torch.tensor(flags, dtype=torch.int32)  # on the CPU: the host does not wait for the device
