@@ -131,6 +131,15 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("LTBENCH_CACHE", str(folder))
 
 
+@pytest.fixture(autouse=True)
+def _temporary_methods() -> Iterator[None]:
+    """Methods of a user's own that a test makes known end with it."""
+    from ltbench import registry
+
+    with registry.temporary_methods():
+        yield
+
+
 @pytest.fixture
 def cli(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path

@@ -56,19 +56,16 @@ COMMANDS = [(page, command) for page, text in PAGES.items() for command in comma
 @pytest.fixture
 def add_example(tmp_path):
     """Add method files of the pages, as a user would save them; gives their folder."""
-    added = []
     folder = tmp_path / "my_methods"
     folder.mkdir()
 
     def add(*names, page):
         for _, name, code in (one for one in METHOD_FILES if one[0] == page and one[1] in names):
             (folder / f"{name}.py").write_text(code)
-            added.append(registry.add_method_file(folder / f"{name}.py"))
+            registry.add_method_file(folder / f"{name}.py")
         return folder
 
-    yield add
-    for name in added:
-        registry._from_folders.pop(name)
+    return add
 
 
 @pytest.fixture
@@ -280,10 +277,7 @@ def test_a_user_with_a_method_can_follow_the_readme(cli, add_example, tmp_path):
     """In a process of its own ``registry`` would know the method from --methods-dir alone."""
     [code] = [code for page, name, code in METHOD_FILES if page == "README.md"]
     (tmp_path / "my_methods" / "poly.py").write_text(code)
-    try:
-        printed = walk(cli, section("I have a method", README))
-    finally:
-        registry._from_folders.pop("poly", None)
+    printed = walk(cli, section("I have a method", README))
     assert "FAIL" not in printed["check"]
     table = (tmp_path / "table.tex").read_text()
     assert "poly" in table.lower()
@@ -295,10 +289,7 @@ def test_a_user_with_a_method_can_follow_the_readme(cli, add_example, tmp_path):
 def test_the_search_range_is_searched(cli, tmp_path, add_example):
     [code] = [code for _, name, code in METHOD_FILES if name == "mean_classifier"]
     (tmp_path / "my_methods" / "mean_classifier.py").write_text(code)
-    try:
-        walk(cli, PAGES["docs/add-a-method.md"].partition("### A search range")[2].partition("## Publish")[0])
-    finally:
-        registry._from_folders.pop("mean_classifier", None)
+    walk(cli, PAGES["docs/add-a-method.md"].partition("### A search range")[2].partition("## Publish")[0])
     best = tomllib.loads((tmp_path / "tune" / "digits-lt-mean_classifier" / "best.toml").read_text())
     assert best["hyperparameters"]["epochs"] in (5, 10, 20)
     assert 0.001 <= best["hyperparameters"]["lr"] <= 0.1

@@ -10,8 +10,8 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -73,6 +73,17 @@ def add_method_file(file: Path) -> str:
         raise LtbenchError(f"there is a method '{name}' already", where=file, hint="rename the file")
     _from_folders[name] = file.resolve()
     return name
+
+
+@contextmanager
+def temporary_methods() -> Iterator[None]:
+    """Forget at its end the methods that were made known within it, as a test does."""
+    before = dict(_from_folders)
+    try:
+        yield
+    finally:
+        _from_folders.clear()
+        _from_folders.update(before)
 
 
 def method_names() -> list[str]:

@@ -5,7 +5,6 @@ import resource
 import pytest
 import torch
 
-from ltbench import registry
 from ltbench.results.store import Store
 
 RUN = ("run", "--epochs", "1", "--device", "cpu")
@@ -158,9 +157,8 @@ BAD = [
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path):
     """A folder with the files that the commands above are about."""
-    monkeypatch.setattr(registry, "_from_folders", {})
     for name, text in SETUP.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)

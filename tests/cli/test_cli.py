@@ -24,11 +24,6 @@ pytestmark = pytest.mark.usefixtures("small_network")
 RUN = ("run", "--backbone", "cifar_resnet8", "--epochs", 1, "--device", "cpu")
 
 
-@pytest.fixture(autouse=True)
-def _forget_folders(monkeypatch):
-    monkeypatch.setattr(registry, "_from_folders", {})
-
-
 @pytest.fixture
 def trainings(monkeypatch):
     """The method and seed of every training from now on, as a list that grows."""

@@ -432,7 +432,6 @@ def quick(monkeypatch, world):
             except LtbenchError as error:
                 take(position, error, False)
 
-    monkeypatch.setattr(registry, "_from_folders", {})
     monkeypatch.setattr("ltbench.runs.train.fit", untrained)
     monkeypatch.setattr(sweep, "run_parallel", in_this_process)
     monkeypatch.setattr(socket.socket, "connect", refuse)
@@ -457,9 +456,9 @@ def test_odd_command_lines_are_one_message_at_most(cli, quick, world, writes, mo
     monkeypatch.chdir(world)
     faults, slow = [], []
     for line in lines(next((world / "runs").rglob("*.json")).stem):
-        registry._from_folders.clear()
         began, so_far = time.monotonic(), len(writes)
-        wrong = fault(cli, line)
+        with registry.temporary_methods():
+            wrong = fault(cli, line)
         if len(writes) > so_far:
             wrong = f"{wrong or ''} it writes elsewhere: {writes[so_far:][:3]}"
         if wrong:

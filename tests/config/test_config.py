@@ -335,8 +335,7 @@ defaults.cifar10-lt.imbalance_ratio.50.strength = 4.0
 """
 
 
-def test_a_setting_beats_the_methods_table_for_the_data_set_which_beats_its_defaults(tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "_from_folders", {})
+def test_a_setting_beats_the_methods_table_for_the_data_set_which_beats_its_defaults(tmp_path):
     (tmp_path / "tabled.py").write_text(METHOD_WITH_TABLE)
     (tmp_path / "tabled.toml").write_text(TABLE)
     registry.add_methods_dir(tmp_path)

@@ -23,7 +23,6 @@ from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.evaluation.predict import Predictions
 from ltbench.features import loader as features
 from ltbench.features.encoder import Encoder
-from ltbench.features.loader import FeatureLoader
 from ltbench.models.linear_probe import LinearProbe
 from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import plan_run
@@ -117,24 +116,26 @@ def test_a_head_is_trained_on_what_the_network_makes_of_the_images(config, optio
 
 
 def test_processes_that_need_the_same_features_share_the_work(config, options, monkeypatch):
+    monkeypatch.setitem(features.ENCODED_TOGETHER, "cpu", 4)
     monkeypatch.setattr(features, "SAVED_TOGETHER", 4)
     planned = plan_run(resolve(config), options)
     loaders = [make_loaders(planned, options).train for _ in range(2)]
     own, both = {}, threading.Barrier(2, timeout=10)
-    images_of = FeatureLoader._images_of
+    forward = Encoder.forward
 
-    def counted(self, *arguments):
-        if self not in own:
+    def counted(self, images):
+        thread = threading.current_thread()
+        if thread not in own:
             both.wait()  # each has a part before the other goes on
-        own[self] = own.get(self, 0) + 1
-        yield from images_of(self, *arguments)
+        own[thread] = own.get(thread, 0) + 1
+        return forward(self, images)
 
-    monkeypatch.setattr(FeatureLoader, "_images_of", counted)
+    monkeypatch.setattr(Encoder, "forward", counted)
     other = threading.Thread(target=loaders[1].first)
     other.start()
     alone = loaders[0].first()
     other.join()
-    assert set(own) == set(loaders)
+    assert set(own) == {threading.current_thread(), other}
     assert sum(own.values()) == 6  # five parts of four images and one of two
     assert torch.equal(alone, loaders[1].first())
 
@@ -142,20 +143,20 @@ def test_processes_that_need_the_same_features_share_the_work(config, options, m
 def test_features_that_another_process_leaves_unfinished_are_taken_over(config, options, encoded, monkeypatch):
     planned = plan_run(resolve(config), options)
     loaders = [make_loaders(planned, options).test for _ in range(2)]
-    images_of, started = FeatureLoader._images_of, threading.Event()
+    forward, started = Encoder.forward, threading.Event()
 
-    def fails(self, *arguments):
-        if self is loaders[1]:
+    def fails(self, images):
+        if threading.current_thread() is other:
             started.set()
             time.sleep(0.3)
             raise RuntimeError("killed")
-        yield from images_of(self, *arguments)
+        return forward(self, images)
 
     def first():
         with suppress(RuntimeError):
             loaders[1].first()
 
-    monkeypatch.setattr(FeatureLoader, "_images_of", fails)
+    monkeypatch.setattr(Encoder, "forward", fails)
     other = threading.Thread(target=first)
     other.start()
     started.wait(10)

@@ -46,9 +46,8 @@ epochs = 90
 
 
 @pytest.fixture
-def mine(tmp_path, monkeypatch):
+def mine(tmp_path):
     """Write a method of a user's own, with a TOML file beside it, and give its class."""
-    monkeypatch.setattr(registry, "_from_folders", {})
 
     def write(text, method=METHOD):
         (tmp_path / "mine.py").write_text(method)
@@ -188,8 +187,8 @@ def test_what_has_moved_to_the_toml_file_or_the_hyper_parameter_is_refused(mine,
 
 
 def test_ltbench_check_reads_the_toml_file_and_knows_its_data_sets(cli, mine, tmp_path):
-    mine(WHOLE.replace("[defaults.cifar100-lt]", "[defaults.cifar100]"))
-    registry._from_folders.clear()
+    with registry.temporary_methods():
+        mine(WHOLE.replace("[defaults.cifar100-lt]", "[defaults.cifar100]"))
     done = cli("check", tmp_path / "mine.py")
     assert (done.code, done.out) == (2, "")
     assert "unknown data set 'cifar100'" in done.err
@@ -205,8 +204,8 @@ def test_a_run_refuses_defaults_for_a_data_set_that_there_is_not(mine, tmp_path)
 
 
 def test_ltbench_check_knows_the_rows_of_published_figures(cli, mine, tmp_path):
-    mine('reported = ["CE|CIFAR-100-LT|100|ResNet-32|200", "CE|CIFAR-100-LT|100|ResNet-32|201"]')
-    registry._from_folders.clear()
+    with registry.temporary_methods():
+        mine('reported = ["CE|CIFAR-100-LT|100|ResNet-32|200", "CE|CIFAR-100-LT|100|ResNet-32|201"]')
     done = cli("check", tmp_path / "mine.py")
     assert done.code == 2
     assert "there is no row 'CE|CIFAR-100-LT|100|ResNet-32|201'" in done.err

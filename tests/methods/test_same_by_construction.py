@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from ltbench import registry
 from ltbench.errors import LtbenchError
 from ltbench.method import Stage, at_rest
 from ltbench.registry import add_method_file, check_paper, declared
@@ -36,9 +35,6 @@ def test_a_method_that_there_is_not_is_refused(tmp_path):
     (tmp_path / "same_mine.py").write_text(f"from ltbench.method import Method\n\n\n{code}")
     (tmp_path / "same_mine.toml").write_text('name = "Mine"\n\n[same_as.logit_adjustmnt]\ntau = 1.0\n')
     add_method_file(tmp_path / "same_mine.py")
-    try:
-        with pytest.raises(LtbenchError, match="unknown method 'logit_adjustmnt'") as caught:
-            check_paper("same_mine")
-    finally:
-        registry._from_folders.pop("same_mine")
+    with pytest.raises(LtbenchError, match="unknown method 'logit_adjustmnt'") as caught:
+        check_paper("same_mine")
     assert "[same_as.logit_adjustmnt]" in str(caught.value)

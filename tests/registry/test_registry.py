@@ -31,11 +31,6 @@ MINE = """
 """
 
 
-@pytest.fixture(autouse=True)
-def _forget_folders(monkeypatch):
-    monkeypatch.setattr(registry, "_from_folders", {})
-
-
 @pytest.fixture
 def method_file(tmp_path):
     """Write a method file into a folder and return it."""

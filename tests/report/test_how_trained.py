@@ -2,7 +2,6 @@
 
 import pytest
 
-from ltbench import registry
 from ltbench.data.datasets.digits import Digits
 from ltbench.registry.declared import recipe_of
 from ltbench.report.collection import Collection
@@ -138,7 +137,6 @@ def test_backbones_have_the_names_of_papers(name, shown):
 
 @pytest.mark.slow
 def test_a_users_method_has_the_recipe_of_the_authors_whose_method_it_extends(tmp_path, cli, monkeypatch):
-    monkeypatch.setattr(registry, "_from_folders", {})
     monkeypatch.setattr(Digits, "recipe_table", "cifar")  # which BalPoE's authors have one for
     (tmp_path / "own").mkdir()
     text = "from ltbench_methods.balpoe import BalPoE\n\nclass Mine(BalPoE):\n    pass\n"

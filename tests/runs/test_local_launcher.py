@@ -120,8 +120,7 @@ def own_methods(tmp_path_factory):
     folder = tmp_path_factory.mktemp("methods")
     for name, source in METHODS.items():
         (folder / f"{name}.py").write_text(source)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(registry, "_from_folders", {})
+    with registry.temporary_methods():
         registry.add_methods_dir(folder)
         yield folder
 

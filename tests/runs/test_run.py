@@ -92,17 +92,12 @@ class Adapter(Method):
 
 @pytest.fixture
 def user_method(tmp_path):
-    added = []
-
     def add(name, source):
         file = tmp_path / f"{name}.py"
         file.write_text(source)
-        added.append(registry.add_method_file(file))
-        return added[-1]
+        return registry.add_method_file(file)
 
-    yield add
-    for name in added:
-        registry._from_folders.pop(name)
+    return add
 
 
 @pytest.fixture

@@ -85,25 +85,25 @@ def test_one_worker_carries_out_the_budget_and_not_more(trials_take, tmp_path):
 def test_a_trial_of_a_dead_worker_is_tried_again_with_its_parameters(trials_take, tmp_path, monkeypatch):
     trials_take(0, silent=0.3)
     url = sqlite(tmp_path)
-    dead = []
+    ours, theirs = FORK.Pipe()
 
     def dies(config, options):
-        dead.append(config.hyperparameters["mixup"])
-        raise SystemExit
+        theirs.send(config.hyperparameters["mixup"])
+        os.kill(os.getpid(), signal.SIGKILL)
 
-    works = shared_search.run
-    monkeypatch.setattr(shared_search, "run", dies)
-    monkeypatch.setattr(shared_search._Worker, "_retry", lambda *_: None)  # as if it were killed
-    with pytest.raises(SystemExit):
+    def dying_worker():
+        monkeypatch.setattr(shared_search, "run", dies)
         tune_shared(BASE, 2, tmp_path / "search", url, RunOptions(device="cpu"))
-    monkeypatch.undo()
-    trials_take(0, silent=0.3)
-    monkeypatch.setattr(shared_search, "run", works)
+
+    process = FORK.Process(target=dying_worker)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert tune_shared(BASE, 2, tmp_path / "search", url, RunOptions(device="cpu")).trials == 2
     trials = study_in(url).trials
     assert [trial.state for trial in trials] == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
     again = trials[2]
-    assert (again.user_attrs["slot"], again.user_attrs["hyperparameters"]["mixup"]) == (0, dead[0])
+    assert (again.user_attrs["slot"], again.user_attrs["hyperparameters"]["mixup"]) == (0, ours.recv())
 
 
 def test_an_outcome_that_comes_too_late_does_not_count(trials_take, tmp_path, monkeypatch):
@@ -126,18 +126,17 @@ def test_an_outcome_that_comes_too_late_does_not_count(trials_take, tmp_path, mo
     assert counted(url) == [0, 1]
 
 
-def test_of_two_trials_for_one_slot_the_first_counts(trials_take, tmp_path, monkeypatch):
+def test_of_two_trials_for_one_slot_the_first_counts(trials_take, tmp_path):
     trials_take(0)
     url = sqlite(tmp_path)
-    fill = shared_search._Worker._fill_slots
 
-    def at_once_with_another(worker):
-        fill(worker)
-        if len(worker.study.trials) == 2:
-            worker.study.enqueue_trial({"mixup": 0.5}, user_attrs={"slot": 1})
+    def another_for_slot_1(trial):
+        if trial.number == 0:
+            study_in(url).enqueue_trial({"mixup": 0.5}, user_attrs={"slot": 1})
 
-    monkeypatch.setattr(shared_search._Worker, "_fill_slots", at_once_with_another)
-    assert tune_shared(BASE, 2, tmp_path / "search", url, RunOptions(device="cpu")).trials == 2
+    assert tune_shared(BASE, 2, tmp_path / "search", url, RunOptions(device="cpu"), another_for_slot_1).trials == 2
+    states = [trial.state for trial in study_in(url).trials]
+    assert states == [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.FAIL]
     assert counted(url) == [0, 1]
 
 

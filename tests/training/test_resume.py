@@ -52,8 +52,8 @@ class Rehead(Method):
 def two_stages(tmp_path_factory):
     file = tmp_path_factory.mktemp("methods") / "rehead.py"
     file.write_text(TWO_STAGES)
-    yield registry.add_method_file(file)
-    registry._from_folders.pop("rehead")
+    with registry.temporary_methods():
+        yield registry.add_method_file(file)
 
 
 def work(

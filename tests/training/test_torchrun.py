@@ -42,10 +42,7 @@ def words(tmp_path):
     """The words of a short run without batch norm, from ``-m`` on or for the ``cli`` fixture."""
     (tmp_path / "methods").mkdir()
     (tmp_path / "methods" / "normless.py").write_text(NORMLESS)
-    yield ["run", "--method", "normless", "--methods-dir", tmp_path / "methods", "--epochs", 3, "--device", "cpu"]
-    from ltbench import registry
-
-    registry._from_folders.pop("normless", None)
+    return ["run", "--method", "normless", "--methods-dir", tmp_path / "methods", "--epochs", 3, "--device", "cpu"]
 
 
 def started(tmp_path, words, *options, before=(), **more):

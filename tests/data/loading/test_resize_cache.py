@@ -189,18 +189,20 @@ def test_an_empty_file_is_no_copy(files, made):
 
 @pytest.mark.usefixtures("singly")
 def test_two_processes_at_once_share_the_work(files, made, monkeypatch):
-    """The second comes in when the first has made three, and is done before the first goes on."""
-    real, sources = resize_cache._make_some, paths(files)
+    """The second comes in when the first has made three and reads the fourth, and is done before it goes on."""
+    decode, sources = resize_cache.read_rgb, paths(files)
 
-    def interrupted(pairs, side):
-        if len(made) == 3:
-            monkeypatch.setattr(resize_cache, "_make_some", real)
+    def interrupted(file):
+        image = decode(file)
+        if len(made) == 4:
+            monkeypatch.setattr(resize_cache, "read_rgb", decode)
             resized(files, SIDE)
-        return real(pairs, side)
+        return image
 
-    monkeypatch.setattr(resize_cache, "_make_some", interrupted)
+    monkeypatch.setattr(resize_cache, "read_rgb", interrupted)
     kept = resized(files, SIDE)
-    assert sorted(made) == sorted(sources)
+    assert sorted(set(made)) == sorted(sources)
+    assert len(made) == len(sources) + 1  # both have read the fourth
     assert all(path.exists() for path in paths(kept))
 
 

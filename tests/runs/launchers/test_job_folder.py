@@ -167,8 +167,12 @@ def test_a_script_quotes_what_has_spaces_and_leaves_out_what_is_off(make_job, tm
     assert "#SBATCH --verbose\n" in text
 
 
-def test_a_sign_of_life_that_cannot_be_written_does_not_end_a_run(make_job, monkeypatch):
+def test_a_sign_of_life_that_cannot_be_written_does_not_end_a_run(make_job, monkeypatch, tmp_path):
     """The child sleeps for a moment in place of a run."""
+    sleeps = tmp_path / "python"
+    sleeps.write_text("#!/bin/sh\nexec sleep 0.5\n")
+    sleeps.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(sleeps))
     monkeypatch.setattr(task, "BETWEEN_BEATS", 0.1)
     one = Task(make_job(), 0)
     write, tried = one.folder.write_state, []
@@ -180,7 +184,6 @@ def test_a_sign_of_life_that_cannot_be_written_does_not_end_a_run(make_job, monk
         write(*words)
 
     monkeypatch.setattr(type(one.folder), "write_state", lambda folder, *words: fails_at_first(*words))
-    monkeypatch.setattr(Task, "_start", lambda self, log: subprocess.Popen(["sleep", "0.5"]))
     assert one.carry_out().state == "done"
     assert len(tried) > 3
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from ltbench import registry
 from ltbench.results.store import read
 from ltbench.runs.launchers.job_folder import JobFolder, job_folders
 from ltbench.runs.monitor.heartbeat import Heartbeat
@@ -54,7 +53,6 @@ TIMED_OUT, KILLED, CANCELLED, PLAIN, SCRIPT = range(5)
 @pytest.fixture
 def paced(tmp_path, monkeypatch):
     """The method, slow in every lane; gives its folder."""
-    monkeypatch.setattr(registry, "_from_folders", {})
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     folder = tmp_path / "methods"
     folder.mkdir()
