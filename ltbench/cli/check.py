@@ -1,4 +1,4 @@
-"""ltbench check: the conformance suite for a method file."""
+"""ltbench check: the conformance checks for a method file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from ltbench.cli.output import echo, getting_ready
 
 
 def check(file: Annotated[Path, typer.Argument(help="Method file, e.g. my_method.py")]) -> None:
-    """Run the conformance suite on a method file.
+    """Run the conformance checks on a method file.
 
     It checks determinism, resuming, gradients and shapes. A TOML file beside it, with what is published about the
     method, is checked, too.

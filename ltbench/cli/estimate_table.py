@@ -9,7 +9,7 @@ from ltbench.cli.console import console, print_text
 from ltbench.config import Recipe, ResolvedRun, RunConfig
 from ltbench.report.collection import Collection
 from ltbench.results.provenance import hardware
-from ltbench.runs.estimate import Estimate
+from ltbench.runs.estimate import TimeEstimate
 
 _HEADER = {
     "processes": "right",
@@ -25,7 +25,7 @@ _HEADER = {
 """Column -> its alignment."""
 
 
-def show_estimate(found: Estimate, stored: Collection) -> None:
+def show_estimate(found: TimeEstimate, stored: Collection) -> None:
     """Print how long a run is expected to take, and what the estimate rests on and leaves out.
 
     Args:
@@ -53,7 +53,7 @@ def show_estimate(found: Estimate, stored: Collection) -> None:
         show_estimate(base, stored)
 
 
-def _answer(found: Estimate, stored: Collection) -> str:
+def _answer(found: TimeEstimate, stored: Collection) -> str:
     """How long a run takes, in a line for this machine and for each GPU on which its rate was measured."""
     device = "GPU" if found.device.type == "cuda" else "CPU"
     counts = [one.processes for one in found.processes]
@@ -96,7 +96,7 @@ def _step(config: RunConfig) -> dict[str, Any]:
     return {**config.model_dump(include=names), "batch_size": batch}
 
 
-def _setup(found: Estimate) -> str:
+def _setup(found: TimeEstimate) -> str:
     """What would be trained, and on which machine steps were timed; rich's markup."""
     config, recipe, sizes = found.run.config, found.run.recipe, found.sizes
     about = hardware(found.device)
@@ -110,7 +110,7 @@ def _setup(found: Estimate) -> str:
     )
 
 
-def _rows(found: Estimate) -> list[tuple[str, ...]]:
+def _rows(found: TimeEstimate) -> list[tuple[str, ...]]:
     """A row for each number of processes and each stage."""
     rows: list[tuple[str, ...]] = []
     for one in found.processes:
@@ -133,7 +133,7 @@ def _rows(found: Estimate) -> list[tuple[str, ...]]:
     return rows
 
 
-def _how(found: Estimate) -> str:
+def _how(found: TimeEstimate) -> str:
     """How steps are carried out, and what the total leaves out."""
     loading = "decoding and augmentation, where they do not keep pace (ltbench bench --only loading measures them)"
     not_timed = [loading if found.sizes.streamed else "augmentation"]

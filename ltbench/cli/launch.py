@@ -96,7 +96,7 @@ def launch(
         )
     else:
         for array in _submitted(job, table):
-            echo(f"{len(array.tasks)} run{'s' * (len(array.tasks) != 1)} submitted as SLURM job {array.job}")
+            echo(f"{len(array.tasks)} run{'s' * (len(array.tasks) != 1)} submitted as SLURM job {array.scheduler_id}")
         echo(f"job folder: {job.path}")
     echo_stderr(f"next: {printable_name(shlex.join(['ltbench', 'watch', '--jobs', str(jobs)]))}")
 

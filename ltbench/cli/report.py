@@ -113,12 +113,12 @@ def report(
         terminal = style == "text" and output is None and sys.stdout.isatty()
         lacking: list[Block] = []
         if suite is not None:
-            from ltbench.cli.suite_cells import missing_sentence, missing_table, suite_runs
-            from ltbench.runs.suite import cells, of_suite
+            from ltbench.cli.suite_settings import missing_sentence, missing_table, suite_runs
+            from ltbench.runs.suite import of_suite, suite_settings
 
             described = suite_runs(suite)
             read = collected()
-            found = cells(described, list(read.results.values()))
+            found = suite_settings(described, list(read.results.values()))
             read = of_runs(read, of_suite(described, read.results))
             lacking = [missing_table(suite, found, folders)]
             if style not in ("text", "md"):
@@ -128,7 +128,7 @@ def report(
         missing = left_out(read)
         for message in messages(missing):
             echo_stderr(f"left out: {message}")
-        if lacking and style in ("text", "md") and not any(cell.done for cell in found):
+        if lacking and style in ("text", "md") and not any(setting.done for setting in found):
             write_output(_rendered(lacking, style, title, terminal=False), output)
             return
         methods = method.split(",") if method else []

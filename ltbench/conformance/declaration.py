@@ -1,7 +1,7 @@
 """Checks of what a method's class declares: its docstring, hyper-parameters, search space, and what its stages see."""
 
 from ltbench.config import canonical_json
-from ltbench.conformance.suite import check
+from ltbench.conformance.checks import check
 from ltbench.conformance.tiny_task import RECIPE, Subject
 from ltbench.method import Choice
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from ltbench import rng
-from ltbench.conformance.suite import check
+from ltbench.conformance.checks import check
 from ltbench.conformance.tiny_task import COUNTS, Subject
 from ltbench.method import Method
 from ltbench.training.micro_batches import select

@@ -3,7 +3,7 @@
 import torch
 
 from ltbench.config import RunConfig
-from ltbench.conformance.suite import check
+from ltbench.conformance.checks import check
 from ltbench.conformance.tiny_task import COUNTS, Subject, assert_equal, state
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ltbench.conformance.suite import check
+from ltbench.conformance.checks import check
 from ltbench.conformance.tiny_task import RECIPE, Subject, assert_equal, state
 from ltbench.method import Method
 

@@ -166,7 +166,7 @@ def read_paper(file: Path, hyperparameters: type[MethodConfig]) -> Paper:
     known = recipes.tables("standard")
     for table in recipe:
         if table not in known:
-            raise unknown("kind of data", table, known, where=f"{file}, [recipe.{table}]")
+            raise unknown("recipe table", table, known, where=f"{file}, [recipe.{table}]")
     own = {table: recipes.paper_recipe(recipe, table, where=f"{file}, [recipe.{table}]") for table in recipe}
     variants = content.pop("variant", [])
     if not isinstance(variants, list) or not all(isinstance(one, dict) for one in variants):

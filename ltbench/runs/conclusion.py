@@ -20,7 +20,7 @@ from ltbench.runs.search_settings import SearchSettings
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchResult:
     """What a search found."""
 
     best_file: Path
@@ -74,7 +74,7 @@ def conclude(
     space: Mapping[str, Range | Choice],
     settings: SearchSettings,
     folder: Path,
-) -> Search:
+) -> SearchResult:
     """Write best.toml from all finished trials, and of several objectives front/NUMBER.toml for each of the front.
 
     Args:
@@ -130,7 +130,7 @@ def conclude(
     for left in {*(folder / "front").glob("*.toml")} - files.keys():  # later trials have beaten it
         left.unlink(missing_ok=True)  # another worker may have removed it
     config = base.replace(validation=False, hyperparameters=best[0].user_attrs["hyperparameters"], seed=0)
-    return Search(
+    return SearchResult(
         folder / "best.toml",
         config,
         figures(best[0], settings)["macro"],

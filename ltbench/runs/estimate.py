@@ -54,7 +54,7 @@ class EncodingTime:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class TimeEstimate:
     """What a run is expected to take; the runs that it starts from are not in it."""
 
     run: ResolvedRun
@@ -71,7 +71,7 @@ class Estimate:
     """Whether each of several processes gets all pixels of a batch and mixes or changes them."""
     gathers_across_processes: bool
     """Whether the loss takes in the images of other processes."""
-    starts_from: "tuple[Estimate, ...]"
+    starts_from: "tuple[TimeEstimate, ...]"
     encoding: EncodingTime | None = None
     """None: the whole network is trained."""
 
@@ -88,7 +88,9 @@ class Estimate:
         return 4 * self.parameters
 
 
-def estimate(config: RunConfig, options: RunOptions, *, processes: Sequence[int] = (1,), rounds: int = 3) -> Estimate:
+def estimate(
+    config: RunConfig, options: RunOptions, *, processes: Sequence[int] = (1,), rounds: int = 3
+) -> TimeEstimate:
     """Time the steps of a run on random images.
 
     Where a step is heavy for a CPU, two of few images are timed, and time and memory are taken to grow linearly from
@@ -125,7 +127,7 @@ def estimate(config: RunConfig, options: RunOptions, *, processes: Sequence[int]
     with _explained(config.method, "evaluation", LESS_FOR_EVALUATION):
         built = timer.build()  # not before: a second network would count as memory of the steps
         evaluation_seconds = timer.evaluation_seconds(built)
-    return Estimate(
+    return TimeEstimate(
         run=run,
         sizes=sizes,
         device=timer.device,

@@ -17,7 +17,7 @@ from ltbench.progress import ProgressUpdate
 from ltbench.results.provenance import hardware
 from ltbench.results.schema import Result
 from ltbench.results.store import Store, read
-from ltbench.runs.estimate import Estimate, estimate
+from ltbench.runs.estimate import TimeEstimate, estimate
 from ltbench.runs.last_dataset import LastDataset
 from ltbench.runs.options import RunOptions, for_run
 from ltbench.runs.plan import data_key, plan_run
@@ -117,7 +117,7 @@ class _Times:
             seconds = self._own_seconds(one)
             if seconds is not None and _machine(one.provenance.get("hardware", {})) == here:
                 self._pace.setdefault(_alike(one.config), []).append(seconds / one.config.full_recipe.epochs)
-        self._measured: dict[str, Estimate | None] = {}
+        self._measured: dict[str, TimeEstimate | None] = {}
         self._encoded: set[tuple[str, str]] = set()
         """The frozen features that a run has been charged with."""
 
@@ -175,7 +175,7 @@ class _Times:
         own = found.seconds - sum(base.seconds for base in found.starts_from)
         return RunTime(own - self._shared_encoding(resolved, found), "estimate")
 
-    def _shared_encoding(self, run: ResolvedRun, found: Estimate) -> float:
+    def _shared_encoding(self, run: ResolvedRun, found: TimeEstimate) -> float:
         """Seconds of computing those frozen features of a run that an earlier one computes."""
         if found.encoding is None:
             return 0.0

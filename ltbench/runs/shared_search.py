@@ -28,7 +28,7 @@ from ltbench.files.lock import exclusive
 from ltbench.method import Choice, Range
 from ltbench.progress import LOADING, ProgressUpdate
 from ltbench.results.schema import Result
-from ltbench.runs.conclusion import Search, conclude, finished_trials
+from ltbench.runs.conclusion import SearchResult, conclude, finished_trials
 from ltbench.runs.options import RunOptions, for_run
 from ltbench.runs.pruning import Pruning, pruning_for
 from ltbench.runs.resolve import search_space
@@ -60,7 +60,7 @@ def tune_shared(
     also: Collection[str] = (),
     settings: SearchSettings = USUAL,
     space: Mapping[str, Range | Choice] | None = None,
-) -> Search:
+) -> SearchResult:
     """Carry out trials of a search as one of its workers, until none is left.
 
     Args:
@@ -87,7 +87,7 @@ def tune_shared(
     with open_storage(url) as storage:
         study, is_new = _study(storage, identity)
         on_begin(finished_trials(study))
-        worker = _Worker(study, identity, trials, options, patience=0.0 if is_new else random.uniform(*PATIENCE))
+        worker = _SearchWorker(study, identity, trials, options, patience=0.0 if is_new else random.uniform(*PATIENCE))
         for position, trial in enumerate(worker.trials()):
             if worker.carry_out(trial, position):
                 on_trial(study.get_trials(deepcopy=False)[trial.number])
@@ -173,7 +173,7 @@ def _study(storage: BaseStorage, identity: SearchIdentity) -> tuple[optuna.Study
     return study, True
 
 
-class _Worker:
+class _SearchWorker:
     """One of the workers of a search.
 
     Args:

@@ -83,7 +83,7 @@ def done_keys(stored: Iterable[Result]) -> set[str]:
 
 
 @dataclass(frozen=True)
-class Cell:
+class SuiteSetting:
     """The runs of a suite that differ in their seed only, and what is stored of them."""
 
     config: RunConfig
@@ -100,7 +100,7 @@ class Cell:
         return [seed for seed in self.seeds if seed not in self.done]
 
 
-def cells(configs: Sequence[RunConfig], stored: Iterable[Result]) -> list[Cell]:
+def suite_settings(configs: Sequence[RunConfig], stored: Iterable[Result]) -> list[SuiteSetting]:
     """What is stored of each setting of a suite, known by their settings.
 
     Args:
@@ -121,15 +121,17 @@ def cells(configs: Sequence[RunConfig], stored: Iterable[Result]) -> list[Cell]:
     grouped: dict[str, list[RunConfig]] = {}
     for config in configs:
         grouped.setdefault(_without_seed(config), []).append(config)
-    return [_cell(same, by_key) for same in grouped.values()]
+    return [_stored_seeds(same, by_key) for same in grouped.values()]
 
 
-def _cell(configs: Sequence[RunConfig], by_key: Callable[[frozenset[str]], Mapping[str, Result]]) -> Cell:
+def _stored_seeds(
+    configs: Sequence[RunConfig], by_key: Callable[[frozenset[str]], Mapping[str, Result]]
+) -> SuiteSetting:
     unstated = _unstated(configs[0])
     results = {config.seed: by_key(unstated).get(described_key(config, unstated)) for config in configs}
     done = [seed for seed, one in results.items() if one is not None and one.status == "done" and one.test is not None]
     failed = {seed: one.reason or "" for seed, one in results.items() if one is not None and one.status == "failed"}
-    return Cell(configs[0], tuple(results), tuple(done), failed)
+    return SuiteSetting(configs[0], tuple(results), tuple(done), failed)
 
 
 def of_suite(configs: Sequence[RunConfig], stored: Mapping[str, Result]) -> list[str]:

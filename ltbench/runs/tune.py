@@ -26,7 +26,7 @@ from ltbench.method.search_space import described, distribution
 from ltbench.progress import LOADING, ProgressUpdate
 from ltbench.results.records import ValidationRecord
 from ltbench.results.schema import Result
-from ltbench.runs.conclusion import Search, conclude, finished_trials, rounded
+from ltbench.runs.conclusion import SearchResult, conclude, finished_trials, rounded
 from ltbench.runs.launchers.local import run_in_order
 from ltbench.runs.options import RunOptions, for_run
 from ltbench.runs.plan import fingerprint
@@ -48,7 +48,7 @@ def tune(
     also: Sequence[str] = (),
     settings: SearchSettings = USUAL,
     space: Mapping[str, Range | Choice] | None = None,
-) -> Search:
+) -> SearchResult:
     """Search a method's space; a search that was stopped or killed resumes, and ends as if it were not.
 
     Each trial is a run with a validation part; the test set is not looked at. ECE is recorded with every trial.

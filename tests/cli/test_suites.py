@@ -36,10 +36,10 @@ def test_a_dry_run_prints_a_line_for_each_run_and_writes_nothing(cli, suite, tmp
 def test_what_is_missing_is_said_and_filled(cli, suite, tmp_path):
     empty = cli("report", "--suite", suite)
     assert empty.code == 0, empty.err
-    assert "2 of 2 cells lack 4 of 4 runs" in empty.out
+    assert "2 of 2 settings lack 4 of 4 runs" in empty.out
     cli("run", "--suite", suite, "--method", "ce", "--seeds", "1", "--device", "cpu")
     half = cli("report", "--suite", suite)
-    assert "two.toml: 2 of 2 cells lack 3 of 4 runs." in half.out
+    assert "two.toml: 2 of 2 settings lack 3 of 4 runs." in half.out
     rows = [line.split() for line in half.out.splitlines() if re.match(r" (ce|balanced_softmax) +(none|\d)", line)]
     assert rows == [["ce", "1", "0"], ["balanced_softmax", "none", "0-1"]]
     [command] = re.findall(r"^ +(ltbench run --suite .*)$", half.out, re.MULTILINE)
@@ -47,7 +47,7 @@ def test_what_is_missing_is_said_and_filled(cli, suite, tmp_path):
     assert filled.code == 0, filled.err
     assert "1 stored, 3 left" in filled.err
     assert filled.out.count("digits-lt, seed") == 3
-    assert "all 2 cells are complete" in cli("report", "--suite", suite).out
+    assert "all 2 settings are complete" in cli("report", "--suite", suite).out
     again = cli("run", "--suite", suite)
     assert (again.code, again.out) == (0, "")
     assert "4 runs: 4 stored, none left" in again.err
@@ -61,7 +61,7 @@ def test_a_report_of_a_suite_leaves_other_runs_out(cli, suite):
     assert "BalPoE" in cli("report").out
     shown = cli("report", "--suite", suite, "--format", "csv")
     assert "BalPoE" not in shown.out
-    assert "all 2 cells are complete" in shown.err
+    assert "all 2 settings are complete" in shown.err
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_report_of_a_suite_leaves_other_runs_out(cli, suite):
         (("report", "--suite", "smok"), "did you mean smoke?"),
         (("run", "--suite", "none.toml"), "none.toml"),
         (("run", "--suite", "smoke", "--config", "x.toml"), "give one of the two"),
-        (("report", "--suite", "smoke", "--format", "csv"), "smoke: 4 of 4 cells lack 8 of 8 runs."),
+        (("report", "--suite", "smoke", "--format", "csv"), "smoke: 4 of 4 settings lack 8 of 8 runs."),
     ],
 )
 def test_bad_suites_are_refused(cli, words, message):

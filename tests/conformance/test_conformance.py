@@ -1,4 +1,4 @@
-"""Proof that each check of the conformance suite can fail; what it says of our methods is in test_every_method.py."""
+"""Proof that each conformance check can fail; what it says of our methods is in test_every_method.py."""
 
 import dataclasses
 import random

@@ -341,8 +341,8 @@ def test_a_second_ctrl_c_ends_at_once(cli, own_methods, forked_workers):
 
 
 def test_an_error_that_a_worker_meets_arrives_whole(tmp_path):
-    job = worker.Job(0, RunConfig(method="ce"))
-    kind, error = worker.carry_out(job, RunOptions(out=tmp_path, device="cuda:99"), [])
+    assigned = worker.AssignedRun(0, RunConfig(method="ce"))
+    kind, error = worker.carry_out(assigned, RunOptions(out=tmp_path, device="cuda:99"), [])
     arrived = pickle.loads(pickle.dumps(error))
     assert (kind, type(arrived)) == ("error", LtbenchError)
     assert str(arrived).splitlines()[:2] == ["device 'cuda:99' is not there", "  where: --device"]
@@ -350,7 +350,7 @@ def test_an_error_that_a_worker_meets_arrives_whole(tmp_path):
 
 def test_a_fault_of_ours_arrives_with_its_traceback(tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "run_or_recall", None)
-    kind, error = worker.carry_out(worker.Job(0, RunConfig()), RunOptions(out=tmp_path), [])
+    kind, error = worker.carry_out(worker.AssignedRun(0, RunConfig()), RunOptions(out=tmp_path), [])
     assert kind == "error"
     assert "'NoneType' object is not callable" in str(pickle.loads(pickle.dumps(error)))
     assert "in carry_out" in str(error)

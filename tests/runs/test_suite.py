@@ -13,7 +13,15 @@ from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import plan_run
 from ltbench.runs.resolve import resolve
 from ltbench.runs.run_list import expand, read_runs
-from ltbench.runs.suite import cells, described_key, distinct, of_suite, suite_file, suite_names, suite_summary
+from ltbench.runs.suite import (
+    described_key,
+    distinct,
+    of_suite,
+    suite_file,
+    suite_names,
+    suite_settings,
+    suite_summary,
+)
 
 RUNS = {
     "cifar100-lt": 3 * (13 + 3 + 1) * 5,
@@ -152,7 +160,7 @@ def test_cells_say_which_seeds_are_done_missing_and_failed(store):
         store(configs[3].replace(hyperparameters={"mixup": 0.0}), run_id="a" * 12),
         store(configs[4].replace(epochs=3), run_id="b" * 12),
     ]
-    ce, balpoe = cells(configs, stored)
+    ce, balpoe = suite_settings(configs, stored)
     assert (ce.config.method, ce.done, ce.missing, ce.failed) == ("ce", (0,), [1, 2], {1: "the loss is not finite"})
     assert (balpoe.done, balpoe.missing, balpoe.failed) == ((), [0, 1, 2], {})
     assert of_suite(configs, {one.run_id: one for one in stored}) == [stored[0].run_id, stored[1].run_id]
@@ -160,10 +168,10 @@ def test_cells_say_which_seeds_are_done_missing_and_failed(store):
 
 def test_a_default_that_is_written_out_is_the_same_cell(store):
     stored = store(CIFAR.replace(method="balpoe"))
-    [cell] = cells(
+    [setting] = suite_settings(
         [CIFAR.replace(method="balpoe", hyperparameters={"mixup": 0.4}, backbone="cifar_resnet32")], [stored]
     )
-    assert cell.done == (0,)
+    assert setting.done == (0,)
 
 
 def test_runs_with_weights_are_found_without_them(make_result):
@@ -172,8 +180,8 @@ def test_runs_with_weights_are_found_without_them(make_result):
     stored = make_result().model_copy(
         update={"config": filled.replace(pretrained=False, weights="0" * 64, image_size=176)}
     )
-    assert cells([described], [stored])[0].done == (0,)
-    assert cells([described.replace(train="all")], [stored])[0].done == ()
+    assert suite_settings([described], [stored])[0].done == (0,)
+    assert suite_settings([described.replace(train="all")], [stored])[0].done == ()
 
 
 def test_a_suite_of_frozen_features_is_found_under_any_network_that_it_leaves_open(make_result):
@@ -181,9 +189,9 @@ def test_a_suite_of_frozen_features_is_found_under_any_network_that_it_leaves_op
     given = described.replace(backbone="resnet50", pretrained=True)
     filled = resolve(given, find_weights=False).config.replace(pretrained=False, weights="0" * 64, image_size=176)
     stored = make_result().model_copy(update={"config": filled})
-    assert cells([described], [stored])[0].done == (0,)
+    assert suite_settings([described], [stored])[0].done == (0,)
     assert of_suite([described], {stored.run_id: stored}) == [stored.run_id]
-    assert cells([given.replace(backbone="resnet18")], [stored])[0].done == ()
+    assert suite_settings([given.replace(backbone="resnet18")], [stored])[0].done == ()
 
 
 def test_an_image_size_that_a_suite_states_is_part_of_its_runs(make_result):
@@ -192,22 +200,22 @@ def test_an_image_size_that_a_suite_states_is_part_of_its_runs(make_result):
     )
     filled = resolve(described, find_weights=False).config.replace(pretrained=False, weights="0" * 64)
     stored = make_result().model_copy(update={"config": filled})
-    assert cells([described], [stored])[0].done == (0,)
+    assert suite_settings([described], [stored])[0].done == (0,)
     other = make_result().model_copy(update={"config": filled.replace(image_size=224)})
-    assert cells([described], [other])[0].done == ()
+    assert suite_settings([described], [other])[0].done == ()
     assert of_suite([described], {other.run_id: other}) == []
 
 
 def test_runs_with_a_recipe_of_their_own_are_found(store):
     described = CIFAR.replace(recipe={"name": "mine", "epochs": 3})
-    assert cells([described], [store(described)])[0].done == (0,)
+    assert suite_settings([described], [store(described)])[0].done == (0,)
 
 
 def test_runs_with_a_table_of_labels_are_found_without_it(make_result):
     described = RunConfig(method="ce", dataset="folder-lt", labels="labels.csv", label_columns="path,label")
     filled = resolve(described).config
     stored = make_result().model_copy(update={"config": filled.replace(labels=None, label_columns=None)})
-    assert cells([described], [stored])[0].done == (0,)
+    assert suite_settings([described], [stored])[0].done == (0,)
 
 
 @pytest.fixture

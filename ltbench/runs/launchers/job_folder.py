@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from ltbench.config import Frozen, RunConfig
 from ltbench.errors import LtbenchError
@@ -55,7 +55,10 @@ class TaskState(Frozen):
 class Array(Frozen):
     """Tasks that were submitted together."""
 
-    job: str
+    model_config = ConfigDict(populate_by_name=True)
+
+    scheduler_id: str = Field(validation_alias="job", serialization_alias="job")
+    """What the scheduler calls the array, e.g. "17"."""
     tasks: list[int]
     """The number of each, in the order of the array."""
 
@@ -83,7 +86,7 @@ class TaskOptions(Frozen):
         return [*folders, *own, "--device", self.device, *self.words]
 
 
-class Job(Frozen):
+class JobDescription(Frozen):
     """What is to be carried out, and how."""
 
     name: str
@@ -112,7 +115,7 @@ class JobFolder:
     def __init__(self, path: Path) -> None:
         self.path = Path(path).absolute()
         try:
-            self.job = Job.model_validate_json(read_small(self.path / "job.json", largest=_LARGEST))
+            self.description = JobDescription.model_validate_json(read_small(self.path / "job.json", largest=_LARGEST))
         except ValidationError:
             raise LtbenchError("not a job folder of this version of ltbench", where=self.path) from None
 
@@ -122,8 +125,8 @@ class JobFolder:
         Raises:
             LtbenchError: if there is no such task.
         """
-        if not 0 <= number < len(self.job.tasks):
-            last = len(self.job.tasks) - 1
+        if not 0 <= number < len(self.description.tasks):
+            last = len(self.description.tasks) - 1
             raise LtbenchError(f"there is no task {number}", where=self.path, hint=f"give a number from 0 to {last}")
         return self.path / "tasks" / f"{number:04}.toml"
 
@@ -156,7 +159,7 @@ class JobFolder:
 
     def write_arrays(self, arrays: Sequence[Array]) -> None:
         """Note which arrays carry out the tasks."""
-        write_text(self.path / "slurm.json", Arrays(arrays=list(arrays)).model_dump_json())
+        write_text(self.path / "slurm.json", Arrays(arrays=list(arrays)).model_dump_json(by_alias=True))
 
 
 def create(
@@ -189,7 +192,7 @@ def create(
     write_text(path / "environment.json", _environment())
     for below in ("logs", "state"):
         (path / below).mkdir()
-    job = Job(
+    description = JobDescription(
         name=path.name,
         created=datetime.now(UTC),
         host=socket.gethostname(),
@@ -199,7 +202,7 @@ def create(
         max_requeues=max_requeues if isinstance(max_requeues, int) else list(max_requeues),
         tasks=list(tasks),
     )
-    write_text(path / "job.json", job.model_dump_json(indent=1) + "\n")
+    write_text(path / "job.json", description.model_dump_json(indent=1) + "\n")
     return JobFolder(path)
 
 
@@ -211,7 +214,7 @@ def job_folders(folder: Path) -> list[JobFolder]:
             found.append(JobFolder(path.parent))
         except LtbenchError:
             continue
-    return sorted(found, key=lambda one: one.job.created)
+    return sorted(found, key=lambda one: one.description.created)
 
 
 def _new_folder(folder: Path, name: str) -> Path:

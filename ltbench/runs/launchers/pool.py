@@ -19,7 +19,7 @@ from ltbench.data.loading.from_files import cores
 from ltbench.errors import LtbenchError
 from ltbench.progress import LOADING, ProgressUpdate, silent
 from ltbench.results.schema import Result
-from ltbench.runs.launchers.worker import Job, work_through
+from ltbench.runs.launchers.worker import AssignedRun, work_through
 from ltbench.runs.options import RunOptions
 
 if TYPE_CHECKING:
@@ -31,20 +31,20 @@ LIVENESS_CHECK = 1.0
 
 @dataclass(eq=False)
 class Worker:
-    """A worker process and the job that it has."""
+    """A worker process and the run that it carries out."""
 
     process: BaseProcess
     pipe: Connection
     gpu: str | None = None
     """The device that it sees alone; None: all of them."""
-    job: Job | None = None
+    assigned: AssignedRun | None = None
     up: bool = False
     """Whether it has got through its imports."""
 
-    def send(self, job: Job | None) -> None:
-        """Give it a job; None asks it to stop."""
+    def send(self, assigned: AssignedRun | None) -> None:
+        """Give it a run; None asks it to stop."""
         with suppress(OSError):  # it has died: receive() will tell
-            self.pipe.send(job)
+            self.pipe.send(assigned)
 
     def receive(self) -> tuple[str, Any]:
         """The kind and the content of its next message; "died" if it can send none."""
@@ -85,18 +85,18 @@ class WorkerPool:
     @property
     def free(self) -> int:
         """How many runs can be started now."""
-        return self.count - sum(worker.job is not None for worker in self.workers)
+        return self.count - sum(worker.assigned is not None for worker in self.workers)
 
     def start(self, position: int, config: RunConfig, pruning: "Pruning | None" = None) -> None:
         """Have a run carried out, which ``pruning`` may end early."""
         self.listener(ProgressUpdate(LOADING, 0.0, run=position))
-        self._start(Job(position, config, pruning=pruning))
+        self._start(AssignedRun(position, config, pruning=pruning))
 
-    def _start(self, job: Job) -> None:
-        idle = [worker for worker in self.workers if worker.job is None]
+    def _start(self, assigned: AssignedRun) -> None:
+        idle = [worker for worker in self.workers if worker.assigned is None]
         worker = idle[0] if idle else self._new_worker()
-        worker.job = job
-        worker.send(job)
+        worker.assigned = assigned
+        worker.send(assigned)
 
     def _new_worker(self) -> Worker:
         threads = max(1, cores() // self.count)
@@ -130,14 +130,14 @@ class WorkerPool:
                     warnings.warn(message, category, stacklevel=2)
                 elif kind == "error" and not isinstance(content, LtbenchError):
                     raise content
-                elif worker.job is not None and kind == "error":
-                    position, worker.job = worker.job.position, None
+                elif worker.assigned is not None and kind == "error":
+                    position, worker.assigned = worker.assigned.position, None
                     self.listener(ProgressUpdate("", 1.0, run=position))
                     return position, content, False
-                elif worker.job is not None and kind == "progress":
-                    self.listener(replace(content, run=worker.job.position))
-                elif worker.job is not None and kind == "result":
-                    position, worker.job = worker.job.position, None
+                elif worker.assigned is not None and kind == "progress":
+                    self.listener(replace(content, run=worker.assigned.position))
+                elif worker.assigned is not None and kind == "result":
+                    position, worker.assigned = worker.assigned.position, None
                     self.listener(ProgressUpdate("", 1.0, run=position))
                     return position, *content
 
@@ -146,21 +146,21 @@ class WorkerPool:
         self.workers.remove(dead)
         dead.process.join()
         dead.pipe.close()
-        if dead.job is None:
+        if dead.assigned is None:
             return
         reason = dead.cause_of_death()
-        if dead.job.lost is not None:
-            config = dead.job.config
+        if dead.assigned.lost is not None:
+            config = dead.assigned.config
             raise LtbenchError(
                 f"the {config.method} run with seed {config.seed} died twice: {reason}",
                 where="--parallel",
                 hint="run fewer at once; runs that were stopped go on from their last checkpoint",
             )
-        self._start(replace(dead.job, lost=reason))
+        self._start(replace(dead.assigned, lost=reason))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
-            busy = [worker for worker in self.workers if worker.job is not None and worker.up]
+            busy = [worker for worker in self.workers if worker.assigned is not None and worker.up]
             for worker in busy:
                 worker.send(None)
             while busy:  # reading on, because a worker that cannot send cannot stop

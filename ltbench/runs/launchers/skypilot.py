@@ -82,7 +82,7 @@ def task_file(job: JobFolder, resources: CloudResources) -> str:
     asked = resources.model_dump(exclude_none=True, include={"accelerators", "cpus", "memory", "disk_size", "infra"})
     machine = {**asked, "use_spot": resources.use_spot, "job_recovery": {"max_restarts_on_errors": 0}}
     mounts: dict[str, object] = {f"{JOB}/tasks": str(job.path / "tasks")}
-    methods = job.job.options.methods_dir
+    methods = job.description.options.methods_dir
     if methods is not None:
         mounts[f"{JOB}/methods"] = str(methods)
     mounts[OUTPUTS] = {"name": resources.bucket, "mode": "MOUNT"}
@@ -90,8 +90,8 @@ def task_file(job: JobFolder, resources: CloudResources) -> str:
         mounts["/data"] = {"source": resources.data, "mode": "MOUNT"}
     own = f" --methods-dir {JOB}/methods" if methods is not None else ""
     data = "/data" if resources.data is not None else f"{JOB}/data"
-    device = job.job.options.device
-    words = shlex.join([*(["--device", device] if device != "auto" else []), *job.job.options.words])
+    device = job.description.options.device
+    words = shlex.join([*(["--device", device] if device != "auto" else []), *job.description.options.words])
     run = [
         f"export LTBENCH_CACHE={OUTPUTS}/cache",
         "code=0",
@@ -104,7 +104,7 @@ def task_file(job: JobFolder, resources: CloudResources) -> str:
         "# Submit with: sky jobs launch THIS_FILE",
         "# A machine that is taken away is replaced by another, which skips the runs that are done and resumes the one",
         "# that was under way: results and checkpoints lie in the bucket.",
-        f"name: {json.dumps(job.job.name)}",
+        f"name: {json.dumps(job.description.name)}",
         f"resources: {json.dumps(machine)}",
         f"file_mounts: {json.dumps(mounts)}",
         *_block("setup", resources.setup),

@@ -163,10 +163,10 @@ def submit(job: JobFolder, table: ResourceTable) -> list[Array]:
     import submitit
 
     arrays: list[Array] = []
-    for resources, numbers in table.groups(job.job.tasks):
+    for resources, numbers in table.groups(job.description.tasks):
         executor = submitit.SlurmExecutor(job.path / "submitit", max_num_timeout=resources.max_requeues)
         executor.update_parameters(
-            job_name=f"ltbench-{job.job.name}",
+            job_name=f"ltbench-{job.description.name}",
             array_parallelism=resources.max_running,
             signal_delay_s=resources.signal_before,
             setup=resources.setup or None,
@@ -183,7 +183,7 @@ def submit(job: JobFolder, table: ResourceTable) -> list[Array]:
             raise LtbenchError(
                 f"SLURM refuses the array: {_last_line(error)}", where=job.path, hint="see --resources, and sinfo"
             ) from None
-        arrays.append(Array(job=submitted[0].job_id.partition("_")[0], tasks=numbers))
+        arrays.append(Array(scheduler_id=submitted[0].job_id.partition("_")[0], tasks=numbers))
         job.write_arrays(arrays)
     return arrays
 
@@ -209,7 +209,7 @@ def write_scripts(job: JobFolder, table: ResourceTable) -> list[Path]:
         Their paths.
     """
     written = []
-    for position, (resources, numbers) in enumerate(table.groups(job.job.tasks)):
+    for position, (resources, numbers) in enumerate(table.groups(job.description.tasks)):
         path = job.path / ("array.sh" if position == 0 else f"array-{position}.sh")
         write_text(path, array_script(job, resources, numbers))
         path.chmod(0o755)
@@ -226,7 +226,7 @@ def array_script(job: JobFolder, resources: Resources, numbers: Sequence[int]) -
         numbers: of the tasks.
     """
     options: dict[str, object] = {
-        "job-name": f"ltbench-{job.job.name}",
+        "job-name": f"ltbench-{job.description.name}",
         "array": f"0-{len(numbers) - 1}%{resources.max_running}",
         **{name.replace("_", "-"): value for name, value in _asked(resources).items()},
         "signal": f"B:USR1@{resources.signal_before}",

@@ -92,7 +92,7 @@ class Task:
         stopped = self._note("interrupted", "it was stopped")  # first: SLURM may end this process any moment
         if not self._requeue and not slurm_goes_on():
             return stopped
-        limits = self.folder.job.max_requeues
+        limits = self.folder.description.max_requeues
         most = limits if isinstance(limits, int) else limits[self.number]
         if self.attempt > most:
             return self._note("failed", f"it was requeued {most} times and has not ended")
@@ -116,7 +116,7 @@ class Task:
         self._note("requeued")
 
     def _start(self, log: IO[bytes]) -> "subprocess.Popen[bytes]":
-        job = self.folder.job
+        job = self.folder.description
         words = [sys.executable, "-m", "ltbench", "run", "--config", str(self.settings), *job.options.command_line()]
         environment = {**os.environ, "LTBENCH_CACHE": str(job.cache)}
         cpus = os.environ.get("SLURM_CPUS_PER_TASK")
@@ -156,8 +156,8 @@ class Task:
     def _record_death(self, number: int) -> str:
         """Store the run as failed whose process was killed; gives the reason."""
         reason = f"its process was killed by signal {number}{' (out of memory?)' if number == signal.SIGKILL else ''}"
-        os.environ["LTBENCH_CACHE"] = str(self.folder.job.cache)
-        record_death(self.settings, self.folder.job.options, reason)
+        os.environ["LTBENCH_CACHE"] = str(self.folder.description.cache)
+        record_death(self.settings, self.folder.description.options, reason)
         return reason
 
 

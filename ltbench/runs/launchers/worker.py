@@ -42,8 +42,8 @@ BETWEEN_REPORTS = 0.1
 
 
 @dataclass(frozen=True)
-class Job:
-    """A run and its position in the sweep."""
+class AssignedRun:
+    """A run that a worker carries out, and its position in the sweep."""
 
     position: int
     config: RunConfig
@@ -54,43 +54,43 @@ class Job:
 
 
 def work_through(pipe: Connection, options: RunOptions, threads: int, method_files: Sequence[Path]) -> None:
-    """Carry out jobs from the pipe, one after the other, until asked to stop."""
+    """Carry out runs from the pipe, one after the other, until asked to stop."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
     torch.set_num_threads(threads)
-    jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(pipe, jobs), daemon=True).start()
+    runs: queue.SimpleQueue[AssignedRun | None] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(pipe, runs), daemon=True).start()
     warnings.showwarning = _show_warning(pipe, warnings.showwarning)
     workers = threads if options.workers is None else options.workers
     options = replace(options, listener=_report_progress(pipe), workers=workers, last_dataset=LastDataset())
     with suppress(KeyboardInterrupt):
         _send(pipe, "up")
-        while (job := jobs.get()) is not None:
-            _send(pipe, *carry_out(job, options, method_files))
+        while (assigned := runs.get()) is not None:
+            _send(pipe, *carry_out(assigned, options, method_files))
     _send(pipe, "stopped")  # the parent need not wait for the interpreter to clean up
 
 
-def _listen(pipe: Connection, jobs: "queue.SimpleQueue[Job | None]") -> None:
-    """Take jobs and requests to stop from the parent; stop when it is gone."""
+def _listen(pipe: Connection, runs: "queue.SimpleQueue[AssignedRun | None]") -> None:
+    """Take runs and requests to stop from the parent; stop when it is gone."""
     with suppress(EOFError, OSError):
         while True:
-            job = pipe.recv()
-            jobs.put(job)  # None ends a worker that has just become idle, which an interrupt would not wake
-            if job is None:
+            assigned = pipe.recv()
+            runs.put(assigned)  # None ends a worker that has just become idle, which an interrupt would not wake
+            if assigned is None:
                 interrupt_main(signal.SIGINT)
-    jobs.put(None)
+    runs.put(None)
     interrupt_main(signal.SIGINT)
     time.sleep(GRACE)
     os._exit(1)
 
 
-def carry_out(job: Job, options: RunOptions, method_files: Sequence[Path]) -> tuple[str, Any]:
-    """Carry out a job: the kind of the message for the parent, and its content."""
+def carry_out(assigned: AssignedRun, options: RunOptions, method_files: Sequence[Path]) -> tuple[str, Any]:
+    """Carry out a run: the kind of the message for the parent, and its content."""
     try:
         for file in method_files:
             registry.add_method_file(file)
-        if job.lost is not None:
-            return "result", (record_failure(job.config, options, job.lost), False)
-        return "result", run_or_recall(job.config, replace(options, pruning=job.pruning))
+        if assigned.lost is not None:
+            return "result", (record_failure(assigned.config, options, assigned.lost), False)
+        return "result", run_or_recall(assigned.config, replace(options, pruning=assigned.pruning))
     except LtbenchError as error:
         return "error", error
     except KeyboardInterrupt:

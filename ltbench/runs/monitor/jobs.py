@@ -69,7 +69,7 @@ class WaitingRun:
 
 
 @dataclass(frozen=True)
-class Jobs:
+class RunOverview:
     """All runs at one moment, the latest first."""
 
     waiting: list[WaitingRun] = field(default_factory=list)
@@ -104,15 +104,15 @@ class RunIndex:
         if not any(folder.absolute().is_relative_to(other) for other in self._folders):
             self._folders[folder.absolute()] = _Folder(folder)
 
-    def look(self) -> Jobs:
+    def look(self) -> RunOverview:
         """What there is now."""
         problems: list[str] = []
         running: dict[str, Heartbeat] = {}
         left: dict[str, Heartbeat] = {}
         engines = job_folders(self.jobs) if self.jobs is not None else []
         for engine in engines:
-            self._add(engine.job.options.out)
-        self._caches = list(dict.fromkeys([self.cache, *(engine.job.cache for engine in engines)]))
+            self._add(engine.description.options.out)
+        self._caches = list(dict.fromkeys([self.cache, *(engine.description.cache for engine in engines)]))
         for path in (path for cache in self._caches for path in cache.glob(f"runs/*/{FILE}")):
             try:
                 heartbeat = Heartbeat.model_validate_json(path.read_bytes())
@@ -133,7 +133,7 @@ class RunIndex:
         found = self._sorted(running, left, ended, problems)
         return self._with_tasks(found, engines) if engines else found
 
-    def _with_tasks(self, found: Jobs, engines: Sequence[JobFolder]) -> Jobs:
+    def _with_tasks(self, found: RunOverview, engines: Sequence[JobFolder]) -> RunOverview:
         """Add what engines have not begun or have lost; it takes the place of an earlier attempt."""
         waiting: list[WaitingRun] = []
         failed = list(found.failed)
@@ -146,13 +146,13 @@ class RunIndex:
         if time.monotonic() - self._asked > BETWEEN_QUESTIONS:
             self._queue, self._asked = tasks.queue_states(), time.monotonic()
         for task in tasks.task_states(engines, self._queue):
-            if task.key in running or ended.get(task.key, _LONG_AGO) > task.job.job.created:
+            if task.key in running or ended.get(task.key, _LONG_AGO) > task.job.description.created:
                 continue
             if task.kind in ("waiting", "running"):
                 waiting.append(WaitingRun(task.config, task.at, task.words))
             elif task.kind == "lost" or task.words:
                 failed.append(_failed_task(task))
-            over[task.key] = task.job.job.created
+            over[task.key] = task.job.description.created
         failed = [one for one in failed if not one.run_id or over.get(self._key(one.config), _LONG_AGO) <= one.at]
         failed.sort(key=lambda one: one.at, reverse=True)
         interrupted = [one for one in found.interrupted if self._key(one.config) not in over]
@@ -173,7 +173,7 @@ class RunIndex:
         left: dict[str, Heartbeat],
         ended: dict[str, FinishedRun],
         problems: list[str],
-    ) -> Jobs:
+    ) -> RunOverview:
         stopped: dict[str, InterruptedRun] = {}
         for name, one in ended.items():
             if one.status == "interrupted":
@@ -183,7 +183,7 @@ class RunIndex:
                 stopped[name] = InterruptedRun(beat.config, beat.seen, beat.share, self._saved(name))
         over = [one for name, one in ended.items() if name not in stopped and name not in running]
         over.sort(key=lambda one: one.at, reverse=True)
-        return Jobs(
+        return RunOverview(
             [],
             sorted(running.values(), key=lambda beat: beat.began, reverse=True),
             sorted((one for name, one in stopped.items() if name not in running), key=lambda one: one.at, reverse=True),

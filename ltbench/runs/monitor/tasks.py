@@ -53,7 +53,7 @@ def task_states(jobs: Iterable[JobFolder], queue: QueueStates | None) -> Iterato
     latest: dict[str, TaskStatus] = {}
     for job in jobs:
         ids = _queue_ids(job)
-        for number, described in enumerate(_described(job.path, job.job.created)):
+        for number, described in enumerate(_described(job.path, job.description.created)):
             found = _status(job, number, described, ids.get(number), queue)
             earlier = latest.get(found.run)
             # A script that nobody may have submitted takes no place of what is under way.
@@ -94,9 +94,9 @@ def queue_states() -> QueueStates | None:
 @lru_cache(maxsize=64)
 def _described(path: Path, created: datetime) -> list[tuple[RunConfig, str, str]]:
     """Of each task of a job ``config``, ``key`` and ``run`` of ``TaskStatus``; a job's settings do not change."""
-    job, found = JobFolder(path).job, []
-    for config in (_in_folder(one, job.folder) for one in job.tasks):
-        run = described_run(config, job.options.out, job.options.data_dir)
+    description, found = JobFolder(path).description, []
+    for config in (_in_folder(one, description.folder) for one in description.tasks):
+        run = described_run(config, description.options.out, description.options.data_dir)
         try:
             resolved = resolve(config, find_weights=False).config
             found.append((resolved, settings_key(resolved), run))
@@ -117,7 +117,7 @@ def _queue_ids(job: JobFolder) -> dict[int, str]:
     found = {}
     for array in job.arrays:
         for position, number in enumerate(array.tasks):
-            found[number] = f"{array.job}_{position}" if len(array.tasks) > 1 else array.job
+            found[number] = f"{array.scheduler_id}_{position}" if len(array.tasks) > 1 else array.scheduler_id
     return found
 
 
@@ -138,7 +138,7 @@ def _status(
 ) -> TaskStatus:
     config, key, run = described
     state = job.state(number)
-    at = job.job.created if state is None else state.seen
+    at = job.description.created if state is None else state.seen
 
     def status(kind: Literal["waiting", "running", "ended", "lost"], words: str = "") -> TaskStatus:
         return TaskStatus(job, number, config, key, kind, words, at, run, submitted=bool(state or queue_id))

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ltbench.printable import printable_name
 from ltbench.runs.monitor.heartbeat import Heartbeat
-from ltbench.runs.monitor.jobs import FinishedRun, InterruptedRun, Jobs, RunIndex, WaitingRun
+from ltbench.runs.monitor.jobs import FinishedRun, InterruptedRun, RunIndex, RunOverview, WaitingRun
 from ltbench.runs.run_names import RunNames
 
 QUIET = 60.0
@@ -37,31 +37,31 @@ def follow(index: RunIndex, console: Console, interval: float) -> None:
     """
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            jobs = index.look()
-            live.update(render(jobs, datetime.now(UTC), console.width, console.height), refresh=True)
+            overview = index.look()
+            live.update(render(overview, datetime.now(UTC), console.width, console.height), refresh=True)
             time.sleep(interval)
 
 
-def render(jobs: Jobs, now: datetime, width: int, height: int | None = None) -> RenderableType:
+def render(overview: RunOverview, now: datetime, width: int, height: int | None = None) -> RenderableType:
     """The view at one moment.
 
     Args:
-        jobs: what there is.
+        overview: what there is.
         now: the moment.
         width: columns of the terminal.
         height: its lines; None where there is no limit.
     """
-    waiting: dict[str, Sequence[Any]] = {"waiting": jobs.waiting} if jobs.waiting else {}
+    waiting: dict[str, Sequence[Any]] = {"waiting": overview.waiting} if overview.waiting else {}
     runs: dict[str, Sequence[Any]] = {
         **waiting,
-        "running": jobs.running,
-        "interrupted": jobs.interrupted,
-        "failed": jobs.failed,
-        "done": jobs.done,
+        "running": overview.running,
+        "interrupted": overview.interrupted,
+        "failed": overview.failed,
+        "done": overview.done,
     }
     there = {kind: some for kind, some in runs.items() if some}
     gap = [] if height is not None and height < ROOMY else [""]
-    foot = _problems(jobs.problems)
+    foot = _problems(overview.problems)
     lines = None if height is None else height - 1 - len(foot) - len(there) * (1 + len(gap))
     shown = {kind: there[kind][:count] for kind, count in _fitting(there, lines).items()}
     names = RunNames([run.config for some in shown.values() for run in some])

@@ -48,7 +48,7 @@ def test_a_task_is_the_run_that_was_described(make_job):
     for number, config in enumerate(CONFIGS):
         described, tuning = read_runs(job.settings_file(number))
         assert (expand(described, {}), tuning) == ([config], None)
-    assert JobFolder(job.path).job.tasks == CONFIGS
+    assert JobFolder(job.path).description.tasks == CONFIGS
 
 
 def test_a_tuned_run_keeps_its_tuning(make_job):
@@ -326,7 +326,9 @@ def state(name, *, silent=timedelta(0), **more):
 )
 def test_how_a_task_is_follows_from_its_file_and_the_queue(make_job, written, queue, kind, words):
     job = make_job(CONFIGS[:2])
-    job.write_arrays([Array(job="7", tasks=[0, 1])])
+    job.write_arrays([Array(scheduler_id="7", tasks=[0, 1])])
+    stored = json.loads((job.path / "slurm.json").read_text())
+    assert stored == {"arrays": [{"job": "7", "tasks": [0, 1]}]}  # as older versions read it
     if written == "silent":
         job.write_state(0, state("running", silent=timedelta(seconds=tasks.SILENT + 60)))
     elif written is not None:
@@ -433,7 +435,7 @@ def test_a_job_whose_method_or_recipe_is_in_a_file_hinders_nobody(make_job, cli,
 
 def test_each_task_is_requeued_as_often_as_its_resources_say(make_job):
     job = make_job(CONFIGS[:2], max_requeues=[0, 5])
-    assert JobFolder(job.path).job.max_requeues == [0, 5]
+    assert JobFolder(job.path).description.max_requeues == [0, 5]
     states = []
     for number in (0, 1):
         job.write_state(number, state("running", attempt=1))
@@ -480,7 +482,7 @@ def test_a_task_that_is_asked_to_stop_saves_and_goes_on_and_stores_its_run(cli, 
     words = ["task", job.path, 0]
     watcher = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(cli(*words).code))
     watcher.start()
-    cache = job.job.cache
+    cache = job.description.cache
     wait_for("a checkpoint", lambda: list(cache.glob("runs/*/heartbeat.json")))
     os.kill(watcher.pid, signal.SIGUSR1)
     watcher.join(60)

@@ -80,7 +80,7 @@ def states(jobs):
     """The latest state of every lane."""
     found = {}
     for job in job_folders(jobs):
-        for number, config in enumerate(job.job.tasks):
+        for number, config in enumerate(job.description.tasks):
             found[lane_of(config)] = job.state(number)
     return found
 

@@ -62,7 +62,7 @@ def later(seconds):
 
 
 def test_nothing_is_there_yet(place):
-    assert place.look() == jobs.Jobs()
+    assert place.look() == jobs.RunOverview()
 
 
 def test_each_kind_the_latest_first(place, make_result):

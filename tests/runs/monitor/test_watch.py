@@ -19,7 +19,7 @@ from ltbench.config import Recipe, RunConfig
 from ltbench.files.atomic import write_text
 from ltbench.results.store import Store
 from ltbench.runs.monitor.heartbeat import FILE, Heartbeat
-from ltbench.runs.monitor.jobs import FinishedRun, InterruptedRun, Jobs
+from ltbench.runs.monitor.jobs import FinishedRun, InterruptedRun, RunOverview
 from ltbench.runs.monitor.watch import render
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -56,7 +56,7 @@ def shown(jobs, width=80, height=None):
 
 
 def test_every_kind_in_eighty_columns():
-    jobs = Jobs(
+    jobs = RunOverview(
         running=[running(config("balpoe", 1)), running(config(), share=0.001, loss=None, began_at=0.001)],
         interrupted=[
             InterruptedRun(config("ce", 2), ago(minutes=5), 0.43, saved=True),
@@ -85,13 +85,13 @@ def test_every_kind_in_eighty_columns():
 
 
 def test_a_wide_terminal_has_room_for_more():
-    head, row = shown(Jobs(running=[running(config())]), 120)[2:4]
+    head, row = shown(RunOverview(running=[running(config())]), 120)[2:4]
     assert head.split() == ["running", "left", "loss", "images/s", "process"]
     assert row.split()[-5:] == ["90", "s", "1.234", "912", "4711"]
 
 
 def test_names_have_the_settings_in_which_runs_differ():
-    jobs = Jobs(
+    jobs = RunOverview(
         running=[
             running(config("balpoe", mixup=0.4, taus=[0.0, 1.0])),
             running(config("balpoe", mixup=0.4, taus=[0.0, 1.0, 2.0])),
@@ -108,18 +108,18 @@ def test_names_have_the_settings_in_which_runs_differ():
 
 
 def test_a_run_that_says_nothing_for_long():
-    (row,) = shown(Jobs(running=[running(config(), seen=ago(minutes=5))]))[3:]
+    (row,) = shown(RunOverview(running=[running(config(), seen=ago(minutes=5))]))[3:]
     assert "silent for 5 min" in row
 
 
 def test_figures_of_a_trial_are_of_its_validation_part():
-    (row,) = shown(Jobs(done=[ended(config(), validation=True)]))[3:]
+    (row,) = shown(RunOverview(done=[ended(config(), validation=True)]))[3:]
     assert row.startswith("ce, seed 0 (validation)  93.25  4.12")
 
 
 def test_words_are_cut_before_figures():
     long = config("label_aware_smoothing", 12345)
-    jobs = Jobs(running=[running(long)], failed=[ended(config(), status="failed", reason="word " * 50)])
+    jobs = RunOverview(running=[running(long)], failed=[ended(config(), status="failed", reason="word " * 50)])
     lines = shown(jobs, 60)
     assert lines[3].endswith("40 %  90 s  1.234")
     assert lines[3].startswith("label_aware")
@@ -129,7 +129,7 @@ def test_words_are_cut_before_figures():
 @pytest.mark.parametrize("height", [8, 12, 24, 40])
 def test_it_fits_the_height(height):
     runs = [config("ce", seed) for seed in range(30)]
-    jobs = Jobs(
+    jobs = RunOverview(
         running=[running(one) for one in runs[:3]],
         failed=[ended(one, status="failed", reason="so") for one in runs],
         done=[ended(one) for one in runs],
@@ -145,7 +145,7 @@ def test_it_fits_the_height(height):
 
 
 def test_without_a_limit_twenty_of_a_kind_are_shown():
-    lines = shown(Jobs(done=[ended(config("ce", seed)) for seed in range(30)]))
+    lines = shown(RunOverview(done=[ended(config("ce", seed)) for seed in range(30)]))
     assert lines[2].startswith("done, 20 latest of 30")
     assert len(lines) == 3 + 20
 
@@ -203,7 +203,7 @@ def wait_for(terminal, text):
 
 def test_nothing_is_said_of_how_models_from_elsewhere_were_trained():
     scored = RunConfig(method="mine", imbalance_ratio=20, recipe="external")
-    text = "\n".join(shown(Jobs(done=[ended(scored), ended(config("balpoe", epochs=10))]), width=160))
+    text = "\n".join(shown(RunOverview(done=[ended(scored), ended(config("balpoe", epochs=10))]), width=160))
     assert "mine, seed 0, recipe external " in text
     assert "None" not in text
     assert "200" not in text

@@ -1,4 +1,4 @@
-"""The suite: all checks by name, and how they are run over a method."""
+"""All checks by name, and how they are run over a method."""
 
 import warnings
 from collections.abc import Iterator
@@ -24,13 +24,13 @@ class Outcome:
 
 
 def check(function: Check) -> Check:
-    """Add a check to the suite."""
+    """Add a check to those that every method must pass."""
     CHECKS[function.__name__.replace("_", " ")] = function
     return function
 
 
 def run(cls: type[Method]) -> Iterator[Outcome]:
-    """Carry out the suite over a method, on the CPU and on a GPU if there is one."""
+    """Carry out all checks over a method, on the CPU and on a GPU if there is one."""
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         subject: Subject | None = None
         for name, function in CHECKS.items():
