@@ -1,4 +1,4 @@
-"""``ltbench run --launch``: runs are handed to an engine, or written for one, and the command returns."""
+"""``ltbench run --launch``: runs are submitted to SLURM, or written for SLURM or SkyPilot, and the command returns."""
 
 import shlex
 from collections.abc import Sequence
@@ -74,7 +74,7 @@ def launch(
         tuning: the search that chose the settings.
 
     Raises:
-        LtbenchError: for what an engine refuses, or bad resources.
+        LtbenchError: for what SLURM refuses, or bad resources.
     """
     table = slurm.ResourceTable(None if emit_skypilot else resources)
     limits = [table.of(config).max_requeues for config in configs]

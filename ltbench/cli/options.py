@@ -12,7 +12,7 @@ from ltbench.errors import LtbenchError
 if TYPE_CHECKING:
     from ltbench.runs.options import RunOptions
 
-METHODS, DATA, RECIPE, MACHINE, ENGINE, RESULTS = "Method", "Data", "Recipe", "Machine", "Engine", "Results"
+METHODS, DATA, RECIPE, MACHINE, LAUNCHER, RESULTS = "Method", "Data", "Recipe", "Machine", "Launcher", "Results"
 """Groups of options in ``--help``."""
 
 Methods = Annotated[
@@ -224,7 +224,7 @@ DataSeed = Annotated[
     typer.Option(help="Seed that draws the images of the long-tailed subset  [default: 0]", rich_help_panel=DATA),
 ]
 Jobs = Annotated[
-    Path, typer.Option(help="Folder of job folders, on a file system that all machines share", rich_help_panel=ENGINE)
+    Path, typer.Option(help="Folder of job folders, on a file system that all machines share", rich_help_panel=LAUNCHER)
 ]
 Out = Annotated[Path, typer.Option(help="Folder of results", rich_help_panel=RESULTS)]
 StoredRun = Annotated[

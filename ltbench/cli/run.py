@@ -13,7 +13,7 @@ import typer
 
 from ltbench.cli.options import (
     DATA,
-    ENGINE,
+    LAUNCHER,
     METHODS,
     RESULTS,
     Accumulate,
@@ -142,26 +142,30 @@ def run(
         typer.Option(
             "--launch",
             help="local: here; gpus: one process a GPU of this machine; slurm: submit an array and return",
-            rich_help_panel=ENGINE,
+            rich_help_panel=LAUNCHER,
         ),
     ] = "local",
     per_gpu: Annotated[
-        int, typer.Option(min=1, max=100, help="With --launch gpus: processes on each GPU", rich_help_panel=ENGINE)
+        int, typer.Option(min=1, max=100, help="With --launch gpus: processes on each GPU", rich_help_panel=LAUNCHER)
     ] = 1,
     resources: Annotated[
         Path | None,
         typer.Option(
-            help="TOML file with what runs ask of SLURM, by method and data set, or of SkyPilot", rich_help_panel=ENGINE
+            help="TOML file with what runs ask of SLURM, by method and data set, or of SkyPilot",
+            rich_help_panel=LAUNCHER,
         ),
     ] = None,
     emit_array: Annotated[
         bool,
         typer.Option(
-            "--emit-array", help="Write a script for sbatch, which needs no submitit, and exit", rich_help_panel=ENGINE
+            "--emit-array",
+            help="Write a script for sbatch, which needs no submitit, and exit",
+            rich_help_panel=LAUNCHER,
         ),
     ] = False,
     emit_skypilot: Annotated[
-        bool, typer.Option("--emit-skypilot", help="Write a managed job for SkyPilot, and exit", rich_help_panel=ENGINE)
+        bool,
+        typer.Option("--emit-skypilot", help="Write a managed job for SkyPilot, and exit", rich_help_panel=LAUNCHER),
     ] = False,
     jobs: Jobs = Path("jobs"),
     tensorboard: TensorBoard = None,
@@ -196,7 +200,7 @@ def run(
             raise LtbenchError("a job is launched or written, not both", where=f"--launch, {written}", hint=hint)
         if resources is not None and not elsewhere:
             hint = "add --launch slurm, --emit-array or --emit-skypilot"
-            raise LtbenchError("only an engine is asked for resources", where="--resources", hint=hint)
+            raise LtbenchError("only SLURM and SkyPilot are asked for resources", where="--resources", hint=hint)
         if per_gpu != 1 and launcher != "gpus":
             raise LtbenchError("--per-gpu counts runs on each GPU", where="--per-gpu", hint="add --launch gpus")
         if elsewhere:

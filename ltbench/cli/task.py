@@ -1,4 +1,4 @@
-"""ltbench task: what SLURM and other engines start."""
+"""ltbench task: what SLURM or another scheduler starts."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ def task(
     job: Annotated[Path, typer.Argument(help="Job folder, as ltbench run --emit-array writes it")],
     number: Annotated[int, typer.Argument(help="Number of the task, from 0")],
 ) -> None:
-    """Carry out a task of a job folder (for engines).
+    """Carry out a task of a job folder (for schedulers).
 
     SIGUSR1 and SIGUSR2 stop the run after saving and have SLURM requeue the task; SIGTERM only stops it.
     """

@@ -18,14 +18,15 @@ def watch(
     once: Annotated[
         bool, typer.Option("--once", help="Print the current state and exit, the default where output is no terminal")
     ] = False,
-    jobs: Annotated[Path, typer.Option(help="Folder of job folders, of runs that an engine carries out")] = Path(
+    jobs: Annotated[Path, typer.Option(help="Folder of job folders, of runs that a scheduler carries out")] = Path(
         "jobs"
     ),
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between updates")] = 1.0,
 ) -> None:
     """Show runs under way and ended, live.
 
-    Runs are waiting in an engine's queue, running, interrupted, failed or finished. Ctrl-C ends the view, not the runs.
+    Runs are waiting in a scheduler's queue, running, interrupted, failed or finished. Ctrl-C ends the view, not the
+    runs.
     """
     if not math.isfinite(interval):
         raise LtbenchError(f"{interval} is no number of seconds", where="--interval", hint="give a finite number")

@@ -168,7 +168,7 @@ def test_summaries_of_commands_have_at_most_50_characters():
 
 def test_help_has_groups(cli):
     out = cli("run", "--help").out
-    titles = ["Method", "Data", "Recipe", "Machine", "Results", "Engine", "Options"]
+    titles = ["Method", "Data", "Recipe", "Machine", "Results", "Launcher", "Options"]
     assert re.findall(r"^(\w+):$", out, re.MULTILINE) == titles
     parts = dict(zip(titles, re.split(r"^\w+:$", out, flags=re.MULTILINE)[1:], strict=True))
     for title, option in {"Method": "--set", "Data": "--dataset", "Recipe": "--lr", "Machine": "--parallel"}.items():

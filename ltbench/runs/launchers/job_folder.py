@@ -1,4 +1,4 @@
-"""A folder with all that an engine needs to carry out runs on other machines, and what they say of themselves.
+"""A folder with all that a scheduler needs to carry out runs on other machines, and what they say of themselves.
 
     job.json            where the runs store their results, their options, and the settings of each
     environment.json    versions, interpreter and variables where the job was made
@@ -46,7 +46,7 @@ class TaskState(Frozen):
     host: str = Field(default_factory=socket.gethostname)
     process: int = Field(default_factory=os.getpid)
     scheduler_job: str | None = None
-    """Id in the engine's queue, e.g. "17_3"."""
+    """Id in the scheduler's queue, e.g. "17_3"."""
     attempt: int = 1
     began: datetime
     seen: datetime

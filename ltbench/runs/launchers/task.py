@@ -1,6 +1,6 @@
 """One task of a job folder: ``ltbench run`` in a process of its own, watched by another that survives it.
 
-The watcher imports no torch. It writes the task's state, passes on the engine's request to stop, and stores a run as
+The watcher imports no torch. It writes the task's state, passes on the scheduler's request to stop, and stores a run as
 failed whose process was killed. A run that stops keeps its checkpoint, so that a requeued task resumes exactly.
 """
 
@@ -29,7 +29,7 @@ PATIENCE = 90.0
 INTERRUPTED = 130
 """Exit code of a run that was stopped."""
 _IGNORED = ("SIGUSR1", "SIGUSR2")
-"""Signals for the watcher alone, which an engine may send to every process of a task."""
+"""Signals for the watcher alone, which a scheduler may send to every process of a task."""
 
 
 class Task:
@@ -75,7 +75,7 @@ class Task:
             code = self._wait(self._child)
         except subprocess.CalledProcessError:  # SLURM has ended us while we asked it to requeue the task
             raise
-        except Exception as error:  # of the engine, in a handler of its signals
+        except Exception as error:  # of the scheduler, in a handler of its signals
             self._end_child()
             self._note("failed", str(error))
             raise
@@ -88,7 +88,7 @@ class Task:
         return self._note("failed", _reason(log, begin) or f"ltbench run ended with exit code {code}; see {log}")
 
     def _interrupted(self) -> TaskState:
-        """The state of a task whose run was stopped, by this process or by the engine itself."""
+        """The state of a task whose run was stopped, by this process or by the scheduler itself."""
         stopped = self._note("interrupted", "it was stopped")  # first: SLURM may end this process any moment
         if not self._requeue and not slurm_goes_on():
             return stopped
@@ -182,7 +182,7 @@ def record_death(settings: Path, options: TaskOptions, reason: str) -> None:
 
 
 def scheduler_job() -> str | None:
-    """The id of this task in the engine's queue; None outside of one.
+    """The id of this task in the scheduler's queue; None outside of one.
 
     ``SLURM_JOB_ID`` will not do for an array: the last task has the id of the array, which stands for all its tasks.
     """

@@ -25,7 +25,7 @@ from ltbench.runs.suite import settings_key
 LOST = 600.0
 """Seconds without a heartbeat after which a process on another machine is taken for dead."""
 BETWEEN_QUESTIONS = 15.0
-"""Seconds between two questions to an engine's queue, which many users share."""
+"""Seconds between two questions to a scheduler's queue, which many users share."""
 SETTLED = 2.0
 """Seconds after which another change of a folder is sure to have another time."""
 
@@ -60,7 +60,7 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class WaitingRun:
-    """A run that an engine has not begun, or that is beginning: it loads its data."""
+    """A run that a scheduler has not begun, or that is beginning: it loads its data."""
 
     config: RunConfig
     at: datetime
@@ -109,10 +109,10 @@ class RunIndex:
         problems: list[str] = []
         running: dict[str, Heartbeat] = {}
         left: dict[str, Heartbeat] = {}
-        engines = job_folders(self.jobs) if self.jobs is not None else []
-        for engine in engines:
-            self._add(engine.description.options.out)
-        self._caches = list(dict.fromkeys([self.cache, *(engine.description.cache for engine in engines)]))
+        folders = job_folders(self.jobs) if self.jobs is not None else []
+        for folder in folders:
+            self._add(folder.description.options.out)
+        self._caches = list(dict.fromkeys([self.cache, *(folder.description.cache for folder in folders)]))
         for path in (path for cache in self._caches for path in cache.glob(f"runs/*/{FILE}")):
             try:
                 heartbeat = Heartbeat.model_validate_json(path.read_bytes())
@@ -131,10 +131,10 @@ class RunIndex:
             elif one.run_id not in ended or one.at > ended[one.run_id].at:
                 ended[one.run_id] = one
         found = self._sorted(running, left, ended, problems)
-        return self._with_tasks(found, engines) if engines else found
+        return self._with_tasks(found, folders) if folders else found
 
-    def _with_tasks(self, found: RunOverview, engines: Sequence[JobFolder]) -> RunOverview:
-        """Add what engines have not begun or have lost; it takes the place of an earlier attempt."""
+    def _with_tasks(self, found: RunOverview, folders: Sequence[JobFolder]) -> RunOverview:
+        """Add what schedulers have not begun or have lost; it takes the place of an earlier attempt."""
         waiting: list[WaitingRun] = []
         failed = list(found.failed)
         over: dict[str, datetime] = {}
@@ -145,7 +145,7 @@ class RunIndex:
             ended[key] = max(one.at, ended.get(key, _LONG_AGO))
         if time.monotonic() - self._asked > BETWEEN_QUESTIONS:
             self._queue, self._asked = tasks.queue_states(), time.monotonic()
-        for task in tasks.task_states(engines, self._queue):
+        for task in tasks.task_states(folders, self._queue):
             if task.key in running or ended.get(task.key, _LONG_AGO) > task.job.description.created:
                 continue
             if task.kind in ("waiting", "running"):
@@ -200,7 +200,7 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def _failed_task(task: TaskStatus) -> FinishedRun:
-    """A task that an engine has lost, or that has failed without a result."""
+    """A task that a scheduler has lost, or that has failed without a result."""
     return FinishedRun("", task.config, task.at, "failed", task.words, None, None, None, False)
 
 

@@ -1,4 +1,4 @@
-"""Job folders, what is written for engines, and a task on its own; without an engine."""
+"""Job folders, what is written for schedulers, and a task on its own; without a scheduler."""
 
 import json
 import multiprocessing
