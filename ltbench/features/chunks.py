@@ -72,7 +72,7 @@ def _compute_once(
     if path.exists() or file.exists():
         return
     try:
-        with exclusive(path.with_suffix(".lock"), _WORK, wait=wait, patience=None if wait else 0.0):
+        with exclusive(path.with_suffix(".lock"), _WORK, wait=wait, message_after=None if wait else 0.0):
             if not path.exists() and not file.exists():
                 _save(compute(chunk), path)
     except HeldError:  # who holds it computes it

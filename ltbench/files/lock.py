@@ -13,7 +13,7 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from ltbench.errors import HeldError, LtbenchWarning, SaveError
 
-PATIENCE = 1.0
+MESSAGE_AFTER = 1.0
 """Seconds of waiting without a message."""
 _HOLDER = "held by process "
 """Beginning of a lock file that names its holder."""
@@ -25,7 +25,7 @@ def exclusive(
     what: str,
     *,
     wait: bool = True,
-    patience: float | None = None,
+    message_after: float | None = None,
     hint: str = "make the folder writable, or choose another with $LTBENCH_CACHE",
 ) -> Iterator[None]:
     """Hold a lock file; waits for the process that has it, and says so.
@@ -38,14 +38,14 @@ def exclusive(
         path: the lock file; its folder is made.
         what: the work that it protects, for the message.
         wait: whether to wait; if not, another process that has it is an error.
-        patience: seconds of waiting without a message; None: ``PATIENCE``.
+        message_after: seconds of waiting without a message; None: ``MESSAGE_AFTER``.
         hint: what to do where the file cannot be made, or is held and there is no waiting.
 
     Raises:
         HeldError: without waiting, if another process has it, which is named.
         LtbenchError: if the file cannot be made.
     """
-    lock = _acquired(path, what, wait, PATIENCE if patience is None else patience, hint)
+    lock = _acquired(path, what, wait, MESSAGE_AFTER if message_after is None else message_after, hint)
     try:
         _sign(path)
         yield
@@ -53,13 +53,13 @@ def exclusive(
         lock.release()
 
 
-def _acquired(path: Path, what: str, wait: bool, patience: float, hint: str) -> BaseFileLock:
+def _acquired(path: Path, what: str, wait: bool, message_after: float, hint: str) -> BaseFileLock:
     # One object a path: a second request of the same thread goes through.
     lock: BaseFileLock = FileLock(path, is_singleton=True)
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=patience)
+            lock.acquire(timeout=message_after)
         except Timeout:
             if not wait:
                 raise HeldError(

@@ -27,7 +27,7 @@ OWN = "timm"
 _HUB, _FOLDER, _HASH = "hf-hub:", "local-dir:", "sha256:"
 _FILES = ("model.safetensors", "pytorch_model.bin", "model.pth")
 """What a folder or a repository of the hub calls its weights."""
-_PATIENCE = 2.0
+_HUB_TIMEOUT = 2.0
 """Seconds that the hub has to answer, before anything is downloaded."""
 
 
@@ -260,7 +260,7 @@ def _check_reachable(url: str) -> None:
     place = urlsplit(url)
     port = place.port or (80 if place.scheme == "http" else 443)
     try:
-        socket.create_connection((place.hostname or "", port), timeout=_PATIENCE).close()
+        socket.create_connection((place.hostname or "", port), timeout=_HUB_TIMEOUT).close()
     except OSError as error:
         raise _no_download(url, error) from None
 

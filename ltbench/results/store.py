@@ -21,7 +21,7 @@ from ltbench.results.schema import Result
 
 LARGEST_FILE = 64 * 2**20
 """Bytes of a result file; ImageNet-21k with ten experts takes 10 MB."""
-_PATIENCE = 60.0
+_MESSAGE_AFTER = 60.0
 """Seconds of waiting for others that save a result, without a message: a crowd of them takes its time."""
 LOCK = ".lock"
 """Name of the lock file of a results folder, held while a result is saved."""
@@ -59,7 +59,7 @@ class Store:
         """
         path = self.path(result.config, result.run_id)
         hint = "make the folder writable or choose another with --out"
-        with exclusive(self.folder / LOCK, "saving a result", patience=_PATIENCE, hint=hint):
+        with exclusive(self.folder / LOCK, "saving a result", message_after=_MESSAGE_AFTER, hint=hint):
             may_replace = result.status == "done" or path.exists()
             if _gives_way(path, result, replace):
                 write(path, result, replace=may_replace)
@@ -111,7 +111,7 @@ def replace_unchanged(path: Path, before: bytes, result: Result) -> None:
     """
     folder = folder_of(path, result.config)
     hint = "make the folder writable"
-    with exclusive(folder / LOCK, "saving a result", patience=_PATIENCE, hint=hint):
+    with exclusive(folder / LOCK, "saving a result", message_after=_MESSAGE_AFTER, hint=hint):
         if content_of(path) != before:
             raise LtbenchError("the result has changed meanwhile", where=path, hint="give the command again")
         write(path, result)

@@ -36,13 +36,13 @@ from ltbench.runs.run import run
 from ltbench.runs.search_settings import USUAL, SearchSettings
 from ltbench.runs.tune import SearchIdentity, name_metrics, record, suggest
 
-BETWEEN_BEATS = 5.0
+SIGN_OF_LIFE_INTERVAL = 5.0
 """Seconds between two signs of life of a trial."""
-SILENT = 60.0
+TRIAL_LOST_AFTER = 60.0
 """Seconds without one after which a trial is given up."""
-WAITING = 1.0
+SLOT_POLL_INTERVAL = 1.0
 """Seconds between two looks for a slot, while others carry out the last ones."""
-PATIENCE = (2.0, 6.0)
+SLOT_TIMEOUT = (2.0, 6.0)
 """Seconds without a new trial, at least and at most, after which a worker makes those that are lacking."""
 TRIES = 5
 """How often a storage is opened before that has failed."""
@@ -87,7 +87,9 @@ def tune_shared(
     with open_storage(url) as storage:
         study, is_new = _study(storage, identity)
         on_begin(finished_trials(study))
-        worker = _SearchWorker(study, identity, trials, options, patience=0.0 if is_new else random.uniform(*PATIENCE))
+        worker = _SearchWorker(
+            study, identity, trials, options, slot_timeout=0.0 if is_new else random.uniform(*SLOT_TIMEOUT)
+        )
         for position, trial in enumerate(worker.trials()):
             if worker.carry_out(trial, position):
                 on_trial(study.get_trials(deepcopy=False)[trial.number])
@@ -131,7 +133,7 @@ def open_storage(url: str) -> Iterator[BaseStorage]:
         )
     engine: dict[str, Any] = {"pool_pre_ping": True}
     if url.startswith("postgresql"):  # a worker that is stopped amid a change would keep its locks
-        engine["connect_args"] = {"options": f"-c idle_in_transaction_session_timeout={1000 * SILENT:.0f}"}
+        engine["connect_args"] = {"options": f"-c idle_in_transaction_session_timeout={1000 * TRIAL_LOST_AFTER:.0f}"}
     yield _reached(lambda: RDBStorage(url, engine_kwargs=engine), url)
 
 
@@ -181,7 +183,7 @@ class _SearchWorker:
         identity: what it searches, and how.
         budget: number of slots.
         options: of all trials.
-        patience: seconds without a new trial after which it makes those that slots lack: others may be about to.
+        slot_timeout: seconds without a new trial after which it makes those that slots lack: others may be about to.
     """
 
     def __init__(
@@ -190,9 +192,9 @@ class _SearchWorker:
         identity: SearchIdentity,
         budget: int,
         options: RunOptions,
-        patience: float,
+        slot_timeout: float,
     ) -> None:
-        self.study, self.budget, self.options, self.patience = study, budget, options, patience
+        self.study, self.budget, self.options, self.slot_timeout = study, budget, options, slot_timeout
         self.base, self.space, self.settings = identity.base, identity.space, identity.settings
         self._signs: dict[int, tuple[float | None, float]] = {}
         self._trials, self._since = -1, 0.0
@@ -217,7 +219,7 @@ class _SearchWorker:
             elif over:
                 return
             else:
-                time.sleep(WAITING)  # a worker may die, and leave its slot
+                time.sleep(SLOT_POLL_INTERVAL)  # a worker may die, and leave its slot
 
     def carry_out(self, trial: FrozenTrial, position: int) -> bool:
         """Carry out a trial; whether its outcome counts, and no other worker was given its slot meanwhile."""
@@ -247,7 +249,7 @@ class _SearchWorker:
             try:
                 record(self.study, handle, result, self.settings, pruning)
             except StorageInternalError:  # it has closed the connection of a worker that was stopped
-                time.sleep(WAITING)
+                time.sleep(SLOT_POLL_INTERVAL)
             except (UpdateFinishedTrialError, ValueError):  # the latter is what tell() raises for it
                 return False
             else:
@@ -273,7 +275,7 @@ class _SearchWorker:
         trials = self.study.get_trials(deepcopy=False)
         if len(trials) != self._trials:
             self._trials, self._since = len(trials), time.monotonic()
-        if time.monotonic() - self._since < self.patience:
+        if time.monotonic() - self._since < self.slot_timeout:
             return
         counted = self._by_slot()
         before = {trial.user_attrs.get(_SLOT): trial.params for trial in trials if _given_up(trial) and trial.params}
@@ -307,7 +309,7 @@ class _SearchWorker:
             sign = trial.user_attrs.get(_SEEN)
             if self._signs.get(trial.number, (None, 0.0))[0] != sign or trial.number not in self._signs:
                 self._signs[trial.number] = sign, now
-            elif now - self._signs[trial.number][1] > SILENT:
+            elif now - self._signs[trial.number][1] > TRIAL_LOST_AFTER:
                 self._retry(trial)
 
     def _changed(self, trial: FrozenTrial, state: TrialState) -> bool:
@@ -334,7 +336,7 @@ def _signs_of_life(trial: Trial) -> Iterator[None]:
                 return
             except Exception:  # the storage does not answer, and may do so again
                 pass
-            if over.wait(BETWEEN_BEATS):
+            if over.wait(SIGN_OF_LIFE_INTERVAL):
                 return
 
     thread = threading.Thread(target=beat, daemon=True)

@@ -36,9 +36,9 @@ def test_no_images_have_no_features(tmp_path):
     assert load_or_compute(tmp_path / "none.npy", chunks_of(1, 0, 3), compute).shape == (1, 0, 2)
 
 
-@pytest.mark.parametrize("patience", [1.0, 0.0])  # waiting without a word, and with one
-def test_who_waits_for_a_chunk_finds_all_of_them_in_the_file(tmp_path, monkeypatch, patience):
-    monkeypatch.setattr("ltbench.files.lock.PATIENCE", patience)
+@pytest.mark.parametrize("message_after", [1.0, 0.0])  # waiting without a word, and with one
+def test_who_waits_for_a_chunk_finds_all_of_them_in_the_file(tmp_path, monkeypatch, message_after):
+    monkeypatch.setattr("ltbench.files.lock.MESSAGE_AFTER", message_after)
     file, (chunk,), held = tmp_path / "some.npy", chunks_of(1, 7, 7), threading.Event()
 
     def other_process():
@@ -52,7 +52,7 @@ def test_who_waits_for_a_chunk_finds_all_of_them_in_the_file(tmp_path, monkeypat
     other = threading.Thread(target=other_process)
     other.start()
     held.wait(10)
-    with nullcontext() if patience else pytest.warns(LtbenchWarning, match="under way in another process"):
+    with nullcontext() if message_after else pytest.warns(LtbenchWarning, match="under way in another process"):
         found = load_or_compute(file, [chunk], lambda chunk: pytest.fail("the other process computes it"))
     other.join()
     assert torch.equal(found[0], ROWS)

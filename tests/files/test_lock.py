@@ -25,7 +25,7 @@ with exclusive(Path(sys.argv[1]), "the run"):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(lock, "PATIENCE", 0.4)
+    monkeypatch.setattr(lock, "MESSAGE_AFTER", 0.4)
 
 
 @pytest.fixture
@@ -40,14 +40,14 @@ def held(tmp_path):
 
 def test_a_second_process_says_that_it_waits_and_gets_the_lock_when_the_first_dies(held):
     path, process = held
-    kill = threading.Timer(2 * lock.PATIENCE, process.kill)
+    kill = threading.Timer(2 * lock.MESSAGE_AFTER, process.kill)
     kill.start()
     began = time.monotonic()
     with (
         pytest.warns(LtbenchWarning, match="^the run is under way in another process; waiting for it to end$"),
         lock.exclusive(path, "the run"),
     ):
-        assert time.monotonic() - began > lock.PATIENCE
+        assert time.monotonic() - began > lock.MESSAGE_AFTER
         kill.join()
     with lock.exclusive(path, "the run"):
         pass

@@ -29,9 +29,9 @@ FORK = multiprocessing.get_context("fork")  # the workers need not import torch 
 @pytest.fixture
 def trials_take(monkeypatch, make_result):
     """Trials that take a given time; what a worker does is a line in a file."""
-    monkeypatch.setattr(shared_search, "BETWEEN_BEATS", 0.2)
-    monkeypatch.setattr(shared_search, "WAITING", 0.1)
-    monkeypatch.setattr(shared_search, "PATIENCE", (0.5, 2.0))
+    monkeypatch.setattr(shared_search, "SIGN_OF_LIFE_INTERVAL", 0.2)
+    monkeypatch.setattr(shared_search, "SLOT_POLL_INTERVAL", 0.1)
+    monkeypatch.setattr(shared_search, "SLOT_TIMEOUT", (0.5, 2.0))
 
     def install(seconds, silent=60.0, log=None):
         def result(config, options):
@@ -44,7 +44,7 @@ def trials_take(monkeypatch, make_result):
             return made.model_copy(update={"metrics": {"validation": made.test}})
 
         monkeypatch.setattr(shared_search, "run", result)
-        monkeypatch.setattr(shared_search, "SILENT", silent)
+        monkeypatch.setattr(shared_search, "TRIAL_LOST_AFTER", silent)
 
     return install
 

@@ -22,9 +22,9 @@ from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.runs.launchers.job_folder import JobFolder, State, TaskOptions, TaskState
 from ltbench.runs.run_list import expand, read_runs
 
-BETWEEN_BEATS = 10.0
+STATE_INTERVAL = 10.0
 """Seconds between two signs of life in a task's state."""
-PATIENCE = 90.0
+SAVE_TIMEOUT = 90.0
 """Seconds that a run has for saving once it is asked to stop; then its last checkpoint must do."""
 INTERRUPTED = 130
 """Exit code of a run that was stopped."""
@@ -130,7 +130,7 @@ class Task:
         """Wait for the run, with a sign of life now and then."""
         while True:
             try:
-                return child.wait(BETWEEN_BEATS)
+                return child.wait(STATE_INTERVAL)
             except subprocess.TimeoutExpired:
                 with suppress(LtbenchError):  # a disk that is full now does not end the run
                     self._note("running")
@@ -142,7 +142,7 @@ class Task:
         if not self._asked_to_stop:  # a second time would mean at once
             self.stop(requeue=False)
         try:
-            self._child.wait(PATIENCE)
+            self._child.wait(SAVE_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FILE = "heartbeat.json"
 """In the folder that a run has in the cache."""
-BETWEEN_BEATS = 1.0
+HEARTBEAT_INTERVAL = 1.0
 """Seconds between two writings."""
 
 
@@ -80,7 +80,7 @@ class HeartbeatWriter:
             self._start = datetime.now(UTC), share, history.images
         if time.monotonic() >= self._due or share == 1.0:
             self._write()
-            self._due = time.monotonic() + BETWEEN_BEATS
+            self._due = time.monotonic() + HEARTBEAT_INTERVAL
 
     def _write(self) -> None:
         assert self._start is not None

@@ -22,7 +22,7 @@ from ltbench.runs.monitor.heartbeat import FILE, Heartbeat
 from ltbench.runs.monitor.tasks import TaskStatus
 from ltbench.runs.suite import settings_key
 
-LOST = 600.0
+RUN_LOST_AFTER = 600.0
 """Seconds without a heartbeat after which a process on another machine is taken for dead."""
 BETWEEN_QUESTIONS = 15.0
 """Seconds between two questions to a scheduler's queue, which many users share."""
@@ -206,7 +206,7 @@ def _failed_task(task: TaskStatus) -> FinishedRun:
 
 def _alive(heartbeat: Heartbeat, path: Path) -> bool:
     if heartbeat.host != socket.gethostname():
-        return (datetime.now(UTC) - heartbeat.seen).total_seconds() < LOST
+        return (datetime.now(UTC) - heartbeat.seen).total_seconds() < RUN_LOST_AFTER
     return is_held(path.with_name("lock"))  # unlike the process id, which another process may have by now
 
 

@@ -15,7 +15,7 @@ from ltbench.runs.launchers.job_folder import JobFolder, TaskState
 from ltbench.runs.resolve import resolve
 from ltbench.runs.suite import described_key, settings_key
 
-SILENT = 120.0
+TASK_LOST_AFTER = 120.0
 """Seconds without a sign of life after which a task is taken for dead where its queue cannot be asked."""
 QueueStates = Mapping[str, tuple[str, str]]
 """Id of a job in the queue, e.g. "17_3" -> its state and the reason why it waits."""
@@ -167,6 +167,6 @@ def _by_its_files(
     if state.state == "requeued":
         return status("waiting", "requeued")
     quiet = (datetime.now(UTC) - at).total_seconds()
-    if quiet > SILENT:
+    if quiet > TASK_LOST_AFTER:
         return status("lost", f"no sign of life from {state.host}; see {job.log_file(number)}")
     return status("running", f"on {state.host}")

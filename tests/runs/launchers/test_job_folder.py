@@ -173,7 +173,7 @@ def test_a_sign_of_life_that_cannot_be_written_does_not_end_a_run(make_job, monk
     sleeps.write_text("#!/bin/sh\nexec sleep 0.5\n")
     sleeps.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(sleeps))
-    monkeypatch.setattr(task, "BETWEEN_BEATS", 0.1)
+    monkeypatch.setattr(task, "STATE_INTERVAL", 0.1)
     one = Task(make_job(), 0)
     write, tried = one.folder.write_state, []
 
@@ -330,7 +330,7 @@ def test_how_a_task_is_follows_from_its_file_and_the_queue(make_job, written, qu
     stored = json.loads((job.path / "slurm.json").read_text())
     assert stored == {"arrays": [{"job": "7", "tasks": [0, 1]}]}  # as older versions read it
     if written == "silent":
-        job.write_state(0, state("running", silent=timedelta(seconds=tasks.SILENT + 60)))
+        job.write_state(0, state("running", silent=timedelta(seconds=tasks.TASK_LOST_AFTER + 60)))
     elif written is not None:
         job.write_state(0, state(written, reason="out of luck" if written == "failed" else None))
     first, _ = tasks.task_states([job], queue)

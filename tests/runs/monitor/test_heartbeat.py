@@ -57,7 +57,7 @@ def test_it_is_written_once_a_second_at_most(heart, monkeypatch):
     heart.write(0.1, "train", history)
     heart.write(0.2, "train", history)
     assert last(heart).share == 0.1
-    monkeypatch.setattr(heartbeat, "BETWEEN_BEATS", 0.0)
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_INTERVAL", 0.0)
     heart._due = 0.0
     history.images += 640
     heart.write(0.3, "train", history)

@@ -114,7 +114,7 @@ def test_an_interrupted_result_without_a_heartbeat_waits(place, make_result):
 def test_of_a_process_on_another_machine_only_the_heartbeat_tells(place):
     now = datetime.now(UTC)
     place.write("lives", alive=False, host="elsewhere", seen=now)
-    place.write("dead", host="elsewhere", seen=now - timedelta(seconds=jobs.LOST + 1))
+    place.write("dead", host="elsewhere", seen=now - timedelta(seconds=jobs.RUN_LOST_AFTER + 1))
     found = place.look()
     assert ids(found.running) == ["lives"]
     assert len(found.interrupted) == 1
