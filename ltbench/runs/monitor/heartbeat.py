@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from pydantic import ConfigDict, Field
+
 from ltbench.config import Frozen, RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.files.atomic import write_text
@@ -26,6 +28,8 @@ HEARTBEAT_INTERVAL = 1.0
 class Heartbeat(Frozen):
     """What the file holds."""
 
+    model_config = ConfigDict(populate_by_name=True)
+
     run_id: str
     config: RunConfig
     folder: Path
@@ -35,9 +39,9 @@ class Heartbeat(Frozen):
     began: datetime
     """When this process took the run up."""
     began_at: float
-    """The share of training that was done by then, 0 to 1."""
+    """Fraction of training that was done by then, 0 to 1."""
     seen: datetime
-    share: float
+    fraction: float = Field(validation_alias="share", serialization_alias="share")
     """Fraction of training that is done."""
     words: str
     """The stage and the epoch."""
@@ -47,10 +51,10 @@ class Heartbeat(Frozen):
 
     def seconds_left(self, now: datetime) -> float | None:
         """Until the end of training, at the pace since ``began``; None where it has made no way yet."""
-        if self.share <= self.began_at or self.seen <= self.began:
+        if self.fraction <= self.began_at or self.seen <= self.began:
             return None
-        pace = (self.share - self.began_at) / (self.seen - self.began).total_seconds()
-        return max(0.0, (1 - self.share) / pace - (now - self.seen).total_seconds())
+        pace = (self.fraction - self.began_at) / (self.seen - self.began).total_seconds()
+        return max(0.0, (1 - self.fraction) / pace - (now - self.seen).total_seconds())
 
 
 class HeartbeatWriter:
@@ -69,23 +73,23 @@ class HeartbeatWriter:
     def __init__(self, path: Path, run_id: str, config: RunConfig, folder: Path) -> None:
         self.path = path
         self._about = {"run_id": run_id, "config": config, "folder": Path(storable_name(str(folder.absolute())))}
-        self._start: tuple[datetime, float, int] | None = None  # the time, and the share and the images before it
+        self._start: tuple[datetime, float, int] | None = None  # the time, and the fraction and the images before it
         self._last: tuple[float, str, History] | None = None
         self._due = 0.0
 
-    def write(self, share: float, words: str, history: "History") -> None:
+    def write(self, fraction: float, words: str, history: "History") -> None:
         """Note how far the run is, in the file if it is time for that; see ``ltbench.progress``."""
-        self._last = share, words, history
+        self._last = fraction, words, history
         if self._start is None:
-            self._start = datetime.now(UTC), share, history.images
-        if time.monotonic() >= self._due or share == 1.0:
+            self._start = datetime.now(UTC), fraction, history.images
+        if time.monotonic() >= self._due or fraction == 1.0:
             self._write()
             self._due = time.monotonic() + HEARTBEAT_INTERVAL
 
     def _write(self) -> None:
         assert self._start is not None
         assert self._last is not None
-        (began, began_at, images), (share, words, history) = self._start, self._last
+        (began, began_at, images), (fraction, words, history) = self._start, self._last
         now = datetime.now(UTC)
         seconds, images = (now - began).total_seconds(), history.images - images
         heartbeat = Heartbeat(
@@ -95,13 +99,13 @@ class HeartbeatWriter:
             began=began,
             began_at=began_at,
             seen=now,
-            share=share,
+            fraction=fraction,
             words=words,
             loss=history.curve[-1].loss if history.curve else None,
             images_per_second=images / seconds if images and seconds > 0 else None,
         )
         with suppress(LtbenchError):
-            write_text(self.path, heartbeat.model_dump_json(), lasting=False)
+            write_text(self.path, heartbeat.model_dump_json(by_alias=True), lasting=False)
 
     def __enter__(self) -> "HeartbeatWriter":
         return self

@@ -36,7 +36,7 @@ class InterruptedRun:
 
     config: RunConfig
     at: datetime
-    share: float | None
+    fraction: float | None
     """Fraction of training that was done; None where it is not known."""
     saved: bool
     """Whether there is a checkpoint from which the same command resumes; else it starts anew."""
@@ -180,7 +180,7 @@ class RunIndex:
                 stopped[name] = InterruptedRun(one.config, one.at, None, self._saved(name))
         for name, beat in left.items():
             if name not in ended or ended[name].status == "interrupted" or ended[name].at < beat.seen:
-                stopped[name] = InterruptedRun(beat.config, beat.seen, beat.share, self._saved(name))
+                stopped[name] = InterruptedRun(beat.config, beat.seen, beat.fraction, self._saved(name))
         over = [one for name, one in ended.items() if name not in stopped and name not in running]
         over.sort(key=lambda one: one.at, reverse=True)
         return RunOverview(

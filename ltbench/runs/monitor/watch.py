@@ -121,8 +121,8 @@ def _running(title: str, runs: Sequence[Heartbeat], names: RunNames, now: dateti
     for run in runs:
         quiet = (now - run.seen).total_seconds()
         words = _line(f"silent for {_span(quiet)}", "yellow") if quiet > QUIET else _line(run.words)
-        bar = ProgressBar(total=1.0, completed=run.share, width=max(10, width // 6))
-        figures = [_percent(run.share), _span(run.seconds_left(now)), "" if run.loss is None else f"{run.loss:.3f}"]
+        bar = ProgressBar(total=1.0, completed=run.fraction, width=max(10, width // 6))
+        figures = [_percent(run.fraction), _span(run.seconds_left(now)), "" if run.loss is None else f"{run.loss:.3f}"]
         if wide:
             figures += ["" if run.images_per_second is None else f"{run.images_per_second:.0f}", str(run.process)]
         table.add_row(_line(names(run.config)), words, bar, *figures)
@@ -139,7 +139,7 @@ def _waiting(title: str, runs: Sequence[WaitingRun], names: RunNames, now: datet
 def _interrupted(title: str, runs: Sequence[InterruptedRun], names: RunNames, now: datetime, width: int) -> Table:
     table = _table(title, "interrupted", "", "", words=1)
     for run in runs:
-        where = "" if run.share is None else f"at {_percent(run.share)}; "
+        where = "" if run.fraction is None else f"at {_percent(run.fraction)}; "
         how = "the same command resumes" if run.saved else "the same command starts anew"
         table.add_row(_line(names(run.config)), _line(where + how), _ago(run.at, now))
     return table
@@ -172,8 +172,8 @@ _TABLES: dict[str, Callable[[str, Any, RunNames, datetime, int], Table]] = {
 _STYLES = {"waiting": "blue", "running": "cyan", "interrupted": "yellow", "failed": "red", "done": "green"}
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.0f} %"
 
 
 def _ago(then: datetime, now: datetime) -> str:

@@ -47,7 +47,7 @@ def test_it_says_what_is_under_way_and_how_far(heart, tmp_path):
     heart.write(0.25, "train, epoch 1/2", history)
     beat = last(heart)
     assert (beat.run_id, beat.config, beat.folder) == ("abc", RUN, tmp_path / "out")
-    assert (beat.share, beat.words, beat.loss) == (0.25, "train, epoch 1/2", 2.5)
+    assert (beat.fraction, beat.words, beat.loss) == (0.25, "train, epoch 1/2", 2.5)
     assert (beat.process, beat.began_at, beat.images_per_second) == (os.getpid(), 0.25, None)
     assert before <= beat.began <= beat.seen <= datetime.now(UTC)
 
@@ -56,13 +56,13 @@ def test_it_is_written_once_a_second_at_most(heart, monkeypatch):
     history = History(images=64)
     heart.write(0.1, "train", history)
     heart.write(0.2, "train", history)
-    assert last(heart).share == 0.1
+    assert last(heart).fraction == 0.1
     monkeypatch.setattr(heartbeat, "HEARTBEAT_INTERVAL", 0.0)
     heart._due = 0.0
     history.images += 640
     heart.write(0.3, "train", history)
     beat = last(heart)
-    assert (beat.share, beat.began_at) == (0.3, 0.1)
+    assert (beat.fraction, beat.began_at) == (0.3, 0.1)
     assert beat.images_per_second == pytest.approx(640 / (beat.seen - beat.began).total_seconds())
 
 
@@ -80,7 +80,7 @@ def test_it_is_removed_when_the_run_ends_and_stays_with_the_latest_when_it_is_st
         heart.write(0.2, "train", History())
         heart.write(0.3, "train", History())
         raise KeyboardInterrupt
-    assert last(heart).share == 0.3
+    assert last(heart).fraction == 0.3
 
 
 def test_where_it_cannot_be_written_training_goes_on(tmp_path):
@@ -92,7 +92,7 @@ def test_where_it_cannot_be_written_training_goes_on(tmp_path):
 def test_the_time_that_is_left(heart):
     heart.write(0.2, "train", History())
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
-    beat = last(heart).model_copy(update={"began": noon, "seen": noon + timedelta(seconds=60), "share": 0.5})
+    beat = last(heart).model_copy(update={"began": noon, "seen": noon + timedelta(seconds=60), "fraction": 0.5})
     # .3 in 60 s, so the other .5 in 100 s, of which 10 are over
     assert beat.seconds_left(noon + timedelta(seconds=70)) == pytest.approx(90)
     assert beat.seconds_left(noon + timedelta(seconds=999)) == 0
@@ -126,7 +126,7 @@ def test_a_run_that_is_stopped_waits_and_one_that_went_on_is_done(tmp_path, ever
     with pytest.raises(KeyboardInterrupt):
         run(RUN, RunOptions(out=tmp_path / "out", device="cpu", checkpoint_every=every, listener=listener))
     (stopped,) = jobs(tmp_path / "out").interrupted
-    assert (stopped.share, stopped.saved) == (8 / 16, saved), "the step that was stopped had not beaten yet"
+    assert (stopped.fraction, stopped.saved) == (8 / 16, saved), "the step that was stopped had not beaten yet"
     run(RUN, options)
     after = jobs(tmp_path / "out")
     assert (len(after.interrupted), len(after.done)) == (0, 1)

@@ -33,7 +33,7 @@ class Place:
     def write(self, run_id, *, alive=True, seen=NOON, host=None, checkpoint=True, folder=None):
         beat = Heartbeat(
             run_id=run_id, config=RunConfig(method="ce"), folder=folder or self.results, process=os.getpid(),
-            host=host or socket.gethostname(), began=seen, began_at=0.0, seen=seen, share=0.43,
+            host=host or socket.gethostname(), began=seen, began_at=0.0, seen=seen, fraction=0.43,
             words="train, epoch 5/10", loss=1.5, images_per_second=900.0,
         )  # fmt: skip
         runs = self.cache / "runs" / run_id
@@ -73,7 +73,7 @@ def test_each_kind_the_latest_first(place, make_result):
     failed = place.end(make_result("balpoe", status="failed", reason="the loss is nan"))
     now = place.look()
     assert ids(now.running) == ["second", "first"]
-    assert [(one.at, one.share, one.saved) for one in now.interrupted] == [
+    assert [(one.at, one.fraction, one.saved) for one in now.interrupted] == [
         (later(1), 0.43, False),
         (later(0), 0.43, True),
     ]
@@ -102,13 +102,13 @@ def test_a_run_stands_in_one_place(place, make_result, status, alive, ended, kin
     now = place.look()
     counts = {name: len(getattr(now, name)) for name in ("running", "interrupted", "failed", "done")}
     assert counts == {**dict.fromkeys(counts, 0), kind: 1}
-    assert now.interrupted == [] or now.interrupted[0].share == 0.43
+    assert now.interrupted == [] or now.interrupted[0].fraction == 0.43
 
 
 def test_an_interrupted_result_without_a_heartbeat_waits(place, make_result):
     place.end(make_result(status="interrupted", reason="stopped by the user"), NOON)
     (stopped,) = place.look().interrupted
-    assert (stopped.share, stopped.saved, stopped.at) == (None, False, NOON)
+    assert (stopped.fraction, stopped.saved, stopped.at) == (None, False, NOON)
 
 
 def test_of_a_process_on_another_machine_only_the_heartbeat_tells(place):

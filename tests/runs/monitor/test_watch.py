@@ -37,7 +37,7 @@ def ago(**units):
 def running(settings, **changes):
     values = {
         "run_id": "abc", "config": settings, "folder": "/out", "host": "here", "process": 4711,
-        "began": ago(seconds=60), "began_at": 0.0, "seen": NOW, "share": 0.4, "words": "train, epoch 5/10",
+        "began": ago(seconds=60), "began_at": 0.0, "seen": NOW, "fraction": 0.4, "words": "train, epoch 5/10",
         "loss": 1.2345, "images_per_second": 912.3, **changes,
     }  # fmt: skip
     return Heartbeat(**values)
@@ -57,7 +57,7 @@ def shown(jobs, width=80, height=None):
 
 def test_every_kind_in_eighty_columns():
     jobs = RunOverview(
-        running=[running(config("balpoe", 1)), running(config(), share=0.001, loss=None, began_at=0.001)],
+        running=[running(config("balpoe", 1)), running(config(), fraction=0.001, loss=None, began_at=0.001)],
         interrupted=[
             InterruptedRun(config("ce", 2), ago(minutes=5), 0.43, saved=True),
             InterruptedRun(config("ce", 3), ago(days=3), None, saved=False),
