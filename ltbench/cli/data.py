@@ -13,7 +13,7 @@ from ltbench.cli.options import (
     DataSeed,
     ImageSize,
     Imbalance,
-    KeepUntested,
+    KeepClassesWithoutTestImages,
     LabelColumns,
     LabelTable,
     Ratio,
@@ -64,7 +64,7 @@ def verify(
     decode: Annotated[
         bool, typer.Option("--decode", help="Decode every image file, to find truncated files and files of other kinds")
     ] = False,
-    keep_classes_without_test_images: KeepUntested = None,
+    keep_classes_without_test_images: KeepClassesWithoutTestImages = None,
 ) -> None:
     """Check the lists and files of a data set.
 
@@ -116,7 +116,7 @@ def order(
     class_order: ClassOrder = None,
     data_seed: DataSeed = None,
     image_size: ImageSize = None,
-    keep_classes_without_test_images: KeepUntested = None,
+    keep_classes_without_test_images: KeepClassesWithoutTestImages = None,
     output: Annotated[Path | None, typer.Option(help="File to write  [default: standard output]")] = None,
 ) -> None:
     """List images in the order of ltbench score.
@@ -165,7 +165,7 @@ def export(
     imbalance: Imbalance = None,
     class_order: ClassOrder = None,
     data_seed: DataSeed = None,
-    keep_classes_without_test_images: KeepUntested = None,
+    keep_classes_without_test_images: KeepClassesWithoutTestImages = None,
 ) -> None:
     """Write a long-tailed draw for others to use.
 

@@ -91,7 +91,7 @@ DecodeOnGpu = Annotated[
         rich_help_panel=DATA,
     ),
 ]
-KeepUntested = Annotated[
+KeepClassesWithoutTestImages = Annotated[
     bool | None,
     typer.Option(
         "--keep-classes-without-test-images",

@@ -27,7 +27,7 @@ from ltbench.cli.options import (
     FeatureViews,
     ImageSize,
     Imbalance,
-    KeepUntested,
+    KeepClassesWithoutTestImages,
     LabelColumns,
     LabelTable,
     MethodsDir,
@@ -89,9 +89,9 @@ def tune(
     cache_resized: CacheResized = None,
     decode_on_gpu: DecodeOnGpu = None,
     settings: Settings = None,
-    searched: Annotated[
+    search: Annotated[
         str | None,
-        typer.Option("--search", help="Search these, too, which are off by default, e.g. sam", rich_help_panel=METHODS),
+        typer.Option(help="Search these, too, which are off by default, e.g. sam", rich_help_panel=METHODS),
     ] = None,
     space: Annotated[
         Path | None,
@@ -125,7 +125,7 @@ def tune(
     data_dir: DataDir = None,
     labels: LabelTable = None,
     label_columns: LabelColumns = None,
-    keep_classes_without_test_images: KeepUntested = None,
+    keep_classes_without_test_images: KeepClassesWithoutTestImages = None,
     device: Device = "auto",
     precision: Precision = None,
     pretrained: Pretrained = None,
@@ -195,14 +195,14 @@ def tune(
             seed=TUNING_SEED if seed is None else seed,
         )
         bases = expand([{}], flags)
-        also = [*filter(None, map(str.strip, (searched or "").split(",")))]
+        searched = [*filter(None, map(str.strip, (search or "").split(",")))]
         names = [name for word in objectives.split(",") if (name := word.strip())]
         search_settings = SearchSettings(tuple(names), sampler, pruner)
-        spaces = read_space(space, [base.method for base in bases]) if space is not None else {}
+        own = read_space(space, [base.method for base in bases]) if space is not None else {}
+        spaces = {base.method: search_space(base, searched, own.get(base.method)) for base in bases}
         for base in bases:
-            searched_space = search_space(base, also, spaces.get(base.method))
-            search_settings.check(searched_space)
-            check_search(base, searched_space)
+            search_settings.check(spaces[base.method])
+            check_search(base, spaces[base.method])
         if not sys.stderr.isatty():
             echo_stderr(f"{trials} trials of {', '.join(base.method for base in bases)} on {dataset}")
         import ltbench.runs.tune  # noqa: F401  (takes seconds)
@@ -216,7 +216,7 @@ def tune(
             data_dir, device=device, out=folder / "runs", compiled=compiled, workers=workers, tensorboard=tensorboard
         )
         try:
-            search(base, trials, folder, options, search_settings, spaces.get(base.method), parallel, also, storage)
+            carry_out(base, trials, folder, options, search_settings, spaces[base.method], parallel, storage)
         except LtbenchError as error:  # the other methods keep their budget
             if len(bases) == 1 or isinstance(error, SaveError):
                 raise
@@ -226,16 +226,15 @@ def tune(
         raise typer.Exit(1)
 
 
-def search(
+def carry_out(
     base: "RunConfig",
     trials: int,
     folder: Path,
     options: "RunOptions",
-    settings: SearchSettings = USUAL,
-    space: "Mapping[str, Range | Choice] | None" = None,
-    parallel: int = 1,
-    also: Sequence[str] = (),
-    storage: str | None = None,
+    settings: SearchSettings,
+    space: "Mapping[str, Range | Choice]",
+    parallel: int,
+    storage: str | None,
 ) -> None:
     """Search behind a progress bar for each trial, and print the best trial with the command that runs it.
 
@@ -245,9 +244,8 @@ def search(
         folder: of the search.
         options: of all trials.
         settings: what the search optimises, and how.
-        space: options in place of those that the method declares.
+        space: what it chooses.
         parallel: number of concurrent trials.
-        also: settings to search that are off by default.
         storage: URL of what other workers share the search in; None: there are none.
     """
     from ltbench.cli import reproduce
@@ -273,9 +271,9 @@ def search(
         if storage is not None:
             from ltbench.runs.shared_search import tune_shared
 
-            found = tune_shared(base, trials, folder, storage, options, print_trial, begin, also, settings, space)
+            found = tune_shared(base, trials, folder, storage, options, print_trial, begin, settings, space)
         else:
-            found = tuning.tune(base, trials, folder, options, print_trial, parallel, begin, also, settings, space)
+            found = tuning.tune(base, trials, folder, options, print_trial, parallel, begin, settings, space)
     run_words = [
         "ltbench",
         "run",

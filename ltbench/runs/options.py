@@ -23,7 +23,8 @@ class RunOptions(TrainOptions):
     """Where and how a run is carried out; nothing here changes what it computes.
 
     It travels whole from the command line to the trainer, which reads what it inherits. A field has the name of its
-    command-line option. A run fills in its own checkpoint and precision.
+    command-line option, but for ``compiled`` (``--compile``), which would hide Python's ``compile``. A run fills in its
+    own checkpoint and precision.
     """
 
     data_dir: Path = field(default_factory=paths.data_dir)

@@ -127,38 +127,38 @@ def default_hyperparameters(method: Declaration, config: RunConfig) -> dict[str,
 
 
 def search_space(
-    config: RunConfig, also: Collection[str] = (), instead: Mapping[str, Range | Choice] | None = None
+    config: RunConfig, search: Collection[str] = (), space: Mapping[str, Range | Choice] | None = None
 ) -> dict[str, Range | Choice]:
     """What a search chooses: the method's space without what the user has fixed.
 
     Args:
         config: settings of all trials.
-        also: further settings to search, which are off by default.
-        instead: options that take the place of those that the method declares, or are added to them.
+        search: further settings to search, which are off by default.
+        space: options that take the place of those that the method declares, or are added to them.
 
     Raises:
         LtbenchError: if that is nothing, or a setting cannot be searched.
     """
-    declared, instead = registry.declaration(config.method).config, instead or {}
-    optional, space = declared.optional_space(), dict(declared.search_space())
-    for name in also:
-        if name not in {**space, **optional}:
-            raise unknown("setting to search", name, {**space, **optional}, where="--search")
-        space[name] = {**space, **optional}[name]
-    for name, option in instead.items():
-        known = {**space, **optional, **declared.model_fields}
+    declared, space = registry.declaration(config.method).config, space or {}
+    optional, found = declared.optional_space(), dict(declared.search_space())
+    for name in search:
+        if name not in {**found, **optional}:
+            raise unknown("setting to search", name, {**found, **optional}, where="--search")
+        found[name] = {**found, **optional}[name]
+    for name, option in space.items():
+        known = {**found, **optional, **declared.model_fields}
         if name not in known:
             raise unknown(f"hyper-parameter of {config.method}", name, known, where="--space")
-        space[name] = option
-    for name, where in {**dict.fromkeys(also, "--search"), **dict.fromkeys(instead, "--space")}.items():
+        found[name] = option
+    for name, where in {**dict.fromkeys(search, "--search"), **dict.fromkeys(space, "--space")}.items():
         if name in config.hyperparameters:
             raise LtbenchError(f"{name} is both fixed and searched", where=where, hint="leave out one of the two")
-    free = {name: option for name, option in space.items() if name not in config.hyperparameters}
+    free = {name: option for name, option in found.items() if name not in config.hyperparameters}
     if not free:
         raise LtbenchError(
             f"method '{config.method}' leaves nothing to search",
             where="--set",
-            hint=f"its space is {', '.join(space) or 'empty'}; do not fix all of it",
+            hint=f"its space is {', '.join(found) or 'empty'}; do not fix all of it",
         )
     return free
 

@@ -9,7 +9,7 @@ two workers have made a trial for one slot, the first counts.
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +57,6 @@ def tune_shared(
     options: RunOptions,
     on_trial: Callable[[FrozenTrial], None] = lambda trial: None,
     on_begin: Callable[[Sequence[FrozenTrial]], None] = lambda finished: None,
-    also: Collection[str] = (),
     settings: SearchSettings = USUAL,
     space: Mapping[str, Range | Choice] | None = None,
 ) -> SearchResult:
@@ -71,19 +70,18 @@ def tune_shared(
         options: as for ``ltbench.runs.tune.tune``.
         on_trial: called with every trial that this worker has finished.
         on_begin: called once with the trials that are finished already.
-        also: further settings to search, which are off by default.
         settings: what the search optimises, and how.
-        space: options that take the place of those that the method declares.
+        space: what the search chooses, as ``search_space`` gives it; None: what the method declares.
 
     Raises:
         LtbenchError: for a storage that cannot be reached or serves one worker and has another, a method that leaves
             nothing to search, or a search whose trials have all failed.
     """
     base = base.replace(validation=True)
-    searched = search_space(base, also, space or {})
-    settings.check(searched)
+    space = search_space(base) if space is None else space
+    settings.check(space)
     options = replace(options, out=folder / "runs", evaluate_test=False)
-    identity = SearchIdentity.of(base, searched, options, settings)
+    identity = SearchIdentity.of(base, space, options, settings)
     with open_storage(url) as storage:
         study, is_new = _study(storage, identity)
         on_begin(finished_trials(study))
@@ -93,7 +91,7 @@ def tune_shared(
         for position, trial in enumerate(worker.trials()):
             if worker.carry_out(trial, position):
                 on_trial(study.get_trials(deepcopy=False)[trial.number])
-        return conclude(study, base, searched, settings, folder)
+        return conclude(study, base, space, settings, folder)
 
 
 @contextmanager

@@ -45,7 +45,6 @@ def tune(
     on_trial: Callable[[FrozenTrial], None] = lambda trial: None,
     parallel: int = 1,
     on_begin: Callable[[Sequence[FrozenTrial]], None] = lambda finished: None,
-    also: Sequence[str] = (),
     settings: SearchSettings = USUAL,
     space: Mapping[str, Range | Choice] | None = None,
 ) -> SearchResult:
@@ -71,9 +70,8 @@ def tune(
         on_trial: called with every finished trial, in their order.
         parallel: how many trials at once, as for ``sweep.run_all``.
         on_begin: called once with the finished trials of earlier calls.
-        also: settings to search that are off by default, e.g. "sam".
         settings: what the search optimises, and how.
-        space: options that take the place of those that the method declares.
+        space: what the search chooses, as ``search_space`` gives it; None: what the method declares.
 
     Raises:
         LtbenchError: if the method declares no space, the folder holds another search or one that is under way, its
@@ -82,17 +80,17 @@ def tune(
     if trials < 1:
         raise LtbenchError(f"{trials} trials are too few", where="--trials", hint="ask for at least one")
     base = base.replace(validation=True)
-    searched = search_space(base, also, space or {})
-    settings.check(searched)
+    space = search_space(base) if space is None else space
+    settings.check(space)
     options = replace(options, out=folder / "runs", evaluate_test=False)
-    identity = SearchIdentity.of(base, searched, options, settings)  # what is wrong in it leaves no folder
+    identity = SearchIdentity.of(base, space, options, settings)  # what is wrong in it leaves no folder
     hint = "choose another --out, or wait if a search is under way there"
     with exclusive(folder / "study.lock", "a search in this folder", wait=False, hint=hint):
         remove_abandoned(folder)
         study = _open(identity, folder)
         on_begin(finished_trials(study))
         _carry_out(study, identity, trials, options, on_trial, parallel)
-        return conclude(study, base, searched, settings, folder)
+        return conclude(study, base, space, settings, folder)
 
 
 def _carry_out(

@@ -229,7 +229,7 @@ def test_a_file_takes_the_place_of_the_ranges_of_a_method(tmp_path, search, figu
         "spread": Range(1e-5, 1e-3, log=True),
         "experts": Range(1, 3, step=1),
     }
-    found = search(12, LA, space=spaces["logit_adjustment"])
+    found = search(12, LA, space=search_space(LA, space=spaces["logit_adjustment"]))
     params = [trial.params for trial in trials_in(tmp_path / "search")]
     assert {round(one["mixup"], 9) for one in params} == {0.2, 0.3, 0.4}
     assert {one["tau"] for one in params} == {0.5, 1.0}
@@ -245,7 +245,7 @@ def test_a_file_takes_the_place_of_the_ranges_of_a_method(tmp_path, search, figu
 def test_small_numbers_keep_their_digits_and_whole_ones_are_whole(tmp_path, search, monkeypatch, figures):
     space = {"sam": Range(1e-5, 1e-4, log=True), "sam_tail": Range(5, 50, step=5), "mixup": Range(0.0, 1.0)}
     base = BASE.replace(hyperparameters={"sam_variant": "imbsam"})
-    search(6, base, space=space)
+    search(6, base, space=search_space(base, space=space))
     for trial in trials_in(tmp_path / "search"):
         chosen = trial.user_attrs["hyperparameters"]
         assert chosen["sam"] == pytest.approx(trial.params["sam"], rel=1e-3)

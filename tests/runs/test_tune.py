@@ -286,7 +286,8 @@ def test_a_search_of_what_has_no_effect_is_refused(settings, also, message):
 
 @pytest.mark.slow
 def test_trials_have_the_radius_that_is_searched(search, tmp_path):
-    found = search(1, BASE.replace(method="ce", hyperparameters={"mixup": 0.0}), also=["sam"])
+    base = BASE.replace(method="ce", hyperparameters={"mixup": 0.0})
+    found = search(1, base, space=search_space(base, ["sam"]))
     (trial,) = trials_in(tmp_path / "search")
     assert set(trial.params) == {"sam"}
     assert found.best.hyperparameters == {"mixup": 0.0, "sam": round(trial.params["sam"], 4)}
