@@ -91,7 +91,7 @@ def tune(
     settings: Settings = None,
     search: Annotated[
         str | None,
-        typer.Option(help="Search these, too, which are off by default, e.g. sam", rich_help_panel=METHODS),
+        typer.Option(help="Further hyper-parameters to search (off by default), e.g. sam", rich_help_panel=METHODS),
     ] = None,
     space: Annotated[
         Path | None,
