@@ -1,10 +1,11 @@
 """``ltbench run --launch``: runs are submitted to SLURM, or written for SLURM or SkyPilot, and the command returns."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ltbench.cli.launch_options import LaunchOptions
 from ltbench.cli.output import echo, echo_stderr
 from ltbench.errors import LtbenchError
 from ltbench.printable import printable_name
@@ -53,42 +54,37 @@ def that_failed(configs: "Sequence[RunConfig]", jobs: Path, stored: "Sequence[Re
 def launch(
     configs: "Sequence[RunConfig]",
     options: TaskOptions,
+    launching: LaunchOptions,
     *,
     name: str,
-    jobs: Path,
-    resources: Path | None,
-    emit_array: bool,
-    emit_skypilot: bool,
-    tuning: dict[str, Any] | None,
+    tuning: Mapping[str, Any] | None,
 ) -> None:
     """Make a job folder, and submit its tasks or write what submits them.
 
     Args:
         configs: the runs.
         options: of all of them.
+        launching: which scheduler, what tasks ask of it, and the folder of all jobs.
         name: beginning of the job's name.
-        jobs: folder of all jobs.
-        resources: TOML file with what tasks ask for.
-        emit_array: whether to write a script for sbatch.
-        emit_skypilot: whether to write a file for SkyPilot.
         tuning: the search that chose the settings.
 
     Raises:
         LtbenchError: for what SLURM refuses, or bad resources.
     """
+    resources, emit_skypilot = launching.resources, launching.emit_skypilot
     table = slurm.ResourceTable(None if emit_skypilot else resources)
     limits = [table.of(config).max_requeues for config in configs]
     cloud = skypilot.read_resources(resources) if emit_skypilot else None
-    if not (emit_array or emit_skypilot):
+    if not (launching.emit_array or emit_skypilot):
         slurm.check_installed()
     if emit_skypilot:
         configs = [skypilot.portable(config) for config in configs]
-    job = job_folder.create(jobs, name, configs, options, max_requeues=limits, tuning=tuning)
+    job = job_folder.create(launching.jobs, name, configs, options, max_requeues=limits, tuning=tuning)
     count = f"{len(configs)} run{'s' * (len(configs) != 1)}"
     if cloud is not None:
         submit = shlex.join(["sky", "jobs", "launch", str(skypilot.write(job, cloud))])
         echo(f"{count} for SkyPilot; submit them with:\n  {submit}")
-    elif emit_array:
+    elif launching.emit_array:
         scripts = slurm.write_scripts(job, table)
         echo(
             f"{count} for SLURM; submit them with:\n"
@@ -98,7 +94,7 @@ def launch(
         for array in _submitted(job, table):
             echo(f"{len(array.tasks)} run{'s' * (len(array.tasks) != 1)} submitted as SLURM job {array.scheduler_id}")
         echo(f"job folder: {job.path}")
-    echo_stderr(f"next: {printable_name(shlex.join(['ltbench', 'watch', '--jobs', str(jobs)]))}")
+    echo_stderr(f"next: {printable_name(shlex.join(['ltbench', 'watch', '--jobs', str(launching.jobs)]))}")
 
 
 def _submitted(job: JobFolder, table: slurm.ResourceTable) -> "list[job_folder.Array]":

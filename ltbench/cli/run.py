@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ltbench.cli.launch_options import LaunchOptions
 from ltbench.cli.options import (
     DATA,
     LAUNCHER,
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from ltbench.config import RunConfig
     from ltbench.results.schema import Result
     from ltbench.runs.options import RunOptions
+    from ltbench.training.distributed.process_group import Group
 
 
 def run(
@@ -137,10 +139,9 @@ def run(
         Literal["failed"] | None,
         typer.Option(help="Of the runs that are left, carry out only those that have failed", rich_help_panel=RESULTS),
     ] = None,
-    launcher: Annotated[
+    launch: Annotated[
         Literal["local", "gpus", "slurm"],
         typer.Option(
-            "--launch",
             help="local: here; gpus: one process a GPU of this machine; slurm: submit an array and return",
             rich_help_panel=LAUNCHER,
         ),
@@ -179,34 +180,11 @@ def run(
     with getting_ready("run"):
         check_parallel(parallel)
         add_methods(methods_dir, method)
-        from ltbench.runs.launchers.job_folder import TaskOptions
-        from ltbench.runs.resolve import resolve
-        from ltbench.runs.run_list import expand, read_runs
-        from ltbench.runs.suite import distinct, suite_file
-
         if suite is not None and config is not None:
             raise LtbenchError("a suite is a file of settings, too", where="--config", hint="give one of the two")
-        elsewhere = launcher == "slurm" or emit_array or emit_skypilot
-        if launcher == "gpus" and parallel > 1:
-            hint = "use --per-gpu for several runs on each GPU"
-            raise LtbenchError("--launch gpus says how many runs there are at once", where="--parallel", hint=hint)
-        if emit_array and emit_skypilot:
-            raise LtbenchError(
-                "each of the two writes a job of its own", where="--emit-array, --emit-skypilot", hint="give one"
-            )
-        if launcher != "local" and (emit_array or emit_skypilot):
-            written = "--emit-array" if emit_array else "--emit-skypilot"
-            hint = f"leave out --launch or {written}"
-            raise LtbenchError("a job is launched or written, not both", where=f"--launch, {written}", hint=hint)
-        if resources is not None and not elsewhere:
-            hint = "add --launch slurm, --emit-array or --emit-skypilot"
-            raise LtbenchError("only SLURM and SkyPilot are asked for resources", where="--resources", hint=hint)
-        if per_gpu != 1 and launcher != "gpus":
-            raise LtbenchError("--per-gpu counts runs on each GPU", where="--per-gpu", hint="add --launch gpus")
-        if elsewhere:
-            refuse_elsewhere({"--rerun": rerun, "--shard": shard, "--parallel": parallel > 1})
-        config = suite_file(suite) if suite is not None else config
-        described, tuning = read_runs(config) if config else ([{}], None)
+        launching = LaunchOptions(launch, per_gpu, resources, emit_array, emit_skypilot, jobs)
+        launching.check(rerun=rerun, shard=shard, parallel=parallel)
+        leaves_out_stored = suite is not None or dry_run or launching.elsewhere or retry is not None
         flags = given(
             method=method,
             dataset=dataset,
@@ -235,23 +213,13 @@ def run(
             keep_classes_without_test_images=keep_classes_without_test_images,
             hyperparameters=hyperparameters(settings),
         )
-        configs = expand(described, flags, where=config)
-        planned = suite is not None or dry_run or elsewhere or retry is not None
-        if planned:
-            configs = distinct(configs)
-        for one in configs:
-            resolve(one)
-        if not planned:
+        configs, tuning = described_runs(config, suite, flags, once=leaves_out_stored)
+        if not leaves_out_stored:
             announce(configs, out)
         from ltbench.training.distributed.process_group import process_group
 
     with process_group(device) as group:
-        if group.size > 1 and (parallel > 1 or launcher == "gpus"):
-            raise LtbenchError(
-                "processes that carry out one run together cannot carry out several at once",
-                where="--parallel" if parallel > 1 else "--launch gpus",
-                hint="leave it out",
-            )
+        check_group(group, launching, parallel)
         options = run_options(
             data_dir,
             device=device,
@@ -267,55 +235,115 @@ def run(
             checkpoint_activations=checkpoint_activations,
             shard=shard,
         )
-        if planned:
+        if leaves_out_stored:
             from ltbench.cli.remaining import keep_remaining
 
             configs = keep_remaining(
-                configs, options, jobs=jobs, elsewhere=elsewhere, retry=retry is not None, dry_run=dry_run
-            )
-        if elsewhere and configs and not dry_run:
-            from ltbench.cli.launch import launch
-
-            launch(
                 configs,
-                TaskOptions(
-                    out=out.absolute(),
-                    data_dir=options.data_dir.absolute(),
-                    methods_dir=methods_dir.absolute() if methods_dir is not None else None,
-                    device=device,
-                    words=task_words(options),
-                ),
-                name=Path(suite).stem if suite is not None else "runs",
+                options,
                 jobs=jobs,
-                resources=resources,
-                emit_array=emit_array,
-                emit_skypilot=emit_skypilot,
-                tuning=tuning,
+                elsewhere=launching.elsewhere,
+                retry=retry is not None,
+                dry_run=dry_run,
             )
-        gpus: list[str] = []
-        if launcher == "gpus" and not (dry_run or elsewhere):
-            from ltbench.runs.launchers.gpus import visible_gpus
-
-            gpus = visible_gpus() * per_gpu
-            parallel = len(gpus)
-        all_done = dry_run or elsewhere or not configs or run_all(configs, options, parallel, gpus)
+        gpus = [] if dry_run else visible_gpus(launching)
+        if dry_run or not configs:
+            return
+        if launching.elsewhere:
+            submit(configs, options, launching, methods_dir, name=Path(suite).stem if suite is not None else "runs")
+            return
+        all_done = run_all(configs, options, len(gpus) or parallel, gpus)
     if not all_done:
         raise typer.Exit(1)
 
 
-def refuse_elsewhere(given: "Mapping[str, bool]") -> None:
-    """Refuse options that a run on another machine cannot have.
+def described_runs(
+    config: Path | None, suite: str | None, flags: "Mapping[str, Any]", *, once: bool
+) -> "tuple[list[RunConfig], dict[str, Any] | None]":
+    """The runs that files and flags describe.
+
+    Args:
+        config: file with settings of runs.
+        suite: name or file of a suite, instead.
+        flags: settings from the command line, which beat those of a file.
+        once: whether a run that is described twice is carried out once.
+
+    Returns:
+        The runs, and the search that chose their settings, if one did.
 
     Raises:
-        LtbenchError: naming them.
+        LtbenchError: for what cannot be run, before anything is imported that takes long.
     """
-    names = [name for name, is_given in given.items() if is_given]
-    if names:
+    from ltbench.runs.resolve import resolve
+    from ltbench.runs.run_list import expand, read_runs
+    from ltbench.runs.suite import distinct, suite_file
+
+    file = suite_file(suite) if suite is not None else config
+    described, tuning = read_runs(file) if file else ([{}], None)
+    configs = expand(described, flags, where=file)
+    if once:
+        configs = distinct(configs)
+    for one in configs:
+        resolve(one)
+    return configs, tuning
+
+
+def check_group(group: "Group", launching: LaunchOptions, parallel: int) -> None:
+    """Refuse several runs at once by several processes that carry out one together.
+
+    Raises:
+        LtbenchError: naming the option.
+    """
+    if group.size > 1 and (parallel > 1 or launching.launch == "gpus"):
         raise LtbenchError(
-            "each run is a process of its own, which resumes when it is requeued",
-            where=", ".join(names),
-            hint="leave it out; to train again, remove the results",
+            "processes that carry out one run together cannot carry out several at once",
+            where="--parallel" if parallel > 1 else "--launch gpus",
+            hint="leave it out",
         )
+
+
+def submit(
+    configs: "Sequence[RunConfig]",
+    options: "RunOptions",
+    launching: LaunchOptions,
+    methods_dir: Path | None,
+    *,
+    name: str,
+) -> None:
+    """Submit runs to a scheduler, or write what submits them.
+
+    Args:
+        configs: of the runs.
+        options: of all of them.
+        launching: which scheduler, and what it needs.
+        methods_dir: folder of a user's methods.
+        name: beginning of the job folder's name.
+    """
+    from ltbench.cli import launch
+    from ltbench.runs.launchers.job_folder import TaskOptions
+
+    launch.launch(
+        configs,
+        TaskOptions(
+            out=options.out.absolute(),
+            data_dir=options.data_dir.absolute(),
+            methods_dir=methods_dir.absolute() if methods_dir is not None else None,
+            device=options.device,
+            words=task_words(options),
+        ),
+        launching,
+        name=name,
+        tuning=options.tuning,
+    )
+
+
+def visible_gpus(launching: LaunchOptions) -> list[str]:
+    """The devices of ``--launch gpus``, as often as each has runs; none: every run sees all."""
+    if launching.launch != "gpus":
+        return []
+    from ltbench.runs.launchers import gpus
+
+    return gpus.visible_gpus() * launching.per_gpu
 
 
 def task_words(options: "RunOptions") -> list[str]:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
     from ltbench.config import RunConfig
     from ltbench.method.search_space import Choice, Range
+    from ltbench.runs.conclusion import SearchResult
     from ltbench.runs.options import RunOptions
 
 
@@ -165,9 +166,7 @@ def tune(
         if trials < 1:
             raise LtbenchError(f"{trials} trials are too few", where="--trials", hint="ask for at least one")
         add_methods(methods_dir, method)
-        from ltbench.runs.resolve import check_search, search_space
-        from ltbench.runs.run_list import TUNING_SEED, expand
-        from ltbench.runs.space_file import read_space
+        from ltbench.runs.run_list import TUNING_SEED
 
         flags = given(
             method=method,
@@ -194,36 +193,58 @@ def tune(
             hyperparameters=hyperparameters(settings),
             seed=TUNING_SEED if seed is None else seed,
         )
-        bases = expand([{}], flags)
-        searched = [*filter(None, map(str.strip, (search or "").split(",")))]
         names = [name for word in objectives.split(",") if (name := word.strip())]
         search_settings = SearchSettings(tuple(names), sampler, pruner)
-        own = read_space(space, [base.method for base in bases]) if space is not None else {}
-        spaces = {base.method: search_space(base, searched, own.get(base.method)) for base in bases}
-        for base in bases:
-            search_settings.check(spaces[base.method])
-            check_search(base, spaces[base.method])
+        searches = planned_searches(flags, search, space, search_settings)
         if not sys.stderr.isatty():
-            echo_stderr(f"{trials} trials of {', '.join(base.method for base in bases)} on {dataset}")
+            echo_stderr(f"{trials} trials of {', '.join(base.method for base, _ in searches)} on {dataset}")
         import ltbench.runs.tune  # noqa: F401  (takes seconds)
 
-    failed: list[LtbenchError] = []
-    for base in bases:
+    refused = 0
+    for base, chosen in searches:
         folder = out or Path("tune") / f"{dataset_folder(dataset)}-{base.method}"
-        if out is not None and len(bases) > 1:
+        if out is not None and len(searches) > 1:
             folder = out / base.method
         options = run_options(
             data_dir, device=device, out=folder / "runs", compiled=compiled, workers=workers, tensorboard=tensorboard
         )
         try:
-            carry_out(base, trials, folder, options, search_settings, spaces[base.method], parallel, storage)
+            carry_out(base, trials, folder, options, search_settings, chosen, parallel, storage)
         except LtbenchError as error:  # the other methods keep their budget
-            if len(bases) == 1 or isinstance(error, SaveError):
+            if len(searches) == 1 or isinstance(error, SaveError):
                 raise
             echo_stderr(f"ltbench: {base.method}: {error}")
-            failed.append(error)
-    if failed:
+            refused += 1
+    if refused:
         raise typer.Exit(1)
+
+
+def planned_searches(
+    flags: "Mapping[str, Any]", search: str | None, space: Path | None, settings: SearchSettings
+) -> "list[tuple[RunConfig, dict[str, Range | Choice]]]":
+    """The searches that flags ask for, one a method: what their trials share, and what they choose.
+
+    Args:
+        flags: settings from the command line.
+        search: names of further hyper-parameters to search, by commas.
+        space: TOML file with options in place of those that methods declare.
+        settings: what the searches optimise, and how.
+
+    Raises:
+        LtbenchError: for what cannot be searched, before anything is imported that takes long.
+    """
+    from ltbench.runs.resolve import check_search, search_space
+    from ltbench.runs.run_list import expand
+    from ltbench.runs.space_file import read_space
+
+    bases = expand([{}], flags)
+    further = [*filter(None, map(str.strip, (search or "").split(",")))]
+    own = read_space(space, [base.method for base in bases]) if space is not None else {}
+    searches = [(base, search_space(base, further, own.get(base.method))) for base in bases]
+    for base, chosen in searches:
+        settings.check(chosen)
+        check_search(base, chosen)
+    return searches
 
 
 def carry_out(
@@ -249,7 +270,6 @@ def carry_out(
         storage: URL of what other workers share the search in; None: there are none.
     """
     from ltbench.cli import reproduce
-    from ltbench.cli.console import console, escaped
     from ltbench.cli.progress_bars import RunProgress
     from ltbench.runs import tune as tuning
 
@@ -274,15 +294,20 @@ def carry_out(
             found = tune_shared(base, trials, folder, storage, options, print_trial, begin, settings, space)
         else:
             found = tuning.tune(base, trials, folder, options, print_trial, parallel, begin, settings, space)
-    run_words = [
-        "ltbench",
-        "run",
-        "--config",
-        str(found.best_file),
-        "--seeds",
-        "0-4",
-        *reproduce.folder_options(base, options.data_dir),
-    ]
+    print_found(found, reproduce.folder_options(base, options.data_dir), settings)
+
+
+def print_found(found: "SearchResult", folders: "Sequence[str]", settings: SearchSettings) -> None:
+    """Print the best trial or the Pareto front, and the command that runs the best on other seeds.
+
+    Args:
+        found: by the search.
+        folders: the options of that command for its folders.
+        settings: what the search has optimised.
+    """
+    from ltbench.cli.console import console, escaped
+
+    run_words = ["ltbench", "run", "--config", str(found.best_file), "--seeds", "0-4", *folders]
     pruned = f", {found.pruned} pruned" if settings.pruner != "none" else ""
     counts = f"{found.trials} trials ({found.failed} failed{pruned})"
     if found.front:
