@@ -36,6 +36,7 @@ from ltbench.cli.options import (
     Train,
     Weights,
     add_methods,
+    check_data_is_there,
     given,
     hyperparameters,
     run_options,
@@ -96,6 +97,7 @@ def estimate(
     """
     with getting_ready("estimate"):
         add_methods(methods_dir, method)
+        from ltbench.runs.data_folder import published_sizes
         from ltbench.runs.resolve import resolve
         from ltbench.runs.run_list import expand
 
@@ -131,6 +133,8 @@ def estimate(
         configs = expand([{}], flags)
         for one in configs:
             resolve(one)
+        if published_sizes(configs[0]) is None:
+            check_data_is_there(configs, data_dir)
         if not sys.stderr.isatty():
             echo_stderr(f"timing steps of {', '.join(one.method for one in configs)} on random images")
         from ltbench.cli.estimate_table import show_estimate

@@ -1,6 +1,7 @@
 """Command-line options that several commands share, and the values that they stand for."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from ltbench.cli import completion
 from ltbench.errors import LtbenchError
 
 if TYPE_CHECKING:
+    from ltbench.config import RunConfig
     from ltbench.runs.options import RunOptions
 
 METHODS, DATA, RECIPE, MACHINE, LAUNCHER, RESULTS = "Method", "Data", "Recipe", "Machine", "Launcher", "Results"
@@ -290,6 +292,17 @@ def data_folder(given: Path | None) -> Path:
     from ltbench.files.paths import data_dir
 
     return given or data_dir()
+
+
+def check_data_is_there(configs: "Sequence[RunConfig]", data_dir: Path | None) -> None:
+    """Refuse runs whose data set is not there, before what takes long to import.
+
+    Raises:
+        LtbenchError: that of the data set.
+    """
+    from ltbench.runs import data_folder as of_runs
+
+    of_runs.check_data_is_there(configs, data_folder(data_dir))
 
 
 def run_options(data_dir: Path | None, **options: Any) -> "RunOptions":

@@ -55,6 +55,7 @@ from ltbench.cli.options import (
     Weights,
     Workers,
     add_methods,
+    check_data_is_there,
     check_parallel,
     given,
     hyperparameters,
@@ -215,6 +216,7 @@ def run(
         )
         configs, tuning = described_runs(config, suite, flags, once=leaves_out_stored)
         if not leaves_out_stored:
+            check_data_is_there(configs, data_dir)
             announce(configs, out)
         from ltbench.training.distributed.process_group import process_group
 

@@ -43,6 +43,7 @@ from ltbench.cli.options import (
     Weights,
     Workers,
     add_methods,
+    check_data_is_there,
     check_parallel,
     given,
     hyperparameters,
@@ -196,6 +197,7 @@ def tune(
         names = [name for word in objectives.split(",") if (name := word.strip())]
         search_settings = SearchSettings(tuple(names), sampler, pruner)
         searches = planned_searches(flags, search, space, search_settings)
+        check_data_is_there([base for base, _ in searches], data_dir)
         if not sys.stderr.isatty():
             echo_stderr(f"{trials} trials of {', '.join(base.method for base, _ in searches)} on {dataset}")
         import ltbench.runs.tune  # noqa: F401  (takes seconds)

@@ -11,13 +11,13 @@ from ltbench import registry
 from ltbench.config import Augment, ResolvedRun, RunConfig, canonical_json
 from ltbench.data import long_tail
 from ltbench.data.datasets.folder_split import split_not_stored
-from ltbench.data.datasets.listed import ListedSource
 from ltbench.data.images import ImageFiles
 from ltbench.errors import LtbenchError, TrainingFailedError, first_line
 from ltbench.evaluation.result_parts import count_parameters, multiply_adds
 from ltbench.features.encoder import Encoder
 from ltbench.features.loader import ENCODED_TOGETHER
 from ltbench.method import Method
+from ltbench.runs.data_folder import published_sizes
 from ltbench.runs.last_dataset import LastDataset
 from ltbench.runs.options import RunOptions
 from ltbench.runs.plan import read_images
@@ -182,8 +182,7 @@ def sizes_of(run: ResolvedRun, options: RunOptions) -> Sizes:
     config = run.config
     source = registry.dataset(config.dataset)
     image_size = config.image_size or source.image_size
-    if isinstance(source, ListedSource) and config.imbalance_ratio is None:
-        published = source.published
+    if (published := published_sizes(config)) is not None:
         images, test_images, classes = (
             published.parts["train"].size,
             published.parts["test"].size,
