@@ -8,6 +8,11 @@ from ltbench.report.terminal import Terminal
 console = Terminal(soft_wrap=True)
 
 
+def terminal_width() -> int | None:
+    """Columns of the terminal; None where standard output is redirected."""
+    return console.width if console.is_terminal else None
+
+
 def print_text(text: str) -> None:
     """Print rich's markup: on a terminal, lines break between words, and paths, which are copied, not at all."""
     console.print(text, soft_wrap=not console.is_terminal, overflow="ignore", crop=False)

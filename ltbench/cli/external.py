@@ -77,7 +77,7 @@ def score(
 
     They become one row of a leaderboard. ltbench data order lists the images in the order that the file must have.
     """
-    from ltbench.cli.console import console
+    from ltbench.cli.console import print_text, terminal_width
     from ltbench.cli.result_line import result_line
     from ltbench.config import RunConfig, validated
 
@@ -116,7 +116,7 @@ def score(
     about = result.provenance["scored"]
     if about["labels"] == "not given" and "images" not in about:
         echo_stderr("ltbench: note: the file has neither labels nor names of images: their order could not be checked")
-    console.print(result_line(result, path))
+    print_text(result_line(result, path, width=terminal_width()))
 
 
 def import_checkpoint(
@@ -144,7 +144,7 @@ def import_checkpoint(
     56) of the code of LDAM, RIDE, SADE and BalPoE: one expert or several, full or three quarters of the width, linear
     or cosine classifier. Which of these it is, is read from the checkpoint.
     """
-    from ltbench.cli.console import console
+    from ltbench.cli.console import print_text, terminal_width
     from ltbench.cli.result_line import result_line
     from ltbench.config import RunConfig, validated
 
@@ -167,7 +167,7 @@ def import_checkpoint(
         file, config, data_dir=data_folder(data_dir), logit_prior=logit_prior, device=device, out=out
     )
     echo_stderr(f"{file}: {network}")
-    console.print(result_line(result, path))
+    print_text(result_line(result, path, width=terminal_width()))
 
 
 def _check(

@@ -389,7 +389,7 @@ def run_all(
         Whether all runs are done.
     """
     with getting_ready("run"):
-        from ltbench.cli import result_line
+        from ltbench.cli import console, result_line
         from ltbench.cli.progress_bars import RunProgress
         from ltbench.results.store import Store
         from ltbench.runs import sweep
@@ -401,7 +401,7 @@ def run_all(
 
         def print_result(result: "Result", recalled: bool) -> None:
             path = Store(options.out).path(result.config, result.run_id)
-            progress.print_result(result_line.result_line(result, path, recalled))
+            progress.print_result(result_line.result_line(result, path, recalled, console.terminal_width()))
 
         results = sweep.run_all(configs, replace(options, listener=progress.listener), print_result, parallel, gpus)
     done = [result for result in results if result.status == "done"]
