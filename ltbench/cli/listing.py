@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,6 +14,9 @@ from ltbench.cli.options import MethodsDir, add_methods
 from ltbench.cli.output import echo
 from ltbench.errors import LtbenchError, unknown
 from ltbench.printable import printable_name
+
+if TYPE_CHECKING:
+    from ltbench.method.paper import Paper
 
 
 def list_names(
@@ -67,7 +70,10 @@ def entries(kind: str) -> list[tuple[str, ...]]:
 
     if kind == "methods":
         methods = registry.loadable(registry.method_names(), registry.declaration)
-        return [(name, one.family, str(one.paper.year or ""), one.summary) for name, one in methods.items()]
+        return [
+            (name, one.family, year(one.family, one.paper), _named_as_in_papers(name, one.summary))
+            for name, one in methods.items()
+        ]
     if kind == "datasets":
         sources = registry.loadable(registry.dataset_names(), registry.dataset)
         return [(name, source.summary) for name, source in sources.items()]
@@ -85,6 +91,19 @@ def entries(kind: str) -> list[tuple[str, ...]]:
         for name, one, table in shared
     ]
     return [*rows, (recipes.PAPER, "each method's own, where its authors have one")]
+
+
+def year(family: str, paper: "Paper") -> str:
+    """The year of a method's own paper, if it has one: a baseline is older than the survey that has its figures."""
+    return "" if family == "baseline" else str(paper.year or "")
+
+
+def _named_as_in_papers(name: str, summary: str) -> str:
+    """A method's summary, after the name that papers have for it where that is another."""
+    from ltbench.registry.declared import display_name
+
+    shown = display_name(name)
+    return summary if shown == name else f"{shown}: {summary}"
 
 
 def in_columns(rows: Sequence[Sequence[str]], width: int | None) -> list[str]:

@@ -10,6 +10,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from ltbench import registry
+from ltbench.cli.listing import year
 from ltbench.method import Choice, Method, Range
 from ltbench.method.method_config import MethodConfig
 from ltbench.method.paper import by_imbalance_ratio, paper_of
@@ -96,7 +97,7 @@ def _family(cls: type[Method]) -> str:
 
 def _row(name: str, cls: type[Method], costs: pd.DataFrame) -> list[str]:
     measured = [f"{cost:.1f}" for cost in list(costs.loc[name].dropna())] if name in costs.index else []
-    return [f"[{name}](#{name})", str(paper_of(cls).year or ""), ", ".join(measured)]
+    return [f"[{name}](#{name})", year(cls.family, paper_of(cls)), ", ".join(measured)]
 
 
 def _claimed(cls: type[Method]) -> list[str]:

@@ -15,6 +15,7 @@ from ltbench.config import Recipe
 from ltbench.config.format_settings import format_settings
 from ltbench.metrics.calibration_noise import mce_floor
 from ltbench.printable import printable_name
+from ltbench.registry.declared import display_name
 from ltbench.report.calibration import of_tables
 from ltbench.report.collection import shown
 from ltbench.report.search_budget import search_budget
@@ -45,7 +46,7 @@ def _rows(result: Result, path: Path) -> dict[str, str]:
     rows = {
         "run": f"{result.run_id} ({state})",
         "file": str(path),
-        "method": f"{config.method} {format_settings(config.hyperparameters)}",
+        "method": f"{_method(result)} {format_settings(config.hyperparameters)}",
         "selected": format_settings(result.method.selected),
         "data": f"{config.dataset}, {sum(data.trained_on)} training images, {max(data.counts)} to {min(data.counts)} "
         "per class",
@@ -84,6 +85,13 @@ def _augmentation(recipe: Recipe | str, views: Literal["augment", "contrast"]) -
     """How images are augmented: what is not at its default, which is off; empty where that is not on record."""
     augment = None if isinstance(recipe, str) else getattr(recipe, views)
     return "" if augment is None else format_settings(augment.model_dump(exclude_defaults=True)) or "none"
+
+
+def _method(result: Result) -> str:
+    """The name of a method, with that of papers where it is another."""
+    name = result.config.method
+    shown = result.method.name or display_name(name)
+    return name if shown == name else f"{name} ({shown})"
 
 
 def _experts(result: Result) -> str:

@@ -248,9 +248,16 @@ def test_lists_are_wrapped_to_the_terminal_and_not_in_a_file():
     assert listing.in_columns(rows, None)[0] == "one    loss  cross entropy of logits that are shifted"
 
 
+def test_methods_have_the_names_and_years_of_their_papers(cli):
+    out = cli("list", "methods").out
+    assert re.search(r"^vs +loss +20\d\d  VS Loss: ", out, re.MULTILINE)
+    assert re.search(r"^ce +baseline +Cross Entropy: ", out, re.MULTILINE)  # older than the survey with its figures
+    assert max(map(len, listing.in_columns(listing.entries("methods"), 80))) <= 80
+
+
 def test_lists_by_pattern(cli):
     assert cli("list", "backbones", "cifar_resnet?").out == "cifar_resnet8\n"
-    assert cli("list", "methods", "sade").out.split("\n")[1].startswith("sade_tta  experts  2022  Weights")
+    assert cli("list", "methods", "sade").out.split("\n")[1].startswith("sade_tta  experts  2022  SADE + TTA: Weights")
     done = cli("list", "backbones", "resnt50")
     assert done.code == 2
     assert "did you mean resnet50" in done.err
@@ -507,6 +514,7 @@ def test_show_has_one_notation_of_settings(cli, make_result, tmp_path):
     stored = result.model_copy(update={"config": result.config.replace(recipe=recipe)})
     out = " ".join(cli("show", Store(tmp_path / "runs").save(stored)).out.split())
     assert '"' not in out
+    assert "method ce (Cross Entropy) " in out
     assert "recipe standard: epochs=200, batch_size=128, optimizer=sgd, lr=0.1," in out
     assert "augmentation padding=0.125, flip=true, rotation=15 " in out
     assert "contrast" not in out

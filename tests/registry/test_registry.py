@@ -97,7 +97,7 @@ def test_the_summary_that_is_read_is_that_of_the_class(name):
 
 
 TOLD = {
-    "list methods": (0, "sade                      experts      2022  Three experts on a shared trunk"),
+    "list methods": (0, "sade                      experts      2022  SADE: Three experts on a shared trunk"),
     "list recipes": (0, "standard  digits           60 epochs   rate 0.1 step"),
     "run --method ce,balpo": (2, "unknown method 'balpo'"),
     "tune --method balpo": (2, "did you mean balpoe?"),
