@@ -81,7 +81,7 @@ def backbone_name(name: Any) -> str:
 
 
 def _pretrained(result: Result) -> str:
-    """That a network starts from weights, and from which, by the beginning of their hash."""
+    """A clause on the weights that a network starts from, by the beginning of their hash."""
     if result.config.weights is not None:
         return f", weights {result.config.weights.removeprefix('sha256:')[:8]}"
     return ", pretrained" if result.config.pretrained else ""

@@ -31,7 +31,7 @@ class SearchResult:
     failed: int
     pruned: int = 0
     values: Sequence[float] = ()
-    """Of the objectives, as the best trial has them."""
+    """Values of the objectives, as the best trial has them."""
     front: Mapping[Path, FrozenTrial] = field(default_factory=dict)
     """Of several objectives: the trials that none beats in one without being worse in another, by their files; the best
     in the first objective first."""

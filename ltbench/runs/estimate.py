@@ -49,7 +49,7 @@ class EncodingTime:
 
     @property
     def seconds(self) -> float:
-        """For all of them."""
+        """Seconds of all of them."""
         return self.images * self.seconds_per_image
 
 
@@ -64,9 +64,9 @@ class TimeEstimate:
     multiply_adds: int
     """Multiply-adds per image, through all experts."""
     processes: tuple[ProcessTime, ...]
-    """For each number of processes that was asked for."""
+    """The time for each number of processes that was asked for."""
     evaluation_seconds: float
-    """For all test images, in one process."""
+    """Seconds of an evaluation of all test images, in one process."""
     changes_batches: bool
     """Whether each of several processes gets all pixels of a batch and mixes or changes them."""
     gathers_across_processes: bool
@@ -84,7 +84,7 @@ class TimeEstimate:
 
     @property
     def gradient_bytes(self) -> int:
-        """That processes exchange after each step."""
+        """Bytes of gradients that processes exchange after each step."""
         return 4 * self.parameters
 
 

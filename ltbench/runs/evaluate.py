@@ -26,7 +26,7 @@ class Evaluation:
     """What was measured; metrics in the main process alone, which has the predictions."""
 
     metrics: dict[str, Metrics] = field(default_factory=dict)
-    """By part: validation, test."""
+    """Metrics by part: validation, test."""
     about_images: dict[str, Any] = field(default_factory=dict)
     """Fields of the result about single test images and label shift."""
     images: int = 0

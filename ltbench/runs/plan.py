@@ -69,7 +69,7 @@ class PlannedRun:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Of what the method gets: channels, height and width of an image, or D, 1, 1 of its features."""
+        """Shape of what the method gets: channels, height and width of an image, or D, 1, 1 of its features."""
         return self.data.shape if self.features is None else self.features.shape
 
     def build_method(self) -> Method:
@@ -138,7 +138,7 @@ def plan_run(run: ResolvedRun, options: RunOptions, *, saves: bool = True) -> Pl
 
 
 def fingerprint(run: ResolvedRun, data: Dataset) -> str:
-    """Of the images as the network gets them: normalised in another way, they are others."""
+    """Fingerprint of the images as the network gets them: normalised in another way, they are others."""
     own = run.weights.own_statistics if run.weights is not None else None
     return data.fingerprint if own is None else canonical_json([data.fingerprint, *own])
 

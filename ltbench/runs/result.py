@@ -33,7 +33,7 @@ class BaseRuns:
     """The runs whose trained weights a run starts from."""
 
     run_ids: dict[str, str] = field(default_factory=dict)
-    """By the name that the method gives them."""
+    """Run ids of the runs that it starts from, by the name that the method gives them."""
     seconds: float = 0.0
     """Seconds of their training."""
 

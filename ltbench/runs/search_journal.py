@@ -23,7 +23,7 @@ _HINT = "restore the file, or choose another --out"
 
 
 class _NoLock(JournalFileOpenLock):
-    """In place of optuna's lock, which a killed process leaves behind: whoever opens the file holds its folder's."""
+    """Stands in for optuna's lock, which a killed process leaves behind: whoever opens the file holds its folder's."""
 
     def acquire(self) -> bool:
         """There is nobody to wait for."""
@@ -41,7 +41,7 @@ class _Journal(JournalFileBackend):
         super().__init__(str(path), lock_obj=_NoLock(str(path)))
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
-        """As optuna's; counts the lines."""
+        """Read as optuna does, and count the lines."""
         self.line = log_number_from
         for log in super().read_logs(log_number_from):
             self.line += 1

@@ -78,14 +78,14 @@ class SearchSettings:
 
     @property
     def lower(self) -> list[bool]:
-        """Of each objective, whether less of it is better."""
+        """Whether less is better, of each objective."""
         from ltbench.results.records import LOWER_IS_BETTER
 
         return [name in LOWER_IS_BETTER for name in self.objectives]
 
     @property
     def directions(self) -> list[Direction]:
-        """Of the objectives, as optuna calls them."""
+        """The directions of the objectives, as optuna calls them."""
         return ["minimize" if lower else "maximize" for lower in self.lower]
 
     @property

@@ -84,7 +84,7 @@ class ProcessTime:
 
     @property
     def images_per_second(self) -> float:
-        """That must be decoded for it, at the least."""
+        """Images that must be decoded for it a second, at the least."""
         return sum(stage.steps for stage in self.stages) * self.batch / self.seconds if self.seconds else 0.0
 
 
@@ -209,7 +209,7 @@ class Timer:
         return ProcessTime(1, batch, tuple(times), execution, peak_memory(self.device), (batch,))
 
     def evaluation_seconds(self, method: Method) -> float:
-        """For all test images, by the shortest time of some."""
+        """Seconds for all test images, by the shortest time of some."""
         count = self._evaluated()
         tell = self.listener(f"timing the evaluation of {count} images", count)
         images, taken, rounds = self._images(count), [], self._rounds()

@@ -176,7 +176,7 @@ class SearchIdentity:
     base: RunConfig
     space: Mapping[str, Range | Choice]
     resolved: RunConfig
-    """With hyper-parameters of no meaning."""
+    """The settings filled in; its hyper-parameters mean nothing."""
     fingerprints: dict[str, str]
     fingerprint: str
     revision: str
@@ -203,7 +203,7 @@ class SearchIdentity:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """As the study keeps them, by name. Studies of older versions have the settings only."""
+        """The settings by name, as the study keeps them. Studies of older versions have the settings only."""
         return {
             "settings": canonical_json(self.base.model_dump(mode="json")),
             "resolved": canonical_json(self.resolved.model_dump(mode="json", exclude={"hyperparameters"})),

@@ -34,7 +34,7 @@ class Search:
     objectives: Sequence[str] = ("macro",)
     """Metrics on validation images; the figures of one metric are of the first."""
     front: Sequence[int] = ()
-    """Of several objectives: the trials of the Pareto front."""
+    """The trials of the Pareto front, where there are several objectives."""
 
     @property
     def objective(self) -> str:

@@ -40,7 +40,7 @@ class Run:
     finished: str
     file: str
     href: str
-    """Of the file, relative to the page; empty where it is not known where the page will be."""
+    """Address of the file, relative to the page; empty where it is not known where the page will be."""
 
 
 @dataclass(frozen=True)

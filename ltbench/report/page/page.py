@@ -99,7 +99,7 @@ class Section:
     cells: list[list[Cell]]
     entries: list[Entry]
     further: list[list[FurtherRow]]
-    """Of each row the other settings."""
+    """The other settings of each row."""
     ties: int
     """Number of rows that tie with the best, itself included; 0 where there is no other."""
     shared: list[tuple[str, str]]
@@ -287,7 +287,7 @@ def _strip(row: Values, metric: str, scale: tuple[float, float]) -> IntervalBar:
 def _further(
     leaderboard: Leaderboard, shown: Sequence[Column], stored: Collection, output: Path | None
 ) -> list[list[FurtherRow]]:
-    """Of each row the other settings, which have no comparison."""
+    """The other settings of each row, which have no comparison."""
     of_row: dict[str, list[FurtherRow]] = {setting: [] for setting in leaderboard.rows["setting"]}
     for row in leaderboard.others.to_dict("records"):
         cells = [

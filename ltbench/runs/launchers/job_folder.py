@@ -80,7 +80,7 @@ class TaskOptions(Frozen):
     """All others."""
 
     def command_line(self) -> list[str]:
-        """As words."""
+        """The command as words."""
         own = [] if self.methods_dir is None else ["--methods-dir", str(self.methods_dir)]
         folders = ["--out", str(self.out), "--data-dir", str(self.data_dir)]
         return [*folders, *own, "--device", self.device, *self.words]
@@ -93,13 +93,13 @@ class JobDescription(Frozen):
     created: datetime
     host: str
     folder: Path
-    """In which the tasks begin."""
+    """The working directory of the tasks."""
     cache: Path
     options: TaskOptions
     max_requeues: int | list[int]
     """How often a task may be requeued: every one, or each."""
     tasks: list[RunConfig]
-    """As described."""
+    """The settings of each task, as described."""
 
 
 class JobFolder:

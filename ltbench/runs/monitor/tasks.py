@@ -28,7 +28,7 @@ class TaskStatus:
     job: JobFolder
     number: int
     config: RunConfig
-    """With everything filled in but weights; as described where its method or recipe is not known here."""
+    """The settings, filled in but for weights; as described where its method or recipe is not known here."""
     key: str
     """Its settings; see ``ltbench.runs.suite``."""
     kind: Literal["waiting", "running", "ended", "lost"]
@@ -93,7 +93,7 @@ def queue_states() -> QueueStates | None:
 
 @lru_cache(maxsize=64)
 def _described(path: Path, created: datetime) -> list[tuple[RunConfig, str, str]]:
-    """Of each task of a job ``config``, ``key`` and ``run`` of ``TaskStatus``; a job's settings do not change."""
+    """``config``, ``key`` and ``run`` of ``TaskStatus`` for each task of a job; a job's settings do not change."""
     description, found = JobFolder(path).description, []
     for config in (_in_folder(one, description.folder) for one in description.tasks):
         run = described_run(config, description.options.out, description.options.data_dir)
