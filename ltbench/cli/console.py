@@ -1,5 +1,7 @@
 """The terminal that commands print on, in rich's markup."""
 
+import sys
+
 from rich.markup import escape
 
 from ltbench.printable import printable_name
@@ -9,12 +11,12 @@ console = Terminal(soft_wrap=True)
 
 
 def terminal_width() -> int | None:
-    """Columns of the terminal; None where standard output is redirected."""
-    return console.width if console.is_terminal else None
+    """Columns of the terminal; None where standard output is redirected, coloured as it may be."""
+    return console.width if sys.stdout.isatty() else None
 
 
 def print_text(text: str) -> None:
-    """Print rich's markup: on a terminal, lines break between words, and paths, which are copied, not at all."""
+    """Print rich's markup, lines as they are: paths are copied."""
     console.print(text, soft_wrap=not console.is_terminal, overflow="ignore", crop=False)
 
 

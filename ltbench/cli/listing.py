@@ -71,7 +71,7 @@ def entries(kind: str) -> list[tuple[str, ...]]:
     if kind == "methods":
         methods = registry.loadable(registry.method_names(), registry.declaration)
         return [
-            (name, one.family, year(one.family, one.paper), _named_as_in_papers(name, one.summary))
+            (name, one.family, year(one.family, one.paper), _named_as_in_papers(name, one.paper.name, one.summary))
             for name, one in methods.items()
         ]
     if kind == "datasets":
@@ -98,12 +98,9 @@ def year(family: str, paper: "Paper") -> str:
     return "" if family == "baseline" else str(paper.year or "")
 
 
-def _named_as_in_papers(name: str, summary: str) -> str:
+def _named_as_in_papers(name: str, shown: str, summary: str) -> str:
     """A method's summary, after the name that papers have for it where that is another."""
-    from ltbench.registry.declared import display_name
-
-    shown = display_name(name)
-    return summary if shown == name else f"{shown}: {summary}"
+    return summary if shown in ("", name) else f"{shown}: {summary}"
 
 
 def in_columns(rows: Sequence[Sequence[str]], width: int | None) -> list[str]:

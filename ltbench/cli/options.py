@@ -1,6 +1,7 @@
 """Command-line options that several commands share, and the values that they stand for."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -297,9 +298,13 @@ def data_folder(given: Path | None) -> Path:
 def check_data_is_there(configs: "Sequence[RunConfig]", data_dir: Path | None) -> None:
     """Refuse runs whose data set is not there, before what takes long to import.
 
+    A process of several goes on: it has to tell the others, which wait for it, and they see other folders.
+
     Raises:
         LtbenchError: that of the data set.
     """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        return
     from ltbench.runs import data_folder as of_runs
 
     of_runs.check_data_is_there(configs, data_folder(data_dir))

@@ -320,7 +320,7 @@ def print_found(found: "SearchResult", folders: "Sequence[str]", settings: Searc
     else:
         files = str(found.best_file)
         console.print(f"best of {counts}: validation {settings.named(found.values)}")
-    console.print(f"  {files}\nnext: {shlex.join(run_words)}")
+    console.print(f"  {escaped(files)}\nnext: {escaped(shlex.join(run_words))}")
 
 
 def _best(trials: "Sequence[FrozenTrial]", settings: SearchSettings) -> str:

@@ -62,7 +62,7 @@ def advise(leaderboard: Leaderboard, stored: Collection | None = None) -> str:
             _verdict(best, others, near, leaderboard),
             _lead(best, others[0], leaderboard.metric) if others else "",
             _holds(others, near),
-            _against_plainest([best, *others], stored),
+            _against_plainest(best, others, rows, stored),
             _cheaper(best, near),
         ]
     sentences += closing
@@ -133,16 +133,27 @@ def _all_of(some: int, whole: int) -> str:
     return f"{some or 'none'} of {whole} other rows" if whole > 1 else "no other row"
 
 
-def _against_plainest(rows: Sequence[Row], stored: Collection | None) -> str:
-    """The gain over the row that does least, and its price."""
-    best = rows[0]
-    known = [row for row in rows if _positive(row, "training_seconds")]
+def _against_plainest(best: Row, others: Sequence[Row], rows: Sequence[Row], stored: Collection | None) -> str:
+    """The gain over the row that does least, and its price.
+
+    Args:
+        best: the row that the others are compared with.
+        others: rows that are not ahead of it.
+        rows: all rows of the table.
+        stored: the results that they are of.
+    """
+    timed = [row for row in rows if _positive(row, "training_seconds")]
+    known = [row for row in timed if row is best or any(row is other for other in others)]
     alike = [row for row in known if row.get("hardware") == best.get("hardware")]
     plain = [row for row in known if _is_plain(row, stored)]
     if not alike:
         return "What training costs is not known."
-    if not plain and len(known) > 1 and len(alike) == 1:
-        return "No other row was trained on its hardware, so that training times cannot be compared."
+    if not plain and all(row is best for row in alike):
+        if len(timed) == 1:
+            return "What training the other rows costs is not known."
+        rivals = [row for row in timed if row is not best and row.get("hardware") == best.get("hardware")]
+        apart = "No other row was trained on its hardware, so that training times cannot be compared."
+        return "" if rivals else apart  # those are ahead of it
     baseline = min(plain or alike, key=lambda row: (row not in alike, float(row["training_seconds"])))
     what = "the cheapest row to train"
     if plain:

@@ -15,8 +15,8 @@ from ltbench.report.leaderboard import LACKS_SEEDS, Leaderboard, Row
 from ltbench.report.row_labels import from_elsewhere, in_brackets
 from ltbench.results.schema import Result
 
-_NEAR_CHANCE = 1.5
-"""An accuracy up to so many times that of guessing is called chance level."""
+_NEAR_CHANCE = 0.1
+"""An accuracy is called chance level up to this fraction of the way from guessing to none wrong."""
 _SEEDS = 5
 """Seeds that a command asks for where a table has too few."""
 
@@ -37,8 +37,9 @@ def answer(leaderboard: Leaderboard) -> str:
     best = next((row for row in rows if row["setting"] == leaderboard.reference), None)
     if best is None:
         return "Nothing is decided: too few of the rows share seeds for a comparison."
-    chosen = f", best of {len(rows)} settings on these test images" if leaderboard.compares_settings else ""
-    reached = f"{_name(best)} {{verb}} with {best[leaderboard.metric]:.1f} %{_metric(leaderboard)}{chosen}"
+    reached = f"{_name(best)} {{verb}} with {best[leaderboard.metric]:.1f} %{_metric(leaderboard)}"
+    if leaderboard.compares_settings and leaderboard.leads and len(rows) > 1:
+        reached += f", best of {len(rows)} settings on these test images"
     if len(rows) == 1:
         return f"Nothing to compare: {reached.format(verb='stands alone')}."
     tested = [row for row in rows if not math.isnan(row["p"])]
@@ -51,8 +52,8 @@ def answer(leaderboard: Leaderboard) -> str:
         names = ", ".join(ahead)
         verb = "is" if len(ahead) == 1 else "are"
         return (
-            f"No row is first: {reached.format(verb='leads')} those with all seeds, {names} {verb} ahead of it on the "
-            "seeds that both have."
+            f"No row is first: {reached.format(verb='leads')} among those with all seeds; {names} {verb} ahead of it "
+            "on the seeds that both have."
         )
     if len(beaten) == len(rows) - 1:
         others = f"all {len(beaten)} others" if len(rows) > 2 else "the other"
@@ -113,8 +114,10 @@ def remedies(leaderboard: Leaderboard, stored: Collection | None = None) -> list
     """
     rows = leaderboard.records
     longer = _epochs(leaderboard, rows, stored)
-    # What trains more epochs trains the seeds, too.
-    found = [_chance(leaderboard, rows, stored), longer, _seeds(leaderboard, rows, None if longer else stored)]
+    more = _seeds(leaderboard, rows, stored)
+    if longer and longer.commands and more and more.commands:  # what trains more epochs trains the seeds, too
+        more = Remedy(f"{more.sentence.partition('; more are')[0]}.")
+    found = [_chance(leaderboard, rows, stored), longer, more]
     return [one for one in found if one is not None]
 
 
@@ -137,7 +140,7 @@ def _chance(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None
     if len(rows) == 1:
         who, verb = _name(rows[0]), " is"
     level = f"{100 * chance:.2g} % with {len(test.total)} classes"
-    if all(row[leaderboard.metric] <= 100 * _NEAR_CHANCE * chance for row in at_chance):
+    if all(row[leaderboard.metric] <= 100 * (chance + _NEAR_CHANCE * (1 - chance)) for row in at_chance):
         return Remedy(f"{who}{more}{verb} at chance level, {level}.")
     few = f"{sum(images)} test images are too few to tell"
     return Remedy(f"{who}{more}{verb} perhaps no better than guessing ({level}): {few}.")
@@ -154,7 +157,8 @@ def _epochs(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None
     commands = run_commands([row["run_ids"][0] for row in own], stored, seeds=seeds_text(wanted), epochs=longest)
     decided = any(row["significantly_worse"] for row in rows)
     what = "for the accuracy that methods reach" if decided else "to tell methods apart"
-    return Remedy(f"Far too few epochs {what}; the recipe's are trained by:", tuple(commands))
+    few = f"Far too few epochs {what}"
+    return Remedy(f"{few}; the recipe's are trained by:" if commands else f"{few}.", tuple(commands))
 
 
 def _seeds(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None) -> Remedy | None:

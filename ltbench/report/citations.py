@@ -1,12 +1,13 @@
 """The papers of a report's methods: their BibTeX, and keys that no two papers share."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 
 from ltbench.report.collection import Collection
 
 _KEY = re.compile(r"(@\w+\{)([^,\s]+)(,)")
-_TITLE = re.compile(r"\btitle\s*=\s*[{\"](.+)", re.IGNORECASE)
+_TITLE = re.compile(r"\btitle\s*=\s*[{\"]+([^}\"]+)", re.IGNORECASE)
 _NO_CONTENT = {"a", "an", "the", "on", "of", "in", "to", "for", "with", "and", "from", "by", "is", "are"}
 """Words of titles that no key is made of."""
 
@@ -49,7 +50,8 @@ def _papers(stored: Collection) -> dict[str, tuple[str, list[str]]]:
 def _first_word(entry: str) -> str:
     """The first word of a title that says something, in lower case; empty without one."""
     title = _TITLE.search(entry)
-    words = re.findall(r"[a-z0-9]+", title[1].lower()) if title else []
+    plain = unicodedata.normalize("NFKD", title[1] if title else "").encode("ascii", "ignore").decode()
+    words = re.findall(r"[a-z0-9]+", plain.lower())
     return next((word for word in words if word not in _NO_CONTENT), "")
 
 

@@ -96,6 +96,8 @@ def contents(
                 yield replace(table, caption=" ".join(filter(None, [*apart, table.caption])))
             elif fold:
                 yield Folded(_SUMMARIES[name], partial(PARTS[name], leaderboard, stored))
+            elif name == "advice" and "leaderboard" not in names:
+                yield f"{leaderboard.title}: {advise(leaderboard, stored)}"
             else:
                 yield from PARTS[name](leaderboard, stored)
     notes = [_NOTES[name] for name in names if name in _NOTES]

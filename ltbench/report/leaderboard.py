@@ -101,9 +101,14 @@ class Leaderboard:
 
     @property
     def timed(self) -> pd.DataFrame:
-        """The rows whose training times can be compared: those on the hardware that most rows were trained on."""
+        """The rows whose training times can be compared: those on the hardware that most rows were trained on.
+
+        Of several that as many rows were trained on, the first row's.
+        """
         known = self.rows[self.rows["training_seconds"] > 0]
-        return known[known["hardware"].isin(known["hardware"].mode()[:1])]
+        most = known[known["hardware"].isin(known["hardware"].mode())]
+        first = most.sort_values("setting", key=lambda names: names != self.reference, kind="stable")
+        return known[known["hardware"].isin(first["hardware"][:1])]
 
     @property
     def settings(self) -> pd.DataFrame:

@@ -7,7 +7,19 @@ MISSING = "n/a"
 
 def number(value: float | None, digits: int) -> str:
     """A number to so many digits after the point, with a minus sign and no hyphen; "n/a" for none."""
-    return MISSING if value is None or math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+    return _shown(value, digits, "")
+
+
+def difference(value: float | None, digits: int) -> str:
+    """A number with its sign, e.g. "+1.2"; zero has none."""
+    return _shown(value, digits, "+")
+
+
+def _shown(value: float | None, digits: int, sign: str) -> str:
+    if value is None or math.isnan(value):
+        return MISSING
+    rounded = round(float(value), digits) or 0.0  # not -0.0
+    return f"{rounded:{sign if rounded else ''}.{digits}f}".replace("-", "−")
 
 
 def spread(mean: float | None, deviation: float | None, digits: int = 1) -> str:

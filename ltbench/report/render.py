@@ -116,7 +116,8 @@ def _latex_block(part: Block, used: set[str]) -> str:
     if isinstance(part, str):
         return f"{_latex_comment(part)}\n"
     fitting, left_out = _latex_fitted(part)
-    missing = f"Left out to fit the page: {', '.join(left_out)}; --columns chooses."
+    chooses = "; --columns chooses" if part.level == 1 else ""
+    missing = f"Left out to fit the page: {', '.join(left_out)}{chooses}."
     return (f"{_latex_comment(missing)}\n" if left_out else "") + _latex(fitting, used)
 
 
@@ -135,6 +136,8 @@ _LATEX = {
     ">": r"\ensuremath{>}",
     "±": r"$\pm$",
     "≈": r"$\approx$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
     "†": r"$\dagger$",
     "−": "$-$",
     "←": r"$\leftarrow$",
@@ -296,7 +299,7 @@ def _rich(table: Table, bold: str | None) -> RichTable:
     shown = RichTable(box=_RULED, show_edge=False, pad_edge=True)
     shown.add_column(table.header[0], min_width=min(_LABEL, max(map(len, labels))), overflow="fold")
     for name in table.header[1:]:
-        shown.add_column(name, justify="right", no_wrap=True)
+        shown.add_column(name, justify="left" if name in table.words else "right", no_wrap=True)
     for place, (label, row) in enumerate(zip(labels, table.rows, strict=True)):
         tint = _TIE if bold and place in table.band else None
         ends = table.rule == place + 1

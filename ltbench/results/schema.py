@@ -69,7 +69,7 @@ class Result(Frozen):
 
     @property
     def recipe(self) -> Recipe | None:
-        """The recipe by which ltbench trained it; None of what other code has trained, whose recipe is but a name."""
+        """The recipe by which ltbench trained it; None where all that is known of it is a name."""
         return self.config.recipe if isinstance(self.config.recipe, Recipe) else None
 
     @property

@@ -20,7 +20,8 @@ def published_sizes(config: RunConfig) -> Published | None:
 def check_data_is_there(configs: Sequence[RunConfig], folder: Path) -> None:
     """Refuse runs on one data set that is not there, before anything is imported that takes long.
 
-    Runs on several data sets are left to themselves: the others go on where one is not there.
+    Left to themselves are runs on several data sets, of which others go on where one is not there; runs that read one
+    in several ways, which each have their own reason; and data sets of other packages, which may fetch what they load.
 
     Args:
         configs: of the runs.
@@ -29,8 +30,11 @@ def check_data_is_there(configs: Sequence[RunConfig], folder: Path) -> None:
     Raises:
         LtbenchError: that of the data set.
     """
+    ways = {
+        (one.dataset, one.labels, one.image_size, one.train, one.keep_classes_without_test_images) for one in configs
+    }
     config = configs[0]
-    if any(one.dataset != config.dataset or one.labels is not None for one in configs):
+    if len(ways) > 1 or config.labels is not None or not registry.is_own_dataset(config.dataset):
         return
     source = registry.dataset(config.dataset)
     with explain_permission_errors(folder):

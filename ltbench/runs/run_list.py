@@ -73,6 +73,8 @@ def read_runs(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     runs = shared.pop("runs", [{}])
     if not isinstance(runs, list) or not all(isinstance(one, dict) for one in runs):
         raise LtbenchError("'runs' must be a list of [[runs]] tables", where=path)
+    if not runs:
+        raise LtbenchError("'runs' is empty", where=path, hint="write a [[runs]] table for each run, or leave runs out")
     tables = [tuning or {}, *(one.get(name, {}) for one in (shared, *runs) for name in ("hyperparameters", "grid"))]
     if not all(isinstance(table, dict) for table in tables):
         raise LtbenchError("'hyperparameters', 'grid' and 'tuning' must be tables", where=path)

@@ -13,6 +13,7 @@ from ltbench.report.collection import Collection
 from ltbench.report.contents import contents
 from ltbench.report.leaderboard import leaderboards
 from ltbench.report.render import latex
+from ltbench.report.table import Table
 from ltbench.results.records import PaperRecord
 
 RECIPE = recipe_of("standard", "digits-lt").model_dump()
@@ -106,8 +107,8 @@ def test_a_single_row_is_compared_with_nothing(made):
 def test_a_row_without_some_seeds_does_not_lead(made):
     board, stored = made({"balpoe": (80.0, 81.0, 82.0), "ce": (50.0, 51.0, 52.1), "sade": (90.0, 91.0)})
     assert answer(board) == (
-        "No row is first: BalPoE leads with 81.0 % those with all seeds, SADE is ahead of it on the seeds that both "
-        "have."
+        "No row is first: BalPoE leads with 81.0 % among those with all seeds; SADE is ahead of it on the seeds that "
+        "both have."
     )
     assert board.rows["label"].tolist()[-1] == "SADE †"
     lack = remedies(board, stored)[-1]
@@ -146,6 +147,31 @@ def test_chance_level_is_said(made):
     results = {name: one.model_copy(update={"metrics": {"test": test}}) for name, one in stored.results.items()}
     said = [lack.sentence for lack in remedies(board, Collection(results, stored.paths))]
     assert said == ["Cross Entropy is at chance level, 10 % with 10 classes."]
+
+
+def test_an_accuracy_that_few_images_cannot_tell_from_guessing_is_not_called_chance_level(made):
+    # Two classes of 8 images: chance is 50 %, its standard deviation sqrt(0.5 * 0.5 / 16) = 12.5 %: 74 % is within two.
+    board, stored = made({"ce": (74.0, 74.1, 74.2), "balpoe": (99.0, 99.0, 99.1)})
+    test = next(iter(stored.results.values())).test.model_copy(update={"total": [8, 8], "correct": [6, 6]})
+    results = {name: one.model_copy(update={"metrics": {"test": test}}) for name, one in stored.results.items()}
+    assert [lack.sentence for lack in remedies(board, Collection(results, stored.paths))] == [
+        "Cross Entropy is perhaps no better than guessing (50 % with 2 classes): 16 test images are too few to tell."
+    ]
+
+
+def test_what_trains_more_epochs_is_not_asked_for_twice_and_failed_seeds_are_named(made, make_result):
+    scores = {"ce": (50.0, 51.0, 52.1), "balpoe": (60.0, 61.0)}
+    board, stored = made(scores, recipe={**RECIPE, "epochs": 6})
+    failed = make_result(
+        "balpoe", 2, status="failed", recipe={**RECIPE, "epochs": 6},
+        settings={"hyperparameters": hyperparameter_defaults("balpoe", "digits-lt", 20.0)},
+    )  # fmt: skip
+    stored = Collection({**stored.results, failed.run_id: failed}, {**stored.paths, failed.run_id: "x"})
+    longer, seeds = remedies(board, stored)[-2:]
+    assert longer.sentence == "Far too few epochs to tell methods apart; the recipe's are trained by:"
+    assert longer.commands
+    assert seeds.sentence == "1 of 2 rows have fewer than 3 seeds, too few for a test of every row."
+    assert seeds.commands == ()
 
 
 def test_options_that_are_not_the_data_sets_own_are_in_the_command(made):
@@ -227,7 +253,10 @@ def test_latex_cites_papers_and_keeps_commands_in_comments(cited):
 @pytest.mark.skipif(which("pdflatex") is None, reason="needs pdflatex")
 def test_latex_compiles_within_two_columns(cited, tmp_path):
     board, stored = cited
-    body = latex(contents([board], stored))
+    signs = Table("Signs", ["Method", "Acc", "What"], [["a", "≈ 1 ± 2", "b"]], "2 rows with p ≥ .05.", words=["What"])
+    body = latex(contents([board], stored)) + latex([signs])
+    assert "p $\\geq$ .05" in body
+    assert all(line.isascii() for line in body.splitlines() if not line.startswith("%"))
     (tmp_path / "table.tex").write_text(
         "\\documentclass[10pt,twocolumn]{article}\n\\usepackage[letterpaper,margin=0.8125in]{geometry}\n"
         "\\usepackage{booktabs}\n\\begin{document}\n" + body + "\\end{document}\n"

@@ -244,6 +244,17 @@ def test_rows_of_other_hardware_are_hollow_points_off_the_front(make_result, tmp
     assert all(named[one.entry] == one.label for one in plot.points)
 
 
+def test_no_row_is_on_a_front_where_each_was_trained_on_other_hardware(make_result, tmp_path):
+    for name, machine, top1 in (("ce", "A", 60.7), ("balpoe", "B", 64.7)):
+        result = make_result(name, top1=top1, cost={"training_seconds": 20.0})
+        Store(tmp_path).save(result.model_copy(update={"provenance": {"hardware": {"processor": machine}}}))
+    (board,) = leaderboards(collect([tmp_path]))
+    plot = cost_plot(board, ["a", "b"])
+    assert not plot.comparable
+    assert not any(one.front or one.elsewhere for one in plot.points)
+    assert board.timed["label"].tolist() == ["BalPoE"]  # of two that as many were trained on, the first row's
+
+
 def test_points_of_the_plot_are_the_rows_and_the_front_is_what_none_beats(tmp_path, make_result):
     # 10 s: 50 %; 20 s: 60 %; 40 s: 55 %, which the second beats at half of the time. On a logarithmic axis the second
     # is halfway. The margin is 8 %: x is 8, 50, 92; accuracies are all within 1.5 times the quartiles' distance.

@@ -180,7 +180,7 @@ def test_figures_as_text_with_numbered_notes(stored):
     rows = [dict(zip(HEADER, row, strict=True)) for row in cells(table)]
     assert len(rows) == len(table) > 10
     shown = next(row for row in rows if row["Reported"] == "52.0 ± 0.5")
-    assert (shown["Method"], shown["Metric"], shown["Measured"], shown["Gap"]) == ("BalPoE", "Acc", "50.2", "-1.8")
+    assert (shown["Method"], shown["Metric"], shown["Measured"], shown["Gap"]) == ("BalPoE", "Acc", "50.2", "−1.8")
     note = notes(table)[int(shown["Note"]) - 1]
     assert note.startswith(f"{shown['Note']}. {SLIDES} calibration table")
     assert note.endswith("the same ones only if read from the official archive.")

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ltbench.cli import options
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.runs.data_folder import check_data_is_there, published_sizes
+from ltbench.runs.options import RunOptions
+from ltbench.runs.run import run
 
 PHOTOS = RunConfig(dataset="folder-lt")
 
@@ -25,7 +28,9 @@ PHOTOS = RunConfig(dataset="folder-lt")
 def test_data_that_are_not_there_are_refused_as_when_they_are_read(config, message, tmp_path):
     with pytest.raises(LtbenchError, match=message) as caught:
         check_data_is_there([config, config.replace(seed=1)], tmp_path / "nowhere")
-    assert str(tmp_path / "nowhere") in str(caught.value) or "--keep" in str(caught.value)
+    with pytest.raises(LtbenchError) as read:
+        run(config, RunOptions(data_dir=tmp_path / "nowhere", out=tmp_path, device="cpu"))
+    assert str(caught.value) == str(read.value)
 
 
 def test_data_that_are_there_are_not_read(tmp_path):
@@ -35,9 +40,25 @@ def test_data_that_are_there_are_not_read(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["cat"]
 
 
-def test_runs_on_other_data_sets_go_on(tmp_path):
-    check_data_is_there([PHOTOS, RunConfig(dataset="digits-lt")], tmp_path / "nowhere")
-    check_data_is_there([PHOTOS.replace(labels="labels.csv")], tmp_path / "nowhere")
+@pytest.mark.parametrize(
+    "configs",
+    [
+        [PHOTOS, RunConfig(dataset="digits-lt")],
+        [PHOTOS.replace(labels="labels.csv")],
+        [PHOTOS.replace(image_size=64), PHOTOS],  # each with a reason of its own
+        [RunConfig(dataset="cifar10-lt", keep_classes_without_test_images=True), RunConfig(dataset="cifar10-lt")],
+    ],
+)
+def test_runs_that_read_data_in_several_ways_are_left_to_themselves(configs, tmp_path):
+    check_data_is_there(configs, tmp_path / "nowhere")
+
+
+def test_a_process_of_several_tells_the_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    options.check_data_is_there([PHOTOS], tmp_path / "nowhere")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with pytest.raises(LtbenchError, match="the data folder is not there"):
+        options.check_data_is_there([PHOTOS], tmp_path / "nowhere")
 
 
 def test_the_sizes_of_official_lists_need_no_folder():

@@ -152,7 +152,7 @@ def store(make_result, tmp_path):
 CIFAR = RunConfig(method="ce", dataset="cifar100-lt", imbalance_ratio=100)
 
 
-def test_cells_say_which_seeds_are_done_missing_and_failed(store):
+def test_settings_say_which_seeds_are_done_missing_and_failed(store):
     configs = [CIFAR.replace(method=method, seed=seed) for method in ("ce", "balpoe") for seed in range(3)]
     stored = [
         store(configs[0]),
@@ -166,7 +166,7 @@ def test_cells_say_which_seeds_are_done_missing_and_failed(store):
     assert of_suite(configs, {one.run_id: one for one in stored}) == [stored[0].run_id, stored[1].run_id]
 
 
-def test_a_default_that_is_written_out_is_the_same_cell(store):
+def test_a_default_that_is_written_out_is_the_same_setting(store):
     stored = store(CIFAR.replace(method="balpoe"))
     [setting] = suite_settings(
         [CIFAR.replace(method="balpoe", hyperparameters={"mixup": 0.4}, backbone="cifar_resnet32")], [stored]

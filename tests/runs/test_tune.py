@@ -268,7 +268,7 @@ def test_what_is_off_is_searched_where_it_is_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("settings", "also", "message"),
+    ("settings", "search", "message"),
     [
         ({}, ["momentum"], "unknown setting to search 'momentum'"),
         ({"sam": 0.1}, ["sam"], "sam is both fixed and searched"),
@@ -277,10 +277,10 @@ def test_what_is_off_is_searched_where_it_is_asked_for():
         ({"mixup": 0.0}, [], "leaves nothing to search"),
     ],
 )
-def test_a_search_of_what_has_no_effect_is_refused(settings, also, message):
+def test_a_search_of_what_has_no_effect_is_refused(settings, search, message):
     base = BASE.replace(method="ce", hyperparameters=settings)
     with pytest.raises(LtbenchError) as error:
-        check_search(base, search_space(base, also))
+        check_search(base, search_space(base, search))
     assert message in str(error.value)
 
 

@@ -109,7 +109,7 @@ class Source(ABC):
         return f"{self.name} needs no preparation"
 
     def available(self, folder: Path) -> bool:
-        """Whether ``load`` would find its files; a quick check.
+        """Whether ``load`` would find its files; a quick check, by which runs are refused before they begin.
 
         Raises:
             PermissionError: if the folder may not be read.

@@ -338,7 +338,7 @@ def _spread(text: str) -> Markup:
 
 def _unbroken(text: str) -> str:
     """A text whose percent signs stay beside their numbers, and names such as ResNet-32 whole."""
-    return re.sub(r"(?<=[A-Za-z])-(?=\d)", "-\N{WORD JOINER}", text).replace(" %", "\N{NO-BREAK SPACE}%")
+    return re.sub(r"(?<=[A-Za-z]{2})-(?=\d)", "-\N{WORD JOINER}", text).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _asset(name: str) -> str:

@@ -40,7 +40,8 @@ class Point:
     leads: bool
     """Whether it is the table's first row."""
     elsewhere: bool
-    """Whether it was trained on other hardware than most rows; its time says little beside theirs."""
+    """Whether it was trained on other hardware than most rows; its time says little beside theirs. False where no two
+    rows share theirs."""
     beyond: Literal["", "below", "above"]
     """Whether its accuracy is below or above the scale, at whose edge it then stands."""
 
@@ -62,6 +63,8 @@ class Plot:
     """The front as the points of a polyline in a box of 100 x 100, y downwards; a step function."""
     horizontal: list[Tick]
     vertical: list[Tick]
+    comparable: bool
+    """Whether two rows or more share their hardware, without which there is no front."""
 
 
 def cost_plot(leaderboard: Leaderboard, ids: Sequence[str]) -> Plot | None:
@@ -80,6 +83,7 @@ def cost_plot(leaderboard: Leaderboard, ids: Sequence[str]) -> Plot | None:
     if len(rows) < 2:
         return None
     timed = set(leaderboard.timed["setting"])
+    timed = timed if len(timed) > 1 else set()
     seconds = np.array([row["training_seconds"] for _, row in rows], dtype=float)
     accuracy = np.array([_accuracy(row, leaderboard.metric) for _, row in rows])
     low, high = scale_of(accuracy.tolist(), accuracy.tolist())
@@ -100,7 +104,7 @@ def cost_plot(leaderboard: Leaderboard, ids: Sequence[str]) -> Plot | None:
             float(y[place]),
             place in front,
             row["setting"] == leaderboard.reference,
-            row["setting"] not in timed,
+            bool(timed) and row["setting"] not in timed,
             "below" if value < low - 1e-9 else "above" if value > high + 1e-9 else "",
         )
         for place, ((name, row), value) in enumerate(zip(rows, accuracy, strict=True))
@@ -118,6 +122,7 @@ def cost_plot(leaderboard: Leaderboard, ids: Sequence[str]) -> Plot | None:
         " ".join([*steps, *end]),
         _within((duration(time), place) for time, place in zip(times, horizontal, strict=True)),
         _within((number(value, digits), place) for value, place in vertical),
+        bool(timed),
     )
 
 
