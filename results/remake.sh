@@ -11,7 +11,9 @@ ltbench report --results results/suites --format md --parts reported --title "Re
 figures=reliability,class-rank,experts,mixup,prior,shift,cost,training,critical-difference
 ltbench report --results results/suites --results results/poster --figures "$figures" --output results/figures
 ltbench report --results results/tuned --method balpoe --figures tuning,tuning-slice --output results/figures
-rm -f results/figures/*.png results/figures/*.pdf # larger than all else together
+ltbench report --results results/suites --dataset cifar100-lt --backbone cifar_resnet32 --epochs 200 \
+    --figures reliability,mixup,prior,class-rank,shift --method ce,balanced_softmax,balpoe --output results/figures/cifar100-lt
+rm -f results/figures/{,*/}*.{png,pdf} # larger than all else together
 
 # README's picture, where Debian's chromium is.
 if command -v chromium > /dev/null; then docs/screenshot.sh --results results/suites --dataset digits-lt; fi

@@ -99,7 +99,7 @@ def title(figure: Figure, text: str) -> None:
     """Write what a figure shows above it, and above its legend, in lines that fit: broken between its parts."""
     width = int(_LETTERS_PER_INCH * figure.get_figwidth())
     parts = text.replace(" ", "\N{NO-BREAK SPACE}").replace("\N{NO-BREAK SPACE}·\N{NO-BREAK SPACE}", " · ")
-    lines = "\n".join(line.removesuffix(" ·") for line in textwrap.wrap(parts, width)).replace(
+    lines = "\n".join(line.removesuffix(" ·").removeprefix("· ") for line in textwrap.wrap(parts, width)).replace(
         "\N{NO-BREAK SPACE}", " "
     )
     if figure.legends:
