@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,9 +14,6 @@ from ltbench.cli.options import MethodsDir, add_methods
 from ltbench.cli.output import echo
 from ltbench.errors import LtbenchError, unknown
 from ltbench.printable import printable_name
-
-if TYPE_CHECKING:
-    from ltbench.method.paper import Paper
 
 
 def list_names(
@@ -67,6 +64,7 @@ def entries(kind: str) -> list[tuple[str, ...]]:
     """Everything of a kind, the name first, without torch, so that a list comes at once."""
     from ltbench import registry
     from ltbench.config import recipes
+    from ltbench.method.paper import year
 
     if kind == "methods":
         methods = registry.loadable(registry.method_names(), registry.declaration)
@@ -91,11 +89,6 @@ def entries(kind: str) -> list[tuple[str, ...]]:
         for name, one, table in shared
     ]
     return [*rows, (recipes.PAPER, "each method's own, where its authors have one")]
-
-
-def year(family: str, paper: "Paper") -> str:
-    """The year of a method's own paper, if it has one: a baseline is older than the survey that has its figures."""
-    return "" if family == "baseline" else str(paper.year or "")
 
 
 def _named_as_in_papers(name: str, shown: str, summary: str) -> str:

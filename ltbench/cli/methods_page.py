@@ -10,10 +10,9 @@ import pandas as pd
 from tabulate import tabulate
 
 from ltbench import registry
-from ltbench.cli.listing import year
 from ltbench.method import Choice, Method, Range
 from ltbench.method.method_config import MethodConfig
-from ltbench.method.paper import by_imbalance_ratio, paper_of
+from ltbench.method.paper import by_imbalance_ratio, paper_of, year
 from ltbench.registry.declared import recipe_of
 from ltbench.report.frame import load_results
 from ltbench.report.published import headlines

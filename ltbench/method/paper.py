@@ -115,6 +115,11 @@ class Paper(Frozen):
         return {**usual, **(by_ratio.get(imbalance_ratio, {}) if imbalance_ratio is not None else {})}
 
 
+def year(family: str, paper: Paper) -> str:
+    """The year of a method's own paper, if it has one: a baseline is older than the survey that has its figures."""
+    return "" if family == "baseline" else str(paper.year or "")
+
+
 def by_imbalance_ratio(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[float, dict[str, Any]]]:
     """The values of a ``[defaults.DATASET]`` table: those for every imbalance ratio, and those for one, by ratio."""
     usual = {name: value for name, value in values.items() if name != "imbalance_ratio"}
