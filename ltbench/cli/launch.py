@@ -1,9 +1,9 @@
 """``ltbench run --launch``: runs are submitted to SLURM, or written for SLURM or SkyPilot, and the command returns."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ltbench.cli.launch_options import LaunchOptions
 from ltbench.cli.output import echo, echo_stderr
@@ -17,6 +17,7 @@ from ltbench.runs.suite import described_key, settings_key
 if TYPE_CHECKING:
     from ltbench.config import RunConfig
     from ltbench.results.schema import Result
+    from ltbench.runs.options import RunOptions
 
 
 def not_under_way(configs: "Sequence[RunConfig]", jobs: Path, out: Path, data_dir: Path) -> "list[RunConfig]":
@@ -51,26 +52,33 @@ def that_failed(configs: "Sequence[RunConfig]", jobs: Path, stored: "Sequence[Re
     return [config for config in configs if described_key(config) in failed]
 
 
-def launch(
+def launch_runs(
     configs: "Sequence[RunConfig]",
-    options: TaskOptions,
+    options: "RunOptions",
     launching: LaunchOptions,
+    methods_dir: Path | None,
     *,
     name: str,
-    tuning: Mapping[str, Any] | None,
 ) -> None:
     """Make a job folder, and submit its tasks or write what submits them.
 
     Args:
-        configs: the runs.
+        configs: of the runs.
         options: of all of them.
         launching: which scheduler, what tasks ask of it, and the folder of all jobs.
+        methods_dir: folder of a user's methods.
         name: beginning of the job's name.
-        tuning: the search that chose the settings.
 
     Raises:
         LtbenchError: for what SLURM refuses, or bad resources.
     """
+    of_tasks = TaskOptions(
+        out=options.out.absolute(),
+        data_dir=options.data_dir.absolute(),
+        methods_dir=methods_dir.absolute() if methods_dir is not None else None,
+        device=options.device,
+        words=task_words(options),
+    )
     resources, emit_skypilot = launching.resources, launching.emit_skypilot
     table = slurm.ResourceTable(None if emit_skypilot else resources)
     limits = [table.of(config).max_requeues for config in configs]
@@ -79,7 +87,7 @@ def launch(
         slurm.check_installed()
     if emit_skypilot:
         configs = [skypilot.portable(config) for config in configs]
-    job = job_folder.create(launching.jobs, name, configs, options, max_requeues=limits, tuning=tuning)
+    job = job_folder.create(launching.jobs, name, configs, of_tasks, max_requeues=limits, tuning=options.tuning)
     count = f"{len(configs)} run{'s' * (len(configs) != 1)}"
     if cloud is not None:
         submit = shlex.join(["sky", "jobs", "launch", str(skypilot.write(job, cloud))])
@@ -95,6 +103,20 @@ def launch(
             echo(f"{len(array.tasks)} run{'s' * (len(array.tasks) != 1)} submitted as SLURM job {array.scheduler_id}")
         echo(f"job folder: {job.path}")
     echo_stderr(f"next: {printable_name(shlex.join(['ltbench', 'watch', '--jobs', str(launching.jobs)]))}")
+
+
+def task_words(options: "RunOptions") -> list[str]:
+    """The options of ``ltbench run`` for how runs are carried out, apart from folders and the device."""
+    words = ["--checkpoint-every", f"{options.checkpoint_every:g}"]
+    if options.workers is not None:
+        words += ["--workers", str(options.workers)]
+    if options.accumulate > 1:
+        words += ["--accumulate", str(options.accumulate)]
+    if options.compiled is not None:
+        words += ["--compile" if options.compiled else "--no-compile"]
+    if options.tensorboard is not None:
+        words += ["--tensorboard", str(options.tensorboard.absolute())]
+    return [*words, *(["--checkpoint-activations"] if options.checkpoint_activations else [])]
 
 
 def _submitted(job: JobFolder, table: slurm.ResourceTable) -> "list[job_folder.Array]":

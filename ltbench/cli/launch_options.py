@@ -58,3 +58,11 @@ class LaunchOptions:
                 where=", ".join(option for option, is_given in here.items() if is_given),
                 hint="leave it out; to train again, remove the results",
             )
+
+    def gpus(self) -> list[str]:
+        """The devices of ``--launch gpus``, as often as each has runs; none: every run sees all."""
+        if self.launch != "gpus":
+            return []
+        from ltbench.runs.launchers.gpus import visible_gpus
+
+        return visible_gpus() * self.per_gpu

@@ -248,12 +248,15 @@ def run(
                 retry=retry is not None,
                 dry_run=dry_run,
             )
-        gpus = [] if dry_run else visible_gpus(launching)
         if dry_run or not configs:
             return
         if launching.elsewhere:
-            submit(configs, options, launching, methods_dir, name=Path(suite).stem if suite is not None else "runs")
+            from ltbench.cli.launch import launch_runs
+
+            name = Path(suite).stem if suite is not None else "runs"
+            launch_runs(configs, options, launching, methods_dir, name=name)
             return
+        gpus = launching.gpus()
         all_done = run_all(configs, options, len(gpus) or parallel, gpus)
     if not all_done:
         raise typer.Exit(1)
@@ -302,64 +305,6 @@ def check_group(group: "Group", launching: LaunchOptions, parallel: int) -> None
             where="--parallel" if parallel > 1 else "--launch gpus",
             hint="leave it out",
         )
-
-
-def submit(
-    configs: "Sequence[RunConfig]",
-    options: "RunOptions",
-    launching: LaunchOptions,
-    methods_dir: Path | None,
-    *,
-    name: str,
-) -> None:
-    """Submit runs to a scheduler, or write what submits them.
-
-    Args:
-        configs: of the runs.
-        options: of all of them.
-        launching: which scheduler, and what it needs.
-        methods_dir: folder of a user's methods.
-        name: beginning of the job folder's name.
-    """
-    from ltbench.cli import launch
-    from ltbench.runs.launchers.job_folder import TaskOptions
-
-    launch.launch(
-        configs,
-        TaskOptions(
-            out=options.out.absolute(),
-            data_dir=options.data_dir.absolute(),
-            methods_dir=methods_dir.absolute() if methods_dir is not None else None,
-            device=options.device,
-            words=task_words(options),
-        ),
-        launching,
-        name=name,
-        tuning=options.tuning,
-    )
-
-
-def visible_gpus(launching: LaunchOptions) -> list[str]:
-    """The devices of ``--launch gpus``, as often as each has runs; none: every run sees all."""
-    if launching.launch != "gpus":
-        return []
-    from ltbench.runs.launchers import gpus
-
-    return gpus.visible_gpus() * launching.per_gpu
-
-
-def task_words(options: "RunOptions") -> list[str]:
-    """The options of ``ltbench run`` for how runs are carried out, apart from folders and the device."""
-    words = ["--checkpoint-every", f"{options.checkpoint_every:g}"]
-    if options.workers is not None:
-        words += ["--workers", str(options.workers)]
-    if options.accumulate > 1:
-        words += ["--accumulate", str(options.accumulate)]
-    if options.compiled is not None:
-        words += ["--compile" if options.compiled else "--no-compile"]
-    if options.tensorboard is not None:
-        words += ["--tensorboard", str(options.tensorboard.absolute())]
-    return [*words, *(["--checkpoint-activations"] if options.checkpoint_activations else [])]
 
 
 def announce(configs: "Sequence[RunConfig]", out: Path) -> None:

@@ -114,10 +114,8 @@ def remedies(leaderboard: Leaderboard, stored: Collection | None = None) -> list
     """
     rows = leaderboard.records
     longer = _epochs(leaderboard, rows, stored)
-    more = _seeds(leaderboard, rows, stored)
-    if longer and longer.commands and more and more.commands:  # what trains more epochs trains the seeds, too
-        more = Remedy(f"{more.sentence.partition('; more are')[0]}.")
-    found = [_chance(leaderboard, rows, stored), longer, more]
+    covered = longer is not None and bool(longer.commands)  # what trains more epochs trains the seeds, too
+    found = [_chance(leaderboard, rows, stored), longer, _seeds(leaderboard, rows, stored, covered=covered)]
     return [one for one in found if one is not None]
 
 
@@ -161,8 +159,15 @@ def _epochs(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None
     return Remedy(f"{few}; the recipe's are trained by:" if commands else f"{few}.", tuple(commands))
 
 
-def _seeds(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None) -> Remedy | None:
-    """Rows with fewer seeds than a test needs, or without those of the table."""
+def _seeds(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None, *, covered: bool) -> Remedy | None:
+    """Rows with fewer seeds than a test needs, or without those of the table.
+
+    Args:
+        leaderboard: the table.
+        rows: of it.
+        stored: the results that it was made of.
+        covered: whether another remedy's commands train them.
+    """
     short = [row for row in rows if row["n"] < FEWEST]
     lacking = [row for row in rows if row not in short and _shares_too_few(row, leaderboard)]
     if not short and not lacking:
@@ -176,7 +181,7 @@ def _seeds(leaderboard: Leaderboard, rows: list[Row], stored: Collection | None)
     if stored is not None:
         failed = {row["setting"]: _failed_seeds(row, stored) for row in lacking}
         # Nobody but their makers can train more of those that come from elsewhere.
-        own = [row for row in [*short, *lacking] if not from_elsewhere(row, stored)]
+        own = [] if covered else [row for row in [*short, *lacking] if not from_elsewhere(row, stored)]
         commands = run_commands([row["run_ids"][0] for row in own], stored, seeds=seeds_text(needed))
     parts = []
     if short:

@@ -332,9 +332,8 @@ def of_settings(
             there = {known for result in stored.results.values() for known in values(name, result)}
             if str(value) not in there:
                 raise unknown(name, str(value), there, where=f"--{name}: the stored runs")
-            stored = of_runs(
-                stored, [one for one, result in stored.results.items() if str(value) in values(name, result)]
-            )
+            kept = [one for one, result in stored.results.items() if str(value) in values(name, result)]
+            stored = of_runs(stored, kept)
     return stored
 
 

@@ -10,7 +10,7 @@ def number(value: float | None, digits: int) -> str:
     return _shown(value, digits, "")
 
 
-def difference(value: float | None, digits: int) -> str:
+def signed(value: float | None, digits: int) -> str:
     """A number with its sign, e.g. "+1.2"; zero has none."""
     return _shown(value, digits, "+")
 

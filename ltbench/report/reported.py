@@ -13,7 +13,7 @@ from ltbench.config import Recipe
 from ltbench.config.format_settings import format_value
 from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import Leaderboard
-from ltbench.report.numbers import difference
+from ltbench.report.numbers import signed
 from ltbench.report.published import reported_numbers
 from ltbench.results.records import PaperRecord, ShiftTable
 from ltbench.results.schema import Result
@@ -271,7 +271,7 @@ def cells(found: pd.DataFrame) -> list[list[str]]:
             row["epochs"],
             f"{row['reported']:.1f}" + ("" if pd.isna(row["reported_sd"]) else f" ± {row['reported_sd']:.1f}"),
             f"{row['measured']:.1f}",
-            "–" if pd.isna(row["gap"]) else difference(row["gap"], 1),
+            "–" if pd.isna(row["gap"]) else signed(row["gap"], 1),
             numbers[(row["source"], row["differs"])],
         ]
         for row in found.to_dict("records")
