@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 
 from ltbench.conformance import Subject
+from ltbench.method import Batch, ClassPrior, Stage, at_rest
 from ltbench.method.losses import logit_adjusted_cross_entropy
 from ltbench_methods.bcl import BCL, balanced_contrast
+from tests.fixed_logits import FirstColumns, GivenFeatures, rows, same, same_loss, tangential
 
 
 def test_the_published_loss_and_gradients(golden_losses):
@@ -17,9 +19,30 @@ def test_the_published_loss_and_gradients(golden_losses):
     targets, temperature = torch.from_numpy(want["targets"]), float(want["temperature"])
     loss = balanced_contrast(features.transpose(0, 1), prototypes, targets, temperature).mean()
     loss.backward()
-    assert loss.item() == pytest.approx(float(want["loss"]), rel=1e-5)
-    np.testing.assert_allclose(features.grad.numpy(), want["grad_features"], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(prototypes.grad.numpy(), want["grad_prototypes"], rtol=1e-4, atol=1e-5)
+    same_loss(loss, want["loss"])
+    same(features.grad, want["grad_features"])
+    same(prototypes.grad, want["grad_prototypes"])
+
+
+def test_the_method_has_the_published_loss_and_gradients(golden_losses):
+    want = {name: torch.from_numpy(np.asarray(value)) for name, value in golden_losses("bcl_balanced_supcon").items()}
+    (size, _, dimension), classes = want["features"].shape, len(want["prototypes"])
+    views = want["features"].transpose(0, 1).flatten(0, 1)  # the first views of all images, then the second ones
+    given = torch.cat([torch.zeros(size, dimension), views])  # an image's view for the classifier comes first
+    network = GivenFeatures(given, torch.zeros(len(given), classes), want["prototypes"])
+    prior = ClassPrior(want["class_counts"])
+    config = BCL.Config(contrast_weight=1.0, temperature=float(want["temperature"]))
+    method = BCL(lambda **kwargs: network, prior, config)
+    method.projection, method.prototypes = FirstColumns(dimension), FirstColumns(dimension)
+    images = tuple(rows(view * size, (view + 1) * size) for view in range(3))
+    loss = method(Batch(images, torch.arange(size), want["targets"]), at_rest(Stage())).mean
+    loss.backward()
+    tau = torch.tensor(1.0)
+    classified = logit_adjusted_cross_entropy(torch.zeros(size, classes), want["targets"], prior.log, tau).mean()
+    same_loss(loss - classified, want["loss"])
+    directions, gradient = want["features"].float(), want["grad_features"].float()
+    same(network.given.grad[size:].view(2, size, dimension).transpose(0, 1), tangential(gradient, directions))
+    same(network.heads[0].weight.grad, tangential(want["grad_prototypes"].float(), want["prototypes"].float()))
 
 
 def test_by_hand():

@@ -7,6 +7,7 @@ import torch
 from ltbench.config import Recipe
 from ltbench.method import at_rest
 from ltbench.training.schedule import plan
+from tests.fixed_logits import same, same_loss
 
 
 @pytest.mark.parametrize(("case", "late"), [("ldam", 0), ("ldam_drw", 1)])
@@ -18,8 +19,8 @@ def test_loss_and_gradient_equal_the_published_ones(case, late, golden_losses, m
     np.testing.assert_allclose(method.class_weights.numpy(), want["class_weights"], rtol=1e-5)
     loss = method(batch_of(want["targets"]), at_rest(stage)).mean
     loss.backward()
-    assert loss.item() == pytest.approx(float(want["loss"]), rel=1e-5)
-    np.testing.assert_allclose(method.network.logits.grad[0].numpy(), want["grad"], rtol=1e-4, atol=1e-5)
+    same_loss(loss, want["loss"])
+    same(method.network.logits.grad[0], want["grad"])
 
 
 def test_weights_come_when_the_rate_falls(method_with_logits):
@@ -35,4 +36,4 @@ def test_with_beta_zero_it_is_ldam(golden_losses, method_with_logits, batch_of):
     stage = method.stages(Recipe())[1]
     method.begin(stage, None)
     assert torch.equal(method.class_weights, torch.ones(10))
-    assert method(batch_of(want["targets"]), at_rest(stage)).mean.item() == pytest.approx(float(want["loss"]), rel=1e-5)
+    assert method(batch_of(want["targets"]), at_rest(stage)).mean.item() == pytest.approx(float(want["loss"]), rel=2e-6)

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from ltbench.conformance import Subject
-from ltbench.method import ClassPrior
+from ltbench.method import Batch, ClassPrior, Stage, at_rest
 from ltbench.method.losses import logit_adjusted_cross_entropy
-from ltbench_methods.paco import PaCo, _across, paco_loss
+from ltbench_methods.paco import PaCo, Queue, _across, paco_loss
+from tests.fixed_logits import FirstColumns, GivenFeatures, rows, same, same_loss, tangential
 
 
 def test_the_published_loss_and_gradients(golden_losses):
@@ -18,9 +19,31 @@ def test_the_published_loss_and_gradients(golden_losses):
     constants = {name: float(want[name]) for name in ("alpha", "beta", "gamma", "temperature")}
     loss = paco_loss(features, torch.from_numpy(want["labels"]), logits, prior.log, **constants).mean()
     loss.backward()
-    assert loss.item() == pytest.approx(float(want["loss"]), rel=1e-5)
-    np.testing.assert_allclose(features.grad.numpy(), want["grad_features"], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(logits.grad.numpy(), want["grad_supervised_logits"], rtol=1e-4, atol=1e-5)
+    same_loss(loss, want["loss"])
+    same(features.grad, want["grad_features"])
+    same(logits.grad, want["grad_supervised_logits"])
+
+
+def test_the_method_has_the_published_loss_and_gradients(golden_losses):
+    want = {name: torch.from_numpy(np.asarray(value)) for name, value in golden_losses("paco").items()}
+    size, features, labels = int(want["batch_size"]), want["features"], want["labels"]
+    dimension, length = features.shape[1], int(want["queue_size"])
+    logits = torch.cat([want["supervised_logits"], torch.zeros_like(want["supervised_logits"])])
+    network = GivenFeatures(features[: 2 * size], logits)
+    settings = {"alpha": float(want["alpha"]), "temperature": float(want["temperature"]), "queue": length}
+    method = PaCo(lambda **kwargs: network, ClassPrior(want["class_counts"]), PaCo.Config(**settings))
+    method.projection = method.key_projection = FirstColumns(dimension)
+    method.queue = Queue(length, dimension)
+    method.queue.keys.copy_(features[2 * size :])
+    method.queue.labels.copy_(labels[2 * size :])
+    assert torch.equal(labels[:size], labels[size : 2 * size])
+    batch = Batch((rows(0, size), rows(size, 2 * size)), torch.arange(size), labels[:size])
+    loss = method(batch, at_rest(Stage())).mean
+    loss.backward()
+    same_loss(loss, want["loss"])
+    same(network.given.grad[:size], tangential(want["grad_features"], features)[:size])
+    assert not network.given.grad[size:].any()  # keys have no gradient
+    same(network.logits.grad[:size], want["grad_supervised_logits"])
 
 
 def test_by_hand_with_a_queue_entry_of_no_class():
