@@ -12,11 +12,13 @@ class GPaCo(Method):
     """PaCo with one network for both views: both are anchors, both are classified, and gradients reach both.
 
     Cui et al. (TPAMI 2023). The loss is PaCo's, over twice as many anchors; the queue holds the second view's past
-    features. The projection is three linear layers without batch norm, and each view passes the network by itself,
-    both as in the authors' code. Departures are PaCo's: the queue starts with random vectors of no class, where theirs
-    have random labels, and mixed images wait in it under the label with the larger share. For CIFAR-100-LT the
-    authors' repository has no script: the temperature 0.05 is PaCo's, the rate 0.1 of ``--recipe paper`` has no source
-    there, and the script for the balanced CIFAR-100 with ResNet-50 has 0.07 and 0.05.
+    features. The projection is three linear layers without batch norm, and each view passes the network by itself, both
+    as in the authors' code. Departures are PaCo's: the queue starts with random vectors of length one and no class,
+    where theirs are short (normalised along the queue) and have random labels; processes compare with each other's
+    images, where theirs compare with their own and the queue; and mixed images wait in it under the label with the
+    larger share. For CIFAR-100-LT the authors' repository has no script: the temperature 0.05 is PaCo's, the rate 0.1
+    of ``--recipe paper`` has no source there, and the script for the balanced CIFAR-100 with ResNet-50 has 0.07 and
+    0.05.
     """
 
     class Config(MethodConfig):

@@ -103,12 +103,13 @@ def larger_label(batch: Batch) -> Tensor:
 class PaCo(Method):
     """Supervised contrast with momentum keys, in which learnable class centres - the classifier - are positives too.
 
-    Cui et al. (ICCV 2021). Prediction is by the classifier's logits as they are. The authors train on several GPUs
-    and owe their batch norm's small batches to that: here a batch is split into parts of at least ``virtual_batch``
-    images, and the parts of the keys are taken across those of the queries, which stands for the shuffling between
-    GPUs. The queue starts with random vectors of no class, where theirs have random labels. Mixed images wait in
-    the queue under the label with the larger share. Several processes each split their own share, and their keys are
-    not taken across processes; synchronised batch norm joins the processes' parts to ``virtual_batch`` images.
+    Cui et al. (ICCV 2021). Prediction is by the classifier's logits as they are. The authors train on several GPUs and
+    owe their batch norm's small batches to that: here a batch is split into parts of at least ``virtual_batch`` images,
+    and the parts of the keys are taken across those of the queries, which stands for the shuffling between GPUs. The
+    queue starts with random vectors of length one and no class, where theirs are short (normalised along the queue) and
+    have random labels. Mixed images wait in the queue under the label with the larger share. Several processes each
+    split their own share, and their keys are not taken across processes; synchronised batch norm joins the processes'
+    parts to ``virtual_batch`` images.
     """
 
     class Config(MethodConfig):

@@ -6,6 +6,7 @@ from ltbench import registry
 from ltbench.config import RunConfig
 from ltbench.method.paper import paper_of
 from ltbench.runs.resolve import resolve
+from ltbench.training.schedule import recipe_lr
 
 SMOOTHED = ("smooth_head", "smooth_tail", "lr_factor", "shift_norms", "mixup")
 VALUES = {
@@ -96,6 +97,37 @@ RECIPES = {
     ("glmc", "inaturalist2018"): (120, 128, 0.1, 1e-4, "cosine"),
     ("gml", "cifar100-lt"): (200, 128, 0.1, 5e-4, "step"),
     ("bbn", "cifar10-lt"): (200, 128, 0.1, 2e-4, "step"),
+    ("cmo", "inaturalist2018"): (400, 128, 0.02, 1e-4, "cosine"),
+}
+WARMUPS = {
+    # Epochs of warm-up: warmup_epoch of configs/*.json (BalPoE, SADE, RIDE, MDCS), WARM_EPOCH of config/*.yaml (NCL,
+    # BBN), warm_epoch of config/*.yaml (LADE), and the constants of the others' scripts
+    ("balpoe", "cifar100-lt"): 5,
+    ("sade", "cifar10-lt"): 5,
+    ("sade", "inaturalist2018"): 5,
+    ("ride", "cifar100-lt"): 5,
+    ("ride", "imagenet-lt"): 5,
+    ("mdcs", "cifar10-lt"): 20,
+    ("mdcs", "cifar100-lt"): 20,
+    ("mdcs", "imagenet-lt"): 0,
+    ("mdcs", "inaturalist2018"): 5,
+    ("mdcs", "places-lt"): 0,
+    ("ncl", "cifar100-lt"): 5,
+    ("ncl", "imagenet-lt"): 0,
+    ("bbn", "cifar100-lt"): 5,
+    ("lade", "cifar100-lt"): 5,
+    ("paco", "cifar100-lt"): 10,
+    ("paco", "imagenet-lt"): 10,
+    ("gpaco", "inaturalist2018"): 10,
+    ("cmo", "cifar100-lt"): 10,
+    ("cmo", "inaturalist2018"): 10,
+    ("proco", "cifar100-lt"): 5,
+    ("vs", "cifar10-lt"): 5,
+    ("ldam_drw", "cifar100-lt"): 5,
+    ("gml", "cifar100-lt"): 5,
+    ("dbm", "cifar100-lt"): 5,
+    ("crt", "imagenet-lt"): 0,
+    ("disalign", "imagenet-lt"): 0,
 }
 
 
@@ -112,6 +144,16 @@ def test_the_recipe_is_the_authors(method, dataset):
     recipe = resolve(RunConfig(method=method, dataset=dataset, recipe="paper")).recipe
     stated = (recipe.epochs, recipe.batch_size, recipe.lr, recipe.weight_decay, recipe.schedule)
     assert stated == RECIPES[method, dataset]
+
+
+@pytest.mark.parametrize(("method", "dataset"), WARMUPS)
+def test_the_rate_warms_up_for_as_many_epochs_as_the_authors(method, dataset):
+    recipe = resolve(RunConfig(method=method, dataset=dataset, recipe="paper")).recipe
+    warmup = recipe.epochs_of(recipe.warmup)
+    assert warmup == WARMUPS[method, dataset]
+    rates = [recipe_lr(recipe, epoch) for epoch in range(warmup + 1)]
+    assert rates[:warmup] == pytest.approx([recipe.lr * epoch / warmup for epoch in range(1, warmup + 1)])
+    assert rates[warmup] == pytest.approx(recipe.lr, rel=1e-2)
 
 
 def test_the_hard_classes_of_ncl_are_as_many_as_published():
