@@ -218,12 +218,13 @@ def test_the_division_does_not_depend_on_whether_gradients_are_wanted(context):
 
 
 class Looking(nn.Module):
-    """A network whose code looks at its images, or at whether it trains."""
+    """A network whose code looks at its images, at its weights, or at whether it trains."""
 
     def __init__(self, question):
         super().__init__()
         self.question = question
         self.layer1, self.layer2 = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+        nn.init.zeros_(self.layer1.bias)
 
     def forward_features(self, x):
         x = self.layer1(x)
@@ -240,8 +241,9 @@ class Looking(nn.Module):
         (lambda model, x: x.mean() > 0, False),
         (lambda model, x: x.shape[0] == 1, False),
         (lambda model, x: model.training, False),
+        (lambda model, x: model.layer1.bias.sum().item() == 0, False),  # so at the start, and at no later time
     ],
-    ids=["size", "pixels", "batch", "training"],
+    ids=["size", "pixels", "batch", "training", "weights"],
 )
 def test_networks_that_compute_what_no_graph_says_are_not_divided(question, divided):
     assert (split(Looking(question), (3, 8, 8)) is not None) == divided
