@@ -15,6 +15,8 @@ from ltbench.evaluation.predict import Predictions
 from ltbench.evaluation.reevaluate import EvaluationSettings, evaluate, filled_in, load, look
 from ltbench.method.paper import paper_of
 from ltbench.metrics.calibration import calibration, fit_temperature
+from ltbench.metrics.prior_correction import estimated
+from ltbench.metrics.temperature import TargetPrior, TrainingPrior, fit_for_prior
 from ltbench.results.predictions import PackedPredictions
 from ltbench.results.store import read, write
 
@@ -108,6 +110,62 @@ def test_a_temperature_does_not_know_the_frequencies_of_a_shifted_test_set(store
     assert (unknown.fitted_for.prior, known.fitted_for.prior) == ("balanced", "forward-50")
     assert unknown.images < whole.images
     assert abs(known.temperature - whole.temperature) > 0.05
+
+
+def bayes(frequencies, images, exponent, seed):
+    """Twice the logits whose softmax is the posterior where class c has the density N(2 e_c, 1), and labels.
+
+    Of the frequencies that classes are trained with, ``exponent`` is left in the logits.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    counts = torch.tensor(COUNTS).double()
+    labels = torch.multinomial(torch.tensor(frequencies).double(), images, replacement=True, generator=generator)
+    x = torch.randn(images, 3, generator=generator) + 2 * torch.nn.functional.one_hot(labels, 3)
+    return (2 * (2 * x + exponent * (counts / counts.sum()).log())).float(), labels
+
+
+@pytest.mark.parametrize("prior", ["unknown", "known", "estimated"])
+@pytest.mark.parametrize("exponent", [1.0, 0.0])
+def test_a_temperature_is_for_the_frequencies_that_are_known(stored_run, prior, exponent):
+    validation, test = bayes(COUNTS, 2000, exponent, 6), bayes([1, 1, 1], 300, exponent, 7)
+    run = stored_run(*test, COUNTS, logit_prior=exponent, validation=validation)
+    view = EvaluationSettings(temperature=True, distribution=BY_NAME["backward-2"], prior=prior)
+    found = evaluate(run.path, run.result, view)
+    labels = test[1].numpy()
+    index = shifted(labels, np.array(COUNTS), BY_NAME["backward-2"])
+    drawn = np.bincount(labels[index], minlength=3)
+    train = torch.tensor(COUNTS).double()
+    name, target = {
+        "unknown": ("test", torch.from_numpy(np.bincount(labels, minlength=3))),
+        "known": ("backward-2", torch.from_numpy(drawn)),
+        "estimated": ("backward-2, estimated", estimated(test[0][index], exponent, train)),
+    }[prior]
+    corrected = prior != "unknown"
+
+    def fitted(counts=target, left=exponent, corrected=corrected):
+        goal = TargetPrior(name, counts.double())
+        return fit_for_prior(*validation, goal, TrainingPrior(train, left), corrected=corrected)
+
+    want = fitted()
+    assert (found.temperature, found.fitted_for) == (want.value, want.fitted_for)
+    assert found.fitted_for.prior == name
+    # What is fitted for anything else is another temperature; that for corrected logits is the true one.
+    others = [fitted(counts=train), fitted(left=0.5), fitted(corrected=not corrected)]
+    assert all(abs(other.value - found.temperature) > 1e-4 for other in others)
+    if corrected:
+        assert found.temperature == pytest.approx(2, rel=0.1)
+
+
+def test_an_unknown_share_of_the_training_prior_asks_for_a_temperature_all_the_same(stored_run):
+    validation, test = bayes(COUNTS, 2000, 1.0, 6), bayes([1, 1, 1], 300, 1.0, 7)
+    run = stored_run(*test, COUNTS, logit_prior=None, validation=validation)
+    found = evaluate(run.path, run.result, EvaluationSettings(temperature=True))
+    goal = TargetPrior("test", torch.bincount(test[1]).double())
+    want = fit_for_prior(*validation, goal, TrainingPrior(torch.tensor(COUNTS).double(), None))
+    assert (found.temperature, found.fitted_for) == (want.value, want.fitted_for)
+    for prior in ("known", "estimated"):
+        with pytest.raises(LtbenchError, match="cannot be corrected"):
+            evaluate(run.path, run.result, EvaluationSettings(temperature=True, prior=prior))
 
 
 def test_a_temperature_that_the_validation_images_do_not_determine_is_an_error(stored_run):
