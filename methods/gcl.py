@@ -40,7 +40,8 @@ class GCL(Method):
     on the target in the first stage; the second goes on from the classifier of the first, at the rate 0.002 whatever
     the recipe's (0.1, of which their schedule takes a fiftieth), with the noise, a margin of 0.1, scale 20 and each
     loss weighted by 1 - p_y without gradient, on classes drawn with the same chance (the paper draws them by effective
-    number). The loss of each label of a mixed image has noise of its own. The authors have another loss for Places-LT.
+    number). The loss of each label of a mixed image has noise of its own. The authors have another loss for Places-LT,
+    and their second stage goes on from the epoch that was best on the test set, here from the last.
     """
 
     class Config(MethodConfig):
