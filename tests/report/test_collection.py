@@ -53,6 +53,20 @@ def test_copies_that_contradict_each_other_in_what_is_not_needed_are_in_conflict
     assert collect([tmp_path / "a"], ["shift"]).results[result.run_id].shift is None
 
 
+def test_a_run_under_two_ids_counts_once_and_not_with_other_numbers(tmp_path, make_result):
+    first, same, other = make_result(top1=10.0), make_result(top1=10.0), make_result(top1=90.0)
+    kept = make_result(seed=1)
+    for one, run_id in ((first, first.run_id), (same, "e" * 12), (other, "f" * 12), (kept, kept.run_id)):
+        Store(tmp_path / run_id).save(one.model_copy(update={"run_id": run_id}))
+    agreeing = collect([tmp_path / run_id for run_id in (first.run_id, "e" * 12, kept.run_id)])
+    assert agreeing.conflicts == []
+    stored = collect([tmp_path])
+    assert set(stored.results) == set(stored.paths) == {kept.run_id}
+    assert len(stored.conflicts) == 3
+    assert all("with other numbers" in conflict for conflict in stored.conflicts)
+    assert {conflict.partition("run ")[2][:12] for conflict in stored.conflicts} == {first.run_id, "e" * 12, "f" * 12}
+
+
 def test_long_fields_are_read_where_they_are_needed(real_results):
     whole, lean = collect([real_results]), collect([real_results], LONG)
     for run_id, result in whole.results.items():
