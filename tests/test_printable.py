@@ -10,7 +10,7 @@ from ltbench.files.spreadsheet import csv
 from ltbench.printable import printable, printable_name
 from ltbench.report.collection import collect
 from ltbench.report.left_out import left_out
-from ltbench.report.render import latex, markdown
+from ltbench.report.render import escaped_latex, latex, markdown
 from ltbench.report.table import Table
 from ltbench.report.terminal import Terminal
 from ltbench.results.store import Store
@@ -62,6 +62,14 @@ def test_a_row_in_latex_is_one_line_with_nothing_to_carry_out():
 def test_a_name_in_markdown_is_no_tag_link_code_or_cell():
     shown = markdown([Table("T", ["Method"], [["<b>|`c` [x](y) ldam_drw _a_ $z$"]])])
     assert r"\<b\>\|\`c\` \[x\](y) ldam_drw \_a\_ \$z\$" in shown
+
+
+def test_a_name_in_latex_is_one_line_and_no_command():
+    bend = r"\textbackslash{}"
+    assert escaped_latex("50%_&#{}$~^") == r"50\%\_\&\#\{\}\$\textasciitilde{}\textasciicircum{}"
+    assert escaped_latex("\\input{x}\n\\end{document}\u2028") == (
+        rf"{bend}input\{{x\}}{bend}n{bend}end\{{document\}}{bend}u2028"
+    )
 
 
 @pytest.mark.parametrize(
