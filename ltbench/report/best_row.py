@@ -84,12 +84,25 @@ def compare_with_best(scores: Floats) -> Comparison:
     7.0 % if their standard deviations differ (0.4 beside 5). Holm's correction of paired t tests has up to 27 % there,
     pooled variances up to 89 %; benchmarks/statistics/comparisons.md, with their power.
 
+    Two rows are compared on the seeds of both where the one that has more is behind there.
+
     Args:
         scores: (k, S) figures, the higher the better; NaN where there is no run. Of several best rows the first counts.
     """
     there = ~np.isnan(scores)
     present: NDArray[np.bool_] = np.asarray(there.any(1))
-    seeds = table_seeds(there[present])
+    found = _compare_on(table_seeds(there[present]), scores, there, present)
+    both: NDArray[np.bool_] = np.asarray(there.sum(0) == 2)
+    if found.leads or present.sum() > 2 or both.sum() < FEWEST:
+        return found
+    # Half of two rows is one: its own seeds do not make it the best where it is behind on those of both.
+    return _compare_on(both, scores, there, present)
+
+
+def _compare_on(
+    seeds: NDArray[np.bool_], scores: Floats, there: NDArray[np.bool_], present: NDArray[np.bool_]
+) -> Comparison:
+    """The comparison on some seeds, for rows that have them all; see ``compare_with_best``."""
     complete: NDArray[np.bool_] = np.asarray(there[:, seeds].all(1) & present & seeds.any())
     if not complete.any():
         unknown, none = np.full(len(scores), np.nan), np.zeros(len(scores), np.int64)

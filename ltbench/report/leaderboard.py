@@ -54,7 +54,7 @@ class Leaderboard:
       that the row stands for; ``same_as``, the methods that it equals by construction;
     - ``tie``, whether neither it nor a row before it is significantly worse than the best, untested or lacks a seed;
       ``place``, 1 for all ties and else one more than the number of rows with a higher mean, equal where figures are
-      (NaN for rows that lack seeds);
+      (NaN for rows that lack seeds); those that lack seeds and are ahead of the reference count as before all others;
     - each metric's mean and ``_sd`` over the row's own seeds, percent; ``_low`` and ``_high`` of top1 and macro, the
       95 % interval; what the mean ECE says, the columns of ``report.calibration``;
     - the costs' means, but of training time the shortest; ``hardware`` that they were measured on;
@@ -305,8 +305,8 @@ def _ordered(rows: pd.DataFrame, reference: str | None) -> pd.DataFrame:
     """Rows in the order of a table, with the columns ``tie`` and ``place``.
 
     Rows stand in the order of their means. Those from the first on that are not significantly worse than the best are
-    a tie for rank 1. One further below that is not significantly worse either, since its seeds scatter, has the rank
-    of its mean.
+    a tie for the first rank. One further below that is not significantly worse either, since its seeds scatter, has
+    the rank of its mean.
     """
     complete = (rows["lacks_seeds"] == "") & rows["behind"].notna()
     is_reference = rows["setting"] == reference
@@ -324,7 +324,8 @@ def _ordered(rows: pd.DataFrame, reference: str | None) -> pd.DataFrame:
     behind = rows["behind"].to_numpy(dtype=float)
     has_all = (rows["lacks_seeds"] == "").to_numpy()
     before = ((behind < behind[:, None] - 1e-9) & has_all).sum(1)
-    places = np.where(rows["tie"], 1.0, 1.0 + before)
+    ahead = int((~has_all & (behind < -1e-9)).sum())  # then no row is first, and none has rank 1
+    places = ahead + np.where(rows["tie"], 1.0, 1.0 + before)
     return rows.assign(place=np.where(has_all & ~np.isnan(behind), places, math.nan))
 
 

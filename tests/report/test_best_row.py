@@ -134,6 +134,18 @@ def test_a_row_that_lacks_seeds_is_not_first_and_none_is_where_it_is_ahead_on_th
     assert compare_with_best(scores).leads
 
 
+def test_of_two_rows_the_one_with_more_seeds_is_not_the_best_for_these():
+    scores = np.array([[50.0, 51.0, 52.5, 120.0], [60.0, 61.2, 62.0, NAN], [NAN] * 4])
+    found = compare_with_best(scores)
+    assert (found.reference, found.leads, found.wins(0.05)) == (1, True, True)
+    assert found.seeds.tolist() == [True, True, True, False]
+    assert found.behind == pytest.approx([(10 + 10.2 + 9.5) / 3, 0, NAN], nan_ok=True)
+    assert found.p[0] == pytest.approx(stats.ttest_rel(scores[0, :3], scores[1, :3]).pvalue)
+    scores[1, 2] = NAN  # two seeds of both are too few for a test: neither is first
+    found = compare_with_best(scores)
+    assert (found.reference, found.leads, found.seeds.tolist()) == (0, False, [True] * 4)
+
+
 def test_a_row_that_shares_no_seed_is_not_compared():
     found = compare_with_best(np.array([[60.0, 61.0, NAN], [50.0, 51.0, NAN], [NAN, NAN, 99.0]]))
     assert (found.reference, found.leads, found.shared.tolist()) == (0, True, [2, 2, 0])

@@ -126,6 +126,16 @@ def test_no_row_is_first_where_one_that_lacks_seeds_is_ahead_of_the_best_of_the_
     assert (board.leads, board.best.get("top1"), board.bold) == (False, None, {})
     assert board.rows["label"].tolist() == ["a", "b", "c †"]
     assert board.rows["behind"].tolist() == pytest.approx([0.0, 29.9 / 3, -0.5])
+    assert board.rows["place"].tolist() == pytest.approx([2, 3, np.nan], nan_ok=True)  # and none has rank 1
+
+
+def test_of_two_rows_the_loser_of_every_shared_seed_is_not_first_either(make_result):
+    scores = {"a": (60.0, 61.0, 62.1, 98.0, 99.0), "b": (70.0, 71.2, 72.0)}
+    (board,) = leaderboards(stored(*runs_of(make_result, scores)))
+    assert board.rows["label"].tolist() == ["b", "a"]
+    assert (board.seeds, board.leads, board.rows["place"].tolist()) == ((0, 1, 2), True, [1, 2])
+    assert board.rows["behind"].tolist() == pytest.approx([0, (10 + 10.2 + 9.9) / 3])
+    assert board.bold["top1"] == board.best["top1"] == board.reference == board.rows["setting"][0]
 
 
 def test_rows_that_share_no_seeds_are_not_compared(make_result):
