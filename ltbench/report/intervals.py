@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ltbench.errors import LtbenchWarning
 from ltbench.report.collection import Collection
 from ltbench.report.compare import accuracy_interval, class_balanced_weights
+from ltbench.results.records import Metrics
 
 OF = ("top1", "macro")
 """The metrics that have intervals."""
@@ -56,4 +57,17 @@ def _unpacked(run_id: str, stored: Collection) -> Classes | None:
         message = f"the packed predictions (outcomes) give an accuracy of {accuracy:.2f} and not {result.test.top1:.2f}"
         warnings.warn(f"{stored.paths[run_id]}: {message}; its row has no interval", LtbenchWarning, stacklevel=2)
         return None
+    if result.test is not None and not _counts_agree(labels, predicted, result.test):
+        message = "the packed predictions (outcomes) contradict the figures of the classes (correct, total)"
+        warnings.warn(f"{stored.paths[run_id]}: {message}; its row has no interval", LtbenchWarning, stacklevel=2)
+        return None
     return labels, predicted
+
+
+def _counts_agree(labels: NDArray[np.int64], predicted: NDArray[np.int64], test: Metrics) -> bool:
+    """Whether the images of each class, and those that are classified correctly, are as many as is stored."""
+    classes = len(test.total)
+    if labels.max() >= classes or predicted.max() >= classes:
+        return False
+    counts = (np.bincount(one, minlength=classes) for one in (labels, labels[labels == predicted]))
+    return all(np.array_equal(*pair) for pair in zip(counts, (test.total, test.correct), strict=True))

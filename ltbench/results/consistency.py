@@ -15,7 +15,11 @@ TOLERANCE = 0.01
 """Largest rounding error of a stored figure, percentage points."""
 TIES = 0.5
 """Largest difference of the accuracy of the bins, points: equal probabilities may come from logits that differ."""
+SUM = 0.01
+"""Largest difference of a predicted distribution's sum to 1: its entries, one a class, may be rounded."""
 GROUPS = ("many", "medium", "few")
+_LARGEST = {"nll": math.inf, "brier": 2.0001, "temperature": math.inf}
+"""Largest values of the figures of scaled logits that are no percentages."""
 _BITS = 64
 
 
@@ -118,6 +122,10 @@ def _check_metrics(metrics: Metrics, data: DataRecord) -> None:
     distributions = (metrics.mean_probability, *metrics.expert_mean_probability)
     if not len(correct) == len(total) == classes or any(len(one) != classes for one in distributions):
         raise ValueError(f"correct, total or a mean_probability has not {classes} entries, one a class")
+    for distribution in distributions:
+        if abs(sum(distribution) - 1) > SUM:
+            raise ValueError(f"a mean_probability has the sum {_number(sum(distribution))} and not 1")
+    _check_scaled(metrics)
     if any(map(int.__gt__, correct, total)):
         raise ValueError("correct has more images of a class than total")
     images = sum(total)
@@ -133,6 +141,15 @@ def _check_metrics(metrics: Metrics, data: DataRecord) -> None:
         own = [one for label in members if (one := accuracy[label]) is not None]
         _check_figure(name, getattr(metrics, name), sum(own) / len(own) if own else None)
     _check_bins(metrics, images, top1)
+
+
+def _check_scaled(metrics: Metrics) -> None:
+    """Figures of logits that are divided by a temperature are in their ranges, as the schema has it of the others."""
+    for name, value in (metrics.temperature_scaled or {}).items():
+        if isinstance(value, int | float) and not 0 <= value <= _LARGEST.get(name, 100):
+            raise ValueError(f"temperature_scaled.{name} is {_number(value)}")
+        if name == "temperature" and not value:
+            raise ValueError("temperature_scaled.temperature is 0")
 
 
 def _check_bins(metrics: Metrics, images: int, top1: float) -> None:

@@ -1,5 +1,7 @@
 """What a leaderboard knows beyond means: intervals, ranks, why there are several."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ from ltbench.report.leaderboard import leaderboards
 from ltbench.report.leaderboard_table import leaderboard_table
 from ltbench.report.split_reasons import split_reasons
 from ltbench.report.table import Bold
+from ltbench.results.predictions import PackedPredictions
 from ltbench.results.records import BinTable
 
 LABELS = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2])
@@ -70,6 +73,29 @@ def test_damaged_outcomes_are_named_and_the_row_stays(make_full_result):
         line.startswith(f"{damaged.run_id}.json: the packed predictions (outcomes) are damaged") for line in said
     )
     assert any("give an accuracy of 66.67 and not 12.00; its row has no interval" in line for line in said)
+
+
+def test_outcomes_of_other_classes_than_the_counts_are_named_and_the_row_stays(make_full_result):
+    right = np.arange(9) > 2
+    good, other = (outcomes(make_full_result, name, 0, right) for name in ("ce", "sade"))
+    turned = PackedPredictions.of(LABELS[::-1], np.where(right, LABELS, (LABELS + 1) % 3)[::-1], np.full(9, 0.8))
+    assert turned.right().mean() == other.outcomes.right().mean()
+    swapped = np.array([1, 0, 2])  # as many images are right, but those of class 0 and not of class 1
+    renamed = PackedPredictions.of(swapped[LABELS], swapped[np.where(right, LABELS, (LABELS + 1) % 3)], np.full(9, 0.8))
+    unknown = PackedPredictions.of(LABELS, np.where(right, LABELS, 7), np.full(9, 0.8))
+    for packed, has_interval in ((turned, True), (renamed, False), (unknown, False)):
+        changed = other.model_copy(update={"outcomes": packed})
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", LtbenchWarning)
+            (board,) = leaderboards(stored(good, changed))
+        assert board.rows.set_index("label")["top1_low"].notna().to_dict() == {
+            "Cross Entropy": True,
+            "SADE": has_interval,
+        }
+        said = (
+            [] if has_interval else ["contradict the figures of the classes (correct, total); its row has no interval"]
+        )
+        assert [str(one.message).partition("(outcomes) ")[2] for one in warned] == said
 
 
 def runs_of(make_result, scores):
