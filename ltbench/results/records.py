@@ -26,6 +26,10 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 """A number of things, small enough that every reader of JSON has it exactly."""
 
 
+Positive = Annotated[int, Field(ge=1, le=2**53)]
+"""The same, of which there is at least one."""
+
+
 class BinTable(Frozen):
     """The reliability table: 15 bins of equal width, (lower, upper]."""
 
@@ -42,14 +46,16 @@ class FittedFor(Frozen):
         description="balanced or test: those of the test set; validation: those of the validation images, as in "
         "results of older versions; or of a shifted test set, by its name",
     )
-    validation_images: int | None = None
-    effective_images: float | None = Field(
+    validation_images: Count | None = None
+    effective_images: NonNegative | None = Field(
         None, description="number of equally weighted images that the weighted ones are worth"
     )
-    classes_without_images: int | None = Field(
+    classes_without_images: Count | None = Field(
         None, description="number of classes without validation images; the classes with the fewest have their weight"
     )
-    estimator: int = Field(1, description="revision of what fits it; 1 in older results, whose temperatures are others")
+    estimator: Count = Field(
+        1, description="revision of what fits it; 1 in older results, whose temperatures are others"
+    )
 
 
 class Metrics(Frozen):
@@ -199,8 +205,8 @@ class MethodRecord(Frozen):
 class BatchSplit(Frozen):
     """How training batches were split over processes and gradient-accumulation steps."""
 
-    processes: int = Field(ge=1)
-    accumulate: int = Field(ge=1, description="gradient-accumulation steps per batch")
+    processes: Positive
+    accumulate: Positive = Field(description="gradient-accumulation steps per batch")
     batch_norm_images: Count | None = Field(
         description="smallest number of images per group of batch-norm statistics; null without batch norm"
     )
@@ -209,7 +215,7 @@ class BatchSplit(Frozen):
 class ExpertsRecord(Frozen):
     """How several experts share the backbone, by the names of its modules that have parameters."""
 
-    count: int
+    count: Positive
     shared: list[str] = Field(description="modules that all experts share; none for complete networks")
     own: list[str] = Field(description="modules that each expert has for itself; none for complete networks")
 
@@ -263,8 +269,8 @@ class CurvePoint:
     """Training loss of an epoch; with slots: as models, the points would be half of a result in memory."""
 
     stage: str
-    epoch: int
-    lr: float
+    epoch: Count
+    lr: NonNegative
     loss: float
 
 
@@ -272,6 +278,6 @@ class ValidationRecord(Frozen):
     """What was measured on validation images while a trial of a search trained that may be pruned."""
 
     metric: str = Field(description="the metric that the search optimises")
-    values: dict[int, float] = Field(description="by number of epochs trained")
+    values: dict[Count, float] = Field(description="by number of epochs trained")
     first: Count = Field(description="number of epochs trained before the first of them, from which trials are pruned")
     epochs: Count = Field(description="number of epochs of all stages, if it is not pruned")

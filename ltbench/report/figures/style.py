@@ -8,6 +8,7 @@ import html
 import io
 import re
 import textwrap
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import ArrayLike
+
+from ltbench.errors import LtbenchWarning
 
 SINGLE, DOUBLE = 3.3, 6.9
 """Widths in inches: one column of a paper, and both."""
@@ -190,6 +193,16 @@ def png(figure: Figure) -> bytes:
 
 def _saved(figure: Figure, kind: str, metadata: dict[str, Any]) -> bytes:
     stream = io.BytesIO()
-    with styled():
+    with styled(), warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", "Glyph .* missing from font")
         figure.savefig(stream, format=kind, dpi=300, metadata=metadata)
+    missing = set()
+    for one in caught:
+        if found := re.match(r"Glyph (\d+) .*missing from font", str(one.message)):
+            missing.add(chr(int(found[1])))
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    if missing:
+        message = f"the font of figures lacks {' '.join(sorted(missing))}, in whose place it has boxes"
+        warnings.warn(message, LtbenchWarning, stacklevel=3)
     return stream.getvalue()

@@ -11,7 +11,7 @@ from fontTools import ttLib
 from matplotlib import rcParams
 from matplotlib.figure import Figure
 
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, LtbenchWarning
 from ltbench.report.figures import FIGURES, POSTER, draw, parse_names
 from ltbench.report.figures.style import broken, error_bars, pdf, png, svg, title, with_font
 from ltbench.results.records import CurvePoint
@@ -53,6 +53,17 @@ def test_every_figure_says_what_it_is_of(run, material):
         told = figure.legends[0].get_title().get_text() if figure.legends else figure.get_suptitle()
         assert told.startswith("digits-lt · IR 20 · ResNet-20 · standard recipe, "), name
         assert "n = 2 seeds" in told, name
+
+
+@pytest.mark.slow
+def test_letters_that_the_font_lacks_are_named_once():
+    figure = Figure()
+    figure.text(0.5, 0.5, "字é字")
+    with pytest.warns() as said:
+        assert png(figure).startswith(b"\x89PNG")
+    assert [(one.category, str(one.message)) for one in said] == [
+        (LtbenchWarning, "the font of figures lacks 字, in whose place it has boxes")
+    ]
 
 
 @pytest.mark.slow
