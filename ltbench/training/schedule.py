@@ -27,8 +27,8 @@ def recipe_lr(recipe: Recipe, epoch: int) -> float:
     """The learning rate of an epoch, counted from 0.
 
     Linear warm-up (epoch + 1) / W, then steps at the milestones or a cosine over all epochs, one value an epoch. The
-    cosine of the code of PaCo, GPaCo, BCL, ProCo, CMO and DBM begins after the warm-up instead: in between, it is higher
-    by up to 2 % of the largest rate for 400 epochs with 10 of warm-up or 200 with 5.
+    cosine of the code of PaCo, GPaCo, BCL, ProCo, CMO and DBM begins after the warm-up instead: in between, it is
+    higher by up to 2 % of the largest rate for 400 epochs with 10 of warm-up or 200 with 5.
     """
     warmup = max(1, recipe.epochs_of(recipe.warmup)) if recipe.warmup else 0
     if epoch < warmup:
