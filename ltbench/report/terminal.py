@@ -1,7 +1,9 @@
 """A terminal on which control characters of names, which come from files, are printed as escapes."""
 
+import errno
+import os
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -19,3 +21,11 @@ class Terminal(Console):
         """Styles stay as they are: rich keeps them apart from the text."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Pass the error on: rich would end the process.
+
+        Raises:
+            BrokenPipeError: always.
+        """
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -51,6 +52,23 @@ def test_a_closed_standard_output_is_no_file_that_is_opened_later(tmp_path, monk
     )
     assert subprocess.run(["bash", "-c", f'{sys.executable} -c "{program}" >&-']).returncode == 0
     assert (tmp_path / "kept").read_text() == ""
+
+
+@pytest.mark.parametrize("command", ["show {0}", "report", "watch"])
+def test_a_reader_that_has_seen_enough_is_no_fault(tmp_path, monkeypatch, capsys, make_result, command):
+    """As with ``ltbench show RUN | head -1``."""
+    monkeypatch.chdir(tmp_path)
+    result = make_result("ce", 0)
+    Store(tmp_path / "runs").save(result)
+    reading, writing = os.pipe()
+    os.close(reading)
+    monkeypatch.setattr(sys, "argv", ["ltbench", *command.format(result.run_id).split()])
+    with suppress(BrokenPipeError), os.fdopen(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.slow
