@@ -28,8 +28,10 @@ Floats = NDArray[np.float32]
 LARGEST_FILE = 2**33
 """Bytes of all arrays together. Three experts on iNaturalist 2018 take 3.2 GB in float32."""
 MOST_EXPERTS, MOST_ENTRIES = 100, 100
-SUM_TOLERANCE = 1e-3
-"""Largest difference of a sum of probabilities from one; that of half precision is smaller."""
+TRANSPOSED = "if rows and columns are exchanged, store the transpose: logits.T; a row is an image, a column a class"
+"""What to do where the shape of an array fits its transpose."""
+SUM_TOLERANCE = 4e-3
+"""Largest difference of a sum of probabilities from one; that of bfloat16 is at most 2**-8."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +174,11 @@ def open_predictions(file: Path) -> PredictionFile:
                     where=file,
                     hint="np.array(..., dtype=str) makes text of names",
                 )
+            other = classes if length == images else images
             raise LtbenchError(
-                f"{name} are {one.dtype} of the shape {one.shape} and not {words} of ({length},)", where=file
+                f"{name} are {one.dtype} of the shape {one.shape} and not {words} of ({length},)",
+                where=file,
+                hint=TRANSPOSED if one.shape == (other,) else None,
             )
     return found
 
@@ -209,7 +214,9 @@ def read_counts(file: Path) -> tuple[list[str], IntArray]:
     for label, name in enumerate(names):
         if all(other.isdecimal() for other in names) and int(name) != label:
             raise LtbenchError(
-                f"the count of class {name} stands in place {label}", where=file, hint="sort them by label, from 0"
+                f"the count of class {name} stands in place {label}",
+                where=file,
+                hint="sort them by label, from 0; numbers that are no labels must have a letter before them, e.g. c1",
             )
     return names, counts
 
@@ -322,17 +329,22 @@ def _scores(array: Array, name: str, kind: str, file: Path) -> Floats:
     if wrong.any():
         place = tuple(int(one[0]) for one in np.nonzero(wrong))
         raise LtbenchError(
-            f"{name}: {int(wrong.sum())} are NaN, infinite or beyond {LARGEST:g}, the first at {place}", where=file
+            f"{name}: {int(wrong.sum())} are NaN, infinite or beyond {LARGEST:g}, the first at {place}",
+            where=file,
+            hint="store probabilities as probabilities=..., not as logarithms, which 0 does not have"
+            if np.isneginf(array[wrong]).all()
+            else "predict again, in float32 if the numbers were too large for float16",
         )
     sums = array.sum(-1, dtype=np.float64)
     if kind == "logits":
-        if array.shape[-1] > 1 and array.min() >= 0 and (np.abs(sums - 1) <= SUM_TOLERANCE).all():
-            warnings.warn(
-                f"{name} look like probabilities: no number is negative and every row sums to one. Calibration and "
-                f"likelihood are wrong if they are. To do: store them as probabilities=..., or store np.log of them",
-                LtbenchWarning,
-                stacklevel=4,
-            )
+        for total, words, todo in (
+            (1, "one", "store them as probabilities=..., or store np.log of them"),
+            (100, "100", "divide them by 100 and store them as probabilities=..."),
+        ):
+            if array.shape[-1] > 1 and array.min() >= 0 and (np.abs(sums / total - 1) <= SUM_TOLERANCE).all():
+                message = f"{name} look like probabilities: no number is negative and every row sums to {words}. "
+                message += f"Calibration and likelihood are wrong if they are. To do: {todo}"
+                warnings.warn(message, LtbenchWarning, stacklevel=4)
         return np.ascontiguousarray(array, dtype=np.float32)
     wrong = (array.min(-1) < 0) | (np.abs(sums - 1) > SUM_TOLERANCE)
     if wrong.any():
@@ -341,7 +353,7 @@ def _scores(array: Array, name: str, kind: str, file: Path) -> Floats:
             f"{name}: {int(wrong.sum())} rows are negative somewhere or do not sum to one; row {place[-1]} sums to "
             f"{sums[place]:.4g}",
             where=file,
-            hint="if they are no probabilities, store them as logits",
+            hint="if they are no probabilities, store them as logits; divide percentages by 100",
         )
     return np.log(np.maximum(array.astype(np.float32), np.finfo(np.float32).tiny))
 

@@ -21,7 +21,7 @@ from ltbench.evaluation.measure import measure, of_images
 from ltbench.evaluation.predict import Predictions
 from ltbench.evaluation.result_parts import data_record
 from ltbench.external.alignment import column_order, renumbering, row_order, warn_of_two_orders
-from ltbench.external.prediction_file import Given, PredictionFile, open_predictions, read_counts
+from ltbench.external.prediction_file import TRANSPOSED, Given, PredictionFile, open_predictions, read_counts
 from ltbench.external.rows import OR_COUNTS, check_row, check_word, declared_recipe, refuse_twice
 from ltbench.files import paths
 from ltbench.files.paths import DEFAULT_RESULTS, storable_name
@@ -188,6 +188,13 @@ def _unknown(
 def _check_sizes(opened: PredictionFile, images: int, classes: int, name: str) -> None:
     """Refuse predictions for other numbers of images and classes, before they are read."""
     theirs, columns = opened.shape
+    if (theirs, columns) == (classes, images) and images != classes:
+        raise LtbenchError(
+            f"predictions for {theirs} images and {columns} classes, but {name} has {images} test images and "
+            f"{classes} classes",
+            where=opened.file,
+            hint=TRANSPOSED,
+        )
     if theirs != images:
         raise LtbenchError(
             f"predictions for {theirs} images, but {name} has {images} test images",
@@ -195,7 +202,11 @@ def _check_sizes(opened: PredictionFile, images: int, classes: int, name: str) -
             hint=f"predict those that this prints: ltbench data order {name}",
         )
     if columns != classes:
-        raise LtbenchError(f"{columns} classes, but {name} has {classes}", where=opened.file)
+        raise LtbenchError(
+            f"{columns} classes, but {name} has {classes}",
+            where=opened.file,
+            hint="store one column for each of its classes, and none for any other, such as background",
+        )
 
 
 def _aligned(
@@ -224,7 +235,9 @@ def _aligned(
         if order is not None and first is not None:
             message = f"{given.file.name}: its {what} are in another order than the data set's (the first: {first[0]}) "
             warnings.warn(message + "and were put in that order by their names", LtbenchWarning, stacklevel=3)
-    if given.classes is None and given.labels is None:
+    # Labels show the order of the columns where ltbench has labels, too, but not whether counts have the same order.
+    unchecked = given.labels is None or (images is None and list(classes) != [str(i) for i in range(len(classes))])
+    if given.classes is None and unchecked:
         warn_of_two_orders(classes, given.file, "store classes=..., the names in the columns' order")
     return (given if columns is None and rows is None else given.take(rows=rows, columns=columns)), alignment
 

@@ -300,12 +300,16 @@ BAD = [
     ({"logits": FINE + 1j}, [], ["logits are no real numbers, but complex128"]),
     ({"logits": FINE.astype(object)}, [], ["pickled objects are not read"]),
     ({"logits": changed(FINE, (3, 4), np.nan)}, [], ["1 are NaN, infinite or beyond 1e+30, the first at (3, 4)"]),
-    ({"logits": changed(FINE, (slice(2), 0), -np.inf)}, [], ["2 are NaN, infinite", "(0, 0)"]),
+    ({"logits": changed(FINE, (slice(2), 0), -np.inf)}, [], ["2 are NaN, infinite", "(0, 0)", "probabilities=..."]),
     ({"logits": 1e300 * FINE}, [], ["beyond 1e+30"]),
     ({"probabilities": FINE}, [], ["probabilities: 400 rows", "row 0 sums to", "store them as logits"]),
     ({"probabilities": changed(EVEN, (7, slice(2)), [-0.1, 0.3])}, [], ["1 rows are negative", "row 7 sums to 1"]),
     ({"logits": FINE[:399]}, [], ["predictions for 399 images, but digits-lt has 400 test images"]),
-    ({"logits": FINE[:, :9]}, [], ["9 classes, but digits-lt has 10"]),
+    ({"logits": FINE[:, :9]}, [], ["9 classes, but digits-lt has 10", "one column for each"]),
+    ({"logits": FINE.T}, [], ["predictions for 10 images and 400 classes", "logits.T"]),
+    ({"logits": FINE.T, "labels": LABELS}, [], ["labels are int64 of the shape (400,)", "logits.T"]),
+    ({"logits": FINE.T, "classes": np.arange(10)}, [], ["classes are int64 of the shape (10,)", "logits.T"]),
+    ({"probabilities": 100 * EVEN}, [], ["row 0 sums to 100", "divide percentages by 100"]),
     (
         {"logits": FINE, "labels": LABELS[::-1]},
         [],
@@ -503,6 +507,20 @@ def test_names_with_two_usual_orders_are_warned_of_where_none_are_given(cli, fil
     assert "two usual orders" not in quiet.err, "0 to 9 have one"
 
 
+def test_counts_whose_names_have_two_usual_orders_are_warned_of_though_there_are_labels(cli, file, tmp_path):
+    names = [f"c{number}" for number in range(1, 12)]
+    (tmp_path / "counts.csv").write_text("".join(f"{name},{200 - 10 * place}\n" for place, name in enumerate(names)))
+    (tmp_path / "plain.txt").write_text("200\n" * 11)
+    labels = np.arange(11)
+    own = ("--name", "mine", "--dataset", "own", "--train-counts")
+    done = cli("score", file(logits=9.0 * np.eye(11), labels=labels), *own, "counts.csv")
+    assert done.code == 0
+    assert "the first outputs must be of c1, c2, c3, c4" in " ".join(done.err.split())
+    for seed, (counts, given) in enumerate([("plain.txt", {}), ("counts.csv", {"classes": names})], start=1):
+        quiet = cli("score", file(logits=9.0 * np.eye(11), labels=labels, **given), *own, counts, "--seed", seed)
+        assert (quiet.code, "two usual orders" in quiet.err) == (0, False), quiet.err
+
+
 def test_labels_of_another_numbering_blame_the_right_class(cli, file, numbered):
     truth = np.array([int(name) for name in BY_TEXT])[numbered]
     done = cli("score", file(logits=9.0 * np.eye(11)[truth], labels=truth), *NUMBERED)
@@ -557,6 +575,16 @@ def test_probabilities_under_the_name_of_logits_are_warned_of(cli, file):
     assert "probabilities=" in done.err
     assert "np.log" in done.err
     assert "look like" not in cli("score", file(logits=np.abs(FINE), labels=LABELS), *DIGITS, "--seed", 1).err
+    percent = cli("score", file(logits=100 * probabilities, labels=LABELS), *DIGITS, "--seed", 2).err
+    assert "look like probabilities" in percent
+    assert "divide them by 100" in percent
+
+
+def test_probabilities_of_bfloat16_count_as_probabilities(cli, file):
+    rounded = torch.tensor(FINE).softmax(1).bfloat16().float().numpy()
+    assert np.abs(rounded.sum(1) - 1).max() > 1e-3
+    assert cli("score", file(probabilities=rounded, labels=LABELS), *DIGITS).code == 0
+    assert "look like" in cli("score", file(logits=rounded, labels=LABELS), *DIGITS, "--seed", 1).err
 
 
 def test_entries_that_nothing_is_known_about_are_named(cli, file):
