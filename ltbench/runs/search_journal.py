@@ -1,6 +1,7 @@
 """The file that a search is kept in: optuna's journal, a line of JSON an operation, for one process at a time."""
 
 import json
+import math
 import os
 import warnings
 from collections.abc import Generator, Sequence
@@ -11,6 +12,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.storages.journal._storage import JournalOperation
+from optuna.trial import TrialState
 
 from ltbench.errors import LtbenchError, LtbenchWarning, SaveError
 from ltbench.files.reading import read_small
@@ -82,12 +84,37 @@ def open_study(path: Path, directions: Sequence[Direction] = ("maximize",)) -> o
     try:
         storage = JournalStorage(journal)
         if _STUDY in optuna.get_all_study_names(storage):  # create_study() would write a line all the same
-            return optuna.load_study(study_name=_STUDY, storage=storage)
+            study = optuna.load_study(study_name=_STUDY, storage=storage)
+            _check_trials(study, path)
+            return study
         return optuna.create_study(study_name=_STUDY, storage=storage, directions=directions)
     except LtbenchError:
         raise
     except Exception as error:  # what is no operation, or none that can follow those before it, fails in many ways
         raise _damaged(f"{type(error).__name__}: {error}", path, journal.line) from None
+
+
+def _check_trials(study: optuna.Study, path: Path) -> None:
+    """Refuse what no search writes: a hyper-parameter that lies out of its range, and a result that is no number."""
+    for trial in study.get_trials(deepcopy=False):
+        for name, space in trial.distributions.items():
+            if not space._contains(space.to_internal_repr(trial.params[name])):
+                line = _line_of(trial.number, JournalOperation.CREATE_TRIAL, path)
+                raise _damaged(f"{name} of trial {trial.number + 1} lies out of its range", path, line)
+        if not all(map(math.isfinite, trial.values or ())):
+            line = _line_of(trial.number, JournalOperation.SET_TRIAL_STATE_VALUES, path)
+            raise _damaged(f"the result of trial {trial.number + 1} is no finite number", path, line)
+
+
+def _line_of(trial: int, code: JournalOperation, path: Path) -> int:
+    """The last line that has an operation of a trial; the one that makes it does not name it."""
+    created, found = -1, 1
+    for number, line in enumerate(read_small(path, largest=_LARGEST).splitlines(), start=1):
+        operation = _operation(line)
+        created += operation["op_code"] == JournalOperation.CREATE_TRIAL
+        if operation["op_code"] == code and operation.get("trial_id", created) == trial:
+            found = number
+    return found
 
 
 def _drop_torn_line(path: Path) -> None:
@@ -98,14 +125,18 @@ def _drop_torn_line(path: Path) -> None:
     *whole, torn = content.split(b"\n")
     if whole and not torn and _operation(whole[-1]) is None:
         torn = whole.pop() + b"\n"
-    trials = 0
+    trials, finished = 0, set[int]()
     for number, line in enumerate(whole, start=1):
         operation = _operation(line)
         if not isinstance(operation, dict) or type(operation.get("op_code")) is not int:
             raise _damaged("not an operation of a search", path, number)
         if not _follows(operation, first=number == 1, trials=trials):
             raise _damaged("a line before this one is missing or changed", path, number)
+        if operation.get("trial_id") in finished:
+            raise _damaged("the trial has ended in a line before this one", path, number)
         trials += operation["op_code"] == JournalOperation.CREATE_TRIAL
+        if operation["op_code"] == JournalOperation.SET_TRIAL_STATE_VALUES and _ends(operation):
+            finished.add(operation["trial_id"])
     if torn:
         os.truncate(path, len(content) - len(torn))
         message = f"{path}: the last line was not written whole and is dropped; the search resumes from the one before"
@@ -126,6 +157,11 @@ def _follows(operation: dict[str, Any], *, first: bool, trials: int) -> bool:
     if code == JournalOperation.DELETE_STUDY:
         return False
     return study == 0 if trial is None else trial in range(trials)
+
+
+def _ends(operation: dict[str, Any]) -> bool:
+    """Whether the state that an operation gives a trial is its last."""
+    return operation.get("state") in [state.value for state in TrialState if state.is_finished()]
 
 
 def _operation(line: bytes) -> Any:

@@ -11,6 +11,7 @@ from ltbench.errors import LtbenchError, unknown
 from ltbench.method.search_space import Choice, Range
 
 Number = int | float
+_EXAMPLE = "low = 0.1 and high = 0.5, or choices = [0.1, 0.5]"
 
 
 class _Option(Frozen):
@@ -36,6 +37,8 @@ def read_space(path: Path, methods: list[str]) -> dict[str, dict[str, Range | Ch
         LtbenchError: if the file is missing or malformed, or an option makes no sense.
     """
     content = read_toml(path)
+    if not content:
+        raise LtbenchError("there is no option in it", where=path, hint=f"write [mixup] and below it: {_EXAMPLE}")
     own = content.pop("method", {})
     if not isinstance(own, dict):
         raise LtbenchError("'method' must be a table of methods", where=path, hint="write [method.balpoe.mixup]")
@@ -69,7 +72,7 @@ def _options(tables: Any, path: Path, prefix: str) -> dict[str, Range | Choice]:
 
 
 def _option(table: Any, where: str) -> Range | Choice:
-    example = "write low = 0.1 and high = 0.5, or choices = [0.1, 0.5]"
+    example = f"write {_EXAMPLE}"
     if not isinstance(table, Mapping):
         raise LtbenchError("no table of a hyper-parameter", where=where, hint=example)
     one = validated(_Option, table, where=where, kind="key")

@@ -4,6 +4,7 @@ import functools
 import json
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import time
@@ -262,6 +263,43 @@ def test_other_damage_is_named_with_its_line(search, tmp_path, at_once, line, re
     assert reason in str(caught.value)
     assert f"where: {file}, line 4\n" in str(caught.value)
     assert file.read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("code", "pattern", "instead", "reason"),
+    [
+        (6, rb'"values":\[[^]]*\]', b'"values":[NaN]', "the result of trial 2 is no finite number"),
+        (6, rb'"values":\[[^]]*\]', b'"values":[1e999]', "the result of trial 2 is no finite number"),
+        (4, rb'"params":{"mixup":[^,}]*', b'"params":{"mixup":9.5', "mixup of trial 2 lies out of its range"),
+    ],
+)
+def test_values_that_no_search_writes_are_named_with_their_line(
+    search, tmp_path, at_once, code, pattern, instead, reason
+):
+    search(2)
+    file = tmp_path / "search" / "study.journal"
+    lines = file.read_bytes().splitlines(keepends=True)
+    (_, place) = (place for place, line in enumerate(lines) if json.loads(line)["op_code"] == code)
+    lines[place], changes = re.subn(pattern, instead, lines[place])
+    assert changes == 1
+    file.write_bytes(b"".join(lines))
+    with pytest.raises(LtbenchError, match=f"the record of the search is damaged: {reason}") as caught:
+        search(3)
+    assert f"where: {file}, line {place + 1}\n" in str(caught.value)
+    assert file.read_bytes() == b"".join(lines)
+
+
+@pytest.mark.slow
+def test_a_journal_that_was_copied_behind_itself_is_refused(search, tmp_path, at_once):
+    search(2)
+    file = tmp_path / "search" / "study.journal"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines + lines))
+    of_trials = [number for number, line in enumerate(lines, start=1) if "trial_id" in json.loads(line)]
+    with pytest.raises(LtbenchError, match="the trial has ended in a line before this one") as caught:
+        search(3)
+    assert f"where: {file}, line {len(lines) + of_trials[0]}\n" in str(caught.value)
 
 
 @pytest.mark.slow

@@ -256,6 +256,7 @@ def test_small_numbers_keep_their_digits_and_whole_ones_are_whole(tmp_path, sear
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("", "there is no option in it"),
         ("[mixup]\nlow = 0.1\nhgih = 0.3", "unknown key 'hgih'"),
         ("[mixup]\nlow = 0.1\nhgih = 0.3", "did you mean high?"),
         ("[mixup]\nlow = 0.3\nhigh = 0.1", "low = 0.3 is not below high = 0.1"),
