@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from ltbench.models.fuse_batch_norm import fuse_experts
 from ltbench.training.distributed.process_group import ALONE, Group
 
 _ARRAYS = ("logits", "experts", "labels")
+_FAULTS = (OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, zlib.error, zipfile.BadZipFile)
+"""What is raised by an archive that is damaged, encrypted or nested too deeply."""
 LARGEST = 1e30
 """The largest logit: beyond it float32 has no room for differences and for dividing by a temperature."""
 _CHUNK = 2**24
@@ -66,11 +69,13 @@ class Predictions:
             LtbenchError: if the file is missing or damaged.
         """
         try:
+            if path.exists() and not path.is_file():  # opening a pipe would not end
+                raise ValueError("it is no file")
             with zipfile.ZipFile(path) as archive:
                 logits, experts, labels = (_read(archive, name) for name in _ARRAYS)
             with np.load(path, allow_pickle=False) as small:
                 return cls(logits, experts, labels, about=json.loads(str(small["about"])))
-        except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        except _FAULTS as error:
             raise LtbenchError(
                 f"the stored logits cannot be read: {error}",
                 where=path,

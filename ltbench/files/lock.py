@@ -87,6 +87,8 @@ def _substitute(path: Path) -> Path:
 
 def _sign(path: Path) -> None:
     """Write the holder into a lock file; only for messages."""
+    if not path.is_file():  # reading a pipe would not end
+        return
     with suppress(OSError):
         there = path.read_bytes()
         if not there or there.startswith(_HOLDER.encode()):  # filelock keeps words of its own where it must do without
@@ -97,7 +99,7 @@ def _sign(path: Path) -> None:
 def _holder(path: Path) -> str:
     """Who holds a lock file, in words."""
     with suppress(OSError):
-        text = path.read_bytes().decode(errors="replace").strip()
+        text = path.read_bytes().decode(errors="replace").strip() if path.is_file() else ""
         if text.startswith(_HOLDER) and text.isprintable():
             return text
     return "held by an unknown process"

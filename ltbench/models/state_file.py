@@ -47,6 +47,15 @@ def read_state(path: Path) -> dict[str, Tensor]:
             where=path,
             hint=f"save the network's state_dict() by itself, or in a dictionary as '{_ENTRY}'",
         )
+    for name, value in state.items():
+        whole = value.layout == torch.strided and not (value.is_quantized or value.is_meta or value.is_complex())
+        if not whole or (value.dtype.itemsize == 1 and value.dtype != torch.bool):  # float8 has a scale elsewhere
+            kind = "a tensor without content" if value.is_meta else f"{value.layout}, {value.dtype}"
+            raise LtbenchError(
+                f"the tensor '{name}' cannot be used as it is stored ({kind})".replace("torch.", ""),
+                where=path,
+                hint="save the weights in float32, float16 or bfloat16",
+            )
     return dict(state)
 
 

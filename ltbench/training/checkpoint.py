@@ -62,6 +62,8 @@ class Checkpoint:
     def _load(self, device: torch.device) -> dict[str, Any] | None:
         if not self.path.exists():
             return None
+        if not (self.path.is_file() or self.path.is_dir()):  # opening a pipe would not end
+            raise LtbenchError("the checkpoint is a device or a pipe", where=self.path, hint="remove it to start anew")
         try:
             state: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
         except (torch.OutOfMemoryError, OSError) as error:  # no fault of the file, whose training is not to be lost
@@ -172,7 +174,7 @@ class TrainingState:
         self.stage, self.epoch, self.step = stored["position"]
         if not 0 <= self.stage <= stages:
             raise ValueError(f"there is no stage {self.stage}")
-        self.method.load_state_dict(stored["method"])
+        _load_weights(self.method, stored["method"])
         self.history = History.from_dict(stored["history"])
         self.sums.copy_(stored["sums"])
         if self.stage == stages:
@@ -195,9 +197,18 @@ def load_trained(method: Method, checkpoint: Checkpoint, device: torch.device) -
     if state is None or state.get("optimiser") is not None:
         return False
     try:
-        method.load_state_dict(state["method"])
+        _load_weights(method, state["method"])
     except torch.OutOfMemoryError:
         raise
     except _MISFITS:  # of another network, or no weights at all
         return False
     return True
+
+
+def _load_weights(method: Method, weights: dict[str, Tensor]) -> None:
+    """Load weights, which must be numbers of the method's own types: torch would round them without a word."""
+    own = method.state_dict()
+    for name in weights.keys() & own.keys():
+        if weights[name].dtype != own[name].dtype:
+            raise ValueError(f"{name} is {weights[name].dtype} and not {own[name].dtype}")
+    method.load_state_dict(weights)

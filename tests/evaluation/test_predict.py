@@ -1,13 +1,17 @@
 """Fusing batch norm into convolutions changes no prediction, and is left alone where it cannot be done."""
 
 import itertools
+import os
+import zipfile
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from ltbench import registry
-from ltbench.evaluation.predict import fused_batch_norm
+from ltbench.errors import LtbenchError
+from ltbench.evaluation.predict import Predictions, fused_batch_norm
 from ltbench.method import ClassPrior
 from ltbench.models.backbone import Backbone
 
@@ -97,3 +101,24 @@ def test_an_error_while_predicting_gives_the_network_back():
     with pytest.raises(ZeroDivisionError), fused_batch_norm(made, torch.randn(1, 3, 32, 32)):
         raise ZeroDivisionError
     assert made.network is own
+
+
+@pytest.mark.parametrize("fault", ["nested", "pipe", "packed", "text"])
+def test_stored_logits_that_are_damaged_are_named_and_nobody_waits_for_a_pipe(tmp_path, fault):
+    path = tmp_path / "test.npz"
+    arrays = {"logits": np.zeros((2, 3)), "experts": np.zeros((1, 2, 3)), "labels": np.zeros(2, dtype=np.int64)}
+    if fault == "text":
+        arrays["logits"] = np.full((2, 3), "x")
+    np.savez_compressed(path, about=np.array("[" * 100_000 if fault == "nested" else "{}"), **arrays)
+    if fault == "packed":
+        with zipfile.ZipFile(path) as archive:
+            member = archive.getinfo("logits.npy")
+        content = bytearray(path.read_bytes())
+        place = member.header_offset + 30 + len("logits.npy")
+        content[place : place + 40] = bytes(40 * [255])
+        path.write_bytes(content)
+    if fault == "pipe":
+        path.unlink()
+        os.mkfifo(path)
+    with pytest.raises(LtbenchError, match="the stored logits cannot be read"):
+        Predictions.load(path)

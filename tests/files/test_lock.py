@@ -115,3 +115,9 @@ def test_whether_somebody_holds_it(held, tmp_path):
     with lock.exclusive(mine, "the run"):
         assert lock.is_held(mine)
     assert not lock.is_held(mine)
+
+
+def test_nobody_waits_for_a_pipe_in_the_place_of_a_lock_file(tmp_path):
+    os.mkfifo(tmp_path / "lock")
+    with lock.exclusive(tmp_path / "lock", "work"):
+        assert (tmp_path / "lock").is_fifo()

@@ -136,6 +136,27 @@ def test_a_damaged_file_is_refused(name, content, tmp_path):
         read_state(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.zeros(2, dtype=torch.int8),
+        torch.zeros(2, dtype=torch.float8_e4m3fn),
+        torch.zeros(2, dtype=torch.complex64),
+        torch.zeros(2).to_sparse(),
+        torch.zeros(2, device="meta"),
+        torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8),
+    ],
+    ids=["int8", "float8", "complex", "sparse", "meta", "quantised"],
+)
+def test_tensors_that_are_no_plain_weights_are_refused(tmp_path, value):
+    """Torch would round or cast some of them without a word."""
+    torch.save(
+        {"fine": torch.zeros(2, dtype=torch.bfloat16), "counts": torch.tensor(3), "odd": value}, tmp_path / "a.pth"
+    )
+    with pytest.raises(LtbenchError, match="the tensor 'odd' cannot be used as it is stored"):
+        read_state(tmp_path / "a.pth")
+
+
 def test_a_file_without_a_state_dictionary_says_what_it_has(tmp_path):
     torch.save({"epoch": 3, "model": {"a": torch.zeros(1)}}, tmp_path / "a.pth")
     with pytest.raises(LtbenchError, match="no state dictionary in the file: it has the entries epoch, model"):

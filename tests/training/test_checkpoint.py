@@ -1,11 +1,13 @@
 """What a checkpoint file holds, and what a progress listener is told."""
 
+import os
+
 import pytest
 import torch
 
 from ltbench import registry
 from ltbench.conformance import Subject
-from ltbench.errors import LtbenchError
+from ltbench.errors import LtbenchError, LtbenchWarning
 
 
 @pytest.fixture
@@ -78,6 +80,23 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_lost(stopped, subject, monk
     with pytest.raises(LtbenchError, match=f"the checkpoint cannot be read: {words}"):
         subject.fit(subject.make(), stopped, every=0.0)
     assert stopped.read_bytes() == content
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int64])
+def test_weights_of_other_types_are_not_rounded_but_refused(stopped, subject, dtype):
+    state = torch.load(stopped, weights_only=True)
+    name = next(name for name, value in state["method"].items() if value.is_floating_point())
+    state["method"][name] = state["method"][name].to(dtype)
+    torch.save(state, stopped)
+    with pytest.warns(LtbenchWarning, match=rf"does not fit the run \({name} is {dtype} and not torch.float32\)"):
+        subject.fit(subject.make(), stopped, every=0.0)
+
+
+def test_nobody_waits_for_a_pipe_in_the_place_of_a_checkpoint(stopped, subject):
+    stopped.unlink()
+    os.mkfifo(stopped)
+    with pytest.raises(LtbenchError, match="the checkpoint is a device or a pipe"):
+        subject.fit(subject.make(), stopped, every=0.0)
 
 
 def test_memory_that_lacks_while_momentum_is_read_is_no_misfit(stopped, subject, monkeypatch):
