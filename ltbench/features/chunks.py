@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ltbench.errors import HeldError, SaveError
-from ltbench.files.atomic import write_bytes
+from ltbench.files.atomic import remove_abandoned_of, write_bytes
 from ltbench.files.lock import exclusive
 
 _WORK = "computing the features of these images"
@@ -52,6 +52,7 @@ def load_or_compute(file: Path, chunks: Sequence[FeatureChunk], compute: Callabl
                 _compute_once(folder / f"{chunk.view}-{chunk.images.start}.npy", chunk, compute, file, wait)
         with exclusive(file.with_suffix(".lock"), _WORK):
             if not file.exists():
+                remove_abandoned_of(file)
                 _save(_joined(folder, chunks), file)
         shutil.rmtree(folder, ignore_errors=True)
     return _loaded(file)

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import glob
 import os
 import re
 import secrets
@@ -110,6 +111,13 @@ def remove_abandoned(folder: Path) -> None:
                     _remove_if_abandoned(path)
                 elif _OLDER_TEMPORARY.fullmatch(name) and _untouched(path):
                     path.unlink()
+
+
+def remove_abandoned_of(path: Path) -> None:
+    """As ``remove_abandoned``, but only what was to become this one file: its folder may be a user's own."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
+        with suppress(OSError):
+            _remove_if_abandoned(temporary)
 
 
 def _remove_if_abandoned(path: Path) -> None:

@@ -33,6 +33,7 @@ def write_bytes(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a name that is none
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise LtbenchError(f"cannot save: {reason}", where=path.absolute(), hint="choose another file") from None
+    atomic.remove_abandoned_of(target)
     atomic.write_bytes(target, write)
     if mode is not None:
         target.chmod(mode)

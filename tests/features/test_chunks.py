@@ -32,6 +32,12 @@ def test_chunks_are_put_together_in_order(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["some.lock", "some.npy"]
 
 
+def test_half_a_file_of_a_killed_process_is_removed(tmp_path):
+    (tmp_path / ".some.npy.0123abcd.tmp").write_bytes(b"half")
+    load_or_compute(tmp_path / "some.npy", chunks_of(1, 7, 3), compute)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["some.lock", "some.npy"]
+
+
 def test_no_images_have_no_features(tmp_path):
     assert load_or_compute(tmp_path / "none.npy", chunks_of(1, 0, 3), compute).shape == (1, 0, 2)
 

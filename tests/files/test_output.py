@@ -1,5 +1,6 @@
 """Where --output writes: through links, into pipes, and over files without a change of their mode."""
 
+import fcntl
 import os
 import stat
 import subprocess
@@ -33,6 +34,19 @@ def test_a_file_keeps_its_mode(tmp_path, mode):
     path.chmod(mode)
     write_text(path, "new")
     assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("new", mode)
+
+
+def test_what_a_killed_process_has_left_of_the_same_file_is_removed(tmp_path):
+    left, others = ".a[1].md.0123abcd.tmp", [".b.md.0123abcd.tmp", ".a[1].md.tmp", ".a1.md.0123abcd.tmp"]
+    for name in (left, *others):
+        (tmp_path / name).write_text("half")
+    write_text(tmp_path / "a[1].md", "text")
+    assert names_in(tmp_path) == sorted([*others, "a[1].md"])
+    (tmp_path / left).write_text("half")
+    with (tmp_path / left).open("rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)  # as a process does that is writing it
+        write_text(tmp_path / "a[1].md", "text")
+    assert left in names_in(tmp_path)
 
 
 def test_a_link_stays_and_its_target_is_written(tmp_path):
