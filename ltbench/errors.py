@@ -77,4 +77,4 @@ def unknown(kind: str, name: str, known: Iterable[str], *, where: object = None)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.65)
     listed = ", ".join(names[:60]) + (", ..." if len(names) > 60 else "")
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {listed or 'none'}"
-    return LtbenchError(f"unknown {kind} '{name}'", where=where, hint=hint)
+    return LtbenchError(f"unknown {kind} '{printable_name(name)}'", where=where, hint=hint)

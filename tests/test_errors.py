@@ -2,7 +2,7 @@
 
 import pytest
 
-from ltbench.errors import TrainingFailedError, first_line
+from ltbench.errors import TrainingFailedError, first_line, unknown
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,7 @@ from ltbench.errors import TrainingFailedError, first_line
 )
 def test_first_line(error, line):
     assert first_line(error) == line
+
+
+def test_an_unknown_name_stays_in_its_line():
+    assert str(unknown("suite", "a\n  to do: b", ["smoke"])) == "unknown suite 'a\\n  to do: b'\n  to do: known: smoke"

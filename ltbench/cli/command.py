@@ -25,7 +25,11 @@ class Command(TyperCommand):
         for param in self.params:
             if "" in _several(given.get(str(param.name))):
                 raise _refusal(ctx, param.opts, "it is empty; leave it out, or write . for the current folder")
-        rest = super().parse_args(ctx, args)
+        try:
+            rest = super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")  # pydantic's words, which say nothing
+            raise
         for param in self.params:
             for value in _several(ctx.params.get(str(param.name))):
                 if isinstance(value, float) and not math.isfinite(value):

@@ -51,7 +51,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     content = read_small(path)
     try:
-        return tomllib.loads(content.decode())
+        return tomllib.loads(content.decode("utf-8-sig"))  # some editors begin a file with a byte order mark
     except RecursionError:
         raise LtbenchError("not a valid TOML file: it is nested too deeply", where=path) from None
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from itertools import islice
@@ -59,10 +60,10 @@ def export(
         LtbenchError: if data are missing or damaged, or the folder cannot be written. Nothing is left behind.
     """
     output = output.absolute()
-    if output.resolve() == Path.cwd().resolve():
+    if os.path.realpath(output) == os.path.realpath(Path.cwd()):  # Path.resolve() fails for a loop of links
         what = "the export replaces its folder, which cannot be the current one"
         raise LtbenchError(what, where=output, hint="give a new folder with --output")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if output.is_symlink() or (output.exists() and (not output.is_dir() or any(output.iterdir()))):
         raise LtbenchError("the output is there already", where=output.absolute(), hint="give a folder that is new")
     if style == "parquet":
         require_pyarrow("--format parquet")

@@ -29,7 +29,8 @@ def read_small(path: Path, *, largest: int = LARGEST) -> bytes:
             raise LtbenchError(f"cannot read the file: it has over {largest:,} bytes", where=path)
         return content
     except OSError as error:
-        raise LtbenchError(f"cannot read the file: {error.strerror}", where=path) from None
+        hint = "name a file" if error.errno == errno.EISDIR else "check its name, its folder and its permissions"
+        raise LtbenchError(f"cannot read the file: {error.strerror}", where=path, hint=hint) from None
     except ValueError as error:  # a zero byte in the name
         raise LtbenchError(f"cannot read the file: {error}", where=ascii(str(path))) from None
 

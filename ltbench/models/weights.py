@@ -21,6 +21,7 @@ from ltbench.files import paths
 from ltbench.files.atomic import write_text
 from ltbench.files.reading import read_text
 from ltbench.models.state_file import read_state
+from ltbench.printable import printable_name
 
 OWN = "timm"
 """Stands for the weights that timm offers under the backbone's name (``--pretrained``)."""
@@ -237,10 +238,17 @@ def _from_hub(identifier: str, names: tuple[str, ...]) -> Path:
     from huggingface_hub import errors
 
     repository, _, revision = identifier.partition("@")
-    for name in names:
-        cached = huggingface_hub.try_to_load_from_cache(repository, name, revision=revision or None)
-        if isinstance(cached, str):
-            return Path(cached)
+    try:
+        for name in names:
+            cached = huggingface_hub.try_to_load_from_cache(repository, name, revision=revision or None)
+            if isinstance(cached, str):
+                return Path(cached)
+    except errors.HFValidationError:
+        raise LtbenchError(
+            f"'{printable_name(repository)}' is no name of a repository",
+            where="--weights",
+            hint="write hf-hub:OWNER/MODEL, as the address of its page at huggingface.co ends",
+        ) from None
     endpoint = huggingface_hub.constants.ENDPOINT
     _check_reachable(endpoint)
     for name in names:

@@ -100,7 +100,8 @@ BAD = [
     (["run", "--cache-resized", "0"], ["Invalid value for '--cache-resized'", "4"]),
     (["run", "--epochs", "many"], ["--epochs", "valid integer"]),
     (["run", "--precision", "fp64"], ["--precision", "'fp64'"]),
-    (["report", "--format", "docx"], ["--format", "'docx'", "latex"]),
+    (["report", "--format", "docx"], ["'--format': 'docx' is not one of", "latex"]),
+    (["run", "--weights", "hf-hub:../.."], ["'../..' is no name of a repository", "--weights", "hf-hub:OWNER/MODEL"]),
     (["list", "colours"], ["'colours'", "methods"]),
     (["trian"], ["No such command", "trian"]),
     # files

@@ -223,6 +223,11 @@ def test_bad_settings_are_refused_by_name(settings, what, hint):
     assert (hint or "") in str(caught.value)
 
 
+def test_a_byte_order_mark_is_no_fault(tmp_path):
+    (tmp_path / "runs.toml").write_bytes(b"\xef\xbb\xbfepochs = 1\r\n")
+    assert read_toml(tmp_path / "runs.toml") == {"epochs": 1}
+
+
 @pytest.mark.parametrize(
     ("content", "what"),
     [(b"a = \n", "not a valid TOML file"), (b"a = '\xff'", "not a valid TOML file"), (None, "cannot read the file")],

@@ -235,6 +235,14 @@ def test_a_description_that_cannot_be_read_is_named(tmp_path, text):
         dataset.load(Digits(), digits(imbalance_ratio=20.0), tmp_path)
 
 
+@pytest.mark.parametrize("target", ["link", "nowhere"])
+def test_a_link_that_leads_nowhere_is_not_written_over(tmp_path, target):
+    (tmp_path / "link").symlink_to(tmp_path / target)
+    with pytest.raises(LtbenchError, match="the output is there already"):
+        export(Digits(), digits(imbalance_ratio=20.0), tmp_path, tmp_path / "link", "folder")
+    assert (tmp_path / "link").is_symlink()
+
+
 def test_nothing_is_written_over_and_nothing_half(tmp_path, folder, monkeypatch):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").touch()

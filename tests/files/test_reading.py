@@ -29,3 +29,10 @@ def test_what_is_too_large_or_has_no_end_is_refused(tmp_path):
     for path in (Path("/dev/zero"), tmp_path / "pipe"):
         with pytest.raises(LtbenchError, match="a device or a pipe"):
             read_small(path)
+
+
+def test_what_to_do_about_a_file_that_cannot_be_read(tmp_path):
+    with pytest.raises(LtbenchError, match=r"(?s)No such file.*to do: check its name"):
+        read_small(tmp_path / "none")
+    with pytest.raises(LtbenchError, match=r"(?s)Is a directory.*to do: name a file"):
+        read_small(tmp_path)

@@ -186,6 +186,14 @@ def test_without_a_network_the_answer_comes_at_once(monkeypatch, tmp_path):
             find_weights(given, NAME)
 
 
+@pytest.mark.parametrize("name", ["", "../..", "a/b/c", "a b", "a\nb"])
+def test_what_is_no_name_of_a_repository_is_refused(name):
+    with pytest.raises(
+        LtbenchError, match="is no name of a repository\n  where: --weights\n  to do: write hf-hub:OWNER"
+    ):
+        find_weights(f"hf-hub:{name}", NAME)
+
+
 def test_a_backbone_without_weights_of_timm_is_refused():
     with pytest.raises(LtbenchError, match="timm has no pre-trained weights for 'cifar_resnet20'"):
         find_weights("timm", "cifar_resnet20")
