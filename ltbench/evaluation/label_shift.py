@@ -68,7 +68,7 @@ def adapted(
     if prior == "known":
         return corrected(logits, logit_prior, train, truth), None
     guess = estimated(logits, logit_prior, train)
-    error = float((guess - truth / truth.sum()).abs().sum() / 2)
+    error = min(1.0, float((guess - truth / truth.sum()).abs().sum() / 2))  # which rounding may exceed
     return corrected(logits, logit_prior, train, guess.clamp(min=1e-12)), error
 
 

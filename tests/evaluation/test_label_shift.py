@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ltbench.data.label_shift import DISTRIBUTIONS
+from ltbench.evaluation import label_shift
 from ltbench.evaluation.label_shift import under_shift
 from ltbench.metrics.accuracy import accuracies, correct_by_class
 from ltbench.metrics.calibration import calibration
@@ -65,3 +66,11 @@ def test_a_known_prior_helps_where_it_should():
         assert abs(estimated["top1"] - known["top1"]) < 1
         assert estimated["prior_error"] < 0.05
         assert known["nll"] <= estimated["nll"] + 1e-3 < unknown["nll"]
+
+
+def test_an_estimate_that_is_wrong_altogether_has_a_distance_of_one(monkeypatch):
+    """And no more by rounding, which a result could not hold."""
+    guess = torch.tensor([0, 0, np.nextafter(np.nextafter(1, 2), 2)], dtype=torch.float64)
+    monkeypatch.setattr(label_shift, "estimated", lambda *args: guess)
+    table = under_shift(noisy()[:50], LABELS[:50], COUNTS, 0.0, GROUPS)
+    assert {row["prior_error"] for row in rows(table) if row["prior"] == "estimated"} == {1.0}
