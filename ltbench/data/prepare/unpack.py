@@ -104,8 +104,9 @@ def unpack(
                     raise _refused(archive, name, "a file and a folder have one name") from None
                 listener(ProgressUpdate(f"unpacking {archive.name}", stream.tell(), total))
     except _DAMAGED as error:
+        reason = str(error).partition("\n")[0].rstrip(":")  # tarfile lists what each way of compression says
         raise LtbenchError(
-            f"the archive {archive.name} is damaged or incomplete: {str(error) or type(error).__name__}",
+            f"the archive {archive.name} is damaged or incomplete: {reason or type(error).__name__}",
             where=archive.absolute(),
             hint="fetch it again",
         ) from None
@@ -150,6 +151,8 @@ def _tar_files(
 def _zip_files(stream: IO[bytes], archive: Path, into: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
     with zipfile.ZipFile(stream) as packed:
         for member in packed.infolist():
+            if not member.filename:  # of which zipfile cannot tell whether it is a folder
+                raise _refused(archive, "", "it has no name")
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _refused(archive, member.filename, "it is a link or a device")

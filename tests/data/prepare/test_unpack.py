@@ -220,6 +220,14 @@ def test_what_is_no_archive_is_told(tmp_path, content):
     with pytest.raises(LtbenchError, match=r"the archive images\.tar is damaged") as caught:
         unpack(packed, tmp_path / "into")
     assert "fetch it again" in str(caught.value)
+    assert "method" not in str(caught.value), "what each way of compression says takes ten lines"
+
+
+def test_a_member_of_a_zip_without_a_name_is_refused(tmp_path):
+    packed = zipped(tmp_path / "lists.zip", {"1.jpg": b"one", "nameless": b"two"})
+    packed.write_bytes(packed.read_bytes().replace(b"nameless", bytes(8)))
+    with pytest.raises(LtbenchError, match=r"lists\.zip holds '', which is refused: it has no name"):
+        unpack(packed, tmp_path / "into")
 
 
 def test_a_full_disk_is_told(tmp_path, monkeypatch):
