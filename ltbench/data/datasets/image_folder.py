@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,6 +22,7 @@ from ltbench.data.images import ImageFiles, Images, LabelledImages, RawData
 from ltbench.data.loading.decode import (
     TRUNCATED,
     UnreadableImageError,
+    UnreadableImagesError,
     is_cut_off,
     open_image,
     read_bytes,
@@ -40,7 +41,7 @@ STREAMED_ABOVE = 2**31
 ``ltbench.data.loading.from_files``."""
 SHOWN = 5
 """Number of names that are shown."""
-_VERSION = "2"
+_VERSION = "3"
 """Version of the decoding; to be raised when pixels change, so that older cached images are not used."""
 
 
@@ -85,24 +86,6 @@ class Folder(Source):
     def available(self, folder: Path) -> bool:
         """Whether there is at least one folder in it, or a table of labels."""
         return folder.is_dir() and bool(subfolders(folder) or tables_in(folder))
-
-
-class UnreadableImagesError(LtbenchError):
-    """Image files that cannot be used.
-
-    Args:
-        faults: the fault of each.
-        count: number of files that were read.
-    """
-
-    def __init__(self, faults: Sequence[UnreadableImageError], count: int) -> None:
-        reasons = list(dict.fromkeys(fault.reason for fault in faults))
-        first = [f"{len(faults)} of {count} files cannot be used: {reasons[0]}"]
-        what = "; or ".join([*first, *reasons[1:3]])
-        super().__init__(
-            what, where=", ".join(str(fault.file) for fault in faults[:SHOWN]), hint="replace or remove them"
-        )
-        self.faults = faults
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ Every command reads images here, so that training, evaluation and ``ltbench pred
 """
 
 import io
+import math
 import struct
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from ltbench.data.images import image_read_error
 from ltbench.errors import LtbenchError
@@ -30,20 +32,40 @@ UNREADABLE = (
     ValueError,
     struct.error,  # EXIF data of the wrong kind in an image that is to be rotated
     Image.DecompressionBombError,
+    RuntimeError,  # AVIF; and NotImplementedError of BLP and DDS
+    AssertionError,
+    TypeError,  # and the rest: numbers in headers that Pillow does not expect
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    zlib.error,
 )
-"""Exceptions of Pillow for a file that is truncated or no image."""
+"""Exceptions of Pillow for a file that is truncated or no image: its readers of formats raise what they please."""
 MAX_PIXELS = 178_956_970
 """Largest number of pixels of an image; the number at which Pillow assumes a decompression bomb."""
 MAX_BYTES = 2**31
 """Largest size of an image file."""
 PIXELS_AT_ONCE = 2**28
-"""Largest number of pixels that all threads decode at the same time: about 1 GB, 2 GB for unusual image modes."""
+"""Largest number of pixels that all threads decode at the same time: about 1 GB, 2 GB for unusual image modes, 3 GB for
+animated WebP."""
 HINT = "replace it; a copy in the cache folder may be deleted and is made anew"
+SHOWN = 5
+"""Number of files that are named."""
 _JPEG, _SCAN, _END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
 TRUNCATED = "truncated, or no image"
 _NO_FRAMES = ("MPO", "PSD")
-_BITS_PER_SAMPLE = 258
-"""TIFF tag."""
+_BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 259, 262, 284, 339
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
+"""TIFF tags."""
+_BLACK_IS_HIGH, _NOT_COMPRESSED, _BAND_BY_BAND, _SIGNED = 0, 1, 2, 2
+"""Values of them."""
+_SIGNED_FORMATS = ("FITS", "MCIDAS")
+"""Formats whose integers of 16 bits are signed or of an unknown range."""
+_UNKNOWN_TIFF = ("unknown pixel mode", "unknown data organization")
+"""Pillow's words for a TIFF file whose header is whole, of pixels that it cannot read."""
+_OF_IMAGES = ("ICO", "ICNS", "IPTC")
+"""Formats of files that hold image files, whose size may be another than the outer header says."""
 _STRIP = 2**22
 """Pixels of an image that are converted to RGB at a time."""
 
@@ -52,6 +74,8 @@ _STRIP = 2**22
 Image.core.set_block_size(2**26)  # type: ignore[attr-defined]  # documented, though not exported
 # Pillow warns at half of its limit. Ours is its limit, and what is below it is decoded within `PIXELS_AT_ONCE`.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# It warns of odd headers without the name of the file, by lines of its own code.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 class UnreadableImageError(LtbenchError):
@@ -66,6 +90,25 @@ class UnreadableImageError(LtbenchError):
         what = "the file is truncated or is no image" if reason == TRUNCATED else reason
         super().__init__(what, where=file, hint=HINT)
         self.file, self.reason = file, reason
+
+
+class UnreadableImagesError(LtbenchError):
+    """Image files that cannot be used.
+
+    Args:
+        faults: the fault of each.
+        count: number of files that were read.
+        hint: what to do.
+    """
+
+    def __init__(
+        self, faults: Sequence[UnreadableImageError], count: int, hint: str = "replace or remove them"
+    ) -> None:
+        reasons = list(dict.fromkeys(fault.reason for fault in faults))
+        first = [f"{len(faults)} of {count} files cannot be used: {reasons[0]}"]
+        what = "; or ".join([*first, *reasons[1:3]])
+        super().__init__(what, where=", ".join(str(fault.file) for fault in faults[:SHOWN]), hint=hint)
+        self.faults = faults
 
 
 class _PixelBudget:
@@ -179,15 +222,19 @@ def open_image(stream: BinaryIO | Path, file: Path) -> Iterator[Image.Image]:
         if isinstance(error, OSError) and error.strerror:  # the operating system's word
             raise UnreadableImageError(file, f"it cannot be read: {error.strerror}") from None
         empty = isinstance(stream, Path) and not stream.stat().st_size
-        raise UnreadableImageError(file, "the file is empty" if empty else TRUNCATED) from None
+        fault = "the file is empty" if empty else _not_supported(stream) or TRUNCATED
+        raise UnreadableImageError(file, fault) from None
     with image:
-        width, height = image.size
+        try:
+            (width, height), reason = _decoded_size(image), _misread(image)
+        except UNREADABLE:  # tags of the wrong kind
+            raise UnreadableImageError(file, TRUNCATED) from None
         if width * height > MAX_PIXELS:
             too_many = f"the image has {width} x {height} pixels, more than {MAX_PIXELS:,} in all"
             raise UnreadableImageError(file, too_many)
-        if reason := _unknown_range(image):
+        if reason:
             raise UnreadableImageError(file, reason)
-        with _budget.holding(width * height):
+        with _budget.holding(MAX_PIXELS if image.format in _OF_IMAGES else width * height):
             yield image
 
 
@@ -207,13 +254,40 @@ def upright_rgb(image: Image.Image, file: Path) -> Image.Image:
         raise UnreadableImageError(file, TRUNCATED) from None
 
 
-def _unknown_range(image: Image.Image) -> str | None:
-    """The reason why the header does not tell which pixel values are black and white; None if it does."""
+def _decoded_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height that are decoded at least: of the image, or of a tile of TIFF that is larger."""
+    width, height = image.size
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and {_TILE_WIDTH, _TILE_HEIGHT} <= image.tag_v2.keys():
+        tile = image.tag_v2[_TILE_WIDTH], image.tag_v2[_TILE_HEIGHT]
+        return max((width, height), tile, key=math.prod)
+    return width, height
+
+
+def _not_supported(stream: BinaryIO | Path) -> str | None:
+    """The reason why Pillow cannot open a TIFF file with a whole header; None if there is none."""
+    try:
+        if not isinstance(stream, Path):
+            stream.seek(0)
+        with TiffImagePlugin.TiffImageFile(stream):
+            return None
+    except UNREADABLE as error:
+        if str(error) in _UNKNOWN_TIFF:
+            return "its pixels are of a kind of TIFF that is not read, e.g. of 64 bits; save it with 8 bits a channel"
+        return None
+
+
+def _misread(image: Image.Image) -> str | None:
+    """The reason why pixels would get a wrong brightness, e.g. since nothing tells which values are black and white."""
     if image.mode == "F":
         return "its pixels are floating-point numbers, whose range is not known; save it with 8 bits"
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     # 16-bit grey has this mode too in PNG (of older versions of Pillow) and in PGM, which scales it to 16 bits.
-    if image.mode == "I" and image.format not in ("PNG", "PPM"):
+    known = image.format in ("PNG", "PPM") if image.mode == "I" else image.format not in _SIGNED_FORMATS
+    if (image.mode.startswith("I") and not known) or _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
         return "its pixels are 32-bit or signed integers, whose range is not known; save it with 8 or 16 bits"
+    plain = tags.get(_COMPRESSION, _NOT_COMPRESSED) == _NOT_COMPRESSED
+    if plain and tags.get(_PLANAR) == _BAND_BY_BAND and max(tags.get(_BITS_PER_SAMPLE, (1,))) > 8:  # Pillow's fault
+        return "its 16-bit channels lie one after the other, which is misread; save it with 8 bits, or compressed"
     return None
 
 
@@ -277,9 +351,13 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 
 def _scaled_grey(image: Image.Image) -> Image.Image:
-    """8-bit grey from the high bits of 12- or 16-bit grey, which Pillow would clip to white."""
-    bits = 16
-    if image.format == "TIFF":
-        bits = int(image.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0])  # type: ignore[attr-defined]
+    """8-bit grey from the high bits of 12- or 16-bit grey, which Pillow would clip to white; transparency on white."""
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    bits = int(tags.get(_BITS_PER_SAMPLE, (16,))[0])
     values = np.asarray(image)
-    return Image.fromarray((values >> (bits - 8)).clip(0, 255).astype(np.uint8))
+    grey = (values >> (bits - 8)).clip(0, 255).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == _BLACK_IS_HIGH:  # Pillow turns 8 bits and fewer round, and not 16
+        grey = 255 - grey
+    if isinstance(transparent := image.info.get("transparency"), int):
+        grey[values == transparent] = 255
+    return Image.fromarray(grey)

@@ -27,7 +27,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 from ltbench.data.images import ImageFiles, image_read_error
-from ltbench.data.loading.decode import decode_rgb, read_rgb
+from ltbench.data.loading.decode import UnreadableImageError, UnreadableImagesError, decode_rgb, read_rgb
 from ltbench.data.loading.from_files import cores_per_process, single_threaded_pool
 from ltbench.errors import LtbenchError
 from ltbench.files.atomic import remove_abandoned, write_bytes
@@ -36,11 +36,10 @@ from ltbench.progress import ProgressListener, ProgressUpdate, silent
 
 AT_A_TIME = 32
 """Number of files that a thread resizes at a time."""
-SHOWN = 5
-"""Number of damaged files that are named."""
 QUALITY = 95
-_VERSION = "2"
-"""Version of the resizing; to be raised when pixels change, so that older copies are not used."""
+_VERSION, _VERSION_OF_JPEG = "3", "2"
+"""Versions of the resizing; to be raised when pixels change, so that older copies are not used. Pixels of JPEG files,
+which large data sets consist of, have changed less often."""
 
 
 def folder() -> Path:
@@ -95,7 +94,8 @@ def _name(file: str) -> str:
         status = os.stat(file)  # noqa: PTH116 - a Path for each of half a million files takes seconds
     except OSError as error:
         raise image_read_error(Path(file), error) from None
-    about = f"{_VERSION}\0{status.st_size}\0{status.st_mtime_ns}\0".encode() + os.fsencode(file)
+    version = _VERSION_OF_JPEG if file.lower().endswith((".jpg", ".jpeg")) else _VERSION
+    about = f"{version}\0{status.st_size}\0{status.st_mtime_ns}\0".encode() + os.fsencode(file)
     digest = hashlib.blake2b(about, digest_size=16).hexdigest()
     return f"{digest[:2]}/{digest[2:]}.jpg"
 
@@ -115,7 +115,7 @@ def _make(pairs: list[tuple[Path, Path]], side: int, listener: ProgressListener)
     batches = [pairs[begin : begin + AT_A_TIME] for begin in range(0, len(pairs), AT_A_TIME)]
     # Not by a seed: no result depends on the order, and processes that share the work must differ in it.
     order = np.random.default_rng().permutation(len(batches))
-    damaged: list[Path] = []
+    damaged: list[UnreadableImageError] = []
     done = 0
     pool = single_threaded_pool(cores_per_process(), "ltbench scaling")
     try:
@@ -126,23 +126,26 @@ def _make(pairs: list[tuple[Path, Path]], side: int, listener: ProgressListener)
     finally:  # also where it is stopped or fails on the way
         pool.shutdown(cancel_futures=True)
     if damaged:
-        raise LtbenchError(
-            f"{len(damaged)} of {len(pairs)} images are truncated or are no images",
-            where=", ".join(map(str, sorted(damaged)[:SHOWN])),
-            hint="replace them; the copies of the others have been made and are kept",
+        raise UnreadableImagesError(
+            sorted(damaged, key=lambda fault: fault.file),
+            len(pairs),
+            hint="replace or remove them; the copies of the others have been made and are kept",
         )
 
 
-def _make_some(pairs: list[tuple[Path, Path]], side: int) -> list[Path]:
-    """Make a few copies; returns the originals that cannot be read."""
+def _make_some(pairs: list[tuple[Path, Path]], side: int) -> list[UnreadableImageError]:
+    """Make a few copies; returns the faults of originals that cannot be used."""
     damaged = []
     for original, copy in pairs:
         if _exists(copy):
             continue  # another process has made it
         try:
             image = read_rgb(original)
-        except LtbenchError:
-            damaged.append(original)
+        except UnreadableImageError as error:
+            damaged.append(error)
+            continue
+        except LtbenchError as error:
+            damaged.append(UnreadableImageError(original, str(error).partition("\n")[0]))
             continue
         if min(image.shape[1:]) <= side:
             _link(original, copy)

@@ -347,7 +347,7 @@ def test_the_name_of_a_decoded_copy_tells_how_it_was_decoded(tmp_path, class_fol
     os.utime(file, ns=(0, 0))
     decode([file], 8)
     about = f"{file}\0{file.stat().st_size}\0{0}\n"
-    name = hashlib.blake2b(b"2 8" + about.encode(), digest_size=16).hexdigest()
+    name = hashlib.blake2b(b"3 8" + about.encode(), digest_size=16).hexdigest()
     assert (cache_dir() / "decoded" / f"{name}.npy").exists(), "and not b'8', by which older versions call theirs"
 
 

@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 
 from ltbench.data.datasets.image_folder import decode_one
+from ltbench.data.datasets.image_names import is_image
 from ltbench.data.loading import decode
-from ltbench.data.loading.decode import MAX_PIXELS, read_rgb, several_frames
+from ltbench.data.loading.decode import MAX_PIXELS, UnreadableImageError, read_rgb, several_frames
 from ltbench.errors import LtbenchError
 
 
@@ -31,13 +32,11 @@ def halves(left, right, dtype):
     return pixels
 
 
-def tiff(path, pixels, bits, kind):
-    """A TIFF file of one strip: kind 1 is unsigned, 2 signed, 3 floating-point."""
+def tiff(path, pixels, bits, kind, **more):
+    """A TIFF file of one strip: kind 1 is unsigned, 2 signed, 3 floating-point. Further tags as ``t262=0``."""
     content = pixels if isinstance(pixels, bytes) else pixels.tobytes()
-    tags = [
-        (256, 8), (257, 8), (258, bits), (259, 1), (262, 1), (273, 8), (277, 1), (278, 8), (279, len(content)),
-        (339, kind),
-    ]  # fmt: skip
+    tags = {256: 8, 257: 8, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: 8, 279: len(content), 339: kind}
+    tags = sorted((tags | {int(tag[1:]): value for tag, value in more.items()}).items())
     entries = b"".join(struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, value) for tag, value in tags)
     path.write_bytes(
         b"II*\0" + struct.pack("<I", 8 + len(content)) + content + struct.pack("<H", len(tags)) + entries + bytes(4)
@@ -45,7 +44,7 @@ def tiff(path, pixels, bits, kind):
     return path
 
 
-def png(path, colour, bits, rows):
+def png(path, colour, bits, rows, transparent=None):
     """A PNG file of 8 x 8 pixels from its rows of bytes."""
 
     def chunk(name, content):
@@ -53,12 +52,18 @@ def png(path, colour, bits, rows):
 
     header = struct.pack(">IIBBBBB", 8, 8, bits, colour, 0, 0, 0)
     data = zlib.compress(b"".join(b"\0" + row for row in rows))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+    key = chunk(b"tRNS", transparent) if transparent else b""
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + key + chunk(b"IDAT", data) + chunk(b"IEND", b""))
     return path
 
 
 def grey_16_bit_tiff(folder):
     return tiff(folder / "a.tif", halves(0x1234, 0xFFFF, "<u2"), 16, 1), (0x12,) * 3, (255,) * 3
+
+
+def grey_16_bit_tiff_of_a_negative(folder):
+    """Zero is white, as radiographs have it."""
+    return tiff(folder / "a.tif", halves(0xFFFF - 0x1234, 0, "<u2"), 16, 1, t262=0), (0x12,) * 3, (255,) * 3
 
 
 def grey_12_bit_tiff(folder):
@@ -70,6 +75,11 @@ def grey_12_bit_tiff(folder):
 def grey_16_bit_png(folder):
     row = struct.pack(">8H", *[0x1234] * 4, *[0xFFFF] * 4)
     return png(folder / "a.png", 0, 16, [row] * 8), (0x12,) * 3, (255,) * 3
+
+
+def grey_16_bit_transparent_png(folder):
+    row = struct.pack(">8H", *[0x1234] * 4, *[0x1235] * 4)
+    return png(folder / "a.png", 0, 16, [row] * 8, struct.pack(">H", 0x1235)), (0x12,) * 3, (255,) * 3
 
 
 def colour_16_bit_png(folder):
@@ -125,6 +135,7 @@ def lab(folder):
 
 
 KINDS = [grey_16_bit_tiff, grey_12_bit_tiff, grey_16_bit_png, colour_16_bit_png, colour_16_bit_transparent_png]
+KINDS += [grey_16_bit_tiff_of_a_negative, grey_16_bit_transparent_png]
 KINDS += [grey_16_bit_pgm, colour_key, grey_key, palette_with_alpha, cmyk, lab]
 
 
@@ -145,6 +156,7 @@ def test_pixels_have_their_brightness_in_memory_and_as_files(draw, tmp_path):
         ("<u4", 32, 1, "32-bit or signed integers"),
         ("<i4", 32, 2, "32-bit or signed integers"),
         ("<i2", 16, 2, "32-bit or signed integers"),
+        ("i1", 8, 2, "32-bit or signed integers"),
     ],
 )
 def test_pixels_of_an_unknown_range_are_refused_by_name(dtype, bits, kind, words, tmp_path):
@@ -154,6 +166,74 @@ def test_pixels_of_an_unknown_range_are_refused_by_name(dtype, bits, kind, words
             read(file)
         assert f"its pixels are {words}, whose range is not known" in str(caught.value)
         assert str(file) in str(caught.value)
+
+
+def reason(file):
+    """Why a file is refused, in memory and as a file that is streamed."""
+    found = set()
+    for read in (read_rgb, lambda file: decode_one(file, 8)):
+        with pytest.raises(UnreadableImageError) as caught:
+            read(file)
+        found.add(caught.value.reason)
+    (one,) = found
+    return one
+
+
+@pytest.mark.parametrize(("dtype", "bits", "kind"), [("<f8", 64, 3), ("<f2", 16, 3), ("<u8", 64, 1)])
+def test_a_tiff_that_pillow_does_not_know_is_not_called_truncated(dtype, bits, kind, tmp_path):
+    assert "of a kind of TIFF that is not read" in reason(tiff(tmp_path / "a.tif", halves(0, 1, dtype), bits, kind))
+
+
+def test_channels_of_16_bits_one_after_the_other_are_refused_for_pillow_misreads_them(tmp_path):
+    """It takes the two bytes of a value for the values of two pixels."""
+    colours = np.stack([halves(level, 65535, "<u2") for level in (0x1234, 0x5678, 0x9ABC)])
+    file = tmp_path / "a.tif"
+    tags = {256: 8, 257: 8, 258: (16,) * 3, 259: 1, 262: 2, 273: (8, 136, 264), 277: 3, 278: 8, 279: (128,) * 3, 284: 2}
+    entries, tail, place = b"", b"", 8 + colours.nbytes + 2 + 12 * len(tags) + 4
+    for tag, value in tags.items():
+        values = value if isinstance(value, tuple) else (value,)
+        content = struct.pack(f"<{len(values)}H", *values)
+        entries += struct.pack("<HHI", tag, 3, len(values))
+        entries += struct.pack("<I", place + len(tail)) if len(content) > 4 else content.ljust(4, b"\0")
+        tail += content if len(content) > 4 else b""
+    head = b"II*\0" + struct.pack("<I", 8 + colours.nbytes) + colours.tobytes() + struct.pack("<H", len(tags))
+    file.write_bytes(head + entries + bytes(4) + tail)
+    assert "16-bit channels lie one after the other" in reason(file)
+
+
+def test_integers_of_fits_are_signed(tmp_path):
+    cards = ("SIMPLE  =  T", "BITPIX  =  16", "NAXIS   =  2", "NAXIS1  =  8", "NAXIS2  =  8", "END")
+    file = tmp_path / "a.fits"
+    file.write_bytes("".join(card.ljust(80) for card in cards).ljust(2880).encode() + bytes(2880))
+    assert "signed integers" in reason(file)
+
+
+def avif_without_pixels(file):
+    if "AVIF" not in Image.SAVE:
+        pytest.skip("this Pillow has no AVIF")
+    Image.new("RGB", (16, 16)).save(file, "AVIF")
+    return file.read_bytes().replace(b"iloc", b"xxxx")
+
+
+def dds_of_an_unknown_kind(file):
+    Image.new("RGB", (16, 16)).save(file, "DDS")
+    return file.read_bytes()[:80] + struct.pack("<I", 1 << 16) + file.read_bytes()[84:]
+
+
+def tiff_with_words_for_numbers(file):
+    content = tiff(file, halves(0, 1, np.uint8), 8, 1, t322=8, t323=8).read_bytes()
+    for tag in (322, 323):
+        content = content.replace(struct.pack("<HH", tag, 3), struct.pack("<HH", tag, 2))
+    return content
+
+
+@pytest.mark.parametrize("make", [avif_without_pixels, dds_of_an_unknown_kind, tiff_with_words_for_numbers])
+def test_whatever_pillow_raises_for_a_damaged_file_it_is_told(make, tmp_path):
+    Image.init()
+    file = tmp_path / "a"
+    file.write_bytes(make(file))
+    is_image(file)
+    assert reason(file) == decode.TRUNCATED
 
 
 FRAMES = {
@@ -245,6 +325,20 @@ def test_a_claim_of_too_many_pixels_is_refused_before_they_get_memory(tmp_path):
     assert int(said.partition("together ")[2].split()[0]) < 150_000
     assert "photograph False" in said
     assert done.stderr == ""
+
+
+def test_a_tile_of_tiff_counts_as_the_image_does(tmp_path):
+    file = tiff(tmp_path / "a.tif", halves(0, 1, np.uint8), 8, 1, t322=30000, t323=30000)
+    assert "the image has 30000 x 30000 pixels, more than" in reason(file)
+
+
+def test_an_icon_may_hold_a_larger_image_than_it_says_and_goes_nearly_alone(tmp_path, monkeypatch):
+    seen = []
+    holding = decode._budget.holding
+    monkeypatch.setattr(decode._budget, "holding", lambda pixels: (seen.append(pixels), holding(pixels))[1])
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.ico", sizes=[(16, 16)])
+    both(tmp_path / "a.ico")
+    assert seen == [MAX_PIXELS] * 2
 
 
 def test_the_largest_image_is_just_below_the_bound(tmp_path, monkeypatch):

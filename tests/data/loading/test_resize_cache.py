@@ -14,7 +14,7 @@ from sklearn.datasets import load_sample_images
 from torchvision.transforms import v2
 
 from ltbench.data.images import ImageFiles
-from ltbench.data.loading import resize_cache
+from ltbench.data.loading import decode, resize_cache
 from ltbench.data.loading.decode import read_rgb
 from ltbench.data.loading.from_files import FileLoader
 from ltbench.data.loading.resize_cache import as_resized, resized
@@ -142,7 +142,7 @@ def test_damaged_images_are_named_once_all_others_are_made(damage, files, made):
     bad = [paths(files)[i] for i in (1, 5)]
     for path in bad:
         path.write_bytes(path.read_bytes()[:600] if damage == "truncated" else b"<html></html>")
-    with pytest.raises(LtbenchError, match="2 of 8 images are truncated or are no images") as caught:
+    with pytest.raises(LtbenchError, match="2 of 8 files cannot be used: truncated, or no image") as caught:
         resized(files, SIDE)
     assert f"where: {bad[0]}, {bad[1]}\n" in str(caught.value)
     assert len(stored()) == len(SIZES) - 2
@@ -151,6 +151,12 @@ def test_damaged_images_are_named_once_all_others_are_made(damage, files, made):
     made.clear()
     resized(files, SIDE)
     assert sorted(made) == bad
+
+
+def test_what_cannot_be_used_for_another_reason_is_not_called_truncated(files, monkeypatch):
+    monkeypatch.setattr(decode, "MAX_PIXELS", 70 * 70)
+    with pytest.raises(LtbenchError, match=r"files cannot be used: the image has \d+ x \d+ pixels, more than 4,900"):
+        resized(files, SIDE)
 
 
 def test_an_original_that_is_gone_is_named(files):
