@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ltbench.data.datasets.folder_listing import LITTER, files_below
-from ltbench.data.datasets.folder_split import SPLIT
+from ltbench.data.datasets.folder_listing import LITTER, SPLIT, files_below
 from ltbench.data.datasets.image_folder import decode_one
 from ltbench.data.datasets.image_names import is_image
 from ltbench.data.images import LabelledImages

@@ -23,6 +23,9 @@ PART_NAMES = {
 """Names of the folder of each part, in upper or lower case."""
 _PART = {name: part for part, names in PART_NAMES.items() for name in names}
 LITTER = "hidden, or left by an operating system"
+BESIDE = "files beside the folders"
+SPLIT = "ltbench-split"
+"""Beginning of the name of a file that stores a split."""
 SHOWN = 3
 """Number of names that are shown."""
 
@@ -51,6 +54,12 @@ class Listing:
     """Decisions that the user may not expect, a sentence each."""
     table: str = ""
     """What the table is called that tells the labels, without its ending; empty where class folders do."""
+    folders: dict[Path, str] = field(default_factory=dict)
+    """The name of each class folder of each part, also of one without images."""
+
+    def class_of(self, path: Path) -> str | None:
+        """The name of the class folder that a path lies in; None if it lies in none."""
+        return next((self.folders[folder] for folder in path.parents if folder in self.folders), None)
 
     def name(self, path: Path) -> str:
         """A path as it is below the root."""
@@ -62,8 +71,11 @@ class Listing:
         return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
 
     def skipped_words(self) -> str:
-        """Numbers of unused files by reason, with the first names, without litter; "" if there are none."""
-        counts = Counter(reason for _, reason in self.skipped if reason != LITTER)
+        """Numbers of unused files by reason, with the first names; "" if there are none.
+
+        Litter is left out, as are the notes of whoever made the data set that lie beside the folders.
+        """
+        counts = Counter(reason for _, reason in self.skipped if reason not in (LITTER, BESIDE))
         words = []
         for reason, count in counts.items():
             own = [self.shown(path) for path, why in self.skipped if why == reason]
@@ -152,7 +164,7 @@ def files_below(folder: Path, skip: Callable[[Path, str], None]) -> Iterator[Pat
             elif file.is_file():
                 yield file
             else:
-                skip(file, "links that lead nowhere" if file.is_symlink() else "devices or pipes")
+                skip(file, "devices or pipes" if file.exists() else "links that lead nowhere")
 
 
 def _raise(error: OSError) -> None:
@@ -212,6 +224,8 @@ def _parts(found: Listing) -> dict[str, Path]:
             where=found.root.absolute(),
             hint="put all class folders into train/, or into train/, val/ and test/; rename a class that is called so",
         )
+    if parts:
+        _skip_files(found.root, found)
     found.skipped += [(entry, f"folders beside {_listed(list(parts.values()))}") for entry in others if parts]
     return parts
 
@@ -226,19 +240,13 @@ def _classes(
     files: list[Path] = []
     labels: list[int] = []
     nested: list[Path] = []
-    names: list[Path] = []
-    for entry in sorted(folder.iterdir()):
-        if entry.is_dir() and not is_litter(entry):
-            names.append(entry)
-        elif is_litter(entry):
-            found.skipped.append((entry, LITTER))
-        elif entry.is_symlink() and not entry.exists():
-            found.skipped.append((entry, "links that lead nowhere"))
-        elif entry.is_file() and is_image(entry):
-            found.skipped.append((entry, "images in no class folder"))
+    _skip_files(folder, found)
+    if outer != folder:
+        _skip_files(outer, found)
     kept: list[Path] = []
-    for name in names:
+    for name in subfolders(folder):
         images = []
+        found.folders[name] = name.name
         for file in sorted(files_below(name, lambda path, reason: found.skipped.append((path, reason)))):
             if is_image(file):
                 images.append(file)
@@ -255,7 +263,7 @@ def _classes(
         kept.append(name)
     if len(kept) < fewest:
         raise LtbenchError(
-            f"{len(kept)} class folders found, at least two are needed",
+            f"{len(kept)} class folders found, at least {'two are' if fewest > 1 else 'one is'} needed",
             where=folder.absolute(),
             hint="put the images of each class into a folder named after the class",
         )
@@ -268,6 +276,21 @@ def _classes(
             f"e.g. {found.shown(nested[0])}"
         )
     return tuple(name.name for name in kept), ClassFiles(files, np.array(labels, dtype=np.int64))
+
+
+def _skip_files(folder: Path, found: Listing) -> None:
+    """Note whatever lies directly in a folder of folders and is none, but for the stored split."""
+    for entry in sorted(folder.iterdir()):
+        if is_litter(entry):
+            found.skipped.append((entry, LITTER))
+        elif entry.is_dir() or entry.name.startswith(SPLIT):
+            continue
+        elif not entry.exists():
+            found.skipped.append((entry, "links that lead nowhere"))
+        elif not entry.is_file():
+            found.skipped.append((entry, "devices or pipes"))
+        else:
+            found.skipped.append((entry, "images in no class folder" if is_image(entry) else BESIDE))
 
 
 def _like_train(train: Path, folder: Path, part: str, found: Listing, keep_untested: bool) -> ClassFiles:

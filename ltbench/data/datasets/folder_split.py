@@ -15,14 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltbench import rng
-from ltbench.data.datasets.folder_listing import ClassFiles, Listing, has_class_folders
+from ltbench.data.datasets.folder_listing import SPLIT, ClassFiles, Listing, has_class_folders
 from ltbench.data.long_tail import TEST_FRACTION, take_whole
 from ltbench.errors import LtbenchError, LtbenchNotice, LtbenchWarning
 from ltbench.files.atomic import write_text
 from ltbench.files.paths import cache_dir
 
-SPLIT = "ltbench-split"
-"""Beginning of the name of a file that stores a split."""
 SPLIT_FILE = f"{SPLIT}.csv"
 _stores: ContextVar[bool] = ContextVar("stores", default=True)
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -96,7 +94,8 @@ def test_images(
         warnings.warn(message, LtbenchNotice, stacklevel=2)
     if stored.exists() and stored.parent != found.root:
         warnings.warn(
-            f"{found.root.absolute()} cannot be written; the split into training and test images is kept in {stored}",
+            f"the split into training and test images is kept in {stored}, since {found.root.absolute()} could not be "
+            "written",
             LtbenchWarning,
             stacklevel=2,
         )

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from ltbench.data.datasets.folder_split import split_file
-from ltbench.data.datasets.image_folder import FolderParts, UnreadableImagesError, find_parts, load
+from ltbench.data.datasets.image_folder import FolderParts, find_parts, load
 from ltbench.data.datasets.label_table import LabelTable
 from ltbench.data.loading.decode import (
     TRUNCATED,
     UnreadableImageError,
+    UnreadableImagesError,
     decode_rgb,
     has_frames,
     is_cut_off,
@@ -183,9 +184,10 @@ def _by_class(folder_parts: FolderParts, bad: set[Path]) -> tuple[tuple[str, ...
         for file, label in zip(parts[part].files, labels.tolist(), strict=True):
             columns[head][found.classes[label]] += 1
             columns["Unreadable"][found.classes[label]] += file in bad
+    known = set(found.classes)
     for path, _ in found.skipped:
-        inside = [name for name in path.relative_to(found.root).parts[:-1] if name in set(found.classes)]
-        columns["Not used"][inside[0] if inside else NO_CLASS] += 1
+        name = found.class_of(path)
+        columns["Not used"][name if name in known else NO_CLASS] += 1
     rows = [*found.classes, *([NO_CLASS] if NO_CLASS in columns["Not used"] else [])]
     table = [(name, *(str(counts[name]) for counts in columns.values())) for name in rows]
     totals = ("all", *(str(counts.total()) for counts in columns.values()))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ltbench.data.datasets.folder_listing import LITTER, find
+from ltbench.data.datasets.folder_listing import BESIDE, LITTER, find
 from ltbench.errors import LtbenchError
 
 
@@ -184,6 +184,33 @@ def test_every_file_that_is_not_used_is_counted_with_the_reason(tree):
     assert "2 files that are no images (ant/film.mpg, ant/notes.txt)" in words
     assert "3 links that lead nowhere (cow, bee/folder gone, bee/gone.jpg)" in words
     assert "Thumbs.db" not in words
+
+
+def test_what_lies_beside_parts_and_class_folders_is_counted_too(tree):
+    folder = tree(*two("train", "ant", "bee"), *two("test", "ant", "bee"), "loose.png", "train/loose.png")
+    for name in ("README.md", "train/labels.txt", "ltbench-split.csv"):
+        (folder / name).write_text("about")
+    (folder / "gone").symlink_to(folder / "nowhere")
+    (folder / "train/ant/null.png").symlink_to(os.devnull)
+    os.mkfifo(folder / "test/pipe.jpg")
+    found = find(folder)
+    assert sorted((found.name(path), reason) for path, reason in found.skipped) == [
+        ("README.md", BESIDE),
+        ("gone", "links that lead nowhere"),
+        ("loose.png", "images in no class folder"),
+        ("test/pipe.jpg", "devices or pipes"),
+        ("train/ant/null.png", "devices or pipes"),
+        ("train/labels.txt", BESIDE),
+        ("train/loose.png", "images in no class folder"),
+    ]
+    assert "README" not in found.skipped_words(), "which is not unusual"
+
+
+def test_a_file_belongs_to_the_class_in_whose_folder_it_lies(tree):
+    """Also where a class is called as a part is."""
+    found = find(tree(*two("train", "test", "train"), *two("test", "test", "train")))
+    for name, its in (("train/test/a.txt", "test"), ("test/train/x/b.txt", "train"), ("test/c.txt", None)):
+        assert found.class_of(found.root / name) == its
 
 
 def test_images_are_known_by_name_in_any_case_or_by_content(tree):

@@ -155,7 +155,7 @@ def test_the_split_of_a_read_only_folder_is_kept_in_the_cache_and_found_by_every
     assert ran.code == 0, ran.err
     stored = split_file(Listing(folder))
     assert stored.is_relative_to(cache_dir())
-    assert f"{folder} cannot be written; the split into training and test images is kept in {stored}" in ran.err
+    assert f"images is kept in {stored}, since {folder} could not be written" in ran.err
     assert not (folder / SPLIT_FILE).exists()
     names = stored.read_text().split()[1:]
     assert len(names) == 6
