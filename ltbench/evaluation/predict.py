@@ -74,7 +74,13 @@ class Predictions:
             with zipfile.ZipFile(path) as archive:
                 logits, experts, labels = (_read(archive, name) for name in _ARRAYS)
             with np.load(path, allow_pickle=False) as small:
-                return cls(logits, experts, labels, about=json.loads(str(small["about"])))
+                about = json.loads(str(small["about"]))
+            if not isinstance(about, dict):
+                raise ValueError("it does not say of which run they are")
+            if logits.ndim != 2 or experts.shape[1:] != logits.shape or labels.shape != logits.shape[:1]:
+                shapes = ", ".join(str(tuple(one.shape)) for one in (logits, experts, labels))
+                raise ValueError(f"the shapes {shapes} do not fit one another")
+            return cls(logits, experts, labels, about=about)
         except _FAULTS as error:
             raise LtbenchError(
                 f"the stored logits cannot be read: {error}",

@@ -103,13 +103,18 @@ def test_an_error_while_predicting_gives_the_network_back():
     assert made.network is own
 
 
-@pytest.mark.parametrize("fault", ["nested", "pipe", "packed", "text"])
+@pytest.mark.parametrize("fault", ["nested", "pipe", "packed", "text", "transposed", "fewer", "about"])
 def test_stored_logits_that_are_damaged_are_named_and_nobody_waits_for_a_pipe(tmp_path, fault):
     path = tmp_path / "test.npz"
     arrays = {"logits": np.zeros((2, 3)), "experts": np.zeros((1, 2, 3)), "labels": np.zeros(2, dtype=np.int64)}
     if fault == "text":
         arrays["logits"] = np.full((2, 3), "x")
-    np.savez_compressed(path, about=np.array("[" * 100_000 if fault == "nested" else "{}"), **arrays)
+    if fault == "transposed":
+        arrays["logits"] = arrays["logits"].T
+    if fault == "fewer":
+        arrays["labels"] = arrays["labels"][:1]
+    about = {"nested": "[" * 100_000, "about": "3"}.get(fault, "{}")
+    np.savez_compressed(path, about=np.array(about), **arrays)
     if fault == "packed":
         with zipfile.ZipFile(path) as archive:
             member = archive.getinfo("logits.npy")
