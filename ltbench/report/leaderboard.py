@@ -54,7 +54,7 @@ class Leaderboard:
       that the row stands for; ``same_as``, the methods that it equals by construction;
     - ``tie``, whether neither it nor a row before it is significantly worse than the best, untested or lacks a seed;
       ``place``, 1 for all ties and else one more than the number of rows with a higher mean, equal where figures are
-      (NaN for rows that lack seeds); those that lack seeds and are ahead of the reference count as before all others;
+      (NaN for rows that lack seeds), but later by as many as lack seeds and are ahead of the reference;
     - each metric's mean and ``_sd`` over the row's own seeds, percent; ``_low`` and ``_high`` of top1 and macro, the
       95 % interval; what the mean ECE says, the columns of ``report.calibration``;
     - the costs' means, but of training time the shortest; ``hardware`` that they were measured on;
@@ -304,9 +304,8 @@ def _seeds_of_table(rows: Sequence[frozenset[int]]) -> frozenset[int]:
 def _ordered(rows: pd.DataFrame, reference: str | None) -> pd.DataFrame:
     """Rows in the order of a table, with the columns ``tie`` and ``place``.
 
-    Rows stand in the order of their means. Those from the first on that are not significantly worse than the best are
-    a tie for the first rank. One further below that is not significantly worse either, since its seeds scatter, has
-    the rank of its mean.
+    Rows stand in the order of their means. Those from the first on that are not significantly worse than the best tie
+    for the first rank. One further below that is not, either, since its seeds scatter, has the rank of its mean.
     """
     complete = (rows["lacks_seeds"] == "") & rows["behind"].notna()
     is_reference = rows["setting"] == reference
