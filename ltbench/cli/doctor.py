@@ -33,6 +33,7 @@ def health(folder: Path) -> list[tuple[str, str]]:
     name = "cuda" if torch.cuda.is_available() else "cpu"
     machine = provenance.hardware(torch.device(name))
     lines.append(("device", f"{name}: {machine.get('accelerator') or machine['processor']}"))
+    lines.append(("instruction sets", " ".join(machine.get("instruction_sets") or ["not known"])))
     lines.append(("cores, threads", f"{machine['cores']}, {machine['threads']}"))
     lines.append(("cache folder", f"{paths.cache_dir()} (set $LTBENCH_CACHE to move it)"))
     try:

@@ -11,6 +11,9 @@ from typing import Any
 
 import torch
 
+INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
+"""What decides about the speed of a CPU's matrix products, by the names that Linux gives; the last three are ARM's."""
+
 PACKAGES = ("ltbench", "torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow")
 
 
@@ -53,14 +56,20 @@ def software() -> dict[str, str | None]:
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """Processor, cores, threads and accelerator."""
+    """Processor, its instruction sets where Linux tells them, cores, threads and accelerator.
+
+    Virtual machines give processors of several generations one name: their instruction sets tell them apart.
+    """
     found: dict[str, Any] = {
         "device": device.type,
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": _cpuinfo("model name") or platform.processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
+    flags = (_cpuinfo("flags") or _cpuinfo("Features")).split()
+    if flags:
+        found["instruction_sets"] = [name for name in INSTRUCTION_SETS if name in flags]
     if device.type == "cuda":
         found["accelerator"] = torch.cuda.get_device_name(device)
         found["tf32_convolutions"] = torch.backends.cudnn.allow_tf32  # torch's default where the GPU has them
@@ -87,10 +96,10 @@ def _git(root: Path, *words: str) -> str | None:
     return done.stdout.strip()
 
 
-def _processor() -> str:
+def _cpuinfo(field: str) -> str:
+    """A field of the first processor in Linux's list; empty where there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == field), "")

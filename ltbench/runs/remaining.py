@@ -197,10 +197,10 @@ def _alike(config: RunConfig) -> str:
 
 
 def _machine(found: dict[str, Any]) -> tuple[Any, ...]:
-    """What decides about speed: the accelerator; without one, the processor and the number of threads."""
+    """What decides about speed: the accelerator; without one, the processor, its instruction sets, the threads."""
     if found.get("accelerator"):
         return (found["accelerator"],)
-    return found.get("processor"), found.get("threads")
+    return found.get("processor"), tuple(found.get("instruction_sets") or ()), found.get("threads")
 
 
 def device_name(options: RunOptions) -> str:

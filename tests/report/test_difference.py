@@ -74,6 +74,18 @@ def test_every_reason_for_another_table_has_words(make_result):
     assert tuple(_WHY) == TABLE_KEYS
 
 
+def test_processors_of_one_name_differ_in_their_instruction_sets(make_result):
+    def on(seed=0, **hardware):
+        provenance = {"hardware": {"processor": "Xeon", **hardware}}
+        return make_result("ce", seed).model_copy(update={"provenance": provenance})
+
+    told, other, untold = on(instruction_sets=["avx2", "amx_bf16"]), on(1, instruction_sets=["avx2"]), on(1)
+    found = difference(told, other)
+    assert ["hardware", "instruction_sets", '["avx2", "amx_bf16"]', '["avx2"]', ""] in cells(found)
+    assert "on different hardware" in found.verdict
+    assert "on different hardware" not in difference(told, untold).verdict, "not known of the other"
+
+
 def test_versions_hardware_and_class_counts(make_result):
     one = make_result()
     elsewhere = {"versions": {"python": "3.13.1"}, "hardware": {"accelerator": "a GPU"}}

@@ -265,8 +265,9 @@ def on(machine, **cost):
 @pytest.fixture
 def here(monkeypatch):
     """A machine of our choice."""
-    monkeypatch.setattr(remaining, "hardware", lambda device: {"processor": "P", "threads": 2})
-    return {"processor": "P", "threads": 2}
+    machine = {"processor": "P", "instruction_sets": ["avx2"], "threads": 2}
+    monkeypatch.setattr(remaining, "hardware", lambda device: machine)
+    return machine
 
 
 def timed(result, machine, seconds, uses=None):
@@ -282,6 +283,7 @@ def test_the_time_of_a_run_is_that_of_stored_runs_alike_on_this_machine(store, o
         timed(store(CIFAR.replace(seed=8)), here, 300.0),
         timed(store(CIFAR.replace(seed=9)), here, 200.0),
         timed(store(CIFAR.replace(seed=3)), {"processor": "other", "threads": 2}, 9000.0),
+        timed(store(CIFAR.replace(seed=4)), {**here, "instruction_sets": ["avx2", "amx_bf16"]}, 30.0),
         timed(store(CIFAR.replace(backbone="cifar_resnet20")), here, 5.0),
     ]
     configs = [CIFAR, CIFAR.replace(epochs=20), CIFAR.replace(method="balpoe")]
