@@ -9,6 +9,7 @@ from ltbench.cli.estimate_table import duration
 from ltbench.cli.launch import not_under_way, that_failed
 from ltbench.cli.output import echo, echo_stderr
 from ltbench.cli.progress_bars import RunProgress
+from ltbench.errors import LtbenchError
 from ltbench.runs.last_dataset import LastDataset
 from ltbench.runs.remaining import RunTime, device_name, left, run_times, stored_results
 from ltbench.runs.resolve import resolve
@@ -62,7 +63,9 @@ def keep_remaining(
     common = f" ({names.common})" if names.common else ""
     what = "to be tried again" if retry else "left"
     echo_stderr(f"{head}, {len(remaining)} {what}{common}; {_total(times, options)}")
-    if dry_run:
+    if dry_run:  # else the run says it
+        for reason in dict.fromkeys(str(time) for time in times if isinstance(time, LtbenchError)):
+            echo_stderr(f"no steps could be timed: {reason}")
         for config, time in zip(resolved, times, strict=True):
             echo(f"{names(config)}: {_time(time)}")
     return remaining
@@ -72,9 +75,9 @@ def _runs(count: int) -> str:
     return "1 run" if count == 1 else f"{count} runs"
 
 
-def _total(times: "Sequence[RunTime | None]", options: "RunOptions") -> str:
+def _total(times: "Sequence[RunTime | LtbenchError | None]", options: "RunOptions") -> str:
     """For example "about 2.1 h one after the other on this CPU (3 by stored runs alike, 2 by timed steps)"."""
-    known = [time for time in times if time is not None]
+    known = [time for time in times if isinstance(time, RunTime)]
     counts = {
         "by stored runs alike": sum(time.source == "stored" for time in known),
         "by timed steps": sum(time.source == "estimate" for time in known),
@@ -87,5 +90,5 @@ def _total(times: "Sequence[RunTime | None]", options: "RunOptions") -> str:
     return f"about {total} one after the other on {device_name(options)} ({how})"
 
 
-def _time(time: "RunTime | None") -> str:
-    return "time not known" if time is None else f"about {duration(time.seconds)}"
+def _time(time: "RunTime | LtbenchError | None") -> str:
+    return f"about {duration(time.seconds)}" if isinstance(time, RunTime) else "time not known"

@@ -80,8 +80,8 @@ class RunTime:
 
 def run_times(
     configs: Sequence[RunConfig], options: RunOptions, stored: Sequence[Result], *, measure: bool = True
-) -> list[RunTime | None]:
-    """How long each of some runs will take on this machine; None where that is not known.
+) -> list[RunTime | LtbenchError | None]:
+    """How long each of some runs will take on this machine; an error where steps cannot be timed, None where none are.
 
     A run that others start from is counted once: as itself if it is in the list, not at all if it is stored, else with
     the first that needs it. So are frozen features, with the first run whose time is measured; whether they are in the
@@ -117,7 +117,7 @@ class _Times:
             seconds = self._own_seconds(one)
             if seconds is not None and _machine(one.provenance.get("hardware", {})) == here:
                 self._pace.setdefault(_alike(one.config), []).append(seconds / one.config.full_recipe.epochs)
-        self._measured: dict[str, TimeEstimate | None] = {}
+        self._measured: dict[str, TimeEstimate | LtbenchError] = {}
         self._encoded: set[tuple[str, str]] = set()
         """The frozen features that a run has been charged with."""
 
@@ -136,7 +136,7 @@ class _Times:
         evaluation = images / cost.evaluation_images_per_second if cost.evaluation_images_per_second else 0.0
         return max(0.0, cost.training_seconds - before) + evaluation
 
-    def of(self, config: RunConfig, known: set[str], options: RunOptions) -> RunTime | None:
+    def of(self, config: RunConfig, known: set[str], options: RunOptions) -> RunTime | LtbenchError | None:
         """The time of a run and of those that it starts from, unless they are known; these are known from then on."""
         try:
             own = self._own(config, options)
@@ -148,13 +148,13 @@ class _Times:
                 if key not in known:
                     known.add(key)
                     other = self.of(base, known, options)
-                    if other is None:
-                        return None
+                    if not isinstance(other, RunTime):
+                        return other
                     seconds += other.seconds
                     source = "estimate" if "estimate" in (source, other.source) else "stored"
             return RunTime(seconds, source)
-        except LtbenchError:  # the run will say it
-            return None
+        except LtbenchError as error:
+            return error
 
     def _own(self, config: RunConfig, options: RunOptions) -> RunTime | None:
         resolved = resolve(config)
@@ -167,11 +167,11 @@ class _Times:
         if length not in self._measured:
             try:
                 self._measured[length] = estimate(config, options, rounds=1)
-            except LtbenchError:
-                self._measured[length] = None
+            except LtbenchError as error:
+                self._measured[length] = error
         found = self._measured[length]
-        if found is None:
-            return None
+        if isinstance(found, LtbenchError):
+            raise found
         own = found.seconds - sum(base.seconds for base in found.starts_from)
         return RunTime(own - self._shared_encoding(resolved, found), "estimate")
 

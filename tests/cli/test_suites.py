@@ -32,6 +32,15 @@ def test_a_dry_run_prints_a_line_for_each_run_and_writes_nothing(cli, suite, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["two.toml"]
 
 
+def test_a_dry_run_says_why_times_are_not_known(cli):
+    done = cli("run", "--method", "ce,crt", "--dataset", "folder-lt", "--data-dir", "nowhere", "--dry-run")
+    assert (done.code, done.out.splitlines()) == (0, ["ce, seed 0: time not known", "crt, seed 0: time not known"])
+    _, reason = done.err.split("how long they take is not known\n")
+    assert re.fullmatch(
+        r"no steps could be timed: the data folder is not there\n  where: .*nowhere\n  to do: .*\n", reason
+    )
+
+
 @pytest.mark.slow
 def test_what_is_missing_is_said_and_filled(cli, suite, tmp_path):
     empty = cli("report", "--suite", suite)

@@ -319,12 +319,15 @@ def test_the_time_of_a_run_like_which_none_is_stored_is_estimated(options):
     assert other.source == "estimate"
 
 
-def test_what_cannot_be_estimated_is_not_known(options, monkeypatch):
+def test_what_cannot_be_estimated_says_why(options, monkeypatch):
     def fails(*words, **more):
         raise LtbenchError("does not fit")
 
     monkeypatch.setattr(remaining, "estimate", fails)
-    assert remaining.run_times([RunConfig()], options, []) == [None]
+    [found] = remaining.run_times([RunConfig()], options, [])
+    assert str(found) == "does not fit"
+    [found] = remaining.run_times([RunConfig(method="crt")], options, [])
+    assert str(found) == "does not fit", "of the run that it starts from"
 
 
 def test_every_method_that_starts_from_another_is_in_a_suite_with_it():
