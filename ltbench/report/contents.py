@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 
 from ltbench.errors import unknown
 from ltbench.report.advice import advise
@@ -14,7 +16,7 @@ from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.leaderboard_table import DIFFERENCES_NOTE, NOTE, TableOptions, differences_table, leaderboard_table
 from ltbench.report.left_out import LeftOut, counted
 from ltbench.report.render import Block
-from ltbench.report.reported import HEADER, cells, notes, reported
+from ltbench.report.reported import CAPTION, HEADER, cells, notes, reported
 from ltbench.report.split_reasons import split_reasons
 from ltbench.report.table import Command, Folded, Lack, Table
 
@@ -23,8 +25,23 @@ def _reported(leaderboard: Leaderboard, stored: Collection) -> list[Table | str]
     found = reported([leaderboard], stored)
     if not len(found):
         return []
-    title = f"Reported and measured: {leaderboard.title}"
-    table = Table(title, list(HEADER), cells(found), words=["Published as", "Metric"], level=2, expendable=["Note"])
+    rows: list[list[str]] = []
+    subordinate = set()
+    for ours, group in groupby(zip(found["label"], found["n"], cells(found), strict=True), key=itemgetter(0, 1)):
+        rows.append([f"{ours[0]}, n = {ours[1]}", *[""] * (len(HEADER) - 1)])
+        for *_, row in group:
+            subordinate.add(len(rows))
+            rows.append(row)
+    table = Table(
+        f"Reported and measured: {leaderboard.title}",
+        list(HEADER),
+        rows,
+        caption=CAPTION,
+        level=2,
+        expendable=["Epochs", "Note"],
+        subordinate=frozenset(subordinate),
+        words=["Metric"],
+    )
     return [table, "\n".join(notes(found))]
 
 

@@ -28,10 +28,14 @@ Block = Table | str | Folded
 """A table, a paragraph between tables, or what is folded."""
 _LABEL = 28
 """Number of characters of a label on one line of a narrow terminal."""
+_FOLDED_LABEL, _FOLDED_WORDS = 20, 16
+"""The same, and the width of further columns of words, in a table that has these: both are folded as need be."""
 _TIE = "on bright_black"
 """The tint of rows that tie with the best."""
 _RULED = Box("    \n    \n ── \n    \n ── \n    \n    \n    \n")
 """A rule below the header and where a section ends."""
+_INDENT = 2
+"""Number of characters before the label of a row that belongs to the one above it."""
 _PADDING = 3
 """Number of characters between two columns of the box; one less beside the first and the last together."""
 _NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -297,20 +301,22 @@ _UNFOLD = "More: --explain adds the paired tests, what follows for a choice, and
 def _rich(table: Table, bold: str | None) -> RichTable:
     labels = [_text_label(table, place) for place in range(len(table.rows))]
     shown = RichTable(box=_RULED, show_edge=False, pad_edge=True)
-    shown.add_column(table.header[0], min_width=min(_LABEL, max(map(len, labels))), overflow="fold")
+    narrowest = _FOLDED_WORDS if table.words else min(_LABEL, max(map(len, labels)))
+    shown.add_column(table.header[0], min_width=narrowest, overflow="fold")
     for name in table.header[1:]:
-        shown.add_column(name, justify="left" if name in table.words else "right", no_wrap=True)
+        words = name in table.words
+        shown.add_column(name, justify="left" if words else "right", no_wrap=not words)
     for place, (label, row) in enumerate(zip(labels, table.rows, strict=True)):
         tint = _TIE if bold and place in table.band else None
         ends = table.rule == place + 1
-        cells = [_rich_cell(type(row[0])(label), bold), *(_rich_cell(cell, bold) for cell in row[1:])]
-        shown.add_row(*cells, style=tint, end_section=ends)
+        first = Padding(_rich_cell(type(row[0])(label), bold), (0, 0, 0, _INDENT * (place in table.subordinate)))
+        shown.add_row(first, *(_rich_cell(cell, bold) for cell in row[1:]), style=tint, end_section=ends)
     return shown
 
 
 def _text_label(table: Table, place: int) -> str:
     further = f" {table.further[place]}" if table.further and table.further[place] else ""
-    return f"{'  ' * (place in table.subordinate)}{table.rows[place][0]}{further}"
+    return f"{table.rows[place][0]}{further}"
 
 
 def _rich_cell(cell: str, bold: str | None) -> Text:
@@ -321,7 +327,7 @@ def _rich_cell(cell: str, bold: str | None) -> Text:
 
 def _fitted(table: Table, width: int) -> tuple[Table, list[str]]:
     """The table without the columns that are one too many for the width, and their names."""
-    return _without_expendable(table, lambda one: _width(one, _LABEL) > width)
+    return _without_expendable(table, lambda one: _width(one, folded=True) > width)
 
 
 def _without_expendable(table: Table, too_wide: Callable[[Table], bool]) -> tuple[Table, list[str]]:
@@ -335,12 +341,17 @@ def _without_expendable(table: Table, too_wide: Callable[[Table], bool]) -> tupl
     return table, left_out
 
 
-def _width(table: Table, label: int | None = None) -> int:
-    """Number of characters of a table's lines, its labels folded at so many; as rich has it, which takes far longer."""
-    labels = [cell_len(_text_label(table, place)) for place in range(len(table.rows))]
-    first = max([cell_len(table.header[0]), *(min(one, label or one) for one in labels)])
-    figures = [max(map(_cell_width, column)) for column in zip(table.header, *table.rows, strict=True)][1:]
-    return first + sum(figures) + _PADDING * len(table.header) - 1
+def _width(table: Table, *, folded: bool = False) -> int:
+    """Number of characters of a table's lines, its words folded or not; as rich has it, which takes far longer."""
+    widths = [max(map(_cell_width, column)) for column in zip(table.header, *table.rows, strict=True)]
+    indents = [_INDENT * (place in table.subordinate) for place in range(len(table.rows))]
+    labels = [indent + cell_len(_text_label(table, place)) for place, indent in enumerate(indents)]
+    widths[0] = max(cell_len(table.header[0]), *labels)
+    if folded:
+        label = _FOLDED_LABEL if table.words else max(_LABEL, cell_len(table.header[0]))
+        limits = [label, *(_FOLDED_WORDS if name in table.words else None for name in table.header[1:])]
+        widths = [width if limit is None else min(width, limit) for width, limit in zip(widths, limits, strict=True)]
+    return sum(widths) + _PADDING * len(widths) - 1
 
 
 def _cell_width(cell: str) -> int:

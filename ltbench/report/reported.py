@@ -29,7 +29,11 @@ METRICS = {
 }
 """Metric and split of ``published.csv`` -> ours. Others are accuracies on shifted test sets, or not measured here."""
 NAMES = {"top1": "Acc", "many": "Many", "medium": "Med", "few": "Few", "ece": "ECE", "mce": "MCE"}
-HEADER = ("Method", "Published as", "Metric", "Epochs ours / theirs", "Reported", "Measured", "Gap", "Note")
+HEADER = ("Published as", "Metric", "Epochs", "Reported", "Measured", "Gap", "Note")
+CAPTION = (
+    "Percent. Epochs: ours / theirs, ? where they are not stated. Gap: measured less reported; – where lengths differ "
+    "by more than a tenth or are not known, or backbones differ. Notes: source, and what else differs."
+)
 _NEAR = 0.1
 """Trainings whose lengths differ by more than this fraction of the longer one, or are not known, have no gap."""
 _SPREAD = {"acc": "acc_std", "ECE_percent": "ECE_std", "MCE_percent": "MCE_std"}
@@ -46,13 +50,13 @@ class ReportedNumber:
     leaderboard: str
     label: str
     published: str
-    """Method, backbone and epochs as the source names them."""
+    """Method as the source names it, and its backbone if that is not ours."""
     metric: str
     reported: float
     reported_sd: float | None
     measured: float
     epochs: str
-    """Epochs of ours and of theirs, e.g. "10 / 200"; "?" where they are not known."""
+    """Epochs of ours and of theirs, e.g. "10 / 200" or "200 / 200+10"; "?" where their source does not state them."""
     gap: float | None
     """Measured less reported, points; None where lengths differ by more than a tenth or are not known, or backbones
     differ."""
@@ -138,17 +142,22 @@ def _beside(
         yield ReportedNumber(
             leaderboard=leaderboard,
             label=row["label"],
-            published=f"{figure['method']}, {figure['backbone']}, epochs: {figure['epochs']}",
+            published=_published(figure, runs[0]),
             metric=name,
             reported=value,
             reported_sd=spreads.get(_SPREAD.get(figure["metric"], "")) if figure["split"] == "all" else None,
             measured=measured,
-            epochs=f"{ours} / {'?' if theirs is None else theirs}",
+            epochs=f"{ours} / {_length(experiment['epochs'].iloc[0])}",
             gap=measured - value if alike else None,
             n=row["n"],
             source=figure["source"],
             differs="; ".join([*differs, *filter(None, [figure["remark"]])]) or "nothing that is known",
         )
+
+
+def _published(figure: dict[Any, Any], run: Result) -> str:
+    backbone = figure["backbone"]
+    return figure["method"] if _same_backbone(backbone, run) else f"{figure['method']}, {backbone}"
 
 
 def _measured(
@@ -214,7 +223,7 @@ def _same_backbone(published: str, run: Result) -> bool:
 
 
 def _same_epochs(stated: str, ours: int) -> bool:
-    return not stated.startswith("not stated") and _stated_epochs(stated) == ours
+    return "not stated" not in stated and _stated_epochs(stated) == ours
 
 
 def _stated_epochs(stated: str) -> int | None:
@@ -224,6 +233,14 @@ def _stated_epochs(stated: str) -> int | None:
     """
     numbers = re.findall(r"\d+", stated)
     return int(numbers[0]) if numbers and "iters" not in stated else None
+
+
+def _length(stated: str) -> str:
+    """A length of training that a table states, in a few characters."""
+    epochs = _stated_epochs(stated)
+    stages = re.fullmatch(r"\d+\+\d+", stated)
+    known = stages[0] if stages else "" if epochs is None else str(epochs)
+    return known if known and "not stated" not in stated else f"{known}?"
 
 
 def _recipes(ours: Recipe, authors: Recipe | None) -> str:
@@ -265,7 +282,6 @@ def cells(found: pd.DataFrame) -> list[list[str]]:
     numbers = {key: str(number) for number, key in enumerate(_keys(found), 1)}
     return [
         [
-            row["label"],
             row["published"],
             row["metric"],
             row["epochs"],

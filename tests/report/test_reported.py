@@ -7,8 +7,10 @@ from ltbench.config import RunConfig
 from ltbench.method.claims import fitting_claims, paper_record
 from ltbench.method.paper import paper_of
 from ltbench.report.collection import Collection
+from ltbench.report.contents import contents
 from ltbench.report.leaderboard import leaderboards
 from ltbench.report.published import reported_numbers
+from ltbench.report.render import text
 from ltbench.report.reported import HEADER, cells, notes, reported, same_data
 from ltbench.results.records import ShiftTable
 from ltbench.runs.resolve import resolve
@@ -43,7 +45,7 @@ def test_reported_measured_and_gap_with_the_spread_of_the_source(stored):
     # Measured: (50.2 + 51.0) / 2 = 50.6; the slides' calibration table has 52.0 +- 0.5: 50.6 - 52.0 = -1.4.
     collection = stored("balpoe", 0, top1=50.2, ece=6.0)
     table = found(stored("balpoe", 1, top1=51.0, ece=7.0, results=collection))
-    calibrated = table[table["published"] == "BalPoE (calibrated), ResNet-32, epochs: standard (200)"]
+    calibrated = table[table["published"] == "BalPoE (calibrated)"]
     (row,) = calibrated[calibrated["metric"] == "Acc"].to_dict("records")
     assert row["measured"] == pytest.approx(50.6)
     assert (row["reported"], row["reported_sd"], row["n"]) == (52.0, 0.5, 2)
@@ -120,12 +122,40 @@ def test_there_is_no_gap_where_lengths_differ_by_more_than_a_tenth(stored, epoch
     # PaCo reports 52.0 after 400 epochs; 360 are nine tenths of that.
     table = found(stored("paco", config={"epochs": epochs}, top1=60.0))
     (row,) = (dict(zip(HEADER, cell, strict=True)) for cell in cells(table))
-    assert (row["Epochs ours / theirs"], row["Reported"], row["Gap"]) == (shown, "52.0", gap)
+    assert (row["Epochs"], row["Reported"], row["Gap"]) == (shown, "52.0", gap)
+
+
+@pytest.mark.parametrize(
+    ("stated", "shown"),
+    [
+        ("200", "200"), ("standard (200)", "200"), ("long (400)", "400"), ("200+10", "200+10"),
+        ("90(+10 cRT/+5 LWS)", "90"), ("not stated (inferred 200)", "200?"),
+        ("200 (as in BCL paper; not stated on slide)", "200?"), ("not stated", "?"), ("13000 iters", "?"),
+    ],
+)  # fmt: skip
+def test_the_length_that_a_source_states_in_a_few_characters(stored, monkeypatch, stated, shown):
+    figures = reported_numbers("PaCo|CIFAR-100-LT|100|ResNet-32|400").assign(epochs=stated)
+    monkeypatch.setattr("ltbench.report.reported.reported_numbers", lambda key: figures)
+    (row,) = (dict(zip(HEADER, cell, strict=True)) for cell in cells(found(stored("paco", config={"epochs": 10}))))
+    assert row["Epochs"] == f"10 / {shown}"
+
+
+def test_a_terminal_shows_all_numbers_and_folds_words(stored):
+    collection = stored("balpoe", top1=50.2, ece=4.0)
+    for width in (80, 100, 120):
+        lines = text(contents(leaderboards(collection), collection, ["reported"]), width).splitlines()
+        assert max(map(len, lines)) <= width
+        assert " BalPoE, n = 1" in lines
+        calibrated = next(line.split() for line in lines if "52.0 ± 0.5" in line)
+        epochs = ["200", "/", "200"] if width > 80 else []
+        assert calibrated == ["BalPoE", "(calibrated)", "Acc", *epochs, "52.0", "±", "0.5", "50.2", "−1.8", "3"]
+    assert "Left out to fit" not in "".join(lines)
 
 
 def test_there_is_no_gap_to_another_backbone(stored):
     table = found(stored("paco", config={"epochs": 400, "backbone": "cifar_resnet20"}, top1=60.0))
     (row,) = (dict(zip(HEADER, cell, strict=True)) for cell in cells(table))
+    assert row["Published as"] == "PaCo, ResNet-32"
     assert (row["Reported"], row["Measured"], row["Gap"]) == ("52.0", "60.0", "–")
 
 
@@ -160,10 +190,10 @@ def test_what_differs_in_words(stored):
     differs = found(stored("balpoe", config={"backbone": "cifar_resnet20"}))["differs"]
     assert differs.str.contains("backbone cifar_resnet20 (reported: ResNet-32)", regex=False).all()
     standard = found(stored("balpoe")).set_index("published")["differs"]
-    assert set(standard["BalPoE (calibrated), ResNet-32, epochs: standard (200)"]) == {
+    assert set(standard["BalPoE (calibrated)"]) == {
         "images by the rule of Cao et al., the same ones only if read from the official archive"
     }
-    assert standard["BalPoE, ResNet-32, epochs: not stated (inferred 200)"].startswith("epochs 200 (reported: not st")
+    assert standard["BalPoE"].str.startswith("epochs 200 (reported: not stated (inferred 200))").sum() == 1
     assert "drawn as by Cui et al." in found(stored("ncl"))["differs"].iloc[0]
     assert "the authors' draw of images is not stated" in found(stored("ce"))["differs"].iloc[0]
 
@@ -180,7 +210,7 @@ def test_figures_as_text_with_numbered_notes(stored):
     rows = [dict(zip(HEADER, row, strict=True)) for row in cells(table)]
     assert len(rows) == len(table) > 10
     shown = next(row for row in rows if row["Reported"] == "52.0 ± 0.5")
-    assert (shown["Method"], shown["Metric"], shown["Measured"], shown["Gap"]) == ("BalPoE", "Acc", "50.2", "−1.8")
+    assert (shown["Metric"], shown["Measured"], shown["Gap"]) == ("Acc", "50.2", "−1.8")
     note = notes(table)[int(shown["Note"]) - 1]
     assert note.startswith(f"{shown['Note']}. {SLIDES} calibration table")
     assert note.endswith("the same ones only if read from the official archive.")

@@ -65,7 +65,7 @@ class Entry:
     runs: list[Run]
     paper: PaperRecord | None
     reported: list[list[str]]
-    """Reported numbers: the cells of ``ltbench.report.reported`` without the label; the last is a note's number."""
+    """Reported numbers: the cells of ``ltbench.report.reported``; the last is a note's number."""
     reported_notes: list[str]
     notes: list[str]
     """Sentences on what is missing, and why."""
@@ -151,7 +151,7 @@ def _entry(
         provenance=_provenance(results),
         runs=[_run(result, stored, output) for result in results],
         paper=next((result.method.paper for result in results if result.method.paper), None),
-        reported=[cells[1:] for cells in in_words(beside)],
+        reported=in_words(beside),
         reported_notes=numbered(beside),
         notes=notes,
         pictures={kind: picture for kind, picture in pictures.items() if picture is not None},
