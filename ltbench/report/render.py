@@ -56,7 +56,9 @@ def _markdown_block(part: Block) -> str:
 def _markdown(table: Table) -> str:
     rows = [[_markdown_label(table, place), *map(_markdown_figure, row[1:])] for place, row in enumerate(table.rows)]
     header = [escaped_markdown(table.header[0]), *map(markdown_paragraph, table.header[1:])]
-    text = tabulate(rows, header, tablefmt="pipe", colalign=_align(table), disable_numparse=True)
+    text = tabulate(
+        rows, header, tablefmt="pipe", colalign=_align(table), disable_numparse=True, preserve_whitespace=True
+    )
     above = "".join(
         f"```\n{one}\n```\n\n" if isinstance(one, Command) else f"{markdown_paragraph(one)}\n\n" for one in table.above
     )

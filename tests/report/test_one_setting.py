@@ -66,6 +66,8 @@ def test_other_settings_open_below_their_row_and_are_not_compared(board):
         assert table.rows[:2] == closed.rows
         assert table.rows[2][1] == ""  # no rank
         assert table.subordinate == {2}
+        indented = [line for line in markdown([table]).splitlines() if line.startswith("| \N{NO-BREAK SPACE}")]
+        assert ["mixup=1" in line for line in indented] == [True]
     records = json.loads(as_json([made], TableOptions.parsed(opened="ce")))
     assert [(one["label"], one["compared"], one["p"] is None) for one in records] == [
         ("BalPoE", True, True), ("Cross Entropy", True, False), ("Cross Entropy, mixup=1", False, True),
