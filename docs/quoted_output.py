@@ -5,7 +5,8 @@ python docs/quoted_output.py      makes all of it anew
     <!-- output of: ltbench report ... -->
     <!-- end of output -->
 
-A page may quote some columns of the first table alone: ``<!-- output of: ltbench ...; columns: Method, Acc -->``.
+A page may quote some columns of a table alone, the first that has them: ``<!-- output of: ltbench ...; columns: Method,
+Acc -->``, in one line.
 """
 
 import re
@@ -39,14 +40,10 @@ def renewed(text: str, output_of: Callable[..., str]) -> str:
 
 
 def first_table(markdown: str, columns: list[str]) -> str:
-    """Some columns of the first table of a page, without padding."""
-    lines = markdown.splitlines()
-    start = next(number for number, line in enumerate(lines) if line.startswith("|"))
-    rows = []
-    for line in lines[start:]:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    """Some columns of the first table of a page that has them, without padding."""
+    tables = re.findall(r"(?:^\|.*\n?)+", markdown, re.MULTILINE)
+    found = ([[cell.strip() for cell in line.strip("|").split("|")] for line in one.splitlines()] for one in tables)
+    rows = next(rows for rows in found if set(columns) <= set(rows[0]))
     places = [rows[0].index(column) for column in columns]
     rows[1] = ["---", *["---:"] * (len(rows[0]) - 1)]
     return "\n".join("| " + " | ".join(row[place] for place in places) + " |" for row in rows)

@@ -26,6 +26,7 @@ from ltbench.runs.suite import (
 RUNS = {
     "cifar100-lt": 3 * (13 + 3 + 1) * 5,
     "cifar100-lt-10-epochs": 10,
+    "cifar100-lt-200-epochs": 12 * 3,
     "cifar100-lt-calibration": 6 * 5,
     "cifar100-lt-experts": 7 * 5,
     "cifar100-lt-frozen": 44 * 5 + 3,
