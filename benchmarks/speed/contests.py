@@ -218,7 +218,7 @@ def augmentation(device: torch.device, count: int = 1024) -> Iterator[Contest]:
     """Varied images from images, one thread, uint8 to uint8."""
     pixels = images(count).images
     crop_flip = reference.crop_flip_rotate()[:2]
-    auto = [*crop_flip, transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10)]
+    auto = [*crop_flip, transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10, fill=128)]
     recipes = {
         "crop, flip, rotation": (reference.crop_flip_rotate(), 0, BASIC),
         "crop, flip, AutoAugment, cutout": (auto, 16, AUTO_CUTOUT),

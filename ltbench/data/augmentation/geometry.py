@@ -13,6 +13,8 @@ from torch import Tensor
 
 BLACK = (0,)
 """Zero in every channel."""
+GREY = (128,)
+"""Half of white in every channel."""
 FIXED = 16
 """Fractional bits of a coordinate."""
 _WEIGHT_BITS = 22

@@ -45,7 +45,8 @@ def augment(images: Tensor, how: Augment, draws: Tensor, fill: Sequence[int] = B
         images: (B, channels, H, W) uint8.
         how: the augmentation of a recipe.
         draws: (B, `draws_needed`) uniform in [0, 1).
-        fill: colour of the pixels that RandAugment brings in from outside the image; other operations bring in black.
+        fill: colour of the pixels that RandAugment brings in from outside the image; AutoAugment brings in grey, other
+            operations black.
 
     Returns:
         Images like the input.

@@ -8,7 +8,7 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
-from ltbench.data.augmentation.geometry import BLACK
+from ltbench.data.augmentation.geometry import BLACK, GREY
 from ltbench.data.augmentation.operations import GEOMETRIC, NUMBERS, perform
 
 _CIFAR10 = (
@@ -68,8 +68,9 @@ def autoaugment_cifar10(images: Tensor, draws: Tensor) -> Tensor:
     """The policy that AutoAugment found on CIFAR-10 (Cubuk et al., CVPR 2019).
 
     One of 25 sub-policies is drawn; each of its two operations is carried out with its own probability, upwards or
-    downwards with equal chance where that means something. Magnitudes are those of torchvision. Pixels that a movement
-    brings in are black, and moved ones the nearest; a class that many authors' codes share has grey (128) there.
+    downwards with equal chance where that means something. Pixels that a movement brings in are grey (128), as in the
+    class that the codes of BalPoE, PaCo, NCL and others share. Magnitudes are those of torchvision, moved pixels the
+    nearest, and rotations go both ways; that class shears with bicubic interpolation and turns to the left alone.
 
     Args:
         images: (B, C, H, W) uint8.
@@ -80,7 +81,7 @@ def autoaugment_cifar10(images: Tensor, draws: Tensor) -> Tensor:
     for step in range(2):
         happens = draws[:, 1 + step] < chance[chosen, step]
         way = (draws[:, 3 + step] >= 0.5).long()
-        images = perform(images, torch.where(happens, which[chosen, step], 0), value[chosen, step, way])
+        images = perform(images, torch.where(happens, which[chosen, step], 0), value[chosen, step, way], GREY)
     return images
 
 

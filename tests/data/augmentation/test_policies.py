@@ -48,7 +48,7 @@ def each(operation, images, draws):
 
 
 def torchvisions_autoaugment(picture, draw):
-    policy = AutoAugment(AutoAugmentPolicy.CIFAR10)
+    policy = AutoAugment(AutoAugmentPolicy.CIFAR10, fill=128)
     chance, way = torch.tensor(draw[1:3]), torch.tensor(draw[3:]) >= 0.5
     policy.get_params = lambda number: (int(draw[0] * number), chance, way.int())
     return policy(picture)
