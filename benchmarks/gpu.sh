@@ -6,7 +6,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
 seconds=${2:-780}
-suite=${3:-cifar100-lt}
+suite=${3:-cifar100-lt-200-epochs}
 left() { echo $((seconds - SECONDS > 1 ? seconds - SECONDS : 1)); }
 step() {  # NAME SHARE COMMAND...: at most this many seconds, and no more than are left
     local name=$1 most=$(($2 < $(left) ? $2 : $(left))); shift 2
