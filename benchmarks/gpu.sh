@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # gpu.sh FOLDER [SECONDS [SUITE]]: what only a CUDA GPU can show, most important first, until the time is up.
 # Conformance of every method, equality with the CPU and of recorded and compiled steps, ltbench bench, then runs of a
-# suite that results/suites lacks, several at once; all that they print and store is left in FOLDER. Runs that are stopped
-# resume from the cache.
+# suite, several at once; all that they print and store is left in FOLDER. Runs that are stopped resume from the cache;
+# what results/suites holds is trained again, since others start from its weights.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
@@ -20,8 +20,6 @@ step machine 30 python -m ltbench doctor
 python -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' || { echo "there is no CUDA GPU" >&2; exit 2; }
 step tests 300 python -m pytest -m gpu tests/gpu -p no:cacheprovider -n 4 --dist load
 step bench 120 python -m ltbench bench --device cuda --rounds 3
-mkdir -p "$folder/results" && cp -r results/suites/. "$folder/results"  # what is stored is not trained again
 step runs "$(($(left) - 20))" python -m ltbench run --suite "$suite" --device cuda --parallel "${PARALLEL:-6}" --out "$folder/results"
-(cd results/suites && find . -type f -print0) | (cd "$folder/results" && xargs -0 rm -f && find . -type d -empty -delete)
 tar -czf "$folder/results.tar.gz" -C "$folder" results 2> /dev/null
 cat "$folder/summary.txt"

@@ -43,7 +43,9 @@ def first_table(markdown: str, columns: list[str]) -> str:
     """Some columns of the first table of a page that has them, without padding."""
     tables = re.findall(r"(?:^\|.*\n?)+", markdown, re.MULTILINE)
     found = ([[cell.strip() for cell in line.strip("|").split("|")] for line in one.splitlines()] for one in tables)
-    rows = next(rows for rows in found if set(columns) <= set(rows[0]))
+    rows = next((rows for rows in found if set(columns) <= set(rows[0])), None)
+    if rows is None:
+        raise ValueError(f"no table has the columns {columns}")
     places = [rows[0].index(column) for column in columns]
     rows[1] = ["---", *["---:"] * (len(rows[0]) - 1)]
     return "\n".join("| " + " | ".join(row[place] for place in places) + " |" for row in rows)

@@ -33,7 +33,9 @@ def health(folder: Path) -> list[tuple[str, str]]:
     name = "cuda" if torch.cuda.is_available() else "cpu"
     machine = provenance.hardware(torch.device(name))
     lines.append(("device", f"{name}: {machine.get('accelerator') or machine['processor']}"))
-    lines.append(("instruction sets", " ".join(machine.get("instruction_sets") or ["not known"])))
+    known = machine.get("instruction_sets")
+    none = f"none of {' '.join(provenance.INSTRUCTION_SETS)}"
+    lines.append(("instruction sets", "not known" if known is None else " ".join(known) or none))
     lines.append(("cores, threads", f"{machine['cores']}, {machine['threads']}"))
     lines.append(("cache folder", f"{paths.cache_dir()} (set $LTBENCH_CACHE to move it)"))
     try:

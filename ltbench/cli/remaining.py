@@ -65,7 +65,9 @@ def keep_remaining(
     echo_stderr(f"{head}, {len(remaining)} {what}{common}; {_total(times, options)}")
     if dry_run:  # else the run says it
         for reason in dict.fromkeys(str(time) for time in times if isinstance(time, LtbenchError)):
-            echo_stderr(f"no steps could be timed: {reason}")
+            echo_stderr(f"time not known: {reason}")
+        if None in times:
+            echo_stderr("time not known: no stored run is alike, and steps are not timed for runs on other machines")
         for config, time in zip(resolved, times, strict=True):
             echo(f"{names(config)}: {_time(time)}")
     return remaining

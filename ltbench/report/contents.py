@@ -28,7 +28,7 @@ def _reported(leaderboard: Leaderboard, stored: Collection) -> list[Table | str]
     rows: list[list[str]] = []
     subordinate = set()
     for ours, group in groupby(zip(found["label"], found["n"], cells(found), strict=True), key=itemgetter(0, 1)):
-        rows.append([f"{ours[0]}, n = {ours[1]}", *[""] * (len(HEADER) - 1)])
+        rows.append([ours[0], f"n = {ours[1]}", *[""] * (len(HEADER) - 2)])
         for *_, row in group:
             subordinate.add(len(rows))
             rows.append(row)
@@ -38,7 +38,7 @@ def _reported(leaderboard: Leaderboard, stored: Collection) -> list[Table | str]
         rows,
         caption=CAPTION,
         level=2,
-        expendable=["Epochs", "Note"],
+        expendable=["Epochs", "Note", "Gap"],
         subordinate=frozenset(subordinate),
         words=["Metric"],
     )

@@ -76,14 +76,9 @@ class Difference:
             what = "averaged: only their seeds differ"
         else:
             what = "which counts them once: settings and seed are equal"
-        hardware = differing["hardware"] - ({"instruction_sets"} if self._instruction_sets_unknown() else set())
-        elsewhere = " They were made on different hardware: training times say little." if hardware else ""
+        unequal = " Their hardware differs or is not known to be equal: training times say little."
+        elsewhere = unequal if differing["hardware"] else ""
         return f"They may stand in one table, {what}.{elsewhere}"
-
-    def _instruction_sets_unknown(self) -> bool:
-        """Whether a run does not say which its processor had, as those of older versions."""
-        hardware = next(aspect for aspect in self.aspects if aspect.name == "hardware")
-        return None in hardware.differs.get("instruction_sets", ())
 
 
 def difference(one: Result, other: Result) -> Difference:

@@ -28,8 +28,8 @@ Block = Table | str | Folded
 """A table, a paragraph between tables, or what is folded."""
 _LABEL = 28
 """Number of characters of a label on one line of a narrow terminal."""
-_FOLDED_LABEL, _FOLDED_WORDS = 20, 16
-"""The same, and the width of further columns of words, in a table that has these: both are folded as need be."""
+_FOLDED = 18
+"""Number of characters to which each column of words is folded, if need be, in a table with several of them."""
 _TIE = "on bright_black"
 """The tint of rows that tie with the best."""
 _RULED = Box("    \n    \n ── \n    \n ── \n    \n    \n    \n")
@@ -56,9 +56,7 @@ def _markdown_block(part: Block) -> str:
 def _markdown(table: Table) -> str:
     rows = [[_markdown_label(table, place), *map(_markdown_figure, row[1:])] for place, row in enumerate(table.rows)]
     header = [escaped_markdown(table.header[0]), *map(markdown_paragraph, table.header[1:])]
-    text = tabulate(
-        rows, header, tablefmt="pipe", colalign=_align(table), disable_numparse=True, preserve_whitespace=True
-    )
+    text = tabulate(rows, header, tablefmt="pipe", colalign=_align(table), disable_numparse=True)
     above = "".join(
         f"```\n{one}\n```\n\n" if isinstance(one, Command) else f"{markdown_paragraph(one)}\n\n" for one in table.above
     )
@@ -69,7 +67,7 @@ def _markdown(table: Table) -> str:
 def _markdown_label(table: Table, place: int) -> str:
     label = table.rows[place][0]
     further = f" {table.further[place]}" if table.further and table.further[place] else ""
-    indent = f"{_NO_BREAK * 3}" if place in table.subordinate else ""
+    indent = "&nbsp;" * 3 if place in table.subordinate else ""  # as characters they would be stripped
     return indent + _bold(escaped_markdown(label), label, "**{}**") + further
 
 
@@ -303,7 +301,7 @@ _UNFOLD = "More: --explain adds the paired tests, what follows for a choice, and
 def _rich(table: Table, bold: str | None) -> RichTable:
     labels = [_text_label(table, place) for place in range(len(table.rows))]
     shown = RichTable(box=_RULED, show_edge=False, pad_edge=True)
-    narrowest = _FOLDED_WORDS if table.words else min(_LABEL, max(map(len, labels)))
+    narrowest = None if table.words else min(_LABEL, max(map(len, labels)))
     shown.add_column(table.header[0], min_width=narrowest, overflow="fold")
     for name in table.header[1:]:
         words = name in table.words
@@ -348,11 +346,13 @@ def _width(table: Table, *, folded: bool = False) -> int:
     widths = [max(map(_cell_width, column)) for column in zip(table.header, *table.rows, strict=True)]
     indents = [_INDENT * (place in table.subordinate) for place in range(len(table.rows))]
     labels = [indent + cell_len(_text_label(table, place)) for place, indent in enumerate(indents)]
-    widths[0] = max(cell_len(table.header[0]), *labels)
+    widths[0] = max([cell_len(table.header[0]), *labels])
     if folded:
-        label = _FOLDED_LABEL if table.words else max(_LABEL, cell_len(table.header[0]))
-        limits = [label, *(_FOLDED_WORDS if name in table.words else None for name in table.header[1:])]
-        widths = [width if limit is None else min(width, limit) for width, limit in zip(widths, limits, strict=True)]
+        widths[0] = min(widths[0], _FOLDED if table.words else max(_LABEL, cell_len(table.header[0])))
+        widths = [
+            min(width, _FOLDED) if name in table.words else width
+            for name, width in zip(table.header, widths, strict=True)
+        ]
     return sum(widths) + _PADDING * len(widths) - 1
 
 

@@ -31,8 +31,8 @@ METRICS = {
 NAMES = {"top1": "Acc", "many": "Many", "medium": "Med", "few": "Few", "ece": "ECE", "mce": "MCE"}
 HEADER = ("Published as", "Metric", "Epochs", "Reported", "Measured", "Gap", "Note")
 CAPTION = (
-    "Percent. Epochs: ours / theirs, ? where they are not stated. Gap: measured less reported; – where lengths differ "
-    "by more than a tenth or are not known, or backbones differ. Notes: source, and what else differs."
+    "Percent. Epochs: ours / theirs; a question mark: inferred, or not stated in epochs. Gap: measured less reported; "
+    "– where lengths differ by more than a tenth, backbones differ, or their length is not known."
 )
 _NEAR = 0.1
 """Trainings whose lengths differ by more than this fraction of the longer one, or are not known, have no gap."""
@@ -50,13 +50,14 @@ class ReportedNumber:
     leaderboard: str
     label: str
     published: str
-    """Method as the source names it, and its backbone if that is not ours."""
+    """Method as the source names it, and its backbone and epochs where they are not ours."""
     metric: str
     reported: float
     reported_sd: float | None
     measured: float
     epochs: str
-    """Epochs of ours and of theirs, e.g. "10 / 200" or "200 / 200+10"; "?" where their source does not state them."""
+    """Epochs of ours and of theirs, e.g. "10 / 200" or "200 / 200+10"; "200?" if inferred, "?" if not stated in
+    epochs."""
     gap: float | None
     """Measured less reported, points; None where lengths differ by more than a tenth or are not known, or backbones
     differ."""
@@ -142,7 +143,7 @@ def _beside(
         yield ReportedNumber(
             leaderboard=leaderboard,
             label=row["label"],
-            published=_published(figure, runs[0]),
+            published=_published(figure, runs[0], ours),
             metric=name,
             reported=value,
             reported_sd=spreads.get(_SPREAD.get(figure["metric"], "")) if figure["split"] == "all" else None,
@@ -155,9 +156,14 @@ def _beside(
         )
 
 
-def _published(figure: dict[Any, Any], run: Result) -> str:
-    backbone = figure["backbone"]
-    return figure["method"] if _same_backbone(backbone, run) else f"{figure['method']}, {backbone}"
+def _published(figure: dict[Any, Any], run: Result, ours: int) -> str:
+    epochs = _stated_epochs(figure["epochs"])
+    said = [
+        figure["method"],
+        "" if _same_backbone(figure["backbone"], run) else figure["backbone"],
+        "" if epochs in (None, ours) else f"{epochs} epochs",
+    ]
+    return ", ".join(filter(None, said))
 
 
 def _measured(
@@ -237,10 +243,9 @@ def _stated_epochs(stated: str) -> int | None:
 
 def _length(stated: str) -> str:
     """A length of training that a table states, in a few characters."""
-    epochs = _stated_epochs(stated)
     stages = re.fullmatch(r"\d+\+\d+", stated)
-    known = stages[0] if stages else "" if epochs is None else str(epochs)
-    return known if known and "not stated" not in stated else f"{known}?"
+    known = stages[0] if stages else str(_stated_epochs(stated) or "")
+    return known + "?" * (not known or "not stated" in stated)
 
 
 def _recipes(ours: Recipe, authors: Recipe | None) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
-"""What decides about the speed of a CPU's matrix products, by the names that Linux gives; the last three are ARM's."""
+"""What matters most for the speed of a CPU's matrix products, by Linux's names; the last three are ARM's."""
 
 PACKAGES = ("ltbench", "torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow")
 
@@ -58,7 +58,7 @@ def software() -> dict[str, str | None]:
 def hardware(device: torch.device) -> dict[str, Any]:
     """Processor, its instruction sets where Linux tells them, cores, threads and accelerator.
 
-    Virtual machines give processors of several generations one name: their instruction sets tell them apart.
+    Virtual machines give processors of several generations one name: their instruction sets tell many of them apart.
     """
     found: dict[str, Any] = {
         "device": device.type,

@@ -2,7 +2,7 @@
 
 import statistics
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -81,7 +81,9 @@ class RunTime:
 def run_times(
     configs: Sequence[RunConfig], options: RunOptions, stored: Sequence[Result], *, measure: bool = True
 ) -> list[RunTime | LtbenchError | None]:
-    """How long each of some runs will take on this machine; an error where steps cannot be timed, None where none are.
+    """How long each of some runs will take on this machine; an error where steps cannot be timed.
+
+    None where no steps were to be timed.
 
     A run that others start from is counted once: as itself if it is in the list, not at all if it is stored, else with
     the first that needs it. So are frozen features, with the first run whose time is measured; whether they are in the
@@ -196,11 +198,13 @@ def _alike(config: RunConfig) -> str:
     return canonical_json([config.model_dump(mode="json", exclude=names), recipe])
 
 
-def _machine(found: dict[str, Any]) -> tuple[Any, ...]:
+def _machine(found: Any) -> tuple[Any, ...]:
     """What decides about speed: the accelerator; without one, the processor, its instruction sets, the threads."""
+    if not isinstance(found, Mapping):
+        return ()
     if found.get("accelerator"):
         return (found["accelerator"],)
-    return found.get("processor"), tuple(found.get("instruction_sets") or ()), found.get("threads")
+    return found.get("processor"), found.get("instruction_sets"), found.get("threads")
 
 
 def device_name(options: RunOptions) -> str:

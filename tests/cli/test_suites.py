@@ -36,9 +36,13 @@ def test_a_dry_run_says_why_times_are_not_known(cli):
     done = cli("run", "--method", "ce,crt", "--dataset", "folder-lt", "--data-dir", "nowhere", "--dry-run")
     assert (done.code, done.out.splitlines()) == (0, ["ce, seed 0: time not known", "crt, seed 0: time not known"])
     _, reason = done.err.split("how long they take is not known\n")
-    assert re.fullmatch(
-        r"no steps could be timed: the data folder is not there\n  where: .*nowhere\n  to do: .*\n", reason
-    )
+    assert re.fullmatch(r"time not known: the data folder is not there\n  where: .*nowhere\n  to do: .*\n", reason)
+
+
+def test_a_dry_run_for_other_machines_says_that_no_steps_are_timed(cli):
+    done = cli("run", "--method", "ce", "--launch", "slurm", "--dry-run")
+    assert (done.code, done.out) == (0, "ce, seed 0: time not known\n")
+    assert "time not known: no stored run is alike, and" in done.err
 
 
 @pytest.mark.slow
@@ -91,5 +95,5 @@ def test_bad_suites_are_refused(cli, words, message):
 
 def test_suites_are_listed(cli):
     lines = cli("list", "suites").out.splitlines()
-    assert len(lines) == 17
+    assert len(lines) == 18
     assert re.match(r"smoke +A minute: ", lines[-1])

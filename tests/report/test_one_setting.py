@@ -66,7 +66,7 @@ def test_other_settings_open_below_their_row_and_are_not_compared(board):
         assert table.rows[:2] == closed.rows
         assert table.rows[2][1] == ""  # no rank
         assert table.subordinate == {2}
-        indented = [line for line in markdown([table]).splitlines() if line.startswith("| \N{NO-BREAK SPACE}")]
+        indented = [line for line in markdown([table]).splitlines() if line.startswith("| &nbsp;&nbsp;&nbsp;")]
         assert ["mixup=1" in line for line in indented] == [True]
     records = json.loads(as_json([made], TableOptions.parsed(opened="ce")))
     assert [(one["label"], one["compared"], one["p"] is None) for one in records] == [

@@ -285,6 +285,9 @@ def test_the_time_of_a_run_is_that_of_stored_runs_alike_on_this_machine(store, o
         timed(store(CIFAR.replace(seed=9)), here, 200.0),
         timed(store(CIFAR.replace(seed=3)), {"processor": "other", "threads": 2}, 9000.0),
         timed(store(CIFAR.replace(seed=4)), {**here, "instruction_sets": ["avx2", "amx_bf16"]}, 30.0),
+        timed(store(CIFAR.replace(seed=5)), {"processor": "P", "threads": 2}, 30.0),  # of an older version
+        timed(store(CIFAR.replace(seed=6)), {**here, "instruction_sets": 5}, 30.0),
+        timed(store(CIFAR.replace(seed=10)), None, 30.0),
         timed(store(CIFAR.replace(backbone="cifar_resnet20")), here, 5.0),
     ]
     configs = [CIFAR, CIFAR.replace(epochs=20), CIFAR.replace(method="balpoe")]

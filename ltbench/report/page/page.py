@@ -31,7 +31,7 @@ from ltbench.report.page.plot import Plot, cost_plot
 from ltbench.report.page.scale import scale_of
 from ltbench.report.page.views import ranked
 from ltbench.report.render import as_csv
-from ltbench.report.reported import reported
+from ltbench.report.reported import CAPTION, HEADER, reported
 from ltbench.report.split_reasons import split_reasons
 from ltbench.results.records import DataRecord
 
@@ -354,6 +354,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.globals.update(reported_header=HEADER, reported_caption=CAPTION)
     made.filters.update(breakable=_breakable, spread=_spread, unbroken=_unbroken)
     made.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return made
