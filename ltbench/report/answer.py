@@ -44,9 +44,6 @@ def answer(leaderboard: Leaderboard) -> str:
         return f"Nothing to compare: {reached.format(verb='stands alone')}."
     tested = [row for row in rows if not math.isnan(row["p"])]
     beaten = [row for row in tested if row["significantly_worse"]]
-    if not tested:
-        why = "no two rows have been tested against each other"
-        return f"Nothing is decided: {reached.format(verb='is ahead')}, but {why}."
     if not leaderboard.leads:
         ahead = [_name(row) for row in rows if row["behind"] < 0]
         names = ", ".join(ahead)
@@ -55,6 +52,9 @@ def answer(leaderboard: Leaderboard) -> str:
             f"No row is first: {reached.format(verb='leads')} among those with all seeds; {names} {verb} ahead of it "
             "on the seeds that both have."
         )
+    if not tested:
+        why = "no two rows have been tested against each other"
+        return f"Nothing is decided: {reached.format(verb='is ahead')}, but {why}."
     if len(beaten) == len(rows) - 1:
         others = f"all {len(beaten)} others" if len(rows) > 2 else "the other"
         return f"{reached.format(verb='wins')}, significantly better than {others} (5 % level)."

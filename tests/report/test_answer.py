@@ -75,6 +75,16 @@ def test_nothing_is_decided_without_a_test(made):
     )
 
 
+def test_rows_with_more_seeds_are_not_ahead_of_one_that_beats_them(make_result):
+    scores = {("ce", 0): 40.0, ("ce", 1): 40.2, ("ncl", 0): 44.0, ("ncl", 1): 43.0, ("balpoe", 0): 52.0}
+    results = [make_result(method, seed, top1=top1) for (method, seed), top1 in scores.items()]
+    (board,) = leaderboards(Collection({one.run_id: one for one in results}, {one.run_id: "" for one in results}))
+    assert answer(board) == (
+        "No row is first: NCL leads with 43.5 % among those with all seeds; "
+        "BalPoE is ahead of it on the seeds that both have."
+    )
+
+
 def test_seeds_that_a_row_lacks_since_they_failed_are_named(make_result):
     runs = [make_result(method, seed, top1=60.0 + seed) for method in ("ce", "ncl") for seed in range(4)]
     lost = make_result("ncl", 4, status="failed", reason="the loss is nan in epoch 3")
