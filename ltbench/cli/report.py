@@ -101,7 +101,7 @@ def report(
 
     there = folders if suite is None else [folder for folder in folders if folder.is_dir()]
     with collecting(there, LONG) as collected, no_search_for_cycles():
-        from ltbench.report import render  # not above: a second process has begun to read
+        from ltbench.report import machine_formats  # not above: a second process has begun to read
         from ltbench.report.citations import bibtex
         from ltbench.report.contents import contents, parse_parts
         from ltbench.report.leaderboard import leaderboards
@@ -145,8 +145,8 @@ def report(
             text = page.render(stored, boards, folders, read=read, asked=bool(methods), output=output)
         elif style == "bibtex":
             text = bibtex(stored)
-        elif style in render.DATA:
-            text = render.DATA[style](boards, view)
+        elif style in machine_formats.DATA:
+            text = machine_formats.DATA[style](boards, view)
         else:
             fold = parts is None and not explain
             fold_notes = style == "md" or not explain

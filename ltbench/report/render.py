@@ -1,14 +1,10 @@
-"""Leaderboards as Markdown, LaTeX, plain or coloured text, CSV and JSON."""
+"""Leaderboards as Markdown, LaTeX, and plain or coloured text."""
 
 import io
-import json
-import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
 
-import pandas as pd
 from rich.box import Box
 from rich.cells import cell_len
 from rich.console import Console
@@ -17,10 +13,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from tabulate import tabulate
 
-from ltbench.files.spreadsheet import csv
 from ltbench.printable import printable_name
-from ltbench.report.leaderboard import Leaderboard
-from ltbench.report.leaderboard_table import TableOptions, rows_in_view
 from ltbench.report.table import Bold, Command, Folded, Lack, Table
 from ltbench.report.terminal import Terminal
 
@@ -292,25 +285,22 @@ def show(console: Console, parts: Iterable[Block], *, bold: str | None = "bold")
             caption = " ".join(filter(None, (part.caption, missing)))
             console.print(Padding(Text(caption, style="dim"), (0, 0, 1, 1)) if caption else "")
     if hidden:
-        console.print(Text(_UNFOLD, style="dim"))
-
-
-_UNFOLD = "More: --explain adds the paired tests, what follows for a choice, and what the columns mean."
+        more = "More: --explain adds the paired tests, what follows for a choice, and what the columns mean."
+        console.print(Text(more, style="dim"))
 
 
 def _rich(table: Table, bold: str | None) -> RichTable:
     labels = [_text_label(table, place) for place in range(len(table.rows))]
     shown = RichTable(box=_RULED, show_edge=False, pad_edge=True)
-    narrowest = None if table.words else min(_LABEL, max(map(len, labels)))
-    shown.add_column(table.header[0], min_width=narrowest, overflow="fold")
+    least = None if table.words else min(_LABEL, max(map(len, labels)))
+    shown.add_column(table.header[0], min_width=least, overflow="fold")
     for name in table.header[1:]:
-        words = name in table.words
-        shown.add_column(name, justify="left" if words else "right", no_wrap=not words)
+        shown.add_column(name, justify="left" if name in table.words else "right", no_wrap=name not in table.words)
     for place, (label, row) in enumerate(zip(labels, table.rows, strict=True)):
         tint = _TIE if bold and place in table.band else None
-        ends = table.rule == place + 1
-        first = Padding(_rich_cell(type(row[0])(label), bold), (0, 0, 0, _INDENT * (place in table.subordinate)))
-        shown.add_row(first, *(_rich_cell(cell, bold) for cell in row[1:]), style=tint, end_section=ends)
+        indent = (0, 0, 0, _INDENT * (place in table.subordinate))
+        cells = [_rich_cell(cell, bold) for cell in (type(row[0])(label), *row[1:])]
+        shown.add_row(Padding(cells[0], indent), *cells[1:], style=tint, end_section=table.rule == place + 1)
     return shown
 
 
@@ -344,65 +334,17 @@ def _without_expendable(table: Table, too_wide: Callable[[Table], bool]) -> tupl
 def _width(table: Table, *, folded: bool = False) -> int:
     """Number of characters of a table's lines, its words folded or not; as rich has it, which takes far longer."""
     widths = [max(map(_cell_width, column)) for column in zip(table.header, *table.rows, strict=True)]
-    indents = [_INDENT * (place in table.subordinate) for place in range(len(table.rows))]
-    labels = [indent + cell_len(_text_label(table, place)) for place, indent in enumerate(indents)]
-    widths[0] = max([cell_len(table.header[0]), *labels])
+    head = cell_len(table.header[0])
+    widths[0] = max([head, *(_label_width(table, place) for place in range(len(table.rows)))])
     if folded:
-        widths[0] = min(widths[0], _FOLDED if table.words else max(_LABEL, cell_len(table.header[0])))
-        widths = [
-            min(width, _FOLDED) if name in table.words else width
-            for name, width in zip(table.header, widths, strict=True)
-        ]
+        limits = {table.header[0]: _FOLDED if table.words else max(_LABEL, head), **dict.fromkeys(table.words, _FOLDED)}
+        widths = [min(width, limits.get(name, width)) for name, width in zip(table.header, widths, strict=True)]
     return sum(widths) + _PADDING * len(widths) - 1
+
+
+def _label_width(table: Table, place: int) -> int:
+    return _INDENT * (place in table.subordinate) + cell_len(_text_label(table, place))
 
 
 def _cell_width(cell: str) -> int:
     return cell_len(cell) + len("* ") * isinstance(cell, Bold)
-
-
-def records(leaderboards: Iterable[Leaderboard], view: TableOptions | None = None) -> list[dict[str, Any]]:
-    """Every column of every row, for machines; what is not known is None.
-
-    ``first`` is whether a row leads its table, ``bold`` names the metrics in which it is significantly better than
-    every other row, ``table_seeds`` are the seeds on which the table compares. A setting that a view opens has a row of
-    its own, which is not ``compared``.
-    """
-    return [
-        {
-            "leaderboard": leaderboard.title,
-            "not_as_the_recipe": leaderboard.trained.warning,
-            "ranked_by": leaderboard.metric,
-            "compared": row.get("of") is None,
-            **dict.fromkeys(map(str, leaderboard.rows)),
-            **{str(name): _json_value(value) for name, value in row.items() if name != "of"},
-            "first": leaderboard.leads and row["setting"] == leaderboard.reference,
-            "bold": ",".join(metric for metric, setting in leaderboard.bold.items() if setting == row["setting"]),
-            "table_seeds": ",".join(map(str, leaderboard.seeds)),
-            "common_seeds": leaderboard.blocks,
-            "critical_difference": leaderboard.critical_difference,
-            "friedman_p": leaderboard.friedman,
-        }
-        for leaderboard in leaderboards
-        for row in rows_in_view(leaderboard, view or TableOptions())
-    ]
-
-
-def _json_value(value: Any) -> Any:
-    """A value that JSON has a word for."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value.item() if hasattr(value, "item") else value
-
-
-def as_json(leaderboards: Iterable[Leaderboard], view: TableOptions | None = None) -> str:
-    """The records as JSON."""
-    return json.dumps(records(leaderboards, view), indent=1, allow_nan=False) + "\n"
-
-
-def as_csv(leaderboards: Iterable[Leaderboard], view: TableOptions | None = None) -> str:
-    """The records as CSV, several run ids in a cell by spaces; see ``ltbench.files.spreadsheet.csv`` for texts."""
-    return csv(pd.DataFrame([{**row, "run_ids": " ".join(row["run_ids"])} for row in records(leaderboards, view)]))
-
-
-DATA: dict[str, Callable[[Iterable[Leaderboard], TableOptions | None], str]] = {"json": as_json, "csv": as_csv}
-"""Formats for machines."""

@@ -60,14 +60,15 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
     Virtual machines give processors of several generations one name: their instruction sets tell many of them apart.
     """
+    cpu = _cpuinfo()
     found: dict[str, Any] = {
         "device": device.type,
         "machine": platform.machine(),
-        "processor": _cpuinfo("model name") or platform.processor(),
+        "processor": cpu.get("model name") or platform.processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
-    flags = (_cpuinfo("flags") or _cpuinfo("Features")).split()
+    flags = (cpu.get("flags") or cpu.get("Features") or "").split()
     if flags:
         found["instruction_sets"] = [name for name in INSTRUCTION_SETS if name in flags]
     if device.type == "cuda":
@@ -96,10 +97,11 @@ def _git(root: Path, *words: str) -> str | None:
     return done.stdout.strip()
 
 
-def _cpuinfo(field: str) -> str:
-    """A field of the first processor in Linux's list; empty where there is none."""
+def _cpuinfo() -> dict[str, str]:
+    """The fields of the first processor in Linux's list; empty where there is none."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        first = Path("/proc/cpuinfo").read_text().strip().partition("\n\n")[0]
     except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == field), "")
+        return {}
+    fields = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in fields}

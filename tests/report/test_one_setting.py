@@ -9,7 +9,8 @@ from ltbench.report.answer import best_of_many, default_ahead, tuned_apart
 from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import leaderboards
 from ltbench.report.leaderboard_table import TableOptions, leaderboard_table
-from ltbench.report.render import as_json, latex, markdown, text
+from ltbench.report.machine_formats import as_json
+from ltbench.report.render import latex, markdown, text
 
 RECIPE = recipe_of("standard", "digits-lt").model_dump()
 

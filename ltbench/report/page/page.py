@@ -24,13 +24,13 @@ from ltbench.report.collection import Collection
 from ltbench.report.leaderboard import Leaderboard, largest
 from ltbench.report.leaderboard_table import TableOptions, about_hardware, about_scatter, about_seeds
 from ltbench.report.left_out import counted, left_out
+from ltbench.report.machine_formats import as_csv
 from ltbench.report.page.columns import NEED_A_COMPARISON, Column, Values, columns
 from ltbench.report.page.entries import Entry, entries, link, shared_settings
 from ltbench.report.page.label_shift import ShiftedLeaderboard, shifted_leaderboards
 from ltbench.report.page.plot import Plot, cost_plot
 from ltbench.report.page.scale import scale_of
 from ltbench.report.page.views import ranked
-from ltbench.report.render import as_csv
 from ltbench.report.reported import CAPTION, HEADER, reported
 from ltbench.report.split_reasons import split_reasons
 from ltbench.results.records import DataRecord
