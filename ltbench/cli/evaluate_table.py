@@ -17,7 +17,7 @@ from ltbench.data.long_tail import ShotRule
 from ltbench.evaluation.reevaluate import EvaluationSettings, Reevaluation
 from ltbench.files.spreadsheet import csv
 from ltbench.metrics.calibration_noise import estimate, mce_floor
-from ltbench.report.render import escaped_markdown, markdown_paragraph
+from ltbench.report.markdown import escaped_markdown, markdown_paragraph
 from ltbench.results.records import Metrics
 from ltbench.results.schema import Result
 

@@ -16,7 +16,7 @@ from ltbench.files.paths import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
     from ltbench.report.collection import Collection
-    from ltbench.report.render import Block
+    from ltbench.report.table import Block
 
 
 def report(
@@ -195,18 +195,21 @@ def _refuse_unused(given: list[str], what: str) -> None:
 
 def _rendered(parts: "list[Block]", style: str, title: str | None, *, terminal: bool) -> str:
     """Tables and paragraphs as text, Markdown, LaTeX or SVG."""
-    from ltbench.report import render, svg
+    from ltbench.report.latex import latex
+    from ltbench.report.markdown import markdown
+    from ltbench.report.plain_text import text
+    from ltbench.report.svg import svg
 
     if style == "latex":
-        return render.latex(parts)
+        return latex(parts)
     if style == "svg":
-        return svg.svg(parts, title or "ltbench report")
+        return svg(parts, title or "ltbench report")
     if style == "md":
         made_by = f"# {title}\n\nMade by `{shlex.join(['ltbench', *sys.argv[1:]])}`.\n\n"
-        return (made_by if title else "") + render.markdown(parts)
+        return (made_by if title else "") + markdown(parts)
     known = terminal or os.environ.get("COLUMNS", "").isdigit()
     width = shutil.get_terminal_size().columns if known else None
-    return render.text(parts, width, coloured=terminal and "NO_COLOR" not in os.environ)
+    return text(parts, width, coloured=terminal and "NO_COLOR" not in os.environ)
 
 
 def _print_difference(names: tuple[str, str], folders: list[Path], style: str, output: Path | None) -> None:

@@ -15,10 +15,9 @@ from ltbench.report.label_shift import shift_tables
 from ltbench.report.leaderboard import Leaderboard
 from ltbench.report.leaderboard_table import DIFFERENCES_NOTE, NOTE, TableOptions, differences_table, leaderboard_table
 from ltbench.report.left_out import LeftOut, counted
-from ltbench.report.render import Block
 from ltbench.report.reported import CAPTION, HEADER, cells, notes, reported
 from ltbench.report.split_reasons import split_reasons
-from ltbench.report.table import Command, Folded, Lack, Table
+from ltbench.report.table import Block, Command, Folded, Lack, Notes, Table
 
 
 def _reported(leaderboard: Leaderboard, stored: Collection) -> list[Table | str]:
@@ -42,7 +41,7 @@ def _reported(leaderboard: Leaderboard, stored: Collection) -> list[Table | str]
         subordinate=frozenset(subordinate),
         words=["Metric"],
     )
-    return [table, "\n".join(notes(found))]
+    return [table, Notes("\n".join(notes(found)))]
 
 
 def _advice(leaderboard: Leaderboard, stored: Collection) -> list[str]:

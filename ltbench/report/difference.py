@@ -14,7 +14,7 @@ from tabulate import tabulate
 from ltbench.config.format_settings import flatten
 from ltbench.config.recipes import PAPER
 from ltbench.report.frame import COSTS, METRICS, TABLE_KEYS, batch_norm_images, declared_backbone
-from ltbench.report.render import escaped_markdown
+from ltbench.report.markdown import escaped_markdown
 from ltbench.results.schema import Result
 
 _WHY = {

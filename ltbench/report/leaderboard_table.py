@@ -193,6 +193,7 @@ def leaderboard_table(
         rows,
         " ".join(filter(None, (about_seeds(leaderboard), about_scatter(leaderboard), about_hardware(leaderboard)))),
         expendable=() if view.columns else _EXPENDABLE,
+        legend=_LEGEND,
         above=above,
         band=frozenset(band) if ties > 1 else frozenset(),
         rule=last_tie if has_rule else None,
@@ -202,6 +203,9 @@ def leaderboard_table(
     )
 
 
+_LEGEND = (
+    "Percent, mean ± standard deviation over n seeds; bold: significantly better than every other row of its column."
+)
 _EXPENDABLE = ("MAdds (M)", "Params (M)", "MCE", "Debiased", "Floor", "Med", "Many", "Train", "n", "Few")
 
 

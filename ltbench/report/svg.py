@@ -4,7 +4,8 @@ import io
 import re
 from collections.abc import Iterable
 
-from ltbench.report.render import Block, needed_width, show
+from ltbench.report.plain_text import needed_width, show
+from ltbench.report.table import Block
 from ltbench.report.terminal import Terminal
 
 

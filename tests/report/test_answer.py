@@ -11,9 +11,9 @@ from ltbench.report.answer import answer, remedies
 from ltbench.report.citations import bibtex, citation_keys
 from ltbench.report.collection import Collection
 from ltbench.report.contents import contents
+from ltbench.report.latex import latex
 from ltbench.report.leaderboard import leaderboards
-from ltbench.report.render import latex
-from ltbench.report.table import Table
+from ltbench.report.table import Notes, Table
 from ltbench.results.records import PaperRecord
 
 RECIPE = recipe_of("standard", "digits-lt").model_dump()
@@ -264,7 +264,8 @@ def test_latex_cites_papers_and_keeps_commands_in_comments(cited):
 def test_latex_compiles_within_two_columns(cited, tmp_path):
     board, stored = cited
     signs = Table("Signs", ["Method", "Acc", "What"], [["a", "≈ 1 ± 2", "b"]], "2 rows with p ≥ .05.", words=["What"])
-    body = latex(contents([board], stored)) + latex([signs])
+    long = Table("Long", ["Published as", "Note"], [[str(row), "1"] for row in range(100)])
+    body = latex(contents([board], stored)) + latex([signs, long, Notes("1. A source, 50 %.")])
     assert "p $\\geq$ .05" in body
     assert all(line.isascii() for line in body.splitlines() if not line.startswith("%"))
     (tmp_path / "table.tex").write_text(

@@ -20,7 +20,7 @@ def test_reports_do_not_import_what_takes_longest():
         declared.hyperparameter_defaults("sade", "digits-lt", 20.0)
         declared.data_set("cifar10-lt")
         tell("declared", "scipy.stats")
-        import ltbench.report.render, ltbench.report.contents
+        import ltbench.report.plain_text, ltbench.report.contents
         tell("tables", "scipy.stats")
         import ltbench.report.svg, ltbench.report.find
         tell("svg, find")

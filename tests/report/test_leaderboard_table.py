@@ -13,11 +13,13 @@ from ltbench.report.advice import advise
 from ltbench.report.answer import answer
 from ltbench.report.collection import Collection, collect
 from ltbench.report.contents import contents, parse_parts
+from ltbench.report.latex import latex
 from ltbench.report.leaderboard import leaderboards
 from ltbench.report.leaderboard_table import TableOptions, differences_table, leaderboard_table
 from ltbench.report.machine_formats import as_csv, as_json
+from ltbench.report.markdown import markdown
 from ltbench.report.page import page
-from ltbench.report.render import latex, markdown, text
+from ltbench.report.plain_text import text
 from ltbench.report.table import Bold, Table
 from ltbench.results.store import Store
 

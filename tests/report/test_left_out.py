@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from ltbench.errors import LtbenchWarning
 from ltbench.report.collection import collect, of_runs
 from ltbench.report.contents import contents, parse_parts
+from ltbench.report.latex import latex
 from ltbench.report.leaderboard import leaderboards
 from ltbench.report.left_out import counted, left_out
 from ltbench.report.machine_formats import as_csv, as_json
-from ltbench.report.render import latex, markdown, text
+from ltbench.report.markdown import markdown
+from ltbench.report.plain_text import text
 from ltbench.results.store import Store
 
 ODD = [None, True, -1, 0, 10**30, 1e308, 0.5, "", "x", "!!!!", [], [[1]], [None], {}, {"a": {}}, {"trials": "many"}]

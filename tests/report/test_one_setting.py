@@ -7,10 +7,12 @@ import pytest
 from ltbench.registry.declared import hyperparameter_defaults, recipe_of
 from ltbench.report.answer import best_of_many, default_ahead, tuned_apart
 from ltbench.report.collection import Collection
+from ltbench.report.latex import latex
 from ltbench.report.leaderboard import leaderboards
 from ltbench.report.leaderboard_table import TableOptions, leaderboard_table
 from ltbench.report.machine_formats import as_json
-from ltbench.report.render import latex, markdown, text
+from ltbench.report.markdown import markdown
+from ltbench.report.plain_text import text
 
 RECIPE = recipe_of("standard", "digits-lt").model_dump()
 

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.measure import Measurement
 
-from ltbench.report import render
-from ltbench.report.render import latex, markdown, needed_width, text
-from ltbench.report.table import Bold, Table
+from ltbench.report import plain_text
+from ltbench.report.latex import latex
+from ltbench.report.markdown import markdown
+from ltbench.report.plain_text import needed_width, text
+from ltbench.report.table import Bold, Notes, Table
 from ltbench.results.store import Store
 
 WIDE = Table(
@@ -46,7 +48,7 @@ def test_the_needed_width_is_that_of_the_widest_line(figures, label, further):
     table = Table("A table", ["Method", "n", "Acc", "Med"], rows, further=further and further * len(rows))
     console = Console(file=io.StringIO(), width=10_000)
     assert needed_width([table]) == max(
-        80, Measurement.get(console, console.options, render._rich(table, None)).maximum
+        80, Measurement.get(console, console.options, plain_text._rich(table, None)).maximum
     )
 
 
@@ -188,6 +190,33 @@ def test_latex_says_which_columns_it_leaves_out(reported):
     header = next(one for one in shown.splitlines() if one.startswith(" Method & "))
     for name in line.removeprefix("% Left out to fit the page: ").partition(";")[0].split(", "):
         assert f"& {name} " not in header
+
+
+def test_a_long_table_in_latex_is_parted_into_floats_of_one_number():
+    rows = [[f"method {row}", str(row)] for row in range(100)]
+    heads = {0, 20, 44, 99}
+    table = Table("Long", ["Method", "Acc"], rows, subordinate=frozenset(range(100)) - heads, rule=70)
+    floats = latex([table]).split(r"\begin{table*}")[1:]
+    shown = [re.findall(r"method (\d+) &", one) for one in floats]
+    # The last place of a page would hold the head of row 45, and the second page goes on with what belongs to it.
+    assert [list(map(int, page)) for page in shown] == [
+        list(range(44)),
+        list(range(44, 89)),
+        [44, *range(89, 100)],
+    ]
+    assert [one.count(r"\midrule") for one in floats] == [1, 2, 1]
+    assert floats[1].index("method 69") < floats[1].rindex(r"\midrule") < floats[1].index("method 70")
+    assert [r"\addtocounter{table}{-1}" in one for one in floats] == [False, True, True]
+    assert [r"\caption{Long (continued).}" in one for one in floats] == [False, True, True]
+    assert "".join(floats).count(r"\label") == 1
+
+
+def test_numbered_notes_are_printed_in_latex_below_the_table_that_refers_to_them():
+    tables = [Table("One", ["Method", "Note"], [["a", "1"]]), Table("Two", ["Method", "Note"], [["b", "1"]])]
+    shown = latex([tables[0], Notes("1. Source_a.\n2. 50 %."), tables[1], Notes("1. Other.")])
+    printed = [line for line in shown.splitlines() if not line.startswith("%")]
+    for line in (r"Notes to Table~\ref{tab:one}.", r"1. Source\_a.", r"2. 50 \%.", r"Notes to Table~\ref{tab:two}."):
+        assert line in printed
 
 
 def test_names_in_paragraphs_of_markdown_are_text():

@@ -11,8 +11,8 @@ from ltbench.method.paper import paper_of
 from ltbench.report.collection import Collection
 from ltbench.report.contents import contents
 from ltbench.report.leaderboard import leaderboards
+from ltbench.report.plain_text import text
 from ltbench.report.published import reported_numbers
-from ltbench.report.render import text
 from ltbench.report.reported import HEADER, cells, notes, reported, same_data
 from ltbench.results.records import ShiftTable
 from ltbench.runs.resolve import resolve
