@@ -1,4 +1,4 @@
-"""BBN: two branches, for images as they come and for rare classes first, whose say shifts in training."""
+"""BBN: two branches, with uniform and with reversed sampling, whose weights in the loss shift in training."""
 
 from dataclasses import replace
 
@@ -9,18 +9,19 @@ from ltbench.method.losses import cross_entropy
 
 
 class BBN(Method):
-    """One branch learns from images as they come, the other from rare classes; one loss, from the head to the tail.
+    """One branch learns from uniform sampling, the other from rare classes; one loss shifts from head to tail.
 
     Zhou et al. (CVPR 2020), "bilateral-branch network", equations 1 to 5. With a = 1 - (share of training done)^2 the
-    logits are 2 (a z + (1 - a) z'), where z are those of the first branch for an image drawn as all are, with label y,
-    and z' those of the second for an image with label y' of a class drawn by 1 / n_c. The loss is
-    a CE(., y) + (1 - a) CE(., y'). Prediction is z + z' of one image; as experts the two have twice their logits, of
-    which that is the mean.
+    logits are 2 (a z + (1 - a) z'), where z are those of the first branch for an image of uniform sampling, with label
+    y, and z' those of the second for an image of reversed sampling (its class drawn by 1 / n_c), with label y'. The
+    loss is a CE(., y) + (1 - a) CE(., y'). Prediction is z + z' of one image; as experts the two have twice their
+    logits, of which that is the mean.
 
     The branches share the early stages of the network and own the others, as experts do here, and pass their images one
     after the other. The authors' classifier is one linear layer on the features of both, so whatever the recipe says
-    the heads are linear: two cosine heads of one scale do not fade out, and on digits-lt their sum is wrong about whole
-    classes (74 % macro accuracy for a seed, 93 % with linear heads).
+    the heads are linear: a cosine head has logits of the same size whatever its features, so that the sum never leaves
+    out the branch that is wrong: on digits-lt it errs about whole classes (74 % macro accuracy for a seed, 93 % with
+    linear heads).
 
     Departures: the authors' branches share all but the last block; there is a bias of each branch; the share of
     training grows from step to step and not from epoch to epoch. Mixing is of the first branch's images.

@@ -55,7 +55,7 @@ def balanced_contrast(
 
 
 class BCL(Method):
-    """A logit-adjusted classifier, and beside it a supervised contrast in which every class has the same say.
+    """A logit-adjusted classifier, and beside it a supervised contrast in which every class has the same weight.
 
     Zhu et al. (CVPR 2022). The contrast divides each class's share of the normaliser by the number of its images in
     the batch and adds a prototype of each class, made from the classifier's weights. Its two views and the

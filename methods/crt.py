@@ -6,7 +6,7 @@ from ltbench.models.heads import reinitialise
 
 
 class ClassifierRetraining(SecondStage):
-    """Freeze the backbone of the CE run and train a new classifier on classes drawn alike.
+    """Freeze the backbone of the CE run and train a new classifier with class-balanced sampling.
 
     Kang et al. (ICLR 2020), "cRT": the long tail spoils the classifier more than the features. As in the published
     code the frozen batch norms go on updating their running statistics, now of balanced batches, the second stage

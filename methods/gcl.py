@@ -13,7 +13,7 @@ SCALE = 30.0
 SECOND_MARGIN, SECOND_SCALE, SECOND_FOCUS = 0.1, 20.0, 1.0
 """Margin, scale and exponent of 1 - p_y in the loss of the second stage; 0, 30 and 0 in the first."""
 SECOND_RATE = 0.002
-"""Initial learning rate of the second stage, whatever the recipe's."""
+"""Initial learning rate of the second stage, whatever the recipe's; for SGD, as published."""
 
 
 def cloud_sizes(counts: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class GLMC(Method):
     the same features one has the cross entropy, weighted by a = 1 - (share of training done)^2, and the other the cross
     entropy with classes weighted by n^-label_exponent, by 1 - a: the loss turns from the images to the classes as
     training goes on. The second predicts. Beside them, what a small head predicts from the projection of one view is
-    drawn to the projection of the other, which is taken as given (SimSiam's loss, a negative cosine, both ways).
+    drawn to the projection of the other (SimSiam's loss: a negative cosine with stop-gradient, both ways).
 
     As in the published code, what is mixed in is drawn by n^-sampling_exponent of its class, the box's share of the
     label is 1 - lambda even where the border cuts it off, and both mixes have one lambda. The defaults are those for

@@ -21,11 +21,12 @@ from ltbench.method.losses import cross_entropy
 class H2T(SecondStage):
     """Freeze the backbone and train the classifier on balanced classes, some of their features those of other images.
 
-    Li et al. (AAAI 2024), "head to tail": of each image of a class drawn alike, a share of the channels is replaced by
-    those of an image drawn as they come, mostly of a head class; the label stays. So tail classes take in what head
-    classes vary in, and the decision boundary moves. Channels are the same for a whole batch and drawn anew for every
-    step. The first stage has mixup. In the second the classifier goes on from that of the first at a fifth of the
-    recipe's rate, and the frozen batch norms go on updating their running statistics, each half by its own images.
+    Li et al. (AAAI 2024), "head to tail": images are drawn by class-balanced sampling, and a share of the channels of
+    each is replaced by those of an image drawn uniformly from all, mostly of a head class; the label stays. So tail
+    classes take in what head classes vary in, and the decision boundary moves. Channels are the same for a whole batch
+    and drawn anew for every step. The first stage has mixup. In the second the classifier goes on from that of the
+    first at a fifth of the recipe's rate, and the frozen batch norms go on updating their running statistics, each half
+    by its own images.
 
     Channels are fused after pooling, which is the same as before it, where the published code does so. Its figures come
     from a classifier on one pooled feature; the paper's experiments on RIDE's experts are not here.

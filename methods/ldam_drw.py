@@ -21,7 +21,7 @@ class LDAMDRW(LDAM):
             search=Range(0.5, 0.9),
             ge=0,
             le=1,
-            description="fraction of the epochs before the classes are re-weighted",
+            description="start of the re-weighting (DRW), as a fraction of the epochs",
         )
         beta: float = hyperparameter(
             0.9999,

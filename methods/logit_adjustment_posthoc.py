@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ltbench.method import MethodConfig, Range, SecondStage, best_tau, hyperparameter, need_validation
+from ltbench.method import Range, SecondStage, SelectedTau, best_tau, hyperparameter, need_validation
 from ltbench.method.losses import cross_entropy
 
 
@@ -13,7 +13,7 @@ class LogitAdjustmentPosthoc(SecondStage):
     Menon et al. (ICLR 2021), equation 9. Probabilities are the softmax of the adjusted logits.
     """
 
-    class Config(MethodConfig):
+    class Config(SelectedTau):
         tau: float = hyperparameter(
             1.0, search=Range(0.5, 2.0), description="strength of the adjustment; 0 is cross entropy"
         )

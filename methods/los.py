@@ -11,7 +11,7 @@ class LabelOverSmooth(SecondStage):
 
     Sun et al. (ICLR 2025), "label over-smooth": the true class gets little more than 1 / C of the label, so that all
     logits become small, and with them the differences between the classes' logit magnitudes. No class count is
-    used: images are drawn as they come. As in the published code the classifier goes on from that of the first stage,
+    used: images are sampled uniformly. As in the published code the classifier goes on from that of the first stage,
     without weight decay, at the rate 0.0005 whatever the recipe's, while the frozen batch norms go on updating their
     running statistics. Logits that may shrink need a linear head, so whatever the recipe says the head is linear, and
     it starts from a CE run with a linear head.

@@ -8,7 +8,7 @@ from ltbench.method.losses import cross_entropy
 
 
 class LearnableWeightScaling(SecondStage):
-    """Freeze the whole CE run and learn one scale a class for its logits, on classes drawn alike.
+    """Freeze the whole CE run and learn one scale a class for its logits, with class-balanced sampling.
 
     Kang et al. (ICLR 2020), "LWS": a scale f_c makes the classifier f_c w_c, so that the norms of the weights, which
     grow with the class counts, are put right while their directions stay. As in the published code the bias is

@@ -16,8 +16,8 @@ class MDCS(Method):
     """Experts with logit-adjusted losses of different strength; on strong views each imitates itself on weak ones.
 
     Zhao et al. (ICCV 2023). Expert m is trained with CE(z_m + tau_m log n) on both views of an image, and where it
-    is right about the weak view, its adjusted prediction for the strong view is drawn to that for the weak one,
-    which is taken as given. Losses are summed over experts, and averaged over the two views. All formulas and
+    is right about the weak view, its adjusted prediction for the strong view is drawn to that for the weak one
+    (stop-gradient). Losses are summed over experts, and averaged over the two views. All formulas and
     constants were read in the published code; the paper's text was not at hand.
 
     Why MDCS and not SHIKE, of 2023's expert methods: its form is BalPoE's, logit-adjusted experts on a shared trunk,

@@ -14,10 +14,11 @@ DISTILL_TEMPERATURE = 1.5
 class RIDE(Method):
     """Experts on a shared trunk with the LDAM loss, pushed away from their mean; re-weighted in the last fifth.
 
-    Wang et al. (ICLR 2021). Expert m adds diversity * T^2 KL(mean || expert m) to its own LDAM loss, the mean taken
-    as given; a negative factor pushes experts apart. From four fifths of training on, the LDAM loss is weighted by
-    effective numbers, and the logits of rare classes have a lower temperature. Losses are summed over experts. The
-    margins need the cosine head. Optionally the mean of the experts learns from a trained run with six experts.
+    Wang et al. (ICLR 2021). Expert m adds diversity * T^2 KL(mean || expert m) to its own LDAM loss, no gradient
+    through the mean; a negative factor pushes experts apart. From four fifths of training on, the LDAM loss is weighted
+    by effective numbers, and in the diversity term the logits of rare classes have a lower temperature. Losses are
+    summed over experts. The margins need the cosine head. Optionally the mean of the experts learns from a trained run
+    with six experts.
 
     Departures: without the router of the second stage, which saves work and not errors; the prediction is the mean
     of all experts. ``diversity=0`` only leaves the term out; the published code then also trains the mean of the
@@ -147,7 +148,8 @@ def divergences(target: Tensor, logits: Tensor, temperatures: Tensor | float) ->
     Returns:
         (M, B) or (B,) in nats.
     """
-    temperatures = torch.as_tensor(temperatures, dtype=logits.dtype, device=logits.device)
+    if not isinstance(temperatures, Tensor):
+        temperatures = logits.new_full((), temperatures)  # filled, not copied: a CUDA graph records no copy
     log_p = (target / temperatures).log_softmax(-1)
     log_q = (logits / temperatures).log_softmax(-1)
     return temperatures.mean().square() * (log_p.exp() * (log_p - log_q)).sum(-1)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ltbench.method import MethodConfig, Range, SecondStage, best_tau, hyperparameter, need_validation
+from ltbench.method import Range, SecondStage, SelectedTau, best_tau, hyperparameter, need_validation
 from ltbench.method.losses import cross_entropy
 
 
@@ -22,7 +22,7 @@ class TauNormalisation(SecondStage):
     accuracies for all tau from 0 to 2, and its authors chose on ImageNet-LT's validation set (iNaturalist has none).
     """
 
-    class Config(MethodConfig):
+    class Config(SelectedTau):
         tau: float = hyperparameter(
             1.0,
             search=Range(0.0, 2.0),
@@ -78,4 +78,6 @@ class TauNormalisation(SecondStage):
     def _logits(self, features: Tensor, tau: Tensor | float) -> Tensor:
         weight = self.network.heads[0].weight
         assert isinstance(weight, Tensor)
-        return F.linear(features, weight / weight.norm(dim=1, keepdim=True) ** tau)
+        with torch.autocast(features.device.type, enabled=False):  # in bfloat16 many logits would tie
+            features = features.to(torch.promote_types(features.dtype, weight.dtype))
+            return F.linear(features, weight / weight.norm(dim=1, keepdim=True) ** tau)

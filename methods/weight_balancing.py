@@ -14,14 +14,15 @@ class WeightBalancing(Method):
     balance them: weight decay (equation 3), and MaxNorm (equations 4 and 5), which after every step shortens each
     class's weights to a radius: the shortest norm that the first stage has left, plus ``threshold`` of the way to the
     longest one. The second stage freezes the backbone, whose batch norms go on updating their running statistics, goes
-    on from the classifier of the first, and takes images as they come. Norms need a linear head, so the head is linear
+    on from the classifier of the first, and samples images uniformly. Norms need a linear head, so the head is linear
     whatever the recipe says.
 
     The authors tune the weight decay of the first stage for every data set: here it is the recipe's, which is theirs
     with ``--recipe paper``, unless it is set or searched. The loss of the second stage is that of their code: binary
     cross entropy of the softmax's probabilities, averaged over images and classes, each image weighted by the effective
     number of its class (Cui et al., CVPR 2019). With it and the rate 0.01, which the second stage has whatever the
-    recipe's, they tuned the decay of 0.1; at ten times the rate, decay takes the rarest classes of digits-lt away.
+    recipe's, they tuned the decay of 0.1; both are for SGD, and want to be searched under another optimiser. At ten
+    times the rate, decay takes the rarest classes of digits-lt away.
 
     Departures: their code shortens weights after every epoch, where the paper does so after every step; it trains a
     ResNet-34 of 64 to 512 channels on CIFAR where the paper says ResNet-32; and it keeps the best epoch on the test

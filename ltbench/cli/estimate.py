@@ -51,7 +51,7 @@ def estimate(
     dataset: Annotated[
         str | None,
         typer.Option(
-            help="Data set; a large one need not be downloaded  [default: digits-lt]",
+            help="Data set; imagenet-lt, inaturalist2018 and places-lt need not be downloaded  [default: digits-lt]",
             rich_help_panel=DATA,
             autocompletion=completion.datasets,
         ),

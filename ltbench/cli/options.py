@@ -41,7 +41,12 @@ Settings = Annotated[
     typer.Option("--set", help="Hyper-parameter, e.g. --set taus=0,1,2 --set mixup=0.4", rich_help_panel=METHODS),
 ]
 Ratio = Annotated[
-    float | None, typer.Option(help="Imbalance ratio: largest over smallest class count", rich_help_panel=DATA)
+    float | None,
+    typer.Option(
+        help="Imbalance ratio: largest over smallest class count  [default: 100 for CIFAR, 20 for digits-lt, else the "
+        "images as they are]",
+        rich_help_panel=DATA,
+    ),
 ]
 Imbalance = Annotated[
     Literal["exp", "step"] | None,
@@ -123,7 +128,7 @@ ImageSize = Annotated[int | None, typer.Option(help="Side of the images in pixel
 Backbone = Annotated[
     str | None,
     typer.Option(
-        help="Any timm model, or cifar_resnet20 to cifar_resnet56",
+        help="Any timm model, or cifar_resnet8, 20, 32, 44, 56, cifar_resnet32_wide",
         rich_help_panel=METHODS,
         autocompletion=completion.backbones,
     ),

@@ -356,7 +356,7 @@ def run_all(
         echo(f"next: {shlex.join(['ltbench', *words, *folder])}")
         if any(result.config.dataset == "folder-lt" for result in done):
             run_id = done[0].run_id if len(done) == 1 else "RUN"
-            command = shlex.join(["ltbench", "export", run_id, *folder])
+            command = shlex.join(["ltbench", "export", run_id, "--format", "safetensors", *folder])
             echo(f"the trained weights lie in the cache only; to keep those of a run: {command}")
     return len(done) == len(results)
 

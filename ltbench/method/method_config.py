@@ -38,6 +38,21 @@ class Mixing(Frozen):
         None, ge=0, le=1, description="fraction of the batches into which boxes of tail images are pasted, as CMO does"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _remix_mixes(cls, values: Any) -> Any:
+        """Turn Remix off where mixing is switched off, and refuse it where nothing was ever to be mixed."""
+        if not isinstance(values, Mapping):
+            return values
+        remix, mixup, cutmix = (
+            values.get(name, cls.model_fields[name].default) for name in ("remix", "mixup", "cutmix")
+        )
+        if remix is None or mixup or cutmix:
+            return values
+        if not {"mixup", "cutmix"} & values.keys():
+            raise ValueError("remix has no effect without mixup or CutMix, e.g. mixup=1")
+        return {**values, "remix": None}
+
     @property
     def keeps_prior(self) -> bool:
         """Whether labels keep their frequencies; Remix and CMO make rare classes more frequent."""

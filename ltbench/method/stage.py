@@ -41,6 +41,8 @@ class Stage:
     """Whether the parameters that trained in the stage before keep their momentum or all start afresh."""
     after_head: bool = False
     """Whether the head has trained alone before, as the recipe asks for; what begins it has done so then."""
+    is_head_first: bool = False
+    """Whether this is the recipe's training of the head alone, in which a method's time has not begun."""
     views: tuple[str, ...] | None = None
     """The views of a batch in this stage; None: the method's."""
     source: Literal["train", "unlabelled-test"] = "train"
@@ -73,7 +75,7 @@ class Progress:
     step: int
     """Step of the epoch, from 0."""
     stage_fraction: Tensor
-    """Scalar: fraction of the stage that is done."""
+    """Scalar: fraction of the stage that is done; 0 while the head trains alone before the method's first stage."""
     run_fraction: float = 0.0
     """Fraction of the whole training that is done, all stages together; for ``prepare``, not for ``forward``."""
     gather: Callable[[Tensor], Tensor] = lambda tensor: tensor

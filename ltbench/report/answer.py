@@ -8,7 +8,7 @@ import pandas as pd
 
 from ltbench.registry.declared import display_name
 from ltbench.report.collection import Collection
-from ltbench.report.commands import run_commands, seeds_text
+from ltbench.report.commands import predict_command, run_commands, seeds_text
 from ltbench.report.compare import FEWEST
 from ltbench.report.how_trained import FAR_TOO_SHORT
 from ltbench.report.leaderboard import LACKS_SEEDS, Leaderboard, Row
@@ -17,6 +17,7 @@ from ltbench.results.schema import Result
 
 _NEAR_CHANCE = 0.1
 """An accuracy is called chance level up to this fraction of the way from guessing to none wrong."""
+_OWN_IMAGES = "folder-lt"
 _SEEDS = 5
 """Seeds that a command asks for where a table has too few."""
 
@@ -222,6 +223,20 @@ def _shares_too_few(row: Row, leaderboard: Leaderboard) -> bool:
 
 def _is_untested(row: Row, leaderboard: Leaderboard) -> bool:
     return bool(row["setting"] != leaderboard.reference and row["behind_n"] < FEWEST)
+
+
+def labels_images(leaderboard: Leaderboard, stored: Collection) -> str:
+    """The command by which the first row labels new images, where the data are a user's own; empty elsewhere.
+
+    It takes the run of the lowest seed: the test images do not choose it.
+    """
+    best = next((row for row in leaderboard.records if row["setting"] == leaderboard.reference), None)
+    if best is None or not leaderboard.leads or leaderboard.key["dataset"] != _OWN_IMAGES:
+        return ""
+    if from_elsewhere(best, stored):
+        return ""
+    run_id = min(best["run_ids"], key=lambda one: stored.results[one].config.seed)
+    return predict_command(stored.results[run_id], stored.paths[run_id])
 
 
 def best_of_many(leaderboard: Leaderboard) -> str:

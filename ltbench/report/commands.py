@@ -1,4 +1,4 @@
-"""Whole commands that mend what a table lacks: they train the same settings on the same data, and nothing else."""
+"""Whole commands that a table names: to train what it lacks, on the same data, and to use one of its runs."""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,6 +41,13 @@ def run_commands(run_ids: Iterable[str], stored: Collection, *, seeds: str, epoc
 
 _METHODS = "METHODS"
 """Stands for the methods of a command."""
+
+
+def predict_command(result: Result, path: Path) -> str:
+    """The command that labels new images with a run."""
+    folder = folder_of(Path(path), result.config)
+    results = [] if folder == DEFAULT_RESULTS else ["--results", str(folder)]
+    return shlex.join(["ltbench", "predict", result.run_id, "NEW_IMAGES", *results])
 
 
 def _words(result: Result, path: Path, seeds: str, epochs: int | None) -> tuple[str, ...]:

@@ -41,8 +41,8 @@ class StageSetup:
             for prefix, module in self.method.named_modules():
                 if isinstance(module, nn.modules.batchnorm._NormBase) and module not in self.frozen_modules:
                     names = {f"{prefix}.{name}" for name, _ in module.named_parameters(recurse=False)}
-                    if not names or names & self.trainable:  # without parameters, its place tells whether it trains
-                        module.train(any(name.startswith(stage.trains) for name in names or {f"{prefix}."}))
+                    # Without parameters, its place tells whether it trains; so does that of a copy which never learns.
+                    module.train(any(name.startswith(stage.trains) for name in names or {f"{prefix}."}))
 
     def optimiser(self, stage: Stage, previous: torch.optim.Optimizer | None = None) -> torch.optim.Optimizer:
         """The optimiser of a stage whose parameters ``freeze`` has set.

@@ -49,10 +49,13 @@ def stages_of(method: Method, recipe: Recipe) -> Sequence[Stage]:
     stages = method.stages(recipe)
     if not recipe.head_epochs or not stages or stages[0].trains != ("",):
         return stages
-    beside = {name.partition(".")[0] for name, _ in method.named_parameters()} - {"network"}
+    learning = (name for name, weight in method.named_parameters() if weight.requires_grad)
+    beside = {name.partition(".")[0] for name in learning} - {"network"}
     trains = ("network.heads", *sorted(beside))
     schedule = StageSchedule(recipe.lr, "constant")
-    head = replace(stages[0], name="head", epochs=recipe.head_epochs, trains=trains, schedule=schedule)
+    head = replace(
+        stages[0], name="head", epochs=recipe.head_epochs, trains=trains, schedule=schedule, is_head_first=True
+    )
     return (head, replace(stages[0], after_head=True), *stages[1:])
 
 

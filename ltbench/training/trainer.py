@@ -258,7 +258,8 @@ class _Trainer:
 
     def _progress(self, stage: Stage, steps: int) -> Progress:
         state = self.state
-        of_stage = torch.tensor((state.epoch + state.step / steps) / self.stages[state.stage].epochs)
+        done = 0.0 if stage.is_head_first else (state.epoch + state.step / steps) / self.stages[state.stage].epochs
+        of_stage = torch.tensor(done)
         gather: dict[str, Any] = {"gather": self.group.gather} if self.group.size > 1 else {}
         return Progress(self.seed, stage, state.epoch, state.step, of_stage, self._fraction_done(steps), **gather)
 

@@ -449,9 +449,10 @@ def test_an_estimate_writes_nothing_into_the_users_folder_and_a_run_says_so(cli,
     assert sorted((tmp_path / "images").rglob("*")) == before
     ran = cli("run", *settings)
     (result,) = Path("runs").rglob("*.json")
-    said = f"the trained weights lie in the cache only; to keep those of a run: ltbench export {result.stem}\n"
-    assert ran.out.endswith(said)
+    keep = f"ltbench export {result.stem} --format safetensors"
+    assert ran.out.endswith(f"the trained weights lie in the cache only; to keep those of a run: {keep}\n")
     assert ran.code == 0
+    assert cli(*keep.split()[1:]).code == 0
     said = "2 of 10 images, a fifth of each class, are the test set; images/ltbench-split.csv names them"
     assert f"ltbench: note: {said}\n" in ran.err
     assert (tmp_path / "images" / "ltbench-split.csv").exists()

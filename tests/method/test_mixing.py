@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from ltbench import rng
 from ltbench.method import Batch, MethodConfig, class_balanced
@@ -147,7 +148,9 @@ def test_remix_by_hand():
 
 def test_nothing_is_mixed_unless_asked_for(batch):
     assert mixed(batch, settings(), torch.ones(3), 0.5, by_stream) is batch
-    assert mixed(batch, settings(remix=3.0), torch.ones(3), 0.5, by_stream) is batch
+    assert settings(mixup=0.0, remix=3.0) == settings(), "it is off, too"
+    with pytest.raises(ValidationError, match="remix has no effect without mixup or CutMix"):
+        settings(remix=3.0)
 
 
 def test_mixup_and_cutmix_share_the_batches(batch):

@@ -8,6 +8,7 @@ from torch import nn
 
 from ltbench import registry
 from ltbench.config import RunConfig
+from ltbench.errors import LtbenchError
 from ltbench.method import ClassPrior
 from ltbench.models.experts import ExpertNetwork
 from ltbench.runs.resolve import resolve
@@ -46,6 +47,23 @@ def test_the_best_tau_on_the_validation_part_that_is_nearest_to_1():
         chosen.select(validation)
         given.select(validation)
     assert (float(chosen.tau), float(given.tau)) == pytest.approx((0.9, 0.3))
+
+
+def test_logits_are_float32_whatever_the_precision_around_them():
+    """In bfloat16 many would tie, and the lowest label would win."""
+    torch.manual_seed(0)
+    method, features = method_with(torch.randn(100, 2).tolist()), torch.randn(500, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = method._logits(features.bfloat16(), 1.0)
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, method._logits(features.bfloat16().float(), 1.0))
+
+
+@pytest.mark.parametrize("method", ["tau_norm", "logit_adjustment_posthoc"])
+def test_a_tau_that_would_be_overwritten_is_refused(method):
+    config = RunConfig(method=method, validation=True, hyperparameters={"select_tau": True, "tau": 0.5})
+    with pytest.raises(LtbenchError, match="tau has no effect where select_tau chooses it"):
+        resolve(config)
 
 
 def test_it_starts_from_a_run_with_a_linear_head():

@@ -7,7 +7,7 @@ from shutil import which
 import pytest
 
 from ltbench.registry.declared import hyperparameter_defaults, recipe_of
-from ltbench.report.answer import answer, remedies
+from ltbench.report.answer import answer, labels_images, remedies
 from ltbench.report.citations import bibtex, citation_keys
 from ltbench.report.collection import Collection
 from ltbench.report.contents import contents
@@ -290,6 +290,20 @@ def test_rows_below_the_tie_that_no_test_tells_apart_are_counted_apart_from_it(m
         "No clear winner: BalPoE leads with 81.0 %, 2 of 4 methods tie at 5 % and 1 more, whose seeds vary widely, is "
         "not significantly worse; it is the cheapest of them."
     )
+
+
+def test_of_own_images_the_first_row_labels_new_ones_by_its_run_of_the_lowest_seed(make_result):
+    results = [
+        make_result(method, seed, top1=top1 + seed, settings={"dataset": dataset})
+        for dataset in ("folder-lt", "digits-lt")
+        for method, top1 in (("balpoe", 80.0), ("ce", 60.0))
+        for seed in (2, 1, 3)
+    ]
+    paths = {one.run_id: f"mine/{one.config.dataset}/{one.config.method}/{one.run_id}.json" for one in results}
+    stored = Collection({one.run_id: one for one in results}, paths)
+    first = make_result("balpoe", 1, settings={"dataset": "folder-lt"}).run_id
+    found = {board.key["dataset"]: labels_images(board, stored) for board in leaderboards(stored)}
+    assert found == {"folder-lt": f"ltbench predict {first} NEW_IMAGES --results mine", "digits-lt": ""}
 
 
 def test_a_row_with_a_seed_less_is_tested_but_has_no_rank(made):

@@ -352,7 +352,13 @@ def test_a_run_that_looks_at_no_images_after_training(options):
 
 @pytest.mark.parametrize(
     ("settings", "prior"),
-    [({}, 0.0), ({"cmo": 0.0}, 0.0), ({"remix": 3}, 0.0), ({"cmo": 0.5}, None), ({"mixup": 0.4, "remix": 3}, None)],
+    [
+        ({}, 0.0),
+        ({"cmo": 0.0}, 0.0),
+        ({"mixup": 0.0, "remix": 3}, 0.0),
+        ({"cmo": 0.5}, None),
+        ({"mixup": 0.4, "remix": 3}, None),
+    ],
 )
 def test_what_is_left_of_the_prior_is_not_known_where_mixing_changes_it(settings, prior, tmp_path):
     config = RunConfig(method="balanced_softmax", epochs=1, hyperparameters=settings)

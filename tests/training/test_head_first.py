@@ -15,6 +15,7 @@ from ltbench.registry import method
 from ltbench.runs.estimate import estimate
 from ltbench.runs.options import RunOptions
 from ltbench.runs.resolve import resolve
+from ltbench.training.optimiser import StageSetup
 from ltbench.training.options import TrainOptions
 from ltbench.training.schedule import stages_of
 from ltbench.training.trainer import fit
@@ -49,6 +50,29 @@ def test_the_backbone_stands_still_until_the_head_is_trained(name):
     heads = {key for key, _ in trained.named_parameters() if not key.startswith(backbone)}
     assert heads <= moved
     assert not [key for key in moved if key.startswith(backbone)], "neither weights nor running statistics"
+
+
+def test_the_time_of_a_method_begins_with_the_whole_network():
+    """BBN and GLMC turn to the tail and MDCS distils as ``stage_fraction`` grows: once, not twice."""
+    subject = Subject(method("ce"))
+    trained, seen = subject.make(), {"head": [], "train": []}
+    trained.after_step = lambda progress: seen[progress.stage.name].append(progress.stage_fraction.item())
+    fit(trained, subject.train, RECIPE, seed=0)
+    assert set(seen["head"]) == {0.0}
+    assert seen["train"] == pytest.approx(torch.arange(len(seen["train"])).div(len(seen["train"])).tolist())
+    assert len(seen["train"]) > 1
+
+
+def test_norms_of_a_copy_that_never_learns_stand_still_with_those_it_copies():
+    subject = Subject(method("paco"))
+    trained = subject.make()
+    setup = StageSetup(trained, RECIPE, torch.device("cpu"), recorded=False)
+    head, whole = stages_of(trained, RECIPE)
+    for stage, trains in ((head, False), (whole, True)):
+        setup.freeze(stage)
+        modes = {name: one.training for name, one in trained.named_modules() if isinstance(one, torch.nn.BatchNorm2d)}
+        assert any("key" in name for name in modes)
+        assert set(modes.values()) == {trains}
 
 
 def test_a_run_tells_its_stages(config, tmp_path):
