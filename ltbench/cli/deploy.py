@@ -1,7 +1,8 @@
 """ltbench predict and export: what finished runs are used for."""
 
-import io
+import shutil
 import sys
+import tempfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,6 +11,7 @@ import typer
 
 from ltbench.cli.options import DataDir, Device, MethodsDir, ResultFolders, StoredRun, add_methods, data_folder
 from ltbench.cli.output import echo, echo_stderr, getting_ready, write_output
+from ltbench.files.output import write_bytes
 from ltbench.files.paths import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
@@ -53,9 +55,14 @@ def predict(
     if output is None and not sys.stdout.isatty():
         damaged = classification.write_csv(sys.stdout, predictor.card.classes, found, top)
     else:
-        text = io.StringIO()
-        damaged = classification.write_csv(text, predictor.card.classes, found, top)
-        write_output(text.getvalue(), output)
+        # On the disk: with the probabilities of many classes, lines may be more than memory holds.
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace", newline="") as text:
+            damaged = classification.write_csv(text, predictor.card.classes, found, top)
+            text.seek(0)
+            if output is None:
+                write_output(text.read(), None)
+            else:
+                write_bytes(output, lambda stream: shutil.copyfileobj(text.buffer, stream))
     for file in damaged:
         echo_stderr(f"left out: {file}: {reasons[file]}")
     echo_stderr(f"{len(files) - len(damaged)} of {len(files)} images classified" + (f": {output}" if output else ""))

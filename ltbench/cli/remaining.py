@@ -59,7 +59,8 @@ def keep_remaining(
     resolved = [resolve(config, find_weights=False).config for config in remaining]
     names = RunNames(resolved)
     with RunProgress(len(remaining), lambda position: names(resolved[position]), "estimate") as progress:
-        times = run_times(remaining, replace(options, listener=progress.listener), stored, measure=not elsewhere)
+        alone = not elsewhere and options.group.size == 1  # the other processes would not take part in the steps
+        times = run_times(remaining, replace(options, listener=progress.listener), stored, measure=alone)
     common = f" ({names.common})" if names.common else ""
     what = "to be tried again" if retry else "left"
     echo_stderr(f"{head}, {len(remaining)} {what}{common}; {_total(times, options)}")
@@ -67,7 +68,8 @@ def keep_remaining(
         for reason in dict.fromkeys(str(time) for time in times if isinstance(time, LtbenchError)):
             echo_stderr(f"time not known: {reason}")
         if None in times:
-            echo_stderr("time not known: no stored run is alike, and steps are not timed for runs on other machines")
+            where = "on other machines" if elsewhere else "in several processes"
+            echo_stderr(f"time not known: no stored run is alike, and steps are not timed for runs {where}")
         for config, time in zip(resolved, times, strict=True):
             echo(f"{names(config)}: {_time(time)}")
     return remaining

@@ -23,7 +23,10 @@ def suite_runs(suite: str) -> list[RunConfig]:
     """
     path = suite_file(suite)
     described, _ = read_runs(path)
-    return distinct(expand(described, {}, where=path))
+    configs = expand(described, {}, where=path)
+    for one in configs:
+        resolve(one, find_weights=False)
+    return distinct(configs)
 
 
 def missing_sentence(suite: str, found: Sequence[SuiteSetting]) -> str:

@@ -18,7 +18,7 @@ from ltbench.config import RunConfig
 from ltbench.data import dataset
 from ltbench.data.datasets import exported
 from ltbench.data.datasets.base import Source
-from ltbench.data.datasets.exported import MANIFEST, TABLE, Manifest, folder_names
+from ltbench.data.datasets.exported import MANIFEST, TABLE, Manifest, folder_names, same_file
 from ltbench.data.datasets.image_folder import files_kept
 from ltbench.data.datasets.table_files import require_pyarrow
 from ltbench.data.images import ImageFiles, Images, image_read_error, named
@@ -160,13 +160,13 @@ def _write_folder(
 ) -> None:
     folders = folder_names(manifest.classes)
     for part, images in parts.items():
-        paths, taken = [], set()
+        paths, taken = [], set()  # as file systems that ignore case and forms of Unicode compare names
         contents = _told(images, part, listener)
         for position, ((name, content), label) in enumerate(zip(contents, images.labels.tolist(), strict=True)):
             path = f"{part}/{folders[label]}/{name}"
-            if path in taken:  # images of one name in other folders of the data set
+            if same_file(path) in taken:  # images of one name in other folders of the data set
                 path = f"{part}/{folders[label]}/{position:07}/{name}"
-            taken.add(path)
+            taken.add(same_file(path))
             paths.append(path)
             (output / path).parent.mkdir(parents=True, exist_ok=True)
             (output / path).write_bytes(content)

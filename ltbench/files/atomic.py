@@ -23,6 +23,9 @@ else:
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
 _OLDER_TEMPORARY = re.compile(r"\..+\.(json|pt|npz|npy|toml)\.[a-z0-9_]{8}")
 """Temporary files of versions that held no locks."""
+RECENT = 600.0
+"""Seconds without a change before a temporary file may count as abandoned although its lock is free: on some file
+systems of clusters a lock is known to one machine only, and another one may be writing."""
 ABANDONED = 24 * 3600.0
 """Seconds without a change after which a temporary file counts as abandoned, where there are no locks."""
 
@@ -51,6 +54,8 @@ def write_bytes(
             stream.flush()
             if lasting:
                 os.fsync(stream.fileno())
+            if not LOCKS:  # Windows moves no open file
+                stream.close()
             if replace:
                 temporary.replace(path)
             elif not _linked(temporary, path):
@@ -100,41 +105,48 @@ def remove_abandoned(folder: Path) -> None:
     """Remove the temporary files, in a folder and below, of processes that were killed while they wrote.
 
     A process holds a lock on its temporary file until the file is in place, and the system releases the locks of a
-    process that dies. A file that is being written therefore stays. Where the file system has no locks, and for files
-    of older versions, which held none, a day without a change must do.
+    process that dies. A file that is being written therefore stays, and so does one that has changed within minutes,
+    since another machine may hold a lock that this one cannot see. Where the file system has no locks, and for files of
+    older versions, which held none, a day without a change must do.
     """
     for parent, _, names in os.walk(folder):
         for name in names:
             path = Path(parent, name)
             with suppress(OSError):  # it has gone, or is another user's
                 if _TEMPORARY.fullmatch(name):
-                    _remove_if_abandoned(path)
-                elif _OLDER_TEMPORARY.fullmatch(name) and _untouched(path):
+                    _remove_if_abandoned(path, unchanged=RECENT)
+                elif _OLDER_TEMPORARY.fullmatch(name) and _untouched(path, ABANDONED):
                     path.unlink()
 
 
 def remove_abandoned_of(path: Path) -> None:
-    """As ``remove_abandoned``, but only what was to become this one file: its folder may be a user's own."""
+    """As ``remove_abandoned``, but at once, and only what was to become this file: its folder may be a user's own."""
     for temporary in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
         with suppress(OSError):
-            _remove_if_abandoned(temporary)
+            _remove_if_abandoned(temporary, unchanged=0.0)
 
 
-def _remove_if_abandoned(path: Path) -> None:
+def _remove_if_abandoned(path: Path, unchanged: float) -> None:
+    """Remove a temporary file that nobody is writing.
+
+    Args:
+        path: the file.
+        unchanged: seconds without a change that it takes beside a free lock.
+    """
     if not stat.S_ISREG(path.lstat().st_mode):
         return
     handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW) if LOCKS else None
     try:
         state = "unknown" if handle is None else _claim(handle)
-        if state == "claimed" or (state == "unknown" and _untouched(path)):
+        if _untouched(path, unchanged if state == "claimed" else ABANDONED) and state != "taken":
             path.unlink()  # with the lock held: see _temporary_file
     finally:
         if handle is not None:
             os.close(handle)
 
 
-def _untouched(path: Path) -> bool:
-    return time.time() - path.lstat().st_mtime > ABANDONED
+def _untouched(path: Path, seconds: float) -> bool:
+    return time.time() - path.lstat().st_mtime >= seconds
 
 
 def _claim(handle: int) -> Literal["claimed", "taken", "unknown"]:

@@ -168,7 +168,7 @@ class _Times:
         length = canonical_json([key, resolved.recipe.epochs])
         if length not in self._measured:
             try:
-                self._measured[length] = estimate(config, options, rounds=1)
+                self._measured[length] = estimate(config, replace(options, shard=False), rounds=1)
             except LtbenchError as error:
                 self._measured[length] = error
         found = self._measured[length]

@@ -67,6 +67,12 @@ def resolve(config: RunConfig, *, find_weights: bool = True) -> ResolvedRun:
     )
     if probing:
         _check_needs_no_pixels(settings)
+    elif config.feature_views is not None:
+        raise LtbenchError(
+            "there are no frozen features where the whole network is trained",
+            where="--feature-views",
+            hint="add --train head, or leave the option out",
+        )
     return ResolvedRun(settings, filled, backbone, image_size, weights)
 
 
@@ -189,7 +195,15 @@ def check_search(config: RunConfig, space: Mapping[str, Range | Choice]) -> Reso
                     where=f"the range of {name}",
                     hint="give a range of whole numbers a step: step = 1" if all(map(_is_whole, its[:2])) else None,
                 ) from None
-    return resolve(config.replace(hyperparameters={**config.hyperparameters, **some}))
+    found = resolve(config.replace(hyperparameters={**config.hyperparameters, **some}))
+    for name, value in found.config.hyperparameters.items():
+        if value is None:
+            raise LtbenchError(
+                f"a search cannot set {name} to null, which the file of its best settings has no word for",
+                where=f"--set {name}=null" if name in config.hyperparameters else "the search space",
+                hint="write 0 where 0 turns it off",
+            )
+    return found
 
 
 def _is_whole(value: Any) -> bool:

@@ -11,7 +11,7 @@ from ltbench.errors import TrainingFailedError
 from ltbench.evaluation.measure import measure
 from ltbench.evaluation.predict import predict
 from ltbench.evaluation.result_parts import shot_groups
-from ltbench.features.loader import FeatureLoader
+from ltbench.features.loader import PLAIN, FeatureLoader
 from ltbench.method import Method
 from ltbench.runs.listeners import RunListeners
 from ltbench.runs.options import RunOptions
@@ -91,12 +91,15 @@ def train(
 
 
 def _compute_features(planned: PlannedRun, method: Method, loaders: Loaders) -> None:
-    """Compute the frozen features that training will ask for, whose time is not part of a run's training."""
+    """Compute the frozen features that a run will ask for, whose time is part neither of training nor of evaluation."""
     recipe = planned.resolved.recipe
     for stage in method.stages(recipe):
         loader = loaders.train if stage.source == "train" else loaders.unlabelled
         if isinstance(loader, FeatureLoader):
             loader.compute([recipe.views[name] for name in stage.views or method.views])
+    for loader in (loaders.validation, loaders.test):
+        if isinstance(loader, FeatureLoader):
+            loader.compute([PLAIN])
 
 
 def _validation_curve(
@@ -117,4 +120,4 @@ def _validation_curve(
             raise TrainingFailedError(f"there is no {pruning.objective} without such classes")
         return float(found)
 
-    return ValidationCurve(value, pruning.ends)
+    return ValidationCurve(pruning.objective, value, pruning.ends)

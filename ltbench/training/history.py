@@ -19,7 +19,7 @@ class EpochRecord:
     images_per_second: float | None = None
     """Speed of this process; an epoch that was resumed in its middle counts from there."""
     validation: float | None = None
-    """The objective of a search on held-out images after the epoch; None where it was not measured."""
+    """The ``validation_metric`` of held-out images after the epoch; None where it was not measured."""
 
 
 @dataclass
@@ -37,6 +37,8 @@ class History:
     divisions: list[BatchSplit] = field(default_factory=list)
     """How batches were divided; more than one where training was resumed with another number of processes."""
 
+    validation_metric: str | None = None
+    """What the validation curve shows; None where nothing was measured, and of a checkpoint of earlier versions."""
     ended_early: bool = False
     """Whether the validation curve has ended training; a checkpoint does not say so, and training may go on from it."""
 
@@ -54,6 +56,8 @@ class History:
         """The history as a checkpoint keeps it: dictionaries, lists, text and numbers."""
         content = {**asdict(self), "divisions": [one.model_dump() for one in self.divisions]}
         del content["ended_early"]
+        if content["validation_metric"] is None:  # which earlier versions do not know
+            del content["validation_metric"]
         for point in content["curve"]:
             if point["validation"] is None:  # which earlier versions do not know
                 del point["validation"]
@@ -72,4 +76,12 @@ class History:
             images=stored["images"],
             steps=stored["steps"],
             divisions=[BatchSplit(**one) for one in stored.get("divisions", ())],
+            validation_metric=stored.get("validation_metric"),
         )
+
+    def measured_by(self, metric: str) -> None:
+        """Say what the validation curve shows from now on; another search's figures of another metric are dropped."""
+        if self.validation_metric != metric:
+            for point in self.curve:
+                point.validation = None
+        self.validation_metric = metric

@@ -109,6 +109,8 @@ class _Trainer:
         """Train through all stages."""
         resumed = self.state.resume(self.options.checkpoint, len(self.stages), self._resume_stage)
         self._record_division()
+        if self.options.validation_curve is not None:
+            self.state.history.measured_by(self.options.validation_curve.metric)
         for index in range(self.state.stage, len(self.stages)):
             if not resumed:
                 self._begin_stage(index)
@@ -118,6 +120,9 @@ class _Trainer:
                 return
         self.state.optimiser = None
         self.state.stage = len(self.stages)
+        if any(self.group.any(self.stop_requested())):  # since the last step
+            self._save()
+            raise KeyboardInterrupt
         broken = not_finite(self.method)  # a last step leaves no later loss to tell
         if any(self.group.any(broken is not None)):
             raise TrainingFailedError(f"after training {broken or 'weights of another process are not finite'}")

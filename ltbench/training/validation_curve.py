@@ -14,6 +14,8 @@ SETTLES = 0.05
 class ValidationCurve:
     """How a method is measured after each epoch from ``settled`` on, and when training ends for it."""
 
+    metric: str
+    """What is measured."""
     measure: Callable[[], float]
     """Measures the method as it is; a parameter that it chooses after training has its initial value."""
     ends: Callable[[Mapping[int, float], int, int], bool]

@@ -174,6 +174,13 @@ def test_the_validation_draw_follows_the_data_seed():
     assert distinct(data.validation) != distinct(other.validation)
 
 
+def test_a_data_seed_that_draws_nothing_is_no_part_of_a_run():
+    for settings, kept in (({}, 0), ({"validation": True}, 3), ({"imbalance_ratio": 4.0}, 3)):
+        config = RunConfig(dataset="in-memory", data_seed=3, **settings)
+        data = load(InMemory([100, 30, 25]), **settings)
+        assert dataset.effective(config, data).data_seed == kept
+
+
 def test_the_fingerprint_names_each_part():
     data = load(InMemory([10, 10]), validation=True)
     assert set(data.fingerprints) == {"train", "validation", "test"}

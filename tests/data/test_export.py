@@ -272,11 +272,23 @@ def test_an_export_is_not_exported(tmp_path):
         (("bee", "ant"), ["0-bee", "1-ant"]),
         (("a/b", "c"), ["0-a_b", "1-c"]),
         (("a/b", "a_b"), ["0-a_b", "1-a_b"]),
+        (("Cat", "cat"), ["0-Cat", "1-cat"]),  # one folder for Windows and macOS
         (tuple(map(str, range(11))), [f"{i:02}-{i}" for i in range(11)]),
     ],
 )
 def test_class_folders_sort_as_the_labels_do(classes, folders):
     assert folder_names(classes) == folders == sorted(folders)
+
+
+def test_names_that_differ_in_case_alone_are_files_of_their_own_everywhere(tmp_path):
+    for i, name in enumerate(("cat/a/IMG_1.png", "cat/b/img_1.PNG", "cat/c/x.png", "dog/1.png", "dog/2.png")):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8, 3), 40 * i, dtype=np.uint8)).save(path, "PNG")
+    export(Folder(), photos(), tmp_path / "photos", tmp_path / "out", "folder")
+    written = [str(path) for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len({name.casefold() for name in written}) == len(written)
+    assert sum(name.lower().endswith(".png") for name in written) == 5
 
 
 @pytest.mark.slow

@@ -307,9 +307,11 @@ def test_the_two_blends_of_glmc_can_be_of_features(config, options):
 
 def test_the_image_size_is_that_of_the_weights(config, weights):
     assert resolve(config.replace(image_size=None)).image_size == 160
-    assert resolve(config.replace(image_size=None, train="all")).image_size == 160
+    assert resolve(config.replace(image_size=None, train="all", feature_views=None)).image_size == 160
     assert resolve(config.replace(image_size=None, dataset="digits-lt")).image_size == 160
-    assert resolve(config.replace(image_size=None, dataset="digits-lt", train="all")).image_size == 8
+    assert (
+        resolve(config.replace(image_size=None, dataset="digits-lt", train="all", feature_views=None)).image_size == 8
+    )
 
 
 def test_small_images_are_enlarged_to_what_the_network_expects(config, options):

@@ -394,6 +394,12 @@ def writes_slowly(path):
     write_bytes(path, write)
 
 
+def age(path, seconds):
+    """Have a file be that old."""
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
 def test_what_killed_processes_have_left_is_removed_and_what_others_are_writing_stays(tmp_path):
     inner = tmp_path / "a" / "b"
     killed = in_another_process(killed_while_writing, inner / "result.json")
@@ -401,15 +407,18 @@ def test_what_killed_processes_have_left_is_removed_and_what_others_are_writing_
     assert killed.exitcode == -signal.SIGKILL
     (left,) = names_in(inner)
     assert left.startswith(".result.json.")
+    remove_abandoned(tmp_path)
+    assert names_in(inner) == [left], "another machine, whose locks are not seen here, may be writing it"
+    age(inner / left, atomic.RECENT)
     writing = in_another_process(writes_slowly, inner / "other.json")
     until(lambda: any(path.stat().st_size for path in inner.glob(".other.json.*")))
     kept = {".hidden", ".x.tmp", ".gitignore", "plain.json", ".lock", ".result.json.tmp"}
     for name in kept:
         (inner / name).write_text("")
-    for name, age in ((".old.json.abcdefg8", 25), (".new.json.abcdefg8", 23), (".notes.abcdefg8", 25)):
+    for name, hours in ((".old.json.abcdefg8", 25), (".new.json.abcdefg8", 23), (".notes.abcdefg8", 25)):
         (inner / name).write_text("")
-        then = time.time() - 3600 * age
-        os.utime(inner / name, (then, then))
+        age(inner / name, 3600 * hours)
+    age(next(inner.glob(".other.json.*")), atomic.RECENT)
     remove_abandoned(tmp_path)
     (temporary,) = inner.glob(".other.json.*")
     kept |= {".new.json.abcdefg8", ".notes.abcdefg8"}
@@ -423,16 +432,37 @@ def test_what_killed_processes_have_left_is_removed_and_what_others_are_writing_
 def test_where_there_are_no_locks_a_day_must_pass(tmp_path, monkeypatch):
     monkeypatch.setattr(atomic, "LOCKS", False)
     write_text(tmp_path / "file", "text")
-    for name, age in ((".a.json.abcdefg8.tmp", 25), (".b.json.abcdefg8.tmp", 23)):
+    for name, hours in ((".a.json.abcdefg8.tmp", 25), (".b.json.abcdefg8.tmp", 23)):
         (tmp_path / name).write_text("")
-        then = time.time() - 3600 * age
-        os.utime(tmp_path / name, (then, then))
+        age(tmp_path / name, 3600 * hours)
     remove_abandoned(tmp_path)
     assert names_in(tmp_path) == [".b.json.abcdefg8.tmp", "file"]
     remove_abandoned(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("replace", [True, False])
+def test_where_there_are_no_locks_a_file_is_closed_before_it_is_moved(tmp_path, monkeypatch, replace):
+    """Windows, which has none of ours, refuses to move an open file."""
+    real = {name: getattr(os, name) for name in ("rename", "replace", "link")}
+
+    def closed(name):
+        def move(source, *rest, **options):
+            opened = {os.path.realpath(number) for number in Path("/proc/self/fd").iterdir()}
+            assert str(Path(source).resolve()) not in opened
+            return real[name](source, *rest, **options)
+
+        return move
+
+    monkeypatch.setattr(atomic, "LOCKS", False)
+    for name in real:
+        monkeypatch.setattr(os, name, closed(name))
+    assert write_bytes(tmp_path / "file", lambda stream: stream.write(b"text"), replace=replace)
+    assert (tmp_path / "file").read_text() == "text"
+    assert names_in(tmp_path) == ["file"]
+
+
 def test_a_file_that_is_swept_as_it_is_made_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic, "RECENT", 0.0)
     real, made = Path.open, []
 
     def swept(path, mode="r", *rest, **options):
@@ -459,6 +489,9 @@ def test_a_sweep_removes_what_killed_processes_have_left_of_results_and_in_the_c
     ):
         killed = in_another_process(killed_while_writing, path)
         killed.join()
-    assert len(list(tmp_path.rglob(".*.tmp"))) + len(list(cache.rglob(".*.tmp"))) == 3
+    left = [*tmp_path.rglob(".*.tmp"), *cache.rglob(".*.tmp")]
+    assert len(left) == 3
+    for path in left:
+        age(path, atomic.RECENT)
     run_all([], RunOptions(out=results, device="cpu"), lambda result, recalled: None)
     assert not [*tmp_path.rglob(".*.tmp"), *cache.rglob(".*.tmp")]

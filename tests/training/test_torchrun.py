@@ -114,6 +114,17 @@ def test_a_signal_to_torchrun_stops_all_processes_after_saving(words, tmp_path):
     wait_for(tmp_path / "cache", "runs/*/checkpoint.pt")
 
 
+def test_several_processes_carry_out_a_suite(words, tmp_path):
+    """One process alone must not time steps that the others would have to take part in."""
+    (tmp_path / "mine.toml").write_text('summary = "mine"\nmethod = "normless"\nepochs = 1\n')
+    run = ["run", "--suite", tmp_path / "mine.toml", *words[3:5], "--device", "cpu"]
+    process = started(tmp_path, run, "--standalone", "--nproc-per-node", 2)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert "1 run: 0 stored, 1 left" in errors
+    assert result(tmp_path / "several")["cost"]["divisions"][0]["processes"] == 2
+
+
 def test_accumulated_gradients_on_the_command_line(words, cli, tmp_path):
     assert cli(*words, "--out", tmp_path / "one").code == 0
     assert cli(*words, "--out", tmp_path / "four", "--accumulate", 4, "--rerun").code == 0

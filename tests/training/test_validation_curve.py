@@ -1,5 +1,8 @@
 """What is measured while a method trains: from when on, without a trace in the training, and that it may end it."""
 
+import os
+import signal
+
 import pytest
 import torch
 
@@ -59,7 +62,8 @@ def trained(options, stop_in=None):
                 raise KeyboardInterrupt
             return stopping.measure()
 
-        options = TrainOptions(checkpoint=options.checkpoint, validation_curve=ValidationCurve(stop, stopping.ends))
+        curve = ValidationCurve(stopping.metric, stop, stopping.ends)
+        options = TrainOptions(checkpoint=options.checkpoint, validation_curve=curve)
     history = fit(
         method, loaders.train, planned.resolved.recipe, seed=0, options=options, validation=loaders.validation
     )
@@ -69,7 +73,7 @@ def trained(options, stop_in=None):
 measured: list[float] = []
 
 
-def curve(ends=lambda values, first, epochs: False):
+def curve(ends=lambda values, first, epochs: False, metric="macro"):
     """Counts how often it has measured."""
     measured.clear()
 
@@ -77,7 +81,7 @@ def curve(ends=lambda values, first, epochs: False):
         measured.append(0.0)
         return 10.0 * len(measured)
 
-    return ValidationCurve(measure, ends)
+    return ValidationCurve(metric, measure, ends)
 
 
 def same(one, other):
@@ -121,6 +125,33 @@ def test_what_ends_early_has_trained_no_longer_and_goes_on_from_there(monkeypatc
     resumed, history = trained(TrainOptions(checkpoint=checkpoint))
     assert not history.ended_early
     assert same(plain, resumed)
+
+
+@pytest.mark.slow
+def test_a_signal_after_the_last_step_stops_the_run_and_nothing_is_lost(tmp_path):
+    def measure():
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 1.0
+
+    checkpoint = Checkpoint(tmp_path / "checkpoint.pt")
+    stopped = ValidationCurve("macro", measure, lambda values, first, epochs: False)
+    with pytest.raises(KeyboardInterrupt):
+        trained(TrainOptions(checkpoint=checkpoint, validation_curve=stopped))
+    resumed, history = trained(TrainOptions(checkpoint=checkpoint, validation_curve=curve()))
+    assert same(trained(TrainOptions())[0], resumed)
+    assert (history.validation_curve, measured) == ({5: 1.0}, [])
+
+
+@pytest.mark.slow
+def test_figures_of_another_metric_are_dropped(monkeypatch, tmp_path):
+    """A search by another objective may carry out the same run, and find its checkpoint."""
+    monkeypatch.setattr("ltbench.training.trainer.settled", lambda stages: 2)
+    checkpoint = Checkpoint(tmp_path / "checkpoint.pt", every=0.0)
+    stopped = curve(lambda values, first, epochs: len(values) == 2)
+    _, history = trained(TrainOptions(checkpoint=checkpoint, validation_curve=stopped))
+    assert history.validation_curve == {2: 10.0, 3: 20.0}
+    _, history = trained(TrainOptions(checkpoint=checkpoint, validation_curve=curve(metric="nll")))
+    assert (history.validation_metric, history.validation_curve) == ("nll", {4: 10.0, 5: 20.0})
 
 
 @pytest.mark.slow

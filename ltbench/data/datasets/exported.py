@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -18,11 +19,11 @@ from ltbench.config.validation import Frozen
 from ltbench.data.datasets.duplicates import stamp
 from ltbench.data.datasets.folder_listing import ClassFiles, Listing
 from ltbench.data.datasets.image_folder import FolderParts, load
-from ltbench.data.datasets.table_files import require_pyarrow
+from ltbench.data.datasets.table_files import embedded_images, require_pyarrow, without_images
+from ltbench.data.datasets.unpacked import unpack
 from ltbench.data.images import ImageFiles, LabelledImages, RawData
 from ltbench.data.long_tail import fingerprint, fingerprint_files
 from ltbench.errors import LtbenchError, first_line
-from ltbench.files.atomic import write_bytes
 from ltbench.files.paths import cache_dir
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Export:
         names = {part: tuple(one["source"].astype(str)) for part, one in own.items()}
         duplicates = own["train"]["duplicates"].to_numpy(np.int64) if "duplicates" in rows.columns else None
         if self.manifest.stored == "pixels":
-            images = {part: LabelledImages(self._pixels(own[part]), labels[part]) for part in own}
+            images = {part: LabelledImages(self._pixels(part, own[part]), labels[part]) for part in own}
             self._check({part: fingerprint(one.images, one.labels) for part, one in images.items()})
             raw = RawData(images["train"], images["test"], self.manifest.classes, validation=images.get("validation"))
         else:
@@ -136,11 +137,10 @@ class Export:
                         raise self._changed(f"a path leads out of the folder: {path}")
             else:
                 require_pyarrow(self.folder)
-                from pyarrow import parquet
-
-                tables = [parquet.read_table(self.folder / f"{part}.parquet") for part in self.manifest.images]
+                tables = [without_images(self.folder / f"{part}.parquet")[0] for part in self.manifest.images]
                 frames: list[pd.DataFrame] = [one.to_pandas() for one in tables]
                 rows = pd.concat(frames, ignore_index=True)
+                rows["path"] = [str(one["path"]) for one in rows["image"]]
             if lacking := sorted({"split", "label", "source"} - set(rows.columns)):
                 raise self._changed(f"its list of images has no column {', '.join(lacking)}")
             numbers = [name for name in ("label", "duplicates") if name in rows.columns]
@@ -149,22 +149,26 @@ class Export:
             reason = first_line(error)
             raise self._changed(f"its list of images cannot be read: {reason}") from None
 
-    def _contents(self, rows: "pd.DataFrame") -> Iterator[tuple[str, bytes]]:
-        """Name and bytes of each image."""
+    def _contents(self, part: str, rows: "pd.DataFrame") -> Iterator[bytes]:
+        """The bytes of each image of a part."""
         if self.manifest.format == "parquet":
-            for one in rows["image"]:
-                yield str(one["path"]), one["bytes"]
+            try:
+                for content in embedded_images(self.folder / f"{part}.parquet"):
+                    yield content or b""
+            except (OSError, ValueError) as error:
+                reason = first_line(error)
+                raise self._changed(f"the images of {part}.parquet cannot be read: {reason}") from None
             return
         for name in rows["path"]:
             try:
-                yield name, (self.folder / name).read_bytes()
+                yield (self.folder / name).read_bytes()
             except OSError as error:
                 raise self._changed(f"an image cannot be read: {name}: {error.strerror}") from None
 
-    def _pixels(self, rows: "pd.DataFrame") -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def _pixels(self, part: str, rows: "pd.DataFrame") -> np.ndarray[Any, np.dtype[np.uint8]]:
         """(N, channels, H, W) of images that are stored as pixels, without loss."""
         found: np.ndarray[Any, np.dtype[np.uint8]] | None = None
-        for position, (name, content) in enumerate(self._contents(rows)):
+        for position, (name, content) in enumerate(zip(rows["path"], self._contents(part, rows), strict=False)):
             try:
                 with Image.open(io.BytesIO(content)) as image:
                     pixels = np.asarray(image)
@@ -187,12 +191,12 @@ class Export:
         root = cache_dir() / "unpacked" / stamp(packed)
         files: dict[str, list[str]] = {}
         for part, rows in own.items():
-            files[part] = []
-            for position, (name, content) in enumerate(self._contents(rows)):
-                path = root / part / f"{position:07}" / Path(name).name
-                if not path.exists():
-                    _write(path, content)
-                files[part].append(path.relative_to(root).as_posix())
+            paths = [root / part / f"{position:07}" / Path(name).name for position, name in enumerate(rows["path"])]
+            try:
+                unpack(paths, self._contents(part, rows))
+            except ValueError:
+                raise self._changed(f"{part}.parquet has another number of images") from None
+            files[part] = [path.relative_to(root).as_posix() for path in paths]
         return root, files
 
     def _check(self, fingerprints: dict[str, str]) -> None:
@@ -228,14 +232,15 @@ def find(folder: Path, dataset: str) -> Export | None:
     return Export(folder, manifest) if manifest.dataset == dataset else None
 
 
+def same_file(path: str) -> str:
+    """Text that two paths share which are one file where the file system ignores case and forms of Unicode."""
+    return unicodedata.normalize("NFC", path).casefold()
+
+
 def folder_names(classes: Sequence[str]) -> list[str]:
     """(C,) a folder for each class, which sort as the labels do: names as they are where they do, else numbered."""
     plain = [re.sub(r"[^\w ().-]", "_", name).strip(" .") for name in classes]
-    if list(classes) == plain == sorted(set(plain)):
+    if list(classes) == plain == sorted(set(plain)) and len(set(map(same_file, plain))) == len(plain):
         return plain
     width = len(str(len(classes) - 1))
     return [f"{label:0{width}}-{name}" for label, name in enumerate(plain)]
-
-
-def _write(path: Path, content: bytes) -> None:
-    write_bytes(path, lambda stream: stream.write(content))

@@ -1,5 +1,6 @@
 """Image files by what a table writes: a path, or a name with or without an ending."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -39,8 +40,12 @@ class ImageFinder:
                     where=table.absolute(),
                     hint=f"paths are relative to {self.root}; give another --data-dir, or move the images",
                 )
-            if path.is_file():
-                return path
+            try:
+                if path.is_file():
+                    return path
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:  # then it is none
+                    raise
         written = written.replace("\\", "/")
         walked = self._walk()
         found = walked.get(Path(written).name) or walked.get(f"{Path(written).name}\0stem") or []

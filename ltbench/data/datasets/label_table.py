@@ -13,9 +13,9 @@ from ltbench.data.datasets.duplicates import stamp
 from ltbench.data.datasets.folder_listing import PART_NAMES, SHOWN, ClassFiles, Listing, refuse_twins, subfolders
 from ltbench.data.datasets.image_finder import ImageFinder
 from ltbench.data.datasets.image_names import is_litter
-from ltbench.data.datasets.table_files import ENDINGS, require_pyarrow, rows_of
-from ltbench.errors import LtbenchError, unknown
-from ltbench.files.atomic import write_bytes
+from ltbench.data.datasets.table_files import ENDINGS, embedded_images, require_pyarrow, rows_of
+from ltbench.data.datasets.unpacked import unpack
+from ltbench.errors import LtbenchError, first_line, unknown
 from ltbench.files.paths import cache_dir
 
 if TYPE_CHECKING:
@@ -117,14 +117,14 @@ def find_labelled(folder: Path, labels: LabelTable | None, *, keep_untested: boo
     rows: list[_Row] = []
     listing = Listing(root.resolve())
     for table in tables:
-        if "image_bytes" in table.rows.columns:
+        if "image_name" in table.rows.columns:
             listing.root = _unpacked(table, files).resolve()
     finder = ImageFinder(listing.root)
     for table in tables:
         _find_columns(table, told, finder)
         rows += _rows(table, finder)
         named = {kind: name for kind, name in table.columns.items() if name not in (kind, told.get(kind))}
-        if named and "image_bytes" not in table.rows.columns:
+        if named and "image_name" not in table.rows.columns:
             words = ", ".join(f"{kind} is the column '{name}'" for kind, name in named.items())
             listing.notes.append(f"{table.file.name}: {words}")
     _refuse_repeated(rows, files[0])
@@ -191,27 +191,28 @@ def _unpacked(table: _Table, files: Sequence[Path]) -> Path:
     folder = cache_dir() / "unpacked" / stamp(files)
     alike = sum(file.stem == table.file.stem for file in files) > 1  # train/metadata.parquet, test/metadata.parquet
     own = folder / (table.file.parent.name if alike else "") / table.file.stem
-    names = []
-    for position, (content, name) in enumerate(zip(table.rows["image_bytes"], table.rows["image_name"], strict=True)):
-        if not content:
-            raise LtbenchError(f"row {position} has no image", where=table.file.absolute(), hint="remove the row")
-        kept = re.split(r"[\\/]", str(name))[-1][-_LONGEST:] or "image"
-        path = own / f"{position:07}" / kept
-        names.append(path.relative_to(folder).as_posix())
-        if not path.exists():
-            _write(path, content)
-    table.rows["path"] = names
+    names = [re.split(r"[\\/]", str(name))[-1][-_LONGEST:] or "image" for name in table.rows["image_name"]]
+    paths = [own / f"{position:07}" / name for position, name in enumerate(names)]
+
+    def images() -> Iterator[bytes]:
+        for position, content in enumerate(embedded_images(table.file)):
+            if not content:
+                raise LtbenchError(f"row {position} has no image", where=table.file.absolute(), hint="remove the row")
+            yield content
+
+    try:
+        unpack(paths, images())
+    except (OSError, ValueError) as error:
+        reason = first_line(error)
+        raise LtbenchError(f"the images cannot be read: {reason}", where=table.file.absolute()) from None
+    table.rows["path"] = [path.relative_to(folder).as_posix() for path in paths]
     table.columns["path"] = "path"
     return folder
 
 
-def _write(path: Path, content: bytes) -> None:
-    write_bytes(path, lambda stream: stream.write(content))
-
-
 def _find_columns(table: _Table, told: dict[str, str], finder: ImageFinder) -> None:
     """Find which column has what, by what the user tells, by the names, or since there is no other."""
-    known = [str(name) for name in table.rows.columns if name not in ("image_bytes", "image_name")]
+    known = [str(name) for name in table.rows.columns if name not in ("image_name",)]
     for kind, name in told.items():
         if name not in known:
             raise unknown("column", name, known, where=f"--label-columns, {table.file.absolute()}")
@@ -224,7 +225,14 @@ def _find_columns(table: _Table, told: dict[str, str], finder: ImageFinder) -> N
     others = [name for name in known if name not in table.columns.values()]
     if "path" not in table.columns:
         first = table.rows.iloc[0]
-        like_files = [name for name in others if finder(str(first[name]), table.file) is not None]
+        like_files, faults = [], []
+        for name in others:
+            try:
+                like_files += [name] if finder(str(first[name]), table.file) is not None else []
+            except LtbenchError as error:  # of a column that may hold something else
+                faults.append(error)
+        if faults and not like_files:
+            raise faults[0]
         if len(like_files) == 1:
             table.columns["path"] = like_files[0]
             others.remove(like_files[0])

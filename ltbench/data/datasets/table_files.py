@@ -3,6 +3,7 @@
 import csv
 import json
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +11,18 @@ from ltbench.errors import LtbenchError, first_line
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 _DELIMITERS = ",;\t|"
+_TOGETHER = 64
+"""Images of a parquet file that are in memory at a time."""
 
 
 def rows_of(file: Path) -> "pd.DataFrame":
     """The rows of a table as text, one row an image.
 
-    Of images that a parquet file embeds ``image_bytes`` has the bytes and ``image_name`` the names.
+    Of images that a parquet file embeds ``image_name`` has the names; ``embedded_images`` gives the bytes.
 
     Raises:
         LtbenchError: if it cannot be read, or has no rows.
@@ -42,7 +46,7 @@ def _text(file: Path) -> "pd.DataFrame":
     import pandas as pd  # not above: names of data sets are listed without it
 
     if file.suffix in (".jsonl", ".ndjson", ".json"):
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")  # what else ends a line may stand in a string
         found = [json.loads(line) for line in lines if line.strip()]
         if not all(isinstance(one, dict) for one in found):
             raise ValueError("a line is no JSON object")
@@ -84,11 +88,11 @@ def _refuse_surplus(file: Path, delimiter: str) -> None:
 
 
 def _parquet(file: Path) -> "pd.DataFrame":
-    """The rows of a parquet file; of embedded images the bytes in ``image_bytes`` and the names in ``image_name``."""
+    """The rows of a parquet file; of embedded images the names, in ``image_name``."""
     import pandas as pd  # not above: names of data sets are listed without it
-    from pyarrow import parquet, types
+    from pyarrow import parquet
 
-    table = parquet.read_table(file)
+    table, image = without_images(file)
     names: dict[str, list[str]] = {}
     described = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
     for column, about in described.get("info", {}).get("features", {}).items():
@@ -97,18 +101,62 @@ def _parquet(file: Path) -> "pd.DataFrame":
     columns: dict[str, Any] = {}
     for column in table.schema:
         values = table[column.name]
-        if types.is_struct(column.type) and {"bytes"} <= {one.name for one in column.type}:
-            columns["image_bytes"] = [one["bytes"] if one else None for one in values.to_pylist()]
+        if column.name == image:
             columns["image_name"] = [(one or {}).get("path") or "" for one in values.to_pylist()]
-        elif types.is_binary(column.type) or types.is_large_binary(column.type):
-            columns["image_bytes"] = values.to_pylist()
-            columns["image_name"] = [""] * len(values)
         elif column.name in names:
             own = names[column.name]
             columns[column.name] = ["" if one is None or one < 0 else own[one] for one in values.to_pylist()]
         else:
             columns[column.name] = ["" if one is None else str(one) for one in values.to_pylist()]
+    if image is not None and "image_name" not in columns:  # bytes alone
+        columns["image_name"] = [""] * parquet.read_metadata(file).num_rows
     return pd.DataFrame(columns)
+
+
+def without_images(file: Path) -> "tuple[pyarrow.Table, str | None]":
+    """A parquet file without the bytes of the images that it embeds, which may be more than memory holds.
+
+    Returns:
+        The table, and the name of the column of images, of which ``path`` alone is left, if it has one; None for none.
+    """
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(file) as opened:
+        schema = opened.schema_arrow
+        image = next((column.name for column in schema if _holds_images(column.type)), None)
+        kept = [column.name for column in schema if not _holds_images(column.type)]
+        if image is not None and _has_field(schema.field(image).type, "path"):
+            kept.append(f"{image}.path")
+        return opened.read(columns=kept), image
+
+
+def embedded_images(file: Path) -> Iterator[bytes | None]:
+    """The bytes of the images that a parquet file embeds, row by row, some in memory at a time; None for a row of none.
+
+    Raises:
+        OSError, ValueError: if the file cannot be read.
+    """
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(file) as opened:
+        column = next(one for one in opened.schema_arrow if _holds_images(one.type))
+        inner = f"{column.name}.bytes" if _has_field(column.type, "bytes") else column.name
+        for batch in opened.iter_batches(batch_size=_TOGETHER, columns=[inner]):
+            for one in batch.column(0):
+                value = one.as_py()
+                yield (value or {}).get("bytes") if inner != column.name else value
+
+
+def _holds_images(kind: "pyarrow.DataType") -> bool:
+    from pyarrow import types
+
+    return types.is_binary(kind) or types.is_large_binary(kind) or _has_field(kind, "bytes")
+
+
+def _has_field(kind: "pyarrow.DataType", name: str) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_struct(kind)) and name in {one.name for one in kind}
 
 
 def require_pyarrow(where: object) -> None:

@@ -12,8 +12,10 @@ from pyarrow import parquet
 
 from ltbench.config import RunConfig
 from ltbench.data import dataset
+from ltbench.data.datasets import table_files
 from ltbench.data.datasets.image_folder import Folder
 from ltbench.errors import LtbenchError, LtbenchWarning
+from ltbench.files import paths
 
 pytestmark = pytest.mark.filterwarnings("ignore::ltbench.errors.LtbenchWarning", "ignore::ltbench.errors.LtbenchNotice")
 
@@ -174,6 +176,18 @@ def test_the_only_column_of_files_and_the_only_other_one_are_found(images, tmp_p
     assert load(tmp_path).classes == ("a", "b")
 
 
+@pytest.mark.parametrize("caption", ["/ a cat", "a long story " * 30, "../cat", "it\u2028goes on"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_column_that_holds_no_paths_may_hold_anything(images, tmp_path, caption, kind):
+    images(*(f"{i}.png" for i in range(10)))
+    lines = [(f"{i}.png", caption, "ab"[i % 2]) for i in range(10)]
+    header = ("photo", "caption", "breed")
+    records = [json.dumps(dict(zip(header, line, strict=True)), ensure_ascii=False) for line in lines]
+    text = csv(header, lines) if kind == "csv" else "\n".join(records)
+    (tmp_path / f"labels.{kind}").write_text(text, encoding="utf-8")
+    assert load(tmp_path, labels=f"labels.{kind}", label_columns="label=breed").counts.tolist() == [4, 4]
+
+
 @pytest.mark.parametrize("told", ["path=photo,label=animal,split=fold", "photo,animal,fold", "label=animal,path=photo"])
 def test_columns_that_are_told(images, tmp_path, told):
     images(*(path for path, _, _ in rows()))
@@ -241,6 +255,38 @@ def test_images_in_parquet(tmp_path, as_numbers):
     assert {**by_pixels(data.train, data.classes), **by_pixels(data.test, data.classes)} == expected
     assert len(data.test) == 2
     assert load(tmp_path, labels="photos.parquet").fingerprints == data.fingerprints
+
+
+@pytest.mark.parametrize("kind", ["bytes and paths", "bytes", "binary"])
+def test_images_that_are_unpacked_are_not_read_from_parquet_again(tmp_path, monkeypatch, kind):
+    """There may be more of them than memory holds."""
+    table, expected = embedded()
+    contents = [one["bytes"] for one in table["image"].to_pylist()]
+    kept = {"bytes and paths": table["image"], "bytes": [{"bytes": one} for one in contents], "binary": contents}
+    parquet.write_table(
+        pyarrow.table({"image": kept[kind], "label": table["label"]}), tmp_path / "photos.parquet", row_group_size=3
+    )
+    monkeypatch.setattr(table_files, "_TOGETHER", 4)
+    data = load(tmp_path)
+    assert {**by_pixels(data.train, data.classes), **by_pixels(data.test, data.classes)} == expected
+    monkeypatch.setattr("ltbench.data.datasets.label_table.embedded_images", lambda file: pytest.fail("read again"))
+    assert load(tmp_path).fingerprints == data.fingerprints
+
+
+def test_an_unpacked_image_that_a_power_failure_has_emptied_is_written_anew(tmp_path):
+    parquet.write_table(embedded()[0], tmp_path / "photos.parquet")
+    data = load(tmp_path)
+    emptied = sorted((paths.cache_dir() / "unpacked").rglob("*.png"))[3]
+    emptied.write_bytes(b"")
+    assert load(tmp_path).fingerprints == data.fingerprints
+    assert emptied.stat().st_size
+
+
+def test_a_row_without_an_image_is_named(tmp_path):
+    table = pyarrow.table({"image": [png(0)[0], None, png(1)[0]], "label": ["cat", "dog", "dog"]})
+    parquet.write_table(table, tmp_path / "photos.parquet")
+    with pytest.raises(LtbenchError, match="row 1 has no image"):
+        load(tmp_path)
 
 
 def test_parts_by_the_names_of_parquet_files(tmp_path):
