@@ -55,7 +55,7 @@ def predict(
     if output is None and not sys.stdout.isatty():
         damaged = classification.write_csv(sys.stdout, predictor.card.classes, found, top)
     else:
-        # On the disk: with the probabilities of many classes, lines may be more than memory holds.
+        # In a file: with the probabilities of many classes, lines may be more than memory holds.
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace", newline="") as text:
             damaged = classification.write_csv(text, predictor.card.classes, found, top)
             text.seek(0)

@@ -43,8 +43,8 @@ Settings = Annotated[
 Ratio = Annotated[
     float | None,
     typer.Option(
-        help="Imbalance ratio: largest over smallest class count  [default: 100 for CIFAR, 20 for digits-lt, else the "
-        "images as they are]",
+        help="Imbalance ratio: largest over smallest class count  [default: the data set's, e.g. 100 for CIFAR; "
+        "folders and official lists are used as they are]",
         rich_help_panel=DATA,
     ),
 ]

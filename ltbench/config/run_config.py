@@ -32,7 +32,9 @@ class RunConfig(Frozen):
     class_order: Literal["label", "drawn"] = Field(
         "label", description="the first labels are the largest classes, or the classes are drawn by data_seed"
     )
-    data_seed: int = Field(0, ge=0, lt=2**32, description="seed that draws the images of the long-tailed subset")
+    data_seed: int = Field(
+        0, ge=0, lt=2**32, description="seed that draws the images of a long-tailed subset, and those held out of it"
+    )
     labels: str | None = Field(
         None, description="table of the labels of a folder's images; what it says is in the data, not in a run's id"
     )
@@ -94,6 +96,11 @@ class RunConfig(Frozen):
     def starts_from_weights(self) -> bool:
         """Whether the network has pre-trained weights at the beginning."""
         return self.weights is not None or self.pretrained
+
+    @property
+    def draws_images(self) -> bool:
+        """Whether ``data_seed`` may draw images: those of a long-tailed subset, or those held out for validation."""
+        return self.imbalance_ratio is not None or self.validation
 
     def replace(self, **changes: Any) -> "RunConfig":
         """A copy with some settings changed, validated again."""

@@ -257,7 +257,7 @@ def effective(config: RunConfig, data: Dataset) -> RunConfig:
     """
     if config.labels is not None:  # its content is in the fingerprints of the data
         config = config.replace(labels=None, label_columns=None)
-    if config.imbalance_ratio is None and not config.validation:  # nothing is drawn
+    if not config.draws_images:
         config = config.replace(data_seed=0)
     if config.keep_classes_without_test_images and _counts(data.test.labels, len(data.classes)).all():
         return config.replace(keep_classes_without_test_images=False)

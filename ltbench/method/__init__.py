@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ltbench.lazy import lazy_names
 from ltbench.method.method_config import MethodConfig as MethodConfig
+from ltbench.method.method_config import SelectedTau as SelectedTau
 from ltbench.method.search_space import Choice as Choice
 from ltbench.method.search_space import Range as Range
 from ltbench.method.search_space import hyperparameter as hyperparameter
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from ltbench.method.sampler import Weighted as Weighted
     from ltbench.method.sampler import class_balanced as class_balanced
     from ltbench.method.second_stage import SecondStage as SecondStage
-    from ltbench.method.second_stage import SelectedTau as SelectedTau
     from ltbench.method.second_stage import best_tau as best_tau
     from ltbench.method.second_stage import need_validation as need_validation
     from ltbench.method.stage import Progress as Progress
@@ -52,7 +52,6 @@ _HOMES = {
     "Weighted": "sampler",
     "class_balanced": "sampler",
     "SecondStage": "second_stage",
-    "SelectedTau": "second_stage",
     "best_tau": "second_stage",
     "need_validation": "second_stage",
     "Progress": "stage",

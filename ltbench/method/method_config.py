@@ -162,5 +162,20 @@ class MethodConfig(Mixing, Sharpness):
         return options_of(name, cls.model_fields[name]).items()
 
 
+class SelectedTau(MethodConfig):
+    """Hyper-parameters of a method whose tau may be chosen on validation images."""
+
+    tau: float = 1.0
+    select_tau: bool = False
+
+    @model_validator(mode="after")
+    def _refuse_two_choices(self) -> "SelectedTau":
+        if self.select_tau and self.tau != 1:
+            raise ValueError(
+                "tau has no effect where select_tau chooses it: leave one of the two out, in a search by --set tau=1"
+            )
+        return self
+
+
 def _body(cls: type) -> Mapping[str, Any]:
     return inspect.get_annotations(cls)

@@ -3,14 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from pydantic import model_validator
 from torch import Tensor
 
 from ltbench.config import RunConfig
 from ltbench.errors import LtbenchError
 from ltbench.method.base import Method, base_run
 from ltbench.method.batch import Batch
-from ltbench.method.method_config import MethodConfig
 from ltbench.method.stage import Progress
 from ltbench.metrics.accuracy import macro_accuracy
 
@@ -33,21 +31,6 @@ class SecondStage(Method):
     def prepare(self, batch: Batch, progress: Progress) -> Batch:
         """Nothing is mixed in the second stage."""
         return batch
-
-
-class SelectedTau(MethodConfig):
-    """Hyper-parameters of a method whose tau may be chosen on validation images."""
-
-    tau: float = 1.0
-    select_tau: bool = False
-
-    @model_validator(mode="after")
-    def _refuse_two_choices(self) -> "SelectedTau":
-        if self.select_tau and self.tau != 1:
-            raise ValueError(
-                "tau has no effect where select_tau chooses it: leave one of the two out, in a search by --set tau=1"
-            )
-        return self
 
 
 def need_validation(run: RunConfig, setting: str) -> None:

@@ -46,8 +46,11 @@ _METHODS = "METHODS"
 def predict_command(result: Result, path: Path) -> str:
     """The command that labels new images with a run."""
     folder = folder_of(Path(path), result.config)
-    results = [] if folder == DEFAULT_RESULTS else ["--results", str(folder)]
-    return shlex.join(["ltbench", "predict", result.run_id, "NEW_IMAGES", *results])
+    config = result.config
+    own = hyperparameter_defaults(config.method, config.dataset, config.imbalance_ratio) is None
+    words = ["--methods-dir", "DIR"] if own else []
+    words += [] if folder == DEFAULT_RESULTS else ["--results", str(folder)]
+    return shlex.join(["ltbench", "predict", result.run_id, "NEW_IMAGES", *words])
 
 
 def _words(result: Result, path: Path, seeds: str, epochs: int | None) -> tuple[str, ...]:

@@ -67,6 +67,8 @@ _TEXT_WIDTH = 490.0
 """Points that both columns of a page of the field's conferences have."""
 _SMALL, _SMALL_BOLD, _SEPARATION = 4.25, 4.9, 6.0
 """Points of a digit in footnote size, of a bold one, and between two columns."""
+_NOTE = "Note"
+"""The column with numbers of notes."""
 _ROWS = 45
 """Rows of a page, below a caption of some lines."""
 
@@ -177,7 +179,8 @@ def _fitted(table: Table) -> tuple[Table, list[str]]:
     def cell_points(cell: str) -> float:
         return (_SMALL_BOLD if isinstance(cell, Bold) else _SMALL) * len(cell)
 
-    return table.without_expendable(lambda one: points(one) > _TEXT_WIDTH)
+    kept = replace(table, expendable=[name for name in table.expendable if name != _NOTE])  # the notes are printed
+    return kept.without_expendable(lambda one: points(one) > _TEXT_WIDTH)
 
 
 def _row(cells: list[str]) -> str:

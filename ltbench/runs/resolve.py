@@ -186,7 +186,7 @@ def check_search(config: RunConfig, space: Mapping[str, Range | Choice]) -> Reso
         for value in its[1:]:
             tried = config.replace(hyperparameters={**config.hyperparameters, **some, name: value})
             try:
-                resolve(tried, find_weights=False)
+                _refuse_null(resolve(tried, find_weights=False))
             except LtbenchError as error:
                 if isinstance(space[name], Choice) or value in its[:2]:
                     raise
@@ -196,14 +196,18 @@ def check_search(config: RunConfig, space: Mapping[str, Range | Choice]) -> Reso
                     hint="give a range of whole numbers a step: step = 1" if all(map(_is_whole, its[:2])) else None,
                 ) from None
     found = resolve(config.replace(hyperparameters={**config.hyperparameters, **some}))
+    _refuse_null(found)
+    return found
+
+
+def _refuse_null(found: ResolvedRun) -> None:
     for name, value in found.config.hyperparameters.items():
         if value is None:
             raise LtbenchError(
-                f"a search cannot set {name} to null, which the file of its best settings has no word for",
-                where=f"--set {name}=null" if name in config.hyperparameters else "the search space",
-                hint="write 0 where 0 turns it off",
+                f"a search cannot turn {name} off, which the file of its best settings has no word for",
+                where="--set" if name != "remix" else "the mixup of the search, which is 0",
+                hint="write 0 instead of null where 0 turns it off" if name != "remix" else "let it begin above 0",
             )
-    return found
 
 
 def _is_whole(value: Any) -> bool:
@@ -217,10 +221,8 @@ def _within(option: Range) -> float:
 
 def _hyperparameters(method: Declaration, config: RunConfig, ratio: float | None) -> dict[str, Any]:
     where, kind = "--set", f"hyper-parameter of {config.method}"
-    given = validated(method.config, config.hyperparameters, where=where, kind=kind)
-    explicit = given.model_dump(include=given.model_fields_set)
     defaults = method.paper.defaults_for(config.dataset, ratio)
-    settings = validated(method.config, {**defaults, **explicit}, where=where, kind=kind)
+    settings = validated(method.config, {**defaults, **config.hyperparameters}, where=where, kind=kind)
     # What is off leaves no trace in a run id, unless it is on where nothing is said.
     fields = type(settings).model_fields.items()
     said = {name for name, field in fields if field.default is not None or defaults.get(name) is not None}

@@ -135,6 +135,8 @@ def expand(
     configs = []
     for one in described:
         settings = {**one, **{name: value for name, value in flags.items() if name != "hyperparameters"}}
+        if flags.get("train") == "all" and "feature_views" not in flags:  # of a run that trained on frozen features
+            settings.pop("feature_views", None)
         hyperparameters = {**one.get("hyperparameters", {}), **flags.get("hyperparameters", {})}
         names = _in_text(settings.pop("method", "balpoe"))
         methods = parse_methods(names)

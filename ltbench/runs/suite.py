@@ -50,7 +50,8 @@ def settings_key(config: RunConfig, unstated: Collection[str] = ("image_size",))
     """Text by which a run that a suite describes is found among stored ones, whose data and weights are not at hand.
 
     Of runs with pre-trained weights all counts but what the weights determine: their hash and image size. Of runs with
-    a table of labels all counts but the table, whose content is known by the data's fingerprints.
+    a table of labels all counts but the table, whose content is known by the data's fingerprints. A data seed counts
+    where something is drawn by it.
 
     Args:
         config: of the run, everything filled in, as stored results have it.
@@ -59,6 +60,7 @@ def settings_key(config: RunConfig, unstated: Collection[str] = ("image_size",))
     pretrained = config.starts_from_weights
     left_out = {"weights", "pretrained", "labels", "label_columns", "keep_classes_without_test_images"}
     left_out |= set(unstated) if pretrained else set()
+    left_out |= set() if config.draws_images else {"data_seed"}
     return canonical_json([config.model_dump(mode="json", exclude=left_out), pretrained])
 
 

@@ -28,7 +28,7 @@ def choose_device(name: str) -> torch.device:
         )
     if device.type not in ("cpu", "cuda"):
         raise LtbenchError(f"device '{name}' is not supported", where="--device", hint="use auto, cpu or cuda")
-    if device.type == "cuda" and device.index is not None:
+    if device.type == "cuda" and device.index is not None and "LOCAL_RANK" not in os.environ:
         torch.cuda.set_device(device)  # what records CUDA graphs takes a stream of the current device
     if device.type == "cpu":
         keep_freed_memory()

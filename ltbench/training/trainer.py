@@ -120,12 +120,12 @@ class _Trainer:
                 return
         self.state.optimiser = None
         self.state.stage = len(self.stages)
-        if any(self.group.any(self.stop_requested())):  # since the last step
-            self._save()
-            raise KeyboardInterrupt
         broken = not_finite(self.method)  # a last step leaves no later loss to tell
         if any(self.group.any(broken is not None)):
             raise TrainingFailedError(f"after training {broken or 'weights of another process are not finite'}")
+        if any(self.group.any(self.stop_requested())):  # since the last step
+            self._save()
+            raise KeyboardInterrupt
 
     def _worth_compiling(self) -> bool:
         """Whether compiling takes less time than it saves; on a CPU it saves next to nothing."""

@@ -10,6 +10,7 @@ from ltbench.registry.declared import hyperparameter_defaults, recipe_of
 from ltbench.report.answer import answer, labels_images, remedies
 from ltbench.report.citations import bibtex, citation_keys
 from ltbench.report.collection import Collection
+from ltbench.report.commands import predict_command
 from ltbench.report.contents import contents
 from ltbench.report.latex import latex
 from ltbench.report.leaderboard import leaderboards
@@ -304,6 +305,7 @@ def test_of_own_images_the_first_row_labels_new_ones_by_its_run_of_the_lowest_se
     first = make_result("balpoe", 1, settings={"dataset": "folder-lt"}).run_id
     found = {board.key["dataset"]: labels_images(board, stored) for board in leaderboards(stored)}
     assert found == {"folder-lt": f"ltbench predict {first} NEW_IMAGES --results mine", "digits-lt": ""}
+    assert predict_command(make_result("not_ours"), "runs/digits-lt/not_ours/x.json").endswith("--methods-dir DIR")
 
 
 def test_a_row_with_a_seed_less_is_tested_but_has_no_rank(made):

@@ -166,7 +166,7 @@ def test_a_search_with_a_recipe_file_that_has_changed_is_refused(search, tmp_pat
     [
         ({"mixup": Range(0.0, 2.0)}, "(mixup.high: 1 there, 2 here)"),
         ({"mixup": Choice((0.0, 0.5))}, "mixup.options: None there, [0, 0.5] here"),
-        ({"remix": Range(1.0, 2.0)}, "remix: None there, {'high': 2, "),
+        ({"cmo": Range(0.1, 0.5)}, "cmo: None there, {'high': 0.5, "),
     ],
     ids=["wider", "listed", "another"],
 )

@@ -185,6 +185,14 @@ def test_runs_with_weights_are_found_without_them(make_result):
     assert suite_settings([described.replace(train="all")], [stored])[0].done == ()
 
 
+def test_a_data_seed_counts_where_it_draws_something(make_result):
+    for settings, counts in (({}, False), ({"validation": True}, True), ({"imbalance_ratio": 10.0}, True)):
+        described = RunConfig(method="ce", dataset="folder-lt", backbone="cifar_resnet20", **settings)
+        stored = make_result().model_copy(update={"config": resolve(described).config})
+        (setting,) = suite_settings([described.replace(data_seed=3)], [stored])
+        assert setting.done == (() if counts else (0,))
+
+
 def test_a_suite_of_frozen_features_is_found_under_any_network_that_it_leaves_open(make_result):
     described = RunConfig(method="ce", dataset="folder-lt", train="head")
     given = described.replace(backbone="resnet50", pretrained=True)

@@ -116,7 +116,8 @@ class Export:
         )
 
     def _check_draw(self, config: RunConfig) -> None:
-        names = ("imbalance_ratio", "imbalance", "class_order", "data_seed", "keep_classes_without_test_images")
+        drawn = [] if self.manifest.imbalance_ratio is None else ["data_seed"]
+        names = ("imbalance_ratio", "imbalance", "class_order", *drawn, "keep_classes_without_test_images")
         differing = [name for name in names if getattr(config, name) != getattr(self.manifest, name)]
         if differing:
             raise LtbenchError(

@@ -13,7 +13,7 @@ from ltbench.data.datasets.duplicates import stamp
 from ltbench.data.datasets.folder_listing import PART_NAMES, SHOWN, ClassFiles, Listing, refuse_twins, subfolders
 from ltbench.data.datasets.image_finder import ImageFinder
 from ltbench.data.datasets.image_names import is_litter
-from ltbench.data.datasets.table_files import ENDINGS, embedded_images, require_pyarrow, rows_of
+from ltbench.data.datasets.table_files import EMBEDDED, ENDINGS, embedded_images, require_pyarrow, rows_of
 from ltbench.data.datasets.unpacked import unpack
 from ltbench.errors import LtbenchError, first_line, unknown
 from ltbench.files.paths import cache_dir
@@ -117,14 +117,14 @@ def find_labelled(folder: Path, labels: LabelTable | None, *, keep_untested: boo
     rows: list[_Row] = []
     listing = Listing(root.resolve())
     for table in tables:
-        if "image_name" in table.rows.columns:
+        if EMBEDDED in table.rows.columns:
             listing.root = _unpacked(table, files).resolve()
     finder = ImageFinder(listing.root)
     for table in tables:
         _find_columns(table, told, finder)
         rows += _rows(table, finder)
         named = {kind: name for kind, name in table.columns.items() if name not in (kind, told.get(kind))}
-        if named and "image_name" not in table.rows.columns:
+        if named and EMBEDDED not in table.rows.columns:
             words = ", ".join(f"{kind} is the column '{name}'" for kind, name in named.items())
             listing.notes.append(f"{table.file.name}: {words}")
     _refuse_repeated(rows, files[0])
@@ -191,7 +191,7 @@ def _unpacked(table: _Table, files: Sequence[Path]) -> Path:
     folder = cache_dir() / "unpacked" / stamp(files)
     alike = sum(file.stem == table.file.stem for file in files) > 1  # train/metadata.parquet, test/metadata.parquet
     own = folder / (table.file.parent.name if alike else "") / table.file.stem
-    names = [re.split(r"[\\/]", str(name))[-1][-_LONGEST:] or "image" for name in table.rows["image_name"]]
+    names = [re.split(r"[\\/]", str(name))[-1][-_LONGEST:] or "image" for name in table.rows[EMBEDDED]]
     paths = [own / f"{position:07}" / name for position, name in enumerate(names)]
 
     def images() -> Iterator[bytes]:
@@ -212,7 +212,7 @@ def _unpacked(table: _Table, files: Sequence[Path]) -> Path:
 
 def _find_columns(table: _Table, told: dict[str, str], finder: ImageFinder) -> None:
     """Find which column has what, by what the user tells, by the names, or since there is no other."""
-    known = [str(name) for name in table.rows.columns if name not in ("image_name",)]
+    known = [str(name) for name in table.rows.columns if name != EMBEDDED]
     for kind, name in told.items():
         if name not in known:
             raise unknown("column", name, known, where=f"--label-columns, {table.file.absolute()}")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 _DELIMITERS = ",;\t|"
+EMBEDDED = "\0names of embedded images"
+"""A column that no table has of its own."""
 _TOGETHER = 64
 """Images of a parquet file that are in memory at a time."""
 
@@ -22,7 +24,7 @@ _TOGETHER = 64
 def rows_of(file: Path) -> "pd.DataFrame":
     """The rows of a table as text, one row an image.
 
-    Of images that a parquet file embeds ``image_name`` has the names; ``embedded_images`` gives the bytes.
+    Of images that a parquet file embeds the column ``EMBEDDED`` has the names; ``embedded_images`` gives the bytes.
 
     Raises:
         LtbenchError: if it cannot be read, or has no rows.
@@ -88,7 +90,7 @@ def _refuse_surplus(file: Path, delimiter: str) -> None:
 
 
 def _parquet(file: Path) -> "pd.DataFrame":
-    """The rows of a parquet file; of embedded images the names, in ``image_name``."""
+    """The rows of a parquet file; of embedded images the names, in ``EMBEDDED``."""
     import pandas as pd  # not above: names of data sets are listed without it
     from pyarrow import parquet
 
@@ -102,14 +104,14 @@ def _parquet(file: Path) -> "pd.DataFrame":
     for column in table.schema:
         values = table[column.name]
         if column.name == image:
-            columns["image_name"] = [(one or {}).get("path") or "" for one in values.to_pylist()]
+            columns[EMBEDDED] = [(one or {}).get("path") or "" for one in values.to_pylist()]
         elif column.name in names:
             own = names[column.name]
             columns[column.name] = ["" if one is None or one < 0 else own[one] for one in values.to_pylist()]
         else:
             columns[column.name] = ["" if one is None else str(one) for one in values.to_pylist()]
-    if image is not None and "image_name" not in columns:  # bytes alone
-        columns["image_name"] = [""] * parquet.read_metadata(file).num_rows
+    if image is not None and EMBEDDED not in columns:  # bytes alone
+        columns[EMBEDDED] = [""] * parquet.read_metadata(file).num_rows
     return pd.DataFrame(columns)
 
 

@@ -257,6 +257,20 @@ def test_images_in_parquet(tmp_path, as_numbers):
     assert load(tmp_path, labels="photos.parquet").fingerprints == data.fingerprints
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_column_may_be_called_image_name(images, tmp_path, kind):
+    images(*(f"{i}.png" for i in range(10)))
+    lines = [(f"{i}.png", f"image {i}", "ab"[i % 2]) for i in range(10)]
+    header = ("path", "image_name", "label")
+    records = [dict(zip(header, line, strict=True)) for line in lines]
+    if kind == "parquet":
+        parquet.write_table(pyarrow.Table.from_pylist(records), tmp_path / "labels.parquet")
+    else:
+        text = csv(header, lines) if kind == "csv" else "\n".join(map(json.dumps, records))
+        (tmp_path / f"labels.{kind}").write_text(text)
+    assert load(tmp_path, labels=f"labels.{kind}").counts.tolist() == [4, 4]
+
+
 @pytest.mark.parametrize("kind", ["bytes and paths", "bytes", "binary"])
 def test_images_that_are_unpacked_are_not_read_from_parquet_again(tmp_path, monkeypatch, kind):
     """There may be more of them than memory holds."""
