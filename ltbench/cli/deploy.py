@@ -1,6 +1,5 @@
 """ltbench predict and export: what finished runs are used for."""
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Collection
@@ -62,7 +61,7 @@ def predict(
             if output is None:
                 write_output(text.read(), None)
             else:
-                write_bytes(output, lambda stream: shutil.copyfileobj(text.buffer, stream))
+                write_bytes(output, lambda stream: stream.writelines(text.buffer))
     for file in damaged:
         echo_stderr(f"left out: {file}: {reasons[file]}")
     echo_stderr(f"{len(files) - len(damaged)} of {len(files)} images classified" + (f": {output}" if output else ""))

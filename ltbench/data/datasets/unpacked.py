@@ -1,7 +1,9 @@
 """Images that a table embeds, as files of their own in the cache."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 from ltbench.files.atomic import write_bytes
 
@@ -22,7 +24,11 @@ def unpack(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
     for path, content in zip(paths, contents, strict=True):
         if not _is_there(path):
             # To wait for the disk takes longer than all else; what a power failure may leave is an empty file.
-            write_bytes(path, lambda stream, content=content: stream.write(content), lasting=False)
+            write_bytes(path, partial(_write, content), lasting=False)
+
+
+def _write(content: bytes, stream: IO[bytes]) -> None:
+    stream.write(content)
 
 
 def _is_there(path: Path) -> bool:
