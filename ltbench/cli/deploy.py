@@ -1,5 +1,7 @@
 """ltbench predict and export: what finished runs are used for."""
 
+import io
+import shutil
 import sys
 import tempfile
 from collections.abc import Collection
@@ -55,13 +57,15 @@ def predict(
         damaged = classification.write_csv(sys.stdout, predictor.card.classes, found, top)
     else:
         # In a file: with the probabilities of many classes, lines may be more than memory holds.
-        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace", newline="") as text:
+        with tempfile.TemporaryFile() as file:
+            text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
             damaged = classification.write_csv(text, predictor.card.classes, found, top)
-            text.seek(0)
+            text.detach()
+            file.seek(0)
             if output is None:
-                write_output(text.read(), None)
+                write_output(file.read().decode(), None)
             else:
-                write_bytes(output, lambda stream: stream.writelines(text.buffer))
+                write_bytes(output, lambda stream: shutil.copyfileobj(file, stream))
     for file in damaged:
         echo_stderr(f"left out: {file}: {reasons[file]}")
     echo_stderr(f"{len(files) - len(damaged)} of {len(files)} images classified" + (f": {output}" if output else ""))
