@@ -57,15 +57,15 @@ def predict(
         damaged = classification.write_csv(sys.stdout, predictor.card.classes, found, top)
     else:
         # In a file: with the probabilities of many classes, lines may be more than memory holds.
-        with tempfile.TemporaryFile() as file:
-            text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
+        with tempfile.TemporaryFile() as lines:
+            text = io.TextIOWrapper(lines, encoding="utf-8", errors="backslashreplace", newline="")
             damaged = classification.write_csv(text, predictor.card.classes, found, top)
             text.detach()
-            file.seek(0)
+            lines.seek(0)
             if output is None:
-                write_output(file.read().decode(), None)
+                write_output(lines.read().decode(), None)
             else:
-                write_bytes(output, lambda stream: shutil.copyfileobj(file, stream))
+                write_bytes(output, lambda stream: shutil.copyfileobj(lines, stream))
     for file in damaged:
         echo_stderr(f"left out: {file}: {reasons[file]}")
     echo_stderr(f"{len(files) - len(damaged)} of {len(files)} images classified" + (f": {output}" if output else ""))
