@@ -45,7 +45,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-data_app = typer.Typer(help="Download, check and export data sets, and list their images.", no_args_is_help=True)
+data_app = typer.Typer(help="Download, check, list and export data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 for command in (

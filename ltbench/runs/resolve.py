@@ -221,8 +221,10 @@ def _within(option: Range) -> float:
 
 def _hyperparameters(method: Declaration, config: RunConfig, ratio: float | None) -> dict[str, Any]:
     where, kind = "--set", f"hyper-parameter of {config.method}"
+    given = validated(method.config, config.hyperparameters, where=where, kind=kind)
+    explicit = given.model_dump(include=given.model_fields_set)
     defaults = method.paper.defaults_for(config.dataset, ratio)
-    settings = validated(method.config, {**defaults, **config.hyperparameters}, where=where, kind=kind)
+    settings = validated(method.config, {**defaults, **explicit}, where=where, kind=kind)
     # What is off leaves no trace in a run id, unless it is on where nothing is said.
     fields = type(settings).model_fields.items()
     said = {name for name, field in fields if field.default is not None or defaults.get(name) is not None}
