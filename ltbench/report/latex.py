@@ -92,9 +92,10 @@ def _pages(table: Table) -> Iterator[Table]:
     if len(table.rows) <= _ROWS:
         yield table
         return
-    start = 0
+    pages = -(-len(table.rows) // _ROWS)
+    start, size = 0, -(-len(table.rows) // pages)  # of equal length
     while start < len(table.rows):
-        rows = list(range(start, min(start + _ROWS, len(table.rows))))
+        rows = list(range(start, min(start + size, len(table.rows))))
         start = rows[-1] + 1
         if start < len(table.rows) and start in table.subordinate and rows[-1] not in table.subordinate:
             start = rows.pop()  # a row is not parted from the first one that belongs to it
