@@ -1,11 +1,11 @@
 """Tau-normalisation: a cross-entropy classifier whose weight vectors are brought nearer to one length."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ltbench.method import Range, SecondStage, SelectedTau, best_tau, hyperparameter, need_validation
 from ltbench.method.losses import cross_entropy
+from ltbench.models.heads import float32_linear
 
 
 class TauNormalisation(SecondStage):
@@ -78,6 +78,4 @@ class TauNormalisation(SecondStage):
     def _logits(self, features: Tensor, tau: Tensor | float) -> Tensor:
         weight = self.network.heads[0].weight
         assert isinstance(weight, Tensor)
-        with torch.autocast(features.device.type, enabled=False):  # in bfloat16 many logits would tie
-            features = features.to(torch.promote_types(features.dtype, weight.dtype))
-            return F.linear(features, weight / weight.norm(dim=1, keepdim=True) ** tau)
+        return float32_linear(features, weight / weight.norm(dim=1, keepdim=True) ** tau)

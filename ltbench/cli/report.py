@@ -102,7 +102,7 @@ def report(
     there = folders if suite is None else [folder for folder in folders if folder.is_dir()]
     with collecting(there, LONG) as collected, no_search_for_cycles():
         from ltbench.report import machine_formats  # not above: a second process has begun to read
-        from ltbench.report.answer import labels_images
+        from ltbench.report.answer import labelling_command
         from ltbench.report.citations import bibtex
         from ltbench.report.contents import contents, parse_parts
         from ltbench.report.leaderboard import leaderboards
@@ -140,7 +140,6 @@ def report(
         stored = of_methods(chosen, methods)
         view.refuse_unknown_methods({result.config.method for result in stored.results.values()})
         boards = leaderboards(stored)
-        commands = [command for board in boards if (command := labels_images(board, stored))]
         if style == "html":
             from ltbench.report.page import page
 
@@ -160,8 +159,10 @@ def report(
         sys.stdout.write(text)
     else:
         write_output(text, output)
-    if commands and style == "text" and output is None:
-        echo(f"next, to label images of your own by the first row: {commands[0]}")
+    if style == "text" and output is None:
+        command = next(filter(None, (labelling_command(board, stored) for board in boards)), None)
+        if command is not None:
+            echo(f"next, to label images of your own by the first row: {command}")
 
 
 _OF_TABLES = ("columns", "sort", "settings", "parts", "title", "explain")

@@ -286,9 +286,11 @@ def described_runs(
     file = suite_file(suite) if suite is not None else config
     described, tuning = read_runs(file) if file else ([{}], None)
     configs = expand(described, flags, where=file)
+    if once:
+        configs = distinct(configs)
     for one in configs:
         resolve(one)
-    return distinct(configs) if once else configs, tuning
+    return configs, tuning
 
 
 def check_group(group: "Group", launching: LaunchOptions, parallel: int) -> None:

@@ -23,10 +23,7 @@ def suite_runs(suite: str) -> list[RunConfig]:
     """
     path = suite_file(suite)
     described, _ = read_runs(path)
-    configs = expand(described, {}, where=path)
-    for one in configs:
-        resolve(one, find_weights=False)
-    return distinct(configs)
+    return distinct(expand(described, {}, where=path))
 
 
 def missing_sentence(suite: str, found: Sequence[SuiteSetting]) -> str:

@@ -32,16 +32,21 @@ class CosineLinear(nn.Module):
             return self.scale * F.linear(F.normalize(features.to(dtype), dim=1), directions)
 
 
-class Float32Linear(nn.Linear):
-    """A linear layer that computes in float32 whatever the precision around it.
+def float32_linear(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Logits (B, C) of features (B, D) by a weight (C, D), in the weight's precision whatever that around it.
 
     In bfloat16 the logits of one image in forty would tie, and the lowest label wins a tie, often the largest class.
     """
+    with torch.autocast(features.device.type, enabled=False):
+        return F.linear(features.to(torch.promote_types(features.dtype, weight.dtype)), weight, bias)
+
+
+class Float32Linear(nn.Linear):
+    """A linear layer that computes in float32 whatever the precision around it; see ``float32_linear``."""
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C) from (B, D)."""
-        with torch.autocast(features.device.type, enabled=False):
-            return super().forward(features.to(torch.promote_types(features.dtype, self.weight.dtype)))
+        return float32_linear(features, self.weight, self.bias)
 
 
 def linear(features: int, classes: int) -> nn.Linear:

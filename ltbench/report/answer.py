@@ -225,7 +225,7 @@ def _is_untested(row: Row, leaderboard: Leaderboard) -> bool:
     return bool(row["setting"] != leaderboard.reference and row["behind_n"] < FEWEST)
 
 
-def labels_images(leaderboard: Leaderboard, stored: Collection) -> str:
+def labelling_command(leaderboard: Leaderboard, stored: Collection) -> str:
     """The command by which the first row labels new images, where the data are a user's own; empty elsewhere.
 
     It takes the run of the lowest seed: the test images do not choose it.

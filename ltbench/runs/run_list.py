@@ -1,6 +1,7 @@
 """The list of runs that a command line or a file describes; read and checked without torch."""
 
 import itertools
+import json
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -138,6 +139,7 @@ def expand(
         if flags.get("train") == "all" and "feature_views" not in flags:  # of a run that trained on frozen features
             settings.pop("feature_views", None)
         hyperparameters = {**one.get("hyperparameters", {}), **flags.get("hyperparameters", {})}
+        _refuse_no_number(hyperparameters, where or "--set")
         names = _in_text(settings.pop("method", "balpoe"))
         methods = parse_methods(names)
         seeds = parse_seeds(_in_text(settings.pop("seeds", settings.pop("seed", 0))))
@@ -153,6 +155,15 @@ def expand(
                 own.append(validated(RunConfig, run_settings, where=where))
         configs += _suitable(own) if names == "all" else own
     return configs
+
+
+def _refuse_no_number(hyperparameters: Mapping[str, Any], where: object) -> None:
+    """Refuse NaN and infinity at once: runs are told apart as JSON, which holds neither."""
+    for name, value in hyperparameters.items():
+        try:
+            json.dumps(value, allow_nan=False, default=str)
+        except ValueError:
+            raise LtbenchError(f"{name} is no finite number: {value}", where=where) from None
 
 
 def _suitable(configs: Sequence[RunConfig]) -> list[RunConfig]:

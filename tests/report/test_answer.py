@@ -7,7 +7,7 @@ from shutil import which
 import pytest
 
 from ltbench.registry.declared import hyperparameter_defaults, recipe_of
-from ltbench.report.answer import answer, labels_images, remedies
+from ltbench.report.answer import answer, labelling_command, remedies
 from ltbench.report.citations import bibtex, citation_keys
 from ltbench.report.collection import Collection
 from ltbench.report.commands import predict_command
@@ -303,7 +303,7 @@ def test_of_own_images_the_first_row_labels_new_ones_by_its_run_of_the_lowest_se
     paths = {one.run_id: f"mine/{one.config.dataset}/{one.config.method}/{one.run_id}.json" for one in results}
     stored = Collection({one.run_id: one for one in results}, paths)
     first = make_result("balpoe", 1, settings={"dataset": "folder-lt"}).run_id
-    found = {board.key["dataset"]: labels_images(board, stored) for board in leaderboards(stored)}
+    found = {board.key["dataset"]: labelling_command(board, stored) for board in leaderboards(stored)}
     assert found == {"folder-lt": f"ltbench predict {first} NEW_IMAGES --results mine", "digits-lt": ""}
     assert predict_command(make_result("not_ours"), "runs/digits-lt/not_ours/x.json").endswith("--methods-dir DIR")
 
